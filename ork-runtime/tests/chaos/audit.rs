@@ -1,4 +1,4 @@
-//! What must be true when the dust has settled: nothing is lost, nothing is there twice, nothing is left over.
+//! Final checks after a round of chaos: nothing is lost, nothing is duplicated, nothing is left over.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::processes::Place;
 use super::proof;
 use super::tasks::last;
 
-/// The store at its URL, as an adapter.
+/// Opens the store at this URL.
 async fn open(url: &str) -> std::sync::Arc<dyn Store> {
     match url.split_once(':') {
         Some(("sqlite", path)) => std::sync::Arc::new(Sqlite::open(path.as_ref(), Synchronous::Full).unwrap()),
@@ -29,7 +29,7 @@ fn auditor() -> Actor {
     Actor { worker: WorkerId::new("auditor"), now: later, hold: true, events: ork::event::EventRouting::Off }
 }
 
-/// Takes every process for dead, so that what the killed ones held is free.
+/// Presumes every process dead, so that what the killed ones held is free.
 async fn free(store: &dyn Store) {
     let by = auditor();
     store
@@ -45,7 +45,8 @@ async fn free(store: &dyn Store) {
     store.leave(by).await.unwrap();
 }
 
-/// What killed processes held of work that others have done is there until somebody looks, and asks for nothing.
+/// Removes the rows that killed processes held for work which others have done: they stay until a process looks at
+/// them, and ask for nothing.
 async fn drain(store: &dyn Store) {
     loop {
         let left = store.take_outbox(Take { limit: 1_000, tasks: None, actor: auditor() }).await.unwrap();
@@ -58,7 +59,7 @@ async fn drain(store: &dyn Store) {
     }
 }
 
-/// How many messages wait in a queue.
+/// Returns how many messages wait in a queue.
 async fn waiting(place: &Place, queue: &str) -> u32 {
     let connection = Connection::connect(&place.broker, ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
@@ -67,11 +68,11 @@ async fn waiting(place: &Place, queue: &str) -> u32 {
     channel.queue_declare(name.into(), passive, FieldTable::default()).await.unwrap().message_count()
 }
 
-/// No worker runs any more. Answers nothing; what is wrong panics.
+/// Checks a job after all workers have ended. Panics if anything is wrong.
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let store = open(&place.store).await;
     free(&*store).await;
-    // What the killed ones had begun to say is said again, and does nothing.
+    // What the killed processes had begun to send is sent again, and has no effect.
     let ork = place.builder().build().await.unwrap();
     ork.start_worker();
     assert_eq!(ork.submit(last { number: 7 }).and_wait().await.unwrap(), 7);
@@ -88,7 +89,7 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let doubled = counts.settled() - n_distinct + u64::try_from(settled.len()).unwrap() - n_distinct;
     println!("{parts} parts: {lost} lost, {doubled} doubled, {counts:?}");
     assert_eq!((lost, doubled, counts.ok, counts.running), (0, 0, parts, 0));
-    // A join that was owed again would be another attempt.
+    // A join that was enqueued again would be another attempt.
     assert!(view.job.phase_attempt() == 1, "the join was owed {} times", view.job.phase_attempt());
 
     for queue in ["task.storm", "task.last", "dead"] {

@@ -1,4 +1,4 @@
-//! Rounds of chaos over three nodes of RabbitMQ, of which one at a time is killed and comes back, among other blows.
+//! Rounds of chaos over three RabbitMQ nodes, one of which at a time is killed and restarted, among other blows.
 
 use super::audit::audit;
 use super::cluster_of::Cluster;
@@ -10,7 +10,7 @@ use super::tasks::{last, storm_part};
 /// What is killed.
 #[derive(Debug, Clone, Copy)]
 enum Blow {
-    /// The node that leads the queue of the parts, whose processes go to another one.
+    /// The node that leads the queue of the parts; its clients go to another node.
     Leader,
     /// A node that follows.
     Follower,
@@ -29,7 +29,7 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
     for node in &cluster.nodes {
         node.wait_for_quorum_queue(&queue);
     }
-    // Each begins with another node.
+    // Each worker begins with another node.
     let places = [0, 1, 2].map(|first| place.by(cluster.urls(first)));
     let mut workers = places.each_ref().map(Place::worker);
     let log = folder.path().join("log").display().to_string();
@@ -53,7 +53,7 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
             }
         };
         cluster.nodes[at].kill();
-        // The other two do without it.
+        // The other two nodes do without it.
         until(&client, job.id(), when + parts / 20).await;
         cluster.nodes[at].restart();
     }
@@ -73,7 +73,7 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
 
 #[test]
 #[ignore = "long: .ci/prove --long"]
-fn rounds_over_a_cluster_lose_and_double_nothing() {
+fn rounds_over_a_cluster_lose_and_duplicate_nothing() {
     if !can_start_nodes() {
         return;
     }

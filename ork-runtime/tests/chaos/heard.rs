@@ -1,5 +1,5 @@
-//! A listener that hears what happens to jobs, whatever becomes of those who tell it: a durable queue on the exchange of
-//! events, read when the dust has settled.
+//! A listener that receives the events of jobs whatever happens to their publishers: a durable queue on the exchange of
+//! events, read at the end of a round.
 
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ pub(crate) async fn listen(place: &Place) {
     bind.await.unwrap();
 }
 
-/// All that was heard, in order.
+/// Returns all events that were received, in order.
 async fn heard(place: &Place) -> Vec<Event> {
     let (_connection, channel) = channel(place).await;
     let mut events = Vec::new();
@@ -42,7 +42,7 @@ async fn heard(place: &Place) -> Vec<Event> {
     events
 }
 
-/// Each end was told, under one id however often: of this job, and of its parts together.
+/// Asserts that each end was published, always under one id: that of this job, and that of its parts together.
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let events = heard(place).await;
     let n_heard = events.len();

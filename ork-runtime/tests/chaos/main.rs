@@ -1,5 +1,6 @@
-//! The real thing: worker processes, a RabbitMQ and a store; workers are killed, RabbitMQ and PostgreSQL are killed,
-//! connections are cut while a job runs. Then three nodes of RabbitMQ, one killed at a time. The seed is printed; `ORK_TEST_SEED` runs it again.
+//! The real thing: worker processes, a RabbitMQ node and a store. While a job runs, workers, RabbitMQ and PostgreSQL
+//! are killed, and connections are cut. Then three RabbitMQ nodes, of which one at a time is killed. The seed is
+//! printed; `ORK_TEST_SEED` runs it again.
 
 #![expect(
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! Worker processes: this very program, told to be a worker, to be killed at any moment.
+//! Worker processes: this test program itself, started as a worker, to be killed at any moment.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -6,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 
 use ork::{Ork, OrkBuilder};
 
-/// What a worker must know, in one variable.
+/// The variable with all settings of a worker.
 const PLACE: &str = "ORK_TEST_CHAOS";
 
-/// Where processes meet.
+/// The store and the broker that processes share.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// Any store that processes can share.
@@ -24,13 +24,13 @@ impl Place {
     pub(crate) fn builder(&self) -> OrkBuilder {
         let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
         let builder = Ork::builder().config(config).store(&self.store).broker(&self.broker);
-        // Without RabbitMQ nobody hears of events.
+        // Without RabbitMQ, no listener receives events.
         let builder =
             if self.broker == "embedded" { builder } else { builder.set("prefix", &self.prefix).set("events", "jobs") };
         builder.set("concurrency", "8").set("max_losses", self.losses.to_string()).set("shutdown", "20s")
     }
 
-    /// The same place, by another way to the broker.
+    /// Returns the same place with another URL of the broker.
     pub(crate) fn by(&self, broker: String) -> Self {
         Self { broker, ..self.clone() }
     }
@@ -46,16 +46,16 @@ impl Place {
     }
 }
 
-/// A worker process; it ends when its input does, so it never outlives the test.
+/// A worker process. It ends when its standard input closes, so it never outlives the test.
 #[derive(Debug)]
 pub(crate) struct Worker {
     process: Child,
-    /// What it printed.
+    /// What it has printed.
     told: File,
 }
 
 impl Worker {
-    /// Ends it as a power cut would.
+    /// Kills the process, as a power cut would.
     pub(crate) fn kill(mut self) {
         let ended = self.process.try_wait().unwrap();
         assert!(ended.is_none(), "a worker ended before it was killed: {ended:?}\n{}", self.told());
@@ -63,19 +63,19 @@ impl Worker {
         self.process.wait().unwrap();
     }
 
-    /// Lets it end what it has begun.
+    /// Lets the worker finish what it has started, and end.
     pub(crate) fn drain(mut self) {
         drop(self.process.stdin.take());
         let ended = self.process.wait().unwrap();
         assert!(ended.success(), "a worker ended badly: {ended}\n{}", self.told());
     }
 
-    /// Which process it is.
+    /// Returns the pid.
     pub(crate) fn process(&self) -> u32 {
         self.process.id()
     }
 
-    /// Whether it has ended by itself.
+    /// Returns whether the worker has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }

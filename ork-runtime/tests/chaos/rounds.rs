@@ -1,4 +1,4 @@
-//! Rounds of chaos. What goes wrong is chosen by the seed, and comes when the job has come so far as the seed says.
+//! Rounds of chaos. The seed determines what goes wrong, and how far the job is then.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::proxy::Proxy;
 use super::rabbit::Rabbit;
 use super::tasks::{last, storm_part};
 
-/// A round of this many parts takes no longer unless it hangs.
+/// No round of this many parts takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
-/// How many workers there are, and how much goes wrong in a round.
+/// How many workers there are, and how many blows a round has.
 const WORKERS: usize = 3;
 const BLOWS: usize = 6;
 
@@ -27,14 +27,14 @@ enum Blow {
     KillWorker(usize),
     KillRabbit,
     CutConnections,
-    /// Only where there is one.
+    /// Only if there is one.
     KillPostgres,
 }
 
 /// What the processes share, private to the rounds.
 struct Ground {
     rabbit: Rabbit,
-    /// Without, they share an `SQLite` file.
+    /// If `None`, they share an `SQLite` file.
     postgres: Option<Server>,
 }
 
@@ -42,7 +42,7 @@ fn seed() -> u64 {
     std::env::var("ORK_TEST_SEED").ok().map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a seed"))
 }
 
-/// Waits until so many parts have settled, or the job has ended.
+/// Waits until this many parts have settled, or the job has ended.
 pub(crate) async fn until(ork: &Ork, id: JobId, settled: u64) {
     let mut progress = std::pin::pin!(ork.follow(id));
     while let Some(status) = progress.next().await {
@@ -125,7 +125,7 @@ fn over_sqlite(n: u64, parts: u64) {
     rounds(Ground { rabbit, postgres: None }, n, parts);
 }
 
-/// Rounds over a PostgreSQL.
+/// Rounds over PostgreSQL.
 fn over_postgres(n: u64, parts: u64) {
     let (Some(rabbit), Some(server)) = (private_node(), postgres::private()) else { return };
     rounds(Ground { rabbit, postgres: Some(server) }, n, parts);
@@ -135,7 +135,7 @@ fn rounds(mut ground: Ground, n: u64, parts: u64) {
     in_rounds(n, async |seed| round(&mut ground, parts, seed).await);
 }
 
-/// So many rounds, each with a seed of its own.
+/// Runs `n` rounds, each with its own seed.
 pub(crate) fn in_rounds(n: u64, mut round: impl AsyncFnMut(u64)) {
     let first = seed();
     for seed in (0..n).map(|n| first.wrapping_add(n)) {
@@ -150,18 +150,18 @@ pub(crate) fn in_rounds(n: u64, mut round: impl AsyncFnMut(u64)) {
 }
 
 #[test]
-fn a_short_round_loses_and_doubles_nothing() {
+fn short_round_loses_and_duplicates_nothing() {
     over_sqlite(1, 2_000);
 }
 
 #[test]
-fn a_short_round_over_postgres_loses_and_doubles_nothing() {
+fn short_round_over_postgres_loses_and_duplicates_nothing() {
     over_postgres(1, 2_000);
 }
 
 #[test]
 #[ignore = "long: .ci/prove --long"]
-fn twenty_long_rounds_lose_and_double_nothing() {
+fn twenty_long_rounds_lose_and_duplicate_nothing() {
     // Half of them over each store.
     let n: u64 = std::env::var("ORK_TEST_ROUNDS").map_or(20, |n| n.parse().expect("a number of rounds"));
     over_sqlite(n.div_ceil(2), 20_000);

@@ -1,5 +1,5 @@
 //! A storm: worker processes over one store are killed one after the other, while many small jobs run. No function of a
-//! job is called beside another call of it, unless the process of one of them was killed.
+//! job is called while another call of it runs, unless the process of one of them was killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -15,19 +15,19 @@ use super::processes::{Place, Worker};
 const PARTS: u64 = 5;
 const WORKERS: usize = 5;
 
-/// How bad it is.
+/// How severe the storm is.
 #[derive(Clone, Copy)]
 struct Weather {
     jobs: u64,
     /// How long a join takes.
     join: Duration,
-    /// Between two kills.
+    /// The pause between two kills.
     pause: Duration,
 }
 
 const SHORT: Weather = Weather { jobs: 100, join: Duration::from_millis(300), pause: Duration::from_millis(700) };
 
-/// Messages wait for longer than it takes until a process is known to be dead.
+/// Messages wait for longer than it takes until a process is presumed dead.
 const LONG: Weather = Weather { jobs: 250, join: Duration::from_secs(3), pause: Duration::from_secs(2) };
 
 #[task]
@@ -50,7 +50,7 @@ async fn fold_join(parts: Parts<(String, u64)>, context: Context) -> Result<u64>
     Ok(1)
 }
 
-/// One line, in one write.
+/// Writes one line, in one write.
 fn note(log: &str, context: &Context, what: &str) {
     let now = ork::clock::system::SystemClock.now().as_millis();
     let line = format!("{} {} {now} {what}\n", context.job_id(), std::process::id());
@@ -58,7 +58,7 @@ fn note(log: &str, context: &Context, what: &str) {
     file.write_all(line.as_bytes()).unwrap();
 }
 
-/// The calls of the join of each job: the process, when it began and when it ended.
+/// Returns the calls of the join of each job: when each started, in which process, and when it ended.
 fn calls(log: &Path) -> BTreeMap<String, BTreeMap<(i64, u32), Option<i64>>> {
     let mut calls: BTreeMap<_, BTreeMap<(i64, u32), Option<i64>>> = BTreeMap::new();
     for line in std::fs::read_to_string(log).unwrap().lines() {
@@ -129,14 +129,14 @@ fn storm(Weather { jobs: n_jobs, join, pause }: Weather, store: &str, broker: &s
 }
 
 #[test]
-fn no_join_runs_in_two_living_processes_at_once_over_sqlite() {
+fn no_join_runs_in_two_live_processes_at_once_over_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("ork.db").display());
     storm(SHORT, &store, "embedded", folder.path());
 }
 
 #[test]
-fn no_join_runs_in_two_living_processes_at_once_over_rabbitmq() {
+fn no_join_runs_in_two_live_processes_at_once_over_rabbitmq() {
     let Some(rabbit) = super::node::private_node() else { return };
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("ork.db").display());

@@ -1,4 +1,4 @@
-//! A task that ends its process each time, beside others that do no harm: it fails in the end, and no other one with it.
+//! A task that always kills its process, beside harmless ones: it fails in the end, and none of the others does.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use super::node::private_node;
 use super::postgres;
 use super::processes::Place;
 
-/// How long the harmless ones take, and how many there are.
+/// How long the harmless jobs take, and how many there are.
 const HARMLESS: Duration = Duration::from_millis(300);
 const N_HARMLESS: u64 = 12;
 
-/// Between two looks whether a worker has ended; a process has no other sign.
+/// The pause between two checks whether a worker has ended, as a process gives no other sign.
 const LOOK: Duration = Duration::from_millis(20);
 
 #[task]
@@ -27,7 +27,7 @@ async fn harmless(number: u64) -> u64 {
     number
 }
 
-/// Starts a worker process whenever the one before has ended; answers once all jobs have.
+/// Starts a worker process whenever the previous one has ended, until all jobs have ended.
 fn beside_one_that_kills(place: &Place) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -58,8 +58,8 @@ fn beside_one_that_kills(place: &Place) {
         };
         assert_eq!(status.state, JobState::Failed);
         assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::Lost, "{status:?}");
-        // It is called once, and once more for each loss that it may cause. That of the first call may be forgotten: over
-        // SQLite its claim is answered before it is written.
+        // It is called once, and again after each loss that it may cause. The loss of the first call may go uncounted:
+        // over SQLite, a claim is confirmed before it is written.
         let calls = place.losses + 1..=place.losses + 2;
         assert!(calls.contains(&deaths.get()), "{} workers have died", deaths.get());
         client.shutdown().await;
@@ -67,7 +67,7 @@ fn beside_one_that_kills(place: &Place) {
 }
 
 #[test]
-fn a_task_that_ends_its_process_fails_alone_over_sqlite() {
+fn task_that_kills_its_process_fails_alone_over_sqlite() {
     let Some(rabbit) = private_node() else { return };
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("ork.db").display());
@@ -75,7 +75,7 @@ fn a_task_that_ends_its_process_fails_alone_over_sqlite() {
 }
 
 #[test]
-fn a_task_that_ends_its_process_fails_alone_over_postgres() {
+fn task_that_kills_its_process_fails_alone_over_postgres() {
     let (Some(rabbit), Some(server)) = (private_node(), postgres::private()) else { return };
     let store = server.url("postgres");
     beside_one_that_kills(&Place { store, broker: rabbit.url(), prefix: "suspects".into(), losses: 3 });

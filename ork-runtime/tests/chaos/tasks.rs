@@ -1,21 +1,21 @@
-//! A job whose parts fail at random, as the seed says, and are tried again.
+//! A job whose parts fail at random, as the seed determines, and are retried.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use ork::{Context, Error, Parts, Result, task};
 
-/// Submitted last.
+/// The job that is submitted last.
 #[task]
 pub(crate) async fn last(number: u64) -> u64 {
     number
 }
 
-/// One attempt in ten fails; which, the seed says.
+/// One attempt in ten fails, as the seed determines.
 #[task(retries = 12, backoff = "10ms")]
 pub(crate) async fn storm(number: u64, seed: u64, context: Context) -> Result<u64> {
     let mut rng = fastrand::Rng::with_seed(seed ^ (number << 8) ^ u64::from(context.attempt()));
-    // What a part does takes a while.
+    // A part takes a while.
     tokio::time::sleep(Duration::from_millis(rng.u64(..4))).await;
     if rng.u8(..10) == 0 {
         return Err(Error::new("the seed says so"));
@@ -39,7 +39,7 @@ pub(crate) async fn storm_join(parts: Parts<u64>) -> Result<u64> {
     Ok(sum)
 }
 
-/// One line, in one write.
+/// Writes one line, in one write.
 fn write(log: &str, line: &str) {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();

@@ -1,4 +1,5 @@
-//! For every call `k` of a happy life: the process dies after it, or it fails; then all ends as if nothing had happened.
+//! For every port call `k` of a life without faults: the process dies after it, or it fails; then everything ends as if
+//! nothing had happened.
 
 use std::sync::Arc;
 
@@ -10,16 +11,16 @@ use super::process::{Kind, Work, World, count};
 use super::proof;
 use super::slow::SlowStore;
 
-/// A life makes more calls or fewer, as what it does at once it does in another order; after so many that ended before
-/// their fault, there is no later call.
+/// The number of calls varies between lives, because concurrent calls come in any order. After this many lives in a row
+/// that ended before their fault, there is no later call.
 const MISSED: usize = 3;
 
-/// Tries every `step`th call.
+/// Makes every `step`th call fail.
 fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
     every_in(&|| World::new(kind, relayed.then(Hub::tame)), work, fault, step);
 }
 
-/// The same in a world made like this.
+/// Does so in a world that `world` makes.
 pub(super) fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step: usize) {
     let calls = count(&world(), work, &JobId::new().to_string());
     assert!(calls > 5, "only {calls} calls");
@@ -57,21 +58,21 @@ const TREE: Work = Work::Tree(12);
 const RUN: Work = Work::Run(5);
 
 #[test]
-fn a_plain_job_outlives_every_crash() {
+fn plain_job_survives_every_crash() {
     for (kind, relayed) in [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)] {
         every(kind, relayed, Work::Plain, Fault::Crash, 1);
     }
 }
 
 #[test]
-fn a_plain_job_outlives_every_error() {
+fn plain_job_survives_every_error() {
     for (kind, relayed) in [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)] {
         every(kind, relayed, Work::Plain, Fault::Error, 1);
     }
 }
 
 #[test]
-fn what_follows_a_job_outlives_every_crash_and_error() {
+fn hooks_of_a_job_survive_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
         for (kind, relayed) in [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, true)] {
             every(kind, relayed, Work::Hooked, fault, 1);
@@ -80,20 +81,20 @@ fn what_follows_a_job_outlives_every_crash_and_error() {
 }
 
 #[test]
-fn a_job_with_parts_outlives_crashes() {
+fn job_with_parts_survives_crashes() {
     every(Kind::Memory, false, MANY, Fault::Crash, 3);
     every(Kind::Memory, true, MANY, Fault::Crash, 5);
 }
 
 #[test]
-fn a_job_with_parts_outlives_errors() {
+fn job_with_parts_survives_errors() {
     every(Kind::Memory, false, MANY, Fault::Error, 3);
     every(Kind::Memory, true, MANY, Fault::Error, 5);
 }
 
-/// Permits end with their process, and what waited for one is not forgotten.
+/// Permits end with their process, and what waited for one still runs.
 #[test]
-fn a_limited_job_outlives_crashes_and_errors() {
+fn limited_job_survives_crashes_and_errors() {
     for fault in [Fault::Crash, Fault::Error] {
         every(Kind::Memory, false, LIMITED, fault, 5);
         every(Kind::Memory, true, LIMITED, fault, 7);
@@ -101,9 +102,9 @@ fn a_limited_job_outlives_crashes_and_errors() {
     }
 }
 
-/// No job of a tree is lost or there twice, none is counted twice, and what follows comes after all of it.
+/// No job of a tree is lost, duplicated or counted twice, and its follower comes after all of it.
 #[test]
-fn a_tree_outlives_crashes_and_errors() {
+fn tree_survives_crashes_and_errors() {
     for fault in [Fault::Crash, Fault::Error] {
         every(Kind::Memory, false, TREE, fault, 1);
         every(Kind::Memory, true, TREE, fault, 2);
@@ -111,9 +112,9 @@ fn a_tree_outlives_crashes_and_errors() {
     }
 }
 
-/// A job that follows two begins once both have ended, whichever call is the last one of a process.
+/// A job that follows two starts once both have ended, whichever call is the last one of a process.
 #[test]
-fn a_job_that_follows_two_outlives_every_crash_and_error() {
+fn follower_of_two_jobs_survives_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
         for (kind, relayed) in
             [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
@@ -123,9 +124,9 @@ fn a_job_that_follows_two_outlives_every_crash_and_error() {
     }
 }
 
-/// Each task of a run follows those that it needs once, and the run ends once.
+/// Each step of a run starts once, after the steps that it needs, and the run ends once.
 #[test]
-fn a_run_of_a_workflow_outlives_every_crash_and_error() {
+fn workflow_run_survives_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
         every(Kind::Memory, false, RUN, fault, 1);
         every(Kind::Memory, true, RUN, fault, 2);
@@ -133,9 +134,9 @@ fn a_run_of_a_workflow_outlives_every_crash_and_error() {
     }
 }
 
-/// The function that splits its job is run again, and its last run says which parts there are.
+/// The function that splits its job is run again, and its last run determines the parts.
 #[test]
-fn a_job_that_splits_itself_outlives_every_crash_and_error() {
+fn dynamic_split_survives_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
         for (kind, relayed) in
             [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
@@ -146,7 +147,7 @@ fn a_job_that_splits_itself_outlives_every_crash_and_error() {
 }
 
 #[test]
-fn large_outputs_outlive_every_crash_and_error() {
+fn large_outputs_survive_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
         for kind in [Kind::Memory, Kind::Sqlite] {
             every_in(&|| World::new(kind, Some(Hub::tame())).with_shelf(), Work::Plain, fault, 1);
@@ -157,7 +158,7 @@ fn large_outputs_outlive_every_crash_and_error() {
 
 #[test]
 #[ignore = "long: .ci/prove --long"]
-fn a_job_with_parts_outlives_every_crash_and_error() {
+fn job_with_parts_survives_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
         for (kind, relayed) in
             [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
@@ -169,20 +170,20 @@ fn a_job_with_parts_outlives_every_crash_and_error() {
 }
 
 #[test]
-fn a_broker_that_delivers_all_twice_and_in_any_order_changes_nothing() {
+fn broker_that_delivers_everything_twice_and_in_any_order_changes_nothing() {
     for seed in 0..10 {
         let (world, run) = (World::new(Kind::Memory, Some(Hub::wild(seed))), JobId::new().to_string());
         let calls = count(&world, Work::Parts(50), &run);
         assert!(calls > 50, "seed {seed}: {calls}");
         count(&World::new(Kind::Memory, Some(Hub::wild(seed))), Work::Itself(50), &JobId::new().to_string());
-        // Nor are objects that are referred to written over: the shelf would notice.
+        // Nor are objects overwritten that a row refers to: the object store would notice.
         let world = World::new(Kind::Memory, Some(Hub::wild(seed))).with_shelf();
         count(&world, Work::Parts(50), &JobId::new().to_string());
     }
 }
 
 #[test]
-fn a_store_that_answers_late_and_in_another_order_changes_nothing() {
+fn store_that_reports_results_late_and_out_of_order_changes_nothing() {
     for seed in 0..10 {
         let hub = (seed % 2 == 0).then(|| Hub::wild(seed));
         let world = World::new(Kind::Memory, hub).through(|store| Arc::new(SlowStore::new(store, seed)));

@@ -1,4 +1,5 @@
-//! A run of a workflow among faults: a list, an instance for each item, what all returned, and a task beside them.
+//! A workflow run with faults: a list, an instance for each item, a step that gathers the outputs, and a step beside
+//! them.
 
 use ork::store::Store;
 use ork::workflow::{Fan, Plan, Reference, Runs, Source, Step};
@@ -46,7 +47,7 @@ pub(crate) fn plan(run: &str, n: u64) -> Plan {
     Plan { name: "faulty".into(), folder: None, tasks: vec![list, each, gather, beside] }
 }
 
-/// Each task has ended well and once, whatever died in between.
+/// Asserts that each step has succeeded once, whatever died in between.
 pub(crate) async fn audit(store: &dyn Store, id: JobId, (run, n): (&str, u64), lives: u32) {
     let view = store.job(id).await.unwrap().unwrap();
     let flow = view.job.workflow_run().unwrap();
@@ -71,8 +72,9 @@ pub(crate) async fn audit(store: &dyn Store, id: JobId, (run, n): (&str, u64), l
     // `beside` is the same function.
     ran("list".to_owned(), 2, 2 * lives);
     ran("gather".to_owned(), 1, lives);
-    // A list whose parts were being made when its process died is made again, and its parts are new ones. Those of before
-    // may come again first, so that each life may run an item once for its own list and once for each list before.
+    // A split that was interrupted by the death of its process is run again, and its parts are new ones. Those of the
+    // earlier run may be delivered first, so each life may run an item once for its own list and once for each list
+    // before.
     let most = (1..=lives).sum();
     for item in 0..n {
         ran(format!("each.{item}"), 1, most);

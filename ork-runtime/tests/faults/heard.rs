@@ -1,11 +1,11 @@
-//! What was told of a life with faults: everything, in order, and the same event only under the same id.
+//! The events of a life with faults: all of them, in order, and the same event only under the same id.
 
 use std::collections::HashSet;
 
 use ork::{Event, EventKind, JobId};
 
-/// Checks what was told of a job that has succeeded; events that came again are looked at once. One whose message was
-/// lost is ready a second time when that is sent again.
+/// Checks the events of a job that has succeeded; an event that was published again is looked at once. An event `ready`
+/// whose message was lost comes a second time when the message is sent again.
 pub(crate) fn audit(events: Vec<Event>, id: JobId, has_parts: bool, one_is_lost: bool) {
     let mut seen = HashSet::new();
     let first = events.into_iter().filter(|event| event.job == id && seen.insert(event.id.clone()));
@@ -18,7 +18,7 @@ pub(crate) fn audit(events: Vec<Event>, id: JobId, has_parts: bool, one_is_lost:
     assert_eq!(count(EventKind::PartsCompleted), usize::from(has_parts), "{kinds:?}");
     assert_eq!(kinds.iter().take(2).collect::<Vec<_>>(), [&EventKind::Created, &EventKind::Ready], "{kinds:?}");
     assert_eq!(kinds.last(), Some(&EventKind::Completed), "{kinds:?}");
-    // Each further attempt is told to be ready after the one before was told to have failed.
+    // Each further attempt is published as ready after the one before was published as failed.
     let tries = kinds.iter().filter(|kind| matches!(kind, EventKind::Retrying | EventKind::Ready));
     let expected = [EventKind::Ready, EventKind::Retrying].into_iter().cycle();
     assert!(tries.zip(expected).all(|(told, expected)| *told == expected), "{kinds:?}");

@@ -1,7 +1,7 @@
-//! For every message `n` of a happy life: the broker confirms it and loses it; then all ends as if nothing had happened,
-//! and each function is called once.
+//! For every message `n` of a life without faults: the broker confirms it and loses it; then everything ends as if
+//! nothing had happened, and each function is called once.
 //!
-//! On the code before, the job waited for that message for ever.
+//! Regression: the job used to wait for that message forever.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,7 +13,7 @@ use super::hub::Hub;
 use super::process::{Kind, Work, World};
 use super::proof;
 
-/// Loses each message in a world of its own, all at the same time: a loss is noticed after minutes of a fast clock.
+/// Loses each message in its own world, all at the same time: a loss is noticed only after minutes of a fast clock.
 fn every(kind: Kind, work: Work) {
     let hub = Hub::tame();
     lose(kind, work, &hub);
@@ -41,29 +41,29 @@ fn lose(kind: Kind, work: Work, hub: &Arc<Hub>) {
 }
 
 #[test]
-fn job_outlives_the_loss_of_each_of_its_messages() {
+fn job_survives_the_loss_of_each_of_its_messages() {
     for kind in [Kind::Memory, Kind::Sqlite] {
         every(kind, Work::Plain);
     }
 }
 
 #[test]
-fn job_with_parts_outlives_the_loss_of_each_of_its_messages() {
+fn job_with_parts_survives_the_loss_of_each_of_its_messages() {
     every(Kind::Memory, Work::Parts(6));
     every(Kind::Sqlite, Work::Itself(3));
 }
 
 #[test]
-fn tree_outlives_the_loss_of_each_of_its_messages() {
+fn tree_survives_the_loss_of_each_of_its_messages() {
     every(Kind::Memory, Work::Tree(8));
 }
 
 #[test]
-fn run_of_a_workflow_outlives_the_loss_of_each_of_its_messages() {
+fn workflow_run_survives_the_loss_of_each_of_its_messages() {
     every(Kind::Memory, Work::Run(3));
 }
 
-/// A process that dies, or is told an error, while it finds what was lost and sends it again.
+/// A process dies or gets an error while it finds what was lost and sends it again.
 #[test]
 #[ignore = "long: .ci/prove --long"]
 fn lost_message_is_sent_again_by_the_next_process_after_every_crash_and_error() {

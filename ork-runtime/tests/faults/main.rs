@@ -1,4 +1,4 @@
-//! Every call of a port is the last one of its process, or fails, or answers late; what was begun ends all the same.
+//! Every call of a port is the last one of its process, or fails, or returns late; what was started still ends.
 
 #![expect(
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! A world that outlives its processes: a store, a broker and a clock that can be turned; and what is looked at in the end.
+//! A world that outlives its processes: a store, a broker and a clock that can be advanced; and the final checks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use super::tasks::{
     after_both, calls, follows, is_followed, itself, last, many_part, narrow_part, one_of_two, plain, trunk,
 };
 
-/// Nothing takes longer unless it hangs.
+/// No life takes longer than this unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// A clock that runs this much faster than the one on the wall.
+/// How much faster than real time the clock runs.
 const FAST: u32 = 25;
 
-/// A fast clock that can be turned forward.
+/// A fast clock that can be advanced.
 #[derive(Debug)]
 pub(crate) struct FastClock {
     start: Instant,
@@ -50,7 +50,7 @@ impl Clock for FastClock {
     }
 }
 
-/// Where the store is.
+/// The kind of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
@@ -61,9 +61,9 @@ pub(crate) enum Kind {
 pub(crate) struct World {
     kind: Kind,
     pub(crate) store: Arc<dyn Store>,
-    /// None for a process whose messages travel through its store.
+    /// The broker; `None` if messages travel through the store.
     pub(crate) hub: Option<Arc<Hub>>,
-    /// Where all outputs of more than a byte go; `None`: they stay in their rows.
+    /// The object store for all outputs of more than one byte; `None` if outputs stay in their rows.
     shelf: Option<Arc<Shelf>>,
     clock: Arc<FastClock>,
     _folder: tempfile::TempDir,
@@ -76,7 +76,7 @@ impl std::fmt::Debug for World {
     }
 }
 
-/// What is submitted.
+/// The work that is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     Plain,
@@ -85,17 +85,17 @@ pub(crate) enum Work {
     Limited(u64),
     /// Parts of a job that splits itself.
     Itself(u64),
-    /// So many jobs below one, and one that follows.
+    /// A job with this many child jobs, and a follower.
     Tree(u64),
-    /// A plain one that others follow.
+    /// A plain job with hooks.
     Hooked,
-    /// One that follows two, of which the second fails.
+    /// A job that follows two others, the second of which fails.
     AfterTwo,
-    /// A run of a workflow with so many instances of a task.
+    /// A workflow run with this many instances of a step.
     Run(u64),
 }
 
-/// How many follow it.
+/// How many hooks are sent after the job.
 const FOLLOWERS: u64 = 3;
 
 impl World {
@@ -103,19 +103,19 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = match kind {
             Kind::Memory => Arc::new(Memory::new()),
-            // It is the process that dies here, not the machine.
+            // The process dies here, not the machine.
             Kind::Sqlite => Arc::new(Sqlite::open(&folder.path().join("ork.db"), Synchronous::Normal).unwrap()),
         };
         let clock = Arc::new(FastClock { start: Instant::now(), turned: AtomicI64::new(0) });
         Self { kind, store, hub, shelf: None, clock, _folder: folder }
     }
 
-    /// The same world with a store that does something to what passes through.
+    /// Returns the same world with a store that wraps the present one.
     pub(crate) fn through(self, store: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
         Self { store: store(self.store), ..self }
     }
 
-    /// The same world with a shelf for large outputs.
+    /// Returns the same world with an object store for large outputs.
     pub(crate) fn with_shelf(self) -> Self {
         Self { shelf: Some(Shelf::new()), ..self }
     }
@@ -140,7 +140,7 @@ impl World {
         builder.clock(clock).ports(store, broker, worker).build().await.ok()
     }
 
-    /// Lets a process do the work until it is done or the process dies. One that cannot start is started again.
+    /// Lets a process do the work until that is done or the process dies. A process that cannot start is started again.
     async fn live(&self, work: Work, run: &str, faults: &Arc<Faults>) {
         let ork = loop {
             if let Some(ork) = self.process(faults).await {
@@ -174,7 +174,7 @@ impl World {
                     },
                     Work::Run(n) => ork.submit_plan(&flows::plan(&run, n)).await.map(|run| run.id()),
                 };
-                // What was refused was not done.
+                // A submission that failed has had no effect.
                 if let Ok(id) = submitted {
                     break id;
                 }
@@ -191,9 +191,9 @@ impl World {
             if work == Work::Hooked {
                 self.followed(id).await;
             }
-            // Rows are taken in order, so that what an earlier process held is done with when this one is.
+            // Rows are taken in order, so once this job is done, the rows that an earlier process held are, too.
             while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
-            // A process that is to end begins nothing any more, so that whatever there is must have ended before.
+            // A process that shuts down starts nothing more, so every job must have ended before.
             for job in self.open().await {
                 while ork.wait(job).await.is_err() {}
             }
@@ -209,7 +209,7 @@ impl World {
         ork.shutdown().await;
     }
 
-    /// A whole life of one process, to its end or its death; everything of it is gone afterwards.
+    /// The whole life of one process, until its end or its death. Nothing of it is left afterwards.
     pub(crate) fn life(&self, work: Work, run: &str, faults: &Arc<Faults>) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
@@ -223,7 +223,7 @@ impl World {
             assert!(in_time.is_ok(), "hangs after {} calls", faults.calls());
         });
         runtime.shutdown_timeout(DEADLINE);
-        // Longer than a dead process is believed to live.
+        // Longer than it takes until a dead process is presumed dead.
         self.clock.turned.fetch_add(60_000, Ordering::SeqCst);
     }
 
@@ -243,7 +243,7 @@ impl World {
         jobs.first().map(|view| view.job.id)
     }
 
-    /// The two jobs that a third one is to follow; those that an earlier process has submitted are not submitted again.
+    /// Returns the two jobs that a third one is to follow, and submits those that no earlier process has submitted.
     async fn pair(&self, ork: &Ork, run: &str) -> Result<[JobId; 2], ClientError> {
         let known = self.of_task("one_of_two").await;
         let number = |view: &JobView| {
@@ -260,7 +260,7 @@ impl World {
         Ok(pair.map(Option::unwrap))
     }
 
-    /// A job that follows two began after both had ended, and each of the three was called as often as it had to be.
+    /// Asserts that the follower started after both jobs had ended, and that each was called as often as needed.
     async fn audit_pair(&self, run: &str, follower: &Job, lives: u32) {
         let pair = self.of_task("one_of_two").await;
         let mut states: Vec<_> = pair.iter().map(|view| view.job.state).collect();
@@ -273,7 +273,7 @@ impl World {
         }
     }
 
-    /// The jobs that have not ended.
+    /// Returns the jobs that have not ended.
     async fn open(&self) -> Vec<JobId> {
         let states = JobState::ALL.into_iter().filter(|state| !state.is_final()).collect();
         let filter = Filter { limit: 1_000, states, ..Filter::default() };
@@ -285,7 +285,7 @@ impl World {
         self.store.jobs(filter).await.unwrap()
     }
 
-    /// Waits for the last of those that follow a job.
+    /// Waits for the end of the last hook of a job.
     async fn followed(&self, id: JobId) {
         let mut changes = self.store.notifier().watch();
         let last = id.following(usize::try_from(FOLLOWERS).unwrap() - 1);
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    /// Looks whether all is as if nothing had happened; `lives` processes have lived.
+    /// Asserts that everything is as if nothing had happened, after `lives` processes have lived.
     pub(crate) fn audit(&self, work: Work, run: &str, lives: u32) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -314,7 +314,7 @@ impl World {
                         (tree.descendants, tree.descendants_ended, tree.open_children, tree.failed_children),
                         (n, n, 0, 0)
                     );
-                    // However often the attempt was made that asks for them, and the one that follows ran after it.
+                    // However often the attempt ran that submits them. The follower ran once, after the tree.
                     let follows = self.of_task("crown").await;
                     let crown = follows.first().unwrap();
                     assert_eq!((follows.len(), crown.job.state), (1, JobState::Succeeded));
@@ -333,7 +333,7 @@ impl World {
                     let counts = view.counts;
                     assert_eq!((counts.ok, counts.settled(), counts.running), (n, n, 0));
                     assert_eq!(self.output(view.output).await, (n * (n - 1) / 2).to_string().as_bytes());
-                    // What died between the function and its settlement is called once more, never after it.
+                    // A join that died before its settlement is called again, but never after the settlement.
                     let joins = calls(&format!("{id}.join"));
                     assert!((1..=lives).contains(&joins), "joined {joins} times");
                     let parts = self.store.parts(id, 0, usize::MAX).await.unwrap();
@@ -369,7 +369,7 @@ impl World {
         });
     }
 
-    /// The output that a row holds or refers to.
+    /// Returns the output that a row holds or refers to.
     async fn output(&self, row: Option<Bytes>) -> Bytes {
         let row = row.unwrap();
         let Some(note) = OutputRef::read(&row) else { return row };
@@ -377,8 +377,8 @@ impl World {
         objects.get(&note.object.unwrap(), note.bytes).await.unwrap()
     }
 
-    /// Whether a message is of a job that has ended. A worker that is to stop gives back what it has not begun, so that a
-    /// message that came again is left for the next worker, which finds that nothing is to be done.
+    /// Returns whether a message is about a job that has ended. A worker that shuts down requeues what it has not
+    /// started, so a redelivered message is left for the next worker, which finds that nothing is to be done.
     async fn has_ended(&self, message: &Outgoing) -> bool {
         let Outgoing::Work(Message {
             job,
@@ -399,7 +399,7 @@ impl World {
             events: ork::event::EventRouting::Off,
         };
         loop {
-            // Frees whatever a dead process holds, and what waits for its permits, so that it would be taken.
+            // Frees what dead processes hold, and what waits for their permits, so that it would be taken.
             let ttl = Duration::from_secs(1);
             self.store
                 .heartbeat(Heartbeat {
@@ -412,10 +412,11 @@ impl World {
                 .await
                 .unwrap();
             let left = self.store.take_outbox(Take { limit: 1_000, tasks: None, actor: by.clone() }).await.unwrap();
-            // What was lost with a process comes a part at a time, so that the next one may have ended before it met all
-            // of a row; but nothing of it is open. Nor is a part that waited for a permit when its process died before it
-            // could acknowledge the message: that came again, and the row is met later. What a split wrote that was run
-            // again is stale; a worker that stops before it begins these parts gives them back, and they are settled.
+            // Rows that may be left although no work is open. Parts that were lost with a process come one at a time,
+            // so the next process may have ended before it has met all of a row. A part may have waited for a permit
+            // when its process died before it could acknowledge the message: that was redelivered, and the row is met
+            // later. The rows of a split that was run again are stale. And a worker that shuts down before it starts
+            // such parts requeues them, and they are settled.
             let mut done = left.next_due.is_none();
             for row in &left.to_send {
                 let stale = lives > 1 && row.messages.is_empty();
@@ -436,7 +437,7 @@ impl World {
     }
 }
 
-/// How many calls a life without faults makes.
+/// Returns how many calls a life without faults makes.
 pub(crate) fn count(world: &World, work: Work, run: &str) -> usize {
     let faults = Faults::at(0, Fault::Error);
     world.life(work, run, &faults);

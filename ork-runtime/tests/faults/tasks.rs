@@ -12,7 +12,7 @@ pub(crate) fn called(key: String) {
     *CALLS.lock().unwrap().entry(key).or_default() += 1;
 }
 
-/// How often something was done.
+/// Returns how often something was called.
 pub(crate) fn calls(key: &str) -> u32 {
     CALLS.lock().unwrap().get(key).copied().unwrap_or(0)
 }
@@ -23,14 +23,14 @@ pub(crate) async fn plain(run: String) -> String {
     run
 }
 
-/// Follows another one.
+/// A hook of another job.
 #[task]
 pub(crate) async fn follows(run: String, number: u64) -> u64 {
     called(format!("{run}.follows.{number}"));
     number
 }
 
-/// Submitted last.
+/// The job that is submitted last.
 #[task]
 pub(crate) async fn last(number: u64) -> u64 {
     number
@@ -46,7 +46,7 @@ pub(crate) async fn many(run: String, number: u64, context: Context) -> Result<u
     Ok(number)
 }
 
-/// Two at a time.
+/// Two parts at a time.
 #[task(concurrency = 2, retries = 1, backoff = "1ms")]
 pub(crate) async fn narrow(run: String, number: u64, context: Context) -> Result<u64> {
     many(run, number, context).await
@@ -63,7 +63,7 @@ pub(crate) async fn narrow_join(parts: Parts<u64>, context: Context) -> Result<u
     many_join(parts, context).await
 }
 
-/// Splits itself. What its contexts are told fails their attempt.
+/// Splits itself. An error of its context fails the attempt.
 #[task(retries = 2, backoff = "1ms", chunk = 2)]
 pub(crate) async fn itself(run: String, parts: u64, context: Context) -> Result<u64> {
     if context.is_part() {
@@ -81,7 +81,7 @@ pub(crate) async fn itself_join(parts: Parts<u64>, context: Context) -> Result<u
     many_join(parts, context).await
 }
 
-/// Submits jobs below it, and one that follows it.
+/// Submits child jobs, and one that follows it.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn trunk(run: String, twigs: u64, context: Context) -> Result<u64> {
     context.submit_after(crown { run: run.clone() }).await?;
@@ -91,7 +91,7 @@ pub(crate) async fn trunk(run: String, twigs: u64, context: Context) -> Result<u
     Ok(twigs)
 }
 
-/// One fails at its first attempt.
+/// One of them fails at its first attempt.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn twig(run: String, number: u64, context: Context) -> Result<u64> {
     many(run, number, context).await
@@ -102,7 +102,7 @@ pub(crate) async fn crown(run: String) {
     called(format!("{run}.crown"));
 }
 
-/// Which runs have a job that follows both of a pair.
+/// The runs that have a job which follows both jobs of a pair.
 static FOLLOWED: LazyLock<watch::Sender<HashSet<String>>> = LazyLock::new(watch::Sender::default);
 
 /// Lets the pair of a run end, now that a job follows it.
@@ -110,7 +110,7 @@ pub(crate) fn is_followed(run: &str) {
     FOLLOWED.send_modify(|runs| runs.extend([run.to_owned()]));
 }
 
-/// One of a pair that another job follows: it does not end before that is submitted. The second one fails.
+/// One of a pair that another job follows. It does not end before the follower is submitted. The second one fails.
 #[task]
 pub(crate) async fn one_of_two(run: String, number: u64) -> Result<u64> {
     called(format!("{run}.{number}"));
@@ -118,7 +118,7 @@ pub(crate) async fn one_of_two(run: String, number: u64) -> Result<u64> {
     if followed && number == 0 { Ok(number) } else { Err(Error::permanent("it is the second one")) }
 }
 
-/// Follows both of a pair.
+/// Follows both jobs of a pair.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn after_both(run: String) {
     called(format!("{run}.after_both"));
@@ -130,7 +130,7 @@ pub(crate) fn many_part(run: String, parts: u64) -> impl Iterator<Item = many> {
     (0..parts).map(move |number| many { run: run.clone(), number })
 }
 
-/// A store that fails while the parts are read fails the attempt.
+/// An error of the store while the parts are read fails the attempt.
 #[task(join, retries = 1, backoff = "1ms")]
 pub(crate) async fn many_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     called(format!("{}.join", context.job_id()));

@@ -1,4 +1,4 @@
-//! Every decoder that stands outside of an adapter; those of AMQP messages are in `src/broker/amqp/wire/tests.rs`.
+//! All decoders outside of adapters; those of AMQP messages are in `src/broker/amqp/wire/tests.rs`.
 
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::hook_words::HOOKS;
 
-/// Bodies that are nearly JSON.
+/// Bodies that are almost JSON.
 const BODIES: &[&str] = &[
     "",
     "{",
@@ -36,7 +36,7 @@ const BODIES: &[&str] = &[
     "{\"b\":1}",
 ];
 
-/// Text with the signs that matter to the readers.
+/// Text with the characters that matter to the decoders.
 fn noise() -> impl Strategy<Value = String> {
     let signs = prop::collection::vec(
         prop_oneof![
@@ -63,7 +63,7 @@ fn noise() -> impl Strategy<Value = String> {
     prop_oneof![signs.prop_map(|signs| signs.concat()), ".{0,80}", prop::sample::select(BODIES).prop_map(str::to_owned)]
 }
 
-/// How deep a body is, found in the plainest way: by removing its strings first.
+/// The depth of a body, computed in the simplest way: by removing its strings first.
 fn depth(body: &str) -> usize {
     let (mut plain, mut in_string, mut escaped) = (String::new(), false, false);
     for c in body.chars() {
@@ -92,7 +92,7 @@ fn in_words(error: &impl std::fmt::Display) {
     assert!(!words.is_empty() && words.len() < 12_000, "{} bytes", words.len());
 }
 
-/// A shard that a program wrote.
+/// A shard that a program has written.
 fn written() -> Vec<u8> {
     let mut ledger = ork::ledger::Ledger::default();
     let epoch = ledger.open(ork::Policy::default(), true);
@@ -112,7 +112,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_body_is_measured_before_it_is_read(body in noise(), bytes in 0..60_usize, most in 0..6_usize) {
+    fn body_limits_are_checked_before_decoding(body in noise(), bytes in 0..60_usize, most in 0..6_usize) {
         let found = Limits { bytes, depth: most }.check(body.as_bytes());
         let expected = if body.len() > bytes {
             Err(BodyError::TooLarge { found: body.len(), most: bytes })
@@ -125,8 +125,8 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_measured(body: Vec<u8>) {
-        // Whatever serde reads is no deeper than what was measured.
+    fn body_limits_hold_for_arbitrary_bytes(body: Vec<u8>) {
+        // Nothing that serde reads is deeper than what was measured.
         let limits = Limits { bytes: 1_000, depth: 0 };
         if limits.check(&body).is_ok() {
             let read = serde_json::from_slice::<serde_json::Value>(&body);
@@ -135,14 +135,14 @@ proptest! {
     }
 
     #[test]
-    fn inputs_are_found_or_refused(body in noise()) {
+    fn inputs_are_found_or_rejected(body in noise()) {
         let fields = Fields::find(body.as_bytes(), &["a", "b"]);
         let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&body);
         if let Err(error) = &fields {
             let shown = format!("{error:?}");
             prop_assert!(shown.starts_with("Input") && shown.len() < 12_000, "{}", shown);
         }
-        // It takes no body that is no object, and refuses no object but for its names.
+        // It accepts only objects, and rejects an object only because of its names.
         prop_assert!(fields.is_err() || object.is_ok(), "{}", body);
         if let Ok(object) = object {
             let known = object.keys().all(|key| key == "a" || key == "b");
@@ -151,10 +151,10 @@ proptest! {
     }
 
     #[test]
-    fn hooks_are_read_or_refused(signs in prop::collection::vec(prop::sample::select(HOOKS), 0..20), text in noise()) {
+    fn hooks_are_read_or_rejected(signs in prop::collection::vec(prop::sample::select(HOOKS), 0..20), text in noise()) {
         for text in [signs.concat(), text] {
             match OnComplete::read_all(text.as_bytes(), &Allowed::default()) {
-                // What is read is read again as it is written.
+                // What is decoded can be written and decoded again.
                 Ok(hooks) => {
                     let again = OnComplete::read_all(OnComplete::write_all(&hooks).as_bytes(), &Allowed::default());
                     prop_assert_eq!(again, Ok(hooks.clone()));
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn a_part_hook_is_read_or_refused(id: Option<u64>, total: Option<u64>, queue in prop::option::of("(part.)?.{0,300}")) {
+    fn part_hook_is_read_or_rejected(id: Option<u64>, total: Option<u64>, queue in prop::option::of("(part.)?.{0,300}")) {
         match PartHook::read(id, total, queue.as_deref(), &Allowed::default()) {
             Ok(None) => prop_assert!(id.is_none() && total.is_none() && queue.is_none()),
             Ok(Some(part)) => {
@@ -182,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stored_failure_is_read_or_refused(text in noise(), kind in "[a-z-]{0,12}") {
+    fn stored_failure_is_read_or_rejected(text in noise(), kind in "[a-z-]{0,12}") {
         let _any = serde_json::from_str::<Failure>(&text).map_err(|error| in_words(&error));
         let text = format!(r#"{{"kind":"{kind}","message":"m","causes":["c"],"details":{{"x":1}},"retryable":true}}"#);
         match serde_json::from_str::<Failure>(&text) {
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stored_shard_is_read_or_refused(bytes: Vec<u8>) {
+    fn stored_shard_is_read_or_rejected(bytes: Vec<u8>) {
         let mut bytes = bytes;
         if let Err(error) = Shard::decode(&bytes) {
             in_words(&error);
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_shard_is_read_or_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut: prop::sample::Index) {
+    fn damaged_shard_is_read_or_rejected(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut: prop::sample::Index) {
         let mut bytes = written();
         for (at, byte) in changes {
             let at = at.index(bytes.len());
@@ -213,7 +213,7 @@ proptest! {
         let torn = &bytes[..cut.index(bytes.len())];
         for bytes in [&bytes[..], torn] {
             match Shard::decode(bytes) {
-                // What is read fits into a shard, and is read again as it is written.
+                // What is decoded is a valid shard, and can be written and decoded again.
                 Ok(shard) => prop_assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard),
                 Err(error) => in_words(&error),
             }
@@ -221,7 +221,7 @@ proptest! {
     }
 
     #[test]
-    fn words_of_stores_are_known_or_not(word in ".{0,20}") {
+    fn stored_words_are_parsed_or_rejected(word in ".{0,20}") {
         prop_assert!(JobState::from_word(&word).is_none_or(|state| state.as_str() == word));
         prop_assert!(ork::OnError::from_word(&word).is_none_or(|policy| policy.as_str() == word));
         if let Ok(tolerate) = word.parse::<Tolerate>() {
@@ -234,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_and_variables_are_read_or_refused(file in "[a-z_=\"0-9\\[\\]{}.\n# ]{0,60}", key in 0..14_usize, value in ".{0,30}") {
+    fn configuration_is_parsed_or_rejected(file in "[a-z_=\"0-9\\[\\]{}.\n# ]{0,60}", key in 0..14_usize, value in ".{0,30}") {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.toml");
         std::fs::File::create(&path).unwrap().write_all(file.as_bytes()).unwrap();
@@ -256,7 +256,7 @@ proptest! {
 #[cfg(feature = "amqp")]
 proptest! {
     #[test]
-    fn a_url_is_read_or_refused_and_never_quoted(
+    fn url_is_parsed_or_rejected_without_showing_its_password(
         scheme in prop::sample::select(&["amqp://", "amqps://", "http://", ""][..]), user in "[a-z%@:]{0,8}",
         rest in "[a-z0-9:/?%@\\[\\]#=.]{0,30}",
     ) {
@@ -276,7 +276,7 @@ proptest! {
 }
 
 #[test]
-fn a_shard_that_is_far_too_long_is_not_read() {
+fn oversized_shard_is_rejected() {
     let mut bytes = written();
     bytes.extend(vec![0; 2 << 20]);
     in_words(&Shard::decode(&bytes).unwrap_err());

@@ -1,5 +1,5 @@
-//! Whatever comes from outside, from a file or from a store is read or refused in words: nothing panics, nothing grows
-//! without bounds. The seeds are what once broke something, or looked as if it might.
+//! Whatever comes from outside, from a file or from a store is decoded or rejected with a message: nothing panics, and
+//! nothing grows without bounds. The fixed inputs once broke something, or looked as if they might.
 
 #![expect(clippy::indexing_slicing, reason = "what fails must fail loudly")]
 

@@ -1,4 +1,4 @@
-//! The ledger's sets against plain ones, with indices up to the last that there can be, and what lies beyond.
+//! The ledger compared with plain sets, with indices up to the largest possible one and beyond.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same in plain sets.
+/// The same state in plain sets.
 #[derive(Debug, Default)]
 struct Plain {
     settled: BTreeMap<u64, PartResult>,
@@ -46,7 +46,7 @@ impl Plain {
 
 proptest! {
     #[test]
-    fn the_sets_are_those_of_plain_ones(steps in prop::collection::vec(step(), 0..80)) {
+    fn ledger_agrees_with_plain_sets(steps in prop::collection::vec(step(), 0..80)) {
         let (mut ledger, mut plain) = (Ledger::default(), Plain::default());
         let epoch = ledger.open(Policy::default(), true);
         prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS), AppendResult::Added);
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn no_page_goes_beyond_the_last_index(first: u64, len: u64, near in 0..20_u64) {
+    fn no_page_exceeds_the_largest_index(first: u64, len: u64, near in 0..20_u64) {
         let mut ledger = Ledger::default();
         let epoch = ledger.open(Policy::default(), false);
         let answer = ledger.append(epoch, first, len);
@@ -109,7 +109,7 @@ proptest! {
 }
 
 #[test]
-fn a_job_of_all_the_parts_that_there_can_be_is_cancelled_whole() {
+fn job_with_the_maximum_number_of_parts_is_cancelled_completely() {
     let mut ledger = Ledger::default();
     let epoch = ledger.open(Policy::default(), false);
     assert_eq!(ledger.append(epoch, 0, MOST_PARTS), AppendResult::Added);

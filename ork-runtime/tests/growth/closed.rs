@@ -1,4 +1,4 @@
-//! Whatever RabbitMQ closes under a process, again and again: channels, consumers, queues and connections.
+//! Whatever RabbitMQ closes on a process, again and again: channels, consumers, queues and connections.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::on_a_narrow_node;
 use crate::proxy::Proxy;
 use crate::rabbit::Rabbit;
 
-/// A process's broker, and a client that knows nothing of ork.
+/// The broker of a process, and a client other than ork.
 struct Both {
     broker: Arc<Amqp>,
     proxy: Proxy,
     prefix: String,
     _connection: lapin::Connection,
     channel: lapin::Channel,
-    /// The foreign reader of a queue.
+    /// A reader of a queue other than ork.
     reader: Mutex<Option<lapin::Consumer>>,
 }
 
@@ -52,7 +52,7 @@ impl Both {
         answers.remove(0).map_err(|error| error.kind())
     }
 
-    /// Publishes to a queue of work itself; answers whether it is there.
+    /// Publishes to a work queue directly. Returns whether the queue exists.
     async fn publish_plainly(&self, queue: &str) -> bool {
         let (key, properties) = (format!("{}.task.{queue}", self.prefix), lapin::BasicProperties::default());
         let options = BasicPublishOptions { mandatory: true, immediate: false };
@@ -92,7 +92,7 @@ fn message() -> Message {
     }
 }
 
-/// Has something closed so often, half of it to warm up, and compares.
+/// Has something closed `times` times, the first half to warm up, and compares the footprints.
 fn again_and_again(what: &str, times: u32, close: impl AsyncFn(&Both)) {
     on_a_narrow_node(Duration::from_mins(15), async |node| {
         let both = Both::new(node).await;
@@ -109,12 +109,12 @@ fn again_and_again(what: &str, times: u32, close: impl AsyncFn(&Both)) {
     });
 }
 
-/// RabbitMQ closes a channel with 404 when a queue is counted that is not there.
+/// RabbitMQ closes a channel with 404 when the length of a queue is requested that does not exist.
 async fn count_nothing(both: &Both) {
     assert_eq!(both.broker.parts().unwrap().count("part.nowhere").await.unwrap(), None);
 }
 
-/// RabbitMQ closes a channel with 403 when a queue has another reader.
+/// RabbitMQ closes a channel with 403 when a queue has another, exclusive reader.
 async fn open_what_is_read(both: &Both) {
     let queue = format!("part.{}", both.prefix);
     let made = both.channel.queue_declare(queue.clone().into(), QueueDeclareOptions::default(), FieldTable::default());
@@ -127,13 +127,13 @@ async fn open_what_is_read(both: &Both) {
     assert!(matches!(both.broker.parts().unwrap().open(&queue, 5).await.unwrap(), Opened::Busy));
 }
 
-/// RabbitMQ closes a channel with 404 when a message is published to an exchange that is not there.
+/// RabbitMQ closes a channel with 404 when a message is published to an exchange that does not exist.
 async fn publish_without_exchange(both: &Both) {
     both.channel.exchange_delete(both.prefix.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
     both.publish(1).await.unwrap();
 }
 
-/// RabbitMQ closes a channel with 406 when a message is larger than it takes.
+/// RabbitMQ closes a channel with 406 when a message is too large.
 async fn publish_what_is_too_large(both: &Both) {
     assert_eq!(both.publish(100_000).await, Err(BrokerErrorKind::TooLarge));
 }
@@ -156,8 +156,8 @@ async fn cut_every_connection(both: &Both) {
 macro_rules! closed {
     ($($short:ident, $long:ident: $close:ident, $times:literal, $more:literal, $what:literal;)*) => {
         $(
-            /// Fails on the code before this change where a channel is closed: no channel can be opened any more once
-            /// their numbers have come round.
+            /// Regression, where a channel is closed: no channel could be opened any more once all channel numbers had
+            /// been used.
             #[test]
             fn $short() {
                 again_and_again($what, $times, $close);
@@ -181,13 +181,13 @@ closed! {
         publish_without_exchange, 200, 5_000, "a message was published to an exchange that is not there";
     channels_closed_over_large_messages_are_replaced, five_thousand_channels_over_large_messages:
         publish_what_is_too_large, 200, 5_000, "a message was too large";
-    readers_that_are_cancelled_leave_nothing, five_thousand_readers_that_are_cancelled:
+    readers_that_are_cancelled_leave_nothing, five_thousand_cancelled_readers:
         delete_what_is_read, 300, 5_000, "the queue of a reader was deleted";
-    connections_that_are_cut_leave_nothing, a_thousand_connections_that_are_cut:
+    connections_that_are_cut_leave_nothing, a_thousand_cut_connections:
         cut_every_connection, 100, 1_000, "every connection was cut";
 }
 
-/// Whole rounds over many queues at once, as each consumer waits longer after each loss.
+/// Deletes many queues at once in each round, because a consumer waits longer after each loss.
 fn subscriptions(queues: u32, rounds: u32) {
     on_a_narrow_node(Duration::from_mins(15), async |node| {
         let both = Both::new(node).await;
@@ -206,7 +206,7 @@ fn subscriptions(queues: u32, rounds: u32) {
                 both.channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
             }
             for (name, subscription) in names.iter().zip(&mut consuming) {
-                // Until the queue is declared again nothing takes the message.
+                // Until the queue is declared again, the message cannot be routed.
                 while !both.publish_plainly(name).await {
                     tokio::task::yield_now().await;
                 }
@@ -221,14 +221,14 @@ fn subscriptions(queues: u32, rounds: u32) {
     });
 }
 
-/// A connection has fewer channels than this process has queues.
+/// The process has more queues than a connection has channels.
 #[test]
-fn consumers_whose_queues_are_deleted_consume_again() {
+fn consumers_of_deleted_queues_consume_again() {
     subscriptions(80, 4);
 }
 
 #[test]
 #[ignore = "long: .ci/prove --long"]
-fn five_thousand_consumers_whose_queues_are_deleted() {
+fn five_thousand_consumers_of_deleted_queues() {
     subscriptions(500, 10);
 }

@@ -7,15 +7,16 @@ use cap::Cap;
 
 use crate::rabbit::Rabbit;
 
-/// Counts what is allocated and not freed. Resident memory would not do: an allocator keeps some of what was freed, in
-/// another amount each time.
+/// Counts what is allocated and not freed. Resident memory would not do, because an allocator keeps some of what was
+/// freed, and the amount varies.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
-/// How far the heap may move without being taken for growth, in KiB: buffers differ in what they hold at the moment.
+/// By how much the heap may differ without counting as growth, in KiB: buffers hold more or less at different moments.
 const SLACK: u64 = 1024;
 
-/// How many more connections, files or threads are no growth: a connection may just be replaced by another one.
+/// How many more connections, files or threads are no growth: a connection may be replaced by another one at that
+/// moment.
 const FEW: u64 = 8;
 
 /// What is held.
@@ -28,12 +29,12 @@ pub struct Footprint {
     pub threads: u64,
     /// Allocated and not freed, in KiB.
     pub heap: u64,
-    /// Resident memory, in KiB. It is only shown.
+    /// Resident memory, in KiB. It is only printed.
     pub resident: u64,
 }
 
 impl Footprint {
-    /// What this process and the node hold now.
+    /// Measures this process and the node.
     pub fn now(node: &Rabbit) -> Self {
         let count = "{length(rabbit_channel:list()), length(rabbit_networking:connections()), \
                      length(rabbit_amqqueue:list())}.";
@@ -55,14 +56,14 @@ impl Footprint {
         }
     }
 
-    /// Prints both, and fails if `self`, which is older, is less than `later` in anything.
+    /// Prints both, and panics if anything has grown from `self`, which is older, to `later`.
     pub fn is_as_large_as(self, later: Self, what: &str) {
         if let Some(words) = self.growth(later, what) {
             panic!("{words}");
         }
     }
 
-    /// Prints both, and says what has grown from `self`, which is older, to `later`.
+    /// Prints both, and returns what has grown from `self`, which is older, to `later`.
     pub fn growth(self, later: Self, what: &str) -> Option<String> {
         println!("{what}: {self:?}, then {later:?}");
         for (name, before, after, more) in [

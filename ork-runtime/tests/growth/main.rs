@@ -1,7 +1,7 @@
 //! Nothing grows: whatever RabbitMQ closes, and however many sets are counted without a store, a process keeps the same
 //! number of channels, connections, queues, threads and open files, and its memory stays flat.
 //!
-//! These tests measure their own process, so they have a test program to themselves and run one after the other.
+//! These tests measure their own process, so they have their own test program, and run one after the other.
 
 #![expect(
     unreachable_pub,
@@ -30,10 +30,10 @@ use std::time::Duration;
 
 use crate::rabbit::Rabbit;
 
-/// How many channels a connection to the node of these tests may have. RabbitMQ's own default is 2,047.
+/// How many channels a connection to the node of these tests may have. The default of RabbitMQ is 2,047.
 const CHANNELS: u16 = 64;
 
-/// Runs one test at a time on a node whose connections have few channels and whose messages are small.
+/// Runs one test at a time on a node whose connections have few channels, and which takes only small messages.
 pub(crate) fn on_a_narrow_node(within: Duration, test: impl AsyncFn(&Rabbit)) {
     static TURN: Mutex<()> = Mutex::new(());
     static NODE: OnceLock<Option<Rabbit>> = OnceLock::new();

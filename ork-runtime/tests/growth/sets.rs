@@ -1,4 +1,4 @@
-//! Sets of parts that no store knows, one after the other on one worker.
+//! Sets of parts without a store, one after the other on one worker.
 
 use std::time::Duration;
 
@@ -32,15 +32,15 @@ async fn worker(node: &Rabbit) -> Ork {
     ork
 }
 
-/// One set of so many parts, to its end.
+/// Runs one set of `parts` parts to its end.
 async fn one(ork: &Ork, job: u64, parts: u64) {
     let sum = ork.submit(number_part { count: parts }).and_wait();
     let sum = tokio::time::timeout(Duration::from_secs(30), sum).await;
     assert_eq!(sum.unwrap_or_else(|_| panic!("job {job} does not end")).unwrap(), parts * (parts - 1) / 2);
 }
 
-/// Runs so many jobs of so many parts; the first quarter of them is for warming up. What has grown after that may be a
-/// buffer, which grows once where the machine is busy: what leaks grows each time.
+/// Runs `jobs` jobs of `parts` parts, the first quarter to warm up. What has grown after that may be a buffer, which
+/// grows once when the machine is busy; a leak grows each time.
 fn sets(jobs: u64, parts: u64, within: Duration) {
     on_a_narrow_node(within, async |node| {
         let ork = worker(node).await;
@@ -62,23 +62,23 @@ fn sets(jobs: u64, parts: u64, within: Duration) {
     });
 }
 
-/// Fails on the code before this change: no job ends after the fourth or so, as each part that finds its queue full
-/// costs one or two channels for ever.
+/// Regression: no job used to end after about the fourth, because each part that found its queue full leaked one or two
+/// channels.
 #[test]
-fn sets_without_a_store_cost_no_channels() {
+fn sets_without_a_store_leak_no_channels() {
     sets(60, 100, Duration::from_mins(3));
 }
 
 #[test]
 #[ignore = "long: .ci/prove --long"]
-fn thousands_of_sets_without_a_store_cost_nothing() {
+fn thousands_of_sets_without_a_store_leak_nothing() {
     sets(3_000, 40, Duration::from_mins(20));
 }
 
-/// An hour of real time, two sets a second.
+/// An hour of real time, with two sets a second.
 #[test]
 #[ignore = "an hour: cargo test -p ork-runtime --test growth -- --ignored --nocapture hour"]
-fn an_hour_of_sets_without_a_store_costs_nothing() {
+fn an_hour_of_sets_without_a_store_leaks_nothing() {
     const SETS: u64 = 2 * 60 * 60;
     on_a_narrow_node(Duration::from_mins(90), async |node| {
         let ork = worker(node).await;

@@ -1,4 +1,4 @@
-//! Cancelling: final at once, heard by what runs, seen by what has not started.
+//! Cancellation: it is final at once, running calls see it, and parts that have not started never do.
 
 use ork::{ClientError, JobState};
 
@@ -6,7 +6,7 @@ use super::tasks::*;
 use super::world::each;
 
 #[test]
-fn a_running_task_hears_that_its_job_was_cancelled() {
+fn running_task_sees_that_its_job_was_cancelled() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(listens { key: key.clone() }).await.unwrap();
@@ -20,7 +20,7 @@ fn a_running_task_hears_that_its_job_was_cancelled() {
 }
 
 #[test]
-fn another_process_hears_it_too() {
+fn cancel_by_another_process_reaches_the_running_task() {
     each(|world| async move {
         let Some(client) = world.another().await else { return };
         let key = ork::JobId::new().to_string();
@@ -49,7 +49,7 @@ fn cancelled_parts_never_start() {
 }
 
 #[test]
-fn what_has_ended_cannot_be_cancelled() {
+fn ended_job_cannot_be_cancelled() {
     each(|world| async move {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         job.wait().await.unwrap();

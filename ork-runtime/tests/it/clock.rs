@@ -1,4 +1,4 @@
-//! A clock that a test turns, and that tells who waits for it.
+//! A clock that a test advances, and that knows how many timers wait for which moment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use ork::Timestamp;
 use ork::clock::{Clock, Pause};
 use tokio::sync::watch;
 
-/// How many wait for each moment.
+/// How many timers wait for each moment.
 type Sleepers = Arc<watch::Sender<BTreeMap<Timestamp, usize>>>;
 
-/// A clock that stands still until it is turned.
+/// A clock that stands still until it is advanced.
 #[derive(Debug)]
 pub(crate) struct Manual {
     now: watch::Sender<Timestamp>,
@@ -27,18 +27,18 @@ impl Manual {
         self.now.send_modify(|now| *now = *now + by);
     }
 
-    /// Waits until somebody waits for this moment.
+    /// Waits until a timer waits for this moment.
     pub(crate) async fn is_awaited(&self, moment: Timestamp) {
         self.is_awaited_by(moment, 1).await;
     }
 
-    /// Waits until so many wait for this moment.
+    /// Waits until `n` timers wait for this moment.
     pub(crate) async fn is_awaited_by(&self, moment: Timestamp, n: usize) {
         let waits = |sleepers: &BTreeMap<_, usize>| sleepers.get(&moment).is_some_and(|waiting| *waiting >= n);
         self.sleepers.subscribe().wait_for(waits).await.unwrap();
     }
 
-    /// Waits until so many wait for one of these moments, and answers how many wait for each.
+    /// Waits until `n` timers wait for one of these moments, and returns how many wait for each.
     pub(crate) async fn are_awaited_by(&self, moments: [Timestamp; 2], n: usize) -> [usize; 2] {
         let each = |sleepers: &BTreeMap<_, usize>| moments.map(|moment| sleepers.get(&moment).copied().unwrap_or(0));
         let mut sleepers = self.sleepers.subscribe();
@@ -59,14 +59,14 @@ impl Clock for Manual {
     fn pause_until(&self, moment: Timestamp) -> Pause {
         let (mut now, sleep) = (self.now.subscribe(), Sleep::new(&self.sleepers, moment));
         Box::pin(async move {
-            // The clock outlives whoever waits for it.
+            // The clock outlives its timers.
             let _turned = now.wait_for(|now| *now >= moment).await;
             drop(sleep);
         })
     }
 }
 
-/// One who waits.
+/// A timer that waits.
 struct Sleep(Sleepers, Timestamp);
 
 impl Sleep {

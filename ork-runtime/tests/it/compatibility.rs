@@ -1,4 +1,4 @@
-//! `schema::compare`: whom a change breaks, field by field, and what is not a break.
+//! `schema::compare`: which messages, clients and workflows a change breaks, field by field, and what is not a break.
 
 use ork::schema::{Became, Change, Effect, NotABundle, compare};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn bundle(input: &Value, output: &Value, defs: &Value) -> Value {
     })
 }
 
-/// What becomes of a task whose input changes so.
+/// Returns the change of a task whose input changes from `old` to `new`.
 fn input(old: &Value, new: &Value) -> Change {
     let any = json!({ "type": "null" });
     let changes = compare(&bundle(old, &any, &json!({})), &bundle(new, &any, &json!({}))).unwrap();
@@ -54,7 +54,7 @@ fn whys(effect: &Effect) -> &[String] {
 }
 
 #[test]
-fn a_new_field_that_is_needed_breaks_who_does_not_send_it() {
+fn new_required_field_breaks_senders_without_it() {
     let old = object(&json!({ "path": { "type": "string" } }), &["path"]);
     let both = json!({ "path": { "type": "string" }, "width": { "type": "integer" } });
     let change = input(&old, &object(&both, &["path", "width"]));
@@ -62,12 +62,12 @@ fn a_new_field_that_is_needed_breaks_who_does_not_send_it() {
     assert_eq!(fields(&change), ["input.width:  > integer"]);
     assert_eq!(verdicts(&change), ["no", "no", "no"]);
     assert_eq!(whys(&change.queued), ["`input`: the field `width` is missing, and integer is expected"]);
-    // The same, and nobody needs it.
+    // An optional new field breaks nothing.
     assert_eq!(verdicts(&input(&old, &object(&both, &["path"]))), ["yes", "yes", "yes"]);
 }
 
 #[test]
-fn a_field_that_is_gone_breaks_who_still_sends_it() {
+fn removed_field_breaks_senders_that_still_send_it() {
     let old = object(&json!({ "a": { "type": "string" }, "b": { "type": ["string", "null"] } }), &["a"]);
     let change = input(&old, &object(&json!({ "a": { "type": "string" } }), &["a"]));
     assert_eq!(fields(&change), ["input.b: string | null > "]);
@@ -76,7 +76,7 @@ fn a_field_that_is_gone_breaks_who_still_sends_it() {
 }
 
 #[test]
-fn an_input_may_take_more_and_an_output_may_say_less_but_not_otherwise() {
+fn input_may_widen_and_output_may_narrow_but_not_vice_versa() {
     let (one, more) = (json!({ "type": "string" }), json!({ "type": ["string", "null"] }));
     assert_eq!(verdicts(&input(&one, &more)), ["yes", "yes", "yes"]);
     assert_eq!(verdicts(&input(&more, &one)), ["no", "no", "no"]);
@@ -88,7 +88,7 @@ fn an_input_may_take_more_and_an_output_may_say_less_but_not_otherwise() {
 }
 
 #[test]
-fn what_cannot_be_decided_is_said_to_be_so() {
+fn undecidable_change_is_reported_as_unsure() {
     let change = input(&json!({ "type": "string" }), &json!({ "type": "string", "pattern": "^a" }));
     assert_eq!(verdicts(&change), ["?", "?", "yes"]);
     assert!(whys(&change.queued)[0].contains("pattern"), "{change:?}");
@@ -96,7 +96,7 @@ fn what_cannot_be_decided_is_said_to_be_so() {
 }
 
 #[test]
-fn a_number_may_become_wider() {
+fn integer_format_may_become_wider() {
     let of = |format: &str| json!({ "type": "integer", "format": format });
     assert_eq!(verdicts(&input(&of("uint32"), &of("uint64"))), ["yes", "yes", "yes"]);
     assert_eq!(verdicts(&input(&of("uint8"), &of("int16"))), ["yes", "yes", "yes"]);
@@ -105,7 +105,7 @@ fn a_number_may_become_wider() {
 }
 
 #[test]
-fn fields_are_named_however_deep_and_a_recursive_type_ends() {
+fn nested_fields_are_named_and_recursive_types_terminate() {
     let tree = |value: &str| {
         let children = json!({ "type": "array", "items": { "$ref": "#/$defs/Tree" } });
         json!({ "Tree": object(&json!({ "value": { "type": value }, "children": children }), &["value", "children"]) })
@@ -120,7 +120,7 @@ fn fields_are_named_however_deep_and_a_recursive_type_ends() {
 }
 
 #[test]
-fn words_and_names_are_no_change() {
+fn descriptions_and_type_names_are_not_compared() {
     let null = json!({ "type": "null" });
     let old = bundle(&json!({ "$ref": "#/$defs/A" }), &null, &json!({ "A": { "type": "string", "description": "x" } }));
     let new = bundle(&json!({ "$ref": "#/$defs/B" }), &null, &json!({ "B": { "title": "y", "type": "string" } }));
@@ -128,7 +128,7 @@ fn words_and_names_are_no_change() {
 }
 
 #[test]
-fn tasks_come_and_go_and_change_their_queues() {
+fn tasks_can_be_added_removed_and_moved_to_another_queue() {
     let null = json!({ "type": "null" });
     let (full, mut empty) = (bundle(&null, &null, &json!({})), bundle(&null, &null, &json!({})));
     empty["properties"] = json!({});
@@ -144,7 +144,7 @@ fn tasks_come_and_go_and_change_their_queues() {
 }
 
 #[test]
-fn a_part_is_looked_at_where_there_were_parts() {
+fn part_type_is_compared_if_the_old_task_had_parts() {
     let null = json!({ "type": "null" });
     let with = |part: &Value| {
         let mut bundle = bundle(&null, &null, &json!({}));
@@ -155,13 +155,13 @@ fn a_part_is_looked_at_where_there_were_parts() {
     let changes = compare(&with(&text), &with(&number)).unwrap();
     assert_eq!(verdicts(&changes[0]), ["no", "yes", "yes"], "clients send no parts");
     assert_eq!(fields(&changes[0]), ["part: string > integer"]);
-    // It is split now, and was not before: nothing of it is queued as a part.
+    // It is split now, and was not before, so no part of it is queued.
     let changes = compare(&bundle(&null, &null, &json!({})), &with(&number)).unwrap();
     assert_eq!(verdicts(&changes[0]), ["yes", "yes", "yes"]);
 }
 
 #[test]
-fn what_is_no_bundle_is_refused() {
+fn unsupported_bundle_is_refused() {
     let null = json!({ "type": "null" });
     let mut other = bundle(&null, &null, &json!({}));
     other["x-ork-schemas"] = 2.into();

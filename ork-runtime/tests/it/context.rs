@@ -1,4 +1,4 @@
-//! What a task knows, and what it may ask.
+//! What a task knows about its job through its context, and what it can do with it.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
@@ -11,7 +11,7 @@ use super::world::each;
 /// How often each piece of work of a job was called, by its key.
 static KEYS: LazyLock<Mutex<BTreeMap<JobId, BTreeMap<String, u32>>>> = LazyLock::new(Mutex::default);
 
-/// Notes a call, and fails the first one for each key.
+/// Records a call, and fails the first one for each key.
 fn keyed(context: &Context) -> Result<()> {
     let mut keys = KEYS.lock().unwrap();
     let calls = keys.entry(context.job_id()).or_default().entry(context.idempotency_key()).or_default();
@@ -37,7 +37,7 @@ async fn effect_join(parts: Parts<u64>, context: Context) -> Result<u64> {
 }
 
 #[test]
-fn idempotency_key_is_the_same_for_each_attempt_at_one_piece_of_work_and_for_no_other() {
+fn idempotency_key_is_the_same_for_all_attempts_of_one_piece_of_work_only() {
     each(|world| async move {
         let job = world.ork.submit(effect_part { count: 3 }).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), 3);
@@ -49,7 +49,7 @@ fn idempotency_key_is_the_same_for_each_attempt_at_one_piece_of_work_and_for_no_
 }
 
 #[test]
-fn a_task_submits_a_child_and_tells_its_progress() {
+fn task_submits_a_child_and_reports_progress() {
     each(|world| async move {
         let job = world.ork.submit(parent { name: "Ada".into() }).await.unwrap();
         let child: JobId = job.wait().await.unwrap().parse().unwrap();

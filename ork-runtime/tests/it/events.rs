@@ -1,7 +1,7 @@
-//! Events in one process: what is told of a job, in which order, and to whom.
+//! Events in one process: which are published about a job, in which order, and to which listeners.
 //!
-//! Told before the transaction, or outside it, an event could speak of what never happened, and the lists below would
-//! have more than they name: telling `completed` when the function returns makes the retried job end twice.
+//! If events were published before the transaction or outside it, they could report what never happened, and the lists
+//! below would be longer: publishing `completed` when the function returns makes the retried job end twice.
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -12,7 +12,7 @@ use super::world::{World, builder, each};
 
 type Events = BoxStream<'static, std::result::Result<ork::Event, ClientError>>;
 
-/// Says how far it is, and ends with the last word.
+/// Reports progress, and ends right after the last report.
 #[task]
 async fn reports(steps: u32, context: Context) {
     for step in 1..=steps {
@@ -21,7 +21,7 @@ async fn reports(steps: u32, context: Context) {
     }
 }
 
-/// Two parts, of which one fails until it is healed.
+/// Two parts, one of which fails until the test heals it.
 #[task]
 fn heals_or_not(number: u32, key: String) -> Result<()> {
     if number == 1 && calls(&key) == 0 { Err(ork::Error::permanent("not yet")) } else { Ok(()) }
@@ -32,7 +32,7 @@ fn heals_or_not_part(key: String) -> Vec<heals_or_not> {
     (0..2).map(|number| heals_or_not { number, key: key.clone() }).collect()
 }
 
-/// Submits a job below it once the gate is open.
+/// Submits a child job once the gate is open.
 #[task]
 async fn opens(key: String, context: Context) -> Result<()> {
     Gate::of(&key).pass().await;
@@ -40,7 +40,7 @@ async fn opens(key: String, context: Context) -> Result<()> {
     Ok(())
 }
 
-/// What is told of a job, until its end: the words, and the parts they are about.
+/// Returns the events of a job until its end, each as its kind, state and attempt, with the part it is about.
 async fn told(events: &mut Events, id: JobId) -> Vec<String> {
     let mut told = Vec::new();
     loop {
@@ -57,7 +57,7 @@ async fn told(events: &mut Events, id: JobId) -> Vec<String> {
 }
 
 #[test]
-fn a_job_tells_its_life_in_order() {
+fn events_of_a_job_come_in_order() {
     each(|world| async move {
         let mut events = world.ork.events().await.unwrap();
         let job = world.ork.submit(add { a: 1, b: 2 }).await.unwrap();
@@ -88,7 +88,7 @@ fn a_job_tells_its_life_in_order() {
 }
 
 #[test]
-fn a_cancelled_job_tells_that_it_was_cancelled() {
+fn cancelled_job_publishes_canceled() {
     each(|world| async move {
         let mut events = world.ork.events().await.unwrap();
         let key = JobId::new().to_string();
@@ -102,9 +102,9 @@ fn a_cancelled_job_tells_that_it_was_cancelled() {
     });
 }
 
-/// `job:parts-completed` of the systems that split jobs into parts: once, with the counts, before the end.
+/// `job:parts-completed` of systems that split jobs into parts: published once, with the counts, before the end.
 #[test]
-fn parts_completed_is_told_once_with_the_counts() {
+fn parts_completed_is_published_once_with_the_counts() {
     each(|world| async move {
         let mut events = world.ork.events().await.unwrap();
         let run = JobId::new().to_string();
@@ -122,7 +122,7 @@ fn parts_completed_is_told_once_with_the_counts() {
         assert_eq!(kind, EventKind::PartsCompleted);
         assert_eq!((parts.total, parts.completed, parts.failed, parts.canceled), (10, 7, 3, 0));
 
-        // A retry that runs some of them again completes them again, before the join.
+        // A retry that runs some of the parts again completes them again, before the join.
         let job = world.ork.submit(heals_or_not_part { key: run.clone() }).await.unwrap();
         let first = told(&mut events, job.id()).await;
         let ends = ["job.created ready 1", "job.ready ready 1", "job.parts-completed waiting 1", "job.failed failed 1"];
@@ -136,7 +136,7 @@ fn parts_completed_is_told_once_with_the_counts() {
 }
 
 #[test]
-fn nothing_and_no_parts_are_told_unless_asked_for() {
+fn events_and_part_events_are_published_only_if_enabled() {
     each(|world| async move {
         let (ork, store, folder) = world.parts();
         ork.shutdown().await;
@@ -173,7 +173,7 @@ fn nothing_and_no_parts_are_told_unless_asked_for() {
 }
 
 #[test]
-fn progress_is_told_before_the_end_however_late_it_was_said() {
+fn progress_is_published_before_the_end_even_if_reported_last() {
     each(|world| async move {
         let mut events = world.ork.events().await.unwrap();
         let job = world.ork.submit(reports { steps: 3 }).await.unwrap();
@@ -195,11 +195,11 @@ fn progress_is_told_before_the_end_however_late_it_was_said() {
 }
 
 #[test]
-fn the_events_of_a_tree_end_with_its_root() {
+fn event_stream_of_a_tree_ends_with_its_root() {
     each(|world: World| async move {
         let job = world.ork.submit(parent { name: "Ada".into() }).await.unwrap();
         let id = job.id();
-        // What has ended before has nothing more to tell.
+        // A stream of the events of a job that has ended is empty.
         job.wait().await.unwrap();
         assert!(world.ork.events_of(id).await.unwrap().next().await.is_none());
         let key = JobId::new().to_string();

@@ -1,4 +1,4 @@
-//! Tasks that panic, never end, or return what cannot be written.
+//! Tasks that panic, never end, or return an output that cannot be serialized.
 
 use ork::FailureKind;
 
@@ -10,7 +10,7 @@ async fn kind(world: &World, id: ork::JobId) -> FailureKind {
 }
 
 #[test]
-fn a_panic_fails_the_job_and_nothing_else() {
+fn panic_fails_its_job_only() {
     each(|world| async move {
         let job = world.ork.submit(panics { message: "ouch".into() }).await.unwrap();
         assert_eq!(why(&job.outcome().await.unwrap()), "panic: ouch");
@@ -23,7 +23,7 @@ fn a_panic_fails_the_job_and_nothing_else() {
 }
 
 #[test]
-fn a_task_that_never_ends_times_out() {
+fn task_that_never_ends_times_out() {
     each(|world| async move {
         let job = world.ork.submit(never {}).await.unwrap();
         assert_eq!(why(&job.outcome().await.unwrap()), "timeout: no result after 50ms");
@@ -34,7 +34,7 @@ fn a_task_that_never_ends_times_out() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_fails_the_job() {
+fn output_that_cannot_be_serialized_fails_the_job() {
     each(|world| async move {
         let job = world.ork.submit(unwritable {}).await.unwrap();
         assert_eq!(why(&job.outcome().await.unwrap()), "unwritable output: this cannot be written");
@@ -43,7 +43,7 @@ fn an_output_that_cannot_be_written_fails_the_job() {
 }
 
 #[test]
-fn a_failed_attempt_is_tried_again() {
+fn failed_attempt_is_retried() {
     each(|world| async move {
         assert_eq!(world.ork.submit(succeeds_at { attempt: 4 }).and_wait().await.unwrap(), 4);
         let job = world.ork.submit(succeeds_at { attempt: 5 }).await.unwrap();

@@ -1,11 +1,11 @@
-//! Jobs that follow several others: they begin once, after the last of those has ended, however each of them has.
+//! Jobs that follow several others: they start once, after the last of those has ended, however each of them ended.
 
 use ork::{Error, Handle, JobId, JobState, Result, WaitsFor, task};
 
 use super::tasks::*;
 use super::world::{World, each};
 
-/// Waits at the gate, then ends as it is told.
+/// Waits at the gate, then succeeds or fails as its input says.
 #[task]
 async fn ends(key: String, fails: bool) -> Result<String> {
     Gate::of(&key).pass().await;
@@ -21,7 +21,7 @@ fn key() -> String {
     JobId::new().to_string()
 }
 
-/// How a job is brought to its end.
+/// How a job ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
     Well,
@@ -29,7 +29,7 @@ enum End {
     Cancelled,
 }
 
-/// A job at its gate, which ends in one of these ways.
+/// A job at its gate, which is to end this way.
 async fn begun(world: &World, end: End) -> (Handle<ends>, String) {
     let key = key();
     let job = world.ork.submit(ends { key: key.clone(), fails: end == End::Badly }).await.unwrap();
@@ -51,9 +51,9 @@ async fn bring_to_end(world: &World, job: &Handle<ends>, key: &str, end: End) {
     assert_eq!(state, expected);
 }
 
-/// On the code before this change a job with several `after` was refused; before that it waited for the last one named.
+/// Regression: a job with several `after` used to be refused, and before that it waited for the last one only.
 #[test]
-fn a_job_that_follows_several_begins_once_after_the_last_however_each_has_ended() {
+fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() {
     each(|world| async move {
         let orders = [
             [End::Well, End::Badly, End::Cancelled],
@@ -96,7 +96,7 @@ fn a_job_that_follows_several_begins_once_after_the_last_however_each_has_ended(
 }
 
 #[test]
-fn jobs_that_have_ended_or_are_named_twice_do_not_make_a_follower_wait_longer() {
+fn ended_or_repeated_jobs_do_not_delay_a_follower() {
     each(|world| async move {
         let (open, open_key) = begun(&world, End::Well).await;
         let (ended, ended_key) = begun(&world, End::Badly).await;
@@ -105,9 +105,9 @@ fn jobs_that_have_ended_or_are_named_twice_do_not_make_a_follower_wait_longer() 
         let first = follow().after(ended.id()).after(open.id()).after(open.id()).await.unwrap();
         let why = world.ork.why(first.id()).await.unwrap();
         assert_eq!(why.follows, [open.id()], "{why}");
-        // The same job once more, with another one that it follows and that has a follower of its own.
+        // The same job again, together with a job that follows it and has a follower of its own.
         let second = follow().after(open.id()).after(first.id()).await.unwrap();
-        // All of them have ended: it begins at once.
+        // All of them have ended, so it starts at once.
         assert_eq!(follow().after(ended.id()).after(ended.id()).and_wait().await.unwrap(), 1);
         assert_eq!(world.ork.why(second.id()).await.unwrap().follows.len(), 2);
         bring_to_end(&world, &open, &open_key, End::Well).await;
@@ -119,7 +119,7 @@ fn jobs_that_have_ended_or_are_named_twice_do_not_make_a_follower_wait_longer() 
 }
 
 #[test]
-fn a_follower_of_a_job_that_is_unknown_is_refused_and_leaves_nothing() {
+fn follower_of_an_unknown_job_is_refused_without_side_effects() {
     each(|world| async move {
         let (open, open_key) = begun(&world, End::Well).await;
         let (nobody, after) = (JobId::new(), key());
@@ -129,7 +129,7 @@ fn a_follower_of_a_job_that_is_unknown_is_refused_and_leaves_nothing() {
         let many = (0..1_001).fold(follow(), |submission, _| submission.after(JobId::new()));
         let refused = many.await.unwrap_err().to_string();
         assert!(refused.contains("a job follows at most 1000 jobs, and this one was to follow 1001"), "{refused}");
-        // Its key is free.
+        // Its unique key is free.
         let follower = follow().after(open.id()).await.unwrap();
         bring_to_end(&world, &open, &open_key, End::Well).await;
         assert_eq!(follower.wait().await.unwrap(), 1);
@@ -138,7 +138,7 @@ fn a_follower_of_a_job_that_is_unknown_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn a_follower_of_several_can_be_cancelled_before_it_begins() {
+fn follower_of_several_jobs_can_be_cancelled_before_it_starts() {
     each(|world| async move {
         let (one, one_key) = begun(&world, End::Well).await;
         let (two, two_key) = begun(&world, End::Well).await;
@@ -155,9 +155,9 @@ fn a_follower_of_several_can_be_cancelled_before_it_begins() {
     });
 }
 
-/// Fails on the code before this change: what was retried began at once.
+/// Regression: the retried job used to start at once.
 #[test]
-fn job_that_was_cancelled_while_it_waited_waits_again_when_it_is_retried() {
+fn retried_follower_waits_again_if_it_was_cancelled_while_waiting() {
     each(|world| async move {
         let ((one, one_key), (two, two_key)) = (begun(&world, End::Well).await, begun(&world, End::Well).await);
         let (single, several) = (key(), key());
@@ -179,7 +179,7 @@ fn job_that_was_cancelled_while_it_waited_waits_again_when_it_is_retried() {
         bring_to_end(&world, &two, &two_key, End::Well).await;
         jobs[1].outcome().await.unwrap();
         assert_eq!((calls(&single), calls(&several)), (1, 1));
-        // Of what has ended it waits for nothing.
+        // It does not wait for jobs that have ended.
         let third = follow(&key()).await.unwrap();
         third.outcome().await.unwrap();
         world.end().await;

@@ -1,11 +1,11 @@
-//! What follows a job: `on_complete`, `on_success`, `on_failure`, in one process without a broker.
+//! Hooks of a job: `on_complete`, `on_success` and `on_failure`, in one process without a broker.
 
 use ork::JobState;
 
 use super::tasks::*;
 use super::world::each;
 
-/// A task that notes that it was called, and ends at once.
+/// A task that records its call and ends at once.
 fn noted(key: &str) -> gated {
     Gate::of(key).open();
     gated { key: key.to_owned() }
@@ -21,7 +21,7 @@ fn fresh() -> String {
 }
 
 #[test]
-fn what_follows_a_job_is_submitted_once_well_or_not() {
+fn hooks_are_submitted_once_after_success_and_failure() {
     each(|world| async move {
         let key = |word: &str, run: &str| format!("{run}.{word}");
         for (well, run) in [(true, fresh()), (false, fresh())] {
@@ -39,7 +39,7 @@ fn what_follows_a_job_is_submitted_once_well_or_not() {
             came(if well { &success } else { &failure }).await;
             came(&last).await;
             assert_eq!(calls(if well { &failure } else { &success }), 0);
-            // Each is a job under an id that is always the same.
+            // Each hook starts a job, whose id is derived from that of the job.
             let follows = world.outcome(id.following(0)).await;
             assert_eq!((follows.status().state, follows.status().root), (JobState::Succeeded, id.following(0)));
             let why = world.ork.why(id).await.unwrap().to_string();
@@ -56,7 +56,7 @@ fn hooks_belong_to_the_job_and_not_to_its_parts() {
         let sum = world.ork.submit(double_part { count: 20, failing: Vec::new(), run: fresh() });
         assert_eq!(sum.on_complete(noted(&key)).and_wait().await.unwrap(), 380);
         came(&key).await;
-        // One that waits for its parts for ever is cancelled, and that is no success.
+        // A cancelled job has not succeeded, so its `on_failure` hooks are sent.
         let (key, run) = (fresh(), fresh());
         let job = world.ork.submit(gated { key: run.clone() }).on_failure(noted(&key)).await.unwrap();
         Gate::of(&run).entered().await;
@@ -67,7 +67,7 @@ fn hooks_belong_to_the_job_and_not_to_its_parts() {
 }
 
 #[test]
-fn a_retry_sends_only_what_was_not_sent_before() {
+fn retry_sends_only_hooks_that_were_not_sent_before() {
     each(|world| async move {
         let [run, always, failed, well] = [(); 4].map(|()| fresh());
         let job = world.ork.submit(heals { key: run.clone() }).on_complete(noted(&always));
@@ -83,7 +83,7 @@ fn a_retry_sends_only_what_was_not_sent_before() {
 }
 
 #[test]
-fn more_hooks_than_are_accepted_are_refused_before_anything_is_submitted() {
+fn too_many_hooks_are_refused_before_the_job_is_submitted() {
     each(|world| async move {
         let mut job = world.ork.submit(add { a: 1, b: 2 });
         for _ in 0..33 {

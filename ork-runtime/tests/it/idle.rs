@@ -1,7 +1,7 @@
-//! What a process asks of its store and its broker while it has nothing to do, or nothing but to wait for its tasks.
+//! What a process asks of its store and its broker while it has nothing to do but wait for its tasks.
 //!
-//! Two broken variants were made by hand, and each failed its test: a pump, and a relay, that also look once a second;
-//! and a heart that beats once more for each job that runs.
+//! The tests were checked against two broken variants, and each variant failed its test: a pump and a relay that also
+//! poll once a second, and an additional heartbeat for each running job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use super::hub::{Hub, HubEnd};
 use super::tasks::*;
 use super::world::{DEADLINE, builder};
 
-/// How often a process says that it lives.
+/// The interval of the heartbeat.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// After a beat the heart rests at least for so long, whatever happens.
+/// The least pause after a heartbeat, whatever happens.
 const REST: Duration = Duration::from_millis(200);
 
-/// From the end of that rest to the next beat.
+/// The time from the end of that pause to the next heartbeat.
 const SLEEP: Duration = Duration::from_millis(4_800);
 
-/// A process that works over counted ports and a clock that is turned.
+/// A process that works over counted ports and a manual clock.
 struct World {
     ork: Ork,
     clock: Arc<Manual>,
@@ -54,7 +54,7 @@ impl World {
         Self { ork, clock, calls }
     }
 
-    /// Lets the time pass in which the heart beats so often.
+    /// Advances the clock by this many heartbeats.
     async fn pass(&self, beats: usize) {
         for _ in 0..beats {
             let start = self.clock.now();
@@ -67,8 +67,8 @@ impl World {
         }
     }
 
-    /// Nothing is called but the heart beats, for the time of so many beats. What was begun may have to be brought to its
-    /// end first, so it is seen in one of several such times; who looks now and then looks in each.
+    /// Asserts that nothing is called but the heartbeat, for the time of `beats` heartbeats. Earlier work may have to
+    /// be finished first, so one of `times` such periods is enough: polling would show in each of them.
     async fn only_beats(&self, beats: usize, times: usize) {
         let mut called = Vec::new();
         for _ in 0..times {
@@ -115,14 +115,14 @@ fn sqlite(_folder: &tempfile::TempDir) -> Vec<Arc<dyn Store>> {
     Vec::new()
 }
 
-/// Records something before it waits at its gate.
+/// Records a metric, then waits at its gate.
 #[task]
 async fn measured_and_gated(key: String, context: ork::Context) {
     context.metrics().record("value", 1.0, &[]);
     Gate::of(&key).pass().await;
 }
 
-/// Fails at first, and is due again after the time that is looked at.
+/// Fails at first, and its retry is due after the time that the test looks at.
 #[task(retries = 1, backoff = "10m")]
 async fn due_later(first: String, context: ork::Context) -> Result<String> {
     if context.attempt() == 1 {
@@ -132,7 +132,7 @@ async fn due_later(first: String, context: ork::Context) -> Result<String> {
 }
 
 #[test]
-fn an_idle_process_asks_for_nothing_and_says_every_five_seconds_that_it_lives() {
+fn idle_process_makes_no_calls_but_a_heartbeat_every_five_seconds() {
     each_counted(&[false, true], |world| async move {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), 2);
@@ -141,15 +141,15 @@ fn an_idle_process_asks_for_nothing_and_says_every_five_seconds_that_it_lives() 
     });
 }
 
-/// Records something.
+/// Records a metric.
 #[task]
 async fn measured(value: f64, context: ork::Context) {
     context.metrics().record("value", value, &[]);
 }
 
-/// Recorded in one go, as the job has ended; on and on only while there is something to write.
+/// The values of a job that has ended are written at once, and writing goes on only while there is something to write.
 #[test]
-fn what_was_recorded_is_written_once_without_being_asked_for() {
+fn metrics_are_written_once_after_the_job_without_polling() {
     each_counted(&[false], |world| async move {
         let job = world.ork.submit(measured { value: 2.5 }).await.unwrap();
         job.wait().await.unwrap();
@@ -162,9 +162,9 @@ fn what_was_recorded_is_written_once_without_being_asked_for() {
     });
 }
 
-/// While its job goes on it is written a second after it was recorded.
+/// While the job runs, a value is written a second after it was recorded.
 #[test]
-fn what_is_recorded_while_a_job_goes_on_is_written_after_a_second() {
+fn metrics_of_a_running_job_are_written_after_a_second() {
     each_counted(&[false], |world| async move {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(measured_and_gated { key: key.clone() }).await.unwrap();
@@ -182,7 +182,7 @@ fn what_is_recorded_while_a_job_goes_on_is_written_after_a_second() {
 }
 
 #[test]
-fn what_is_due_later_is_slept_for() {
+fn process_sleeps_until_the_next_due_time() {
     each_counted(&[false, true], |world| async move {
         let job = world.ork.submit(due_later { first: "later".into() }).await.unwrap();
         let due = loop {
@@ -192,7 +192,7 @@ fn what_is_due_later_is_slept_for() {
             }
         };
         world.clock.is_awaited(due).await;
-        // It is due after seven and a half minutes or later.
+        // The retry is due after seven and a half minutes or more.
         world.only_beats(20, 4).await;
         world.clock.turn(due - world.clock.now());
         assert_eq!(job.wait().await.unwrap(), "later");
@@ -201,7 +201,7 @@ fn what_is_due_later_is_slept_for() {
 }
 
 #[test]
-fn a_process_has_one_heart_however_many_jobs_it_runs() {
+fn process_has_one_heartbeat_however_many_jobs_it_runs() {
     each_counted(&[false], |world| async move {
         let key = ork::JobId::new().to_string();
         let jobs = world.ork.submit_all((0..200).map(|_| gated { key: key.clone() })).await.unwrap();

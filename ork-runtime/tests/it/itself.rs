@@ -1,11 +1,11 @@
-//! Tasks that split themselves: their parts, their joins, their outputs, and how they end.
+//! Dynamic splits: the parts of tasks that split their own job, joins, outputs, and how such jobs end.
 
 use ork::{Context, Error, JobId, JobState, Parts, Result, WaitsFor, task};
 
 use super::tasks::*;
 use super::world::{each, why};
 
-/// What parts that were made by number are told.
+/// The data of a part when a job was split by a number.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Numbered {
@@ -13,7 +13,7 @@ struct Numbered {
     total: u64,
 }
 
-/// Splits itself into so many parts, each of which says which one it is and what it was given.
+/// Splits itself into `n` parts, each of which returns its index and its input.
 #[task]
 async fn rows(sheet: String, n: u64, context: Context) -> Result<String> {
     if context.is_part() {
@@ -39,7 +39,7 @@ fn rows_of(n: u64) -> String {
 }
 
 #[test]
-fn a_join_sees_all_parts_in_order_and_runs_once() {
+fn join_sees_all_parts_in_order_and_runs_once() {
     each(|world| async move {
         for n in [0, 1, 2, 17, 1_000] {
             let job = world.ork.submit(rows { sheet: "s".into(), n }).await.unwrap();
@@ -52,9 +52,9 @@ fn a_join_sees_all_parts_in_order_and_runs_once() {
     });
 }
 
-/// Many of them are begun and settled in one transaction; each is sealed by its own.
+/// Many of them are claimed and settled in one transaction, but each is sealed by its own.
 #[test]
-fn many_jobs_split_themselves_at_once() {
+fn many_jobs_can_split_themselves_at_once() {
     each(|world| async move {
         let mut jobs = Vec::new();
         for n in 0..40 {
@@ -68,7 +68,7 @@ fn many_jobs_split_themselves_at_once() {
     });
 }
 
-/// Follows a script: how often it splits, whether it fails, where it waits.
+/// Follows a script, which says how often it splits, whether it fails, and where it waits.
 #[task(retries = 2, backoff = "1ms", chunk = 3, on_error = "stop")]
 async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<String> {
     if context.is_part() {
@@ -88,7 +88,7 @@ async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<St
         match step.what.as_str() {
             "split" => context.split_into(step.parts).await?,
             "break" => {
-                // The last one cannot be written, and nobody looks at that.
+                // The last part cannot be serialized, and the function ignores the error.
                 let parts = step.parts.into_iter().map(Ok).chain([Err(Unwritable)]);
                 drop(context.split_into(parts.map(Part)).await);
             }
@@ -102,7 +102,7 @@ async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<St
     Ok("by the function".into())
 }
 
-/// A part that may be one that cannot be written.
+/// A part that may not be serializable.
 struct Part(std::result::Result<String, Unwritable>);
 
 impl serde::Serialize for Part {
@@ -114,7 +114,7 @@ impl serde::Serialize for Part {
     }
 }
 
-/// One step of a script, of every attempt or of one.
+/// One step of a script, for every attempt or for one.
 #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 struct Step {
     what: String,
@@ -132,7 +132,7 @@ fn run_of(script: Vec<Step>) -> (String, scripted) {
 }
 
 #[test]
-fn without_a_join_the_output_is_what_the_function_returned() {
+fn output_without_a_join_is_the_return_value_of_the_function() {
     each(|world| async move {
         for parts in [&[][..], &["a"], &["a", "b", "c", "d", "e", "f", "g"]] {
             let (run, job) = run_of(vec![step(None, "split", parts)]);
@@ -146,7 +146,7 @@ fn without_a_join_the_output_is_what_the_function_returned() {
 }
 
 #[test]
-fn nothing_ends_before_the_function_has_returned() {
+fn job_does_not_end_before_its_function_has_returned() {
     each(|world| async move {
         let script = vec![step(None, "split", &["a", "tells", "c"]), step(None, "tell", &[]), step(None, "wait", &[])];
         let (run, job) = run_of(script);
@@ -169,7 +169,7 @@ fn nothing_ends_before_the_function_has_returned() {
 }
 
 #[test]
-fn a_function_that_fails_after_its_split_makes_other_parts_in_its_next_attempt() {
+fn function_that_fails_after_its_split_makes_new_parts_when_retried() {
     each(|world| async move {
         let script = vec![
             step(Some(1), "split", &["old", "old", "old", "old"]),
@@ -188,7 +188,7 @@ fn a_function_that_fails_after_its_split_makes_other_parts_in_its_next_attempt()
 }
 
 #[test]
-fn a_function_that_fails_after_its_split_and_then_returns_without_one_has_no_parts() {
+fn retry_that_does_not_split_leaves_the_job_without_parts() {
     each(|world| async move {
         let (_, job) = run_of(vec![step(Some(1), "split", &["a", "b", "c"]), step(Some(1), "fail", &[])]);
         let job = world.ork.submit(job).await.unwrap();
@@ -200,7 +200,7 @@ fn a_function_that_fails_after_its_split_and_then_returns_without_one_has_no_par
 }
 
 #[test]
-fn a_function_that_always_fails_after_its_split_stops_its_parts() {
+fn function_that_fails_every_attempt_after_its_split_stops_the_parts() {
     each(|world| async move {
         let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "fail", &[])]);
         let job = world.ork.submit(job).await.unwrap();
@@ -211,9 +211,9 @@ fn a_function_that_always_fails_after_its_split_stops_its_parts() {
     });
 }
 
-/// The other parts would be missing.
+/// Otherwise the remaining parts would be missing unnoticed.
 #[test]
-fn a_function_that_does_not_care_how_its_split_ended_fails() {
+fn function_that_ignores_a_failed_split_fails() {
     each(|world| async move {
         let (_, job) = run_of(vec![step(None, "break", &["a", "b", "c", "d"])]);
         let outcome = world.ork.submit(job).await.unwrap().outcome().await.unwrap();
@@ -223,7 +223,7 @@ fn a_function_that_does_not_care_how_its_split_ended_fails() {
 }
 
 #[test]
-fn a_job_with_parts_and_children_waits_for_both() {
+fn job_with_parts_and_children_waits_for_both() {
     each(|world| async move {
         let (_, job) = run_of(vec![step(None, "child", &[]), step(None, "split", &["a", "b"])]);
         let job = world.ork.submit(job).await.unwrap();
@@ -235,7 +235,7 @@ fn a_job_with_parts_and_children_waits_for_both() {
 }
 
 #[test]
-fn a_cancel_while_it_splits_is_final() {
+fn cancel_during_a_dynamic_split_is_final() {
     each(|world| async move {
         let script =
             vec![step(None, "split", &["a", "waits"]), step(None, "wait", &[]), step(None, "split", &["never"])];
@@ -249,7 +249,8 @@ fn a_cancel_while_it_splits_is_final() {
         Gate::of(&format!("{run}.part")).open();
         let status = world.outcome(job.id()).await.status().clone();
         assert_eq!((status.state, status.parts.settled(), status.parts.cancelled), (JobState::Cancelled, 2, 1));
-        // Its function had not returned, so that nobody knows whether these are all: it runs again, as a new attempt.
+        // Its function had not returned, so it is unknown whether these parts are all of them: it runs again, as a new
+        // attempt.
         world.ork.retry(job.id()).await.unwrap();
         Gate::of(&format!("{run}.gate")).open();
         Gate::of(&format!("{run}.part")).open();
@@ -261,7 +262,7 @@ fn a_cancel_while_it_splits_is_final() {
 }
 
 #[test]
-fn the_first_bad_part_stops_the_others_and_the_job_fails_when_its_function_returns() {
+fn first_failed_part_stops_the_others_and_the_job_fails_once_its_function_returns() {
     each(|world| async move {
         let parts: Vec<_> = std::iter::once("bad").chain((0..2_000).map(|_| "a")).collect();
         let (run, job) = run_of(vec![step(None, "split", &parts), step(None, "wait", &[])]);
@@ -276,9 +277,9 @@ fn the_first_bad_part_stops_the_others_and_the_job_fails_when_its_function_retur
     });
 }
 
-/// What is under way when its process ends is done by the next one.
+/// What is running when its process ends is completed by the next one.
 #[test]
-fn another_process_goes_on_with_the_parts() {
+fn another_process_continues_with_the_parts() {
     each(|world| async move {
         let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "wait", &[])]);
         let Some(other) = world.another().await else { return world.end().await };
@@ -291,7 +292,7 @@ fn another_process_goes_on_with_the_parts() {
         let status = other.status(job).await.unwrap();
         assert_eq!((status.state, status.attempt, status.yielded), (JobState::Ready, 1, 2));
         for gate in ["gate", "part"] {
-            // One for those that stood there, and one for those that come.
+            // Once for the calls that wait there already, and once for those that come.
             Gate::of(&format!("{run}.{gate}")).open();
             Gate::of(&format!("{run}.{gate}")).open();
         }

@@ -1,4 +1,4 @@
-//! Large outputs leave their rows, come back where they are asked for, and go with their jobs.
+//! Large outputs are stored as objects, are read where they are needed, and are removed with their jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::objects::Shelf;
 use super::tasks::{Gate, add, called, calls};
 use super::world::{builder, each, why};
 
-/// What is larger than this does not stay in its row here.
+/// An output with more bytes than this is stored as an object in these tests.
 const LARGE: &str = "100";
 
 fn letters(number: u64, length: usize) -> String {
@@ -24,7 +24,7 @@ async fn long(length: usize) -> String {
     letters(0, length)
 }
 
-/// Every part of an even number is large.
+/// The output of every part with an even number is large.
 #[task]
 async fn longs(number: u64) -> String {
     letters(number, if number.is_multiple_of(2) { 1_000 } else { 10 })
@@ -35,7 +35,7 @@ fn longs_part(count: u64) -> impl Iterator<Item = longs> {
     (0..count).map(|number| longs { number })
 }
 
-/// A plain function, whose result is large, too.
+/// A synchronous join, whose result is large, too.
 #[task(join)]
 fn longs_join(parts: Parts<String>) -> Result<Vec<String>> {
     parts.all_ok()?.into_iter().collect()
@@ -51,13 +51,13 @@ fn odd_part(count: u64) -> impl Iterator<Item = odd> {
     (0..count).map(|number| odd { number })
 }
 
-/// Asks for the failures only.
+/// Reads only the failures.
 #[task(join)]
 async fn odd_join(parts: Parts<String>) -> Result<usize> {
     Ok(parts.failed().collect().await?.len())
 }
 
-/// Its join waits for a gate of its own before it reads.
+/// Its join waits at a gate before it reads the parts.
 #[task]
 async fn held(number: u64) -> String {
     letters(number, 998)
@@ -81,12 +81,12 @@ async fn held_join(parts: Parts<String>, context: Context) -> Result<usize> {
     Ok(length)
 }
 
-/// A process that puts large outputs on a shelf.
+/// A process that stores large outputs in this object store.
 fn shelved(store: &str, shelf: &Arc<Shelf>) -> OrkBuilder {
     builder(store).objects(Arc::<Shelf>::clone(shelf)).set("large_output_bytes", LARGE).set("shutdown", "10m")
 }
 
-/// Runs a case over each store, with a shelf.
+/// Runs a test over each store, with an object store.
 fn each_shelved<F: Future<Output = ()>>(case: impl Fn(Ork, Arc<Shelf>, String) -> F) {
     each(|world| async {
         let (first, store, folder) = world.parts();
@@ -100,7 +100,7 @@ fn each_shelved<F: Future<Output = ()>>(case: impl Fn(Ork, Arc<Shelf>, String) -
 }
 
 #[test]
-fn a_large_output_leaves_its_row_and_comes_back() {
+fn large_output_is_stored_as_an_object_and_read_back() {
     each_shelved(|ork, shelf, store| async move {
         assert_eq!(ork.submit(long { length: 98 }).and_wait().await.unwrap().len(), 98);
         assert_eq!(shelf.names(), Vec::<String>::new());
@@ -109,7 +109,7 @@ fn a_large_output_leaves_its_row_and_comes_back() {
         let [name] = &shelf.names()[..] else { panic!("{:?}", shelf.names()) };
         assert!(name.contains(&format!("/{}/job-1-", job.id())), "{name}");
         if store != "memory:" {
-            // A process that does not know the place.
+            // A process without this object store.
             let other = builder(&store).build().await.unwrap();
             assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Succeeded);
             let Err(ClientError::Objects(error)) = other.wait(job.id()).await else { panic!("it was read") };
@@ -123,13 +123,13 @@ fn a_large_output_leaves_its_row_and_comes_back() {
 }
 
 #[test]
-fn parts_with_large_outputs_are_joined_in_order_a_few_at_a_time() {
+fn large_part_outputs_are_joined_in_order_a_few_at_a_time() {
     each_shelved(|ork, shelf, _| async move {
         let job = ork.submit(longs_part { count: 41 }).await.unwrap();
         let joined = job.wait().await.unwrap();
         let expected: Vec<_> = (0..41_u64).map(|n| letters(n, if n.is_multiple_of(2) { 1_000 } else { 10 })).collect();
         assert_eq!(joined, expected);
-        // The parts, and what they were joined to.
+        // The outputs of the parts, and that of the join.
         assert_eq!(shelf.names().len(), 21 + 1);
         let most = shelf.most_read_at_once();
         assert!((2..=8).contains(&most), "{most} were read at once");
@@ -141,7 +141,7 @@ fn parts_with_large_outputs_are_joined_in_order_a_few_at_a_time() {
 }
 
 #[test]
-fn outputs_that_nobody_asks_for_are_not_read() {
+fn outputs_that_are_not_requested_are_not_read() {
     each_shelved(|ork, shelf, _| async move {
         assert_eq!(ork.submit(odd_part { count: 20 }).and_wait().await.unwrap(), 10);
         assert_eq!((shelf.names().len(), shelf.most_read_at_once()), (10, 0));
@@ -150,14 +150,14 @@ fn outputs_that_nobody_asks_for_are_not_read() {
 }
 
 #[test]
-fn outputs_wait_for_their_place_and_are_neither_lost_nor_failed() {
+fn outputs_wait_while_the_object_store_is_down() {
     each_shelved(|ork, shelf, _| async move {
         shelf.broken.send_replace(true);
         let job = ork.submit(long { length: 1_000 }).await.unwrap();
         let parts = ork.submit(longs_part { count: 10 }).await.unwrap();
         shelf.has_refused().await;
         assert!(!job.status().await.unwrap().state.is_final());
-        // What is small goes on.
+        // Small outputs are not affected.
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         shelf.broken.send_replace(false);
         assert_eq!(job.wait().await.unwrap().len(), 1_000);
@@ -169,7 +169,7 @@ fn outputs_wait_for_their_place_and_are_neither_lost_nor_failed() {
 }
 
 #[test]
-fn a_join_waits_for_outputs_that_cannot_be_read_now() {
+fn join_waits_for_outputs_that_cannot_be_read_yet() {
     each_shelved(|ork, shelf, _| async move {
         let job = ork.submit(held_part { count: 4 }).await.unwrap();
         let gate = Gate::of(&job.id().to_string());
@@ -185,7 +185,7 @@ fn a_join_waits_for_outputs_that_cannot_be_read_now() {
 }
 
 #[test]
-fn a_join_that_waits_is_given_back_by_a_worker_that_stops() {
+fn waiting_join_is_requeued_when_its_worker_stops() {
     each_shelved(|ork, shelf, store| async move {
         if store == "memory:" {
             return ork.shutdown().await;
@@ -209,7 +209,7 @@ fn a_join_that_waits_is_given_back_by_a_worker_that_stops() {
 }
 
 #[test]
-fn a_worker_that_stops_meanwhile_gives_the_work_back() {
+fn job_with_an_unwritten_output_is_requeued_when_its_worker_stops() {
     each_shelved(|ork, shelf, store| async move {
         shelf.broken.send_replace(true);
         let id = ork.submit(long { length: 1_000 }).await.unwrap().id();
@@ -229,20 +229,20 @@ fn a_worker_that_stops_meanwhile_gives_the_work_back() {
 }
 
 #[test]
-fn a_cancelled_job_waits_for_no_place() {
+fn cancelled_job_does_not_wait_for_the_object_store() {
     each_shelved(|ork, shelf, _| async move {
         shelf.broken.send_replace(true);
         let job = ork.submit(long { length: 1_000 }).await.unwrap();
         shelf.has_refused().await;
         ork.cancel(job.id()).await.unwrap();
-        // It drains, for longer than a test may take.
+        // The drain would last longer than a test may take.
         ork.shutdown().await;
         assert_eq!(shelf.names(), Vec::<String>::new());
     });
 }
 
 #[test]
-fn what_was_lost_or_damaged_is_named() {
+fn lost_or_damaged_object_is_named_in_the_error() {
     each_shelved(|ork, shelf, _| async move {
         let job = ork.submit(long { length: 1_000 }).await.unwrap();
         job.wait().await.unwrap();
@@ -276,7 +276,7 @@ fn removed_jobs_take_their_large_outputs_with_them() {
         let of_kept = shelf.names();
         let home = of_kept[0].split('/').next().unwrap().to_owned();
         ork.submit(longs_part { count: 10 }).and_wait().await.unwrap();
-        // What a process that died has left, what another store has, and what may be just about to be known.
+        // Left by a process that died, by another store, and too young to tell: its job may be about to be stored.
         let unknown = JobId::new();
         shelf.leave(&format!("{home}/{unknown}/job-1-old"), Timestamp::default());
         let young = format!("{home}/{unknown}/job-1-young");
@@ -300,7 +300,7 @@ fn removed_jobs_take_their_large_outputs_with_them() {
 }
 
 #[test]
-fn a_worker_with_retention_removes_them() {
+fn worker_with_retention_removes_large_outputs() {
     each(|world| async {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
@@ -313,7 +313,7 @@ fn a_worker_with_retention_removes_them() {
         let id = job.id();
         job.wait().await.unwrap();
         assert_eq!(shelf.names().len(), 1);
-        // Both who remove have begun to wait: for jobs that are due, and for what is left of jobs.
+        // Both services that remove have begun to wait: for jobs that are due, and for orphaned objects.
         for first in [1, 2] {
             clock.is_awaited(start + Duration::from_mins(first)).await;
         }
@@ -321,7 +321,7 @@ fn a_worker_with_retention_removes_them() {
         while ork.status(id).await.is_ok() {
             tokio::task::yield_now().await;
         }
-        // Who looked for what is left just before, looks again within the hour.
+        // The service that looked for orphaned objects just before looks again within the hour.
         clock.turn(Duration::from_hours(2));
         while !shelf.names().is_empty() {
             tokio::task::yield_now().await;

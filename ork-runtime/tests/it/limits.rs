@@ -1,4 +1,4 @@
-//! Concurrency limits: as many calls run at once as may, over all processes of a store, and all of them run.
+//! Concurrency limits: as many calls run at once as allowed, across all processes of a store, and all of them run.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
@@ -8,10 +8,10 @@ use ork::{Context, JobState, Ork, Parts, Result, WaitsFor, task};
 use super::tasks::{Gate, called, calls};
 use super::world::{World, each};
 
-/// How many run now, and how many ran at once at most, by key.
+/// How many calls run now, and how many ran at once at most, by key.
 static RUNNING: LazyLock<Mutex<HashMap<String, (u32, u32)>>> = LazyLock::new(Mutex::default);
 
-/// One of those that run, until it is dropped.
+/// A running call, until it is dropped.
 struct Runs(String);
 
 impl Runs {
@@ -34,7 +34,7 @@ fn most(key: &str) -> u32 {
     RUNNING.lock().unwrap().get(key).map_or(0, |(_, most)| *most)
 }
 
-/// Gives others the time to begin, too.
+/// Gives other calls time to start.
 async fn a_while() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -46,7 +46,7 @@ async fn narrow(run: String, number: u64, context: Context) -> Result<u64> {
     let _runs = Runs::now(&run);
     a_while().await;
     called(&format!("{run}.{number}"));
-    // What fails, panics or is tried again gives its permit back, too.
+    // A call that fails, panics or is retried gives its permit back, too.
     match number {
         5 if context.attempt() == 1 => Err(ork::Error::new("not yet")),
         6 => Err(ork::Error::permanent("never")),
@@ -85,7 +85,7 @@ async fn one_at_a_time(key: String) {
     gate.opened().await;
 }
 
-/// The process of a world, and another one where the store can be shared.
+/// The process of a world, and a second one if processes can share the store.
 async fn two(world: &World) -> Option<Ork> {
     let another = world.another().await?;
     another.start_worker();
@@ -93,7 +93,7 @@ async fn two(world: &World) -> Option<Ork> {
 }
 
 #[test]
-fn no_more_parts_run_at_once_than_the_limit_says_and_all_of_them_run() {
+fn no_more_parts_than_permits_run_at_once_and_all_of_them_run() {
     each(|world| async move {
         let another = two(&world).await;
         let run = ork::JobId::new().to_string();
@@ -129,7 +129,7 @@ fn jobs_are_limited_like_parts() {
 }
 
 #[test]
-fn each_value_of_a_key_has_a_limit_of_its_own() {
+fn each_value_of_a_limit_key_has_its_own_limit() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let jobs = (0..120).map(|n| per_tenant { tenant: format!("tenant {}", n % 4), run: run.clone() });
@@ -151,9 +151,10 @@ async fn by_value(of: serde_json::Value, run: String) -> serde_json::Value {
     of
 }
 
-/// Before `engine::values`, each form had a limit of its own, and long values that begin alike shared one.
+/// Regression: each JSON notation of a key used to have a limit of its own, and long values with a common beginning
+/// shared one.
 #[test]
-fn keys_of_limits_are_compared_as_values() {
+fn limit_keys_are_compared_as_values() {
     let long = |end: &str| format!("\"{}{end}\"", "long ".repeat(200));
     let (one, other) = (long("one"), long("other"));
     let cases: [(&[&str], u32); 5] = [
@@ -182,9 +183,9 @@ fn keys_of_limits_are_compared_as_values() {
     }
 }
 
-/// What waits for a permit says so, and a cancel reaches it there.
+/// `why` reports a job that waits for a permit, and a cancel reaches it there.
 #[test]
-fn what_waits_for_a_permit_says_so_and_can_be_cancelled() {
+fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let first = world.ork.submit(one_at_a_time { key: key.clone() }).await.unwrap();
@@ -203,7 +204,7 @@ fn what_waits_for_a_permit_says_so_and_can_be_cancelled() {
         second.cancel().await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();
-        // The cancelled one does not keep the permit from the one behind it.
+        // The cancelled job does not keep the permit from the one behind it.
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
         third.wait().await.unwrap();
@@ -212,9 +213,9 @@ fn what_waits_for_a_permit_says_so_and_can_be_cancelled() {
     });
 }
 
-/// Without that what a job held when it was cancelled would be lost to all others.
+/// Otherwise the permit that a job held when it was cancelled would be lost to all others.
 #[test]
-fn a_cancelled_call_gives_its_permit_back() {
+fn cancelled_call_gives_its_permit_back() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         for _ in 0..3 {

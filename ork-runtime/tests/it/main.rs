@@ -1,4 +1,4 @@
-//! Whole jobs through a whole process: embedded broker, every store, no network. One behaviour a file.
+//! Whole jobs through a whole process: embedded broker, every store, no network. One behavior per file.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What tasks record is added up in the record of their job.
+//! Metrics that tasks record are aggregated per job.
 
 use ork::workflow::{Count, Fan, Plan, Runs, Source, Step};
 use ork::{Context, JobId, JobState, Metric, Parts, task};
@@ -26,7 +26,7 @@ fn weigh_join(parts: Parts<u64>, context: Context) -> usize {
     parts.all_ok().map(|all| all.into_iter().count()).unwrap_or_default()
 }
 
-/// Records much, and what cannot be kept.
+/// Records many metrics, and some that are not accepted.
 #[task]
 async fn measure_much(names: u64, context: Context) {
     for n in 0..names {
@@ -46,7 +46,7 @@ async fn measure_parent(name: String, context: Context) -> ork::Result<()> {
     Ok(())
 }
 
-/// Records in every attempt, and fails in all but the last.
+/// Records a metric in every attempt, and fails all but the last.
 #[task(retries = 2, backoff = "1ms")]
 async fn measure_attempts(context: Context) -> ork::Result<()> {
     let attempt = context.attempt();
@@ -59,7 +59,7 @@ fn brief(metrics: &[Metric]) -> Vec<(&str, &str, u64, f64)> {
 }
 
 #[test]
-fn parts_add_to_the_record_of_their_job() {
+fn metrics_of_parts_add_up_in_their_job() {
     each(|world| async move {
         let job = world.ork.submit(weigh_part { count: 101 }).await.unwrap();
         job.outcome().await.unwrap();
@@ -74,7 +74,7 @@ fn parts_add_to_the_record_of_their_job() {
 }
 
 #[test]
-fn a_job_below_another_counts_with_it_and_has_a_record_of_its_own() {
+fn metrics_of_a_child_job_are_its_own_and_count_for_its_parent() {
     each(|world| async move {
         let job = world.ork.submit(measure_parent { name: "Ada".into() }).await.unwrap();
         job.outcome().await.unwrap();
@@ -92,9 +92,9 @@ fn a_job_below_another_counts_with_it_and_has_a_record_of_its_own() {
     });
 }
 
-/// What is recorded is what was done, and an attempt that failed was done as well.
+/// Metrics describe what was done, and so does a failed attempt.
 #[test]
-fn each_attempt_counts_once() {
+fn each_attempt_records_its_metrics_once() {
     each(|world| async move {
         let job = world.ork.submit(measure_attempts {}).await.unwrap();
         job.wait().await.unwrap();
@@ -106,7 +106,7 @@ fn each_attempt_counts_once() {
 }
 
 #[test]
-fn a_job_keeps_so_many_names_and_no_more() {
+fn job_keeps_a_limited_number_of_metric_names() {
     each(|world| async move {
         let job = world.ork.submit(measure_much { names: 1_010 }).await.unwrap();
         job.wait().await.unwrap();
@@ -116,9 +116,9 @@ fn a_job_keeps_so_many_names_and_no_more() {
     });
 }
 
-/// The process ends right after the job, and another one has all of it.
+/// The process ends right after the job, and another process reads everything.
 #[test]
-fn what_was_recorded_is_kept_when_the_process_ends() {
+fn metrics_are_kept_when_the_process_ends() {
     each(|world| async move {
         let Some(other) = world.another().await else { return };
         let mut jobs = Vec::new();
@@ -143,7 +143,7 @@ fn step(name: &str, runs: Runs, needs: &[usize]) -> Step {
 }
 
 #[test]
-fn a_run_shows_what_its_tasks_have_recorded() {
+fn workflow_run_shows_the_metrics_of_its_steps() {
     each(|world| async move {
         let rust = |task: &str| Runs::Rust { task: task.into() };
         let mut many = step("many", rust("measure_much"), &[]);
@@ -166,7 +166,7 @@ fn a_run_shows_what_its_tasks_have_recorded() {
 
 #[cfg(feature = "workflow")]
 #[test]
-fn what_a_python_task_records_is_kept() {
+fn metrics_of_a_python_task_are_kept() {
     let Some(python) = super::installed::python() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {

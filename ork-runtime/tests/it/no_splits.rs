@@ -1,11 +1,11 @@
-//! Where a task cannot split itself, what a part cannot be told, and that nothing is lost by asking.
+//! Where a task cannot split its job, what a part has no data of, and that a refused split loses nothing.
 
 use ork::{Context, Parts, Result, task};
 
 use super::tasks::*;
 use super::world::{each, why};
 
-/// Asks for parts in one place, and says what the answer was.
+/// Tries to split in one place, and returns the result as text.
 #[task]
 async fn asks(place: String, context: Context) -> Result<String> {
     match (place.as_str(), context.is_part()) {
@@ -30,7 +30,7 @@ struct Rows {
     rows: Vec<u64>,
 }
 
-/// What was said no to, in words.
+/// Returns "yes", or the error as text.
 fn said(answer: Result<()>) -> Result<String> {
     answer.map(|()| "yes".to_owned()).or_else(|no| Ok(no.to_string()))
 }
@@ -43,7 +43,7 @@ async fn asks_join(parts: Parts<String>, context: Context) -> Result<String> {
 }
 
 #[test]
-fn each_says_why_not_and_nothing_is_lost() {
+fn refused_split_says_why_and_loses_nothing() {
     each(|world| async move {
         let ask = |place: &str| world.ork.submit(asks { place: place.into() });
         let job = ask("part").await.unwrap();
@@ -51,7 +51,7 @@ fn each_says_why_not_and_nothing_is_lost() {
         let join = |id| format!("this is the join of job {id}: its parts have ended, and there can be no more");
         let part = format!("this is part 0 of job {id}, and a part cannot be split");
         assert_eq!(job.wait().await.unwrap(), format!("{part} | {}", join(id)));
-        // What is said twice does not undo what was done once.
+        // The second split is refused, and does not undo the first one.
         let job = ask("twice").await.unwrap();
         assert_eq!(job.wait().await.unwrap(), format!(" |  | {}", join(job.id())));
         assert_eq!(job.status().await.unwrap().parts.ok, 2);
@@ -89,7 +89,7 @@ async fn made_join(parts: Parts<String>) -> Result<String> {
     Ok(parts.all_ok()?.collect().await?.concat())
 }
 
-/// The same, as one item.
+/// A part that tries to split its job, submitted as a single item.
 #[task]
 async fn item(context: Context) -> Result<String> {
     said(context.split(1).await)
@@ -101,7 +101,7 @@ fn item_part() -> Vec<item> {
 }
 
 #[test]
-fn where_a_split_makes_the_parts_its_task_makes_none() {
+fn task_with_a_split_function_cannot_split_its_job_itself() {
     each(|world| async move {
         let words = world.ork.submit(item {}).and_wait().await.unwrap();
         assert_eq!(
@@ -117,13 +117,13 @@ fn where_a_split_makes_the_parts_its_task_makes_none() {
 }
 
 #[test]
-fn a_context_for_tests_splits_nothing() {
+fn context_for_tests_splits_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let refused = runtime.block_on(Context::for_test().split(1)).unwrap_err();
     assert_eq!(refused.to_string(), "a context for tests cannot split its job");
 }
 
-/// Cancelled while it runs, it is not split any more.
+/// Tries to split after its job was cancelled, and is refused.
 #[task]
 async fn tardy(key: String, context: Context) -> Result<()> {
     Gate::of(&key).pass().await;
@@ -134,7 +134,7 @@ async fn tardy(key: String, context: Context) -> Result<()> {
 }
 
 #[test]
-fn a_job_that_was_cancelled_is_not_split_any_more() {
+fn cancelled_job_cannot_be_split_any_more() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(tardy { key: key.clone() }).await.unwrap();
@@ -153,9 +153,9 @@ fn a_job_that_was_cancelled_is_not_split_any_more() {
     });
 }
 
-/// An interrupt lets what has begun end, and lets nothing begin: neither more parts nor those that there are.
+/// A graceful cancel lets running calls finish and starts none: neither further parts nor those that exist.
 #[test]
-fn a_job_that_was_interrupted_is_not_split_any_more() {
+fn gracefully_cancelled_job_cannot_be_split_any_more() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(tardy { key: key.clone() }).await.unwrap();
@@ -168,7 +168,7 @@ fn a_job_that_was_interrupted_is_not_split_any_more() {
     });
 }
 
-/// Fails with what it cannot read.
+/// Fails because its data are of another type.
 #[task(retries = 3)]
 async fn reads(context: Context) -> Result<u64> {
     if context.is_part() {
@@ -179,7 +179,7 @@ async fn reads(context: Context) -> Result<u64> {
 }
 
 #[test]
-fn data_of_another_type_fail_their_part_for_good() {
+fn part_data_of_another_type_fail_the_part_permanently() {
     each(|world| async move {
         let job = world.ork.submit(reads {}).await.unwrap();
         assert_eq!(why(&job.outcome().await.unwrap()), "1 of 1 parts failed");

@@ -1,4 +1,4 @@
-//! What the parts of a job that has split itself are given, what limits them, and how they are run again.
+//! The parts of dynamic splits: what they are given, what limits them, and how they are retried.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use ork::{Context, Error, JobId, Parts, Result, task};
 use super::tasks::*;
 use super::world::{each, why};
 
-/// Fails where it is told to, until it is told otherwise.
+/// Its bad parts fail at their first attempt, and succeed when they are retried.
 #[task(tolerate = 1)]
 async fn heals_by_part(run: String, context: Context) -> Result<String> {
     if !context.is_part() {
@@ -21,7 +21,7 @@ async fn heals_by_part(run: String, context: Context) -> Result<String> {
 }
 
 #[test]
-fn only_the_parts_that_failed_are_run_again_and_the_output_stays() {
+fn retry_runs_only_the_failed_parts_and_keeps_the_output() {
     each(|world| async move {
         let run = JobId::new().to_string();
         let job = world.ork.submit(heals_by_part { run: run.clone() }).await.unwrap();
@@ -39,7 +39,7 @@ fn only_the_parts_that_failed_are_run_again_and_the_output_stays() {
     });
 }
 
-/// One at a time for each tenant, which the input of the whole job says.
+/// One call at a time for each tenant, which is in the input of the job.
 #[task(concurrency(1, key = "tenant"))]
 async fn billed(tenant: String, n: u64, context: Context) -> Result<u64> {
     static RUNNING: std::sync::Mutex<Option<HashMap<String, u32>>> = std::sync::Mutex::new(None);
@@ -63,7 +63,7 @@ async fn billed(tenant: String, n: u64, context: Context) -> Result<u64> {
 }
 
 #[test]
-fn parts_are_under_the_limit_of_their_jobs_input_and_the_split_gives_its_permit_back() {
+fn limit_key_of_parts_comes_from_the_input_of_their_job_and_the_split_gives_its_permit_back() {
     each(|world| async move {
         let tenants = [(); 3].map(|()| JobId::new().to_string());
         let submit = |tenant: &String| world.ork.submit(billed { tenant: tenant.clone(), n: 20 });
@@ -76,7 +76,7 @@ fn parts_are_under_the_limit_of_their_jobs_input_and_the_split_gives_its_permit_
     });
 }
 
-/// The input is read once for the parts that come together, and is theirs even if it is large.
+/// The input is read once for parts that are claimed together, and each part gets it, even if it is large.
 #[task]
 async fn heavy(load: String, n: u64, context: Context) -> Result<u64> {
     if context.is_part() {
@@ -92,7 +92,7 @@ fn heavy_join(parts: Parts<u64>) -> Result<u64> {
 }
 
 #[test]
-fn a_large_input_is_given_to_every_part() {
+fn every_part_gets_a_large_input() {
     each(|world| async move {
         let heavies = [2_000_000, 3_000_000].map(|len| heavy { load: "x".repeat(len), n: 50 });
         for (message, expected) in heavies.into_iter().zip([100_001_225, 150_001_225]) {

@@ -1,5 +1,5 @@
-//! A program that is started anew in another version finds jobs of the one before in its store: what does not fit is
-//! parked where it can be seen, runs when it fits again, and is cancelled or given up like every other job.
+//! A new version of a program finds jobs of the previous version in its store: a job that does not fit is parked
+//! visibly, runs once it fits again, and can be cancelled like every other job.
 
 use futures_util::StreamExt as _;
 use ork::task::TaskDef;
@@ -13,7 +13,7 @@ fn invoice_one(order: u32) -> String {
     format!("order {order}")
 }
 
-/// The second one takes an address, too.
+/// The second version also takes an address.
 #[task]
 fn invoice_two(order: u32, address: String) -> String {
     format!("order {order} to {address}")
@@ -27,7 +27,7 @@ async fn version(store: &str, name: &str) -> Ork {
     builder(store).registry(registry).set("events", "jobs").build().await.unwrap()
 }
 
-/// A job that the first version has submitted, in a program of the second one that has parked it, and that news.
+/// Returns a program of the second version, a job of the first version that it has parked, and the event of that.
 async fn parked(store: &str) -> (Ork, JobId, Event) {
     let one = version(store, "invoice_one").await;
     let job = one.submit_json("invoice", r#"{"order": 7}"#.into()).await.unwrap();
@@ -44,7 +44,7 @@ async fn parked(store: &str) -> (Ork, JobId, Event) {
 }
 
 #[test]
-fn a_job_of_the_version_before_is_parked_and_runs_when_that_comes_back() {
+fn job_of_the_previous_version_is_parked_and_runs_once_that_version_is_back() {
     each(|world: World| async move {
         let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
         world.ork.shutdown().await;
@@ -66,7 +66,7 @@ fn a_job_of_the_version_before_is_parked_and_runs_when_that_comes_back() {
 }
 
 #[test]
-fn a_parked_job_can_be_cancelled() {
+fn parked_job_can_be_cancelled() {
     each(|world: World| async move {
         let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
         world.ork.shutdown().await;

@@ -1,4 +1,4 @@
-//! Jobs with parts: none, one and many, in order, joined once.
+//! Jobs with no parts, one and many: joined once, in order.
 
 use ork::{Context, PartFilter, PartState, Parts, Result, task};
 
@@ -6,7 +6,7 @@ use super::tasks::*;
 use super::world::{World, each, each_on, why};
 
 #[test]
-fn every_number_of_parts_is_joined_once() {
+fn any_number_of_parts_is_joined_once() {
     each(|world| async move {
         for count in [0, 1, 2, 15, 16, 17, 1_000, 3_001] {
             let run = format!("count-{count}-{}", ork::JobId::new());
@@ -24,7 +24,7 @@ fn every_number_of_parts_is_joined_once() {
 }
 
 #[test]
-fn a_hundred_thousand_parts_are_joined() {
+fn hundred_thousand_parts_are_joined() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let sum = world.ork.submit(double_part { count: 100_000, failing: vec![], run }).and_wait().await.unwrap();
@@ -34,7 +34,7 @@ fn a_hundred_thousand_parts_are_joined() {
 }
 
 #[test]
-fn a_join_sees_every_outcome_in_order() {
+fn join_sees_every_outcome_in_order() {
     each(|world| async move {
         let words = world.ork.submit(seen_part { count: 7 }).and_wait().await.unwrap();
         assert_eq!(words, "0!a third one 1=1 2=2 3!a third one 4=4 5=5 6!a third one");
@@ -43,7 +43,7 @@ fn a_join_sees_every_outcome_in_order() {
 }
 
 #[test]
-fn one_item_runs_without_the_split() {
+fn single_item_runs_without_the_split() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let result = world.ork.submit(double { number: 0, fail: false, run }).and_wait().await.unwrap();
@@ -53,7 +53,7 @@ fn one_item_runs_without_the_split() {
 }
 
 #[test]
-fn a_split_that_breaks_is_run_again_from_its_start() {
+fn failed_split_is_run_again_from_its_start() {
     each(|world| async move {
         for panic in [false, true] {
             let run = ork::JobId::new().to_string();
@@ -68,7 +68,7 @@ fn a_split_that_breaks_is_run_again_from_its_start() {
 }
 
 #[test]
-fn a_split_that_always_breaks_fails_its_job_and_stops_its_parts() {
+fn split_that_always_fails_fails_its_job_and_stops_the_parts() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = broken_part { count: 5_000, after: 1_000, times: 9, panic: false, run };
@@ -81,7 +81,7 @@ fn a_split_that_always_breaks_fails_its_job_and_stops_its_parts() {
 }
 
 #[test]
-fn parts_that_come_together_end_each_in_its_own_way() {
+fn parts_of_a_batch_end_independently() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let count = 5_000;
@@ -98,7 +98,7 @@ fn parts_that_come_together_end_each_in_its_own_way() {
     });
 }
 
-/// Says how far it is, and waits at the gate.
+/// Reports progress, and waits at the gate.
 #[task]
 async fn step(key: String, number: u64, context: Context) -> u64 {
     context.progress(50.0, format!("half of {number}"));
@@ -117,17 +117,17 @@ async fn listed(world: &World, id: ork::JobId) -> Vec<(PartState, u32, Option<St
 }
 
 #[test]
-fn every_part_says_how_far_it_is_and_its_job_is_as_far_as_its_parts() {
+fn every_part_reports_progress_and_the_job_counts_settled_parts() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(step_part { key: key.clone(), count: 3 }).await.unwrap();
         let runs = |number: u64| (PartState::Running, 1, Some(format!("half of {number}")));
         let expected: Vec<_> = (0..3).map(runs).collect();
-        // What was begun and said is written soon.
+        // Starts and progress are written soon, not at once.
         while listed(&world, job.id()).await != expected {
             tokio::task::yield_now().await;
         }
-        // The split may still be about to say that these are all.
+        // The split may not have been sealed yet.
         let status = world.until(job.id(), |status| status.total.is_some()).await;
         assert_eq!((status.percent(), status.progress), (Some(0.0), None));
         for _ in 0..3 {
@@ -141,7 +141,7 @@ fn every_part_says_how_far_it_is_and_its_job_is_as_far_as_its_parts() {
     });
 }
 
-/// Says its number.
+/// Returns its number.
 #[task]
 fn counted(number: u64) -> u64 {
     number
@@ -158,9 +158,9 @@ async fn counted_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     parts.all_ok()?.into_iter().sum()
 }
 
-/// Before `task::wait`, each of these jobs failed: the iterator started a runtime within a runtime, which panics.
+/// Regression: each of these jobs used to fail, because the iterator started a runtime within a runtime, which panics.
 #[test]
-fn an_async_join_reads_its_parts_by_a_plain_iterator_on_every_kind_of_runtime() {
+fn async_join_reads_parts_by_a_plain_iterator_on_every_kind_of_runtime() {
     let threads = |number| tokio::runtime::Builder::new_multi_thread().worker_threads(number).enable_all().build();
     let test = |world: World| async move {
         for count in [0, 1, 1_300] {
@@ -168,7 +168,7 @@ fn an_async_join_reads_its_parts_by_a_plain_iterator_on_every_kind_of_runtime() 
             assert_eq!(job.wait().await.unwrap(), count * count.saturating_sub(1) / 2);
             assert_eq!(calls(&format!("{}.join", job.id())), 1);
         }
-        // Several at once leave no thread on which the parts could be read, if each of them blocks one.
+        // If each of them blocks a thread, several at once leave none on which the parts could be read.
         let jobs: Vec<_> = (0..8).map(|_| world.ork.submit(counted_part { count: 600 }).and_wait()).collect();
         for sum in futures_util::future::join_all(jobs).await {
             assert_eq!(sum.unwrap(), 600 * 599 / 2);

@@ -1,4 +1,4 @@
-//! What failed parts mean: finish, stop, tolerate, and a join that insists.
+//! What failed parts mean for their job: finish, stop, tolerate, and a join that requires all outputs.
 
 use ork::JobState;
 
@@ -6,7 +6,7 @@ use super::tasks::*;
 use super::world::{each, why};
 
 #[test]
-fn failures_within_the_tolerance_are_borne() {
+fn failures_within_the_tolerance_do_not_fail_the_job() {
     each(|world| async move {
         let job = world.ork.submit(lenient_part { count: 20, failing: 2 }).await.unwrap();
         let outcome = job.outcome().await.unwrap();
@@ -17,7 +17,7 @@ fn failures_within_the_tolerance_are_borne() {
 }
 
 #[test]
-fn failures_beyond_the_tolerance_fail_the_job_when_all_parts_ended() {
+fn failures_beyond_the_tolerance_fail_the_job_once_all_parts_have_ended() {
     each(|world| async move {
         let job = world.ork.submit(lenient_part { count: 20, failing: 3 }).await.unwrap();
         let outcome = job.outcome().await.unwrap();
@@ -28,7 +28,7 @@ fn failures_beyond_the_tolerance_fail_the_job_when_all_parts_ended() {
 }
 
 #[test]
-fn a_join_that_wants_all_outputs_fails_without() {
+fn join_that_requires_all_outputs_fails_if_one_is_missing() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = world.ork.submit(double_part { count: 10, failing: vec![3, 7], run }).await.unwrap();
@@ -38,7 +38,7 @@ fn a_join_that_wants_all_outputs_fails_without() {
 }
 
 #[test]
-fn stop_skips_what_has_not_started_and_lets_the_others_end() {
+fn stop_skips_parts_that_have_not_started_and_lets_running_ones_finish() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = world.ork.submit(strict_part { count: 2_000, run: run.clone() }).await.unwrap();

@@ -12,9 +12,9 @@ use ork::{JobState, Timestamp};
 use super::tasks::*;
 use super::world::{builder, each};
 
-/// A name is for people. Were it an identity, the one that ends would take the other's work with it.
+/// A name is for people. If it identified a worker, the one that ends would release the work of the other.
 #[test]
-fn two_workers_of_one_name_are_two() {
+fn two_workers_with_one_name_are_distinct() {
     each(|world| async move {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
@@ -30,10 +30,10 @@ fn two_workers_of_one_name_are_two() {
         for twin in &twins {
             twin.start_worker();
         }
-        // One alone runs no second one.
+        // One worker alone would not run a second call.
         Gate::of(&key).entered().await;
         Gate::of(&key).entered().await;
-        // What a process has claimed is written soon; the other ones hear of it then.
+        // Claims are written soon, and other processes see them then.
         let mut seen = select_all(jobs.iter().map(|job| twins[1].follow(job.id()).boxed()));
         let mut workers = BTreeSet::new();
         while workers.len() < 2 {
@@ -42,7 +42,7 @@ fn two_workers_of_one_name_are_two() {
         }
         drop(seen);
         assert!(workers.len() == 2 && workers.iter().all(|worker| worker.starts_with("twin/")), "{workers:?}");
-        // The one that ends leaves the other's job alone.
+        // The worker that ends does not touch the job of the other one.
         let (ends, stays) = (twins.remove(0), twins.remove(0));
         let opens = async {
             Gate::of(&key).open();
@@ -62,9 +62,9 @@ fn two_workers_of_one_name_are_two() {
     });
 }
 
-/// A view of a job that has begun, and then does nothing for an hour, must not say for an hour that it is ready.
+/// A view of a job that runs for an hour must not show it as ready for an hour.
 #[test]
-fn who_follows_from_another_process_hears_that_a_job_begins() {
+fn watcher_in_another_process_sees_that_a_job_starts() {
     each(|world| async move {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
@@ -87,7 +87,7 @@ fn who_follows_from_another_process_hears_that_a_job_begins() {
     });
 }
 
-/// A clock that somebody sets.
+/// A clock that a test sets.
 #[derive(Debug)]
 struct Jumping(SystemClock, AtomicI64);
 
@@ -104,7 +104,7 @@ impl Clock for Jumping {
 const HOUR: i64 = 3_600_000;
 
 #[test]
-fn a_clock_that_is_set_back_or_forward_by_an_hour_loses_nothing() {
+fn clock_set_back_or_forward_by_an_hour_loses_nothing() {
     each(|world| async move {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
@@ -131,10 +131,10 @@ fn a_clock_that_is_set_back_or_forward_by_an_hour_loses_nothing() {
     });
 }
 
-/// Fails on the code before this change: the computer has slept for a minute, the process that wakes up first takes the
-/// other one for dead, and runs beside it what that one is still running.
+/// Regression: after the computer had slept for a minute, the process that woke up first presumed the other one dead,
+/// and ran beside it what that one was still running.
 #[test]
-fn after_a_sleep_of_the_computer_nobody_takes_a_living_process_for_dead() {
+fn no_process_is_presumed_dead_after_the_computer_has_slept() {
     each(|world| async move {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
@@ -153,14 +153,14 @@ fn after_a_sleep_of_the_computer_nobody_takes_a_living_process_for_dead() {
             jobs.push((key, job));
             processes.push(process);
         }
-        // A process looks no more often than this, and says so often that it lives.
+        // The least pause of a process between two looks at the store, and the interval of its heartbeat.
         let (look, beat) = (Duration::from_millis(200), Duration::from_secs(5));
         clock.is_awaited_by(clock.now() + look, 2).await;
         clock.turn(Duration::from_mins(1));
         let woken = clock.now();
         clock.is_awaited_by(woken + look, 2).await;
         clock.turn(look);
-        // News that came while a process rested has it look once more, and rest again.
+        // If a notice came during the pause, a process looks once more, and pauses again.
         while clock.are_awaited_by([woken + beat, clock.now() + look], 2).await != [2, 0] {
             clock.turn(look);
         }

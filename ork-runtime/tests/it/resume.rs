@@ -1,4 +1,4 @@
-//! Retrying: exactly what is not ok, then the join.
+//! Retrying: exactly the parts that did not succeed, then the join.
 
 use ork::JobState;
 
@@ -6,7 +6,7 @@ use super::tasks::*;
 use super::world::each;
 
 #[test]
-fn retry_runs_exactly_the_parts_that_are_not_ok() {
+fn retry_runs_exactly_the_parts_that_did_not_succeed() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = double_part { count: 300, failing: vec![7, 8, 250], run: run.clone() };
@@ -25,7 +25,7 @@ fn retry_runs_exactly_the_parts_that_are_not_ok() {
 }
 
 #[test]
-fn one_part_can_be_retried_alone() {
+fn single_part_can_be_retried() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = double_part { count: 20, failing: vec![3, 4], run: run.clone() };
@@ -51,9 +51,9 @@ fn one_part_can_be_retried_alone() {
     });
 }
 
-/// What was skipped because of others can be run all the same.
+/// A part that was skipped because others failed can be run all the same.
 #[test]
-fn a_skipped_part_can_be_retried_alone() {
+fn skipped_part_can_be_retried() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = world.ork.submit(strict_part { count: 1_000, run: run.clone() }).await.unwrap();
@@ -79,7 +79,7 @@ fn a_skipped_part_can_be_retried_alone() {
 }
 
 #[test]
-fn a_cancelled_job_can_be_taken_up_again() {
+fn cancelled_job_can_be_retried() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
@@ -94,10 +94,10 @@ fn a_cancelled_job_can_be_taken_up_again() {
     });
 }
 
-/// The news of the failure comes while the job runs again: it must not stop what it does not speak of. When it stopped
-/// whatever ran of the job, the second run was told to stop, and left its job `running` for ever.
+/// The notice of the failure arrives while the job runs again, and must not stop that run. When it stopped whatever ran
+/// of the job, the second run was cancelled, and the job stayed `running` forever.
 #[test]
-fn a_job_that_is_retried_at_once_is_not_stopped_by_the_news_of_its_failure() {
+fn notice_of_a_failure_does_not_stop_a_job_that_is_retried_at_once() {
     each(|world| async move {
         for _ in 0..100 {
             let key = ork::JobId::new().to_string();
@@ -111,10 +111,10 @@ fn a_job_that_is_retried_at_once_is_not_stopped_by_the_news_of_its_failure() {
     });
 }
 
-/// A program from before a change has submitted it, or one that does not check what it sends.
+/// Submitted by an older program, or by one that does not check what it sends.
 #[cfg(feature = "sqlite")]
 #[test]
-fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
+fn retry_is_refused_if_the_task_no_longer_takes_the_input() {
     use ork::store::Store;
     use ork::store::sqlite::{Sqlite, Synchronous};
     use ork::tx::{Actor, NewJob, Submit};
@@ -143,7 +143,7 @@ fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
 }
 
 #[test]
-fn what_runs_or_succeeded_cannot_be_retried() {
+fn running_or_succeeded_job_cannot_be_retried() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let running = world.ork.submit(gated { key: key.clone() }).await.unwrap();

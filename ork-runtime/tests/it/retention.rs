@@ -1,4 +1,4 @@
-//! Jobs that ended long ago go by themselves, when they are due and not before.
+//! Retention: jobs that ended long ago are removed once they are due, and not before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ async fn is_there(ork: &Ork, id: JobId) -> bool {
 }
 
 #[test]
-fn a_worker_removes_what_is_due_and_nothing_else() {
+fn worker_removes_only_jobs_past_their_retention() {
     each(|world| async move {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
@@ -37,7 +37,7 @@ fn a_worker_removes_what_is_due_and_nothing_else() {
         let young = ended().await;
         clock.turn(Duration::from_mins(29));
         assert!(is_there(&ork, old).await);
-        // Now it is due. That it goes is all that tells.
+        // Now it is due. The only sign is that it disappears.
         clock.turn(Duration::from_mins(2));
         while is_there(&ork, old).await {
             tokio::task::yield_now().await;
@@ -55,7 +55,7 @@ fn a_worker_removes_what_is_due_and_nothing_else() {
 }
 
 #[test]
-fn a_client_removes_what_ended_so_long_ago() {
+fn client_prunes_jobs_that_ended_long_enough_ago() {
     each(|world| async move {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         job.wait().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a schema demands is what a task takes: ranges, lengths and patterns are checked wherever types are.
+//! Constraints of schemas: ranges, lengths and patterns are checked wherever types are.
 #![cfg(feature = "constraints")]
 
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ async fn measure_join(parts: Parts<u32>) -> ork::Result<String> {
     Ok(words.collect::<Vec<_>>().join(", "))
 }
 
-/// Nothing in it demands more than serde does.
+/// Nothing in it requires more than serde does.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Plain {
     minimum: u8,
@@ -83,7 +83,7 @@ fn plain(input: Plain) -> usize {
 const GOOD: &str = r#"{"order": {"name": "pens", "sizes": [], "shape": "x"}, "share": 0.5}"#;
 
 #[test]
-fn a_wrong_input_is_refused_before_it_is_submitted() {
+fn input_that_violates_its_schema_is_refused_before_it_is_submitted() {
     each(|world| async move {
         let good = world.ork.submit_json("ship", GOOD.into()).await.unwrap();
         assert_eq!(world.outcome(good).await.into_output::<serde_json::Value>().unwrap(), 0.5);
@@ -99,7 +99,7 @@ fn a_wrong_input_is_refused_before_it_is_submitted() {
             ),
             ("[]", r#"[{"width": 1, "height": 3}]"#, "`order.sizes[0].height`: 3 is not a multiple of 2"),
             (r#""x""#, r#"{"radius": 0}"#, "`order.shape.radius`: 0 is less than the minimum of 1"),
-            // What serde refuses too it says in its own words.
+            // Errors that serde finds, too, have its wording.
             ("0.5", "true", "`share`: invalid type: boolean `true`, expected f64"),
         ] {
             let error = world.ork.submit_json("ship", GOOD.replace(from, to).into()).await.unwrap_err();
@@ -110,7 +110,7 @@ fn a_wrong_input_is_refused_before_it_is_submitted() {
                 sources(&error)
             );
         }
-        // What serde takes under another name is taken.
+        // A name that serde accepts as an alias is accepted.
         let alias = GOOD.replace("name", "title");
         let alias = world.ork.submit_json("ship", alias.into()).await.unwrap();
         assert_eq!(world.outcome(alias).await.status().state, JobState::Succeeded);
@@ -128,7 +128,7 @@ fn sources(error: &dyn std::error::Error) -> String {
 }
 
 #[test]
-fn a_wrong_message_is_refused_before_it_is_submitted() {
+fn typed_message_that_violates_its_schema_is_refused_before_it_is_submitted() {
     each(|world| async move {
         let error = world.ork.submit(measure { input: Size { width: 0, height: 2 } }).await.unwrap_err();
         assert!(sources(&error).contains("`width`: 0 is less than the minimum of 1"), "{}", sources(&error));
@@ -137,7 +137,7 @@ fn a_wrong_message_is_refused_before_it_is_submitted() {
 }
 
 #[test]
-fn a_wrong_part_fails_alone() {
+fn part_that_violates_its_schema_fails_alone() {
     each(|world| async move {
         let words = world.ork.submit(measure_part { widths: vec![3, 11, 4, 0] }).and_wait().await.unwrap();
         let expected =
@@ -148,7 +148,7 @@ fn a_wrong_part_fails_alone() {
 }
 
 #[test]
-fn a_type_alone_is_no_rule() {
+fn types_alone_impose_no_constraint() {
     each(|world| async move {
         let body = r#"{"minimum": 255, "pattern": "x", "fixed": [1, 2, 3], "set": [1, 1], "map": {"a": [null, 1]}}"#;
         let id = world.ork.submit_json("plain", body.into()).await.unwrap();

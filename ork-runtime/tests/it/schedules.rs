@@ -1,4 +1,4 @@
-//! Schedules: started by the clock, once, whichever process is alive; paused, resumed, triggered, replaced.
+//! Schedules: jobs started by the clock, once, by whichever process is alive; paused, resumed, triggered, replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,13 +41,13 @@ async fn found(ork: &Ork) -> ScheduleStatus {
     ork.schedules().await.unwrap().pop().unwrap()
 }
 
-/// How many jobs were started.
+/// Returns how many jobs were started.
 async fn started(ork: &Ork) -> usize {
     let filter = Filter { task: Some("ticked".into()), limit: 100, ..Filter::default() };
     ork.jobs(filter).await.unwrap().len()
 }
 
-/// A process by a clock, with a schedule that waits for its first time.
+/// A process with a manual clock, and a schedule that waits for its first time.
 async fn scheduled(world: World, missed: Missed) -> (World, Arc<Manual>, String) {
     let clock = Manual::new(start());
     let (world, run) = (world.with_clock(&clock).await, JobId::new().to_string());
@@ -57,7 +57,7 @@ async fn scheduled(world: World, missed: Missed) -> (World, Arc<Manual>, String)
 }
 
 #[test]
-fn a_schedule_starts_its_task_at_each_time_once_however_many_processes_work() {
+fn schedule_starts_its_task_once_at_each_time_however_many_processes_work() {
     each(|world| async move {
         let (world, clock, run) = scheduled(world, Missed::Skip).await;
         let mut others = Vec::new();
@@ -86,21 +86,21 @@ fn a_schedule_starts_its_task_at_each_time_once_however_many_processes_work() {
 }
 
 #[test]
-fn what_was_missed_while_nobody_was_there_is_skipped_done_once_or_made_up_for() {
+fn missed_times_are_skipped_run_once_or_all_run() {
     each(|world| async move {
         let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
         let (first_one, _, folder) = world.parts();
         first_one.shutdown().await;
         let mut before = 0;
         for (day, missed, made_up) in [(0, Missed::Skip, 0), (1, Missed::Once, 1), (2, Missed::All, 4)] {
-            // What the one before waited for is long past.
+            // The times of the previous round are long past.
             let day = TEN * 144 * day;
             let clock = Manual::new(start() + day);
             let now = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
             now.start_worker();
             now.schedule("ten", ten(missed), "ticked", json!({ "run": "missed" })).await.unwrap();
             clock.is_awaited(first() + day).await;
-            // Nobody is there for 35 minutes, in which four times pass.
+            // No process runs for 35 minutes, in which four times pass.
             now.shutdown().await;
             clock.turn(Duration::from_mins(5 + 35));
             let later = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
@@ -116,7 +116,7 @@ fn what_was_missed_while_nobody_was_there_is_skipped_done_once_or_made_up_for() 
 }
 
 #[test]
-fn a_schedule_is_paused_resumed_triggered_replaced_and_removed() {
+fn schedule_can_be_paused_resumed_triggered_replaced_and_removed() {
     each(|world| async move {
         let (world, clock, run) = scheduled(world, Missed::Skip).await;
         let ork = &world.ork;
@@ -124,14 +124,14 @@ fn a_schedule_is_paused_resumed_triggered_replaced_and_removed() {
         assert!(!ork.pause_schedule("ten").await.unwrap());
         clock.turn(Duration::from_mins(15));
         assert_eq!((found(ork).await.paused, found(ork).await.next), (true, None));
-        // By hand it starts all the same.
+        // It can still be triggered by hand.
         let job = ork.trigger_schedule("ten").await.unwrap();
         assert_eq!(world.outcome(job).await.status().state, JobState::Succeeded);
         assert!(ork.resume_schedule("ten").await.unwrap());
         assert!(!ork.resume_schedule("ten").await.unwrap());
         clock.is_awaited(first() + TEN * 2).await;
         assert_eq!((started(ork).await, calls(&run)), (1, 1));
-        // Another one of its name takes its place.
+        // A schedule of the same name replaces it.
         let hourly = Schedule { missed: Missed::Once, ..Schedule::new("0 * * * *", "Europe/Berlin") };
         ork.schedule("ten", hourly.clone(), "ticked", json!({ "run": run })).await.unwrap();
         let all = ork.schedules().await.unwrap();
@@ -143,13 +143,13 @@ fn a_schedule_is_paused_resumed_triggered_replaced_and_removed() {
 }
 
 #[test]
-fn what_is_started_is_told_the_time_for_which_it_is() {
+fn started_job_gets_the_time_of_its_schedule() {
     each(|world| async move {
         let (world, clock) = {
             let clock = Manual::new(start());
             (world.with_clock(&clock).await, clock)
         };
-        // The others came to no worker, as the clock jumps over them.
+        // The clock jumps over the later times, so they are missed, and `Missed::All` makes up for them.
         let schedule = Schedule {
             timezone: "Asia/Kolkata".into(),
             time_as: Some("at".into()),
@@ -176,7 +176,7 @@ fn what_is_started_is_told_the_time_for_which_it_is() {
 }
 
 #[test]
-fn a_time_is_skipped_at_which_the_run_before_is_under_way_if_the_schedule_says_so() {
+fn overlapping_time_is_skipped_if_the_schedule_says_so() {
     each(|world| async move {
         let clock = Manual::new(start());
         let (world, key) = (world.with_clock(&clock).await, JobId::new().to_string());
@@ -207,7 +207,7 @@ fn a_time_is_skipped_at_which_the_run_before_is_under_way_if_the_schedule_says_s
 }
 
 #[test]
-fn what_can_be_no_schedule_is_refused() {
+fn invalid_schedule_is_refused() {
     each(|world| async move {
         let ork = &world.ork;
         let words = |refused: Result<ScheduleStatus, ork::ClientError>| refused.unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! What the exported schemas promise holds for what a program says: inputs, outputs, outcomes, events; and what cannot be
-//! one type is told apart.
+//! Inputs, outputs, outcomes and events of a program conform to its exported schemas, and different types with one name
+//! stay distinct.
 
 use futures_util::StreamExt as _;
 use ork::job::ReplyTo;
@@ -27,7 +27,7 @@ mod other {
     }
 }
 
-/// Takes two types of one name.
+/// Takes two types with one name.
 #[task]
 fn namesakes(one: one::Namesake, other: other::Namesake) -> String {
     format!("{} {}", one.number, other.text)
@@ -37,7 +37,7 @@ fn bundle() -> Value {
     schema::bundle(Registry::collect().unwrap().tasks())
 }
 
-/// Says why a value is not of a type of the bundle.
+/// Returns why a value does not conform to a type of the bundle, if it does not.
 fn misfit(bundle: &Value, name: &str, value: &Value) -> Option<String> {
     let schema = json!({ "$ref": format!("#/$defs/{name}"), "$defs": bundle["$defs"] });
     let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
@@ -45,14 +45,14 @@ fn misfit(bundle: &Value, name: &str, value: &Value) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_event_is_of_the_type_that_the_schema_names() {
+async fn every_event_conforms_to_the_schema() {
     let (bundle, world) = (bundle(), World::new("memory:").await);
     let mut events = world.ork.events().await.unwrap();
     world.ork.submit(fails { message: "no".into() }).await.unwrap();
     let input = namesakes { one: one::Namesake { number: 1 }, other: other::Namesake { text: "a".into() } };
     world.ork.submit(input).await.unwrap();
     let (mut seen, mut ended, mut failed) = (0, 0, false);
-    // Between two jobs there is no order.
+    // Events of different jobs have no order.
     while ended < 2 {
         let event = events.next().await.unwrap().unwrap();
         let value: Value = serde_json::from_slice(&event.to_json()).unwrap();
@@ -67,7 +67,7 @@ async fn every_event_is_of_the_type_that_the_schema_names() {
 }
 
 #[test]
-fn every_outcome_is_of_the_type_that_the_schema_names() {
+fn every_outcome_conforms_to_the_schema() {
     let bundle = bundle();
     let reply = Reply {
         to: ReplyTo { queue: "q".into(), correlation: "c".into() },
@@ -92,7 +92,7 @@ fn every_outcome_is_of_the_type_that_the_schema_names() {
 }
 
 #[test]
-fn two_types_of_one_name_are_told_apart_and_that_is_said() {
+fn types_with_the_same_name_are_distinguished_and_reported() {
     let bundle = bundle();
     let input = &bundle["$defs"]["NamesakesInput"]["properties"];
     assert_eq!(input["one"]["$ref"], "#/$defs/Namesake");
@@ -102,13 +102,13 @@ fn two_types_of_one_name_are_told_apart_and_that_is_said() {
 }
 
 #[test]
-fn a_fingerprint_is_that_of_the_bundle() {
+fn fingerprint_equals_that_of_the_bundle() {
     let bundle = bundle();
     for (name, task) in bundle["properties"].as_object().unwrap() {
         let own = schema::fingerprint(&task["properties"]["input"], &bundle);
         assert_eq!(task["x-ork-fingerprint"], own.to_string(), "{name}");
     }
-    // That of one task alone, too, though its types may have other names there.
+    // This also holds for the bundle of a single task, in which its types may have other names.
     let registry = Registry::collect().unwrap();
     let alone = schema::bundle([&**registry.get("namesakes").unwrap()]);
     let of = |bundle: &Value| bundle["properties"]["namesakes"]["x-ork-fingerprint"].clone();

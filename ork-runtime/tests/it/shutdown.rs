@@ -1,4 +1,4 @@
-//! Ending in order: what was begun is ended, or given back without having cost an attempt.
+//! Shutdown: running work is finished, or requeued without costing an attempt.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::tasks::*;
 use super::world::{DEADLINE, builder, each};
 
 #[test]
-fn draining_waits_for_what_was_begun() {
+fn drain_waits_for_running_work() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
@@ -23,7 +23,7 @@ fn draining_waits_for_what_was_begun() {
 }
 
 #[test]
-fn what_a_worker_gave_back_is_run_by_the_next_one_as_the_same_attempt() {
+fn requeued_work_is_run_by_the_next_worker_as_the_same_attempt() {
     each(|world| async move {
         let Some(client) = world.another().await else { return };
         let key = ork::JobId::new().to_string();
@@ -48,7 +48,7 @@ fn what_a_worker_gave_back_is_run_by_the_next_one_as_the_same_attempt() {
 }
 
 #[test]
-fn a_worker_says_how_it_ended() {
+fn worker_returns_how_it_stopped() {
     each(|world| async move {
         let Some(worker) = world.another().await else { return };
         worker.drain();
@@ -59,14 +59,14 @@ fn a_worker_says_how_it_ended() {
 }
 
 #[test]
-fn a_process_that_is_dropped_does_not_go_on_to_say_that_it_lives() {
+fn dropped_process_sends_no_more_heartbeats() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (store, worker) = (Arc::new(Memory::new()), WorkerId::new("one"));
         let port: Arc<dyn Store> = Arc::<Memory>::clone(&store);
         let ork = builder("memory:").ports(port, None, worker).build().await.unwrap();
         drop(ork);
-        // Its heartbeat has a thread of its own.
+        // The heartbeat runs on a thread of its own.
         let gone = async {
             while Arc::strong_count(&store) > 1 {
                 tokio::task::yield_now().await;

@@ -1,7 +1,8 @@
-//! Clocks of computers that are far apart: leases, signs of life and due times go by the store's.
+//! Clocks of computers that are far apart: leases, heartbeats and due times use the clock of the store.
 //!
-//! On the code before, a process with a clock that is ahead took living ones for dead, so that what they ran was called
-//! twice, and made others wait by its own clock for what it had put off. Those of clocks that are apart were not run there.
+//! Before they did, a process whose clock was ahead presumed living processes dead, so that what they ran was called
+//! twice, and work that it had postponed was delayed for others by the difference. The tests with clocks that are apart
+//! were not run on that code.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -38,11 +39,11 @@ impl Clock for Apart {
     }
 }
 
-/// The clock of a computer that somebody sets while it runs.
+/// The clock of a computer that is set while it runs.
 #[derive(Debug, Default)]
 struct Turned {
     by: AtomicI64,
-    /// What its monotonic clock has not counted, as the computer slept: in milliseconds.
+    /// The time for which the computer slept, in milliseconds, which its monotonic clock has not counted.
     slept: AtomicI64,
 }
 
@@ -66,7 +67,7 @@ impl Clock for Turned {
     }
 }
 
-/// A worker that goes by this clock.
+/// A worker that uses this clock.
 async fn worker_by(store: &str, clock: Arc<dyn Clock>) -> Ork {
     let ork = builder(store).clock(clock).build().await.unwrap();
     ork.start_worker();
@@ -77,7 +78,7 @@ async fn worker(store: &str, ahead: bool) -> Ork {
     worker_by(store, Arc::new(Apart { ahead })).await
 }
 
-/// A worker alone over the store of this world, if processes can share it, and its clock.
+/// Returns a single worker over the store of this world, if processes can share it, with its clock.
 async fn turned(world: World) -> Option<(Ork, Arc<Turned>, String, TempDir)> {
     world.shared_store()?;
     let (ork, store, folder) = world.parts();
@@ -102,7 +103,7 @@ async fn put_off_for_long() -> Result<()> {
     Err("not yet".into())
 }
 
-/// Stands at one gate when it begins and at the other one when it hears that it is cancelled.
+/// Enters one gate when it starts, and the other one when it sees that it is cancelled.
 #[task]
 async fn stops(key: String, seen: String, context: Context) {
     Gate::of(&key).entered_by_one();
@@ -116,14 +117,14 @@ async fn at_once() -> u32 {
 }
 
 #[test]
-fn process_with_a_clock_that_is_ahead_does_not_take_living_ones_for_dead() {
+fn process_whose_clock_is_ahead_does_not_presume_living_ones_dead() {
     each(|world| async move {
         let Some(store) = world.shared_store().map(str::to_owned) else { return };
         let (key, other) = (JobId::new().to_string(), JobId::new().to_string());
         let job = world.ork.submit(steady { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         let ahead = worker(&store, true).await;
-        // Whatever it had freed at its start it would have taken by the time that it runs this.
+        // By the time it runs this, it would have taken whatever it had freed at its start.
         for _ in 0..2 {
             let second = ahead.submit(steady { key: other.clone() }).await.unwrap();
             Gate::of(&other).entered().await;
@@ -139,7 +140,7 @@ fn process_with_a_clock_that_is_ahead_does_not_take_living_ones_for_dead() {
 }
 
 #[test]
-fn process_with_a_clock_that_is_behind_is_not_taken_for_dead() {
+fn process_whose_clock_is_behind_is_not_presumed_dead() {
     each(|world| async move {
         let Some(store) = world.shared_store().map(str::to_owned) else { return };
         let (ork, _, _folder) = world.parts();
@@ -148,7 +149,7 @@ fn process_with_a_clock_that_is_behind_is_not_taken_for_dead() {
         let key = JobId::new().to_string();
         let job = behind.submit(steady { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        // It beats once when it is built, and frees what it takes for dead.
+        // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();
         right.start_worker();
         assert_eq!(right.submit(put_off {}).and_wait().await.unwrap(), 2);
@@ -161,7 +162,7 @@ fn process_with_a_clock_that_is_behind_is_not_taken_for_dead() {
 }
 
 #[test]
-fn what_a_process_with_a_clock_that_is_ahead_puts_off_is_due_for_the_others_in_time() {
+fn work_postponed_by_a_process_whose_clock_is_ahead_is_due_for_others_in_time() {
     each(|world| async move {
         let Some(store) = world.shared_store().map(str::to_owned) else { return };
         let (ork, _, _folder) = world.parts();
@@ -185,7 +186,7 @@ fn what_a_process_with_a_clock_that_is_ahead_puts_off_is_due_for_the_others_in_t
     });
 }
 
-/// Turns the clock of a process that works and waits for its next sign of life: another process calls nothing again.
+/// Changes the clock of a working process between two heartbeats, and asserts that another process runs nothing again.
 fn is_not_taken_for_dead(turn: impl Fn(&Turned)) {
     each(async |world| {
         let Some((turned, clock, store, _folder)) = turned(world).await else { return };
@@ -196,10 +197,10 @@ fn is_not_taken_for_dead(turn: impl Fn(&Turned)) {
         let cancelled = turned.submit(stops { key: stopped.clone(), seen: seen.clone() }).await.unwrap();
         Gate::of(&stopped).entered().await;
         turn(&clock);
-        // A call hears by a sign of life that it is cancelled, so that one was written by then.
+        // A call learns through a heartbeat that it is cancelled, so one has been written by then.
         cancelled.cancel().await.unwrap();
         Gate::of(&seen).entered().await;
-        // It beats once when it is built, and frees what it takes for dead.
+        // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();
         right.start_worker();
         for _ in 0..3 {
@@ -213,21 +214,21 @@ fn is_not_taken_for_dead(turn: impl Fn(&Turned)) {
     });
 }
 
-/// Fails on the code before: its next sign of life was written by the new time, an hour ago for all others.
+/// Regression: its next heartbeat was written with the new time, which was an hour ago for all others.
 #[test]
-fn process_whose_clock_is_set_back_while_it_works_is_not_taken_for_dead() {
+fn process_whose_clock_is_set_back_while_it_works_is_not_presumed_dead() {
     is_not_taken_for_dead(|clock| clock.by.store(-3_600_000, Ordering::SeqCst));
 }
 
-/// Its first sign of life is written by what it takes for the time, and the second one at once by the right time.
+/// Its first heartbeat is written with the time that it assumes, and the second one at once with the right time.
 #[test]
-fn process_whose_computer_has_slept_is_not_taken_for_dead_once_it_is_awake() {
+fn process_is_not_presumed_dead_after_its_computer_has_slept() {
     is_not_taken_for_dead(|clock| clock.slept.store(3_600_000, Ordering::SeqCst));
 }
 
-/// Fails on the code before: what was put off for an hour began at once.
+/// Regression: work that was postponed by half an hour used to start at once.
 #[test]
-fn clock_that_is_set_forward_begins_nothing_before_its_time() {
+fn clock_set_forward_starts_nothing_before_its_time() {
     each(|world| async move {
         let Some((turned, clock, _, _folder)) = turned(world).await else { return };
         let late = turned.submit(put_off_for_long {}).await.unwrap();
@@ -235,7 +236,7 @@ fn clock_that_is_set_forward_begins_nothing_before_its_time() {
             tokio::task::yield_now().await;
         }
         clock.by.store(3_600_000, Ordering::SeqCst);
-        // Whatever is due is taken with it.
+        // Whatever is due would be taken along with this job.
         for _ in 0..3 {
             assert_eq!(turned.submit(at_once {}).and_wait().await.unwrap(), 1);
         }

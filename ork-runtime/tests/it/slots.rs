@@ -1,9 +1,9 @@
-//! Slots: a worker claims what it has a slot for and calls nothing else, so that a cancel, a drain or another worker
-//! still has the rest. All of these count calls.
+//! Slots: a worker claims only what it has a slot for, so that a cancel, a drain or another worker still gets the rest.
+//! All of these tests count calls.
 //!
-//! On the code before this was so, a worker claimed what its window held, 256 parts at first, and called them all in the
-//! end: more calls after a cancel or a drain than had begun, a second worker without work, `running` parts that nothing
-//! ran. These tests were not run there.
+//! Before that, a worker claimed what its window held, 256 parts at first, and called all of them in the end: more
+//! calls after a cancel or a drain than had started, a second worker without work, and `running` parts that no process
+//! ran. These tests were not run on that code.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use ork::{JobId, JobState, Ork, OrkBuilder, Parts, State, task};
 use super::tasks::{Gate, Greeting, called, calls};
 use super::world::{World, builder, each};
 
-/// A call that keeps its thread until its gate is opened.
+/// A call that blocks its thread until its gate is opened.
 #[task]
 fn keeps_a_thread(key: String, number: u64) -> u64 {
     called(&key);
@@ -45,7 +45,8 @@ async fn worker(store: &str) -> Ork {
     ork
 }
 
-/// The store of this world, if processes can share it; its worker ends, so that only those of the test are there.
+/// Returns the store of this world, if processes can share it, after its worker has ended, so that only the workers of
+/// the test use it.
 async fn alone(world: World) -> Option<(String, tempfile::TempDir)> {
     let store = world.shared_store().map(str::to_owned);
     let (ork, _, folder) = world.parts();
@@ -59,15 +60,16 @@ async fn all_slots_are_busy(gate: &Gate) {
     }
 }
 
-/// Waits until so many parts of a job are said to run. A claim is answered before it is written, and that parts begin is
-/// no news to others, so the store is asked until it knows.
+/// Waits until this many parts of a job are recorded as running. A claim returns before it is written, and the start of
+/// parts notifies no other process, so the store is polled.
 async fn until_running(ork: &Ork, job: JobId, parts: u32) {
     while ork.status(job).await.unwrap().parts.running != u64::from(parts) {
         tokio::task::yield_now().await;
     }
 }
 
-/// A gate that is opened for all at the end of a test that fails, too: threads that stood there would outlive it.
+/// Opens a gate for all calls when it is dropped, at the end of a failed test, too, because waiting threads would
+/// outlive that.
 struct Opened(Arc<Gate>);
 
 impl Opened {
@@ -83,7 +85,7 @@ impl Drop for Opened {
 }
 
 #[test]
-fn cancelled_job_calls_no_part_that_had_not_begun() {
+fn cancelled_job_starts_no_further_parts() {
     each(|world| async move {
         let Some((store, _folder)) = alone(world).await else { return };
         let ork = worker(&store).await;
@@ -102,7 +104,7 @@ fn cancelled_job_calls_no_part_that_had_not_begun() {
 }
 
 #[test]
-fn job_cancelled_by_another_process_calls_no_part_that_had_not_begun() {
+fn job_cancelled_by_another_process_starts_no_further_parts() {
     each(|world| async move {
         let Some((store, _folder)) = alone(world).await else { return };
         let (ork, client) = (worker(&store).await, builder(&store).build().await.unwrap());
@@ -119,7 +121,7 @@ fn job_cancelled_by_another_process_calls_no_part_that_had_not_begun() {
 }
 
 #[test]
-fn interrupted_job_calls_no_part_that_had_not_begun() {
+fn gracefully_cancelled_job_starts_no_further_parts() {
     each(|world| async move {
         let Some((store, _folder)) = alone(world).await else { return };
         let ork = worker(&store).await;
@@ -136,7 +138,7 @@ fn interrupted_job_calls_no_part_that_had_not_begun() {
 }
 
 #[test]
-fn drained_worker_calls_nothing_more_and_gives_back_the_rest_at_once() {
+fn drained_worker_starts_no_calls_and_requeues_the_rest_at_once() {
     each(|world| async move {
         let Some((store, _folder)) = alone(world).await else { return };
         let first = worker(&store).await;
@@ -145,11 +147,11 @@ fn drained_worker_calls_nothing_more_and_gives_back_the_rest_at_once() {
         let job = first.submit(keeps_a_thread_part { key: key.clone(), count: 20 }).await.unwrap();
         all_slots_are_busy(&gate.0).await;
         first.drain();
-        // The next worker has what the first one had not begun while that one is still busy.
+        // The next worker gets what the first one has not started, while the first one is still busy.
         let second = worker(&store).await;
         all_slots_are_busy(&gate.0).await;
         assert_eq!(calls(&key), 2 * SLOTS);
-        // Only what had begun is ended by the first one: its calls come back, and no other is made by it.
+        // The first worker only finishes the calls that it has started, and makes no others.
         second.drain();
         gate.for_all();
         first.shutdown().await;
@@ -164,7 +166,7 @@ fn drained_worker_calls_nothing_more_and_gives_back_the_rest_at_once() {
 }
 
 #[test]
-fn two_workers_share_long_work_however_late_the_second_one_comes() {
+fn two_workers_share_long_work_even_if_the_second_starts_late() {
     each(|world| async move {
         let Some((store, _folder)) = alone(world).await else { return };
         let first = worker(&store).await;

@@ -1,4 +1,4 @@
-//! Submitting, waiting, and inputs that are wrong.
+//! Submitting jobs, waiting for them, and invalid inputs.
 
 use ork::{ClientError, JobState};
 
@@ -6,7 +6,7 @@ use super::tasks::*;
 use super::world::{each, why};
 
 #[test]
-fn a_result_comes_back_typed() {
+fn result_comes_back_typed() {
     each(|world| async move {
         assert_eq!(world.ork.submit(greet { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
         assert_eq!(world.ork.submit(add { a: 2, b: 3 }).await.unwrap().wait().await.unwrap(), 5);
@@ -15,7 +15,7 @@ fn a_result_comes_back_typed() {
 }
 
 #[test]
-fn many_jobs_at_once_all_end() {
+fn many_concurrent_jobs_all_end() {
     each(|world| async move {
         let jobs = world.ork.submit_all((0..500).map(|a| add { a, b: 1 })).await.unwrap();
         for (a, job) in (0..).zip(&jobs) {
@@ -26,7 +26,7 @@ fn many_jobs_at_once_all_end() {
 }
 
 #[test]
-fn an_unknown_task_is_refused_with_the_known_ones() {
+fn unknown_task_is_refused_with_a_list_of_known_ones() {
     each(|world| async move {
         let error = world.ork.submit_json("gret", "{}".into()).await.unwrap_err();
         assert!(matches!(error, ClientError::UnknownTask(_)));
@@ -37,7 +37,7 @@ fn an_unknown_task_is_refused_with_the_known_ones() {
 }
 
 #[test]
-fn a_wrong_input_is_refused_before_it_is_submitted() {
+fn invalid_input_is_refused_before_it_is_submitted() {
     each(|world| async move {
         for (body, expected) in [
             (r#"{"a": 1, "b": "x"}"#, "`b`: invalid type: string \"x\", expected i64"),
@@ -63,7 +63,7 @@ fn a_wrong_input_is_refused_before_it_is_submitted() {
 }
 
 #[test]
-fn a_failure_carries_the_words_of_the_task() {
+fn failure_carries_the_message_of_the_task() {
     each(|world| async move {
         let job = world.ork.submit(fails { message: "no luck".into() }).await.unwrap();
         let outcome = job.outcome().await.unwrap();
@@ -74,7 +74,7 @@ fn a_failure_carries_the_words_of_the_task() {
 }
 
 #[test]
-fn a_job_that_does_not_exist_is_named() {
+fn unknown_job_is_named_in_the_error() {
     each(|world| async move {
         let id = ork::JobId::new();
         let words = world.ork.status(id).await.unwrap_err().to_string();
@@ -86,7 +86,7 @@ fn a_job_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn another_process_takes_what_this_one_submitted() {
+fn another_process_runs_what_this_one_submitted() {
     each(|world| async move {
         let Some(client) = world.another().await else { return };
         let result = client.submit(add { a: 20, b: 22 }).and_wait().await.unwrap();

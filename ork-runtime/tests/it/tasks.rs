@@ -39,7 +39,7 @@ pub(crate) async fn never() {
 
 #[task(timeout = "50ms")]
 pub(crate) fn blocks_for_ever(context: Context) {
-    // Ends with the test, not with the timeout: it does not listen.
+    // It ends with the test and not with the timeout, as it does not listen for cancellation.
     let _context = context;
     let (_keep, receiver) = std::sync::mpsc::channel::<()>();
     let _never = receiver.recv_timeout(std::time::Duration::from_secs(5));
@@ -93,18 +93,18 @@ impl Gate {
         Arc::clone(GATES.lock().unwrap().entry(key.to_owned()).or_insert_with(gate))
     }
 
-    /// Stands at the gate until it is opened.
+    /// Waits at the gate until it is opened.
     pub(crate) async fn pass(&self) {
         self.entered.add_permits(1);
         self.opened().await;
     }
 
-    /// Waits until somebody stands at the gate.
+    /// Waits until a call waits at the gate.
     pub(crate) async fn entered(&self) {
         self.entered.acquire().await.unwrap().forget();
     }
 
-    /// Says that somebody stands at the gate.
+    /// Records that a call waits at the gate.
     pub(crate) fn entered_by_one(&self) {
         self.entered.add_permits(1);
     }
@@ -113,7 +113,7 @@ impl Gate {
         self.open.add_permits(1);
     }
 
-    /// Waits until the gate is opened for one.
+    /// Waits until the gate is opened for one call.
     pub(crate) async fn opened(&self) {
         self.open.acquire().await.unwrap().forget();
     }
@@ -134,7 +134,7 @@ pub(crate) async fn listens(key: String, context: Context) -> String {
     key
 }
 
-/// Fails once, then says whether nobody tells it to stop.
+/// Fails once, then returns whether it has not been cancelled.
 #[task]
 pub(crate) async fn heals(key: String, context: Context) -> Result<bool> {
     if called(&key) == 1 {
@@ -146,7 +146,7 @@ pub(crate) async fn heals(key: String, context: Context) -> Result<bool> {
     Ok(!context.cancelled().is_cancelled())
 }
 
-/// One part: doubles its number, or fails as its number says.
+/// A part that doubles its number, or fails if told to.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn double(number: u64, fail: bool, run: String, context: Context) -> Result<u64> {
     called(&format!("{run}.{number}"));
@@ -168,7 +168,7 @@ pub(crate) fn double_join(parts: Parts<u64>) -> Result<u64> {
     parts.all_ok()?.into_iter().sum()
 }
 
-/// The same without a join, and with a policy.
+/// Parts without a join, and with a policy.
 #[task]
 pub(crate) async fn lenient(number: u64, fail: bool) -> Result<()> {
     if fail { Err(Error::permanent(format!("{number}"))) } else { Ok(()) }
@@ -181,7 +181,8 @@ pub(crate) fn lenient_part(count: u64, failing: u64) -> Vec<lenient> {
 
 #[task]
 pub(crate) async fn strict(number: u64, run: String) -> Result<()> {
-    // Whichever begins first fails, once it is told to; the others wait at a gate of their own. No order is promised.
+    // The first one to start fails once its gate is opened; the others wait at a gate of their own. No order is
+    // promised.
     let first = called(&format!("{run}.ran")) == 1;
     let gate = Gate::of(&format!("{run}.{}", u32::from(!first)));
     gate.entered.add_permits(1);
@@ -194,7 +195,7 @@ pub(crate) fn strict_part(count: u64, run: String) -> Vec<strict> {
     (0..count).map(|number| strict { number, run: run.clone() }).collect()
 }
 
-/// What its join sees, in order.
+/// Outcomes that its join sees in order.
 #[task]
 pub(crate) async fn seen(number: u64) -> Result<u64> {
     if number.is_multiple_of(3) { Err(Error::permanent("a third one")) } else { Ok(number) }
@@ -219,7 +220,7 @@ pub(crate) async fn seen_join(parts: Parts<u64>) -> Result<String> {
     Ok(words.join(" "))
 }
 
-/// A split that breaks after some parts, the first times it is run.
+/// A split that fails after some parts, in its first runs.
 #[task]
 pub(crate) async fn broken(number: u64) -> u64 {
     number
@@ -256,7 +257,7 @@ pub(crate) async fn parent(name: String, context: Context) -> Result<String> {
     Ok(id.to_string())
 }
 
-/// A part that ends at once, later, badly, at the second attempt, or with a panic, by its number.
+/// A part that succeeds at once, later or at the second attempt, fails, or panics, depending on its number.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn mixed(number: u64, run: String, context: Context) -> Result<u64> {
     called(&format!("{run}.{number}"));

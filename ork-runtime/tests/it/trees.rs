@@ -1,4 +1,4 @@
-//! Trees of jobs: children of children, ends that wait for each other, interrupts, and jobs that follow.
+//! Trees of jobs: children of children, ends that wait for each other, graceful cancels, and followers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::clock::Manual;
 use super::tasks::*;
 use super::world::{World, each, why};
 
-/// Submits `width` jobs below it, each of which does the same one level lower; those at the bottom wait at the gate.
+/// Submits `width` child jobs, which do the same one level lower; those at the bottom wait at the gate.
 #[task]
 async fn grow(key: String, levels: u32, width: u32, context: Context) -> Result<u32> {
     called(&format!("{key}.{levels}"));
@@ -22,19 +22,19 @@ async fn grow(key: String, levels: u32, width: u32, context: Context) -> Result<
     Ok(width)
 }
 
-/// A leaf: waits at the gate, then ends as it is told.
+/// A leaf: waits at the gate, then succeeds or fails as its input says.
 #[task]
 async fn leaf(key: String, number: u32, fails: bool) -> Result<u32> {
     called(&format!("{key}.{number}"));
     Gate::of(&key).pass().await;
-    // A failure of one time.
+    // It fails only once.
     if fails && calls(&format!("{key}.{number}")) == 1 {
         return Err(Error::permanent(format!("leaf {number} is rotten")));
     }
     Ok(number)
 }
 
-/// A leaf of which one runs at a time.
+/// A leaf with a concurrency limit of one.
 #[task(concurrency(1, key = "key"))]
 async fn needle(key: String, number: u32) -> u32 {
     called(&format!("{key}.{number}"));
@@ -50,7 +50,7 @@ async fn stem(key: String, leaves: u32, context: Context) -> Result<u32> {
     Ok(leaves)
 }
 
-/// Submits leaves, some of which fail; fails itself, once, after that, if it is told to.
+/// Submits leaves, some of which fail. If told to, fails itself after that, at its first attempt.
 #[task(retries = 1, backoff = "1ms")]
 async fn branch(key: String, leaves: u32, failing: Vec<u32>, breaks: bool, context: Context) -> Result<String> {
     for number in 0..leaves {
@@ -62,7 +62,7 @@ async fn branch(key: String, leaves: u32, failing: Vec<u32>, breaks: bool, conte
     Ok(format!("{leaves} leaves"))
 }
 
-/// Submits a leaf, then waits for the gate and submits another one.
+/// Waits at the gate, then tries to submit a leaf.
 #[task]
 async fn late(key: String, context: Context) -> Result<()> {
     Gate::of(&key).pass().await;
@@ -73,7 +73,7 @@ async fn late(key: String, context: Context) -> Result<()> {
 
 static REFUSED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
 
-/// Says who came after whom.
+/// Records the order in which jobs run.
 #[task]
 async fn note(key: String, word: String, context: Context) -> Result<()> {
     if word == "root" {
@@ -97,7 +97,7 @@ fn key() -> String {
     JobId::new().to_string()
 }
 
-/// Lets so many pass, each when it stands at the gate.
+/// Lets `n` calls pass the gate, each once it waits there.
 async fn let_pass(key: &str, n: u32) {
     for _ in 0..n {
         Gate::of(key).entered().await;
@@ -114,13 +114,13 @@ fn in_state(jobs: &[Status], state: JobState) -> usize {
 }
 
 #[test]
-fn a_root_runs_until_its_whole_tree_has_ended() {
+fn root_ends_only_after_its_whole_tree() {
     each(|world| async move {
         let key = key();
         let root = world.ork.submit(grow { key: key.clone(), levels: 2, width: 3 }).await.unwrap();
         let_pass(&key, 8).await;
         let waits = world.until(root.id(), |status| (status.below, status.below_ended) == (12, 10)).await;
-        // One leaf is left, and the one above it; of that nothing but the wait is left.
+        // One leaf is left, and its parent, which only waits for it.
         assert_eq!(waits.state, JobState::Waiting);
         assert!((waits.percent().unwrap() - 1000.0 / 12.0).abs() < 1e-9);
         let why = world.ork.why(root.id()).await.unwrap();
@@ -143,7 +143,7 @@ fn a_root_runs_until_its_whole_tree_has_ended() {
 }
 
 #[test]
-fn a_failed_child_fails_the_job_above_it_and_a_retry_runs_just_that_child() {
+fn failed_child_fails_its_parent_and_a_retry_runs_only_that_child() {
     each(|world| async move {
         let key = key();
         let submitted = branch { key: key.clone(), leaves: 3, failing: vec![1], breaks: false };
@@ -155,7 +155,7 @@ fn a_failed_child_fails_the_job_above_it_and_a_retry_runs_just_that_child() {
         let status = world.ork.status(root.id()).await.unwrap();
         assert_eq!((status.state, status.below, status.below_ended), (JobState::Waiting, 3, 2));
         let_pass(&key, 1).await;
-        // Its own work was done before, and is not done again.
+        // The parent's own work was done before, and is not repeated.
         assert_eq!(root.wait().await.unwrap(), "3 leaves");
         assert_eq!([0, 1, 2].map(|number| calls(&format!("{key}.{number}"))), [1, 2, 1]);
         world.end().await;
@@ -163,7 +163,7 @@ fn a_failed_child_fails_the_job_above_it_and_a_retry_runs_just_that_child() {
 }
 
 #[test]
-fn a_failed_child_can_be_retried_alone() {
+fn failed_child_can_be_retried_alone() {
     each(|world| async move {
         let key = key();
         let submitted = branch { key: key.clone(), leaves: 2, failing: vec![0], breaks: false };
@@ -178,9 +178,9 @@ fn a_failed_child_can_be_retried_alone() {
     });
 }
 
-/// Were a new job made at each attempt, what the first one has asked for would be done twice.
+/// If each attempt made new jobs, what the first one submitted would be done twice.
 #[test]
-fn an_attempt_that_asks_again_gets_the_same_children() {
+fn retried_parent_gets_the_same_children() {
     each(|world| async move {
         let key = key();
         let root = branch { key: key.clone(), leaves: 4, failing: Vec::new(), breaks: true };
@@ -195,7 +195,7 @@ fn an_attempt_that_asks_again_gets_the_same_children() {
 }
 
 #[test]
-fn what_is_equal_is_still_as_many_jobs_as_were_asked_for() {
+fn equal_submissions_are_distinct_jobs() {
     each(|world| async move {
         let key = key();
         let root = world.ork.submit(grow { key: key.clone(), levels: 1, width: 5 }).await.unwrap();
@@ -207,7 +207,7 @@ fn what_is_equal_is_still_as_many_jobs_as_were_asked_for() {
 }
 
 #[test]
-fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
+fn graceful_cancel_of_a_root_finishes_running_children_and_starts_no_others() {
     each(|world| async move {
         let (ork, key) = (&world.ork, key());
         let root = ork.submit(stem { key: key.clone(), leaves: 5 }).await.unwrap();
@@ -223,7 +223,7 @@ fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
         let below: Vec<_> = ork.tree(root.id()).await.unwrap().into_iter().skip(1).map(|(_, job)| job).collect();
         assert_eq!((in_state(&below, JobState::Succeeded), in_state(&below, JobState::Cancelled)), (1, 4));
         assert_eq!((0..5).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 1);
-        // One that was interrupted with its root is not taken up without it.
+        // A child that was cancelled with its root cannot be retried without it.
         let one = below.iter().find(|job| job.state == JobState::Cancelled).unwrap();
         let refused = ork.retry(one.id).await.unwrap_err().to_string();
         assert!(refused.contains(&format!("job {} above it was cancelled, so retry that one", root.id())), "{refused}");
@@ -235,7 +235,7 @@ fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
     });
 }
 
-/// Fails when its gate is opened, and says that it may be tried again much later.
+/// Fails once its gate is opened, and asks to be retried much later.
 #[task(retries = 3)]
 async fn bruised(key: String) -> Result<()> {
     called(&key);
@@ -249,10 +249,10 @@ async fn twig(key: String, context: Context) -> Result<()> {
     Ok(())
 }
 
-/// The child kept its next attempt, which could never begin, and the root its unique key for as long: this test waits for
-/// an hour on the code before that was mended.
+/// Regression: the child used to keep its next attempt, which could never start, and the root its unique key for as
+/// long. This test then waited for an hour.
 #[test]
-fn interrupted_tree_ends_at_once_when_its_running_child_fails_and_would_be_tried_again() {
+fn gracefully_cancelled_tree_ends_at_once_when_its_running_child_fails_with_retries_left() {
     each(|world| async move {
         let (ork, key) = (&world.ork, key());
         let submit = || ork.submit(twig { key: key.clone() }).unique(key.clone());
@@ -264,16 +264,16 @@ fn interrupted_tree_ends_at_once_when_its_running_child_fails_and_would_be_tried
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         let below = children(&world, root.id()).await;
         assert_eq!((below[0].state, calls(&key)), (JobState::Failed, 1));
-        // The key is free.
+        // The unique key is free.
         let next = submit().await.unwrap();
         ork.cancel(next.id()).await.unwrap();
         world.end().await;
     });
 }
 
-/// Of one child: what has begun is brought to its end, what has not never starts, and its siblings go on.
+/// Graceful cancel of a single child: it finishes if it runs, never starts if it does not, and its siblings go on.
 #[test]
-fn an_interrupted_child_ends_if_it_runs_and_never_starts_if_it_does_not() {
+fn gracefully_cancelled_child_finishes_if_it_runs_and_never_starts_otherwise() {
     each(|world| async move {
         let (ork, key) = (&world.ork, key());
         let root = ork.submit(stem { key: key.clone(), leaves: 3 }).await.unwrap();
@@ -291,14 +291,14 @@ fn an_interrupted_child_ends_if_it_runs_and_never_starts_if_it_does_not() {
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         assert_eq!(ork.status(waits[1].id).await.unwrap().state, JobState::Succeeded);
         assert_eq!((0..3).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 2);
-        // It came to its end, and that was asked for.
+        // It was finished, and still counts as cancelled, which was asked for.
         assert_eq!(ork.status(runs[0].id).await.unwrap().state, JobState::Cancelled);
         world.end().await;
     });
 }
 
 #[test]
-fn a_cancelled_root_stops_what_runs_below_it() {
+fn cancelled_root_stops_running_jobs_below_it() {
     each(|world| async move {
         let keys: Vec<_> = (0..3).map(|_| key()).collect();
         let root = world.ork.submit(nurse { keys: keys.clone() }).await.unwrap();
@@ -306,7 +306,7 @@ fn a_cancelled_root_stops_what_runs_below_it() {
             Gate::of(key).entered().await;
         }
         world.ork.cancel(root.id()).await.unwrap();
-        // Every one of them hears it.
+        // Each of them sees the cancel.
         for key in &keys {
             Gate::of(key).entered().await;
         }
@@ -336,7 +336,7 @@ async fn cry(key: String, context: Context) {
 }
 
 #[test]
-fn nothing_is_submitted_below_a_job_that_was_interrupted() {
+fn nothing_can_be_submitted_below_a_gracefully_cancelled_job() {
     each(|world| async move {
         let key = key();
         let root = world.ork.submit(late { key: key.clone() }).await.unwrap();
@@ -352,7 +352,7 @@ fn nothing_is_submitted_below_a_job_that_was_interrupted() {
 }
 
 #[test]
-fn a_job_that_follows_begins_when_the_whole_tree_has_ended() {
+fn follower_starts_once_the_whole_tree_has_ended() {
     each(|world| async move {
         let key = key();
         let root = world.ork.submit(note { key: key.clone(), word: "root".into() }).await.unwrap();
@@ -362,14 +362,14 @@ fn a_job_that_follows_begins_when_the_whole_tree_has_ended() {
         let why = world.ork.why(last.id()).await.unwrap();
         assert_eq!(why.waits_for, ork::WaitsFor::Job);
         assert!(why.sentence.contains(&format!("waits for the end of {}, which it follows", root.id())), "{why}");
-        // Its child may stand at the gate before the root has noted that it ran.
+        // The child may wait at the gate before the root has recorded that it ran.
         world.until(root.id(), |status| status.state == JobState::Waiting).await;
         assert_eq!(noted(&key), ["root"]);
         Gate::of(&key).open();
         last.outcome().await.unwrap();
         let root_ended = root.outcome().await.unwrap().status().ended;
         assert!(last.status().await.unwrap().started >= root_ended);
-        // After the end of a job it begins at once.
+        // After the end of that job, a follower starts at once.
         let more = world.ork.submit(note { key: key.clone(), word: "more".into() }).after(root.id()).await.unwrap();
         more.outcome().await.unwrap();
         let after = world
@@ -391,7 +391,7 @@ fn a_job_that_follows_begins_when_the_whole_tree_has_ended() {
 }
 
 #[test]
-fn a_job_that_follows_can_be_cancelled_before_it_begins() {
+fn follower_can_be_cancelled_before_it_starts() {
     each(|world| async move {
         let key = key();
         let root = world.ork.submit(leaf { key: key.clone(), number: 0, fails: true }).await.unwrap();
@@ -400,7 +400,7 @@ fn a_job_that_follows_can_be_cancelled_before_it_begins() {
         let other = world.ork.submit(greet { name: "Ada".into() }).after(root.id()).await.unwrap();
         world.ork.cancel(follows.id()).await.unwrap();
         let_pass(&key, 1).await;
-        // However it ended.
+        // A follower starts however the job ended.
         assert_eq!(world.outcome(root.id()).await.status().state, JobState::Failed);
         assert_eq!(other.wait().await.unwrap(), "hello Ada");
         assert_eq!(
@@ -411,16 +411,16 @@ fn a_job_that_follows_can_be_cancelled_before_it_begins() {
     });
 }
 
-/// A whole tree stays until all of it has ended.
+/// No job of a tree is removed before all of them have ended.
 #[test]
-fn a_tree_is_removed_when_all_of_it_has_ended() {
+fn tree_is_pruned_once_all_of_it_has_ended() {
     each(|world| async move {
         let clock = Manual::new(Timestamp::from_millis(1_000_000));
         let world = world.with_clock(&clock).await;
         let key = key();
         let root = world.ork.submit(grow { key: key.clone(), levels: 1, width: 2 }).await.unwrap();
         let_pass(&key, 1).await;
-        // Who follows a job waits by the clock.
+        // Watching a job would wait by the manual clock, so its status is polled.
         while world.ork.status(root.id()).await.unwrap().below_ended < 1 {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! Unique keys: of all jobs with one key, one at a time has not ended.
+//! Unique keys: of all jobs with one key, only one at a time can be active.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::clock::Manual;
 use super::tasks::*;
 use super::world::each;
 
-/// How long a process rests after it has written a sign of life.
+/// The pause of a process after it has written a heartbeat.
 const REST: Duration = Duration::from_millis(200);
 
 #[task(unique = "the-only-one")]
@@ -18,13 +18,13 @@ async fn only(key: String) -> String {
     key
 }
 
-/// Submits a job below it that waits at the gate.
+/// Submits a child job that waits at the gate.
 #[task]
 async fn keeper(key: String, context: Context) -> Result<JobId> {
     context.submit(gated { key }).await
 }
 
-/// Submits the same twice, under one key.
+/// Submits the same job twice, under one key.
 #[task]
 async fn twice(key: String, context: Context) -> Result<Vec<JobId>> {
     let unique = format!("twice {key}");
@@ -38,7 +38,7 @@ fn fresh() -> String {
 }
 
 #[test]
-fn a_second_job_of_one_key_is_refused_until_the_whole_tree_of_the_first_has_ended() {
+fn second_job_with_a_key_is_refused_until_the_tree_of_the_first_has_ended() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
         let first = ork.submit(keeper { key: key.clone() }).unique(key.as_str()).await.unwrap();
@@ -48,7 +48,7 @@ fn a_second_job_of_one_key_is_refused_until_the_whole_tree_of_the_first_has_ende
             ClientError::Taken { key: named, by } => assert_eq!((named, by), (key.clone(), first.id())),
             other => panic!("{other}"),
         }
-        // Another key is another matter.
+        // Another key is free.
         ork.submit(greet { name: "Ada".into() }).unique(fresh()).and_wait().await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();
@@ -58,7 +58,7 @@ fn a_second_job_of_one_key_is_refused_until_the_whole_tree_of_the_first_has_ende
 }
 
 #[test]
-fn a_task_may_say_that_one_job_of_it_runs_at_a_time() {
+fn task_with_a_unique_key_runs_one_job_at_a_time() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
         let first = ork.submit(only { key: key.clone() }).await.unwrap();
@@ -69,7 +69,7 @@ fn a_task_may_say_that_one_job_of_it_runs_at_a_time() {
         assert!(many.to_string().contains(words), "{many}");
         let one = ork.submit_all([only { key: key.clone() }]).await.unwrap_err();
         assert_eq!(one.to_string(), refused.to_string());
-        // Another key of its own.
+        // A key given at submission replaces the key of the task.
         let other = ork.submit(only { key: key.clone() }).unique(key.as_str()).await.unwrap();
         Gate::of(&key).open();
         Gate::of(&key).open();
@@ -82,7 +82,7 @@ fn a_task_may_say_that_one_job_of_it_runs_at_a_time() {
 }
 
 #[test]
-fn one_that_joins_gets_the_job_that_has_the_key() {
+fn or_join_returns_the_job_that_holds_the_key() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
         let submit = || ork.submit(gated { key: key.clone() }).unique(key.as_str()).or_join();
@@ -95,22 +95,22 @@ fn one_that_joins_gets_the_job_that_has_the_key() {
     });
 }
 
-/// Before, the age of a key alone let another job have it: the old one went on beside the new one.
+/// Regression: the age of a key alone used to let another job have it, and the old job ran beside the new one.
 #[test]
-fn key_of_a_job_that_is_worked_on_is_kept_however_old_it_is() {
+fn key_of_a_job_in_progress_is_kept_however_old_it_is() {
     each(|world| async move {
         let clock = Manual::new(Timestamp::from_millis(1_000_000));
         let world = world.with_clock(&clock).await;
         let (ork, keys) = (&world.ork, [fresh(), fresh()]);
         let works = ork.submit(gated { key: keys[0].clone() }).unique(keys[0].as_str()).await.unwrap();
-        // This one has ended itself, and a job below it works.
+        // This one has finished its own work, and a job below it runs.
         let above = ork.submit(keeper { key: keys[1].clone() }).unique(keys[1].as_str()).await.unwrap();
         for key in &keys {
             Gate::of(key).entered().await;
         }
         clock.is_awaited(clock.now() + REST).await;
         clock.turn(Duration::from_hours(1));
-        // The next sign of life has been written.
+        // The next heartbeat has been written.
         clock.is_awaited(clock.now() + REST).await;
         for (key, job) in keys.iter().zip([works.id(), above.id()]) {
             let asks = || ork.submit(greet { name: "Ada".into() }).unique(key.as_str());
@@ -126,7 +126,7 @@ fn key_of_a_job_that_is_worked_on_is_kept_however_old_it_is() {
 }
 
 #[test]
-fn job_without_a_sign_of_life_is_cancelled_before_its_key_is_taken_over() {
+fn stale_job_is_cancelled_before_its_key_is_taken_over() {
     each(|world| async move {
         let clock = Manual::new(Timestamp::from_millis(1_000_000));
         let world = world.with_clock(&clock).await;
@@ -148,9 +148,9 @@ fn job_without_a_sign_of_life_is_cancelled_before_its_key_is_taken_over() {
     });
 }
 
-/// Before, both ran at once.
+/// Regression: both used to run at once.
 #[test]
-fn job_that_is_retried_takes_its_key_again_or_is_refused() {
+fn retried_job_takes_its_key_again_or_is_refused() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
         let submit = || ork.submit(gated { key: key.clone() }).unique(key.as_str());
@@ -172,9 +172,9 @@ fn job_that_is_retried_takes_its_key_again_or_is_refused() {
     });
 }
 
-/// Before, the first of them was submitted, and its handle was lost.
+/// Regression: the first of them used to be submitted, and its handle was lost.
 #[test]
-fn of_several_jobs_of_one_key_that_are_submitted_at_once_none_is() {
+fn submit_all_with_a_repeated_key_submits_none_of_the_jobs() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
         let jobs = || async { ork.jobs(ork::Filter { limit: 100, ..ork::Filter::default() }).await.unwrap().len() };
@@ -191,9 +191,9 @@ fn of_several_jobs_of_one_key_that_are_submitted_at_once_none_is() {
     });
 }
 
-/// Before, `or_join` counted only behind `unique`, and the last `after` took the place of the others.
+/// Regression: `or_join` used to count only after `unique`, and the last `after` replaced the others.
 #[test]
-fn what_is_asked_of_a_submission_does_not_depend_on_the_order() {
+fn submission_options_do_not_depend_on_their_order() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
         let greet = || ork.submit(greet { name: "Ada".into() });
@@ -221,7 +221,7 @@ fn what_is_asked_of_a_submission_does_not_depend_on_the_order() {
 }
 
 #[test]
-fn of_many_who_ask_at_once_one_gets_the_key() {
+fn one_of_many_concurrent_submissions_gets_the_key() {
     each(|world| async move {
         let other = world.another().await;
         for _ in 0..20 {
@@ -249,7 +249,7 @@ fn of_many_who_ask_at_once_one_gets_the_key() {
 }
 
 #[test]
-fn a_task_gets_the_job_that_has_the_key() {
+fn task_that_submits_a_unique_job_gets_the_job_that_holds_the_key() {
     each(|world| async move {
         let key = fresh();
         let root = world.ork.submit(twice { key: key.clone() }).await.unwrap();
@@ -262,7 +262,7 @@ fn a_task_gets_the_job_that_has_the_key() {
 }
 
 #[test]
-fn a_key_that_no_index_can_hold_is_refused() {
+fn key_that_no_index_can_hold_is_refused() {
     each(|world| async move {
         for key in [String::new(), "k".repeat(10_000)] {
             let refused = world.ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! What the store does not take: the job, or the part, fails in words, and is not tried again without end.
+//! Rows that the store rejects: the job or the part fails with a message, instead of being retried without end.
 
 use ork::{FailureKind, JobState, Parts, Result, task};
 
@@ -21,7 +21,7 @@ fn says_join(parts: Parts<String>) -> Result<Vec<String>> {
     parts.ok().into_iter().collect()
 }
 
-/// Lets a table refuse rows of which this is true. Answers whether the store has tables.
+/// Makes a table reject rows for which `bad` is true. Returns whether the store has tables.
 async fn refuse(world: &World, table: &str, bad: &str) -> bool {
     let Some(store) = world.shared_store() else { return false };
     #[cfg(feature = "postgres")]
@@ -52,15 +52,15 @@ async fn refuse(world: &World, table: &str, bad: &str) -> bool {
     false
 }
 
-/// Lets the tables of jobs and parts refuse this word in a failure. Answers whether the store has tables.
+/// Makes the tables of jobs and parts reject failures with the word `poison`. Returns whether the store has tables.
 async fn refuse_poison(world: &World) -> bool {
     let of_jobs = refuse(world, "job", "CAST(failure AS TEXT) LIKE '%poison%'").await;
     of_jobs && refuse(world, "part", "CAST(failure AS TEXT) LIKE '%poison%'").await
 }
 
-/// Before, such a job was settled again and again over PostgreSQL, and over `SQLite` the worker stopped.
+/// Regression: such a job used to be settled again and again over PostgreSQL, and over `SQLite` the worker stopped.
 #[test]
-fn a_job_whose_end_the_store_does_not_take_fails_in_words() {
+fn job_whose_outcome_cannot_be_stored_fails_with_a_message() {
     each(|world| async move {
         if !refuse_poison(&world).await {
             return;
@@ -81,11 +81,11 @@ fn a_job_whose_end_the_store_does_not_take_fails_in_words() {
     });
 }
 
-/// Before, such a job was split again and again.
+/// Regression: such a job used to be split again and again.
 #[test]
-fn job_whose_parts_the_store_does_not_take_fails_in_words() {
+fn job_whose_parts_cannot_be_stored_fails_with_a_message() {
     each(|world| async move {
-        // Inputs are bytes, which neither store compares with texts.
+        // Inputs are bytes, which neither store compares with text.
         if !refuse(&world, "part", "length(input ) > 60").await {
             return;
         }
@@ -103,9 +103,9 @@ fn follows(words: String) -> String {
     words
 }
 
-/// Before, what follows such a job was tried again each second, for ever.
+/// Regression: such a hook used to be sent again each second, forever.
 #[test]
-fn what_follows_a_job_and_the_store_does_not_take_is_said_with_the_job() {
+fn hook_that_cannot_be_stored_is_reported_with_its_job() {
     each(|world| async move {
         if !refuse(&world, "job", "task = 'follows'").await {
             return;

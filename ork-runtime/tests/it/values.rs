@@ -1,4 +1,5 @@
-//! Values that JSON cannot hold, or that their type does not read: refused where they are made, with the place.
+//! Values that JSON cannot represent, or that their type cannot deserialize: they are refused where they are made, with
+//! the path to the value.
 
 use std::collections::HashMap;
 
@@ -69,7 +70,7 @@ fn hello(name: String) -> String {
     format!("hello {name}")
 }
 
-/// The mean of one part is no number.
+/// The mean of one part is not a number.
 #[task]
 fn divided(number: u32) -> f64 {
     f64::from(number) / f64::from(number)
@@ -91,7 +92,7 @@ fn takes(measured: Measured, key: String) {
     called(&key);
 }
 
-/// Its second item has no JSON.
+/// Its second item cannot be represented in JSON.
 #[task(part)]
 fn takes_part(key: String) -> Vec<takes> {
     [1.0, f64::INFINITY].map(|last| takes { measured: measured(last), key: key.clone() }).into()
@@ -103,9 +104,10 @@ async fn submits(key: String, context: Context) -> Result<String> {
     Ok(refused.to_string())
 }
 
-/// Before, each of these ended with success: as `null`, or as an output that the client said another version had written.
+/// Regression: each of these used to succeed, with `null` as output, or with one that the client said another version
+/// had written.
 #[test]
-fn an_output_that_nothing_reads_fails_its_job_and_says_where_it_is_wrong() {
+fn output_that_cannot_be_read_back_fails_its_job_with_the_path() {
     each(|world| async move {
         let (ork, json) = (&world.ork, || "{}".into());
         for (job, words) in [
@@ -130,9 +132,9 @@ fn an_output_that_nothing_reads_fails_its_job_and_says_where_it_is_wrong() {
     });
 }
 
-/// Before, the output of such a part was `null`, and the join failed when it came to it.
+/// Regression: the output of such a part used to be `null`, and the join failed when it reached that part.
 #[test]
-fn a_part_whose_output_nothing_reads_fails_alone() {
+fn part_whose_output_cannot_be_read_back_fails_alone() {
     each(|world| async move {
         let failed = world.ork.submit(divided_part { count: 3 }).and_wait().await.unwrap();
         assert_eq!(failed.len(), 1);
@@ -141,9 +143,9 @@ fn a_part_whose_output_nothing_reads_fails_alone() {
     });
 }
 
-/// Before, the input became `null`, and the job failed where it ran; a hook was sent with it.
+/// Regression: the input used to become `null`, and the job failed where it ran; a hook was sent with it.
 #[test]
-fn inputs_that_nothing_reads_are_refused_where_they_are_submitted() {
+fn input_that_cannot_be_read_back_is_refused_at_submission() {
     each(|world| async move {
         let (ork, key) = (&world.ork, ork::JobId::new().to_string());
         let takes = |last| takes { measured: measured(last), key: key.clone() };
@@ -165,9 +167,9 @@ fn inputs_that_nothing_reads_are_refused_where_they_are_submitted() {
     });
 }
 
-/// The words of a client whose type is not that of the output do not say what nothing shows.
+/// The error of a client that expects another type does not claim what is not known.
 #[tokio::test]
-async fn an_output_of_another_type_is_not_said_to_be_of_another_version() {
+async fn output_of_another_type_is_not_reported_as_another_version() {
     let world = World::new("memory:").await;
     let id = world.ork.submit(hello { name: "a".into() }).await.unwrap().id();
     let error = world.outcome(id).await.into_output::<u8>().unwrap_err().to_string();
@@ -175,7 +177,7 @@ async fn an_output_of_another_type_is_not_said_to_be_of_another_version() {
     world.end().await;
 }
 
-/// Splits itself into parts of which one has a number that JSON does not have.
+/// Splits itself into parts, one of which is a number that JSON cannot represent.
 #[task]
 async fn measured_apart(context: Context) -> Result<f64> {
     if context.is_part() {
@@ -185,9 +187,9 @@ async fn measured_apart(context: Context) -> Result<f64> {
     Ok(0.0)
 }
 
-/// Fails on the code before: the data of the part were `null`, and it failed where it was read.
+/// Regression: the data of the part used to be `null`, and the part failed when it read them.
 #[test]
-fn data_of_parts_that_nothing_reads_are_refused_where_a_job_splits_itself() {
+fn part_data_that_cannot_be_read_back_are_refused_at_the_split() {
     each(|world| async move {
         let outcome = world.ork.submit(measured_apart {}).await.unwrap().outcome().await.unwrap();
         let failure = outcome.status().failure.clone().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! What a job waits for, said while it does.
+//! `why`: what a job waits for.
 
 use ork::{ClientError, JobId, WaitsFor};
 
@@ -6,7 +6,7 @@ use super::tasks::*;
 use super::world::{builder, each};
 
 #[test]
-fn a_job_that_runs_and_one_that_has_ended() {
+fn why_describes_a_running_and_an_ended_job() {
     each(|world| async move {
         let key = JobId::new().to_string();
         let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
@@ -26,7 +26,7 @@ fn a_job_that_runs_and_one_that_has_ended() {
 }
 
 #[test]
-fn a_job_that_waits_for_its_parts() {
+fn why_describes_a_job_that_waits_for_its_parts() {
     each(|world| async move {
         let run = JobId::new().to_string();
         let job = world.ork.submit(strict_part { count: 50, run: run.clone() }).await.unwrap();
@@ -45,7 +45,7 @@ fn a_job_that_waits_for_its_parts() {
 }
 
 #[test]
-fn a_job_that_nobody_runs() {
+fn why_says_that_no_worker_is_running() {
     each(|world| async move {
         let (ork, store, folder) = world.parts();
         ork.shutdown().await;

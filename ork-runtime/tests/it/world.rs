@@ -1,4 +1,4 @@
-//! A world: one process of ork with a store of its own, gone at the end of the test.
+//! A world: one ork process with its own store, both gone at the end of the test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
 
 use super::clock::Manual;
 
-/// Nothing here takes longer unless it hangs.
+/// No test takes longer than this unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs a test in a world over each store.
@@ -15,7 +15,7 @@ pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     each_on(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(), test);
 }
 
-/// Runs a test in a world over each store, on such a runtime.
+/// Runs a test in a world over each store, on the given runtime.
 pub(crate) fn each_on<F: Future<Output = ()>>(
     runtime: impl Fn() -> tokio::runtime::Runtime,
     test: impl Fn(World) -> F,
@@ -42,7 +42,7 @@ fn stores() -> Vec<&'static str> {
     stores
 }
 
-/// One process of ork.
+/// One ork process.
 pub(crate) struct World {
     pub(crate) ork: Ork,
     pub(crate) folder: tempfile::TempDir,
@@ -50,13 +50,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A process with this store, that works.
+    /// A process that works, over this store.
     pub(crate) async fn new(store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::over(folder, store).await
     }
 
-    /// A process over an empty store of this kind; `None` if its server is not there.
+    /// A process over an empty store of this kind; `None` if there is no server for it.
     async fn of(store: &str) -> Option<Self> {
         #[cfg(feature = "postgres")]
         if store == "postgres" {
@@ -76,7 +76,7 @@ impl World {
         Self { ork, folder, store }
     }
 
-    /// Another process over the same store; only a file or a server can be shared.
+    /// Another process over the same store; `None` for the memory store, which processes cannot share.
     pub(crate) async fn another(&self) -> Option<Ork> {
         if self.store == "memory:" {
             return None;
@@ -89,12 +89,12 @@ impl World {
         (self.store != "memory:").then_some(&self.store)
     }
 
-    /// A job's outcome.
+    /// Waits for a job, and returns its outcome.
     pub(crate) async fn outcome(&self, id: JobId) -> JobOutcome {
         self.ork.wait(id).await.unwrap()
     }
 
-    /// Waits until a job is seen in this condition.
+    /// Waits until the status of a job meets this condition.
     pub(crate) async fn until(&self, id: JobId, condition: impl Fn(&Status) -> bool) -> Status {
         use futures_util::StreamExt as _;
         let mut progress = std::pin::pin!(self.ork.follow(id));
@@ -108,7 +108,7 @@ impl World {
         panic!("the stream ended");
     }
 
-    /// A new process over the same store, which works by this clock, in place of the first one.
+    /// Replaces the process with a new one over the same store that uses this clock.
     pub(crate) async fn with_clock(self, clock: &Arc<Manual>) -> Self {
         self.ork.shutdown().await;
         let ork = builder(&self.store).clock(Arc::<Manual>::clone(clock)).build().await.unwrap();
@@ -116,12 +116,12 @@ impl World {
         Self { ork, ..self }
     }
 
-    /// The process, the name of its store, and its folder.
+    /// Returns the process, the name of its store, and its folder.
     pub(crate) fn parts(self) -> (Ork, String, tempfile::TempDir) {
         (self.ork, self.store, self.folder)
     }
 
-    /// Ends the process in order.
+    /// Shuts the process down.
     pub(crate) async fn end(self) {
         self.ork.shutdown().await;
     }
@@ -132,7 +132,7 @@ pub(crate) fn builder(store: &str) -> OrkBuilder {
     Ork::builder().config(config).store(store).set("grace", "100ms").state(super::tasks::Greeting("hello".into()))
 }
 
-/// The failure's words of a job that failed.
+/// Returns the failure message of a job that failed.
 pub(crate) fn why(outcome: &JobOutcome) -> String {
     assert_eq!(outcome.status().state, JobState::Failed, "{outcome:?}");
     outcome.status().failure.as_ref().unwrap().to_string()

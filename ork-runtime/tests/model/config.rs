@@ -1,5 +1,5 @@
-//! How large a world is explored, and the mutants: one falsehood each, of which a proof that proves anything must find
-//! a consequence. No mutant is in production code; each falsifies what a production operation has decided.
+//! The size of the worlds, and the mutants: faults, of each of which a useful proof must find a consequence. No mutant
+//! is in production code; each falsifies what a production operation has decided.
 
 use ork::event::{EventKind, PendingEvent};
 use ork::job::{AttemptOutcome, Effect, Phase};
@@ -11,11 +11,11 @@ use super::rules::Step;
 use super::store::{Applied, Tables, id};
 use super::world::{NOW, failure};
 
-/// How large a world is, and what happens in it.
+/// The size of a world, and what happens in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) workers: usize,
-    /// How many parts each run of the split yields; the last one begins from the first again.
+    /// How many parts each run of the split yields; after the last number, the first one is used again.
     pub(crate) sizes: &'static [u64],
     /// How many parts a page has.
     pub(crate) page: u64,
@@ -25,17 +25,17 @@ pub(crate) struct Config {
     pub(crate) joined: bool,
     /// The task has no split.
     pub(crate) plain: bool,
-    /// Its message came before the store knew of it.
+    /// The message of the job came before the store knew the job.
     pub(crate) foreign: bool,
     /// The relay may be late, so that it reads what was written since, and may die between two rows.
     pub(crate) lazy: bool,
-    /// How many calls may run at once, where that is limited.
+    /// How many calls may run at once; `None` if there is no limit.
     pub(crate) permits: Option<u32>,
     pub(crate) left: Left,
     pub(crate) mutant: Option<Mutant>,
 }
 
-/// How often each thing may still go wrong, so that there is an end.
+/// How often each fault may still happen, so that the exploration ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Left {
     pub(crate) crashes: u8,
@@ -48,13 +48,13 @@ pub(crate) struct Left {
     pub(crate) refusals: u8,
     /// How often work takes so long that it is leased.
     pub(crate) leases: u8,
-    /// How often a worker is taken for dead that is not.
+    /// How often a living worker is presumed dead.
     pub(crate) expiries: u8,
     /// How often the input does not fit a worker of another version.
     pub(crate) parks: u8,
     /// How often a worker holds a message for which it has no slot yet.
     pub(crate) holds: u8,
-    /// How often a worker is asked to stop: it ends what it has called, and calls nothing more.
+    /// How often a worker is drained: it finishes what it has called, and calls nothing more.
     pub(crate) drains: u8,
     /// How often the broker loses a message that it has confirmed.
     pub(crate) losses: u8,
@@ -63,59 +63,59 @@ pub(crate) struct Left {
 /// What a mutant does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// It counts settlements in place of keeping sets.
+    /// Counts settlements instead of keeping sets.
     Counter,
-    /// It owes the join and the reply in a transaction of their own, after the one that settles.
+    /// Enqueues the join and the reply in a transaction of their own, after the one that settles.
     CallbackOutside,
-    /// It takes news of older runs of the split for news of the current one.
+    /// Accepts results of older runs of the split as if they were of the current one.
     NoEpoch,
-    /// It takes news of older attempts for news of the current one.
+    /// Accepts results of older attempts as if they were of the current one.
     NoFence,
-    /// It acknowledges a delivery when it comes.
+    /// Acknowledges a delivery on arrival.
     AckFirst,
-    /// It owes the join whenever a part settles and all have ended.
+    /// Enqueues the join whenever a part settles and all have ended.
     JoinAgain,
-    /// It retries all parts, those that are `ok` too.
+    /// Retries all parts, including those that are `ok`.
     RetryAll,
-    /// It joins once all parts that there are have ended, sealed or not.
+    /// Joins once all existing parts have ended, sealed or not.
     NoSeal,
-    /// It settles only what it knows to be claimed, so that a forgotten claim loses the job.
+    /// Settles only what it knows to be claimed, so that a forgotten claim loses the job.
     ClaimNeeded,
-    /// It answers before it is written that a part will never run.
+    /// Returns before it is written that a part will never run.
     SkippedSoon,
-    /// It lets a retry of a split that was cut short leave the older run of the split in force.
+    /// Lets a retry of a split that was cut short leave the older run of the split in force.
     RetryUnfenced,
-    /// It acknowledges the message of a split that another run has overtaken.
+    /// Acknowledges the message of a split that another run has overtaken.
     OvertakenAcked,
-    /// It puts a refused message aside while its job runs, whether or not somebody is there to end it.
+    /// Dead-letters a rejected message while its job runs, even if no process is left that will end the job.
     RefusedAlone,
-    /// It fails a job whose message is refused while a living process runs it.
+    /// Fails a job whose message is rejected while a living process runs it.
     RefusedRunning,
-    /// It acknowledges long work without a row that says who has it.
+    /// Acknowledges long work without a row that says which process has it.
     Unleased,
-    /// It leaves the row of leased work behind when that has ended.
+    /// Leaves the row of leased work behind after its end.
     LeaseKept,
-    /// It settles without giving the permit back.
+    /// Settles without giving the permit back.
     PermitKept,
-    /// It gives permits back and wakes nobody.
+    /// Gives permits back and wakes no row.
     NobodyWoken,
-    /// It counts no other process's permits.
+    /// Ignores the permits of other processes.
     PermitsUncounted,
-    /// It lets the dead keep their permits.
+    /// Lets dead processes keep their permits.
     PermitsOfDead,
-    /// It tells that all parts have ended whenever one has, once all are there.
+    /// Publishes that all parts have ended whenever one has, once the split is sealed.
     ToldEarly,
-    /// It ends a job and tells nobody.
+    /// Ends a job without publishing an event.
     EndUntold,
-    /// It claims what it holds when that comes, and asks no more once it has a slot.
+    /// Claims what it holds on arrival, and does not ask again once it has a slot.
     ClaimedEarly,
-    /// It calls what it holds though it was asked to stop.
+    /// Calls what it holds although it was drained.
     CalledAfterDrain,
-    /// It counts a loss for each delivery that comes again, called or not.
+    /// Counts a loss for each redelivery, whether or not the work was called.
     LossPerDelivery,
-    /// It never asks what became of a message that the broker has confirmed.
+    /// Never checks on a message that the broker has confirmed.
     LostUnnoticed,
-    /// It sends parts again that have ended.
+    /// Sends parts again that have ended.
     ResentAll,
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn row(number: OutboxId, ask: OutboxKind, attempt: u32) -> OutboxRow 
 }
 
 impl Config {
-    /// The part that news are about.
+    /// Returns the part that a result is about; some mutants change its epoch or attempt.
     pub(crate) fn key(&self, seen: &Tables, mut key: PartKey) -> PartKey {
         let Some(job) = &seen.job else { return key };
         if self.mutant == Some(Mutant::NoEpoch) {
@@ -181,7 +181,7 @@ impl Config {
         key
     }
 
-    /// Whether an answer comes before what it says is written.
+    /// Returns whether the result of an operation is reported before its writes are on disk.
     pub(crate) fn is_early<A>(&self, applied: &Applied<A>) -> bool {
         let quiet = applied.quiet || (self.mutant == Some(Mutant::SkippedSoon) && applied.writes.to_send.is_empty());
         applied.soon && quiet
@@ -205,17 +205,17 @@ impl Config {
         self.mutant == Some(Mutant::ClaimNeeded) && seen.state() != Some(JobState::Running)
     }
 
-    /// The limit of the task, where there is one.
+    /// The limit of the task, if it has one.
     pub(crate) fn limit(&self) -> Option<Limit> {
         self.permits.map(|permits| Limit { name: "task".into(), permits })
     }
 
-    /// Whether a worker sees the permits of the one at a place.
+    /// Whether a worker counts the permits of the worker at a place.
     pub(crate) fn counts_permits(&self, at: usize, worker: Option<usize>) -> bool {
         self.mutant != Some(Mutant::PermitsUncounted) || worker == Some(at)
     }
 
-    /// Whether who refuses takes the process for dead that claimed the job last.
+    /// Whether a worker that rejects a message presumes the process dead that claimed the job last.
     pub(crate) fn believes_dead(&self, lives: bool) -> bool {
         match self.mutant {
             Some(Mutant::RefusedAlone) => false,
@@ -239,7 +239,7 @@ impl Config {
         }
     }
 
-    /// What the mutant makes of what an operation has decided.
+    /// Lets the mutant change what an operation has decided.
     pub(crate) fn falsify(&self, before: &Tables, books: &mut Transaction, writes: &mut Writes, step: Step) {
         let (Some(mutant), Some(old)) = (self.mutant, &before.job) else { return };
         let next = books.next_outbox_id();

@@ -1,4 +1,4 @@
-//! The model as stateright sees it: which steps are possible in a world, and what is true of all worlds.
+//! The model as stateright sees it: the possible steps in a world, and the properties of all worlds.
 
 use ork::JobState;
 use ork::ledger::PartResult;
@@ -13,18 +13,18 @@ use super::world::{Asked, Hand, World};
 /// One step of the world.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-    /// The relay publishes a row; if told to keep it, it died before it could remove it.
+    /// The relay publishes a row. If `keep`, it dies before it can remove the row.
     Publish {
         row: usize,
         keep: bool,
     },
-    /// A worker takes a message, with its neighbours if it is a run.
+    /// A worker takes a message, together with its neighbors if `run`.
     Take {
         worker: usize,
         msg: usize,
         run: bool,
     },
-    /// A worker does what comes next; if it fails, its function has.
+    /// A worker takes its next step. If `fails`, its function has failed.
     GoOn {
         worker: usize,
         fails: bool,
@@ -33,35 +33,35 @@ pub(crate) enum Action {
     Park {
         worker: usize,
     },
-    /// A worker gives back what it is at.
+    /// A worker gives back what it is working on.
     Interrupt {
         worker: usize,
     },
-    /// A worker dies, and the store forgets what it had promised it soon, or does not.
+    /// A worker dies. If `forget`, the store loses what it had confirmed to it before writing it.
     Crash {
         worker: usize,
         forget: bool,
     },
-    /// What a worker is at takes long, and is leased.
+    /// The work of a worker takes long, and is leased.
     Lease {
         worker: usize,
     },
-    /// A process that lives lets rows go that wait for permits which nobody holds.
+    /// A living process releases rows that wait for permits, if there are free ones.
     Beat,
-    /// A worker is taken for dead, and goes on.
+    /// A worker is presumed dead, and goes on.
     Expire {
         worker: usize,
     },
-    /// The broker hands out again what a worker still holds.
+    /// The broker redelivers what a worker still holds.
     Redeliver {
         worker: usize,
     },
-    /// A worker takes a message, and has no slot for it.
+    /// A worker takes a message for which it has no slot.
     Hold {
         worker: usize,
         msg: usize,
     },
-    /// A worker is asked to stop.
+    /// A worker is drained.
     Drain {
         worker: usize,
     },
@@ -71,9 +71,9 @@ pub(crate) enum Action {
     },
     /// What was lost is sent again.
     Resend,
-    /// The store cannot write what it had promised soon.
+    /// The store cannot write what it had confirmed early.
     RollBack,
-    /// A worker refuses a message.
+    /// A worker rejects a message.
     Refuse {
         worker: usize,
         msg: usize,
@@ -86,7 +86,7 @@ pub(crate) enum Action {
     Retry,
 }
 
-/// No world is followed in which the split has begun more often.
+/// A world in which the split has started more often is not explored further.
 const SPLITS: u32 = 6;
 
 /// A config, explored.
@@ -187,7 +187,7 @@ impl Model for Explored {
         Some(next)
     }
 
-    /// Two workers that each have the right to run a split may overtake one another again and again.
+    /// Two workers that may both run a split could overtake one another forever.
     fn within_boundary(&self, world: &World) -> bool {
         world.seen.job.as_ref().is_none_or(|row| row.head.epoch <= SPLITS)
     }
@@ -218,7 +218,7 @@ impl Model for Explored {
             Property::always("no more permits are held than there are, nor calls run", |model: &Self, w: &World| {
                 let Self(config) = model;
                 let most = config.permits.unwrap_or(u32::MAX);
-                // The permits of those that are taken for dead, or of claims that are forgotten, are others'.
+                // The permits of workers that are presumed dead, or of claims that were lost, belong to others.
                 let sure = config.left.expiries + config.left.forgets == 0;
                 let calls = u32::try_from(w.limited_calls(config)).unwrap();
                 w.seen.permits.iter().sum::<u32>() <= most && (calls <= most || !sure)
@@ -240,18 +240,18 @@ impl Model for Explored {
     }
 }
 
-/// What goes on by itself.
+/// Steps that happen without a fault.
 fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
     if is_quiet(world) && is_noticed(config, world) {
         actions.push(Action::Resend);
     }
-    // It comes every few seconds; when all that is quick has been done is the one moment at which it is needed.
+    // A heartbeat comes every few seconds. It is only needed when everything quick has been done.
     if is_quiet(world) && world.seen.room() > 0 {
         actions.push(Action::Beat);
     }
     actions.extend(world.free_rows().map(|row| Action::Publish { row, keep: false }));
     for (worker, state) in world.workers.iter().enumerate() {
-        // Workers that are at the same are interchangeable.
+        // Workers that do the same are interchangeable.
         if worker > 0 && alike(world, worker - 1, worker) {
             continue;
         }
@@ -267,7 +267,7 @@ fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
     }
 }
 
-/// Whether two workers are at the same, and hold the same.
+/// Returns whether two workers do the same, and hold the same.
 fn alike(world: &World, one: usize, other: usize) -> bool {
     let same = |permits: &[u32]| permits.get(one) == permits.get(other);
     world.workers[one] == world.workers[other] && same(&world.seen.permits) && same(&world.disk.permits)
@@ -287,7 +287,7 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
             let same = matches!(other.asked, Asked::Part { epoch: theirs, .. } if theirs == epoch);
             same && !other.suspect && other.attempt == message.attempt
         };
-        // A run takes all that are alike, so it does not matter which of them comes first.
+        // A run takes all messages that are alike, so it does not matter which of them comes first.
         let first = world.bag.iter().position(|other| alike(&other)) == Some(msg);
         if first && world.bag.iter().filter(alike).count() > 1 {
             actions.push(Action::Take { worker, msg, run: true });
@@ -295,7 +295,7 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
     }
 }
 
-/// What goes wrong, or what somebody wants, as often as it still may.
+/// Faults, and requests of clients, as often as they may still happen.
 fn faults(world: &World, actions: &mut Vec<Action>) {
     let left = world.left;
     if left.doubles > 0 {
@@ -354,18 +354,18 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
     }
 }
 
-/// A message was lost, and the job that waits for it is found.
+/// Returns whether a message was lost and its absence will be noticed.
 fn is_noticed(config: &Config, world: &World) -> bool {
     config.mutant != Some(Mutant::LostUnnoticed) && world.lost && !world.seen.state().is_some_and(JobState::is_final)
 }
 
-/// Nothing is owed, under way or in anybody's hand.
+/// Returns whether no row can be sent, nothing is under way, and no worker has anything in hand.
 fn is_quiet(world: &World) -> bool {
     let idle = world.workers.iter().all(|worker| worker.hand == Hand::Idle && worker.late.is_empty());
     world.free_rows().next().is_none() && world.bag.is_empty() && idle
 }
 
-/// The job is final, each end of it was told once, and no part of it is left.
+/// Returns whether the job is final, each end of it had one reply, and no part of it is left.
 fn has_ended(world: &World) -> bool {
     let Some(row) = &world.seen.job else { return false };
     let settled = row.parts().iter().all(|part| part.how.is_some() && !part.running);
@@ -374,7 +374,7 @@ fn has_ended(world: &World) -> bool {
     row.job.state.is_final() && settled && judged && world.seen.ends == world.seen.replies
 }
 
-/// Explores every world, up to so many.
+/// Explores every world, or up to `most` states.
 pub(crate) fn explore(config: Config, most: usize) -> Found {
     search(Explored(config), most)
 }

@@ -1,5 +1,5 @@
-//! A job that follows several others, explored: those end well or badly and are taken up again, in any order, before and
-//! after it is submitted. What decides are the production operations; the store is pure data that writes what they note.
+//! A job that follows several others, explored: those succeed or fail and are retried, in any order, before and after
+//! it is submitted. The production operations decide; the store is pure data that writes what they record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,20 +17,20 @@ use super::given::{NOW, by, failure};
 use super::search::{Found, caught, search};
 use super::{proof, store};
 
-/// One falsehood each, of which the exploration must find a consequence.
+/// Faults, of each of which the exploration must find a consequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutant {
-    /// The end of any of the jobs lets the follower go.
+    /// The end of any of the jobs releases the follower.
     FirstEnd,
-    /// Only the first of the jobs is noted.
+    /// Only the first of the jobs is recorded.
     OneNoted,
-    /// The end of a job that is followed is not noted.
+    /// The end of a job that is followed is not recorded.
     EndForgotten,
     /// A job that had ended when the follower was submitted is waited for, too.
     EndedNoted,
-    /// Each end lets the follower go once more.
+    /// Each end releases the follower again.
     NothingRemoved,
-    /// A follower that is taken up again waits for nothing.
+    /// A follower that is retried waits for nothing.
     RetriedAtOnce,
 }
 
@@ -38,13 +38,13 @@ enum Mutant {
 struct Config {
     /// How many jobs are followed.
     jobs: u8,
-    /// How often one of them is taken up again.
+    /// How often one of them is retried.
     retries: u8,
     mutant: Option<Mutant>,
 }
 
 impl Config {
-    /// What a mutant makes of what a transaction writes.
+    /// Lets the mutant change what a transaction writes.
     fn falsify(&self, writes: &mut Writes) {
         match self.mutant {
             Some(Mutant::OneNoted) => writes.followed.truncate(1),
@@ -57,18 +57,18 @@ impl Config {
     }
 }
 
-/// All there is.
+/// The state of the exploration.
 #[derive(Debug, Clone, PartialEq)]
 struct World {
     jobs: BTreeMap<JobId, Job>,
     /// Jobs that have not ended, each with a job that follows it.
     follow: BTreeSet<(JobId, JobId)>,
-    /// What the rows of the outbox of the follower wait for, each with its attempt.
+    /// What the outbox rows of the follower wait for, each with its attempt.
     waits: Vec<(u32, Box<str>)>,
-    /// How often the current attempt of the follower was let go.
+    /// How often the current attempt of the follower was released.
     freed: u8,
     retries: u8,
-    /// The jobs that have not ended once since the follower was submitted.
+    /// The jobs that have not ended even once since the follower was submitted.
     open: BTreeSet<JobId>,
     early: bool,
 }
@@ -101,7 +101,7 @@ impl World {
         Self { jobs, follow, waits: Vec::new(), freed: 0, retries: config.retries, open, early: false }
     }
 
-    /// Carries an operation out, as every store does.
+    /// Carries out an operation, as every store does.
     fn change<O: Operation>(&mut self, config: &Config, operation: &O) -> O::Output {
         let mut books = Transaction::new(1);
         for id in [operation.job()].iter().chain(operation.follows()) {
@@ -139,7 +139,7 @@ impl World {
         answer
     }
 
-    /// Lets the rows go that wait for this.
+    /// Releases the rows that wait for `name`.
     fn wake(&mut self, name: &str) {
         let (woken, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waits).into_iter().partition(|(_, waits)| **waits == *name);
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// A message of an attempt that is not current, or of a job that was cancelled, begins nothing.
+    /// A message of an older attempt, or of a cancelled job, starts nothing.
     fn let_go(&mut self, attempt: u32) {
         let job = &self.jobs[&follower()];
         if attempt == job.attempt && !job.state.is_final() {
@@ -158,7 +158,7 @@ impl World {
         }
     }
 
-    /// Takes the follower up again, which was cancelled while it waited, as a client does.
+    /// Retries the follower, which was cancelled while it waited, as a client does.
     fn retry_follower(&mut self, config: &Config) {
         let waits = self.waits.iter().filter_map(|(_, name)| ends(name));
         let after: Vec<_> = self.follow.iter().map(|(job, _)| *job).chain(waits).collect();
@@ -279,7 +279,7 @@ fn explore(jobs: u8, retries: u8, mutant: Option<Mutant>) -> Found {
 }
 
 #[test]
-fn a_job_that_follows_several_begins_once_after_the_last_of_them() {
+fn follower_of_several_jobs_starts_once_after_the_last_of_them() {
     for (jobs, retries) in [(1, 2), (2, 3), (3, 2), (4, 1)] {
         let found = explore(jobs, retries, None);
         if let Some((property, path)) = found.broken {
@@ -291,7 +291,7 @@ fn a_job_that_follows_several_begins_once_after_the_last_of_them() {
 }
 
 #[test]
-fn each_falsehood_about_followers_is_caught() {
+fn every_mutant_of_followers_is_caught() {
     for mutant in [
         Mutant::FirstEnd,
         Mutant::OneNoted,

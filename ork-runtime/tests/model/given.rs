@@ -1,4 +1,4 @@
-//! What every world is given: the time, who acts, the job, how it fails.
+//! Common input of every world: the time, the actor, the job, a failure.
 
 use bytes::Bytes;
 use ork::event::{EventRouting, EventScope};
@@ -11,7 +11,7 @@ use super::store::id;
 /// The time stands still: what is due later may come at any moment.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
 
-/// A worker, or a client, who holds nothing.
+/// A worker, or a client, that does not hold the rows it writes.
 pub(crate) fn by(worker: Option<usize>) -> Actor {
     Actor {
         worker: super::store::worker(worker.unwrap_or(3)).clone(),

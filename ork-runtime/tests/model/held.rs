@@ -1,5 +1,5 @@
-//! What a worker holds and has not called: it is claimed under a slot, given back at a stop, and counts as no loss. And
-//! what nobody holds any more, because the broker has lost it.
+//! Messages that a worker holds and has not called: they are claimed once there is a slot, requeued by a drain, and
+//! count as no loss. And messages that no process holds any more, because the broker has lost them.
 
 use ork::tx::Resend;
 
@@ -9,14 +9,14 @@ use super::store::id;
 use super::world::{Hand, Msg, Worker, World, by};
 
 impl Worker {
-    /// The same worker with nothing in its hand.
+    /// Returns the same worker with nothing in hand.
     pub(crate) fn freed(&self) -> Self {
         Self { soon: self.soon, drained: self.drained, ..Self::default() }
     }
 }
 
 impl World {
-    /// A worker is handed a message, and has no slot for it.
+    /// A worker is handed a message for which it has no slot.
     pub(crate) fn hold(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         self.workers[worker].unacked.push(msg.clone());
@@ -27,7 +27,7 @@ impl World {
         };
     }
 
-    /// There is a slot for what a worker holds.
+    /// A slot is free for what a worker holds.
     pub(crate) fn begins(&mut self, config: &Config, worker: usize) {
         let hand = match std::mem::take(&mut self.workers[worker].hand) {
             Hand::Held { msg } => self.asks(config, worker, &msg, false),
@@ -43,7 +43,7 @@ impl World {
 
     /// A worker calls what it has claimed.
     pub(crate) fn calls(&mut self, worker: usize) {
-        // Its connection was lost before: the broker hands its work to another one.
+        // Its connection was lost before, so the broker redelivers its work to another one.
         if self.workers[worker].stale {
             self.dies(worker);
         }
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// A worker is asked to stop: what it holds goes back, what it has called goes on.
+    /// A worker is drained: what it holds goes back, what it has called goes on.
     pub(crate) fn drain(&mut self, config: &Config, worker: usize) {
         self.workers[worker].drained = true;
         let holds = matches!(self.workers[worker].hand, Hand::Held { .. });
@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    /// The worker dies; what it was promised soon may be gone with it, what it held is free.
+    /// The worker dies. What was confirmed to it early may be lost with it, and what it held is free.
     pub(crate) fn crash(&mut self, config: &Config, worker: usize, forget: bool) {
         if forget {
             self.forget();
@@ -75,7 +75,7 @@ impl World {
         self.bag.extend(dead.unacked.into_iter().map(|msg| Msg { suspect: true, ..msg }));
     }
 
-    /// The broker takes the worker for dead and hands its deliveries to others, while it goes on.
+    /// The broker presumes the worker dead and redelivers its messages to others, while it goes on.
     pub(crate) fn redeliver(&mut self, worker: usize) {
         self.dies(worker);
         self.workers[worker].stale = true;
@@ -83,13 +83,13 @@ impl World {
         self.bag.extend(again.into_iter().map(|msg| Msg { suspect: true, ..msg }));
     }
 
-    /// A worker is lost, or its connection: what it calls of the job is lost with it.
+    /// A worker or its connection is lost, and its calls of the job with it.
     pub(crate) fn dies(&mut self, worker: usize) {
         let calls = matches!(self.workers[worker].hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Done);
         self.died += u32::from(calls);
     }
 
-    /// Whether more losses of the job are counted than calls of it have died.
+    /// Returns whether more losses of the job are counted than calls of it have died.
     pub(crate) fn is_lossy(&self) -> bool {
         self.seen.job.as_ref().is_some_and(|row| row.job.losses > self.died)
     }
@@ -100,7 +100,7 @@ impl World {
         self.lost = true;
     }
 
-    /// Nothing is under way for the job: what it waits for is sent again.
+    /// Nothing is under way for the job, so what it waits for is sent again.
     pub(crate) fn resend(&mut self, config: &Config) {
         self.lost = false;
         let Some(attempt) = self.seen.job.as_ref().map(|row| row.job.attempt) else { return };

@@ -1,5 +1,5 @@
-//! The model checker: every order in which workers, broker, client and crashes can meet, over the production job, ledger
-//! and operations. What is explored is the code itself; `config.rs` has the bounds, `rules.rs` what must hold.
+//! The model checker: every order in which workers, broker, client and crashes can meet, over the production job,
+//! ledger and operations. The code itself is explored; `config.rs` has the bounds, and `rules.rs` the properties.
 
 #![expect(
     unreachable_pub,

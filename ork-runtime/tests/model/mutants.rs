@@ -1,4 +1,5 @@
-//! Each mutant is caught: of every falsehood the model checker finds a consequence, in a world in which the truth holds.
+//! Each mutant is caught: the model checker finds a consequence of every fault, in a world in which the unchanged code
+//! holds.
 
 use ork::Policy;
 
@@ -7,7 +8,7 @@ use super::explore::explore;
 use super::worlds::{CALM, STOP, small};
 use super::{proof, search};
 
-/// A world with as little in it as brings the falsehood to light.
+/// The smallest world that brings the fault to light.
 fn caught(mutant: Mutant, left: Left, sizes: &'static [u64], policy: Policy, tries: u32) {
     caught_in(mutant, Config { left, sizes, policy, tries, page: 1, ..small() });
 }
@@ -27,12 +28,12 @@ fn every_mutant_has_a_test() {
 }
 
 #[test]
-fn a_counter_in_place_of_the_set() {
+fn counter_instead_of_the_set() {
     caught(Mutant::Counter, Left { doubles: 1, ..CALM }, &[2], Policy::default(), 1);
 }
 
 #[test]
-fn the_callback_outside_the_transaction() {
+fn callback_outside_the_transaction() {
     caught(Mutant::CallbackOutside, Left { crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
@@ -47,123 +48,123 @@ fn no_attempt_fence() {
 }
 
 #[test]
-fn acknowledged_before_it_is_settled() {
+fn acknowledgement_before_the_settlement() {
     caught(Mutant::AckFirst, Left { crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn the_join_owed_twice() {
+fn join_enqueued_twice() {
     caught(Mutant::JoinAgain, Left { doubles: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_retry_of_all_parts() {
+fn retry_of_all_parts() {
     caught(Mutant::RetryAll, Left { failures: 1, retries: 1, cancels: 1, ..CALM }, &[2], Policy::default(), 1);
 }
 
 #[test]
-fn complete_without_a_seal() {
+fn completion_without_a_seal() {
     caught(Mutant::NoSeal, CALM, &[2], Policy::default(), 1);
 }
 
 #[test]
-fn a_forgotten_claim_that_nothing_makes_good() {
+fn lost_claim_that_is_not_made_good() {
     caught(Mutant::ClaimNeeded, Left { forgets: 1, failures: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_part_that_will_never_run_and_that_is_not_written_down() {
+fn skipped_part_that_is_not_written() {
     let left = Left { forgets: 1, failures: 1, interrupts: 1, ..CALM };
     caught(Mutant::SkippedSoon, left, &[2], STOP, 1);
 }
 
 #[test]
-fn a_retried_split_that_leaves_the_older_run_in_force() {
+fn retried_split_that_leaves_the_older_run_in_force() {
     let left = Left { cancels: 1, retries: 1, doubles: 1, ..CALM };
     caught(Mutant::RetryUnfenced, left, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn an_overtaken_split_that_is_done_with() {
+fn overtaken_split_that_is_acknowledged() {
     caught(Mutant::OvertakenAcked, Left { doubles: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_refusal_that_leaves_the_job_of_a_dead_process_alone() {
+fn rejection_that_ignores_the_job_of_a_dead_process() {
     caught(Mutant::RefusedAlone, Left { crashes: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_refusal_that_fails_the_job_of_a_living_process() {
+fn rejection_that_fails_the_job_of_a_living_process() {
     caught(Mutant::RefusedRunning, Left { doubles: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn long_work_that_is_acknowledged_and_not_leased() {
+fn long_work_acknowledged_without_a_lease() {
     caught(Mutant::Unleased, Left { leases: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_lease_that_outlives_its_work() {
+fn lease_that_outlives_its_work() {
     caught(Mutant::LeaseKept, Left { leases: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
-/// Two parts, and one of them at a time.
+/// Two parts, of which one runs at a time.
 fn limited() -> Config {
     Config { permits: Some(1), sizes: &[2], page: 1, tries: 1, ..small() }
 }
 
 #[test]
-fn a_settlement_that_keeps_its_permit() {
+fn settlement_that_keeps_its_permit() {
     caught_in(Mutant::PermitKept, limited());
 }
 
 #[test]
-fn a_permit_that_comes_back_and_wakes_nobody() {
+fn returned_permit_that_wakes_no_row() {
     caught_in(Mutant::NobodyWoken, limited());
 }
 
 #[test]
-fn permits_of_others_that_are_not_counted() {
+fn permits_of_other_processes_not_counted() {
     caught_in(Mutant::PermitsUncounted, limited());
 }
 
 #[test]
-fn permits_that_die_with_their_process() {
+fn permits_kept_by_a_dead_process() {
     caught_in(Mutant::PermitsOfDead, Config { left: Left { crashes: 1, ..CALM }, sizes: &[1], ..limited() });
 }
 
 #[test]
-fn parts_completed_told_before_the_last_part() {
+fn parts_completed_published_before_the_last_part() {
     caught(Mutant::ToldEarly, CALM, &[2], Policy::default(), 1);
 }
 
 #[test]
-fn an_end_that_nobody_hears_of() {
+fn end_without_an_event() {
     caught(Mutant::EndUntold, CALM, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_claim_before_there_is_a_slot() {
+fn claim_before_there_is_a_slot() {
     caught(Mutant::ClaimedEarly, Left { holds: 1, cancels: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_call_after_a_stop() {
+fn call_after_a_drain() {
     caught(Mutant::CalledAfterDrain, Left { holds: 1, drains: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_loss_for_each_delivery() {
+fn loss_for_each_delivery() {
     caught(Mutant::LossPerDelivery, Left { holds: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn a_lost_message_that_nothing_misses() {
+fn lost_message_that_is_never_missed() {
     caught(Mutant::LostUnnoticed, Left { losses: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
-fn parts_that_have_ended_are_sent_again() {
+fn ended_parts_sent_again() {
     caught(Mutant::ResentAll, Left { losses: 1, ..CALM }, &[2], Policy::default(), 1);
 }

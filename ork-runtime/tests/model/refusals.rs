@@ -1,4 +1,4 @@
-//! Messages that a worker cannot run: its refusal ends what is owed, unless a process that lives is at it.
+//! Messages that a worker cannot run: rejecting one ends the work it asks for, unless a living process is doing that.
 
 use ork::JobState;
 use ork::job::Phase;
@@ -9,7 +9,7 @@ use super::rules::{Flaw, Step};
 use super::world::{Asked, World, by, failure, new_job};
 
 impl World {
-    /// A worker that knows no such task, or whose limits are tighter, refuses a message.
+    /// A worker that does not know the task, or has tighter limits, rejects a message.
     pub(crate) fn refuse(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         if let Asked::Part { epoch, index, .. } = msg.asked {
@@ -25,7 +25,7 @@ impl World {
             let refuse =
                 RejectJob { unknown: new_job(), requested: asked, dead, failure: failure(), actor: by(Some(worker)) };
             match self.change(config, Some(worker), &refuse, Step::Other) {
-                // It is kept back until that process has died, or somebody else takes it.
+                // It is kept back until that process has died, or another one takes it.
                 JobRejection::RunningElsewhere(_) if config.mutant != Some(Mutant::RefusedAlone) => self.bag.push(msg),
                 JobRejection::Failed(_) if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
                 JobRejection::RunningElsewhere(_) | JobRejection::Failed(_) | JobRejection::Ignored => {}

@@ -1,4 +1,4 @@
-//! What must hold of every single step: each rule compares what was stored before with what is stored after.
+//! The properties of every single step: each rule compares what was stored before with what is stored after.
 
 use ork::event::{EventKind, PendingEvent};
 use ork::job::Phase;
@@ -12,11 +12,11 @@ use super::store::{JobRow, Tables};
 /// A rule that was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Flaw {
-    /// The join, a verdict, an attempt or a reply was owed twice.
+    /// The join, an end of the job, an attempt or a reply was enqueued twice.
     Twice,
-    /// The join or the verdict came before every part had ended.
+    /// The join or the end of the job came before every part had ended.
     Early,
-    /// Something moved after the end.
+    /// Something changed after the end.
     Moved,
     /// An older attempt, or an older run of the split, changed something.
     Fenced,
@@ -24,43 +24,43 @@ pub(crate) enum Flaw {
     Miscounted,
     /// A retry lost the output of a part, ran one again that was `ok`, or left one out.
     Resumed,
-    /// A part's output comes from the input of another run of the split.
+    /// The output of a part comes from the input of another run of the split.
     Foreign,
-    /// A refusal ended a job that a living process ran.
+    /// A rejection ended a job that a living process ran.
     Killed,
-    /// A permit came back, and none of those that wait for one was woken.
+    /// A permit came back, and no row that waits for one was woken.
     Unwoken,
     /// More attempts were made than the retries allow.
     Overtried,
-    /// A function was called after its job had ended, or by a worker that was asked to stop.
+    /// A function was called after its job had ended, or by a worker that was drained.
     CallOutcome,
     /// More losses are counted than calls have died.
     Lossy,
 }
 
-/// Who did it.
+/// What takes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A worker, with the attempt of the job that it has claimed, and the run of the split it is at.
     Job { attempt: u32, epoch: Option<u32>, opens: bool },
-    /// A worker claims the job; `suspect` if its message has come again.
+    /// A worker claims the job; `suspect` if its message was redelivered.
     Claims { suspect: bool },
     /// A worker starts parts.
     Starts { epoch: u32, attempt: u32 },
-    /// A worker settles parts, so many of them for good.
+    /// A worker settles parts, `n` of them finally.
     Settles { epoch: u32, attempt: u32, n: u64 },
     /// A client retries.
     Retry,
     /// What the broker has lost is sent again.
     Resends,
-    /// A client submits or cancels, or a worker refuses.
+    /// A client submits or cancels, or a worker rejects.
     Other,
 }
 
 /// No part, and no phase of the job, is ever tried more often.
 pub(crate) const TRIES: u32 = 2;
 
-/// The first rule that a step has broken.
+/// Returns the first rule that a step has broken.
 pub(crate) fn flaw(before: &Tables, after: &Tables, writes: &Writes, step: Step) -> Option<Flaw> {
     let new = after.job.as_ref()?;
     let old = before.job.as_ref();
@@ -89,7 +89,7 @@ fn miscounted(row: &JobRow) -> bool {
     of_sets != told || usize::try_from(counts.running).unwrap() != running || both || sealed
 }
 
-/// Whether every part there will be has ended.
+/// Returns whether the job is sealed and all its parts have ended.
 fn is_complete(row: &JobRow) -> bool {
     row.head.sealed.is_some() && row.parts().iter().all(|part| part.how.is_some())
 }
@@ -113,7 +113,7 @@ const fn is_part(ask: OutboxKind) -> bool {
     matches!(ask, OutboxKind::Parts { .. })
 }
 
-/// Every row is justified by the step itself: attempts and epochs only grow, so no row can come to be owed twice.
+/// Every row is justified by the step itself: attempts and epochs only grow, so no row can be enqueued twice.
 fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> bool {
     let before = old.map_or(0, |old| old.job.attempt);
     let is_new = |part: OutboxKind, attempt: u32| {
@@ -124,7 +124,7 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
             epoch == new.head.epoch && (epoch > old.head.epoch || index >= old.head.appended || again)
         })
     };
-    // A lease, or what waits for a permit, asks once more for what is current.
+    // A lease, or a row that waits for a permit, asks again for current work.
     let is_copy = |row: &ork::tx::OutboxRow| row.holder.is_some() || row.waits_for.is_some();
     let justified = |row: &ork::tx::OutboxRow| match row.kind {
         OutboxKind::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
@@ -150,8 +150,8 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
     !(single && told(old, new, writes) && writes.to_send.iter().all(justified) && new.job.attempt >= before)
 }
 
-/// What is told is what the step has done to the job, each once: its parts have ended, it has ended, an attempt
-/// failed. That it is there is told by its first message.
+/// The events are exactly those of the changes that the step has made to the job: its parts have ended, it has ended,
+/// an attempt failed. The creation of the job is published with its first message.
 fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
     let state = |job: Option<&JobRow>| job.map(|row| row.job.state);
     let (was, is) = (state(old), new.job.state);
@@ -163,7 +163,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
             JobState::Succeeded => was == Some(JobState::Waiting) || (sealed(new) && !old.is_some_and(sealed)),
             // A split that fails takes its parts with it.
             JobState::Failed => new.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Parts),
-            // Whoever is cancelled at once has no parts to wait for; whoever is interrupted waits for those that run.
+            // An immediate cancel has no parts to wait for; a graceful one waits for those that run.
             JobState::Cancelled => new.job.tree.cancel_mode == Some(CancelMode::Graceful),
             JobState::Running | JobState::Retrying | JobState::Waiting => false,
         };
@@ -186,7 +186,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
     told.eq(expected.into_iter().flatten())
 }
 
-/// A retry of a job whose split had come to its end runs exactly what is not `ok`, and keeps what is.
+/// A retry of a job whose split had ended runs exactly the parts that are not `ok`, and keeps those that are.
 fn resumed(old: &JobRow, before: &Tables, new: &JobRow, after: &Tables, writes: &Writes) -> bool {
     if !matches!(old.job.state, JobState::Failed | JobState::Cancelled) || old.head.sealed.is_none() || old.head.cut {
         return false;
@@ -217,7 +217,8 @@ fn overtried(row: &JobRow) -> bool {
     row.parts().iter().any(|part| part.attempt > TRIES) || row.job.phase_attempt() > TRIES
 }
 
-/// Whether nothing has changed but permits, and who waits for them: those that come late come back all the same.
+/// Returns whether nothing has changed but permits and the rows that wait for them: permits of stale settlements come
+/// back, too.
 fn same(before: &Tables, after: &Tables) -> bool {
     let but_for_permits = |tables: &Tables| {
         let mut tables = Tables { permits: Vec::new(), ..tables.clone() };

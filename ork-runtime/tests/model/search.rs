@@ -1,4 +1,4 @@
-//! How any model is explored, and when a falsehood counts as caught.
+//! How a model is explored, and when a mutant counts as caught.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -7,15 +7,15 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
 use super::proof;
 
-/// What came of an exploration.
+/// The result of an exploration.
 pub(crate) struct Found {
-    /// How many different worlds there are.
+    /// The number of distinct worlds.
     pub(crate) states: usize,
-    /// What does not hold, and how that comes about.
+    /// A property that does not hold, with the steps that lead there.
     pub(crate) broken: Option<(&'static str, String)>,
 }
 
-/// Explores every world, or of a large model so many steps down to its ends.
+/// Explores every world, or of a large model only `most` states, depth first.
 pub(crate) fn search<M>(model: M, most: usize) -> Found
 where
     M: Model + Send + Sync + 'static,
@@ -29,7 +29,8 @@ where
     let (always, sometimes) = (named(Expectation::Always), named(Expectation::Sometimes));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let builder = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
-    // The whole of it in the order that gives the shortest counterexample; a share of it down to its ends.
+    // The whole model in breadth-first order, which gives the shortest counterexample; a share of a large one depth
+    // first.
     if most == 0 {
         found(&builder.spawn_bfs().join(), always, &sometimes)
     } else {
@@ -52,7 +53,7 @@ where
     Found { states: checker.unique_state_count(), broken }
 }
 
-/// The truth holds, and the falsehood does not: it has a consequence, which is printed.
+/// Asserts that the unchanged model holds and the mutant does not. Prints the counterexample.
 pub(crate) fn caught(mutant: impl Debug, truth: &Found, falsehood: &Found) {
     assert!(truth.broken.is_none(), "the truth itself does not hold: {:?}", truth.broken);
     let Some((property, path)) = &falsehood.broken else {

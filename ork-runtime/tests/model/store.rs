@@ -1,5 +1,5 @@
-//! A store as pure data: what `store/sqlite` keeps, in the form in which it keeps it, with the same contract. It opens
-//! the books, lets a production operation decide, and writes what that says; nothing else ever changes it.
+//! A store as pure data: what `store/sqlite` keeps, in the same form and with the same contract. It opens a
+//! transaction, lets a production operation decide, and writes the result; nothing else ever changes it.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -18,7 +18,7 @@ pub(crate) fn id() -> JobId {
     JobId::from_bytes([7; 16])
 }
 
-/// The worker at a place; a client is at the first that is free.
+/// The worker at a place; a client uses the first free one.
 pub(crate) fn worker(at: usize) -> &'static WorkerId {
     static WORKERS: LazyLock<[WorkerId; 4]> = LazyLock::new(|| std::array::from_fn(|_| WorkerId::new("w")));
     &WORKERS[at]
@@ -33,45 +33,45 @@ fn boot(at: usize) -> [u8; 16] {
 pub(crate) struct JobRow {
     pub(crate) job: Job,
     pub(crate) head: Head,
-    /// The sets of each shard as they would be on disk, with the counts beside them.
+    /// The sets of each shard as they would be on disk, and its counts.
     pub(crate) shards: BTreeMap<u64, (Counts, Vec<u8>)>,
 }
 
-/// A part's row.
+/// The row of a part.
 #[derive(Debug, Clone, PartialEq, Hash, Default)]
 pub(crate) struct PartRow {
     pub(crate) input: Option<Bytes>,
     pub(crate) output: Option<Bytes>,
 }
 
-/// All of it.
+/// All rows of the store.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Tables {
     pub(crate) job: Option<JobRow>,
     pub(crate) parts: BTreeMap<u64, PartRow>,
     pub(crate) owed: Vec<OutboxRow>,
     pub(crate) next_outbox_id: OutboxId,
-    /// How many permits of the only limit each worker holds; empty where there is no limit.
+    /// How many permits of the only limit each worker holds; empty if there is no limit.
     pub(crate) permits: Vec<u32>,
-    /// How often the job came to an end, and how often its outcome was owed to its client: not stored, only counted.
+    /// How often the job has ended, and how many replies to its client were enqueued: not stored, only counted.
     pub(crate) ends: u8,
     pub(crate) replies: u8,
-    /// What a mutant counts in place of the sets.
+    /// What a mutant counts instead of the sets.
     pub(crate) counter: u64,
 }
 
-/// What one operation did.
+/// The effects of one operation.
 pub(crate) struct Applied<A> {
     pub(crate) answer: A,
-    /// Whether its answer promises no more than to be written soon.
+    /// Whether the operation promises no more than to be written soon.
     pub(crate) soon: bool,
-    /// Whether what it writes is of no consequence to anybody else.
+    /// Whether its writes are of no consequence to any other process.
     pub(crate) quiet: bool,
     pub(crate) writes: Writes,
     pub(crate) tables: Tables,
 }
 
-/// How one part stands.
+/// The state of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) how: Option<PartResult>,
@@ -84,7 +84,7 @@ impl JobRow {
         Ledger::new(self.head, self.shards.iter().map(|(number, (counts, _))| (*number, *counts)))
     }
 
-    /// How a part stands, read from the sets and not from any count.
+    /// Returns the state of a part, read from the sets and not from any count.
     pub(crate) fn part(&self, index: u64) -> Part {
         let (number, low) = place(index);
         match self.shards.get(&number) {
@@ -110,8 +110,8 @@ impl Tables {
         self.job.as_ref().map(|row| row.job.state)
     }
 
-    /// Lets a production operation decide over what is stored. The permits of those that do not count are left out, and
-    /// `mutate` may then falsify what it said, which only the mutants do.
+    /// Lets a production operation decide over what is stored. The permits of workers for which `counts` is false are
+    /// left out, and `mutate` may falsify the decision, which only the mutants do.
     pub(crate) fn apply<O: Operation>(
         &self,
         operation: &O,
@@ -137,7 +137,7 @@ impl Tables {
         Applied { answer, soon, quiet, writes, tables }
     }
 
-    /// Only what was asked for is loaded: an operation that looks further fails in the ledger.
+    /// Loads only what was asked for: an operation that looks further fails in the ledger.
     fn load(&self, books: &mut Transaction, shards: Shards) {
         let range = match shards {
             Shards::None => return,
@@ -166,7 +166,7 @@ impl Tables {
                 Some(row) => row,
                 none => none.insert(JobRow { job: entry.job.clone(), head, shards: BTreeMap::new() }),
             };
-            // What no operation calls changed is not written, as in SQLite.
+            // An entry that no operation has marked as changed is not written, as in SQLite.
             if entry.dirty {
                 (row.job, row.head) = (entry.job, head);
             }
@@ -189,18 +189,18 @@ impl Tables {
         writes.woken.values().for_each(|count| self.wake(*count));
     }
 
-    /// Lets rows go that wait for a permit, the oldest first: no other tells them apart here.
+    /// Releases rows that wait for a permit, the oldest first, as nothing else tells them apart here.
     fn wake(&mut self, count: u32) {
         let waiting = self.owed.iter_mut().filter(|row| row.waits_for.is_some());
         waiting.take(usize::try_from(count).unwrap()).for_each(|row| row.waits_for = None);
     }
 
-    /// Lets as many rows go as there are permits that nobody holds, as every beat does.
+    /// Releases as many rows as there are free permits, as every heartbeat does.
     pub(crate) fn sweep(&mut self) {
         self.wake(self.room());
     }
 
-    /// How many permits nobody holds, if a row waits for one.
+    /// The number of free permits, if a row waits for one.
     pub(crate) fn room(&self) -> u32 {
         let limit = self.owed.iter().find_map(|row| Some(row.waits_for.as_ref()?.permits));
         limit.unwrap_or(0).saturating_sub(self.permits.iter().sum())
@@ -210,7 +210,7 @@ impl Tables {
         self.owed.iter().filter(|row| row.waits_for.is_some()).count()
     }
 
-    /// Lets go of a row that a worker holds, whichever of those that ask for the same; `lost` if the worker died.
+    /// Frees a row that a worker holds, any of those that ask for the same work; `lost` if the worker died.
     pub(crate) fn free(&mut self, (ask, attempt): (OutboxKind, u32), lost: bool) {
         if let Some(row) =
             self.owed.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt))
@@ -226,7 +226,8 @@ impl Tables {
         held.map(|row| self.owed.remove(row));
     }
 
-    /// What the messages of an owed row would carry now: the part and its input; nothing for a part that has ended.
+    /// Returns what the messages of an outbox row would carry now: each part with its input, except parts that have
+    /// ended.
     pub(crate) fn inputs(&self, row: &OutboxRow) -> Vec<(u64, Bytes)> {
         let OutboxKind::Parts { first, len, .. } = row.kind else { return Vec::new() };
         let parts = self.parts.range(first..first + len);
@@ -234,7 +235,7 @@ impl Tables {
     }
 }
 
-/// Times and names of workers are left out: none of them decides anything here.
+/// Times and worker names are left out, because no decision depends on them here.
 impl Hash for Tables {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         if let Some(JobRow { job, head, shards }) = &self.job {

@@ -1,5 +1,5 @@
-//! What a worker holds besides its deliveries: leases of long work, and permits of a limit. Both end with it, whether it
-//! is dead or only taken for dead.
+//! What a worker holds besides its deliveries: leases of long work, and permits of a limit. Both end with the worker,
+//! whether it is dead or only presumed dead.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::store::{Tables, id};
 use super::world::{Hand, Worker, World, by};
 
 impl World {
-    /// Begins calls, with permits if they are `limited` and there is a limit.
+    /// Starts calls, with permits if they are `limited` and there is a limit.
     pub(crate) fn begin<O: Begin>(
         &mut self,
         config: &Config,
@@ -42,7 +42,7 @@ impl World {
         }
     }
 
-    /// The work takes long: a lease takes the place of its delivery.
+    /// The work takes long: a lease replaces its delivery.
     pub(crate) fn lease(&mut self, config: &Config, worker: usize) {
         let Some((ask, attempt)) = asked(&self.workers[worker]) else { return };
         let lease = Lease { job: id(), kind: ask, attempt, actor: by(Some(worker)) };
@@ -59,21 +59,21 @@ impl World {
         }
     }
 
-    /// A lease is let go: somebody else may have the work.
+    /// A lease is released: another process may have the work.
     pub(crate) fn free(&mut self, config: &Config, worker: usize, lost: bool) {
         if let Some(lease) = self.workers[worker].lease.take() {
             self.edit(config, |tables| tables.free(lease, lost));
         }
     }
 
-    /// A worker said for too long that it lives: what it held is free. It may go on all the same.
+    /// A worker has sent no heartbeat for too long, so what it held is free. It may go on all the same.
     pub(crate) fn expire(&mut self, config: &Config, worker: usize) {
         self.free(config, worker, true);
         let freed = config.mutant != Some(Mutant::PermitsOfDead);
         self.sweep(config, |permits| permits[worker] *= u32::from(!freed));
     }
 
-    /// Whoever lives lets as many rows go as there are permits that nobody holds.
+    /// A living process releases as many rows as there are free permits.
     pub(crate) fn sweep(&mut self, config: &Config, end: impl FnOnce(&mut Vec<u32>)) {
         if config.permits.is_some() {
             self.edit(config, |tables| {
@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    /// Changes rows that no operation decides about.
+    /// Changes rows without an operation.
     fn edit(&mut self, config: &Config, change: impl FnOnce(&mut Tables)) {
         let mut tables = Tables::clone(&self.seen);
         change(&mut tables);
@@ -92,7 +92,7 @@ impl World {
         self.relay(config);
     }
 
-    /// Workers are alike: the permits follow them.
+    /// Workers are interchangeable; their permits move with them.
     pub(crate) fn sort_with_permits(&mut self) {
         let mut order: Vec<_> = (0..self.workers.len()).collect();
         order.sort_by_key(|at| (&self.workers[*at], self.seen.permits[*at], self.disk.permits[*at]));
@@ -109,7 +109,7 @@ impl World {
         self.disk = if same { Arc::clone(&self.seen) } else { sorted(&self.disk) };
     }
 
-    /// How many calls run that need permits.
+    /// How many running calls need permits.
     pub(crate) fn limited_calls(&self, config: &Config) -> usize {
         let calls = |worker: &Worker| match &worker.hand {
             Hand::Parts { parts, .. } => parts.len(),
@@ -125,7 +125,7 @@ impl World {
     }
 }
 
-/// What asks for the work that a worker is at, if that is one thing.
+/// Returns the outbox kind and attempt of the work of a worker, if that is a single thing.
 pub(crate) fn asked(worker: &Worker) -> Option<(OutboxKind, u32)> {
     match &worker.hand {
         Hand::Job { join: true, attempt, .. } => Some((OutboxKind::Join, *attempt)),

@@ -1,6 +1,6 @@
 //! The world around the store: workers that die at any point between two operations and come back as zombies, a broker
-//! that loses, doubles and reorders, a client that cancels and retries, and a store that forgets what it promised soon.
-//! Every change of the store is a production operation; everything else here is environment.
+//! that loses, duplicates and reorders messages, a client that cancels and retries, and a store that loses what it has
+//! confirmed before writing it. Every change of the store is a production operation; the rest is environment.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) use super::given::{NOW, by, failure, new_job};
 use super::rules::{Flaw, Step, flaw};
 use super::store::{Tables, id};
 
-/// What the broker carries.
+/// What a message asks for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Asked {
     Whole,
@@ -33,7 +33,7 @@ pub(crate) struct Msg {
     pub(crate) suspect: bool,
 }
 
-/// What a worker is at.
+/// What a worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) enum Hand {
     #[default]
@@ -44,52 +44,53 @@ pub(crate) enum Hand {
     Split { attempt: u32, counted: u32, epoch: u32, first: u64, n: u64 },
     /// A message for which there is no slot yet: it is not claimed.
     Held { msg: Msg },
-    /// What only a mutant claims before it has a slot.
+    /// Work that only a mutant claims before it has a slot.
     Early { hand: Box<Self> },
     /// Started parts.
     Parts { epoch: u32, attempt: u32, parts: Vec<(u64, Bytes)> },
-    /// It is all in the store; the broker does not know yet.
+    /// Everything is in the store; only the acknowledgement is missing.
     Done,
 }
 
-/// A worker: what it is at, and the deliveries it has not acknowledged.
+/// A worker: what it is doing, and the deliveries that it has not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Worker {
     pub(crate) hand: Hand,
     pub(crate) unacked: Vec<Msg>,
-    /// Whether the store has answered it what it has not written yet.
+    /// Whether the store has confirmed to it something that is not written yet.
     pub(crate) soon: bool,
-    /// Whether the broker has given its deliveries to others: it is a zombie.
+    /// Whether the broker has redelivered its messages to others, so that it is a zombie.
     pub(crate) stale: bool,
-    /// Whether it was asked to stop: it calls nothing more.
+    /// Whether it was drained: it calls nothing more.
     pub(crate) drained: bool,
-    /// Whether it was the last one to claim the job: as long as it lives nobody refuses for it.
+    /// Whether it was the last one to claim the job: as long as it lives, a rejection by another worker does not fail
+    /// the job.
     pub(crate) owner: bool,
-    /// What the row asks for that it holds in place of its delivery.
+    /// The outbox kind and attempt of the row that it holds instead of its delivery.
     pub(crate) lease: Option<(OutboxKind, u32)>,
-    /// Rows that only a mutant keeps outside the transaction: the ask and the attempt.
+    /// Rows that only a mutant keeps outside the transaction: whether it is a join, and the attempt.
     pub(crate) late: Vec<(bool, u32)>,
 }
 
-/// All there is.
+/// The state of the exploration.
 #[derive(Debug, Clone, PartialEq, Hash)]
 pub(crate) struct World {
     /// What outlives a crash.
     pub(crate) disk: Arc<Tables>,
-    /// What the store answers from: ahead of the disk by what was promised soon.
+    /// What operations see: ahead of the disk by what was confirmed and not written yet.
     pub(crate) seen: Arc<Tables>,
     pub(crate) bag: Vec<Msg>,
     pub(crate) workers: Vec<Worker>,
     pub(crate) left: Left,
     pub(crate) flaw: Option<Flaw>,
-    /// How many calls of the job have died; only counted where messages are held.
+    /// How many calls of the job have died; only counted if messages are held.
     pub(crate) died: u32,
     /// Whether the broker has lost a message that was not sent again.
     pub(crate) lost: bool,
 }
 
 impl World {
-    /// A job was submitted, or its message came from a program that knows no store.
+    /// The job was submitted, or its message came from a program without a store.
     pub(crate) fn new(config: &Config) -> Self {
         let workers = vec![Worker::default(); config.workers];
         let permits = vec![0; if config.permits.is_some() { config.workers } else { 0 }];
@@ -113,7 +114,8 @@ impl World {
         operation: &O,
         step: Step,
     ) -> O::Output {
-        // Whoever writes waits for the transaction of another process to end, with what that promised soon.
+        // A process that writes waits for the transaction of another process to end, including what that has confirmed
+        // early.
         if self.workers.iter().enumerate().any(|(at, other)| other.soon && Some(at) != worker) {
             self.write();
         }
@@ -125,7 +127,7 @@ impl World {
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
         let replies = applied.writes.to_send.iter().filter(|row| row.kind == OutboxKind::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
-        // What is told is looked at below; that it arrives is no other than that an outcome does.
+        // Events are checked below. Their arrival is not modeled, because it is no different from that of a reply.
         applied.tables.owed.retain(|row| !matches!(row.kind, OutboxKind::Event(_)));
         if let (Some(Mutant::CallbackOutside), Some(worker)) = (config.mutant, worker) {
             let follows = |row: &mut OutboxRow| matches!(row.kind, OutboxKind::Join | OutboxKind::Reply);
@@ -144,12 +146,12 @@ impl World {
             Some(worker) if early => self.workers[worker].soon = self.seen != self.disk,
             Some(_) | None => self.write(),
         }
-        // A message may be late anyhow, so publishing at once leaves nothing out but what a late relay reads.
+        // Any message may be late, so publishing at once leaves out only what a late relay reads.
         self.relay(config);
         applied.answer
     }
 
-    /// Publishes what nobody holds and what waits for nothing.
+    /// Publishes the rows that no process holds and that wait for nothing.
     pub(crate) fn relay(&mut self, config: &Config) {
         loop {
             let next = self.free_rows().next().filter(|_| !config.lazy);
@@ -174,7 +176,7 @@ impl World {
         self.workers.iter_mut().for_each(|worker| worker.soon = false);
     }
 
-    /// The relay hands a row to the broker, and dies before it could say so if `keep`.
+    /// The relay hands a row to the broker, and dies before it can remove the row if `keep`.
     pub(crate) fn publish(&mut self, row: usize, keep: bool) {
         self.write();
         let mut tables = Tables::clone(&self.seen);
@@ -196,7 +198,7 @@ impl World {
         }
     }
 
-    /// A worker is handed a message and has a slot for it; `run` takes its neighbours along.
+    /// A worker is handed a message and has a slot for it. If `run`, it takes the neighbors of the message along.
     pub(crate) fn take(&mut self, config: &Config, worker: usize, msg: usize, run: bool) {
         let msg = self.bag.remove(msg);
         if config.mutant != Some(Mutant::AckFirst) {
@@ -210,7 +212,7 @@ impl World {
         self.calls(worker);
     }
 
-    /// A worker asks the store whether a message is still owed; `run` takes its neighbours along.
+    /// A worker asks the store whether the work of a message is still to be done. If `run`, its neighbors are included.
     pub(crate) fn asks(&mut self, config: &Config, worker: usize, msg: &Msg, run: bool) -> Hand {
         match &msg.asked {
             Asked::Whole => self.claim(config, worker, msg, Phase::Start),
@@ -267,7 +269,7 @@ impl World {
         }
     }
 
-    /// Parts that are not to be run are asked about alone, as the engine does.
+    /// Starts several parts together. Those that are not to run are asked about one by one, as the engine does.
     fn start_run(&mut self, config: &Config, worker: usize, run: (u32, u32), parts: &[(u64, Bytes)]) -> Hand {
         let (epoch, attempt) = run;
         let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
@@ -276,7 +278,7 @@ impl World {
         let start = StartParts { first, indices, actor: by(Some(worker)) };
         let begun = self.begin(config, (worker, true, false), start, step);
         let started = begun.answer.unwrap_or_default();
-        // What waits for a permit comes again when it has one.
+        // A part that waits for a permit is delivered again once it has one.
         let waits: Vec<_> = begun.waiting.into_iter().map(|at| parts[at].0).collect();
         self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(index, _)| !waits.contains(&index)));
         let known = parts.iter().filter(|(index, _)| !waits.contains(index)).cloned();
@@ -289,7 +291,7 @@ impl World {
         if ours.is_empty() { Hand::Idle } else { Hand::Parts { epoch, attempt, parts: ours } }
     }
 
-    /// A worker does the next thing to what it is at; `fails` if it comes to nothing.
+    /// A worker takes its next step; `fails` if its function does.
     pub(crate) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
         match self.workers[worker].hand.clone() {
             Hand::Idle => {}
@@ -348,8 +350,8 @@ impl World {
             if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
-                // Another run has taken over, and may die: the delivery is given back. This one was overtaken as its
-                // worker was thought lost, so that it counts as one.
+                // Another run has taken over, and may die, so the delivery is given back. This run was overtaken
+                // because its worker was thought lost, so it counts as a loss.
                 world.dies(worker);
                 world.free(config, worker, false);
                 let unacked = std::mem::take(&mut world.workers[worker].unacked);
@@ -382,7 +384,7 @@ impl World {
         if config.drops_settlement(&self.seen) {
             return;
         }
-        // Its own run of the split may have been cut short by a newer one of the same attempt: either may end it.
+        // Its run of the split may have been cut short by a newer one of the same attempt: either may end it.
         let step = Step::Job { attempt, epoch, opens: true };
         self.end(config, (worker, config.plain && phase == Phase::Start), settle, step);
     }
@@ -404,7 +406,7 @@ impl World {
         self.end(config, begun, settle, Step::Settles { epoch, attempt, n });
     }
 
-    /// The input was made for another version than the worker's: it leaves it to a later attempt.
+    /// The input was made for another version than that of the worker, which leaves it to a later attempt.
     pub(crate) fn park(&mut self, config: &Config, worker: usize) {
         let Hand::Job { attempt, .. } = self.workers[worker].hand else { return };
         let how = AttemptOutcome::Parked { failure: failure(), retry_at: NOW };
@@ -412,7 +414,7 @@ impl World {
         self.workers[worker].hand = Hand::Done;
     }
 
-    /// The worker has to stop: it gives back what it is at, which costs no attempt.
+    /// The worker has to stop: it gives back what it is doing, which costs no attempt.
     pub(crate) fn interrupt(&mut self, config: &Config, worker: usize) {
         match self.workers[worker].hand.clone() {
             Hand::Job { join, attempt, .. } => {
@@ -429,14 +431,14 @@ impl World {
             Hand::Idle | Hand::Done | Hand::Held { .. } | Hand::Early { .. } => {}
         }
         self.free(config, worker, false);
-        // What is given back begins anew: the broker does not count it.
+        // What is given back starts again: the broker does not count it as a redelivery.
         let freed = self.workers[worker].freed();
         let before = std::mem::replace(&mut self.workers[worker], freed);
         self.bag.extend(before.unacked);
     }
 
-    /// Workers are alike, messages come in any order, and an acknowledgement that nothing can come between is no step:
-    /// one world stands for all that differ only in that.
+    /// Workers are interchangeable, messages come in any order, and an acknowledgement that nothing can precede is no
+    /// step: one world stands for all that differ only in that.
     pub(crate) fn simplify(&mut self) {
         let fragile = self.left.crashes > 0;
         if self.left.refusals == 0 {
@@ -456,7 +458,7 @@ impl World {
         }
     }
 
-    /// What was promised soon could not be written, as when the disk is full; the workers know nothing of it.
+    /// What was confirmed early could not be written, e.g. because the disk is full. The workers do not know of it.
     pub(crate) fn roll_back(&mut self, config: &Config) {
         self.forget();
         self.sweep(config, |_| {});
@@ -470,7 +472,7 @@ impl World {
         self.change(config, None, &Retry::new(id(), by(None)), Step::Retry);
     }
 
-    /// What a mutant wrote only in its memory reaches the store.
+    /// What a mutant kept in memory reaches the store.
     pub(crate) fn late(&mut self, config: &Config, worker: usize) {
         self.write();
         let mut tables = Tables::clone(&self.seen);

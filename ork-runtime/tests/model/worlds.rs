@@ -1,4 +1,4 @@
-//! The worlds that every test run explores whole, and the large ones.
+//! The worlds that every test run explores completely, and the large ones.
 
 use ork::{OnError, Policy, Tolerate};
 
@@ -27,7 +27,7 @@ pub(crate) const CALM: Left = Left {
 
 pub(crate) const STOP: Policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
 
-/// Two workers, two parts, then three when the split is run again.
+/// Two workers and two parts, or three when the split is run again.
 pub(crate) fn small() -> Config {
     Config {
         workers: 2,
@@ -56,24 +56,24 @@ pub(crate) fn holds(name: &str, config: Config, most: usize) {
 }
 
 #[test]
-fn a_worker_dies_between_any_two_steps() {
+fn worker_dies_between_any_two_steps() {
     holds("crash", Config { left: Left { crashes: 2, ..CALM }, ..small() }, 0);
 }
 
 #[test]
-fn messages_are_doubled_and_zombies_go_on() {
+fn messages_are_duplicated_and_zombies_go_on() {
     holds("doubles", Config { left: Left { doubles: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
 }
 
-/// Its connection is lost, so the broker hands its work to another one, and then it has to stop.
+/// Its connection is lost, so the broker redelivers its work to another worker, and then it has to stop.
 #[test]
-fn a_zombie_gives_back_what_another_one_runs() {
+fn zombie_gives_back_what_another_worker_runs() {
     let left = Left { doubles: 1, interrupts: 1, ..CALM };
     holds("zombies that stop", Config { left, sizes: &[1, 2], ..small() }, 0);
 }
 
 #[test]
-fn parts_and_joins_fail_and_are_tried_again() {
+fn parts_and_joins_fail_and_are_retried() {
     holds("failures", Config { left: Left { failures: 3, ..CALM }, ..small() }, 0);
 }
 
@@ -84,7 +84,7 @@ fn parts_fail_while_zombies_go_on() {
 
 /// Workers of two versions: one that the input does not fit leaves it to a later attempt.
 #[test]
-fn what_was_made_for_another_version_is_parked() {
+fn input_for_another_version_is_parked() {
     holds("parked", Config { left: Left { parks: 2, crashes: 1, failures: 1, ..CALM }, ..small() }, 0);
     let left = Left { parks: 1, crashes: 1, cancels: 1, retries: 1, ..CALM };
     holds("parked and cancelled", Config { left, page: 1, sizes: &[2], tries: 1, ..small() }, 0);
@@ -93,32 +93,32 @@ fn what_was_made_for_another_version_is_parked() {
 }
 
 #[test]
-fn the_first_failure_stops_the_others() {
+fn first_failure_stops_the_other_parts() {
     let left = Left { failures: 1, interrupts: 1, crashes: 1, ..CALM };
     holds("stop", Config { left, policy: STOP, page: 1, tries: 1, sizes: &[2, 1], ..small() }, 0);
 }
 
 #[test]
-fn a_client_cancels_and_retries() {
+fn client_cancels_and_retries() {
     let left = Left { cancels: 1, retries: 1, ..CALM };
     holds("cancel and retry", Config { left, page: 1, ..small() }, 0);
 }
 
 #[test]
-fn a_client_retries_what_failed() {
+fn client_retries_a_failed_job() {
     let left = Left { failures: 2, retries: 1, ..CALM };
     holds("retry", Config { left, sizes: &[2], ..small() }, 0);
 }
 
 #[test]
-fn a_client_cancels_and_retries_while_zombies_go_on() {
+fn client_cancels_and_retries_while_zombies_go_on() {
     let left = Left { cancels: 1, retries: 1, doubles: 1, ..CALM };
     holds("cancel and retry of zombies", Config { left, page: 1, tries: 1, sizes: &[1, 2], ..small() }, 0);
 }
 
-/// What a worker holds without a slot is claimed when it has one.
+/// A message that a worker holds without a slot is claimed once it has one.
 #[test]
-fn messages_wait_for_a_slot_while_jobs_are_cancelled_and_workers_stop() {
+fn messages_wait_for_a_slot_while_jobs_are_cancelled_and_workers_drain() {
     let left = Left { holds: 2, drains: 1, cancels: 1, ..CALM };
     holds("held", Config { left, page: 1, sizes: &[2], ..small() }, 0);
     let left = Left { holds: 2, drains: 1, crashes: 2, ..CALM };
@@ -137,57 +137,57 @@ fn messages_are_lost_and_sent_again() {
 }
 
 #[test]
-fn what_was_promised_soon_is_forgotten() {
+fn writes_confirmed_early_are_lost() {
     let left = Left { forgets: 1, interrupts: 1, ..CALM };
     holds("forgotten", Config { left, ..small() }, 0);
 }
 
 #[test]
-fn what_was_promised_soon_is_forgotten_after_a_stop() {
+fn writes_confirmed_early_are_lost_after_a_stop() {
     let left = Left { forgets: 1, failures: 1, interrupts: 1, ..CALM };
     holds("forgotten after a stop", Config { left, policy: STOP, tries: 1, sizes: &[2], ..small() }, 0);
 }
 
 #[test]
-fn a_message_comes_before_its_job_is_known() {
+fn message_arrives_before_its_job_is_known() {
     let left = Left { forgets: 1, crashes: 1, failures: 1, ..CALM };
     holds("foreign", Config { left, foreign: true, sizes: &[1], ..small() }, 0);
     holds("foreign and plain", Config { left, foreign: true, plain: true, workers: 3, ..small() }, 0);
 }
 
 #[test]
-fn a_worker_refuses_what_it_does_not_know() {
+fn worker_rejects_unknown_tasks() {
     let left = Left { refusals: 2, retries: 1, ..CALM };
     holds("refusals", Config { left, ..small() }, 0);
 }
 
 #[test]
-fn a_worker_refuses_what_comes_back_from_dead_ones_and_zombies() {
+fn worker_rejects_messages_redelivered_from_dead_workers_and_zombies() {
     let left = Left { refusals: 2, crashes: 1, doubles: 1, ..CALM };
     holds("refusals after deaths", Config { left, sizes: &[1], ..small() }, 0);
     holds("refusals of plain jobs", Config { left, plain: true, workers: 3, ..small() }, 0);
 }
 
 #[test]
-fn there_are_no_parts_at_all() {
+fn split_yields_no_parts() {
     let left = Left { crashes: 1, cancels: 1, retries: 1, failures: 1, ..CALM };
     holds("no parts", Config { left, sizes: &[0, 1], ..small() }, 0);
 }
 
 #[test]
-fn a_plain_job_has_no_parts() {
+fn plain_job_has_no_parts() {
     let left = Left { crashes: 1, doubles: 1, cancels: 1, retries: 1, failures: 1, forgets: 1, ..CALM };
     holds("plain", Config { left, plain: true, ..small() }, 0);
 }
 
 #[test]
-fn parts_without_a_join_give_the_verdict() {
+fn parts_without_a_join_decide_the_outcome() {
     let left = Left { crashes: 1, failures: 1, ..CALM };
     holds("no join", Config { left, joined: false, sizes: &[2], ..small() }, 0);
 }
 
 #[test]
-fn the_relay_is_late_and_dies() {
+fn relay_is_late_and_dies() {
     let left = Left { crashes: 1, ..CALM };
     holds("lazy", Config { left, lazy: true, sizes: &[1, 2], ..small() }, 0);
 }
@@ -200,7 +200,7 @@ fn leased_work_is_run_again_when_its_worker_dies() {
 }
 
 #[test]
-fn leases_of_those_that_were_taken_for_dead() {
+fn leases_of_workers_that_are_presumed_dead() {
     let left = Left { leases: 1, expiries: 1, ..CALM };
     holds("leases that expire", Config { left, ..small() }, 0);
     let left = Left { leases: 1, doubles: 1, ..CALM };
@@ -210,7 +210,7 @@ fn leases_of_those_that_were_taken_for_dead() {
 }
 
 #[test]
-fn permits_are_never_too_many_and_all_come_back() {
+fn permits_never_exceed_the_limit_and_all_come_back() {
     let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
     holds("permits", Config { left: Left { crashes: 2, ..CALM }, ..limited() }, 0);
     holds("permits of zombies", Config { left: Left { doubles: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
@@ -220,7 +220,7 @@ fn permits_are_never_too_many_and_all_come_back() {
 }
 
 #[test]
-fn permits_of_those_that_were_taken_for_dead_and_of_forgotten_claims() {
+fn permits_of_presumed_dead_workers_and_of_lost_claims() {
     let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
     holds("permits expire", Config { left: Left { expiries: 1, crashes: 1, ..CALM }, ..limited() }, 0);
     holds("permits are forgotten", Config { left: Left { forgets: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
@@ -236,10 +236,10 @@ fn permits_while_a_client_cancels_and_retries() {
     holds("permits of a plain job", Config { left, permits: Some(1), plain: true, ..small() }, 0);
 }
 
-/// How many steps are made in each kind of large world; each has more.
+/// How many states are explored in each kind of large world; each has more.
 const LARGE: usize = 1_000_000;
 
-/// Three workers, four parts, everything that can happen.
+/// Three workers, four parts, and all faults.
 #[test]
 #[ignore = "long: .ci/prove --long"]
 fn large_worlds() {

@@ -1,4 +1,4 @@
-//! Three RabbitMQ nodes of our own that know each other, on loopback, to be killed one by one.
+//! A private cluster of three RabbitMQ nodes on loopback, which a test can kill one by one.
 
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
@@ -6,19 +6,19 @@ use std::process::{Child, Stdio};
 
 use super::rabbit::{Rabbit, free_port, wait_until};
 
-/// Runs the nodes' epmd until its own input ends, as it does with the test process.
+/// Runs the epmd of the nodes until its standard input closes, which happens with the test process at the latest.
 const EPMD: &str = r#"epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 </dev/null & cat >/dev/null; kill -KILL 0"#;
 
-/// A cluster; its nodes end when this is dropped, or with this process.
+/// A running cluster. Its nodes end when it is dropped, or with the test process.
 #[derive(Debug)]
 pub struct Cluster {
     pub nodes: [Rabbit; 3],
-    /// What knows where the nodes are. Each node brings one, which finds the port taken by this one, and ends.
+    /// The epmd (Erlang's port mapper) of all nodes. Each node also starts one, which finds the port taken and exits.
     epmd: Child,
 }
 
 impl Cluster {
-    /// Three nodes that accept connections.
+    /// Starts three nodes, and returns once they accept connections and form a cluster.
     pub fn start() -> Self {
         let epmd = free_port();
         let ports = [(); 3].map(|()| [free_port(), free_port(), epmd]);
@@ -31,7 +31,7 @@ impl Cluster {
         let child = command.args(["-c", EPMD]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = child.process_group(0).spawn();
         wait_until("epmd does not start", || TcpStream::connect(("127.0.0.1", epmd)).is_ok());
-        // Together: from 4.0 on a new node waits for its peers.
+        // Launched together: since RabbitMQ 4.0 a new node waits for its peers.
         nodes.iter_mut().for_each(Rabbit::launch);
         nodes.iter_mut().for_each(Rabbit::wait_for_start);
         let joined = nodes[0].command("rabbitmqctl").args(["await_online_nodes", "3"]).output().unwrap();
@@ -39,13 +39,13 @@ impl Cluster {
         Self { nodes, epmd: child.unwrap() }
     }
 
-    /// The URLs of all, beginning with this one.
+    /// Returns the URLs of all nodes, separated by commas, beginning with node `first`.
     pub fn urls(&self, first: usize) -> String {
         let nodes = self.nodes.iter().cycle().skip(first).take(self.nodes.len());
         nodes.map(Rabbit::url).collect::<Vec<_>>().join(",")
     }
 
-    /// Which node leads this quorum queue.
+    /// Returns the index of the node that leads this quorum queue, waiting until the queue has a leader.
     pub fn leader(&self, queue: &str) -> usize {
         let mut found = None;
         wait_until(&format!("the queue {queue} has no leader"), || {
@@ -60,7 +60,7 @@ impl Cluster {
     }
 }
 
-/// What this node says, if it runs.
+/// Returns the leader of the queue according to this node, if the node runs.
 fn leader_by(node: &Rabbit, queue: &str) -> Option<String> {
     let told = node.command("rabbitmqctl").args(["--quiet", "list_queues", "name", "leader"]).output().unwrap();
     let table = String::from_utf8(told.stdout).unwrap();
@@ -71,7 +71,7 @@ fn leader_by(node: &Rabbit, queue: &str) -> Option<String> {
 impl Drop for Cluster {
     fn drop(&mut self) {
         drop(self.epmd.stdin.take());
-        // It ends itself by a signal.
+        // The shell kills its own process group, so its exit status is of no interest.
         let _ended = self.epmd.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! Ports that count their calls: what a process asks of its store and its broker.
+//! A store and a broker that count the calls a process makes to them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use ork::{Filter, JobId, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// How often each was called.
+/// The number of calls, by name.
 pub type Counts = BTreeMap<&'static str, usize>;
 
-/// Counts calls.
+/// Counts calls. Clones share their counts.
 #[derive(Debug, Clone, Default)]
 pub struct Calls(Arc<watch::Sender<Counts>>);
 
@@ -29,30 +29,30 @@ impl Calls {
         self.0.send_modify(|calls| *calls.entry(call).or_default() += 1);
     }
 
-    /// Makes a call, and counts it once it is answered.
+    /// Makes a call, and counts it once it has returned.
     async fn made<T>(&self, call: &'static str, future: impl Future<Output = T>) -> T {
         let answer = future.await;
         self.count(call);
         answer
     }
 
-    /// How often each was called so far.
+    /// Returns how often each call was made so far.
     pub fn so_far(&self) -> Counts {
         self.0.borrow().clone()
     }
 
-    /// What was called since, without those that were not.
+    /// Returns the calls made since `before`; a call that was not made is left out.
     pub fn since(&self, before: &Counts) -> Counts {
         let since = self.so_far().into_iter().map(|(call, n)| (call, n - before.get(call).unwrap_or(&0)));
         since.filter(|(_, n)| *n > 0).collect()
     }
 
-    /// How often this was called so far.
+    /// Returns how often `call` was made so far.
     pub fn of(&self, call: &str) -> usize {
         self.0.borrow().get(call).copied().unwrap_or_default()
     }
 
-    /// Waits until this was called so often.
+    /// Waits until `call` has been made at least `n` times.
     pub async fn reach(&self, call: &str, n: usize) {
         self.0.subscribe().wait_for(|calls| calls.get(call).is_some_and(|called| *called >= n)).await.unwrap();
     }

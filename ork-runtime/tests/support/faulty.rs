@@ -1,4 +1,4 @@
-//! Ports that fail at a chosen call: the store and the broker of one process, which dies with it or is told an error.
+//! The ports of one process, which fail at a chosen call: the process dies there, or gets an error.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,29 +26,29 @@ use uuid::Uuid;
 
 use super::told::Told;
 
-/// How long the last call of a process may take.
+/// How long the last call of a dying process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is carried out, and the process dies before it hears of that.
+    /// The call is carried out, and the process dies before it gets the result.
     Crash,
-    /// It is not carried out, and the process is told so.
+    /// The call is not carried out, and the process gets an error.
     Error,
 }
 
-/// The faults of one process.
+/// Counts the calls of one process, and lets the fault happen at one of them.
 pub struct Faults {
     at: usize,
     fault: Fault,
     calls: AtomicUsize,
     is_dead: AtomicBool,
-    /// Fires when the last call is made.
+    /// Fires when the last call of the process begins.
     doomed: CancellationToken,
-    /// Fires when it is carried out.
+    /// Fires when the last call has been carried out.
     died: CancellationToken,
-    /// What a dead process would have been told.
+    /// Work that ended after the death of its process. It is never finished.
     unheard: Mutex<Vec<Box<dyn Work>>>,
 }
 
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Faults {
     }
 }
 
-/// What becomes of one call.
+/// What is done with one call.
 enum Call {
     Goes,
     GoesUnheard,
@@ -67,19 +67,20 @@ enum Call {
 }
 
 impl Faults {
-    /// Something happens at call `at`, from 1; at none if it is 0.
+    /// Lets the fault happen at call number `at`, counted from 1; 0 means at no call.
     pub fn at(at: usize, fault: Fault) -> Arc<Self> {
         let (calls, is_dead) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (doomed, died) = Default::default();
         Arc::new(Self { at, fault, calls, is_dead, doomed, died, unheard: Mutex::default() })
     }
 
-    /// How many calls there were.
+    /// Returns the number of calls so far.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Waits until the process has died. What it has called and waits for no more is cut off, done or not.
+    /// Waits until the process has died, its last call included. If the process has dropped the future of that call,
+    /// the call is cut off, whether it has taken effect or not.
     pub async fn death(&self) {
         self.doomed.cancelled().await;
         drop(tokio::time::timeout(LAST_CALL, self.died.cancelled()).await);
@@ -102,7 +103,7 @@ impl Faults {
         }
     }
 
-    /// Makes a call, or does not; a dead process hears nothing ever after.
+    /// Makes a call unless it is to fail. No call of a dead process ever returns.
     async fn make<T, E>(&self, call: impl Future<Output = Result<T, E>>, error: impl FnOnce() -> E) -> Result<T, E> {
         match self.call() {
             Call::Fails => return Err(error()),
@@ -150,7 +151,7 @@ impl Store for FaultyStore {
         let faults = Arc::clone(&self.1);
         let tell = move |work: Box<dyn Work>, result| {
             if faults.is_dead.load(Ordering::SeqCst) {
-                // Kept, for whoever waits would be told if it were dropped.
+                // Kept, because dropping it would report its end to the caller that waits for it.
                 faults.unheard.lock().unwrap().push(work);
             } else {
                 work.finish(result);
@@ -234,11 +235,11 @@ impl Store for FaultyStore {
         self.0.check().await
     }
 
-    /// The store itself outlives the process.
+    /// Does nothing, because the store outlives the process.
     async fn close(&self) {}
 }
 
-/// The objects of a process that may die.
+/// The object store of a process that may die.
 #[derive(Debug)]
 pub struct FaultyObjects(pub Arc<dyn Objects>, pub Arc<Faults>);
 
@@ -360,7 +361,8 @@ impl Subscription for FaultySubscription {
 struct FaultyReceipt(Box<dyn Acker>, Arc<Faults>);
 
 impl Acker for FaultyReceipt {
-    /// What a dead process, or one that has lost its connection, says does not reach the broker.
+    /// Settles the delivery, unless the process is dead or has lost its connection: then the disposition does not reach
+    /// the broker.
     fn settle(self: Box<Self>, settlement: Disposition) {
         match self.1.call() {
             Call::Goes => self.0.settle(settlement),

@@ -1,6 +1,6 @@
-//! The words of lists of hooks, for random ones that are nearly right.
+//! Fragments of hook lists, from which tests build random lists that are almost valid.
 
-/// What lists of hooks are made of.
+/// The fragments.
 pub(crate) const HOOKS: &[&str] = &[
     "[",
     "]",

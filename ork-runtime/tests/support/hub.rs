@@ -1,5 +1,5 @@
-//! A strict broker in memory that needs a relay: it delivers at least once, and if told to, twice and in any order. It
-//! outlives the processes that use it.
+//! A strict broker in memory that needs a relay and outlives the processes that use it. It delivers at least once; it
+//! can be told to deliver everything twice and in any order, or to lose a message.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use ork::broker::{
 use ork::message::{Message, Outgoing};
 use tokio::sync::watch;
 
-/// What there is of a queue.
+/// The messages of a queue, each with its number of redeliveries, and how many deliveries are not settled.
 #[derive(Debug, Default)]
 struct Queue {
     ready: Vec<(Message, u32)>,
@@ -24,39 +24,39 @@ struct Queue {
 #[derive(Debug)]
 pub struct Hub {
     queues: Mutex<HashMap<String, Queue>>,
-    /// The queue of each task.
+    /// The queue of each task, by task name.
     routes: Mutex<HashMap<String, String>>,
     moved: watch::Sender<()>,
-    /// Whether every message comes twice, and in any order.
+    /// If set, every message is delivered twice, and in a random order.
     wild: Option<Mutex<fastrand::Rng>>,
-    /// Which message of work it forgets once it has confirmed it, from 1; none if it is 0.
+    /// The number of the work message that is confirmed and then lost, counted from 1; 0 if none is.
     forgets: usize,
     published: AtomicUsize,
     dead: Mutex<Vec<String>>,
     events: Mutex<Vec<Event>>,
 }
 
-/// One process's end of it.
+/// The connection of one process to a [`Hub`].
 #[derive(Debug)]
 pub struct HubEnd(pub Arc<Hub>);
 
 impl Hub {
-    /// A broker that delivers in order and once, as long as nobody dies.
+    /// A broker that delivers in order and once, as long as no process dies.
     pub fn tame() -> Arc<Self> {
         Self::new(None, 0)
     }
 
-    /// A broker that confirms message `nth`, from 1, and loses it.
+    /// A broker that confirms work message `nth`, counted from 1, and loses it.
     pub fn forgetful(nth: usize) -> Arc<Self> {
         Self::new(None, nth)
     }
 
-    /// Whether it loses a message.
+    /// Returns whether this broker loses a message.
     pub fn forgets(&self) -> bool {
         self.forgets > 0
     }
 
-    /// How many messages of work were published.
+    /// Returns how many work messages were published.
     pub fn published(&self) -> usize {
         self.published.load(Ordering::SeqCst)
     }
@@ -75,7 +75,7 @@ impl Hub {
         self.queues.lock().unwrap()
     }
 
-    /// Waits until nothing is in any queue or in anybody's hand.
+    /// Waits until all queues are empty and all deliveries are settled.
     pub async fn idle(&self) {
         let mut moved = self.moved.subscribe();
         let idle = || self.queues().values().all(|queue| queue.ready.is_empty() && queue.unsettled == 0);
@@ -84,12 +84,12 @@ impl Hub {
         }
     }
 
-    /// What was told.
+    /// Returns the events that were published.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
 
-    /// Why messages were put aside.
+    /// Returns the reasons of all dead letters.
     pub fn dead(&self) -> Vec<String> {
         self.dead.lock().unwrap().clone()
     }

@@ -1,6 +1,7 @@
-//! What tests use that is no part of this workspace: the Python, Node.js and Java that scripts in `.ci` install.
+//! Software that tests use and that is not part of this workspace: the Python, Node.js and Java that scripts in `.ci`
+//! install.
 
-/// Where it is, such as `node`; `None` if there is none and none is required.
+/// Returns the path of `what`, e.g. `node`; `None` if it is not installed and not required.
 #[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
 #[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
 pub fn installed(what: &str) -> Option<String> {
@@ -16,7 +17,7 @@ pub fn installed(what: &str) -> Option<String> {
     place
 }
 
-/// The Python, with its packages.
+/// Returns the path of Python with its packages; `None` if it is not installed and not required.
 pub fn python() -> Option<String> {
     installed("python")
 }

@@ -1,10 +1,10 @@
-//! Where the tests' RabbitMQ is: one to share, and private ones that a test may kill.
+//! The RabbitMQ nodes of the tests: one that they share, and private ones that a test may kill.
 
 use std::sync::OnceLock;
 
 use crate::rabbit::Rabbit;
 
-/// The RabbitMQ that tests share which do not harm it; `None` if there is none and none is required.
+/// Returns the URL of the node for tests that do it no harm; `None` if RabbitMQ is neither available nor required.
 pub fn shared_node() -> Option<&'static str> {
     static NODE: OnceLock<Option<(String, Option<Rabbit>)>> = OnceLock::new();
     let node = NODE.get_or_init(|| match environment("ORK_TEST_AMQP_URL") {
@@ -14,12 +14,13 @@ pub fn shared_node() -> Option<&'static str> {
     node.as_ref().map(|(url, _)| url.as_str())
 }
 
-/// A RabbitMQ that the caller may kill.
+/// Starts a node that the caller may kill; `None` if RabbitMQ is neither installed nor required.
 pub fn private_node() -> Option<Rabbit> {
     can_start_nodes().then(|| Rabbit::start_with(|_| String::new()))
 }
 
-/// Whether a test can have nodes of its own; if not, it says that it is skipped, or fails where it must not be.
+/// Returns whether a test can start its own nodes. If not, prints that it is skipped, or panics if RabbitMQ is
+/// required.
 #[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
 pub fn can_start_nodes() -> bool {
     if Rabbit::is_installed() {

@@ -1,4 +1,4 @@
-//! A shelf for objects in memory, which can be broken, slow, or lose what it has.
+//! An object store in memory that can fail, and can truncate or lose its objects.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,41 +10,41 @@ use ork::Timestamp;
 use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
 use tokio::sync::watch;
 
-/// The shelf.
+/// The object store.
 #[derive(Debug)]
 pub struct Shelf {
     objects: Mutex<BTreeMap<String, (Bytes, Timestamp)>>,
-    /// Nothing can be written or read while this is so.
+    /// While this is `true`, every call fails.
     pub broken: watch::Sender<bool>,
-    /// How many calls it refused.
+    /// The number of calls that failed because of `broken`.
     pub refused: watch::Sender<usize>,
-    /// How many are being read now, and how many were at once.
+    /// How many objects are being read now, and how many were read at once at most.
     reading: Mutex<(usize, usize)>,
 }
 
 impl Shelf {
-    /// An empty one.
+    /// Creates an empty object store.
     pub fn new() -> Arc<Self> {
         let (broken, refused) = (watch::channel(false).0, watch::channel(0).0);
         Arc::new(Self { objects: Mutex::default(), broken, refused, reading: Mutex::default() })
     }
 
-    /// What is there.
+    /// Returns the names of all objects.
     pub fn names(&self) -> Vec<String> {
         self.objects.lock().unwrap().keys().cloned().collect()
     }
 
-    /// How many were read at once at most.
+    /// Returns how many objects were read at once at most.
     pub fn most_read_at_once(&self) -> usize {
         self.reading.lock().unwrap().1
     }
 
-    /// Puts something there that was written at this time.
+    /// Stores an object as if it had been written at this time.
     pub fn leave(&self, name: &str, written: Timestamp) {
         self.objects.lock().unwrap().insert(name.to_owned(), (Bytes::from_static(b"1"), written));
     }
 
-    /// Cuts what it has to so many bytes, or loses it.
+    /// Truncates every object to `left` bytes, or removes all objects if that is `None`.
     pub fn damage(&self, left: Option<usize>) {
         let mut objects = self.objects.lock().unwrap();
         match left {
@@ -53,7 +53,7 @@ impl Shelf {
         }
     }
 
-    /// Waits until it has refused something.
+    /// Waits until a call has failed because of `broken`.
     pub async fn has_refused(&self) {
         self.refused.subscribe().wait_for(|n| *n > 0).await.unwrap();
     }
@@ -73,7 +73,7 @@ impl Objects for Shelf {
         "the shelf"
     }
 
-    /// What was written last a long time ago is old at once.
+    /// Stores the object with a time of writing long ago, so that it counts as old at once.
     async fn put(&self, name: &str, body: Bytes) -> Result<(), ObjectError> {
         tokio::task::yield_now().await;
         self.works()?;

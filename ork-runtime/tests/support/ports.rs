@@ -1,5 +1,5 @@
-/// A port that nobody listens on just now. It is below those that systems give to whoever asks for any, so that it is still
-/// free when a server that was killed starts again.
+/// Returns a port on which no process listens. It is below the ephemeral ports of the system, so that it is still free
+/// when a server that was killed starts again.
 pub fn free_port() -> u16 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let random = || 20_000 + u16::try_from(RandomState::new().build_hasher().finish() % 12_000).unwrap();

@@ -1,5 +1,5 @@
-//! A `PostgreSQL` of our own: private servers on free loopback ports, to be killed and started again at will, and one
-//! that tests share which do not harm it, each in a database of its own.
+//! `PostgreSQL` servers for tests: private ones on free loopback ports, which a test can kill and restart, and a shared
+//! one for tests that do it no harm, each in its own database.
 //!
 //! `.ci/services` does the same in shell for the server that a whole test run shares.
 
@@ -15,18 +15,18 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 
-// Not a module: some programs have both kinds of server.
+// Included, not a module: some test programs have both kinds of server.
 include!("ports.rs");
 
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
-/// Between two looks whether it is up; the server has no other sign.
+/// The pause between two checks whether the server is up, as it gives no other sign.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Starts the server, waits for the end of its own standard input, and takes everything down.
+/// Starts the server, waits until its own standard input closes, and then takes everything down.
 ///
-/// The input ends with the test process, however that ends, so a server kept in a `static` does not outlive it.
+/// The input closes with the test process, however that ends, so a server kept in a `static` does not outlive it.
 const GUARD: &str = r#"
 ("$@" </dev/null; kill -KILL 0) &
 cat >/dev/null
@@ -35,7 +35,7 @@ setsid sh -c 'echo apart; sleep 1; rm -rf "$0"' "$0" </dev/null | head -n 1 >/de
 kill -KILL 0
 "#;
 
-/// A private server; it ends when this is dropped, or with this process.
+/// A private server. It ends when this is dropped, or with the test process.
 #[derive(Debug)]
 pub struct Server {
     dir: TempDir,
@@ -45,12 +45,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that accepts connections.
+    /// Starts a server, and returns once it accepts connections.
     pub fn start() -> Self {
         Self::start_with(|_| Vec::new())
     }
 
-    /// A server with more settings (`name=value`), which may name files in its folder.
+    /// Starts a server with additional settings (`name=value`), which may name files in its folder.
     pub fn start_with(more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -70,7 +70,7 @@ impl Server {
         server
     }
 
-    /// A standby of it, which follows it and takes no changes.
+    /// Starts a standby of this server, which replicates it and takes no writes.
     pub fn standby(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -85,13 +85,13 @@ impl Server {
         server
     }
 
-    /// What it has logged since it was started.
+    /// Returns what the server has logged since it was started.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    /// Leaves a file of its data no room to grow: it is the device then that is always full. The server must have closed
-    /// the file, which has to be empty.
+    /// Lets a file of the server's data not grow, by making it the device that is always full. The file must be empty,
+    /// and the server must have closed it.
     pub fn fill(&self, file: &str) {
         let path = self.dir.path().join("data").join(file);
         assert_eq!(fs::metadata(&path).unwrap().len(), 0, "{file} is not empty");
@@ -99,7 +99,7 @@ impl Server {
         std::os::unix::fs::symlink("/dev/full", path).unwrap();
     }
 
-    /// Gives the file room again.
+    /// Lets the file grow again.
     pub fn empty(&self, file: &str) {
         let path = self.dir.path().join("data").join(file);
         fs::remove_file(&path).unwrap();
@@ -107,43 +107,44 @@ impl Server {
         own(&path);
     }
 
-    /// Its port.
+    /// Returns the port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where one of its databases is.
+    /// Returns the URL of one of its databases.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://ork:s3cret@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Its folder.
+    /// Returns the folder of the server.
     pub fn folder(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the server, as a power cut would.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let group = format!("-{}", process.id());
-            // What serves the connections is in groups of its own; nothing of it is to outlive the server.
+            // The processes that serve connections are in process groups of their own, and must not outlive the server.
             let serving = self.serving();
             let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
             assert!(killed.success(), "cannot end the private server {group}");
             // Some may have ended by themselves.
             let _status = Command::new("kill").arg("-KILL").args(serving).stderr(Stdio::null()).status().unwrap();
             process.wait().unwrap();
-            // The next one waits for a process of this number otherwise, whoever has it then.
+            // Otherwise the next server waits for the process with this pid, which may be another program by then.
             drop(fs::remove_file(self.dir.path().join("data/postmaster.pid")));
         }
     }
 
-    /// Starts it again with its old data; returns when it accepts connections.
+    /// Starts the server again with its old data, and returns once it accepts connections.
     pub fn restart(&mut self) {
         self.kill();
         let log = self.dir.path().join("log");
         let mut left = START;
-        // What served the connections of the one before ends a moment after it; until then its memory is in use.
+        // The processes that served connections of the previous server end a moment after it, and until then its memory
+        // is in use.
         while !self.is_up() {
             assert!(!left.is_zero(), "PostgreSQL does not start: {}", fs::read_to_string(&log).unwrap_or_default());
             if self.process.as_mut().is_none_or(|process| process.try_wait().unwrap().is_some()) {
@@ -154,24 +155,24 @@ impl Server {
         }
     }
 
-    /// Stops it in its tracks: it accepts, and says nothing any more.
+    /// Stops the processes of the server: it still accepts connections, but does not answer.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Lets the processes of the server continue.
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
-    /// Sends a signal to the server and everything it has started.
+    /// Sends a signal to the server and its child processes.
     fn signal(&self, signal: &str) {
         let mut kill = Command::new("kill");
         // Some may have ended by themselves.
         let _status = kill.arg(format!("-{signal}")).args(self.serving()).stderr(Stdio::null()).status().unwrap();
     }
 
-    /// The server's process and everything that it has started.
+    /// Returns the pids of the server and of its child processes.
     fn serving(&self) -> Vec<String> {
         let pid = fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap_or_default();
         let Some(pid) = pid.lines().next() else { return Vec::new() };
@@ -216,7 +217,8 @@ impl Drop for Server {
     }
 }
 
-/// The server refuses to be run by root: then it is run by the user that its package has made.
+/// Returns a command that runs `program` as the user that its package has created if the tests run as root, because the
+/// server refuses that.
 fn as_nobody(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
@@ -231,7 +233,7 @@ fn is_root() -> bool {
     id.stdout.trim_ascii() == b"0"
 }
 
-/// Gives a folder to the server's user.
+/// Makes the user of the server the owner of a folder.
 fn own(folder: &Path) {
     if is_root() {
         assert!(Command::new("chown").args(["-R", "postgres"]).arg(folder).status().unwrap().success());
@@ -242,7 +244,7 @@ fn bin(program: &str) -> PathBuf {
     installed().unwrap().join(program)
 }
 
-/// The folder with the newest server, where Debian puts it, or where `PATH` finds one.
+/// Returns the folder with the newest server where Debian puts it, or the one in `PATH`.
 fn installed() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
@@ -255,7 +257,7 @@ fn installed() -> Option<PathBuf> {
     })
 }
 
-/// A server that the caller may harm; `None` if none is installed and none is required.
+/// Starts a server that the caller may harm; `None` if PostgreSQL is neither installed nor required.
 #[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
 pub fn private() -> Option<Server> {
     if installed().is_some() {
@@ -270,8 +272,8 @@ pub fn private() -> Option<Server> {
     None
 }
 
-/// An empty database on the server that tests share, until this thread ends, which is that of the test; `None` if there is
-/// no server and none is required.
+/// Creates an empty database on the server that tests share, which is dropped when this thread ends, which is that of
+/// the test. `None` if PostgreSQL is neither available nor required.
 pub async fn database() -> Option<String> {
     static SERVER: OnceLock<Option<(String, Option<Server>)>> = OnceLock::new();
     let server = SERVER.get_or_init(|| match environment("ORK_TEST_POSTGRES_URL") {
@@ -295,7 +297,7 @@ struct Made(Vec<(String, String)>);
 impl Drop for Made {
     fn drop(&mut self) {
         let made = std::mem::take(&mut self.0);
-        // A thread that ends cannot wait for a runtime of its own.
+        // A thread that is ending cannot block on a runtime of its own, so another thread does.
         let remove = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -308,7 +310,7 @@ impl Drop for Made {
     }
 }
 
-/// Takes a database away, whoever is connected; a server that is gone has none.
+/// Drops a database, even if there are connections to it. If the server is gone, so is the database.
 async fn remove(server: &str, url: &str) {
     let before = url.split('?').next().unwrap();
     let name = before.rsplit_once('/').unwrap().1;
@@ -317,12 +319,12 @@ async fn remove(server: &str, url: &str) {
     sqlx::raw_sql(query).execute(&mut connection).await.unwrap();
 }
 
-/// A connection of the test itself.
+/// Opens a connection for the test itself.
 pub async fn connect(url: &str) -> PgConnection {
     PgConnection::connect(url).await.unwrap()
 }
 
-/// An empty database beside the one that this URL names.
+/// Creates an empty database on the server of this URL, and returns its URL.
 pub async fn create(url: &str) -> String {
     let name = format!("ork_test_{}", uuid::Uuid::new_v4().simple());
     let mut connection = PgConnection::connect(url).await.unwrap();

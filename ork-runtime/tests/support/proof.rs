@@ -1,12 +1,12 @@
-//! What a proof has measured, a line each in the file that `ORK_TEST_PROOF` names: `.ci/prove` adds them up.
+//! Figures that a proof has measured, one per line in the file that `ORK_TEST_PROOF` names. `.ci/prove` adds them up.
 
 use std::io::Write as _;
 
-/// Notes a figure.
+/// Records a figure.
 pub fn note(what: &str, n: usize) {
     let Some(path) = environment("ORK_TEST_PROOF") else { return };
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    // One write a line, so that tests that run at once do not mix theirs.
+    // One write per line, so that concurrent tests do not mix theirs.
     file.write_all(format!("{what} {n}\n").as_bytes()).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! A wire that can be cut: forwards one port to another until told to drop everything.
+//! A TCP proxy that can cut its connections, or drop all packets.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,14 +17,14 @@ pub struct Proxy {
     stall: Arc<Stall>,
 }
 
-/// Whether bytes are held back, as a network does that drops every packet: nothing is closed, and nothing arrives.
+/// A stall holds bytes back, as a network does that drops every packet: nothing is closed, and nothing arrives.
 #[derive(Debug, Default)]
 struct Stall {
     state: Mutex<Stalled>,
     changed: Condvar,
-    /// Whether the answer that [`Proxy::answers`] counts down to begins a stall instead of cutting everything.
+    /// Whether a stall begins, instead of everything being cut, when [`Proxy::answers`] has counted down.
     is_next: AtomicBool,
-    /// How many connections began in the last one.
+    /// How many connections were opened during the latest stall.
     newcomers: watch::Sender<u64>,
 }
 
@@ -33,7 +33,7 @@ struct Stalled {
     is: bool,
     /// How many stalls have begun.
     begun: u64,
-    /// Connections that are older than this stall stay silent for good.
+    /// The number of a stall: connections that were opened before it began stay silent forever.
     lost_before: u64,
 }
 
@@ -57,13 +57,14 @@ impl Stall {
         self.changed.notify_all();
     }
 
-    /// Waits until bytes may pass; false if those of a connection that began in this stall never may.
+    /// Blocks until bytes may pass. Returns `false` if they never may, because the connection was lost in a stall;
+    /// `since` is what [`Stall::last`] returned when it was opened.
     fn pass(&self, since: u64) -> bool {
         let state = self.changed.wait_while(self.state.lock().unwrap(), |state| state.is).unwrap();
         since >= state.lost_before
     }
 
-    /// The last stall, which a connection that begins now outlives.
+    /// Returns the number of the latest stall, which a connection opened now survives.
     fn last(&self) -> u64 {
         let state = self.state.lock().unwrap();
         if state.is {
@@ -73,7 +74,7 @@ impl Stall {
     }
 }
 
-/// Whether the other end is, and on how many that came for it was hung up.
+/// Whether the server counts as away, and how many connections have been hung up on since.
 #[derive(Debug, Default)]
 struct Away {
     is: bool,
@@ -84,7 +85,7 @@ struct Away {
 type Open = Arc<Mutex<Vec<TcpStream>>>;
 
 impl Proxy {
-    /// Forwards to this port.
+    /// Starts a proxy that forwards to this port.
     pub fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -103,12 +104,12 @@ impl Proxy {
                     now.send_modify(|away| away.in_vain += 1);
                     continue;
                 };
-                // Each answer is forwarded at once, so that those who count them count the server's.
+                // Each response is forwarded at once, so that what is counted is the responses of the server.
                 near.set_nodelay(true).unwrap();
                 far.set_nodelay(true).unwrap();
                 let pair = [near.try_clone().unwrap(), far.try_clone().unwrap()];
                 let mut open = streams.lock().unwrap();
-                // Those that have ended are let go, so that a long test does not run out of files.
+                // Closed connections are dropped, so that a long test does not run out of file descriptors.
                 open.retain(|stream: &TcpStream| stream.peer_addr().is_ok());
                 open.extend(pair);
                 drop(open);
@@ -139,7 +140,7 @@ impl Proxy {
         Self { port, open, answers, away, stall }
     }
 
-    /// Before the node at this URL, which names its port; answers with the URL through it.
+    /// Starts a proxy in front of the node at this URL, which names its port. Returns the proxy and the URL through it.
     pub fn before(url: &str) -> (Self, String) {
         let authority = url.split("//").nth(1).unwrap().split('/').next().unwrap();
         let target = authority.rsplit(':').next().unwrap().parse().expect("a port");
@@ -148,67 +149,67 @@ impl Proxy {
         (proxy, through)
     }
 
-    /// Where it listens.
+    /// Returns the port on which the proxy listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Cuts every connection; new ones are forwarded again.
+    /// Cuts every connection. New ones are forwarded.
     pub fn cut(&self) {
         cut(&self.open);
     }
 
-    /// Cuts every connection and hangs up on new ones, as if the other end were away, until [`Proxy::is_back`].
+    /// Cuts every connection and hangs up on new ones, as if the server were away, until [`Proxy::is_back`].
     pub fn is_away(&self) {
         self.away.send_replace(Away { is: true, in_vain: 0 });
         self.cut();
     }
 
-    /// Once it has hung up on so many: forwards again.
+    /// Waits until the proxy has hung up on `in_vain` connections, and forwards again.
     pub async fn is_back(&self, in_vain: u64) {
         self.away.subscribe().wait_for(|away| away.in_vain >= in_vain).await.unwrap();
         self.away.send_modify(|away| away.is = false);
     }
 
-    /// Cuts every connection once so many answers, at least one, have been forwarded from now on.
+    /// Cuts every connection once `answers` more responses, at least one, have been forwarded.
     pub fn cut_after(&self, answers: u64) {
         self.answers.store(answers, Ordering::Relaxed);
     }
 
-    /// Drops every packet from now on: nothing is closed, and nothing arrives, also on new connections.
+    /// Drops every packet from now on: nothing is closed, and nothing arrives, on new connections either.
     pub fn stall(&self) {
         self.stall.begin();
     }
 
-    /// Does so once so many answers, at least one, have been forwarded from now on.
+    /// Begins such a stall once `answers` more responses, at least one, have been forwarded.
     pub fn stall_after(&self, answers: u64) {
         self.stall.is_next.store(true, Ordering::Relaxed);
         self.answers.store(answers, Ordering::Relaxed);
     }
 
-    /// Whether packets are dropped.
+    /// Returns whether packets are dropped.
     pub fn is_stalled(&self) -> bool {
         self.stall.state.lock().unwrap().is
     }
 
-    /// Waits until so many connections have been tried since the stall began: whoever had one has given it up.
+    /// Waits until this many connections were opened during the stall, which means that the old ones were given up.
     pub async fn is_noticed(&self, connections: u64) {
         let mut newcomers = self.stall.newcomers.subscribe();
         newcomers.wait_for(|newcomers| *newcomers >= connections).await.unwrap();
     }
 
-    /// Ends a stall: what was sent in it arrives, as packets do that are sent again.
+    /// Ends a stall. What was sent during it arrives, as packets do that are sent again.
     pub fn go_on(&self) {
         self.stall.end(false);
     }
 
-    /// Ends a stall that has outlasted its connections: they stay silent for good, and none of them is ever closed. New
+    /// Ends a stall that has outlasted its connections: they stay silent forever, and none of them is ever closed. New
     /// ones are forwarded.
     pub fn go_on_with_new_connections(&self) {
         self.stall.end(true);
     }
 
-    /// Whether that has come to pass. It does not any more after this.
+    /// Returns whether the cut or stall that was set for later has happened. If not, it is called off.
     pub fn has_cut(&self) -> bool {
         self.answers.swap(u64::MAX, Ordering::Relaxed) == 0
     }
@@ -216,12 +217,12 @@ impl Proxy {
 
 fn cut(open: &Open) {
     for stream in open.lock().unwrap().drain(..) {
-        // The other side may have gone first.
+        // The other side may have closed first.
         let _gone = stream.shutdown(Shutdown::Both);
     }
 }
 
-/// Forwards what may pass, and says so after each piece.
+/// Forwards the bytes that may pass, and calls `forwarded` after each piece.
 fn forward(
     mut from: TcpStream,
     mut to: TcpStream,
@@ -239,7 +240,7 @@ fn forward(
             }
             forwarded();
         }
-        // The goodbye is a packet, too.
+        // Closing a connection sends a packet, too.
         if may_pass() {
             let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
         }

@@ -1,4 +1,4 @@
-//! A RabbitMQ of our own: a private node on free loopback ports, to be killed and started again at will.
+//! Private RabbitMQ nodes on free loopback ports, which a test can kill and restart.
 //!
 //! `.ci/services` does the same in shell for the node that a whole test run shares.
 
@@ -13,18 +13,18 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-// Not a module: some programs have both kinds of server.
+// Included, not a module: some test programs have both kinds of server.
 include!("ports.rs");
 
 /// How long a node may take to start on a busy machine.
 const START: Duration = Duration::from_mins(2);
 
-/// Between two looks whether it is up; the server has no other sign.
+/// The pause between two checks whether the node is up, as it gives no other sign.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Starts the node, waits for the end of its own standard input, and takes everything down.
+/// Starts the node, waits until its own standard input closes, and then takes everything down.
 ///
-/// The input ends with the test process, however that ends, so a node kept in a `static` does not outlive it.
+/// The input closes with the test process, however that ends, so a node kept in a `static` does not outlive it.
 const GUARD: &str = r#"
 epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 </dev/null &
 ("$0" </dev/null; kill -KILL 0) &
@@ -33,7 +33,7 @@ setsid sh -c 'echo apart; sleep 1; rm -rf "$0"' "$1" </dev/null | head -n 1 >/de
 kill -KILL 0
 "#;
 
-/// A private node; it ends when this is dropped, or with this process.
+/// A private node. It ends when this is dropped, or with the test process.
 #[derive(Debug)]
 pub struct Rabbit {
     dir: TempDir,
@@ -42,19 +42,20 @@ pub struct Rabbit {
 }
 
 impl Rabbit {
-    /// Whether the server is installed where Debian puts it.
+    /// Returns whether the server is installed, where Debian puts it or where `ORK_TEST_RABBITMQ` says.
     pub fn is_installed() -> bool {
         sbin().is_some()
     }
 
-    /// A node that accepts connections, with more lines in its configuration, which may name files in its folder.
+    /// Starts a node with additional lines in its configuration, which may name files in its folder, and returns once
+    /// it accepts connections.
     pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
         let mut rabbit = Self::lay_out([(); 3].map(|()| free_port()), more);
         rabbit.restart();
         rabbit
     }
 
-    /// A node that does not run yet, with its ports: for AMQP, for other nodes, and of its epmd.
+    /// Prepares a node without starting it. The ports are for AMQP, for other nodes, and for its epmd.
     pub fn lay_out(ports: [u16; 3], more: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["home", "mnesia", "log"] {
@@ -76,22 +77,22 @@ impl Rabbit {
         Self { dir, ports, node: None }
     }
 
-    /// What nodes call a node with this AMQP port.
+    /// Returns the name by which other nodes know the node with this AMQP port.
     pub fn name_of(port: u16) -> String {
         format!("ork{port}@localhost")
     }
 
-    /// Where it is.
+    /// Returns the URL of the node.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port())
     }
 
-    /// Its AMQP port.
+    /// Returns the AMQP port of the node.
     pub fn port(&self) -> u16 {
         self.ports[0]
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the node, as a power cut would.
     pub fn kill(&mut self) {
         if let Some(mut node) = self.node.take() {
             // The node, its helpers and its epmd are one process group, led by the child.
@@ -99,28 +100,29 @@ impl Rabbit {
             let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
             assert!(killed.success(), "cannot end the private node {group}");
             node.wait().unwrap();
-            // The others of the group write to its folder until they are gone too.
+            // The other processes of the group write to its folder until they have ended, too.
             wait_until(&format!("the private node {group} does not end"), || !is_alive(node.id()));
         }
     }
 
-    /// Ends it in order, as a system that goes down would.
+    /// Stops the node gracefully, as a system shutdown would.
     pub fn stop(&mut self) {
         let Some(mut node) = self.node.take() else { return };
         let pid = fs::read_to_string(self.dir.path().join("beam.pid")).unwrap();
         let told = Command::new("kill").args(["-TERM", "--", pid.trim()]).status().unwrap();
         assert!(told.success(), "cannot stop the private node {pid}");
-        // When the server has ended its guard ends the whole group; were the input to end first, it would take the data.
+        // Once the server has ended, its guard ends the whole group. If the input closed first, the guard would remove
+        // the data.
         let input = node.stdin.take();
         node.wait().unwrap();
         drop(input);
         wait_until(&format!("the private node {pid} does not end"), || !is_alive(node.id()));
     }
 
-    /// Waits until a quorum queue is known on disk.
+    /// Waits until a quorum queue is recorded on disk.
     ///
-    /// RabbitMQ 3.10 keeps the names of quorum queues in memory for about three seconds; one that is killed within
-    /// them starts with a queue that never finds its leader (rabbitmq-server#15725), whatever a client does.
+    /// RabbitMQ 3.10 keeps the names of quorum queues in memory for about three seconds. A node that is killed within
+    /// that time restarts with a queue that never finds its leader (rabbitmq-server#15725), whatever a client does.
     pub fn wait_for_quorum_queue(&self, queue: &str) {
         let node = Self::name_of(self.port());
         let names = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
@@ -129,7 +131,7 @@ impl Rabbit {
         });
     }
 
-    /// A command for programs of the server, about this node.
+    /// Returns a command for a program of the server that is about this node.
     pub fn command(&self, program: &str) -> Command {
         let programs = sbin().expect("rabbitmq-server is not installed");
         let [amqp, _, epmd] = self.ports;
@@ -145,14 +147,14 @@ impl Rabbit {
         command
     }
 
-    /// Starts it again with its old data; returns when it accepts connections.
+    /// Starts the node again with its old data, and returns once it accepts connections.
     pub fn restart(&mut self) {
         self.kill();
         self.launch();
         self.wait_for_start();
     }
 
-    /// Starts it without waiting for it.
+    /// Starts the node without waiting for it.
     pub fn launch(&mut self) {
         let dir = self.dir.path();
         let [amqp, dist, _] = self.ports;
@@ -178,7 +180,7 @@ impl Rabbit {
         self.node = Some(command.spawn().unwrap());
     }
 
-    /// Waits until it accepts connections.
+    /// Waits until the node accepts connections.
     pub fn wait_for_start(&mut self) {
         let amqp = self.port();
         let output = self.dir.path().join("log/output");
@@ -191,7 +193,8 @@ impl Rabbit {
     }
 }
 
-/// Looks again and again, for a process or a file of another program has no sign of its own to wait for.
+/// Polls until the condition holds, and panics with `otherwise` if that takes too long. A process or a file of another
+/// program gives no sign to wait for.
 pub fn wait_until(otherwise: &str, mut condition: impl FnMut() -> bool) {
     let mut left = START;
     while !condition() {
@@ -207,12 +210,12 @@ impl Drop for Rabbit {
     }
 }
 
-/// Whether anything of a process group still runs; what is dead and not yet buried does not count.
+/// Returns whether any process of a process group still runs. Zombies do not count.
 fn is_alive(group: u32) -> bool {
     let group = group.to_string();
     fs::read_dir("/proc").unwrap().flatten().any(|process| {
         let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-        // After the name, which may hold anything: state, parent, group.
+        // The fields after the name, which may contain anything: state, parent, group.
         let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         fields.next().is_some_and(|state| state != "Z") && fields.nth(1) == Some(group.as_str())
     })
@@ -231,9 +234,9 @@ fn speaks_amqp(port: u16) -> bool {
     greet().is_ok_and(|first| first == 1)
 }
 
-/// The folder with the server itself; the one in `PATH` changes to the system's user and paths.
+/// Returns the folder with the server itself, because the one in `PATH` switches to the system's user and paths.
 ///
-/// `ORK_TEST_RABBITMQ` names that of another version.
+/// `ORK_TEST_RABBITMQ` names the folder of another version.
 #[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
 fn sbin() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("ORK_TEST_RABBITMQ").filter(|folder| !folder.is_empty()) {

@@ -1,11 +1,11 @@
-//! A publisher that speaks AMQP byte by byte, for what no client library would send.
+//! A publisher that writes AMQP byte by byte, for messages that no client library would send.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use lapin::uri::AMQPUri;
 
-/// Publishes one persistent message whose `message_id` is these bytes.
+/// Publishes one persistent message with these bytes as its `message_id`.
 pub fn publish_named(url: &str, exchange: &str, routing_key: &str, message_id: &[u8], body: &[u8]) {
     let uri: AMQPUri = url.parse().unwrap();
     let login = uri.authority.userinfo;
@@ -23,7 +23,7 @@ pub fn publish_named(url: &str, exchange: &str, routing_key: &str, message_id: &
     expect(&mut stream, 20, 11);
     let names = [&[0, 0][..], &short(exchange.as_bytes()), &short(routing_key.as_bytes()), &[0]].concat();
     method(&mut stream, 1, 60, 40, &names);
-    // Class 60, weight 0, the body's size, the flags of delivery mode and message id, and these two.
+    // Class 60, weight 0, the size of the body, the flags for delivery mode and message id, and these two values.
     let size = u64::try_from(body.len()).unwrap().to_be_bytes();
     frame(&mut stream, 2, 1, &[&[0, 60, 0, 0][..], &size, &[0x10, 0x80, 2], &short(message_id)].concat());
     frame(&mut stream, 3, 1, body);

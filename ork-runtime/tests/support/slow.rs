@@ -1,5 +1,5 @@
-//! A store whose answers come late and in another order: what is done is done at once, but who waits is told when it
-//! suits a thread that shuffles.
+//! A store that reports results late and in another order: it carries work out at once, but a thread that shuffles the
+//! results delivers them.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Sender, channel};
@@ -28,14 +28,14 @@ pub struct SlowStore {
 }
 
 impl SlowStore {
-    /// Shuffles by this seed.
+    /// Wraps a store. The seed determines the order of the results.
     pub fn new(store: Arc<dyn Store>, seed: u64) -> Self {
         let (late, waiting) = channel::<Late>();
         std::thread::spawn(move || {
             let mut rng = fastrand::Rng::with_seed(seed);
             while let Ok(first) = waiting.recv() {
                 let mut together = vec![first];
-                // Others may be about to come: let them run, for a number of turns that nobody can foretell.
+                // More results may be about to arrive, so other threads may run for a random number of turns.
                 for _ in 0..rng.usize(..200) {
                     std::thread::yield_now();
                     together.extend(waiting.try_iter());

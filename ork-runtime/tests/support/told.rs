@@ -1,4 +1,4 @@
-//! Work whose end is told by somebody else than the store that carried it out.
+//! Work that reports its result to a test double instead of its caller.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use ork::JobId;
 use ork::store::{StoreError, Work};
 use ork::tx::{Durability, Shards, Transaction};
 
-/// Work, and who tells its end.
+/// Work, and the function that is called with its result.
 pub struct Told<F> {
     pub work: Box<dyn Work>,
     pub tell: F,

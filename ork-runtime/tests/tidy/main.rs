@@ -1,4 +1,4 @@
-//! What must stay true of the code as text: layers, forbidden names, sizes, documents. `docs/ARCHITECTURE.md` says why.
+//! Rules about the code as text: layers, forbidden names, sizes, documents. `docs/ARCHITECTURE.md` gives the reasons.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails must fail loudly")]
 
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use self::tokens::{paths, tokens};
 
-/// The rank of each module; the longest path that fits counts. A module names its own rank and lower ones.
+/// The rank of each module, by the longest path that matches. A module may name modules of its own rank and of lower
+/// ones.
 const LAYERS: &[(u32, &[&str])] = &[
     (
         0,
@@ -28,7 +29,7 @@ const LAYERS: &[(u32, &[&str])] = &[
     (7, &["cli"]),
 ];
 
-/// Only `app` names these.
+/// Only `app` may name these.
 const ADAPTERS: &[&str] = &[
     "broker::amqp",
     "broker::embedded",
@@ -43,7 +44,7 @@ const ADAPTERS: &[&str] = &[
     "store::sqlite",
 ];
 
-/// A word, and the only modules that may say it.
+/// Words, each with the only modules that may use it.
 const WORDS: &[(&str, &[&str])] = &[
     ("lapin", &["broker::amqp"]),
     ("jsonschema", &["task::rules"]),
@@ -52,7 +53,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("rustix", &["executor::local"]),
     ("sqlx", &["store::postgres"]),
     ("notify", &["store::sqlite"]),
-    // The wake files of dead processes are as old as the file system says.
+    // The age of the wake files of dead processes is known only from the file system.
     ("SystemTime", &["clock::system", "store::sqlite::wake"]),
     ("Instant", &["clock::system", "broker::amqp", "store::postgres", "store::sqlite"]),
     ("env", &["config"]),
@@ -63,25 +64,25 @@ const WORDS: &[(&str, &[&str])] = &[
     ("inventory", &["registry", "task::def"]),
 ];
 
-/// Words of code that no run can repeat: threads, timers and random numbers of its own. Only adapters, the command line
-/// and these modules may use them.
+/// Words of code that the simulator cannot repeat: threads, timers and random numbers that are not injected. Only
+/// adapters, the command line and the modules below may use them.
 const UNREPEATABLE: &[&str] = &["block_in_place", "block_on", "fastrand", "new_v4", "now_v7"];
 const MAY_SAY_IT: &[&str] = &["cli", "id", "task::wait"];
 
-/// What pure code does not say.
+/// Words that pure code may not use.
 const IMPURE: &[&str] = &["tokio", "tracing", "async", "await", "fs", "net", "thread", "process"];
 
-/// Modules whose decisions are pure, besides those of layer 0.
+/// Modules with pure decisions, besides those of layer 0.
 const PURE: &[&str] = &["accounting", "schema", "task::state", "worker::window"];
 
-/// More lines than these do not fit in a head.
+/// The largest number of lines in a file that is easy to keep in mind.
 const LONGEST: usize = 500;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every file below a folder of the workspace that ends so.
+/// Returns every file below a folder of the workspace whose name ends with `end`, with its text.
 fn files(folder: &str, end: &str) -> Vec<(String, String)> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {
@@ -115,7 +116,7 @@ fn modules() -> Vec<Module> {
     let of = |(file, code): (String, String)| {
         let inner = file.strip_prefix("ork-runtime/src/")?.strip_suffix(".rs")?;
         let inner = inner.strip_suffix("/mod").unwrap_or(inner);
-        // The root re-exports, and what expansions call may come from everywhere.
+        // The root re-exports, and expanded code may call functions of any layer.
         if matches!(inner, "lib" | "private") {
             return None;
         }
@@ -129,13 +130,13 @@ fn is_in(path: &str, module: &str) -> bool {
     path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// The rank of a path, and the entry that gave it.
+/// Returns the rank of a path, and the entry that determines it.
 fn rank(path: &str) -> Option<(u32, &'static str)> {
     let entries = LAYERS.iter().flat_map(|(rank, modules)| modules.iter().map(move |module| (*rank, *module)));
     entries.filter(|(_, module)| is_in(path, module)).max_by_key(|(_, module)| module.len())
 }
 
-/// Where the names that the root re-exports come from.
+/// Returns the paths of the names that the root re-exports.
 fn exports() -> BTreeMap<String, String> {
     let lib = std::fs::read_to_string(root().join("ork-runtime/src/lib.rs")).unwrap();
     let tokens = tokens(&lib);
@@ -149,7 +150,7 @@ fn exports() -> BTreeMap<String, String> {
     own.map(|path| (path.last().unwrap().clone(), path.join("::"))).collect()
 }
 
-/// Every path of this crate that a module names, from the root on.
+/// Returns every path of this crate that a module names, from the root.
 fn named(module: &Module, exports: &BTreeMap<String, String>) -> BTreeSet<String> {
     let mut all = Vec::new();
     let tokens = &module.tokens;
@@ -184,7 +185,7 @@ fn none(problems: &[String]) {
 }
 
 #[test]
-fn a_module_names_its_own_layer_and_lower_ones() {
+fn modules_name_only_their_own_layer_and_lower_ones() {
     let (exports, mut problems, mut seen) = (exports(), Vec::new(), 0);
     for module in modules() {
         let own = module.path.join("::");
@@ -208,12 +209,12 @@ fn a_module_names_its_own_layer_and_lower_ones() {
 }
 
 #[test]
-fn words_stay_in_their_modules() {
+fn restricted_words_stay_in_their_modules() {
     let mut problems = Vec::new();
     for module in modules() {
         let own = module.path.join("::");
         for (word, places) in WORDS {
-            // A name of another module of this crate or a field is no name of a crate.
+            // The word may also be a field, or another module of this crate, which is not the crate that is meant.
             let says = module.tokens.windows(2).any(|pair| pair[0] == *word && matches!(pair[1].as_str(), "::" | ";"));
             if says && !places.iter().any(|place| is_in(&own, place)) {
                 problems.push(format!("{}: only {places:?} may say `{word}`", module.file));
@@ -233,7 +234,7 @@ fn words_stay_in_their_modules() {
 
 /// The simulator repeats a run of this code from its seed: `docs/decisions/0030-the-simulator.md`.
 #[test]
-fn the_core_can_be_repeated() {
+fn core_is_deterministic() {
     let (mut problems, mut n_selects) = (Vec::new(), 0);
     for module in modules() {
         let own = module.path.join("::");
@@ -264,7 +265,7 @@ fn the_core_can_be_repeated() {
 }
 
 #[test]
-fn files_are_short_and_say_what_they_are() {
+fn files_are_short_and_begin_with_a_description() {
     let mut problems = Vec::new();
     let members = ["ork-macros", "ork-runtime", "ork-workflow", "ork-derive-tests", "examples"];
     for (file, code) in members.iter().flat_map(|member| files(member, ".rs")) {
@@ -283,7 +284,7 @@ fn files_are_short_and_say_what_they_are() {
 }
 
 #[test]
-fn no_example_goes_untested() {
+fn every_example_is_tested() {
     let mut problems = Vec::new();
     let mut all = files("ork-runtime/src", ".rs");
     all.extend(files("ork-macros/src", ".rs"));
@@ -306,7 +307,7 @@ fn no_example_goes_untested() {
 }
 
 #[test]
-fn every_document_is_linked_and_every_link_leads_somewhere() {
+fn every_document_is_linked_and_every_link_resolves() {
     let documents = files("docs", ".md");
     let mut all = documents.clone();
     all.extend(files("", "README.md").into_iter().filter(|(file, _)| file == "README.md"));
@@ -332,7 +333,7 @@ fn every_document_is_linked_and_every_link_leads_somewhere() {
     none(&problems);
 }
 
-/// The names under a heading of a manifest.
+/// Returns the names under a heading of a manifest.
 fn table<'t>(manifest: &'t str, heading: &str) -> Vec<&'t str> {
     let lines = manifest.lines().skip_while(|line| *line != heading).skip(1);
     let lines = lines.take_while(|line| !line.starts_with('['));
@@ -365,13 +366,13 @@ fn dependencies_are_sorted_and_each_is_justified() {
     none(&problems);
 }
 
-/// Where a file that the guarantees name may be.
+/// Reads a file that a document names.
 fn named_file(file: &str) -> Option<String> {
     let places = ["ork-runtime/tests", ""];
     places.iter().find_map(|place| std::fs::read_to_string(root().join(place).join(file)).ok())
 }
 
-/// The tests that a document names which are not there, and how many it names.
+/// Returns the tests that a document names and that do not exist, and how many it names.
 fn missing_tests(document: &str) -> (Vec<String>, usize) {
     let (mut problems, mut tests) = (Vec::new(), 0);
     for name in
@@ -410,7 +411,7 @@ fn every_test_that_a_document_names_exists() {
 }
 
 #[test]
-fn the_states_are_those_of_the_document() {
+fn documented_states_and_transitions_match_the_code() {
     let document = std::fs::read_to_string(root().join("docs/states.md")).unwrap();
     let (jobs, parts) = document.split_once("## Parts").unwrap();
     for state in ork::JobState::ALL {

@@ -1,6 +1,6 @@
-//! Rust code as words and signs, and the paths in it.
+//! Rust code as tokens, and the paths in it.
 
-/// The words and signs of Rust code; no comments, no texts, no tests at its end.
+/// Returns the words and punctuation of Rust code, without comments, string literals, and the tests at its end.
 pub(crate) fn tokens(code: &str) -> Vec<String> {
     let code = code.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let (mut tokens, mut rest) = (Vec::new(), code.chars().peekable());
@@ -16,7 +16,7 @@ pub(crate) fn tokens(code: &str) -> Vec<String> {
                     }
                 }
             }
-            // A character or a lifetime: what follows is no path.
+            // A character or a lifetime, which no path contains.
             '\'' => {
                 if rest.next_if_eq(&'\\').is_some() || rest.clone().nth(1) == Some('\'') {
                     rest.next();
@@ -38,7 +38,7 @@ pub(crate) fn tokens(code: &str) -> Vec<String> {
     tokens
 }
 
-/// The paths of a tree such as `a::{b, c::d}` that begins at `tokens[0]`, with how many tokens it has.
+/// Finds the paths of a tree such as `a::{b, c::d}` that begins at `tokens[0]`, and returns how many tokens it has.
 pub(crate) fn paths(tokens: &[String], before: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let (mut path, mut at) = (before.to_vec(), 0);
     loop {

@@ -1,4 +1,4 @@
-//! Which form of its input a function of this program gets that takes its whole input as one value, called `input`.
+//! The form of the input for a function of this program that takes its whole input as one value, called `input`.
 
 use ork::workflow::{Form, Parameters};
 use ork::{JobState, StepState, task};
@@ -50,11 +50,11 @@ tasks:
   add: {task: flow_add, depends_on: [input]}
 ";
 
-/// On the code before this change the constant was refused; without it `show` returned "0 rows from ''", for it took the
-/// object around what `input` had returned. A list was refused: "`add` takes list of integer, and a workflow gives an
+/// Regression: the constant used to be refused, and without it `show` returned "0 rows from ''", because it took the
+/// object around the output of `input`. A list was refused: "`add` takes list of integer, and a workflow gives an
 /// object".
 #[test]
-fn a_task_called_input_gives_its_output_to_the_parameter_called_input() {
+fn output_of_a_step_called_input_is_given_to_the_parameter_called_input() {
     each(|world| async move {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flow.yaml");
@@ -83,9 +83,9 @@ fn a_task_called_input_gives_its_output_to_the_parameter_called_input() {
     });
 }
 
-/// A run that was submitted by an older version has a plan without a form. It keeps the form that it had.
+/// A run that an older version has submitted has a plan without a form, and keeps the form that it had.
 #[test]
-fn a_plan_that_names_no_form_gives_the_whole_input() {
+fn plan_without_a_form_gives_the_whole_input() {
     each(|world| async move {
         let plan = json!({ "name": "old", "tasks": [
             { "name": "input", "executor": "rust", "task": "flow_rows" },

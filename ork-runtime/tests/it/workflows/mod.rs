@@ -1,4 +1,4 @@
-//! Runs of workflows: what follows what, how often, with which input, and what becomes of failures.
+//! Workflow runs: the order of steps, fan-outs, inputs, and the consequences of failures.
 
 mod forms;
 mod steering;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::tasks::{called, calls};
 use super::world::{World, each};
 
-/// What the instances of these tests record under this key.
+/// Counts its calls under the key `run`, like the other tasks of these tests.
 #[task]
 async fn flow_discover(run: String, files: Vec<String>) -> Result<Value> {
     called(&format!("{run}.discover"));
@@ -45,7 +45,7 @@ fn output(task: usize, path: &[&str]) -> Reference {
     Reference { task, path: path.iter().map(|field| (*field).to_owned()).collect() }
 }
 
-/// `discover`, a `process` that is made many like this, and a `gather` of what all have returned.
+/// A plan of `discover`, a `process` with this fan-out, and a `gather` of the outputs of all its instances.
 fn plan(run: JobId, files: &[&str], fan: Option<Fan>) -> Plan {
     let mut discover = step("discover", run, &[]);
     discover.input.insert("files".into(), Source::Value(json!(files)));
@@ -70,7 +70,7 @@ fn stages(outcome: &JobOutcome) -> Vec<StepState> {
 }
 
 #[test]
-fn a_run_that_no_schedule_has_started_has_no_time_of_one() {
+fn run_without_a_schedule_has_no_scheduled_time() {
     each(|world| async move {
         let mut plan = plan(JobId::new(), &[], Some(foreach()));
         plan.tasks[0].input.insert("files".into(), Source::Date);
@@ -83,7 +83,7 @@ fn a_run_that_no_schedule_has_started_has_no_time_of_one() {
 }
 
 #[test]
-fn each_item_of_a_list_is_an_instance_and_what_they_return_is_a_list_in_their_order() {
+fn foreach_runs_an_instance_per_item_and_keeps_the_order_of_the_outputs() {
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "b", "c"], Some(foreach()))).await;
@@ -99,7 +99,7 @@ fn each_item_of_a_list_is_an_instance_and_what_they_return_is_a_list_in_their_or
 }
 
 #[test]
-fn a_number_makes_as_many_and_with_a_list_so_many_for_each_item() {
+fn parallel_runs_a_number_of_instances_and_with_foreach_that_many_per_item() {
     each(|world| async move {
         for (fan, expected) in [
             (
@@ -127,16 +127,16 @@ fn a_number_makes_as_many_and_with_a_list_so_many_for_each_item() {
     });
 }
 
-/// It takes no item.
+/// A task without a parameter `item`.
 #[task]
 fn counts_alone(run: String, context: Context) -> u64 {
     called(&run);
     context.parallel_index()
 }
 
-/// Before, each instance failed: "`item` is not an input".
+/// Regression: each instance used to fail with "`item` is not an input".
 #[test]
-fn instances_of_a_task_without_an_item_are_given_none() {
+fn instances_of_a_task_without_an_item_parameter_get_none() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = plan(run, &["a", "b"], Some(foreach()));
@@ -153,7 +153,7 @@ fn instances_of_a_task_without_an_item_are_given_none() {
 }
 
 #[test]
-fn an_empty_list_completes_at_once() {
+fn fan_out_over_an_empty_list_completes_at_once() {
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &[], Some(foreach()))).await;
@@ -165,7 +165,7 @@ fn an_empty_list_completes_at_once() {
 }
 
 #[test]
-fn a_list_of_what_instances_returned_makes_many_in_turn() {
+fn fan_out_over_the_outputs_of_a_fan_out() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = plan(run, &["a", "b"], Some(foreach()));
@@ -189,7 +189,7 @@ async fn flow_nested(run: String, item: Value, process: String) -> String {
 }
 
 #[test]
-fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_what_rests_on_it() {
+fn dependents_of_a_failed_step_are_skipped_and_run_by_a_retry() {
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "bad", "c"], Some(foreach()))).await;
@@ -201,7 +201,7 @@ fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_
         );
         let count = |task: &str| calls(&format!("{run}.{task}"));
         assert_eq!((count("discover"), count("process"), count("gather")), (1, 3, 0));
-        // It is healed, and taken up: only the part that failed runs once more.
+        // The step is healed and retried: only the part that failed runs again.
         called(&format!("{run}.process.heal"));
         world.ork.retry(id).await.unwrap();
         let outcome = world.outcome(id).await;
@@ -215,7 +215,7 @@ fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_
 }
 
 #[test]
-fn a_task_that_runs_on_failure_is_given_null_for_what_failed() {
+fn step_that_runs_on_failure_gets_null_for_failed_inputs() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = plan(run, &["a", "bad"], Some(foreach()));
@@ -230,7 +230,7 @@ fn a_task_that_runs_on_failure_is_given_null_for_what_failed() {
 }
 
 #[test]
-fn what_a_task_returned_is_no_number_or_no_list_and_the_run_says_where() {
+fn output_that_is_no_valid_fan_out_fails_the_step_with_its_path() {
     each(|world| async move {
         for (fan, words) in [
             (

@@ -1,4 +1,4 @@
-//! What people and options do to runs: cancel, retry one task, limits, attempts.
+//! Controlling workflow runs: cancel, retry of one step, limits, attempts.
 
 use ork::workflow::{Count, Fan, OnFailure, Plan, Runs, Source, Step};
 use ork::{Context, JobId, JobOutcome, JobState, Result, StepState, WaitsFor, task};
@@ -41,7 +41,7 @@ fn workflow(tasks: Vec<Step>) -> Plan {
     Plan { name: "steered".into(), folder: None, tasks }
 }
 
-/// A list of `n`, and a gated instance for each item.
+/// A list of `n` items, and a gated instance for each of them.
 fn gates(run: JobId, n: u64) -> Plan {
     let mut list = of("list", run, &[]);
     list.input.insert("n".into(), Source::Value(json!(n)));
@@ -51,7 +51,7 @@ fn gates(run: JobId, n: u64) -> Plan {
 }
 
 #[test]
-fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it() {
+fn cancelled_run_starts_nothing_more_and_a_retry_continues_it() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = gates(run, 2);
@@ -66,11 +66,11 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
         assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Cancelled, StepState::Skipped]);
-        // Taken up, the instances that were stopped run again, and what never began does.
+        // After a retry, the instances that were stopped run again, and the step that never started runs.
         world.ork.retry(handle.id()).await.unwrap();
         gate.entered().await;
         gate.entered().await;
-        // Those that were stopped may stand at the gate for a moment longer.
+        // The stopped calls may wait at the gate for a moment longer.
         (0..4).for_each(|_| gate.open());
         let outcome = world.outcome(handle.id()).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
@@ -81,7 +81,7 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
 }
 
 #[test]
-fn a_run_that_is_interrupted_ends_what_has_begun_and_begins_nothing_else() {
+fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = gates(run, 2);
@@ -93,7 +93,7 @@ fn a_run_that_is_interrupted_ends_what_has_begun_and_begins_nothing_else() {
         gate.entered().await;
         let why = world.ork.why(handle.id()).await.unwrap();
         let [gated] = why.below.as_slice() else { panic!("{why}") };
-        // Its instances begin before it is known that there are no more.
+        // Its instances start before the number of them is known.
         assert!(matches!(gated.waits_for, WaitsFor::Split | WaitsFor::Parts), "{why}");
         assert_eq!(gated.step.as_deref(), Some("gated"));
         assert!(why.to_string().contains(&format!("\n  `gated` is {}: {}", gated.state, gated.sentence)), "{why}");
@@ -110,7 +110,7 @@ fn a_run_that_is_interrupted_ends_what_has_begun_and_begins_nothing_else() {
     });
 }
 
-/// Fails until it was called three times.
+/// Fails until its third call.
 #[task]
 fn flow_third(run: String) -> Result<u32> {
     if called(&run) < 3 { Err(ork::Error::permanent("not yet")) } else { Ok(3) }
@@ -124,7 +124,7 @@ async fn flow_parent(run: String, context: Context) -> Result<String> {
 }
 
 #[test]
-fn a_retry_of_a_run_reaches_the_jobs_that_its_tasks_have_submitted() {
+fn retry_of_a_run_reaches_the_jobs_that_its_steps_have_submitted() {
     each(|world| async move {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &workflow(vec![of("parent", run, &[])])).await;
@@ -140,14 +140,14 @@ fn a_retry_of_a_run_reaches_the_jobs_that_its_tasks_have_submitted() {
 }
 
 #[test]
-fn one_task_of_an_ended_run_can_be_taken_up_and_the_run_goes_on() {
+fn single_step_of_an_ended_run_can_be_retried_and_the_run_continues() {
     each(|world| async move {
         let run = JobId::new();
         let mut after = of("list", run, &[0]);
         after.input.insert("n".into(), Source::Value(json!(1)));
         let (id, mut outcome) = ended(&world, &workflow(vec![of("third", run, &[]), after])).await;
         let job = outcome.status().run.as_ref().unwrap().tasks[0].job;
-        // It fails twice and then succeeds, and each time the run ends with it.
+        // The step fails twice and then succeeds, and the run ends with it each time.
         for _ in 0..2 {
             assert_eq!((outcome.status().state, calls(&format!("{run}.list"))), (JobState::Failed, 0));
             assert_eq!(stages(&outcome), [StepState::Failed, StepState::Skipped]);
@@ -160,14 +160,14 @@ fn one_task_of_an_ended_run_can_be_taken_up_and_the_run_goes_on() {
     });
 }
 
-/// What it is given, and in the first call of a run a failure with it.
+/// Fails at its first call in a run; after that, returns what it is given.
 #[task]
 fn flow_cautious(run: String, given: Option<u32>) -> Result<Option<u32>> {
     let first = called(&format!("{run}.cautious")) == 1;
     if first { Err(ork::Error::permanent("given nothing")) } else { Ok(given) }
 }
 
-/// Tasks that run on a failure: `of_third` gets what `third` returns, `last` what that returns.
+/// Steps that run on failure: `of_third` gets the output of `third`, and `last` that of `of_third`.
 fn anyway(run: JobId) -> Plan {
     let given = |name: &str, task: &str, needs: usize| {
         let mut step = Step { name: name.into(), on_failure: OnFailure::Run, ..of(task, run, &[needs]) };
@@ -178,7 +178,7 @@ fn anyway(run: JobId) -> Plan {
 }
 
 #[test]
-fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
+fn retry_restarts_steps_that_ran_without_the_retried_step() {
     each(|world| async move {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &anyway(run)).await;
@@ -195,7 +195,7 @@ fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
         for task in ["third", "of_third", "last"] {
             assert_eq!(world.ork.task_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
         }
-        // Two jobs of each, beside the first ones, of which one failed: they do not count any more.
+        // Each has two more jobs beside its first one, one of which failed: those do not count any more.
         let last = jobs(&outcome);
         assert_eq!((first[0].job, calls(&format!("{run}.cautious"))), (last[0].job, 6));
         assert_eq!(world.ork.status(id).await.unwrap().below, 7);
@@ -207,7 +207,7 @@ fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
 }
 
 #[test]
-fn the_options_of_a_step_hold_in_place_of_those_of_its_task() {
+fn options_of_a_step_override_those_of_its_task() {
     each(|world| async move {
         let run = JobId::new();
         let mut flaky = of("flaky", run, &[]);
@@ -224,9 +224,9 @@ fn the_options_of_a_step_hold_in_place_of_those_of_its_task() {
     });
 }
 
-/// Four instances, two at once, however many processes work.
+/// Four instances, two at a time, however many processes work.
 #[test]
-fn a_limit_of_a_step_holds_for_the_whole_run_across_processes() {
+fn limit_of_a_step_holds_for_the_whole_run_across_processes() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = gates(run, 4);
@@ -258,7 +258,7 @@ fn a_limit_of_a_step_holds_for_the_whole_run_across_processes() {
 }
 
 #[test]
-fn a_run_without_tasks_ends_at_once_and_what_is_no_plan_fails() {
+fn run_without_steps_succeeds_at_once_and_an_invalid_plan_fails() {
     each(|world| async move {
         let (_, outcome) = ended(&world, &workflow(Vec::new())).await;
         assert_eq!(outcome.status().state, JobState::Succeeded);
@@ -274,7 +274,7 @@ fn a_run_without_tasks_ends_at_once_and_what_is_no_plan_fails() {
 }
 
 #[test]
-fn a_hundred_tasks_in_a_chain_and_beside_one_another() {
+fn hundred_steps_in_chains_and_side_by_side_all_run() {
     each(|world| async move {
         let run = JobId::new();
         let mut tasks = Vec::new();

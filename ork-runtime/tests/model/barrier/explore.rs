@@ -1,4 +1,4 @@
-//! The barrier as stateright sees it: which steps are possible in a world, and what is true of all worlds.
+//! The barrier as stateright sees it: the possible steps in a world, and the properties of all worlds.
 
 use ork::barrier::{Barrier, End, Event, Next};
 use stateright::{Model, Property};
@@ -16,18 +16,18 @@ pub(super) enum Action {
     GoOn {
         worker: usize,
     },
-    /// What was given back arrives.
+    /// Entries that were given back arrive in the queue.
     Back {
         worker: usize,
     },
     Crash {
         worker: usize,
     },
-    /// The reader's channel is lost, and its worker lives on.
+    /// The channel of the reader is lost, but its worker lives on.
     Lose {
         worker: usize,
     },
-    /// The broker learns of a ghost.
+    /// The broker notices that a ghost is gone.
     Gone {
         ghost: usize,
     },
@@ -39,9 +39,9 @@ pub(super) enum Action {
     },
     /// A stranger takes a record.
     Hold,
-    /// The stranger gives it back.
+    /// The stranger gives the record back.
     Release,
-    /// The mark of a reader does not come, as the stranger may have it.
+    /// A reader stops waiting for its mark, because the stranger may have it.
     Impatient {
         worker: usize,
     },
@@ -169,7 +169,7 @@ impl Model for Explored {
             Property::always("nothing follows before every part has ended", |_, w: &World| !w.early),
             Property::always("what is quiet has been followed, and leaves no queue", |m: &Self, w: &World| {
                 let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
-                // Once a stranger has held a record the set may have to be looked at again, when that is back.
+                // After a stranger has held a record, the set may have to be looked at again once that is back.
                 let held = w.left.holds < m.0.left.holds;
                 let settled = !held || (w.stranger.is_none() && w.ghosts.is_empty());
                 let end = if held && w.queue.is_some() { w.looked_at(&m.0) } else { w.clone() };
@@ -204,7 +204,7 @@ impl Model for Explored {
     }
 }
 
-/// Explores all of it, or of a large one so many steps down to its ends.
+/// Explores all worlds, or of a large model only `most` states, depth first.
 pub(super) fn explore(config: Config, most: usize) -> Found {
     search(Explored(config), most)
 }

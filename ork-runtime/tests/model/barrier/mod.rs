@@ -1,5 +1,5 @@
-//! The barrier without a store, explored: workers over one part queue, which may lose answers, double messages, hand them
-//! out again and lose workers, at every step. What decides is `ork::barrier` itself; this is its environment.
+//! The barrier without a store, explored: workers over one part queue, which may lose confirmations, deliver messages
+//! twice, redeliver them and lose workers, at every step. `ork::barrier` itself decides; the rest is its environment.
 
 mod explore;
 mod mutants;
@@ -11,46 +11,46 @@ use self::explore::explore;
 use super::proof;
 use super::search::Found;
 
-/// One falsehood each, of which a proof that proves anything must find a consequence.
+/// Faults in the barrier. A useful proof must find a consequence of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mutant {
     /// The set is complete when the queue is as long as it has parts.
     Length,
-    /// The queue is removed before what follows is done.
+    /// The queue is removed before what follows the set is done.
     RemoveFirst,
     /// A part is acknowledged before its record is safe.
     AckFirst,
-    /// Who has put all back does not count again.
+    /// A reader that has put everything back does not count again.
     NoRecount,
-    /// What is given back is counted before it is back.
+    /// Entries that were given back are counted before they are back in the queue.
     NoFence,
-    /// Whose part came before believes a low count at once.
+    /// A worker whose message was redelivered believes a low count at once.
     NoSuspicion,
-    /// A set that was not complete when its part ended is not looked at again.
+    /// A set that was incomplete when its part ended is not looked at again.
     NoLook,
 }
 
-/// How large a world is, and how much goes wrong in it.
+/// The size of a world, and how much goes wrong in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Config {
     pub(super) parts: u8,
     pub(super) workers: usize,
     pub(super) headed: bool,
-    /// Whether a second reader waits for its turn, as at a single active consumer, or is sent away.
+    /// Whether a second reader waits for its turn, as with a single active consumer, or is rejected.
     pub(super) waits: bool,
     pub(super) left: Left,
     pub(super) mutant: Option<Mutant>,
 }
 
-/// How often each may still happen.
+/// How often each fault may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Left {
     pub(super) crashes: u8,
-    /// A part's message comes twice, or its record is published twice, as the first answer was lost.
+    /// The message of a part comes twice, or its record is published twice because the first confirmation was lost.
     pub(super) doubles: u8,
-    /// A program that knows nothing of ork takes a record and gives it back later.
+    /// A program other than ork takes a record, and gives it back later.
     pub(super) holds: u8,
-    /// An open set is looked at in the middle of everything else. At the end it always is.
+    /// An open set is looked at while other steps are possible. At the end it always is.
     pub(super) looks: u8,
 }
 
@@ -86,7 +86,7 @@ fn holds(config: Config, most: usize) {
 }
 
 #[test]
-fn the_barrier_holds_whatever_happens() {
+fn barrier_holds_under_crashes_and_duplicates() {
     for headed in [false, true] {
         for waits in [false, true] {
             holds(Config { headed, waits, ..SMALL }, 0);
@@ -96,9 +96,9 @@ fn the_barrier_holds_whatever_happens() {
     holds(Config { left: Left { crashes: 2, ..NOTHING }, ..SMALL }, 0);
 }
 
-/// As long as a process that has ended a part of the set lives, which then looks at it again.
+/// As long as a process that has ended a part of the set lives, because that looks at the set again.
 #[test]
-fn a_stranger_that_holds_records_only_delays_what_follows() {
+fn stranger_that_holds_records_only_delays_completion() {
     for headed in [false, true] {
         for waits in [false, true] {
             holds(Config { headed, waits, left: Left { holds: 1, looks: 1, ..NOTHING }, ..SMALL }, 0);
@@ -110,7 +110,7 @@ fn a_stranger_that_holds_records_only_delays_what_follows() {
 
 #[test]
 #[ignore = "long: .ci/prove --long"]
-fn a_larger_barrier_holds_whatever_happens() {
+fn larger_barrier_holds_under_crashes_and_duplicates() {
     for waits in [false, true] {
         holds(Config { parts: 3, waits, ..SMALL }, 500_000);
         holds(Config { parts: 2, workers: 3, waits, ..SMALL }, 500_000);

@@ -1,4 +1,4 @@
-//! The part queue, who reads it, and the workers: each step of a worker, and what its loss leaves behind.
+//! The part queue, its readers and the workers: each step of a worker, and what its loss leaves behind.
 
 use ork::barrier::{Barrier, End, Entry, Event, Fate, Next};
 
@@ -6,18 +6,19 @@ use super::{Config, Left, Mutant};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Worker {
-    /// The part whose message it holds; `None` if it has acknowledged it and still goes on, which only a mutant does.
+    /// The part whose message this worker holds, or had before it acknowledged it. Without meaning if the worker only
+    /// looks at the set again.
     pub(super) part: u8,
     pub(super) acked: bool,
     pub(super) barrier: Barrier,
-    /// What it has read and not settled.
+    /// Entries that it has read and not settled.
     pub(super) held: Vec<Entry>,
-    /// What it has given back, and is not in the queue yet.
+    /// Entries that it has given back and that are not in the queue yet.
     pub(super) back: Vec<Entry>,
     pub(super) removed: bool,
 }
 
-/// What a reader held that has died or lost its channel: the broker does not know it yet.
+/// The entries of a reader that has died or lost its channel, which the broker has not noticed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Ghost {
     /// Its place among the readers.
@@ -27,30 +28,30 @@ pub(super) struct Ghost {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
-    /// Messages of parts, and whether they came before.
+    /// Messages of parts, each with whether it was delivered before.
     pub(super) work: Vec<(u8, bool)>,
     pub(super) ghosts: Vec<Ghost>,
     pub(super) n_ghosts: usize,
     pub(super) workers: Vec<Option<Worker>>,
-    /// The queue, while it is there.
+    /// The queue, until it is removed.
     pub(super) queue: Option<Vec<Entry>>,
-    /// Who reads, then who waits to.
+    /// The active reader, then those that wait to read.
     pub(super) readers: Vec<usize>,
-    /// Which parts were ever recorded.
+    /// Whether each part was ever recorded.
     pub(super) recorded: Vec<bool>,
     pub(super) fired: u8,
     pub(super) early: bool,
-    /// How often a worker died after it fired.
+    /// How often a worker died after it had fired.
     pub(super) excused: u8,
     pub(super) left: Left,
     pub(super) marks: u8,
-    /// What a program that knows nothing of ork holds.
+    /// The record that a program other than ork holds.
     pub(super) stranger: Option<Entry>,
-    /// Whether a process has ended a part of the set when it was not complete, and so looks at it again.
+    /// Whether a process has ended a part while the set was incomplete, and therefore looks at it again.
     pub(super) is_watched: bool,
 }
 
-/// The mark of those who look at the set again, of whom there is one at a time.
+/// The mark of workers that look at the set again; there is only one of them at a time.
 const LOOK: u8 = 250;
 
 impl World {
@@ -78,7 +79,7 @@ impl World {
         self.workers[at].as_mut().unwrap()
     }
 
-    /// Somebody looks at the set again, if there is any reason to, nobody else does, and this one has nothing else to do.
+    /// Returns whether an idle worker can look at the set again: there is a reason to, and no other worker does.
     pub(super) fn may_look(&self, at: usize) -> bool {
         let looks = |worker: &Worker| worker.acked;
         self.is_watched && self.workers[at].is_none() && !self.workers.iter().flatten().any(looks)
@@ -90,7 +91,7 @@ impl World {
         self.workers[at] = Some(Worker { part: 0, acked: true, barrier, held, back, removed: false });
     }
 
-    /// What becomes of a quiet world when it is looked at again.
+    /// Returns what becomes of a quiet world when the set is looked at again.
     pub(super) fn looked_at(&self, config: &Config) -> Self {
         let mut world = self.clone();
         if !world.may_look(0) {
@@ -113,7 +114,7 @@ impl World {
         world
     }
 
-    /// What a worker has given back arrives.
+    /// The entries that a worker has given back arrive in the queue.
     pub(super) fn back(&mut self, at: usize) {
         let back = std::mem::take(&mut self.worker(at).back);
         self.give_back(back);
@@ -122,20 +123,20 @@ impl World {
         }
     }
 
-    /// A reader leaves, with what it holds or has on its way back in the queue again.
+    /// A reader leaves, and what it holds or has on its way back is in the queue again.
     fn leave(&mut self, at: usize) {
         let worker = self.worker(at);
         let mut back = std::mem::take(&mut worker.back);
         back.append(&mut worker.held);
         self.readers.retain(|reader| *reader != at);
         if let Some(queue) = &mut self.queue {
-            // To where they were: before what came since.
+            // At their old places, before the entries that came since.
             back.append(queue);
             *queue = back;
         }
     }
 
-    /// A reader leaves, and the broker does not know it yet.
+    /// A reader leaves, and the broker has not noticed it yet.
     pub(super) fn haunt(&mut self, at: usize) {
         let worker = self.worker(at);
         let mut held = std::mem::take(&mut worker.back);
@@ -221,7 +222,7 @@ impl World {
                 Event::Opened
             }
             Next::Read if self.readers.contains(&at) => return self.read(at),
-            // The queue was removed under it.
+            // The queue was removed while it read.
             Next::Read => Event::Lost,
             Next::PutBack => {
                 self.readers.retain(|reader| *reader != at);
@@ -231,7 +232,7 @@ impl World {
                     return self.end(at, true);
                 }
                 if config.mutant != Some(Mutant::NoFence) && !worker.back.is_empty() {
-                    // It waits for the fence; `Back` is the other step.
+                    // It waits for the fence; the other step is `Back`.
                     return;
                 }
                 Event::PutBack

@@ -1,4 +1,4 @@
-//! The runs as stateright sees them: which steps are possible in a world, and what is true of all worlds.
+//! Workflow runs as stateright sees them: the possible steps in a world, and the properties of all worlds.
 
 use ork::{JobId, JobState};
 use stateright::{Model, Property};
@@ -16,7 +16,7 @@ pub(super) enum Action {
         worker: usize,
         msg: usize,
     },
-    /// A worker does what comes next; if it fails, its task has.
+    /// A worker takes its next step. If `fails`, its task has failed.
     GoOn {
         worker: usize,
         fails: bool,
@@ -25,14 +25,14 @@ pub(super) enum Action {
     Crash {
         worker: usize,
     },
-    /// The broker hands out again what a worker still holds.
+    /// The broker redelivers what a worker still holds.
     Redeliver {
         worker: usize,
     },
     Retry {
         job: JobId,
     },
-    /// The run, or what is below one that was cancelled.
+    /// Cancels the run, or a job below one that was cancelled.
     Cancel {
         job: JobId,
     },
@@ -56,7 +56,7 @@ impl Model for Explored {
         }
         let left = world.left;
         for (worker, it) in world.workers.iter().enumerate() {
-            // Workers that are at the same are interchangeable.
+            // Workers that do the same are interchangeable.
             if worker > 0 && world.workers[worker - 1] == *it {
                 continue;
             }
@@ -139,12 +139,12 @@ impl Model for Explored {
     }
 }
 
-/// Nothing is under way or in anybody's hand.
+/// Returns whether nothing is under way and no worker has anything in hand.
 fn is_quiet(world: &World) -> bool {
     world.bag.is_empty() && world.workers.iter().all(|worker| worker.hand == Hand::Idle)
 }
 
-/// Explores every world, up to so many.
+/// Explores every world, or up to `most` states.
 pub(super) fn explore(config: Config, most: usize) -> Found {
     search(Explored(config), most)
 }

@@ -1,4 +1,4 @@
-//! Each falsehood about runs is caught, in a world in which the truth holds.
+//! Each mutant of workflow runs is caught, in a world in which the unchanged code holds.
 
 use ork::JobState;
 use ork::role::JobRole;
@@ -11,7 +11,7 @@ use super::tables::Tables;
 use super::{ANYWAY, CALM, Config, DIAMOND, Left, Mutant};
 
 impl Config {
-    /// What a mutant makes of a transaction.
+    /// Lets the mutant change what a transaction writes.
     pub(super) fn falsify(&self, before: &Tables, after: &mut Tables) {
         let Some(mutant) = self.mutant else { return };
         let Some(old) = before.flow() else { return };
@@ -51,21 +51,21 @@ fn caught(mutant: Mutant, tasks: &'static [(&'static [usize], bool)], left: Left
 }
 
 #[test]
-fn messages_that_are_sent_by_whoever_ended_a_task_are_caught() {
+fn messages_sent_outside_the_transaction_are_caught() {
     caught(Mutant::MessagesOutside, DIAMOND, Left { crashes: 1, ..CALM });
 }
 
 #[test]
-fn a_retry_that_leaves_what_ran_without_its_task_is_caught() {
+fn retry_that_keeps_what_ran_without_its_step_is_caught() {
     caught(Mutant::NothingAnew, ANYWAY, Left { failures: 1, retries: 1, ..CALM });
 }
 
 #[test]
-fn a_task_that_counts_although_it_was_given_what_has_changed_is_caught() {
+fn step_with_outdated_input_that_counts_is_caught() {
     caught(Mutant::NeverStale, ANYWAY, Left { failures: 1, retries: 1, ..CALM });
 }
 
 #[test]
-fn jobs_that_count_although_their_tasks_began_anew_are_caught() {
+fn job_of_a_restarted_step_that_counts_is_caught() {
     caught(Mutant::OldOnesCount, ANYWAY, Left { failures: 2, retries: 2, ..CALM });
 }

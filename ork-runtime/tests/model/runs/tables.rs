@@ -1,5 +1,5 @@
-//! A store of one tree of jobs as pure data: it opens a job and those above it, lets a production operation decide, and
-//! writes what that says.
+//! A store of one tree of jobs as pure data: it opens a job and its ancestors, lets a production operation decide, and
+//! writes the result.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -12,16 +12,16 @@ use ork::workflow_run::WorkflowRun;
 
 use super::super::store::id;
 
-/// All of it.
+/// All rows of the store.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Tables {
     pub(super) jobs: BTreeMap<JobId, Job>,
 }
 
-/// What one operation did.
+/// The effects of one operation.
 pub(super) struct Applied<A> {
     pub(super) answer: A,
-    /// The messages that it owes, and how many outcomes.
+    /// The messages that it enqueues, and how many replies.
     pub(super) messages: Vec<OutboxRow>,
     pub(super) replies: usize,
     pub(super) tables: Tables,
@@ -59,7 +59,7 @@ impl Tables {
     }
 }
 
-/// Times and names of workers are left out: none of them decides anything here.
+/// Times and worker names are left out, because no decision depends on them here.
 impl Hash for Tables {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         for job in self.jobs.values() {

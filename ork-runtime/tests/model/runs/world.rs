@@ -1,4 +1,4 @@
-//! The world around a run: its workers, its messages, its client; and what must hold of every step.
+//! The world around a run: workers, messages and a client; and the rules that every step is checked against.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use super::{Config, Left, Mutant};
 /// A rule that was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Flaw {
-    /// A task has begun before those that it needs have ended, or although one of them failed.
+    /// A step has started before the steps that it needs have ended, or although one of them failed.
     Early,
-    /// Two jobs of one task are open at once.
+    /// Two jobs of one step are open at once.
     Twice,
-    /// Something moved after the end.
+    /// Something changed after the end.
     Moved,
-    /// The numbers of the run are not those that counting gives.
+    /// The numbers in the run are not those that counting gives.
     Miscounted,
-    /// The run has ended in another way than its tasks, or its outcome was not owed once.
+    /// The end of the run does not match its steps, or it had not exactly one reply.
     Misjudged,
-    /// A task of a run that ended well was given what another one returned before it was taken up.
+    /// A step of a run that succeeded was given the output of another step from before that was retried.
     Outdated,
 }
 
@@ -39,16 +39,16 @@ pub(super) struct Msg {
     pub(super) suspect: bool,
 }
 
-/// What a worker is at.
+/// What a worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) enum Hand {
     #[default]
     Idle,
-    /// A claimed run: so many jobs are to be taken up, then it begins.
+    /// A claimed run: the jobs in `take_up` are to be retried, then it starts.
     Run { attempt: u32, take_up: Vec<JobId> },
-    /// A claimed task.
+    /// A claimed step.
     Task { job: JobId, attempt: u32 },
-    /// It is all in the store; the broker does not know yet.
+    /// Everything is in the store; only the acknowledgement is missing.
     Done,
 }
 
@@ -57,13 +57,13 @@ pub(super) enum Hand {
 pub(super) struct Worker {
     pub(super) hand: Hand,
     pub(super) unacked: Option<Msg>,
-    /// Whether the broker has given its delivery to others: it is a zombie.
+    /// Whether the broker has redelivered its message to others, so that it is a zombie.
     pub(super) stale: bool,
     /// Messages that only a mutant keeps outside the transaction.
     pub(super) late: Vec<Msg>,
 }
 
-/// All there is.
+/// The state of the exploration.
 #[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct World {
     pub(super) tables: Arc<Tables>,
@@ -71,10 +71,10 @@ pub(super) struct World {
     pub(super) workers: Vec<Worker>,
     pub(super) left: Left,
     pub(super) flaw: Option<Flaw>,
-    /// How often each task has ended, and how often those that it needs had when it began last.
+    /// How often each step has ended, and how often the steps that it needs had ended when it last started.
     ended: Vec<u8>,
     given: Vec<Vec<u8>>,
-    /// How often the run has ended, and how often its outcome was owed.
+    /// How often the run has ended, and how many replies it had.
     ends: u8,
     replies: usize,
 }
@@ -119,7 +119,7 @@ impl World {
         applied.answer
     }
 
-    /// The first rule that a transaction has broken.
+    /// Returns the first rule that a transaction has broken.
     fn look(&mut self, before: &Tables) -> Option<Flaw> {
         let after = Arc::clone(&self.tables);
         let run = after.run()?;
@@ -165,7 +165,7 @@ impl World {
         (run.state.is_final()).then(|| self.judged(run.state, run.workflow_run())).flatten()
     }
 
-    /// Whether a run that has ended may have ended so.
+    /// Returns the rule that is broken if the run may not have ended this way.
     fn judged(&self, state: JobState, flow: Option<&WorkflowRun>) -> Option<Flaw> {
         let steps = || flow.into_iter().flat_map(|flow| &flow.steps);
         let open = self.tables.tasks().any(|job| !job.state.is_final()) || steps().any(|step| !step.state.is_final());
@@ -184,7 +184,7 @@ impl World {
         (well && steps().enumerate().any(outdated)).then_some(Flaw::Outdated)
     }
 
-    /// A worker is handed a message, and asks the store whether it is still owed.
+    /// A worker is handed a message, and asks the store whether the work is still to be done.
     pub(super) fn take(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         let job = self.tables.jobs[&msg.job].clone();
@@ -212,7 +212,7 @@ impl World {
         }
     }
 
-    /// A worker does the next thing to what it is at; `fails` if the task does.
+    /// A worker takes its next step; `fails` if its task does.
     pub(super) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
         let hand = match self.workers[worker].hand.clone() {
             Hand::Idle => Hand::Idle,
@@ -243,36 +243,36 @@ impl World {
         self.workers[worker].hand = hand;
     }
 
-    /// A worker acknowledges what it was at.
+    /// A worker acknowledges its message.
     fn end(&mut self, worker: usize) {
         let ended = std::mem::take(&mut self.workers[worker]);
         self.bag.extend(ended.late);
     }
 
-    /// A worker dies: what it had not acknowledged comes again, unless somebody else has it already.
+    /// A worker dies: its unacknowledged message is redelivered, unless that has already happened.
     pub(super) fn crash(&mut self, worker: usize) {
         let dead = std::mem::take(&mut self.workers[worker]);
         self.bag.extend(dead.unacked.filter(|_| !dead.stale).map(|msg| Msg { suspect: true, ..msg }));
     }
 
-    /// The broker takes a worker for dead and hands its delivery to others, while it goes on.
+    /// The broker presumes a worker dead and redelivers its message to others, while it goes on.
     pub(super) fn redeliver(&mut self, worker: usize) {
         self.workers[worker].stale = true;
         self.bag.extend(self.workers[worker].unacked.map(|msg| Msg { suspect: true, ..msg }));
     }
 
-    /// A client takes up the run, or one of its tasks.
+    /// A client retries the run, or one of its steps.
     pub(super) fn retry(&mut self, config: &Config, job: JobId) {
         self.change(config, None, &Retry::new(job, by(None)));
     }
 
-    /// A client cancels the run, and then what is below it, one after the other.
+    /// A client cancels the run, and then the jobs below it, one after the other.
     pub(super) fn cancel(&mut self, config: &Config, job: JobId) {
         let cancel = Cancel { job, mode: CancelMode::Immediate, from_ancestor: job != id(), actor: by(None) };
         self.change(config, None, &cancel);
     }
 
-    /// The order of messages, and which worker is at what, are of no consequence.
+    /// The order of the messages is of no consequence.
     pub(super) fn simplify(&mut self) {
         self.bag.sort_unstable();
     }
