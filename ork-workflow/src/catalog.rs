@@ -46,7 +46,7 @@ pub struct Signature {
     pub output: Value,
     /// The source location of the task, such as `src/main.rs:12`.
     pub place: String,
-    /// Whether the task splits its job into parts by itself.
+    /// Whether the task has a split, which makes its own parts.
     pub splits: bool,
 }
 

@@ -128,7 +128,7 @@ impl Fit {
     }
 }
 
-/// Limits for the depth and for the number of steps of a comparison. Schemas are untrusted input.
+/// The maximum depth of a comparison; [`MOST_STEPS`] limits the number of its steps. Schemas are untrusted input.
 const DEEPEST: u32 = 48;
 const MOST_STEPS: u32 = 20_000;
 
