@@ -1,4 +1,4 @@
-//! What the examples share that are a demonstration without arguments and a program of ork with them.
+//! Helpers for the examples that run a demonstration without arguments, and the ork command line with arguments.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ pub fn say(line: &str) {
     println!("{line}");
 }
 
-/// Runs the demonstration if there are no arguments, and ork's command line if there are.
+/// Runs the demonstration if there are no arguments, and the ork command line otherwise.
 pub fn main(demonstration: impl Future<Output = Result<(), Box<dyn Error>>>) -> ExitCode {
     if std::env::args().len() > 1 {
         return ork::main();

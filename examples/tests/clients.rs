@@ -1,5 +1,6 @@
-//! Programs in Python, TypeScript and Java call tasks in Rust over RabbitMQ, by types that usual tools have made of the
-//! exported schemas: checked by mypy, tsc and javac, then run. The commands are those of `docs/other-languages.md`.
+//! Clients in Python, TypeScript and Java that call Rust tasks over RabbitMQ. Their types are generated from the
+//! exported schemas by common tools; the clients are checked by mypy, tsc and javac, and then run. The commands are
+//! those of `docs/other-languages.md`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
@@ -21,7 +22,7 @@ use support::{Place, Process, exe};
 
 const SHAPES: &str = exe!("shapes");
 
-/// A worker, and a folder in which a client is made.
+/// A worker, and a folder with the source code of a client.
 struct World {
     place: Place,
     url: String,
@@ -50,7 +51,8 @@ impl World {
         Some(Self { place, url, prefix, _worker: worker })
     }
 
-    /// The same with what was installed for it: these folders, whose programs come before all others.
+    /// Like `new`, with installed dependencies: `folders` are linked into the place. Also returns the folder of
+    /// programs that take precedence in the `PATH`.
     fn with(client: &str, installed: Option<String>, folders: &[&str]) -> Option<(PathBuf, Self)> {
         let (installed, world) = (PathBuf::from(installed?), Self::new(client)?);
         for folder in folders {
@@ -59,7 +61,8 @@ impl World {
         Some((installed.join("node_modules/.bin"), world))
     }
 
-    /// What is said of the client if something else stands in one place of it: that is found before it runs.
+    /// Replaces a piece of the client by a wrong one, and returns the output of the check, which must fail before the
+    /// client runs.
     fn checked_with(&self, file: &str, (right, wrong): (&str, &str), check: &str, programs: &Path) -> String {
         let main = std::fs::read_to_string(self.place.path().join(file)).unwrap();
         assert!(main.contains(right), "{main}");
@@ -75,7 +78,7 @@ impl World {
     }
 }
 
-/// What all clients print, who can hold this number.
+/// The output of every client. `large` is the largest number that the language supports here.
 fn printed(large: &str, yes: &str) -> String {
     format!(
         "shapes Grüße {large} dark-green 0 2\n\
@@ -86,7 +89,7 @@ fn printed(large: &str, yes: &str) -> String {
 }
 
 #[test]
-fn a_client_in_python_is_made_checked_and_answered() {
+fn a_python_client_is_generated_checked_and_run() {
     let (Some(python), Some(world)) = (python(), World::new("python")) else { return };
     let programs = Path::new(&python).parent().unwrap();
     let [generate, check] = PYTHON;
@@ -103,7 +106,7 @@ fn a_client_in_python_is_made_checked_and_answered() {
 }
 
 #[test]
-fn a_client_in_typescript_is_made_checked_and_answered() {
+fn a_typescript_client_is_generated_checked_and_run() {
     let Some((programs, world)) = World::with("typescript", installed("node"), &["node_modules"]) else { return };
     let [generate, check] = TYPESCRIPT;
     for line in [generate, check] {
@@ -118,7 +121,7 @@ fn a_client_in_typescript_is_made_checked_and_answered() {
 }
 
 #[test]
-fn a_client_in_java_is_made_checked_and_answered() {
+fn a_java_client_is_generated_checked_and_run() {
     let Some((programs, world)) = World::with("java", installed("java"), &["node_modules", "lib"]) else { return };
     std::fs::create_dir(world.place.path().join("tasks")).unwrap();
     let [generate, check] = JAVA;
@@ -132,7 +135,7 @@ fn a_client_in_java_is_made_checked_and_answered() {
     assert!(said.contains("incompatible types: String cannot be converted to long"), "{said}");
 }
 
-/// The first program of this language in the document.
+/// Returns the first program in this language in the document.
 fn shown(language: &str) -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/other-languages.md");
     let document = std::fs::read_to_string(document).unwrap();
@@ -142,7 +145,7 @@ fn shown(language: &str) -> String {
 }
 
 #[test]
-fn the_programs_of_the_document_do_what_it_says() {
+fn the_programs_in_the_document_run_as_described() {
     let (Some(python), Some(world)) = (python(), World::new("python")) else { return };
     let url = format!("{:?}", world.url);
     let here = shown("python").replace("\"amqp://guest:guest@localhost/\"", &url);

@@ -1,4 +1,4 @@
-//! Two real workers over PostgreSQL, the clock of one of which is 40 seconds ahead.
+//! Two worker processes on PostgreSQL, of which one has a clock that is 40 seconds ahead.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the server's share that other tests use")]
@@ -16,7 +16,7 @@ use support::{Place, Process, exe};
 
 const FLOWS: &str = exe!("flows");
 
-/// A workflow of one program, which notes that it was called and runs until it is told to end.
+/// A workflow with one program, which records each call in a file and runs until the file `go` exists.
 const SLOW: &str = "\
 tasks:
   slow:
@@ -31,7 +31,8 @@ fn required() -> String {
     std::env::var("ORK_TEST_REQUIRE").unwrap_or_default()
 }
 
-/// The library that shows a process another time; `None` if it is not installed and not required.
+/// Returns the libfaketime library, which changes the clock of a process; `None` if it is neither installed nor
+/// required.
 fn library() -> Option<PathBuf> {
     let found = std::fs::read_dir("/usr/lib").unwrap().flatten();
     let found = found.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
@@ -42,7 +43,7 @@ fn library() -> Option<PathBuf> {
     found
 }
 
-/// Waits until two processes have each written two more signs of life than their first one.
+/// Waits until each of two processes has written at least two more heartbeats after its first one.
 async fn both_beat(url: &str) {
     let mut connection = postgres::connect(url).await;
     let mut seen: HashMap<String, HashSet<i64>> = HashMap::new();
@@ -54,9 +55,9 @@ async fn both_beat(url: &str) {
     }
 }
 
-/// Fails on the code before: the worker whose clock is ahead takes the other one for dead, and calls the task once more.
+/// Regression test: the worker whose clock is ahead presumed the other one dead, and called the task a second time.
 #[test]
-fn worker_whose_clock_is_ahead_says_so_and_leaves_the_others_their_work() {
+fn worker_with_a_fast_clock_warns_and_takes_no_work_from_others() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (Some(url), Some(library)) = (runtime.block_on(postgres::database()), library()) else { return };
     let place = Place::new();
@@ -71,7 +72,7 @@ fn worker_whose_clock_is_ahead_says_so_and_leaves_the_others_their_work() {
     let job = Process::start(ork(&["submit", "slow.yaml"])).end().ok();
     let calls = || std::fs::read_to_string(place.path().join("calls")).unwrap_or_default().lines().count();
     while calls() == 0 {
-        // The program is in another process, and has no other sign.
+        // The program runs in another process, so that polling the file is the only way to see the call.
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let mut ahead = ork(&["worker"]);
@@ -80,7 +81,7 @@ fn worker_whose_clock_is_ahead_says_so_and_leaves_the_others_their_work() {
     let warning = ahead.err_line(|line| line.contains("the clock of this computer"));
     assert!(warning.contains("is 40 s ahead of the clock of the store"), "{warning}");
     ahead.err_line(|line| line.contains("worker ready"));
-    // By its own clock the second one would have found the first one dead.
+    // With its own clock alone, the second worker would have presumed the first one dead by this point.
     runtime.block_on(both_beat(&url));
     place.write("go", "");
     let shown = Process::start(ork(&["jobs", "watch", job.trim()])).end();

@@ -1,4 +1,5 @@
-//! The workflows of the examples: checked, drawn, run here and by workers, scheduled; and what is said of broken ones.
+//! The workflows of the examples: checked, drawn, run locally and by workers, and scheduled; and the messages for
+//! invalid ones.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
@@ -22,7 +23,7 @@ use support::{Ended, Place, Process, exe};
 
 const FLOWS: &str = exe!("flows");
 
-/// A place with the workflows in it, and what is set for every process.
+/// A place with the example workflows, and environment variables for every process.
 struct Setting {
     place: Place,
     variables: Vec<(&'static str, String)>,
@@ -33,7 +34,7 @@ impl Setting {
         Self::with(Vec::new())
     }
 
-    /// Over RabbitMQ, with jobs in a database; `None` if there is neither, and none is required.
+    /// A setting with RabbitMQ and PostgreSQL; `None` if one of them is neither available nor required.
     fn cluster() -> Option<Self> {
         let url = node::shared_node()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -74,7 +75,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Each workflow, what it is called and what it comes to.
+/// Each workflow file, the name of its workflow, and the expected result.
 fn workflows() -> Vec<(&'static str, &'static str, Value)> {
     let region = |region: &str| (0..4).map(|n| json!(format!("{region} {n}/4"))).collect::<Vec<_>>();
     let regions = json!([region("eu"), region("us"), region("asia")].concat());
@@ -97,7 +98,7 @@ fn workflows() -> Vec<(&'static str, &'static str, Value)> {
 }
 
 #[test]
-fn every_workflow_runs_here() {
+fn every_workflow_runs_locally() {
     let setting = Setting::embedded();
     for (file, name, expected) in workflows() {
         let run = setting.run(&format!("run flows/{file}.yaml --json")).json();
@@ -132,9 +133,9 @@ fn every_workflow_runs_on_a_cluster_of_two_workers() {
     }
 }
 
-/// The tree is that of the workflows themselves, with what is to be left out: what is hidden, and a link.
+/// The tree consists of the example workflows, with a hidden file and a symbolic link that must be ignored.
 #[test]
-fn a_tree_is_counted_alike_in_rust_and_in_python() {
+fn a_tree_is_counted_the_same_in_rust_and_python() {
     let setting = Setting::embedded();
     let folder = setting.place.path().join("flows");
     setting.place.write("flows/.hidden/a.py", "no");
@@ -169,7 +170,7 @@ fn workflows_are_checked_and_drawn_without_running_anything() {
 }
 
 #[test]
-fn a_broken_workflow_starts_nothing_and_all_that_is_wrong_is_said() {
+fn an_invalid_workflow_starts_nothing_and_all_errors_are_reported() {
     let setting = Setting::embedded();
     let broken = "tasks:\n  discovr: {}\n  process:\n    foreach: discover.file\n  discover:\n    input: {prefix: 3}\n";
     setting.place.write("flows/broken.yaml", broken);
@@ -193,7 +194,7 @@ fn a_broken_workflow_starts_nothing_and_all_that_is_wrong_is_said() {
 }
 
 #[test]
-fn a_workflow_is_scheduled_triggered_and_forgotten() {
+fn a_workflow_is_scheduled_triggered_and_removed() {
     let setting = Setting::embedded();
     let added = setting.run("schedules add flows/regions.yaml").ok();
     assert_eq!(added, "regions is scheduled: 0 6 * * 1-5 (Europe/Berlin)\n");
@@ -216,7 +217,7 @@ fn a_workflow_is_scheduled_triggered_and_forgotten() {
 }
 
 #[test]
-fn a_scheduled_run_is_told_its_date_and_one_by_hand_is_asked_for_it() {
+fn a_scheduled_run_receives_its_date_and_a_manual_run_requires_it() {
     let setting = Setting::embedded();
     let daily = "schedule: {cron: \"0 6 * * *\", date_as: prefix}\ninput: {prefix: }\ntasks:\n  discover:\n";
     setting.place.write("daily.yaml", daily);
@@ -237,7 +238,7 @@ fn a_scheduled_run_is_told_its_date_and_one_by_hand_is_asked_for_it() {
     worker.end();
 }
 
-/// How many parts of the job of this task have ended, the oldest one of its kind.
+/// Returns how many parts of the oldest job of the task `share` have succeeded.
 fn settled(setting: &Setting) -> u64 {
     let jobs = setting.run("jobs list --task share --json").json();
     let parts = &jobs.as_array().unwrap().last().map(|job| job["parts"].clone()).unwrap_or_default();
@@ -245,14 +246,15 @@ fn settled(setting: &Setting) -> u64 {
 }
 
 #[test]
-fn what_is_run_here_goes_before_what_is_left_of_earlier_runs() {
+fn a_local_run_takes_precedence_over_earlier_unfinished_runs() {
     const MANY: u64 = 100_000;
     let setting = Setting::embedded();
     setting.place.write("flows/big.yaml", format!("tasks:\n  share:\n    parallel: {MANY}\n"));
     setting.run("submit flows/big.yaml").ok();
     let worker = setting.start("worker");
     while settled(&setting) == 0 {}
-    // What is left is free at once: a worker that was killed would hold it for a while.
+    // A graceful stop releases the remaining parts at once; a killed worker would hold them until it is presumed
+    // dead.
     worker.signal("TERM");
     worker.end();
     assert!(settled(&setting) < MANY);
@@ -260,7 +262,8 @@ fn what_is_run_here_goes_before_what_is_left_of_earlier_runs() {
     assert!(settled(&setting) < MANY, "it has waited for all that was left");
 }
 
-/// Programs, so that nothing but a shell is needed: one makes three, one needs a file that is not there yet.
+/// A workflow that needs nothing but a shell: one task returns three items, and one needs a file that does not exist
+/// yet.
 const TROUBLE: &str = r#"
 name: trouble
 tasks:
@@ -282,7 +285,7 @@ tasks:
 "#;
 
 #[test]
-fn a_run_is_followed_drawn_and_read_task_by_task_and_taken_up_again() {
+fn a_run_is_watched_drawn_read_by_task_and_retried() {
     let setting = Setting::embedded();
     setting.place.write("flows/trouble.yaml", TROUBLE);
     let run = setting.run("submit flows/trouble.yaml").ok();
@@ -290,7 +293,7 @@ fn a_run_is_followed_drawn_and_read_task_by_task_and_taken_up_again() {
     setting.run(&format!("jobs output {run}")).fails(2, &["is ready, and has no output yet", "jobs watch"]);
     setting.run(&format!("jobs output {run}.list")).fails(2, &["task `list` of run", "has not begun"]);
     let mut watch = setting.start(&format!("jobs watch {run} --json"));
-    // It tells before anything has happened, and not only when all is over.
+    // The watch reports the state at once, and not only at the end.
     assert_eq!(watch.out_json(|line| line["id"] == run)["state"], "ready");
     let mut worker = setting.start("worker");
     worker.err_line(|line| line.contains("worker ready"));
@@ -330,7 +333,7 @@ fn a_run_is_followed_drawn_and_read_task_by_task_and_taken_up_again() {
     setting.run("jobs output 17").fails(2, &["17", "RUN.TASK"]);
 
     setting.run(&format!("jobs retry {run} --wait")).fails(1, &["(trouble (ork.run)) failed", "`broken`"]);
-    // A signal ends the waiting, and not the run.
+    // A signal ends the waiting command, but not the run.
     worker.signal("TERM");
     worker.end();
     let mut waiting = setting.start(&format!("jobs retry {run} --wait"));
@@ -351,7 +354,7 @@ fn a_run_is_followed_drawn_and_read_task_by_task_and_taken_up_again() {
 }
 
 #[test]
-fn what_ran_on_a_failure_runs_anew_with_what_is_returned_after_a_retry() {
+fn an_on_failure_task_runs_again_with_the_output_of_the_retry() {
     let setting = Setting::embedded();
     let task = |name: &str, command: &str| format!("  {name}:\n    executor: process\n    command: {command}\n");
     let broken = task("broken", "[sh, -c, 'test -e luck && echo 7']");
@@ -372,7 +375,7 @@ fn what_ran_on_a_failure_runs_anew_with_what_is_returned_after_a_retry() {
 }
 
 #[test]
-fn what_is_no_file_and_what_may_not_be_executed_is_said_and_nothing_waits_for_it() {
+fn non_files_and_non_executables_are_reported_without_blocking() {
     let setting = Setting::embedded();
     let fifo = setting.place.path().join("flows/pipe.yaml");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -398,7 +401,7 @@ fn what_is_no_file_and_what_may_not_be_executed_is_said_and_nothing_waits_for_it
 }
 
 #[test]
-fn what_tasks_have_recorded_is_shown_by_task_name_and_labels() {
+fn metrics_are_shown_by_task_name_and_labels() {
     let setting = Setting::embedded();
     let run = setting.run("run flows/files.yaml --json").json();
     let id = run["run"].as_str().unwrap();
@@ -422,9 +425,10 @@ fn what_tasks_have_recorded_is_shown_by_task_name_and_labels() {
     setting.run("jobs metrics 0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69").fails(2, &["there is no job"]);
 }
 
-/// A plain function that would sleep for hours, and a worker that is told twice to end: nobody waits for the grace.
+/// A Python function that sleeps for hours, and a worker that gets two signals: it does not wait for the grace
+/// period.
 #[test]
-fn a_worker_that_is_told_twice_to_end_does_not_wait_for_python() {
+fn a_second_signal_ends_a_worker_without_waiting_for_python() {
     let mut setting = Setting::embedded();
     if installed::python().is_none() {
         return;
@@ -451,7 +455,7 @@ fn a_worker_that_is_told_twice_to_end_does_not_wait_for_python() {
 }
 
 #[test]
-fn what_a_task_adds_to_its_failure_is_shown() {
+fn details_of_a_failure_are_shown() {
     let setting = Setting::embedded();
     if installed::python().is_none() {
         return;

@@ -1,5 +1,5 @@
-//! A program in another language submits jobs with a plain AMQP client: the programs in `docs/wire.md`, run as they
-//! stand there.
+//! Programs in another language that submit jobs with a plain AMQP client: the programs in `docs/wire.md` are run
+//! exactly as they are printed there.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
@@ -25,14 +25,14 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
 }
 
-/// The programs in the document, in order.
+/// Returns the programs in the document, in order.
 fn programs() -> Vec<String> {
     let text = read("docs/wire.md");
     let blocks = text.split("```python\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// A worker of `hello` on the shared node, and programs beside it.
+/// A worker of `hello` on the shared RabbitMQ node, and Python programs beside it.
 struct World {
     place: Place,
     python: String,
@@ -46,7 +46,7 @@ impl World {
         Self::with(None)
     }
 
-    /// With this store; `None` for the default one.
+    /// Creates a world with this store; `None` for the default store.
     fn with(store: Option<&str>) -> Option<Self> {
         let (python, url) = (python()?, node::shared_node()?.to_owned());
         let place = Place::new();
@@ -83,13 +83,13 @@ fn at(mut command: Command, url: &str, prefix: &str) -> Command {
 }
 
 #[test]
-fn the_document_shows_the_program_of_the_examples() {
+fn the_document_contains_the_example_programs() {
     assert_eq!(programs()[1], read("examples/python/submit.py"));
     assert_eq!(programs()[2], read("examples/python/listen.py"));
 }
 
 #[test]
-fn the_long_program_gets_its_answer() {
+fn the_long_program_gets_its_reply() {
     let Some(world) = World::new() else { return };
     let (code, outcome) = world.submit(r#"{"name": "Ada"}"#, "order-7");
     assert_eq!((code, &outcome["output"]), (Some(0), &json!("hello Ada")), "{outcome}");
@@ -99,7 +99,7 @@ fn the_long_program_gets_its_answer() {
 }
 
 #[test]
-fn a_listener_hears_what_happens_to_a_job_of_another_program() {
+fn a_listener_receives_the_events_of_another_programs_job() {
     let Some(world) = World::new() else { return };
     let program = world.place.write("listen.py", &programs()[2]);
     let queue = format!("{}.heard", world.prefix);
@@ -112,7 +112,7 @@ fn a_listener_hears_what_happens_to_a_job_of_another_program() {
 }
 
 #[test]
-fn a_wrong_input_comes_back_as_an_error() {
+fn an_invalid_input_is_answered_with_an_error() {
     let Some(world) = World::new() else { return };
     for (input, expected) in
         [("{}", "`name` is missing"), (r#"{"name": 7}"#, "expected a string"), ("hello", "not JSON")]
@@ -127,14 +127,14 @@ fn a_wrong_input_comes_back_as_an_error() {
 }
 
 #[test]
-fn the_short_program_is_enough() {
+fn the_short_program_submits_a_job() {
     let Some(world) = World::new() else { return };
     let program = &programs()[0];
     assert_eq!(program.lines().count(), 4, "{program}");
     let here = program.replace("amqp://guest:guest@localhost/", &world.url);
     let here = here.replace("exchange=\"ork\"", &format!("exchange={:?}", world.prefix));
     assert_eq!(world.python(&["-c", &here]).ok(), "");
-    // A job that was sent after it, so that it is in the store by now.
+    // This job was sent later, so that the first one is in the store by now.
     assert_eq!(world.submit(r#"{"name": "Bob"}"#, "after").0, Some(0));
     let job = &world.ork("jobs list --json")[1];
     assert_eq!(job["task"], "hello", "{job}");
@@ -147,7 +147,8 @@ fn the_short_program_is_enough() {
     assert_eq!(watched.end().ok().lines().last(), Some("\"hello Ada\""));
 }
 
-/// The program of the other side: it makes the set and its queue, ork's workers do some parts and it does the others.
+/// Runs a foreign program that creates the set of parts and its queue. Workers of ork process some of the parts, and
+/// the program processes the others.
 fn exchange(store: Option<&str>) {
     let Some(world) = World::with(store) else { return };
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/parts.py");
@@ -160,11 +161,11 @@ fn exchange(store: Option<&str>) {
 }
 
 #[test]
-fn a_set_is_shared_with_workers_without_a_store_and_followed_once() {
+fn a_part_set_shared_with_storeless_workers_has_one_follower() {
     exchange(Some("none"));
 }
 
 #[test]
-fn a_set_is_shared_with_workers_that_have_a_store_and_followed_once() {
+fn a_part_set_shared_with_workers_with_a_store_has_one_follower() {
     exchange(None);
 }

@@ -1,5 +1,5 @@
-//! The main job on real input over RabbitMQ: the same table by one process and by several, and by several of which one
-//! is killed half-way.
+//! The job of the example `loc` on a large tree over RabbitMQ: the table is the same with one process, with several,
+//! and with several of which one is killed half-way.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
@@ -15,7 +15,7 @@ use support::Place;
 use support::meeting::{LOC, Meeting, settled, tree};
 
 #[test]
-fn the_table_is_the_same_wherever_it_is_made() {
+fn the_table_is_the_same_for_any_number_of_workers() {
     let Some(url) = node::shared_node() else { return };
     let place = Place::new();
     let expected = tree(&place, 1);
@@ -36,10 +36,10 @@ fn the_table_is_the_same_wherever_it_is_made() {
 }
 
 #[test]
-fn a_worker_that_is_killed_half_way_changes_nothing() {
+fn killing_a_worker_half_way_does_not_change_the_result() {
     let Some(url) = node::shared_node() else { return };
     let place = Place::new();
-    // Enough to do that a worker can be killed in the middle of it.
+    // Files are long enough that a worker can be killed in the middle of the job.
     let expected = tree(&place, 30);
     for victim in 0..3 {
         let meeting = Meeting::new(&place, url);

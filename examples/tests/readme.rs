@@ -1,4 +1,4 @@
-//! Every command that the README gives is run as it stands there, by the programs of this build.
+//! Runs every command of the README as it is printed there, with the programs of this build.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -17,7 +17,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// A fenced block: the heading it stands under, what follows the fence, and its lines.
+/// A fenced code block: the heading above it, its info string, and its lines.
 #[derive(Debug)]
 struct Block {
     heading: &'static str,
@@ -41,19 +41,19 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// The lines of the only block under a heading.
+/// Returns the lines of the only block under a heading.
 fn only(heading: &str) -> Vec<&'static str> {
     let mut found: Vec<_> = blocks().into_iter().filter(|block| block.heading == heading).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0).lines
 }
 
-/// The arguments of a command that runs `loc`, and nothing else.
+/// Returns the arguments of a command that runs `loc`; any other command is an error.
 fn loc(line: &str) -> &str {
     line.strip_prefix("cargo run --release -p ork-examples --bin loc -- ").unwrap_or_else(|| panic!("not run: {line}"))
 }
 
-/// A folder to count in.
+/// A folder with a source tree to count.
 fn place() -> Place {
     let place = Place::new();
     tree(&place, 9, 1);
@@ -67,7 +67,7 @@ fn total(table: &str) -> Vec<&str> {
 const NINE: [&str; 6] = ["total", "9", "27", "9", "9", "9"];
 
 #[test]
-fn run_it_is_one_command_and_counts() {
+fn run_it_is_one_command_that_counts() {
     let lines = only("Run it");
     assert_eq!(lines, ["cargo run --release -p ork-examples --bin loc -- run loc root=."]);
     let place = place();
@@ -78,7 +78,7 @@ fn run_it_is_one_command_and_counts() {
 fn test_it_is_one_command_that_can_be_run() {
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(only("Test it"), [".ci/test"]);
-    // It is what runs this test.
+    // The script runs this test, so it is not run here.
     let script = std::fs::metadata(root().join(".ci/test")).expect(".ci/test is there");
     assert!(script.is_file() && script.permissions().mode() & 0o111 == 0o111, "it may be executed");
 }
@@ -90,16 +90,16 @@ fn the_proof_can_be_run_and_is_part_of_ci() {
     let script = std::fs::metadata(root().join(".ci/prove")).expect(".ci/prove is there");
     assert!(script.permissions().mode() & 0o111 == 0o111, "it may be executed");
     let ci = std::fs::read_to_string(root().join(".ci/run")).expect(".ci/run is there");
-    // CI takes the figures of the tests that it has run: each kind of proof is one of them.
+    // With `--of`, CI takes the figures of the proof from the tests that it has already run, which include each kind
+    // of proof.
     assert!(ci.lines().any(|line| line == "step .ci/test"), "{ci}");
     assert!(ci.lines().any(|line| line.starts_with("step .ci/prove --of ")), "{ci}");
 }
 
-/// Starts the workers of a block, runs the others to their end, and stops the workers.
+/// Starts the workers of a block, runs the other commands to their end, and stops the workers.
 fn with_workers(blocks: &[Block], services: &[(&str, &str)]) {
     let place = place();
-    // A queue of its own on a broker that other tests use too.
-    // Of its own: workers of another store would take what is not theirs.
+    // A separate queue on the shared broker: workers with another store would otherwise take these messages.
     let prefix = format!("readme-{}", &uuid::Uuid::now_v7().simple().to_string()[20..]);
     let mut workers = Vec::new();
     let mut results = 0;
@@ -161,7 +161,7 @@ fn workers_on_many_computers_share_a_broker_and_a_database() {
     with_workers(&blocks, &[("ORK_BROKER", &url), ("ORK_STORE", &database)]);
 }
 
-/// Where the RabbitMQ is; `None` if there is none and none is required.
+/// Returns the URL of RabbitMQ; `None` if there is none and none is required.
 #[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the environment says whether there is a RabbitMQ")]
 fn broker() -> Option<String> {
     if let Ok(url) = std::env::var("ORK_TEST_AMQP_URL") {
@@ -173,9 +173,9 @@ fn broker() -> Option<String> {
     None
 }
 
-/// In a folder of its own, from nothing to the first result.
+/// In a new folder, from nothing to the first result.
 #[test]
-fn a_program_of_ones_own_is_made_and_run() {
+fn a_new_program_is_created_and_run() {
     let place = Place::new();
     std::os::unix::fs::symlink(root(), place.path().join("ork")).unwrap();
     let blocks: Vec<_> = blocks().into_iter().filter(|block| block.heading == "Use it").collect();
@@ -185,20 +185,20 @@ fn a_program_of_ones_own_is_made_and_run() {
     place.write("Cargo.lock", std::fs::read(root().join("Cargo.lock")).unwrap());
     let lines = [&make.lines[..], &["mv ../main.rs src", "mv ../Cargo.lock ."], &run.lines].concat();
     let mut shell = place.command("sh", &["-ec", &lines.join("\n")]);
-    // With the versions of this build, and what it has built where that is the same.
+    // Uses the dependency versions of this build, and reuses its artifacts where they are the same.
     let built = Path::new(exe!("loc")).ancestors().nth(2).unwrap();
     let ended = shell.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", built).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&ended.stdout), "3\n", "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
-/// The features are those of the code.
+/// The table of features matches the manifest.
 #[test]
-fn the_features_are_those_of_the_code() {
+fn the_features_match_the_manifest() {
     let manifest: toml::Table =
         std::fs::read_to_string(root().join("ork-runtime/Cargo.toml")).unwrap().parse().unwrap();
     let mut features = manifest["features"].as_table().unwrap().clone();
     let default = features.remove("default").unwrap();
-    // For ork's own tests alone, and said so where they are.
+    // Features for ork's own tests are documented with these tests.
     features.retain(|name, _| !name.starts_with('_'));
     let said = README.split("\n| feature |").nth(1).unwrap().split("\n\n").next().unwrap();
     for line in said.lines().skip(2) {
@@ -213,7 +213,7 @@ fn the_features_are_those_of_the_code() {
     assert!(features.is_empty(), "{features:?}");
 }
 
-/// The workflow is that of the example, and its commands do what is said of them.
+/// The workflow is that of the example, and its commands do what the README says.
 #[test]
 fn a_workflow_is_checked_and_run() {
     let file = include_str!("../flows/files.yaml");
@@ -252,7 +252,7 @@ fn every_command_is_run_by_a_test_of_this_file() {
 }
 
 #[test]
-fn the_configuration_is_that_of_the_code() {
+fn the_configuration_table_matches_the_code() {
     let section = README.split("## Configuration").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<_>> = section
         .lines()
@@ -273,7 +273,7 @@ fn the_configuration_is_that_of_the_code() {
 }
 
 #[test]
-fn the_exit_codes_are_those_of_the_help() {
+fn the_exit_codes_match_the_help() {
     let help = Place::new().run(exe!("hello"), "--help").ok();
     for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130 "] {
         assert!(README.contains(&format!("\n| {code}|")), "{code}");
@@ -282,7 +282,7 @@ fn the_exit_codes_are_those_of_the_help() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_target_exists() {
     let links = README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
     for link in links.filter(|link| !link.starts_with("http")) {
         assert!(root().join(link).exists(), "{link}");

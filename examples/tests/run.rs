@@ -1,4 +1,4 @@
-//! Every example, run as the process that a user would start, in a folder of its own.
+//! Runs every example as a process, as a user would, in a temporary folder.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -15,7 +15,7 @@ const PROGRESS: &str = exe!("progress");
 const GREETING: &str = exe!("greeting");
 
 #[test]
-fn hello_greets_people_and_programs() {
+fn hello_prints_text_and_json() {
     let place = Place::new();
     assert_eq!(place.run(HELLO, "run hello name=Ada").ok(), "hello Ada\n");
     assert_eq!(place.run(HELLO, "run hello name=Ada --json").json(), json!("hello Ada"));
@@ -39,7 +39,7 @@ fn tasks_are_listed_with_their_inputs() {
 }
 
 #[test]
-fn loc_counts_a_tree_and_the_job_is_kept() {
+fn loc_counts_a_tree_and_the_job_is_stored() {
     let place = Place::new();
     let expected = tree(&place, 30, 2);
     assert_eq!(place.run(LOC, "run loc root=tree --json").json(), expected);
@@ -50,7 +50,7 @@ fn loc_counts_a_tree_and_the_job_is_kept() {
 
     let list = place.run(LOC, "jobs list --json").json();
     assert_eq!(list.as_array().unwrap().len(), 2);
-    // The root and the 30 folders below it.
+    // One part for the root, and one for each of the 30 folders below it.
     assert_eq!(list[0]["parts"]["ok"], 31);
     let id = list[0]["id"].as_str().unwrap();
     let shown = place.run(LOC, &format!("jobs show {id}")).ok();
@@ -63,7 +63,7 @@ fn loc_counts_a_tree_and_the_job_is_kept() {
 }
 
 #[test]
-fn loc_of_an_empty_folder_and_of_none() {
+fn loc_of_an_empty_folder_and_of_a_missing_one() {
     let place = Place::new();
     std::fs::create_dir(place.path().join("nothing")).unwrap();
     let total = json!([{"language": "total", "files": 0, "lines": 0, "code": 0, "comments": 0, "blanks": 0}]);
@@ -130,7 +130,7 @@ fn retries_end_as_their_header_says() {
 }
 
 #[test]
-fn progress_is_followed_and_a_cancel_is_heard() {
+fn progress_is_watched_and_a_cancel_takes_effect() {
     let place = Place::new();
     let shown = place.run(PROGRESS, "").ok();
     let lines: Vec<_> = shown.lines().collect();
@@ -171,7 +171,7 @@ fn greeting_uses_the_state_of_its_application() {
 }
 
 #[test]
-fn a_worker_notices_what_another_process_submits() {
+fn a_worker_runs_a_job_that_another_process_submits() {
     let place = Place::new();
     let worker = place.worker(HELLO);
     assert_eq!(place.run(HELLO, "submit hello name=Ada --wait").ok(), "hello Ada\n");
@@ -194,14 +194,14 @@ fn a_job_waits_for_its_worker() {
     drop(worker);
 }
 
-/// How many parts of a job have ended, and whether all of it has.
+/// Returns how many parts of a job have ended, and whether the job has ended.
 fn settled(status: &Value) -> (u64, bool) {
     let parts = &status["parts"];
     let settled = ["ok", "failed", "skipped", "cancelled"].iter().map(|how| parts[how].as_u64().unwrap()).sum();
     (settled, status["ended"].is_i64())
 }
 
-/// Kills a worker half-way through a job; the other one starts before the job, or after the kill.
+/// Kills a worker half-way through a job. The other worker starts before the job, or after the kill.
 fn killed_half_way(other_is_there: bool) {
     for lines in [200, 2_000, 20_000] {
         let place = Place::new();
@@ -224,23 +224,23 @@ fn killed_half_way(other_is_there: bool) {
         if half_way {
             return;
         }
-        // The machine was too fast for this tree.
+        // The machine was too fast for this tree; try a larger one.
     }
     panic!("no job was still running when its worker was killed");
 }
 
 #[test]
-fn a_worker_killed_half_way_changes_nothing_in_the_result() {
+fn killing_a_worker_half_way_does_not_change_the_result() {
     killed_half_way(true);
 }
 
 #[test]
-fn a_job_whose_only_worker_was_killed_is_ended_by_the_next_one() {
+fn a_job_whose_only_worker_was_killed_is_finished_by_the_next_one() {
     killed_half_way(false);
 }
 
 #[test]
-fn a_worker_ends_what_it_has_begun_when_it_is_told_to_stop() {
+fn a_worker_finishes_running_jobs_when_it_gets_a_signal() {
     for signal in ["INT", "TERM"] {
         let place = Place::new();
         let worker = place.worker(PROGRESS);
@@ -258,7 +258,7 @@ fn a_worker_ends_what_it_has_begun_when_it_is_told_to_stop() {
 }
 
 #[test]
-fn a_second_signal_gives_the_work_back() {
+fn a_second_signal_requeues_the_running_job() {
     let place = Place::new();
     let mut worker = place.worker(PROGRESS);
     let id = place.run(PROGRESS, "submit climb steps=1000000").ok();
@@ -275,7 +275,7 @@ fn a_second_signal_gives_the_work_back() {
 }
 
 #[test]
-fn an_interrupted_run_leaves_its_job_to_a_worker() {
+fn the_job_of_an_interrupted_run_stays_ready_for_a_worker() {
     let place = Place::new();
     let mut command = place.command(PROGRESS, &["run", "climb", "steps=1000000"]);
     command.env("ORK_LOG", "info");
@@ -292,7 +292,7 @@ fn an_interrupted_run_leaves_its_job_to_a_worker() {
 }
 
 #[test]
-fn a_failed_job_is_taken_up_again() {
+fn a_failed_job_can_be_retried() {
     let place = Place::new();
     place.run(LOC, "run loc root=tree").fails(1, &["No such file or directory"]);
     let jobs = place.run(LOC, "jobs list --state failed --json").json();
@@ -307,13 +307,13 @@ fn a_failed_job_is_taken_up_again() {
 }
 
 #[test]
-fn completions_know_the_commands() {
+fn completions_contain_the_commands() {
     let script = Place::new().run(HELLO, "completions bash").ok();
     assert!(script.contains("submit") && script.contains("jobs"), "{script}");
 }
 
 #[test]
-fn jobs_say_what_they_wait_for() {
+fn jobs_why_explains_what_a_job_waits_for() {
     let place = Place::new();
     let id = place.run(HELLO, "submit hello name=Ada --json").json()["id"].as_str().unwrap().to_owned();
     let words = place.run(HELLO, &format!("jobs why {id}")).ok();
@@ -341,10 +341,10 @@ fn jobs_that_ended_long_ago_are_removed() {
     wrong.fails(3, &["`retention` is `1s`: expected `never`, or a time such as `7d`"]);
 }
 
-/// Before, each of these said nothing, and its exit code was 0.
+/// Regression test: each of these commands printed no error and exited with code 0.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_cannot_be_written_is_an_error_and_a_reader_that_goes_away_is_none() {
+fn a_full_output_is_an_error_and_a_closed_pipe_is_not() {
     let place = Place::new();
     let id = place.run(HELLO, "submit hello name=Ada").ok();
     place.run(HELLO, "run hello name=Bob").ok();
@@ -381,9 +381,10 @@ fn what_cannot_be_written_is_an_error_and_a_reader_that_goes_away_is_none() {
     }
 }
 
-/// Before, `submit` printed an id, and the job was gone with the command; with `--wait` it waited for ever.
+/// Regression test: `submit` printed an id, and the job was lost when the command ended; with `--wait` it waited
+/// forever.
 #[test]
-fn a_job_that_would_end_with_the_command_is_not_submitted() {
+fn a_job_that_would_be_lost_with_the_command_is_not_submitted() {
     let place = Place::new();
     for args in ["submit hello name=Ada", "submit hello name=Ada --wait"] {
         let words = ["ORK_STORE=memory: and ORK_BROKER=embedded", "would end with this command", "`run` does it here"];

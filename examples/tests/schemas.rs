@@ -1,5 +1,5 @@
-//! What the examples say of their tasks: kept as files, the same every time, and held against the tools of those who
-//! made the formats. `ORK_BLESS=1` writes the files; look at the difference.
+//! The exported schemas of the examples: they match the golden files, are deterministic, and are accepted by the
+//! reference tools of their formats. `ORK_BLESS=1` writes the golden files; review the difference.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::{Place, Process, exe};
 
-/// Every example, and what it is called.
+/// Every example program, with its name.
 const EXAMPLES: &[(&str, &str)] = &[
     ("album", exe!("album")),
     ("big_job", exe!("big_job")),
@@ -31,7 +31,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
 }
 
-/// Holds a text against a file, or writes it there.
+/// Compares a text with a golden file, or writes the file if `ORK_BLESS` is set.
 #[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
 fn golden(name: &str, text: &str) {
     let path = folder().join(name);
@@ -44,7 +44,7 @@ fn golden(name: &str, text: &str) {
 }
 
 #[test]
-fn the_schemas_of_every_example_are_those_of_the_files() {
+fn the_schemas_of_every_example_match_the_golden_files() {
     let place = Place::new();
     for (name, exe) in EXAMPLES {
         golden(&format!("{name}.schema.json"), &place.run(exe, "schema export").ok());
@@ -57,7 +57,7 @@ fn the_schemas_of_every_example_are_those_of_the_files() {
 }
 
 #[test]
-fn a_program_says_the_same_bytes_wherever_it_runs() {
+fn exported_schemas_are_identical_in_every_environment() {
     for format in ["json", "yaml", "draft7", "asyncapi", "asyncapi-yaml"] {
         let args = format!("schema export --format {format}");
         let (here, there) = (Place::new(), Place::new());
@@ -70,7 +70,7 @@ fn a_program_says_the_same_bytes_wherever_it_runs() {
 }
 
 #[test]
-fn every_document_is_a_json_schema() {
+fn every_exported_document_is_a_valid_json_schema() {
     for (name, exe) in EXAMPLES {
         let place = Place::new();
         for (format, draft) in [("json", "2020-12"), ("draft7", "draft-07")] {
@@ -79,14 +79,14 @@ fn every_document_is_a_json_schema() {
             if let Err(error) = jsonschema::meta::validate(&document) {
                 panic!("{name}: {error} at {}", error.instance_path());
             }
-            // Every reference leads somewhere: the whole document is a schema that can be used.
+            // Building a validator fails if a reference has no target, so the whole document is a usable schema.
             jsonschema::validator_for(&document).unwrap();
         }
     }
 }
 
 #[test]
-fn yaml_says_what_json_says() {
+fn yaml_and_json_have_the_same_content() {
     let Some(python) = installed::python() else { return };
     let place = Place::new();
     for (json, yaml) in [("json", "yaml"), ("asyncapi", "asyncapi-yaml")] {
@@ -100,13 +100,13 @@ fn yaml_says_what_json_says() {
 }
 
 #[test]
-fn every_asyncapi_document_is_one_to_its_own_parser() {
+fn every_asyncapi_document_is_accepted_by_the_asyncapi_parser() {
     let Some(packages) = installed::installed("node") else { return };
     let place = Place::new();
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/asyncapi.mjs");
     let mut args = vec![program.to_str().unwrap().to_owned()];
     args.extend(EXAMPLES.iter().map(|(name, _)| folder().join(format!("{name}.asyncapi.yaml")).display().to_string()));
-    // One that is none, so that silence means something.
+    // An invalid document, so that the absence of errors for the others means something.
     let broken = place.write("broken.yaml", "asyncapi: \"3.0.0\"\ninfo:\n  title: \"no version\"\nchannels: 7\n");
     args.push(broken.display().to_string());
     let mut command = place.command("node", &args);
@@ -119,7 +119,7 @@ fn every_asyncapi_document_is_one_to_its_own_parser() {
 }
 
 #[test]
-fn one_task_is_shown_with_the_types_that_it_names() {
+fn the_schema_of_one_task_contains_the_types_that_it_refers_to() {
     let place = Place::new();
     let shown = place.run(exe!("flows"), "schema show process").json();
     assert_eq!(shown["required"], serde_json::json!(["process"]));
@@ -128,7 +128,7 @@ fn one_task_is_shown_with_the_types_that_it_names() {
 }
 
 #[test]
-fn a_document_names_no_user_and_the_server_that_it_is_given() {
+fn a_document_contains_the_given_server_but_no_user() {
     let place = Place::new();
     let at = |server: &str| place.run(exe!("hello"), &format!("schema export --format asyncapi --server {server}"));
     let document: Value = at("amqps://rabbit.example:5671/jobs").json();
@@ -143,7 +143,7 @@ fn a_document_names_no_user_and_the_server_that_it_is_given() {
     at("rabbit").fails(2, &["`rabbit` is no server: expected `amqp://HOST:PORT/VHOST`"]);
 }
 
-/// What `greeting` exports, as another version of it might.
+/// Writes the exported schema of `greeting` with a change, as another version of the program might export it.
 fn changed(place: &Place, change: impl Fn(&mut Value)) {
     let mut bundle: Value = place.run(exe!("greeting"), "schema export").json();
     change(&mut bundle);
@@ -151,9 +151,9 @@ fn changed(place: &Place, change: impl Fn(&mut Value)) {
 }
 
 #[test]
-fn a_change_that_breaks_others_fails_in_ci_and_says_whom() {
+fn a_breaking_schema_change_fails_and_names_what_it_breaks() {
     let place = Place::new();
-    // The version before took a number for a language, and returned more.
+    // The previous version took an integer as the language, and its output was wider.
     changed(&place, |bundle| {
         bundle["$defs"]["GreetInput"]["properties"]["language"] = serde_json::json!({ "type": "integer" });
         bundle["properties"]["greet"]["properties"]["output"] = serde_json::json!({ "type": ["string", "null"] });
@@ -178,7 +178,7 @@ fn a_change_that_breaks_others_fails_in_ci_and_says_whom() {
     let change = &json["changes"][0];
     assert_eq!((&change["queued"]["verdict"], &change["fields"][0]["before"]), (&"breaks".into(), &"integer".into()));
 
-    // The other way round nothing takes less, but who reads the output may meet what he does not know.
+    // In the other direction no input accepts less, but readers of the output may get a value that they do not know.
     place.write("new.json", place.run(exe!("greeting"), "schema export").ok());
     let said = place.run(exe!("greeting"), "schema diff new.json ork.schema.json");
     assert!(said.code == Some(1) && said.out.contains("`output`: null where string is expected"), "{said:?}");
@@ -186,7 +186,7 @@ fn a_change_that_breaks_others_fails_in_ci_and_says_whom() {
 }
 
 #[test]
-fn a_revision_is_read_from_a_pipe() {
+fn a_schema_is_read_from_stdin() {
     let place = Place::new();
     changed(&place, |bundle| bundle["properties"] = serde_json::json!({}));
     let line = format!("cat ork.schema.json | {} schema diff -", exe!("greeting"));
@@ -195,13 +195,13 @@ fn a_revision_is_read_from_a_pipe() {
 }
 
 #[test]
-fn a_program_is_held_against_the_file_that_it_keeps() {
+fn a_program_is_compared_with_its_stored_schema() {
     let place = Place::new();
     let greeting = exe!("greeting");
     place.run(greeting, "schema check").fails(2, &["ork.schema.json cannot be read", "hint: `schema export --output"]);
     place.run(greeting, "schema export --output ork.schema.json").ok();
     assert_eq!(place.run(greeting, "schema check").ok(), "");
-    // What changes nothing for others is to be seen in the file, too.
+    // A change that breaks nothing must be written to the file as well.
     changed(&place, |bundle| bundle["$defs"]["GreetInput"]["title"] = "Other".into());
     let said = place.run(greeting, "schema check");
     assert!(said.code == Some(1) && said.err.contains("is not what this program says: `schema export"), "{said:?}");
@@ -217,7 +217,7 @@ fn a_program_is_held_against_the_file_that_it_keeps() {
 }
 
 #[test]
-fn every_header_that_a_document_names_is_one_of_the_wire() {
+fn every_header_in_a_document_is_documented_in_wire_md() {
     let wire = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/wire.md")).unwrap();
     let document = Place::new().run(exe!("album"), "schema export --format asyncapi").json();
     let messages = document["components"]["messages"].as_object().unwrap();

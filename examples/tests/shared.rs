@@ -1,5 +1,5 @@
-//! The main job over RabbitMQ and `PostgreSQL`, as on many computers: workers are killed, and so is the database, and the
-//! table is the same.
+//! The job of the example `loc` over RabbitMQ and `PostgreSQL`, as on several computers: workers and the database are
+//! killed, and the table is still the same.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
@@ -16,7 +16,7 @@ use serde_json::Value;
 use support::meeting::{Meeting, PARTS, settled, tree};
 use support::{Place, Process};
 
-/// Submits the job, and waits until so many of its parts are ok.
+/// Submits the job, and waits until at least 200 of its parts have succeeded. Returns the id of the job.
 fn half_way(meeting: &Meeting<'_>) -> String {
     let id = meeting.start("submit loc root=tree --json").end().json()["id"].as_str().unwrap().to_owned();
     let mut watch = meeting.start(&format!("jobs watch {id} --json"));
@@ -26,7 +26,7 @@ fn half_way(meeting: &Meeting<'_>) -> String {
     id
 }
 
-/// The table that came of the job.
+/// Returns the table of a job.
 fn table(meeting: &Meeting<'_>, id: &str) -> Value {
     let watched = meeting.start(&format!("jobs watch {id} --json")).end();
     assert_eq!(watched.code, Some(0), "{watched:?}");
@@ -42,7 +42,7 @@ fn stop(workers: Vec<Process>) {
 }
 
 #[test]
-fn a_worker_that_is_killed_half_way_changes_nothing() {
+fn killing_a_worker_half_way_does_not_change_the_result() {
     let (Some(url), Some(server)) = (node::shared_node(), postgres::private()) else { return };
     let place = Place::new();
     let expected = tree(&place, 30);
@@ -69,7 +69,7 @@ fn create(server: &postgres::Server, n: usize) {
 }
 
 #[test]
-fn a_database_that_is_killed_half_way_and_comes_back_changes_nothing() {
+fn killing_and_restarting_the_database_does_not_change_the_result() {
     let (Some(url), Some(mut server)) = (node::shared_node(), postgres::private()) else { return };
     let place = Place::new();
     let expected = tree(&place, 30);
@@ -77,7 +77,7 @@ fn a_database_that_is_killed_half_way_and_comes_back_changes_nothing() {
     let mut workers = meeting.workers(3);
     let id = half_way(&meeting);
     server.kill();
-    // Each of them has tried for seconds, in vain.
+    // Each worker has retried for several seconds without success.
     for worker in &mut workers {
         worker.err_line(|line| line.contains("the store cannot be reached") && line.contains("attempts=8"));
     }

@@ -1,4 +1,4 @@
-//! A large sheet that is submitted in batches: as one program, and over processes, embedded and on RabbitMQ.
+//! A large sheet that is submitted in batches: in one program, and across processes, embedded and with RabbitMQ.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
@@ -13,7 +13,7 @@ use support::{Ended, Place, Process, exe};
 
 const PROGRAM: &str = exe!("submit_large_sheet");
 
-/// What is set for every process.
+/// A place, and environment variables for every process.
 struct Setting {
     place: Place,
     variables: Vec<(&'static str, String)>,
@@ -27,7 +27,7 @@ impl Setting {
         Process::start(command)
     }
 
-    /// Whether processes tell each other what happens.
+    /// Returns whether processes publish events to each other.
     fn listens(&self) -> bool {
         self.variables.iter().any(|(name, _)| *name == "ORK_EVENTS")
     }
@@ -36,13 +36,13 @@ impl Setting {
         self.start(args).end()
     }
 
-    /// Writes a sheet of 95 records, of which these are wrong.
+    /// Writes a sheet of 95 records, of which the given ones are invalid.
     fn sheet(&self, wrong: &[usize]) {
         let record = |n: usize| if wrong.contains(&n) { "nobody\n".to_owned() } else { format!("{n}@example.org\n") };
         self.place.write("records.csv", (0..95).map(record).collect::<String>());
     }
 
-    /// The records that were submitted, in order, and in how many batches.
+    /// Returns the submitted records in order, and the number of batches.
     fn submitted(&self) -> (Vec<String>, usize) {
         let folder = std::fs::read_dir(self.place.path().join("submitted")).unwrap();
         let mut batches: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
@@ -55,7 +55,7 @@ impl Setting {
     }
 }
 
-/// The whole story, whatever carries the messages.
+/// The whole scenario, with any broker.
 fn a_large_sheet_is_submitted(setting: &Setting) {
     setting.sheet(&[33, 34, 94]);
     let workers = [(); 2].map(|()| {
@@ -63,7 +63,7 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
         worker.err_line(|line| line.contains("worker ready"));
         worker
     });
-    // Over a broker others hear of it.
+    // With a broker, another process can listen to the events.
     let mut listener = setting.listens().then(|| setting.start("jobs watch --events"));
     if let Some(listener) = &mut listener {
         listener.err_line(|line| line.contains("watching"));
@@ -79,7 +79,7 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
     assert!(shown.contains("info       The job is split into 10 parts"), "{shown}");
     assert_eq!(setting.submitted().1, 8, "what is wrong is not submitted, not even in part");
 
-    // One batch is put right, then the other; nothing else is submitted again.
+    // One batch is corrected, then the other. No other batch is submitted again.
     setting.sheet(&[94]);
     setting.run(&format!("jobs retry {job} --part 3")).ok();
     setting.run(&format!("jobs watch {job}")).fails(1, &["1 of 10 parts were not submitted"]);
@@ -110,7 +110,7 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
             ("job.completed", String::new()),
         ];
         for (kind, words) in events {
-            // Progress that was said right before may have been heard, too.
+            // Progress that was reported just before may have been published too.
             let line = listener.out_line(|line| line.contains(&job) && !line.contains(" 10 % "));
             assert!(
                 line.contains(&format!(" {kind} ")) && line.ends_with(&format!(" submit_large_sheet{words}")),
@@ -121,7 +121,7 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
         assert_eq!(listener.end().code, Some(130));
     }
 
-    // An empty one is not split.
+    // An empty sheet is not split.
     setting.place.write("records.csv", "");
     let answer = setting.run(&format!("{submit} --wait --json")).ok();
     assert!(answer.contains("There is nothing to do."), "{answer}");
@@ -132,10 +132,10 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
 }
 
 #[test]
-fn a_large_sheet_shows_itself() {
+fn a_large_sheet_runs_as_a_demonstration() {
     let told = Place::new().run(PROGRAM, "").ok();
     let lines: Vec<_> = told.lines().collect();
-    // Of progress only the newest is told.
+    // Only the newest progress report is guaranteed to be seen.
     let lines = if lines[0] == "Splitting the job" { &lines[1..] } else { &lines };
     let [splits, completed, failed, part, records, next] = lines[..] else { panic!("{told}") };
     assert_eq!(splits, "The job is split into 11 parts");

@@ -1,4 +1,4 @@
-//! `amqps://`: a certificate that is trusted is accepted, one that is not is refused in words.
+//! `amqps://`: a trusted certificate is accepted, an untrusted one is rejected with a message.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 #[path = "../../ork-runtime/tests/support/rabbit.rs"]
@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use rabbit::Rabbit;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// An authority and a certificate of it for `localhost`, written as PEM files into a folder.
+/// Writes a certificate authority, and a certificate for `localhost` that it has signed, as PEM files into a folder.
 fn certificates(folder: &Path) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,7 +40,7 @@ fn doctor(url: &str, trusted: &Path) -> Output {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
-fn a_trusted_certificate_is_accepted_and_another_one_refused() {
+fn a_trusted_certificate_is_accepted_and_an_untrusted_one_rejected() {
     if !Rabbit::is_installed() {
         let required = std::env::var("ORK_TEST_REQUIRE").unwrap_or_default();
         assert!(!required.contains("amqp"), "RabbitMQ is required (ORK_TEST_REQUIRE) but not installed");
@@ -65,7 +65,7 @@ fn a_trusted_certificate_is_accepted_and_another_one_refused() {
     assert!(trusted.status.success() && words.contains("ok   broker"), "{words}");
     assert!(words.contains("amqps://guest:***@localhost") && !words.contains("guest:guest"), "{words}");
 
-    // An authority of the same kind that did not sign it.
+    // Another authority that did not sign the certificate.
     let strangers = tempfile::tempdir().unwrap();
     certificates(strangers.path());
     let refused = doctor(&url, &strangers.path().join("authority.pem"));

@@ -1,4 +1,4 @@
-//! A big job with small jobs below it, one of them invalid: as one program, and over processes on RabbitMQ.
+//! A big job with small child jobs, one of them invalid: in one program, and across processes with RabbitMQ.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
@@ -14,7 +14,7 @@ use support::{Ended, Place, Process, exe};
 
 const BIG_JOB: &str = exe!("big_job");
 
-/// What is set for every process.
+/// A place, and environment variables for every process.
 struct Setting<'a> {
     place: &'a Place,
     variables: Vec<(&'static str, String)>,
@@ -38,7 +38,7 @@ impl Setting<'_> {
         worker
     }
 
-    /// The states that a job is seen in, until it has ended, each once.
+    /// Returns the states in which a job is seen until it has ended, without repetitions.
     fn states(&self, id: &str) -> Vec<String> {
         let watched = self.run(&format!("jobs watch {id} --json"));
         let states = watched.out.lines().filter_map(|line| {
@@ -51,12 +51,12 @@ impl Setting<'_> {
     }
 }
 
-/// The whole story, whatever carries the messages.
+/// The whole scenario, with any broker.
 fn a_big_job_is_done(setting: &Setting<'_>) {
     let big = setting.run(r#"submit big_job small_jobs=["one","two!","three"] --unique big_job --json"#).json();
     let big = big["id"].as_str().unwrap().to_owned();
     let report = setting.run(&format!("submit report title=big --after {big}")).ok().trim().to_owned();
-    // A new one cannot run until all of this one has ended; whoever asks may join it.
+    // Another big job cannot start until the whole tree of this one has ended, but a caller can join this one.
     let again = "submit big_job small_jobs=[] --unique big_job";
     let taken = format!("the unique key `big_job` is taken: job {big} has it and has not ended");
     setting.run(again).fails(2, &[&taken]);
@@ -101,7 +101,7 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     }
     let listed = setting.run(&format!("jobs list --root {big} --state success --since 1h --json")).json();
     assert_eq!(listed.as_array().unwrap().len(), 2);
-    // The key is free now.
+    // The key is free again.
     setting.run(&format!("{again} --wait")).ok();
     for worker in workers {
         worker.signal("TERM");
@@ -110,7 +110,7 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
 }
 
 #[test]
-fn a_big_job_shows_itself() {
+fn a_big_job_runs_as_a_demonstration() {
     let told = Place::new().run(BIG_JOB, "").ok();
     let lines: Vec<_> = told.lines().collect();
     assert_eq!(lines[0], "a second big job was refused");
@@ -120,13 +120,13 @@ fn a_big_job_shows_itself() {
 }
 
 #[test]
-fn a_big_job_is_done_embedded() {
+fn a_big_job_and_its_children_end_embedded() {
     let place = Place::new();
     a_big_job_is_done(&Setting { place: &place, variables: Vec::new() });
 }
 
 #[test]
-fn a_big_job_is_done_over_rabbitmq() {
+fn a_big_job_and_its_children_end_over_rabbitmq() {
     let Some(url) = node::shared_node() else { return };
     let place = Place::new();
     let prefix = format!("b{}", &uuid::Uuid::now_v7().simple().to_string()[20..]);

@@ -1,4 +1,4 @@
-//! What programs say to wrong input, wrong settings, and stores that cannot be used; their exit codes.
+//! Messages and exit codes for invalid input, invalid settings, and unusable stores.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -12,7 +12,7 @@ const PROGRESS: &str = exe!("progress");
 const EMPTY: &str = exe!("empty");
 
 #[test]
-fn bad_input_is_refused_in_words() {
+fn invalid_input_is_rejected_with_a_message() {
     let place = Place::new();
     place.run(HELLO, "run helo name=Ada").fails(2, &["there is no task `helo`, did you mean `hello`?"]);
     place.run(HELLO, "submit helo name=Ada").fails(2, &["did you mean `hello`?"]);
@@ -35,7 +35,7 @@ fn bad_input_is_refused_in_words() {
 }
 
 #[test]
-fn unknown_jobs_are_named() {
+fn unknown_jobs_are_reported_by_id() {
     let place = Place::new();
     let id = "01890000-0000-7000-8000-000000000000";
     for command in ["show", "parts", "watch", "cancel", "retry"] {
@@ -57,7 +57,7 @@ fn a_program_without_tasks_says_so() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_refused() {
+fn invalid_settings_are_rejected() {
     let place = Place::new();
     place.run_with(HELLO, "run hello name=a", ("ORK_STOR", "memory:")).fails(3, &["ORK_STOR", "did you mean `store`?"]);
     place
@@ -79,7 +79,7 @@ fn settings_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn a_store_that_cannot_be_used_is_named() {
+fn an_unusable_store_is_reported_by_name() {
     let place = Place::new();
     place.write("broken.db", "this is no database, and long enough to be read as one".repeat(100));
     for command in ["run hello name=a", "worker", "jobs list"] {
@@ -89,14 +89,14 @@ fn a_store_that_cannot_be_used_is_named() {
     let doctor = place.run_with(HELLO, "doctor", ("ORK_STORE", "sqlite:broken.db"));
     assert_eq!(doctor.code, Some(4));
     assert!(doctor.out.contains("FAIL") && doctor.out.contains("broken.db"), "{}", doctor.out);
-    // A file system that nobody can write to, not even root.
+    // A file system where no user can create files, not even root.
     let ended = place.run_with(HELLO, "run hello name=a", ("ORK_STORE", "sqlite:/proc/ork/ork.db"));
     assert!(matches!(ended.code, Some(3 | 4)), "{ended:?}");
     assert!(ended.err.contains("/proc/ork"), "{ended:?}");
 }
 
 #[test]
-fn a_store_that_may_only_be_read_is_named() {
+fn a_read_only_store_is_reported() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new();
     assert_eq!(place.run(HELLO, "run hello name=a").ok(), "hello a\n");
@@ -106,7 +106,7 @@ fn a_store_that_may_only_be_read_is_named() {
     let (folder, file) = (place.path().join(".ork"), place.path().join(".ork/ork.db"));
     read_only(&file, 0o444);
     read_only(&folder, 0o555);
-    // Root may write everywhere.
+    // Root can write everywhere.
     let is_root = std::fs::write(folder.join("probe"), "").is_ok();
     let ended = place.run(HELLO, "run hello name=a");
     read_only(&folder, 0o755);

@@ -1,4 +1,4 @@
-//! Stores that cannot be used just now, or not by this program; disks that are full or may only be read.
+//! Stores that are temporarily unusable or were written by a newer version, full disks and read-only file systems.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
@@ -24,7 +24,7 @@ fn connect(place: &Place) -> Connection {
 }
 
 #[test]
-fn a_locked_store_says_so_and_works_again_later() {
+fn a_locked_store_is_reported_and_works_again_later() {
     let place = used();
     let blocker = connect(&place);
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -36,7 +36,7 @@ fn a_locked_store_says_so_and_works_again_later() {
 }
 
 #[test]
-fn a_newer_store_is_left_alone() {
+fn a_store_of_a_newer_version_is_not_changed() {
     let place = used();
     let version: i64 = connect(&place).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     connect(&place).pragma_update(None, "user_version", 99).unwrap();
@@ -48,7 +48,7 @@ fn a_newer_store_is_left_alone() {
 }
 
 #[test]
-fn an_input_may_come_from_stdin() {
+fn an_input_can_be_read_from_stdin() {
     let place = Place::new();
     let run = |input: &str| {
         let mut command = place.command(HELLO, &["run", "hello", "--input", "-"]);
@@ -65,8 +65,9 @@ fn an_input_may_come_from_stdin() {
     }
 }
 
-/// Runs a script in which file systems can be mounted that nobody else sees; `None` where that is not allowed. In it
-/// `$0` is the program, and the folder is the place's.
+/// Runs a script in a mount namespace of its own, so that it can mount file systems that no other process sees. In
+/// the script, `$0` is the program, and the working directory is that of the place. Returns `None` if mounting is not
+/// allowed.
 fn apart(place: &Place, script: &str) -> Option<Output> {
     let may = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
     if !may.is_ok_and(|may| may.status.success()) {
@@ -82,7 +83,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_store_on_a_file_system_that_may_only_be_read_is_named() {
+fn a_store_on_a_read_only_file_system_is_reported() {
     let place = used();
     let script = "mount --bind .ork .ork; mount -o remount,bind,ro .ork; exec \"$0\" run hello name=b";
     let Some(ended) = apart(&place, script) else { return };

@@ -1,84 +1,87 @@
-//! What the checker asks about the world: which tasks exist, and what they take and return.
+//! The interface through which the checker looks up tasks: whether they exist, and what they take and return.
 
 use serde_json::Value;
 
-/// Who knows the tasks that a workflow can name. The checker asks; it reads no files and starts nothing itself.
+/// A source of information about the tasks that a workflow names. The checker itself reads no files and starts no
+/// processes.
 pub trait Catalog {
-    /// The task of that name in the program.
+    /// Looks up a Rust task of the program by its name.
     fn rust(&self, name: &str) -> Answer;
 
-    /// The names of the program's tasks, for suggestions.
+    /// Returns the names of all Rust tasks of the program, for suggestions in messages.
     fn rust_names(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The task in a Python file, which is named from the workflow's folder and inside of it.
+    /// Looks up the task in a Python file. The path is relative to the folder of the workflow and never leads out of
+    /// it.
     fn python(&self, file: &str) -> Answer;
 
-    /// A program: a file named from the workflow's folder and inside of it if the name has a `/`, else a command.
+    /// Looks up a program. A name with a `/` is a path relative to the folder of the workflow, and never leads out of
+    /// it; any other name is a command in the `PATH`.
     fn program(&self, name: &str) -> Answer;
 }
 
-/// What a catalog knows of a task.
+/// The result of a lookup in a [`Catalog`].
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each task of a file while that is checked")]
 pub enum Answer {
-    /// What it takes and returns.
+    /// The task exists, with this signature.
     Known(Signature),
-    /// Nothing is known of it, so nothing is checked.
+    /// Nothing is known about the task, so its inputs and output are not checked.
     Unknown,
-    /// It cannot run.
+    /// The task cannot run.
     Unavailable(Unavailable),
 }
 
-/// What a task takes and returns.
+/// The inputs and the output of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signature {
-    /// The JSON Schema of its input, an object with a property for each input.
+    /// The JSON Schema of the input: an object with one property for each input.
     pub input: Value,
-    /// For a task whose only parameter takes the whole input: the JSON Schema of its input if that parameter takes the
-    /// field of its own name instead, an object with this one property. `None` for any other task.
+    /// For a task whose only parameter takes the whole input: the JSON Schema that applies if that parameter takes
+    /// the field of its own name instead, an object with this one property. `None` for any other task.
     pub by_name: Option<Value>,
-    /// The JSON Schema of its output.
+    /// The JSON Schema of the output.
     pub output: Value,
-    /// Where it is written, such as `src/main.rs:12`.
+    /// The source location of the task, such as `src/main.rs:12`.
     pub place: String,
-    /// Whether it splits itself into parts.
+    /// Whether the task has a split, which makes its own parts.
     pub splits: bool,
 }
 
-/// Why a task cannot run.
+/// The reason why a task cannot run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unavailable {
     /// The program has no task of that name.
     NoSuchTask,
     /// The file does not exist.
     NoSuchFile {
-        /// The file that was probably meant.
+        /// The existing file with the most similar name, as a suggestion.
         nearest: Option<String>,
     },
-    /// It is there and no file, such as a folder.
+    /// The path exists but is not a regular file.
     NotAFile {
-        /// What it is, as in "a folder".
+        /// What the path is instead, such as "a folder".
         found: String,
     },
-    /// The file of a program may not be executed.
+    /// The file of a program has no permission to be executed.
     NotExecutable,
-    /// The file is outside the workflow's folder; links can lead there.
+    /// The file is outside the folder of the workflow, possibly through a symbolic link.
     Outside,
-    /// The file cannot be loaded, or has no task in it.
+    /// The file cannot be loaded, or contains no task.
     Broken {
-        /// Why, in one line or more.
+        /// The reason, in one or more lines.
         message: String,
     },
-    /// What would run it is not there, such as Python.
+    /// The executor is not available, for example because Python is not installed.
     NoExecutor {
-        /// Why, in one line or more.
+        /// The reason, in one or more lines.
         message: String,
     },
 }
 
-/// Knows nothing: with it the language is checked, and no types.
+/// A catalog that knows no tasks: the language is checked, but no types.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoCatalog;
 

@@ -1,7 +1,8 @@
-//! The five fields of a schedule, and the instants at which they come on a clock that is put forward and back.
+//! Cron expressions with five fields, and the instants at which they fire when clocks change for daylight saving
+//! time.
 //!
-//! The library for cron knows nothing of time zones here: it is asked about the times that a clock on the wall shows.
-//! Which instants those are is said below, after Vixie cron.
+//! The cron library is used without time zones: it only computes local (wall clock) times. The functions below map
+//! these to instants, by the rules of Vixie cron.
 
 use croner::Cron;
 use croner::errors::CronError;
@@ -10,20 +11,21 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan as _};
 
-/// The fields of a schedule.
+/// A parsed cron expression.
 #[derive(Debug)]
 pub(crate) struct Fields {
     cron: Cron,
-    /// Whether hours are named, so that each time that is due comes once, whatever is done to the clock.
+    /// Whether the expression names hours. If so, each scheduled time fires exactly once, even if the clock skips or
+    /// repeats it.
     hours: bool,
 }
 
 impl Fields {
-    /// Reads minute, hour, day of the month, month and day of the week.
+    /// Parses minute, hour, day of the month, month and day of the week, or a nickname such as `@daily`.
     pub(crate) fn read(text: &str) -> Result<Self, CronError> {
         let fields: Vec<&str> = text.split_whitespace().collect();
         let any = |field: Option<&&str>| field.is_some_and(|field| field.starts_with(['*', '?']));
-        // A field that begins with a star narrows the other one down; two that name days add up.
+        // If one of the two day fields begins with a star, a day must match both; otherwise either of them is enough.
         let both = any(fields.get(2)) || any(fields.get(4));
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).dom_and_dow(both);
         let cron = parser.build().parse(text)?;
@@ -34,15 +36,15 @@ impl Fields {
         Ok(Self { cron, hours })
     }
 
-    /// The first instant after another one. `None` if there is none within the years that the library knows.
+    /// Returns the first instant after `start`; `None` if there is none within the years that the library supports.
     pub(crate) fn after(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         if self.hours { self.named(start, zone) } else { self.shown(start, zone) }
     }
 
-    /// The next of times that are named. One that the clock is put forward over comes when that is done; one that the
-    /// clock shows twice comes at the first of both.
+    /// Returns the next instant of an expression that names hours. A time that the clock skips fires at the moment of
+    /// the change; a time that the clock shows twice fires the first time.
     fn named(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        // No time up to this one comes later than the start.
+        // All scheduled local times up to this one map to `start` or earlier.
         let mut wall = zone.to_datetime(start);
         loop {
             wall = self.wall(wall, false)?;
@@ -60,12 +62,12 @@ impl Fields {
         }
     }
 
-    /// The next instant at which the clock shows a time of the schedule.
+    /// Returns the next instant at which the clock shows a scheduled time.
     fn shown(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let (mut from, mut inclusive) = (start, false);
         let mut changes = zone.following(start);
         loop {
-            // Between two changes the clock goes evenly.
+            // Between two changes of the clock the offset is constant.
             let offset = zone.to_offset(from);
             let wall = self.wall(offset.to_datetime(from), inclusive)?;
             let comes = offset.to_timestamp(wall).ok()?;
@@ -76,7 +78,7 @@ impl Fields {
         }
     }
 
-    /// The next time of the schedule on a clock that nobody changes.
+    /// Returns the next scheduled local time, without any change of the clock.
     fn wall(&self, from: DateTime, inclusive: bool) -> Option<DateTime> {
         let from = from.to_zoned(TimeZone::UTC).ok()?;
         self.cron.find_next_occurrence(&from, inclusive).ok().map(|next| next.datetime())

@@ -1,6 +1,7 @@
-//! The language as a JSON Schema, by which editors complete and mark what is typed.
+//! The JSON Schema of the workflow language, with which editors complete keys and mark errors.
 
-/// The JSON Schema (draft 2020-12) of a workflow. It knows keys, words and kinds; the check knows the rest.
+/// Returns the JSON Schema (draft 2020-12) of a workflow file. It covers keys, enumerated words and value types;
+/// [`Workflow::check`](crate::Workflow::check) covers the rest.
 pub fn json_schema() -> &'static str {
     include_str!("workflow.schema.json")
 }
@@ -15,7 +16,7 @@ mod tests {
     use crate::diagnostic::{Code, Problems};
     use crate::{File, NoCatalog, Workflow, yaml};
 
-    /// What an editor can find, too.
+    /// The errors that a validator with the schema must find as well.
     const FOUND: &[Code] = &[
         Code::MissingKey,
         Code::TaskCount,
@@ -34,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn an_editor_agrees_with_the_check() {
+    fn the_editor_schema_agrees_with_the_check() {
         let schema: Value = serde_json::from_str(json_schema()).unwrap();
         assert!(jsonschema::draft202012::meta::is_valid(&schema));
         let validator = jsonschema::validator_for(&schema).unwrap();

@@ -1,38 +1,38 @@
-//! A workflow's text and its name, and the places in it: bytes inside, lines and columns outside.
+//! The text of a workflow file, and locations in it: byte offsets internally, lines and columns for users.
 
 use serde::Serialize;
 
-/// A place in a text: from a byte to before another one.
+/// A range of bytes in a text, without its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
-    /// The first byte.
+    /// The offset of the first byte.
     pub start: usize,
-    /// The byte after the last one.
+    /// The offset after the last byte.
     pub end: usize,
 }
 
 impl Span {
-    /// A place from a byte to before another one.
+    /// Creates a range from byte `start` up to but not including `end`.
     pub const fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
 
-    /// The place from the beginning of this one to the end of the other.
+    /// Returns the range from the start of this one to the end of the other.
     pub(crate) fn to(self, other: Self) -> Self {
         Self { start: self.start, end: other.end.max(self.start) }
     }
 }
 
-/// A line and a column, both from 1. Columns count characters.
+/// A line and a column, both counted from 1. Columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Position {
-    /// The line.
+    /// The line number.
     pub line: usize,
-    /// The column.
+    /// The column number.
     pub column: usize,
 }
 
-/// A text that may be a workflow.
+/// The text of a file that may contain a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
     path: String,
@@ -41,13 +41,13 @@ pub struct File {
 }
 
 impl File {
-    /// A text, and its path as messages show it. The path's last part without its ending is the name of a workflow
-    /// that does not say its own.
+    /// Creates a file from its text, and its path as messages show it. The last component of the path, without its
+    /// extension, is the name of a workflow that has no key `name`.
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         Self { path: path.into(), text: text.into(), broken: None }
     }
 
-    /// The same of bytes, which may turn out not to be a text.
+    /// Creates a file from bytes. If they are not UTF-8, the check reports that.
     pub fn from_bytes(path: impl Into<String>, bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::new(path, text),
@@ -58,33 +58,33 @@ impl File {
         }
     }
 
-    /// Its path as messages show it.
+    /// Returns the path as messages show it.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Its text.
+    /// Returns the text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Where it stops being UTF-8, if it does.
+    /// Returns the offset of the first byte that is not valid UTF-8; `None` if all are valid.
     pub(crate) fn broken(&self) -> Option<usize> {
         self.broken
     }
 
-    /// The name that a workflow has by its file.
+    /// Returns the default name of the workflow: the last component of the path, without its extension.
     pub fn stem(&self) -> &str {
         let last = self.path.rsplit(['/', '\\']).next().unwrap_or(&self.path);
         last.rsplit_once('.').map_or(last, |(stem, _)| stem)
     }
 
-    /// The text of a place.
+    /// Returns the text of a range.
     pub fn slice(&self, span: Span) -> &str {
         self.text.get(span.start..span.end).unwrap_or_default()
     }
 
-    /// The line and column of a byte.
+    /// Returns the line and the column of a byte.
     pub fn position(&self, byte: usize) -> Position {
         let before = self.text.get(..byte).unwrap_or(&self.text);
         let begin = before.rfind('\n').map_or(0, |at| at + 1);

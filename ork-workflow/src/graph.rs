@@ -1,21 +1,21 @@
-//! A plan as a drawing: lines of text, a Mermaid chart, or a graph for Graphviz.
+//! Drawings of a plan: a text table, a Mermaid chart or a Graphviz graph.
 
 use std::fmt::Write as _;
 
 use crate::plan::{Count, Fan, OnFailure, Plan, Reference, Runs, Step};
 
-/// A form that a plan is drawn in.
+/// The output format of a drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drawing {
-    /// A line a task. Tasks with the same number can run at the same time.
+    /// One line for each task. Tasks with the same number can run at the same time.
     Text,
-    /// A flowchart of Mermaid.
+    /// A Mermaid flowchart.
     Mermaid,
-    /// A graph in the language of Graphviz.
+    /// A Graphviz graph, in the DOT language.
     Dot,
 }
 
-/// Draws a plan. The same plan is always drawn the same.
+/// Draws a plan. The output is deterministic.
 pub fn draw(plan: &Plan, drawing: Drawing) -> String {
     match drawing {
         Drawing::Text => text(plan),
@@ -33,7 +33,7 @@ fn reference(plan: &Plan, reference: &Reference) -> String {
     std::iter::once(name(plan, reference.task)).chain(fields).collect::<Vec<_>>().join(".")
 }
 
-/// How many instances there are, in words; nothing if there is one.
+/// Describes the instances of a task; empty if it runs once and has no concurrency limit.
 fn instances(plan: &Plan, step: &Step) -> String {
     let Some(Fan { foreach, parallel }) = &step.fan else { return String::new() };
     let each = foreach.as_ref().map(|it| format!("each of {}", reference(plan, it)));
@@ -54,7 +54,7 @@ fn runs(step: &Step) -> String {
     }
 }
 
-/// The step of the run at which each task can begin, from 1.
+/// Returns for each task the earliest wave in which it can start, counted from 1.
 fn waves(plan: &Plan) -> Vec<usize> {
     let mut waves: Vec<usize> = Vec::new();
     for step in &plan.tasks {
@@ -135,11 +135,11 @@ fn dot(plan: &Plan) -> String {
 }
 
 fn line(to: &mut String, text: &str) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(to, "{text}");
 }
 
-/// A name between quotes; what could end them is replaced.
+/// Escapes a name for use between quotes. Control characters and backslashes are dropped.
 fn escape(text: &str, quote: &str) -> String {
     text.chars().filter(|it| !it.is_control() && *it != '\\').collect::<String>().replace('"', quote)
 }

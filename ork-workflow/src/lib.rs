@@ -1,8 +1,9 @@
 //! Workflows: graphs of tasks, written in YAML and checked before anything runs.
 //!
-//! A text goes strictly downward. `yaml` reads it and keeps where everything stands, `document` knows the words of the
-//! language, `check` looks tasks up in a [`Catalog`] and says everything that is wrong, and what is left is a [`Plan`]:
-//! plain data, which a run carries and workers read. Nothing here reads a file, a clock or the environment.
+//! A file passes through four stages, and each uses only the results of the stage before it. `yaml` parses the text
+//! and keeps the source location of every value. `document` interprets the keys and values of the language. `check`
+//! looks up the tasks in a [`Catalog`] and reports all errors together. The result is a [`Plan`]: plain data that is
+//! stored with each workflow run and read by the workers. This crate never reads a file, a clock or the environment.
 //!
 //! ```
 //! # #[cfg(feature = "language")] {

@@ -1,19 +1,19 @@
-//! Types in a line: `list of {input_file: string, rows: integer}`.
+//! Types in one line, for messages: `list of {input_file: string, rows: integer}`.
 
 use serde_json::{Map, Value};
 
 use crate::assign::resolve;
 
-/// Types inside types are shown so deep.
+/// The maximum nesting depth that is shown.
 const DEEPEST: u32 = 4;
-/// Of so many fields or alternatives.
+/// The maximum number of fields or alternatives that are shown.
 const MOST: usize = 8;
-/// A type is shown in so many characters, if it can be.
+/// The length in characters above which a type is shown with less detail.
 const LINE: usize = 100;
-/// A value in a message has at most so many characters.
+/// The maximum length of a value in a message, in characters.
 const LONGEST: usize = 60;
 
-/// A type in a line: with less of what is inside, if it is too long.
+/// Formats a type in one line, with less nested detail if the line would be too long.
 ///
 /// ```
 /// use serde_json::json;
@@ -26,7 +26,7 @@ pub fn show(schema: &Value, root: &Value) -> String {
     if all.chars().count() <= LINE { all } else { inner(schema, root, DEEPEST - 2) }
 }
 
-/// A value in a line, shortened.
+/// Formats a value in one line, truncated if it is long.
 pub(crate) fn literal(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= LONGEST {
@@ -96,7 +96,7 @@ fn list(keys: &Map<String, Value>, root: &Value, depth: u32) -> String {
     }
 }
 
-/// Whether a shown type has alternatives outside of brackets.
+/// Returns whether a formatted type has alternatives outside of brackets.
 fn is_union(shown: &str) -> bool {
     let mut depth = 0_i32;
     shown.chars().any(|it| {
@@ -136,7 +136,7 @@ fn object(keys: &Map<String, Value>, root: &Value, depth: u32) -> String {
     format!("{{{}}}", each.join(", "))
 }
 
-/// Alternatives, each once.
+/// Joins alternatives, without duplicates and at most [`MOST`] of them.
 fn union(each: impl Iterator<Item = String>) -> String {
     let mut seen: Vec<String> = Vec::new();
     for one in each {

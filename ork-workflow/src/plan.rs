@@ -1,67 +1,70 @@
-//! The plan: what a checked workflow comes to. It travels with its run, and no worker needs anything else of the workflow.
+//! The plan: the result of checking a workflow. It is stored with each workflow run, and workers need nothing else of
+//! the workflow.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// No workflow has more tasks. Each of them may still have millions of instances.
+/// The maximum number of tasks in a workflow. Each of them may still have millions of instances.
 pub const MOST_TASKS: usize = 1_000;
 
-/// A checked workflow with the values of its parameters.
+/// A checked workflow together with the values of its parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Its name.
+    /// The name of the workflow.
     pub name: String,
-    /// The folder that its files are in, as whoever checked it knows it.
+    /// The folder that relative file names are resolved against, as the process that checked the workflow sees it.
+    /// `None` until the caller of the check sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
-    /// Its tasks; each one stands after those it needs.
+    /// The tasks, sorted so that each task comes after all tasks that it depends on.
     pub tasks: Vec<Step>,
 }
 
-/// One task of a workflow.
+/// One task of a workflow, a step of each of its runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Its name in the workflow.
+    /// The name of the task in the workflow file.
     pub name: String,
-    /// What runs.
+    /// What the step executes: a Rust task, a Python function or a program.
     #[serde(flatten)]
     pub runs: Runs,
-    /// The tasks that must have ended before it begins: their places in [`Plan::tasks`], rising.
+    /// The tasks that must have ended before this one starts, as ascending indices into [`Plan::tasks`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<usize>,
-    /// What each property of its input comes from. The `item` of a fan-out is not among them.
+    /// The source of each input property. The `item` of a fan-out is not listed here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub input: BTreeMap<String, Source>,
-    /// Which form of its input its only parameter gets.
+    /// Whether the only parameter of the function takes the whole input or the field of its own name.
     #[serde(default, skip_serializing_if = "Form::is_whole")]
     pub form: Form,
-    /// How it is made many; `None` if it runs once.
+    /// How the task fans out into several instances; `None` if it runs once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan: Option<Fan>,
-    /// What becomes of it if a task that it needs does not succeed.
+    /// What happens if a task that this one depends on does not succeed.
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// How many of its instances run at once, in the whole run.
+    /// The maximum number of instances that run at the same time in one workflow run; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
-    /// Attempts after the first; `None` if the task decides.
+    /// The number of retries after the first attempt; `None` to use the option of the task itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The pause before the first retry, in milliseconds; `None` if the task decides.
+    /// The delay before the first retry, in milliseconds; `None` to use the option of the task itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_delay: Option<u64>,
-    /// How long an attempt may take, in milliseconds; `None` if the task decides.
+    /// The maximum duration of one attempt, in milliseconds; `None` to use the option of the task itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
-    /// Variables of the environment of a program that runs for it.
+    /// Environment variables for the Python interpreter or the program that runs the task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
 }
 
 impl Step {
-    /// A task that runs once, needs nothing, is given nothing, and has the options of what runs.
+    /// Creates a task that runs once, without dependencies and inputs, and with the options of the task that it
+    /// executes.
     ///
     /// ```
     /// use ork_workflow::{Runs, Step};
@@ -88,44 +91,49 @@ impl Step {
     }
 }
 
-/// What runs for a task.
+/// What a step of a workflow executes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "executor", rename_all = "lowercase")]
 pub enum Runs {
-    /// A task of the worker's own program.
+    /// A Rust task that is linked into the worker.
     Rust {
-        /// Its name there.
+        /// The name of the task in the registry of the worker.
         task: String,
     },
     /// A function in a Python file.
     Python {
-        /// The file, from the workflow's folder.
+        /// The path of the file, relative to the folder of the workflow.
         file: String,
     },
-    /// Any program.
+    /// An external program.
     Process {
-        /// The program, from the workflow's folder if it has a `/`, and its arguments.
+        /// The program and its arguments. A program name with a `/` is relative to the folder of the workflow; any
+        /// other name is searched for in the `PATH`.
         command: Vec<String>,
     },
 }
 
-/// Which form of its input the only parameter of a function gets, if that parameter could take the whole input. All other
-/// functions take their inputs by name, whatever this says.
+/// How the only parameter of a function takes the input of a step, if that parameter could take all of it.
+///
+/// This matters only for functions with one parameter that can hold the whole input. All other functions take their
+/// inputs by name, whatever the form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// The whole input. A plan that says nothing means this, so that runs of older versions keep their form.
+    /// The parameter takes the whole input. This is the default for plans without a form, so that runs started by
+    /// older versions keep their form.
     #[default]
     Whole,
-    /// The field of the parameter's name.
+    /// The parameter takes the field that has its name.
     Field,
-    /// The field of the parameter's name if the input has it and the parameter's type has no such field itself, else the
-    /// whole input: nothing was known of the function when the plan was made.
+    /// The parameter takes the field that has its name if the input has such a field and the type of the parameter
+    /// does not; otherwise it takes the whole input. Used if nothing was known about the function when the plan was
+    /// made.
     Either,
 }
 
 impl Form {
-    /// The word that plans and interpreters use.
+    /// Returns the word for this form in plans and in the protocol of the Python interpreter.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -140,22 +148,25 @@ impl Form {
     }
 }
 
-/// Where the value of one property of an input comes from.
+/// Where the value of one input property comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// It is this.
+    /// A constant.
     Value(Value),
-    /// It is what another task returned, or a field of it: a list in the order of its instances, if that one fans out.
+    /// The output of another task, or a field of it. If that task fans out, this is a list in the order of its
+    /// instances.
     Output(Reference),
-    /// It is the time for which a schedule has started the run, as RFC 3339. It is put there when that comes.
+    /// The time for which a schedule started the run, in RFC 3339. [`Plan::start_at`] replaces it by the value.
     Time,
-    /// It is the date of that time.
+    /// The date of that time, such as `2026-01-15`.
     Date,
 }
 
 impl Plan {
-    /// Tells a run the time for which it is started, in RFC 3339, if it wants to know.
+    /// Sets the time for which a run is started, in RFC 3339, in all inputs that use it.
+    ///
+    /// This replaces each [`Source::Time`] and [`Source::Date`] by a value.
     ///
     /// ```
     /// use ork_workflow::{Plan, Runs, Source, Step};
@@ -179,7 +190,7 @@ impl Plan {
     }
 }
 
-/// The date of a time in RFC 3339.
+/// Returns the date of a time in RFC 3339.
 ///
 /// ```
 /// assert_eq!(ork_workflow::date_of("2026-01-15T06:00:00+01:00"), "2026-01-15");
@@ -188,23 +199,23 @@ pub fn date_of(time: &str) -> &str {
     time.split('T').next().unwrap_or_default()
 }
 
-/// What a task returned, or a field inside it.
+/// A reference to the output of a task, or to a field inside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
-    /// The task's place in [`Plan::tasks`].
+    /// The index of the task in [`Plan::tasks`].
     pub task: usize,
-    /// The fields on the way, the outermost first; empty for the whole output.
+    /// The names of the nested fields, the outermost first; empty for the whole output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<String>,
 }
 
-/// How a task is made many. With both, each item has `count` instances of its own.
+/// How a task fans out into instances. With both fields, each item gets `parallel` instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fan {
-    /// A list: one instance for each of its items.
+    /// A reference to a list: the task gets one instance for each item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreach: Option<Reference>,
-    /// How many instances there are, or how many of each item.
+    /// The number of instances, or the number of instances for each item of `foreach`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<Count>,
 }
@@ -213,19 +224,19 @@ pub struct Fan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Count {
-    /// This many.
+    /// A constant number.
     Fixed(u64),
-    /// As many as another task says.
+    /// A number that another task returns.
     Of(Reference),
 }
 
-/// What becomes of a task if one that it needs does not succeed.
+/// What happens to a task if one that it depends on does not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// It does not run.
+    /// The task is skipped.
     #[default]
     Skip,
-    /// It runs; what did not succeed has returned `null`.
+    /// The task runs, with `null` as the output of each task that did not succeed.
     Run,
 }

@@ -1,4 +1,4 @@
-//! When a workflow runs by itself: a schedule of cron in a time zone.
+//! The schedule of a workflow: a cron expression in a time zone.
 
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -11,53 +11,53 @@ use crate::document::ScheduleText;
 /// The time zone of a schedule that does not name one.
 const UTC: &str = "UTC";
 
-/// When a workflow runs by itself.
+/// When a workflow is started automatically.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Minute, hour, day of the month, month, day of the week.
+    /// The cron expression: minute, hour, day of the month, month, day of the week.
     pub cron: String,
-    /// The time zone they are read in, by its name in the IANA database.
+    /// The IANA name of the time zone in which the cron expression is interpreted.
     pub timezone: String,
-    /// What becomes of times at which nobody was there to start it.
+    /// What happens to times that pass while no worker is running.
     #[serde(default)]
     pub missed: Missed,
-    /// What becomes of a time at which the run before is still under way.
+    /// What happens to a time that comes while the previous run is still active.
     #[serde(default)]
     pub overlap: Overlap,
-    /// The parameter that tells a run the time for which it was started.
+    /// The parameter that receives the time for which a run was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_as: Option<String>,
-    /// The parameter that tells a run the date of that time.
+    /// The parameter that receives the date of that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date_as: Option<String>,
 }
 
-/// What becomes of times that have passed while no worker was there.
+/// What happens to times that pass while no worker is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
-    /// Nothing: it runs at the next time.
+    /// They are ignored; the next run starts at the next scheduled time.
     #[default]
     Skip,
-    /// It runs once for all of them.
+    /// One run is started for all missed times together.
     Once,
-    /// It runs for each of them.
+    /// One run is started for each missed time.
     All,
 }
 
-/// What becomes of a time at which the run that was started before is still under way.
+/// What happens to a time that comes while the previous run of the schedule is still active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Overlap {
-    /// Both run.
+    /// A second run is started beside the active one.
     #[default]
     Allow,
-    /// Nothing is started.
+    /// No run is started for this time.
     Skip,
 }
 
 impl Schedule {
-    /// A schedule of these five fields, read in this time zone.
+    /// Creates a schedule from a cron expression and the name of a time zone. Neither is validated.
     ///
     /// ```
     /// use ork_workflow::Schedule;
@@ -70,7 +70,10 @@ impl Schedule {
         Self { cron: cron.into(), timezone: timezone.into(), missed, overlap, time_as: None, date_as: None }
     }
 
-    /// A time in milliseconds since 1970 as runs are told it: RFC 3339, in the schedule's time zone.
+    /// Formats a time, in milliseconds since the Unix epoch, as runs receive it: RFC 3339 in the time zone of the
+    /// schedule.
+    ///
+    /// Returns `None` if the time is out of range or the time zone is unknown.
     ///
     /// ```
     /// use ork_workflow::Schedule;
@@ -83,15 +86,15 @@ impl Schedule {
         Some(time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
     }
 
-    /// The first time after another one, both in milliseconds since 1970. `None` if there is none, or if this is not
-    /// a schedule that was checked.
+    /// Returns the first scheduled time after `millis`, both in milliseconds since the Unix epoch. Returns `None` if
+    /// there is none, or if the cron expression or the time zone is invalid.
     pub fn next_after(&self, millis: i64) -> Option<i64> {
         let (fields, zone) = (Fields::read(&self.cron).ok()?, zone(&self.timezone)?);
         next(&fields, &zone, millis)
     }
 }
 
-/// A time zone by its name, out of the database that is part of the program.
+/// Looks up a time zone by name, in the database that is compiled into the program.
 fn zone(name: &str) -> Option<TimeZone> {
     if name == UTC { Some(TimeZone::UTC) } else { TimeZoneDatabase::bundled().get(name).ok() }
 }
@@ -100,7 +103,7 @@ fn next(fields: &Fields, zone: &TimeZone, millis: i64) -> Option<i64> {
     fields.after(Timestamp::from_millisecond(millis).ok()?, zone).map(Timestamp::as_millisecond)
 }
 
-/// The schedule that is written, if it is one.
+/// Validates a schedule as it is written in the file.
 pub(crate) fn check(text: &ScheduleText, problems: &mut Problems) -> Option<Schedule> {
     let name = text.timezone.as_ref().map_or(UTC, |word| word.text.as_str());
     let timezone = zone(name).map(|_| name.to_owned());
@@ -111,7 +114,7 @@ pub(crate) fn check(text: &ScheduleText, problems: &mut Problems) -> Option<Sche
         problems.add(bad_cron(&text.cron));
         return None;
     };
-    // Eight years have every date there is.
+    // 2000-01-01. Within the next eight years every possible date occurs, 29 February included.
     if next(&fields, &TimeZone::UTC, 946_684_800_000).is_none() {
         let problem = Diagnostic::new(Code::ScheduleNever, format!("`{}` never comes", text.cron.text));
         problems.add(problem.at(text.cron.span, "no such day exists").help("look at the day and the month"));
@@ -135,7 +138,7 @@ fn unknown_zone(word: &crate::yaml::Word) -> Diagnostic {
     }
 }
 
-/// The fields of a schedule, and what each can be.
+/// The fields of a cron expression, with the range of values that messages show for each.
 const FIELDS: [(&str, &str); 5] = [
     ("minute", "0 to 59"),
     ("hour", "0 to 23"),
@@ -144,7 +147,7 @@ const FIELDS: [(&str, &str); 5] = [
     ("day of the week", "0 to 7, where 0 and 7 are Sunday"),
 ];
 
-/// Says which field of a schedule is wrong.
+/// Reports which field of a cron expression is wrong.
 fn bad_cron(word: &crate::yaml::Word) -> Diagnostic {
     let problem = Diagnostic::new(Code::BadCron, format!("`{}` is not a schedule", word.text));
     let problem = problem.help(
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_last_days_are_possible() {
+    fn names_nicknames_and_last_days_are_accepted() {
         assert_eq!(times("@daily", "UTC", "2026-01-01T12:00:00Z", 1), ["2026-01-02T00:00:00Z"]);
         assert_eq!(times("0 6 * JAN-FEB MON", "UTC", "2026-02-23T12:00:00Z", 1), ["2027-01-04T06:00:00Z"]);
         assert_eq!(times("0 0 L * *", "UTC", "2028-02-01T00:00:00Z", 1), ["2028-02-29T00:00:00Z"]);
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clock_skips_or_repeats_comes_once() {
+    fn a_time_that_the_clock_skips_or_repeats_fires_once() {
         let skipped = times("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
         assert_eq!(skipped, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
         let repeated = times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_has_no_next_time() {
+    fn an_invalid_schedule_has_no_next_time() {
         for (cron, timezone) in [("0 0 30 2 *", "UTC"), ("x", "UTC"), ("0 * * * *", "Mars/Base")] {
             assert_eq!(Schedule::new(cron, timezone).next_after(0), None);
         }

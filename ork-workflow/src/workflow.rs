@@ -1,4 +1,4 @@
-//! A workflow from its text to its plan.
+//! A workflow, from its text to its plan.
 
 use crate::catalog::Catalog;
 use crate::check::{self, Given, Parameters};
@@ -9,7 +9,8 @@ use crate::plan::Plan;
 use crate::schedule::{self, Schedule};
 use crate::yaml;
 
-/// A workflow whose text was read. Whatever is wrong with it is said by [`Workflow::check`].
+/// A workflow that has been parsed but not yet checked. [`Workflow::check`] reports all errors, including those of
+/// parsing.
 #[derive(Debug)]
 pub struct Workflow {
     file: File,
@@ -18,37 +19,39 @@ pub struct Workflow {
     problems: Vec<Diagnostic>,
 }
 
-/// What a check has found.
+/// The result of checking a workflow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
-    /// What can run; `None` if a diagnostic is an error. Its folder is for the caller to set. Parameters without a
-    /// value are left out of it, which can only be if none were given at all: check with `Some` before a run.
+    /// The plan to run; `None` if at least one diagnostic is an error. The caller must set its `folder`. Parameters
+    /// without a value are left out, which can only happen if the workflow was checked without values: before a run,
+    /// pass `Some` to [`Workflow::check`].
     pub plan: Option<Plan>,
-    /// When it runs by itself; `None` if it does not, or if a diagnostic is an error.
+    /// The schedule of the workflow; `None` if the file has no schedule, or if at least one diagnostic is an error.
     pub schedule: Option<Schedule>,
-    /// What is wrong, in the order of the file.
+    /// The errors and warnings, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Checked {
-    /// Whether something keeps the workflow from running.
+    /// Returns whether an error prevents the workflow from running.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error)
     }
 
-    /// The diagnostics for programs.
+    /// Returns the diagnostics in machine-readable form, with lines and columns.
     pub fn reports(&self, file: &File) -> Vec<Report> {
         self.diagnostics.iter().map(|it| Report::new(file, it)).collect()
     }
 
-    /// Prints the diagnostics of a file.
+    /// Renders the diagnostics as text for a terminal.
     pub fn render(&self, file: &File, style: Style) -> String {
         render(file, &self.diagnostics, style)
     }
 }
 
 impl Workflow {
-    /// Reads a text. Nothing is looked up yet, so that a caller can learn which files it has to look at.
+    /// Parses a workflow. Nothing is looked up yet, so that the caller can find out which files and programs it
+    /// names.
     pub fn read(file: File) -> Self {
         let mut problems = Problems::default();
         let root = yaml::read(&file, &mut problems);
@@ -62,17 +65,17 @@ impl Workflow {
         Self { file, document, schedule, problems: problems.sorted() }
     }
 
-    /// The file it was read from.
+    /// Returns the file that the workflow was read from.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Its name: what it says, else that of its file.
+    /// Returns the name of the workflow: its key `name`, or the name of its file without the extension.
     pub fn name(&self) -> &str {
         self.document.as_ref().and_then(|it| it.name.as_deref()).unwrap_or_else(|| self.file.stem())
     }
 
-    /// The Python files that it names, each once, in the order of the file.
+    /// Returns the Python files that the workflow names, without duplicates, in the order of the file.
     pub fn python_files(&self) -> Vec<&str> {
         self.programs(|program| match program {
             Program::Python(word) => Some(word.text.as_str()),
@@ -80,7 +83,7 @@ impl Workflow {
         })
     }
 
-    /// The programs that it names, each once, in the order of the file.
+    /// Returns the programs that the workflow names, without duplicates, in the order of the file.
     pub fn process_programs(&self) -> Vec<&str> {
         self.programs(|program| match program {
             Program::Process(words) => words.first().map(|word| word.text.as_str()),
@@ -99,20 +102,22 @@ impl Workflow {
         found
     }
 
-    /// The parameters of its runs, with their defaults.
+    /// Returns the parameters of a run, each with its default if it has one.
     pub fn parameters(&self) -> Vec<(&str, Option<&serde_json::Value>)> {
         let all = self.document.iter().flat_map(|it| &it.parameters);
         all.map(|it| (it.name.text.as_str(), it.default.as_ref().map(|it| &it.value))).collect()
     }
 
-    /// The values of the parameters that its schedule tells its time or date. What is no parameter is left to the check.
+    /// Returns the parameters that the schedule sets, by `time_as` and `date_as`. Names that are not parameters of
+    /// the workflow are left out; the check reports them.
     pub fn told(&self) -> Parameters {
         let told = self.schedule.as_ref().map(|it| [(&it.time_as, Given::Time), (&it.date_as, Given::Date)]);
         let told = told.into_iter().flatten().filter_map(|(name, given)| Some((name.clone()?, given)));
         told.filter(|(name, _)| self.parameters().iter().any(|(known, _)| known == name)).collect()
     }
 
-    /// Checks it. `parameters` are the values for one run; `None` if there is no run, and the workflow alone is checked.
+    /// Checks the workflow. `parameters` holds the values for one run; `None` checks the workflow itself, without a
+    /// run.
     pub fn check(&self, catalog: &dyn Catalog, parameters: Option<&Parameters>) -> Checked {
         let mut problems = Problems::default();
         for problem in &self.problems {

@@ -1,7 +1,7 @@
-//! Thumbnails of a folder of pictures: each picture is a part, and the join glues them into one contact sheet.
+//! Thumbnails of a folder of pictures: each picture is a part, and the join combines them into one contact sheet.
 //!
-//! `album run album folder=Pictures` writes `Pictures/thumbnails/sheet.png` and prints one row a picture. A file that
-//! only looks like a picture gets a row that says so; the others are not lost with it.
+//! `album run album folder=Pictures` writes `Pictures/thumbnails/sheet.png` and prints one row per picture. A file
+//! that cannot be decoded gets a row with the error; the other pictures are processed all the same.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ struct Picture {
 /// Makes one thumbnail.
 #[task(timeout = "1m")]
 fn album(picture: PathBuf, size: u32) -> Result<Picture> {
-    // Another attempt would read the same bytes.
+    // Permanent, because another attempt would read the same bytes.
     let image = ImageReader::open(&picture)?.with_guessed_format()?.decode().map_err(Error::permanent)?;
     let name = picture.file_name().ok_or("a picture has a name")?;
     let folder = picture.with_file_name(FOLDER);

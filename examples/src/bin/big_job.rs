@@ -1,8 +1,9 @@
-//! A big job that submits small jobs below it: one big job at a time, one of the small ones invalid, and a report that
-//! follows when all of it has ended.
+//! A big job that submits small jobs as its children. Only one big job runs at a time, one of the small jobs is
+//! invalid, and a report follows when the whole tree has ended.
 //!
-//! Without arguments it shows that. With arguments it is an ordinary program of ork: `big_job worker` beside
-//! `big_job submit big_job small_jobs='["a","b"]' --unique big_job`, then `big_job jobs tree ID`.
+//! Without arguments, this program demonstrates all of that. With arguments it is an ordinary ork program: run
+//! `big_job worker`, then `big_job submit big_job small_jobs='["a","b"]' --unique big_job` and
+//! `big_job jobs tree ID`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,7 +28,7 @@ async fn small_job(data: String) -> Result<String> {
     if data.contains('!') {
         return Err(Error::permanent(format!("invalid data: {data:?}")));
     }
-    // The work.
+    // Stands for the real work.
     tokio::time::sleep(Duration::from_millis(10)).await;
     Ok(data.to_uppercase())
 }
@@ -44,7 +45,7 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     let big = ork.submit(big_job { small_jobs }).unique("big_job").await?;
     let report = ork.submit(report { title: "big job".into() }).after(big.id()).await?;
 
-    // Of one key there is one job at a time.
+    // Only one job at a time can hold a unique key.
     match ork.submit(big_job { small_jobs: Vec::new() }).unique("big_job").await {
         Err(ClientError::Taken { by, .. }) if by == big.id() => say("a second big job was refused"),
         other => say(&format!("unexpected: {other:?}")),

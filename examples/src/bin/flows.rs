@@ -1,7 +1,8 @@
-//! Workflows over tasks in Rust: `flows run flows/files.yaml --input prefix=raw/2026-01-15`.
+//! Workflows over Rust tasks: `flows run flows/files.yaml --input prefix=raw/2026-01-15`.
 //!
-//! `flows run flows/tree.yaml --input folder=$PWD` counts what is in the files of a tree, as the one in `flows/python/tree` does
-//! in Python. Beside them are workflows of other shapes, and `flows check`, `flows graph` and `flows schedules` for each of them.
+//! `flows run flows/tree.yaml --input folder=$PWD` counts the contents of the files in a tree, as `flows/python/tree`
+//! does in Python. The folder has workflows of other shapes too; try `flows check`, `flows graph` and
+//! `flows schedules` with them.
 
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 
@@ -13,7 +14,7 @@ use ork::{Result, task};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Finds out what there is to do. A function `main` has the name of its module.
+/// Finds the work to do. A task function named `main` takes the name of its module.
 mod discover {
     use super::{JsonSchema, Serialize, task};
 
@@ -130,7 +131,7 @@ fn find_files(folder: String) -> Result<Files> {
             match entry.file_type()? {
                 kind if kind.is_dir() => folders.push(path + "/"),
                 kind if kind.is_file() => files.push(path),
-                // A link may lead out of the tree.
+                // Symbolic links are not followed, because they may lead out of the tree.
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
-//! A task that uses what the application gives it: a `State<T>`, made once, shared by every task of the process.
+//! A task that uses a value of the application: a `State<T>`, created once and shared by all tasks of the process.
 //!
-//! `greeting run greet name=Ada language=de` prints `hallo Ada`. A language that is not in the book is an error that no
-//! retry would change, so none is made.
+//! `greeting run greet name=Ada language=de` prints `hallo Ada`. An unknown language is a permanent error: a retry
+//! would not change it, so none is made.
 
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use ork::{Error, Ork, Result, State, task};
 
-/// The words for "hello", by language.
+/// The word for "hello" in each language.
 #[derive(Debug)]
 struct Phrasebook(BTreeMap<&'static str, &'static str>);
 

@@ -1,6 +1,6 @@
-//! The smallest program: one task, and the whole command line with it.
+//! The smallest program: one task, which comes with the complete command line.
 //!
-//! `hello run hello name=Ada` prints a greeting; `hello tasks` lists what there is.
+//! `hello run hello name=Ada` prints a greeting; `hello tasks` lists the tasks of the program.
 
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 

@@ -1,8 +1,8 @@
-//! Counts lines of code by language: a source tree is split into directories, each is counted, and one table joins
-//! them.
+//! Counts lines of code by language: a source tree is split into directories, each one is counted as a part, and the
+//! join adds up one table.
 //!
-//! `loc run loc root=.` does it in one process. `loc worker`, started several times, and `loc submit loc root=. --wait` do
-//! it in several. Both print a table: one row a language, the most code first, and the total.
+//! `loc run loc root=.` does this in one process. To use several processes, start `loc worker` several times and run
+//! `loc submit loc root=. --wait`. Both print a table with one row per language, the most code first, and the total.
 
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 
@@ -65,7 +65,7 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>> {
 #[task(part)]
 fn loc_part(root: PathBuf) -> Result<impl Iterator<Item = loc>> {
     let root = std::path::absolute(root)?;
-    // What a version control system ignores is not somebody's code.
+    // Files that version control ignores, such as build output, are not part of the source code.
     let walk = ignore::WalkBuilder::new(&root).follow_links(false).build();
     std::fs::read_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
     let directories =

@@ -1,7 +1,8 @@
-//! A long job that says how far it is and stops when nobody wants it any more, and a program that follows it.
+//! A long job that reports its progress and stops when it is cancelled, and a program that watches it.
 //!
-//! Without arguments it shows both: one climb that is followed to the top, one that is cancelled half-way. With
-//! arguments it is an ordinary program of ork: `progress run climb steps=20` draws a bar on a terminal.
+//! Without arguments, this program demonstrates both: one climb is watched until it reaches the top, another one is
+//! cancelled half-way. With arguments it is an ordinary ork program: `progress run climb steps=20` draws a progress
+//! bar in a terminal.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,9 +17,9 @@ async fn climb(steps: u32, context: Context) -> Result<String> {
     for step in 0..steps {
         context.progress(f64::from(step) * 100.0 / f64::from(steps), format!("step {step}"));
         tokio::select! {
-            // The work of one step.
+            // Stands for the work of one step.
             () = tokio::time::sleep(Duration::from_millis(25)) => {}
-            // Here a task would put away its tools. What it returns is not read any more.
+            // A real task would clean up here. Its return value is ignored from now on.
             () = context.cancelled().cancelled() => {
                 context.log(format!("turned back at step {step}"));
                 return Err("turned back".into());

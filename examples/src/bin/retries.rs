@@ -1,10 +1,13 @@
-//! Failures: which are tried again, which are not, and how many a job with parts bears.
+//! Failures: which ones are retried, which ones are not, and how many failed parts a job tolerates.
 //!
-//! - `retries run fetch page=a busy=2` is refused twice, tries again after a pause, and prints the third answer.
-//! - `retries run fetch page=a busy=9` gives up after four attempts: exit code 1.
-//! - `retries run fetch page= busy=0` fails at once: an empty address is wrong however often one asks.
-//! - `retries run crawl pages=8` asks for eight pages of which every fourth is gone, and bears it: `6 of 8 parts ok`.
-//! - `retries run crawl pages=8 gone_every=2` bears no more than a quarter: exit code 1.
+//! - `retries run fetch page=a busy=2` fails twice, is retried after a delay, and prints the result of the third
+//!   attempt.
+//! - `retries run fetch page=a busy=9` fails after four attempts, with exit code 1.
+//! - `retries run fetch page= busy=0` fails at once: an empty address is a permanent error.
+//! - `retries run crawl pages=8` requests eight pages, of which every fourth is gone, and succeeds:
+//!   `6 of 8 parts ok`.
+//! - `retries run crawl pages=8 gone_every=2` fails with exit code 1, because at most a quarter of the parts may
+//!   fail.
 
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 
@@ -24,7 +27,7 @@ fn fetch(
     }
     context.log(format!("asking for {page}"));
     if context.attempt() <= busy {
-        // Any error will do: it is tried again because it might pass.
+        // Any other error is retried, as it may be temporary.
         Err(format!("the server was busy at attempt {}", context.attempt()))?;
     }
     Ok(format!("{page}, at attempt {}", context.attempt()))

@@ -1,7 +1,8 @@
-//! What programs in other languages call: every shape that serde gives a type, as the input and the output of one task,
-//! and a task that takes its time.
+//! Tasks for clients in other languages: one with every kind of type that serde supports, as its input and its
+//! output, and one that takes a while.
 //!
-//! `shapes schema show shapes` prints the JSON Schema; `docs/other-languages.md` has clients in Python and TypeScript.
+//! `shapes schema show shapes` prints the JSON Schema; `docs/other-languages.md` has clients in Python, TypeScript
+//! and Java.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;

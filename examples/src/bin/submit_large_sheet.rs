@@ -1,8 +1,9 @@
-//! A large sheet that is submitted in batches: the job counts the records, splits itself into so many parts as there are
-//! batches, and each part submits all records of its own.
+//! A large sheet that is submitted in batches: the job counts the records and splits itself into one part for each
+//! batch, and each part submits its own records.
 //!
-//! Without arguments it shows that, with a record that is wrong and then put right. With arguments it is an ordinary program
-//! of ork: `submit_large_sheet worker` beside `submit_large_sheet submit submit_large_sheet sheet=records.csv to=submitted`.
+//! Without arguments, this program demonstrates that, including an invalid record that is corrected later. With
+//! arguments it is an ordinary ork program: run `submit_large_sheet worker`, then
+//! `submit_large_sheet submit submit_large_sheet sheet=records.csv to=submitted`.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
@@ -14,13 +15,13 @@ use ork::{Conclusion, Context, Error, EventKind, Next, Ork, Parts, Result, task}
 use ork_examples::say;
 use serde::Deserialize;
 
-/// How many records a part submits, if nothing else is asked for.
+/// The default number of records in a batch.
 const BATCH: usize = 1_000;
 
-/// What came of a sheet, or of one batch of it: how many records were submitted, and a word about that.
+/// The result for a sheet or for one batch: the number of submitted records, and a message.
 type Submitted = Conclusion<usize>;
 
-/// What a part is told: which batch is its own.
+/// The data of a part: the index of its batch.
 #[derive(Deserialize)]
 struct Batch {
     part: usize,
@@ -65,7 +66,7 @@ fn lines(sheet: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>> {
     Ok(BufReader::new(fs::File::open(sheet)?).lines())
 }
 
-/// Submits all records of one batch. However often it is done, they are there once.
+/// Submits all records of one batch. This is idempotent: the file of the batch is replaced as a whole.
 fn submit_batch(sheet: &Path, to: &Path, part: usize, size: usize) -> Result<usize> {
     let records: Vec<String> = lines(sheet)?.skip(part * size).take(size).collect::<io::Result<_>>()?;
     if let Some(at) = records.iter().position(|record| !record.contains('@')) {
@@ -108,7 +109,7 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
         say(&format!("part {}: {}", part.index, part.failure.map(|why| why.to_string()).unwrap_or_default()));
     }
 
-    // Put right, the part that failed is run again, and no other.
+    // With the record corrected, a retry runs only the part that failed.
     fs::write(&sheet, fs::read_to_string(&sheet)?.replace("nobody", "7777,7777@example.org"))?;
     ork.retry(job.id()).await?;
     let submitted = job.wait().await?;

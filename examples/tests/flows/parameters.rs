@@ -1,4 +1,4 @@
-//! Which form of its input the only parameter of a Python function gets: the whole input, or the field of its name.
+//! The form of the input for the only parameter of a Python function: the whole input, or the field of its name.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use crate::{Setting, installed};
 const REPORT: &str =
     "from dataclasses import dataclass\n@dataclass\nclass Report:\n    rows: int = 0\n    source: str = ''\n";
 
-/// Checks and runs a workflow of two files, `extract.py` and `load.py`, and answers its result. The only parameter of
-/// `load.py` is called `extract`, and all fields of its type have defaults.
+/// Checks and runs a workflow over two files, `extract.py` and `load.py`, and returns its result. The only parameter
+/// of `load.py` is named `extract`, and all fields of its type have defaults.
 fn result(setting: &Setting, tasks: &[(&str, &str)]) -> Value {
     let extract = format!("{REPORT}def main() -> Report:\n    return Report(3, 'sales')\n");
     let words = "return f\"{extract.rows} rows from '{extract.source}'\"";
@@ -23,15 +23,15 @@ fn result(setting: &Setting, tasks: &[(&str, &str)]) -> Value {
     setting.run("run flows/form.yaml --json").json().get("result").cloned().unwrap_or_default()
 }
 
-/// On the code before this change `load` took the whole input, `{"extract": ..}`, for its `Report`, so it returned
-/// "0 rows from ''" with no error; `check` said that all is fine.
+/// Regression test: `load` took the whole input, `{"extract": ..}`, as its `Report`, so that it returned "0 rows from
+/// ''" without an error, and `check` reported no error either.
 #[test]
-fn the_only_python_parameter_gets_the_output_of_the_task_that_it_is_named_after() {
+fn the_only_python_parameter_gets_the_output_of_the_task_of_its_name() {
     let setting = Setting::embedded();
     if installed::python().is_none() {
         return;
     }
-    // The same file is used with and without the dependency; a program gets an object in any case.
+    // The same file is used with and without the dependency. A program always gets an object.
     let tasks = [
         ("extract", "executor: python, file: tasks/extract.py"),
         ("load", "executor: python, file: tasks/load.py, depends_on: [extract]"),
@@ -46,7 +46,7 @@ fn the_only_python_parameter_gets_the_output_of_the_task_that_it_is_named_after(
     assert_eq!(result(&setting, &tasks), expected);
 }
 
-/// On the code before this change `check` refused the constant: "`load` has no input `extract`".
+/// Regression test: `check` rejected the constant with "`load` has no input `extract`".
 #[test]
 fn the_only_python_parameter_gets_the_constant_of_its_name() {
     let setting = Setting::embedded();

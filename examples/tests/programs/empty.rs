@@ -1,4 +1,4 @@
-//! A program without tasks: what the command line says then is tested with it.
+//! A program without tasks, to test what the command line prints in that case.
 
 fn main() -> std::process::ExitCode {
     ork::main()

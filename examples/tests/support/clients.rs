@@ -1,10 +1,10 @@
-//! The commands that make the types of clients in other languages, as `docs/other-languages.md` has them.
+//! The commands of `docs/other-languages.md` that generate the types of clients in other languages.
 
 use std::path::Path;
 
 use super::{Ended, Place, Process};
 
-/// What makes the types of a client in Python, and checks them.
+/// Generates and checks the types of a Python client.
 pub(crate) const PYTHON: [&str; 2] = [
     "datamodel-codegen --input ork.schema.json --input-file-type jsonschema --output models.py \
      --output-model-type pydantic_v2.BaseModel --target-python-version 3.10 --use-annotated --strict-nullable \
@@ -12,25 +12,25 @@ pub(crate) const PYTHON: [&str; 2] = [
     "mypy --strict main.py",
 ];
 
-/// The same for TypeScript.
+/// Generates and checks the types of a TypeScript client.
 pub(crate) const TYPESCRIPT: [&str; 2] = [
     "npx json2ts --input ork.schema7.json --output tasks.ts --unreachableDefinitions --additionalProperties=false",
     "npx tsc",
 ];
 
-/// The same for Java.
+/// Generates and checks the types of a Java client.
 pub(crate) const JAVA: [&str; 2] = [
     "npx quicktype --src-lang schema --lang java --array-type list --package tasks \
      --out tasks/Tasks.java ork.schema7.json#/definitions/",
     "javac -Xlint:all -cp lib/* -sourcepath . -d classes Main.java",
 ];
 
-/// Lets a folder have what was installed in another one.
+/// Links a folder of an installation into the place.
 pub(crate) fn link(place: &Place, installed: &Path, name: &str) {
     std::os::unix::fs::symlink(installed.join(name), place.path().join(name)).unwrap();
 }
 
-/// Runs one of the commands, with these programs before all others.
+/// Runs one of the commands, with these programs first in the `PATH`.
 pub(crate) fn run(place: &Place, line: &str, programs: &Path) -> Ended {
     let args: Vec<_> = line.split_whitespace().collect();
     let mut command = place.command("env", &args);

@@ -1,4 +1,4 @@
-//! Processes of the example `loc` that meet on one RabbitMQ and in one store, to count one source tree.
+//! Processes of the example `loc` that share one RabbitMQ and one store, to count one source tree.
 
 #![expect(clippy::indexing_slicing, reason = "tests")]
 
@@ -10,13 +10,13 @@ use super::{Place, Process, exe};
 
 pub(crate) const LOC: &str = exe!("loc");
 
-/// Folders, each with at least five files.
+/// The number of folders; each has at least five files.
 const FOLDERS: usize = 1_000;
 
-/// The parts that make: the root, its ten folders, and those in them.
+/// The resulting number of parts: the root, its ten folders, and the folders below these.
 pub(crate) const PARTS: usize = FOLDERS + 11;
 
-/// A language: the end of its files' names, and one line each of code, of comment, of neither.
+/// A language: its name, the file extension, a line of code and a line of comment.
 const LANGUAGES: [(&str, &str, &str, &str); 5] = [
     ("Rust", "rs", "fn f() {}", "// a comment"),
     ("Python", "py", "print(1)", "# a comment"),
@@ -25,7 +25,7 @@ const LANGUAGES: [(&str, &str, &str, &str); 5] = [
     ("Shell", "sh", "echo", "# a comment"),
 ];
 
-/// Makes a source tree, of files so many `times` as long as need be, and answers the table that must come of it.
+/// Writes a source tree with files that are `times` times longer than by default, and returns the expected table.
 pub(crate) fn tree(place: &Place, times: usize) -> Value {
     let mut counted: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
     for folder in 0..FOLDERS {
@@ -52,7 +52,7 @@ pub(crate) fn tree(place: &Place, times: usize) -> Value {
     rows.into_iter().map(row).collect()
 }
 
-/// Processes that meet on one RabbitMQ and in one store, with names of their own there.
+/// Processes that share one RabbitMQ and one store, under a prefix that no other test uses.
 pub(crate) struct Meeting<'a> {
     place: &'a Place,
     url: &'a str,
@@ -61,13 +61,13 @@ pub(crate) struct Meeting<'a> {
 }
 
 impl<'a> Meeting<'a> {
-    /// Over a file of its own.
+    /// Creates a meeting with a new SQLite file as its store.
     pub(crate) fn new(place: &'a Place, url: &'a str) -> Self {
         let prefix = format!("t{}", &ork::JobId::new().to_string()[20..]);
         Self { place, url, store: format!("sqlite:{prefix}.db"), prefix }
     }
 
-    /// Over this store.
+    /// Replaces the store.
     pub(crate) fn over(self, store: &str) -> Self {
         Self { store: store.to_owned(), ..self }
     }
@@ -87,7 +87,7 @@ impl<'a> Meeting<'a> {
         workers
     }
 
-    /// The only job there is: every part of it counted once, and its join run as one attempt.
+    /// Asserts that there is one job, that each of its parts was counted once, and that its join ran in one attempt.
     pub(crate) fn is_whole(&self) {
         let jobs = self.start("jobs list --json").end().json();
         assert_eq!(jobs.as_array().unwrap().len(), 1, "{jobs}");
@@ -103,7 +103,7 @@ impl<'a> Meeting<'a> {
     }
 }
 
-/// How many parts of a job are ok.
+/// Returns how many parts of a job have succeeded.
 pub(crate) fn settled(status: &Value) -> u64 {
     status["parts"]["ok"].as_u64().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Programs run as processes in a folder of their own, with a deadline on everything they do.
+//! Runs programs as processes in a temporary folder, with a deadline on everything they do.
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Nothing here takes that long; what does has hung.
+/// No operation takes this long; a process that exceeds it is stuck.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// The path of a built example.
+/// Returns the path of a built example.
 macro_rules! exe {
     ($name:literal) => {
         env!(concat!("CARGO_BIN_EXE_", $name))
@@ -26,7 +26,7 @@ macro_rules! exe {
 }
 pub(crate) use exe;
 
-/// A folder in which programs run: their store is in it.
+/// A temporary folder in which programs run; it also holds their store.
 pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
@@ -38,7 +38,7 @@ impl Place {
         self.0.path()
     }
 
-    /// Writes a file, with its folders.
+    /// Writes a file, and creates its parent folders.
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -46,7 +46,8 @@ impl Place {
         path
     }
 
-    /// A program with these arguments, and no setting but the default ones.
+    /// Creates a command with these arguments. `ORK_*` variables of the environment are removed, so that all settings
+    /// have their default.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, exe: &str, args: &[A]) -> Command {
         let mut command = Command::new(exe);
         command.args(args).current_dir(self.path());
@@ -58,13 +59,13 @@ impl Place {
         command
     }
 
-    /// Runs a program to its end; the arguments are split at spaces.
+    /// Runs a program to its end. The arguments are split at spaces.
     pub(crate) fn run(&self, exe: &str, args: &str) -> Ended {
         let args: Vec<_> = args.split_whitespace().collect();
         Process::start(self.command(exe, &args)).end()
     }
 
-    /// The same with a setting.
+    /// Runs a program to its end, with one environment variable set.
     pub(crate) fn run_with(&self, exe: &str, args: &str, (name, value): (&str, &str)) -> Ended {
         let args: Vec<_> = args.split_whitespace().collect();
         let mut command = self.command(exe, &args);
@@ -81,7 +82,7 @@ impl Place {
         Process::start(self.command(exe, &args))
     }
 
-    /// Starts a worker, and waits until it works.
+    /// Starts a worker, and waits until it is ready.
     pub(crate) fn worker(&self, exe: &str) -> Process {
         let mut worker = self.start(exe, "worker");
         worker.err_line(|line| line.contains("worker ready"));
@@ -89,31 +90,31 @@ impl Place {
     }
 }
 
-/// How a program ended.
+/// The exit code and the output of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// `None`: a signal killed it.
+    /// The exit code; `None` if a signal killed the process.
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
 impl Ended {
-    /// What it printed, if it ended well.
+    /// Returns the standard output, and asserts that the exit code is 0.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out
     }
 
-    /// What it printed, as JSON, if it ended well.
+    /// Returns the standard output parsed as JSON, and asserts that the exit code is 0.
     #[track_caller]
     pub(crate) fn json(self) -> Value {
         let out = self.ok();
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
     }
 
-    /// Asserts an exit code, and words on stderr.
+    /// Asserts an exit code, phrases on stderr, and an empty standard output.
     #[track_caller]
     pub(crate) fn fails(self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -124,7 +125,7 @@ impl Ended {
     }
 }
 
-/// A running program. It does not outlive the test.
+/// A running program. It is killed when the value is dropped.
 pub(crate) struct Process {
     pid: u32,
     out: Lines,
@@ -170,13 +171,13 @@ impl Process {
         let (sender, code) = channel();
         thread::spawn(move || {
             let status = child.wait().unwrap();
-            // The test may have gone on without it.
+            // The test may not have waited for the process.
             let _gone = sender.send(status.code());
         });
         Self { pid, out, err, code, ended: false }
     }
 
-    /// Waits for a line on stderr.
+    /// Waits for a line on stderr that matches.
     #[track_caller]
     pub(crate) fn err_line(&mut self, is: impl Fn(&str) -> bool) -> String {
         while let Some(line) = self.err.next() {
@@ -187,7 +188,7 @@ impl Process {
         panic!("the line did not come; stderr:\n{}", self.err.seen);
     }
 
-    /// Waits for a line on stdout.
+    /// Waits for a line on stdout that matches.
     #[track_caller]
     pub(crate) fn out_line(&mut self, is: impl Fn(&str) -> bool) -> String {
         while let Some(line) = self.out.next() {
@@ -198,7 +199,7 @@ impl Process {
         panic!("the line did not come; stdout:\n{}", self.out.seen);
     }
 
-    /// Waits for a line of JSON on stdout.
+    /// Waits for a line of JSON on stdout that matches.
     #[track_caller]
     pub(crate) fn out_json(&mut self, is: impl Fn(&Value) -> bool) -> Value {
         while let Some(line) = self.out.next() {
@@ -210,12 +211,12 @@ impl Process {
         panic!("the line did not come; stdout:\n{}", self.out.seen);
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal, given by its name.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.pid, name);
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
         let code = self.code.recv_timeout(DEADLINE).expect("the program should have ended");
@@ -226,7 +227,7 @@ impl Process {
         Ended { code, out, err }
     }
 
-    /// Kills it, as the loss of power would.
+    /// Kills the process with SIGKILL, like a power failure.
     pub(crate) fn kill(self) {
         self.signal("KILL");
         assert_eq!(self.end().code, None);
@@ -246,7 +247,7 @@ fn signal(pid: u32, name: &str) {
     assert!(sent.success() || thread::panicking(), "signal {name} was not sent to {pid}");
 }
 
-/// Makes a source tree of `files` files in as many folders, and answers the JSON that `loc` makes of it.
+/// Writes a source tree of `files` files, each in its own folder, and returns the JSON that `loc` prints for it.
 pub(crate) fn tree(place: &Place, files: usize, lines: usize) -> Value {
     let (mut rust, mut python) = (0, 0);
     for file in 0..files {

@@ -1,17 +1,18 @@
-//! A schema as the alternatives that it allows: references followed, unions spread out, types and values one by one.
+//! Expands a JSON Schema into the alternatives that it allows: references are resolved, unions are flattened, and
+//! each type and each enumerated value becomes one alternative.
 
 use serde_json::{Map, Value, json};
 
 use crate::notation;
 
-/// A schema with more alternatives is not compared.
+/// The maximum number of alternatives; a schema with more of them is not compared.
 const MOST: usize = 64;
-/// References that lead to each other end here.
+/// The maximum nesting depth. It also ends the expansion of references that lead to each other.
 const DEEPEST: u32 = 24;
-/// No schema is made of more parts, counted each time that one is met.
+/// The maximum number of subschemas that one expansion visits. A subschema counts each time it is visited.
 const MOST_PARTS: u32 = 1_000;
 
-/// What kind of value an alternative is.
+/// The type of the values of an alternative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Is {
     Null,
@@ -25,7 +26,7 @@ pub(crate) enum Is {
 }
 
 impl Is {
-    /// Its word in JSON Schema.
+    /// Returns the name of the type in JSON Schema.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -49,15 +50,16 @@ impl Is {
 #[derive(Debug, Clone)]
 pub(crate) struct Alternative {
     pub(crate) is: Is,
-    /// The one value it is, if it is one.
+    /// The only value that it allows; `None` if it allows more than one.
     pub(crate) value: Option<Value>,
-    /// What the schema says of it, without references and unions.
+    /// The keywords of the schema that apply to it, without references and unions.
     pub(crate) keys: Map<String, Value>,
-    /// Whether the schema has rules that this leaves out, so that it allows more than the schema does.
+    /// Whether the schema has rules that are not represented here, so that this alternative allows more values than
+    /// the schema.
     pub(crate) is_wider: bool,
 }
 
-/// Rules that are left out.
+/// Keywords that an alternative does not represent.
 const LEFT_OUT: &[&str] = &[
     "not",
     "if",
@@ -79,7 +81,7 @@ impl Alternative {
         Self { is, value: None, keys, is_wider }
     }
 
-    /// The alternative that is one value.
+    /// Creates the alternative that allows a single value.
     pub(crate) fn constant(value: &Value) -> Self {
         let (is, keys) = match value {
             Value::Null => (Is::Null, json!({})),
@@ -110,7 +112,7 @@ impl Alternative {
         Self { is, value: Some(value.clone()), keys, is_wider: false }
     }
 
-    /// What it is, for messages.
+    /// Describes the alternative for messages.
     pub(crate) fn show(&self, root: &Value) -> String {
         match &self.value {
             Some(value) => notation::literal(value),
@@ -123,12 +125,12 @@ impl Alternative {
         }
     }
 
-    /// What makes it different from others.
+    /// Returns a key that identifies the alternative among others.
     pub(super) fn key(&self) -> String {
         format!("{} {} {}", self.is.word(), Value::from(self.value.clone()), Value::Object(self.keys.clone()))
     }
 
-    /// Whether it may come down to a few values, which it does not list.
+    /// Returns whether the keywords may restrict the alternative to a few values, without listing them.
     pub(super) fn could_be_few(&self) -> bool {
         let narrow: &[&str] = match self.is {
             Is::Text => &["pattern", "format", "maxLength"],
@@ -139,7 +141,7 @@ impl Alternative {
         narrow.iter().any(|key| self.keys.contains_key(*key))
     }
 
-    /// What both allow; `None` if that is nothing.
+    /// Returns the intersection of two alternatives; `None` if it is empty.
     fn merge(&self, other: &Self) -> Option<Self> {
         let is = match (self.is, other.is) {
             (a, b) if a == b => a,
@@ -157,7 +159,8 @@ impl Alternative {
         for (key, value) in &other.keys {
             merged.restrict(key, value);
         }
-        // What a schema says of "all others" means others than its own.
+        // `additionalProperties` and `items` refer to everything that the same schema does not name, so they cannot
+        // be merged exactly with the keywords of another schema.
         for (own, others) in [("properties", "additionalProperties"), ("prefixItems", "items")] {
             let says = |it: &Self| it.keys.contains_key(own) || it.keys.contains_key(others);
             merged.is_wider |= says(self) && says(other) && self.keys.get(own) != other.keys.get(own);
@@ -165,13 +168,14 @@ impl Alternative {
         Some(merged)
     }
 
-    /// One value, of which another schema says something too, perhaps that it is not allowed.
+    /// Returns the alternative for a single value that another schema restricts as well, possibly so that it is not
+    /// allowed.
     fn beside(&self, other: &Self) -> Self {
         let may_exclude = other.value.is_none() && !super::is_plain(&other.keys);
         Self { is_wider: self.is_wider || other.is_wider || may_exclude, ..self.clone() }
     }
 
-    /// Takes over what another schema says under a key.
+    /// Adds a keyword of another schema, so that both apply.
     fn restrict(&mut self, key: &str, value: &Value) {
         let Some(mine) = self.keys.get_mut(key) else {
             self.keys.insert(key.to_owned(), value.clone());
@@ -209,7 +213,7 @@ impl Alternative {
     }
 }
 
-/// The alternatives of a schema; `None` if they are too many.
+/// Returns the alternatives of a schema; `None` if there are too many, or if the schema cannot be expanded.
 pub(crate) fn expand(schema: &Value, root: &Value) -> Option<Vec<Alternative>> {
     inner(schema, root, 0, &mut 0)
 }
@@ -245,7 +249,7 @@ fn inner(schema: &Value, root: &Value, depth: u32, parts: &mut u32) -> Option<Ve
     (found.len() <= MOST).then_some(found)
 }
 
-/// What a schema says by itself.
+/// Returns the alternatives from the keywords of a schema itself, without references and combinations.
 fn own(keys: &Map<String, Value>) -> Vec<Alternative> {
     const APART: &[&str] = &["type", "enum", "const", "$ref", "allOf", "anyOf", "oneOf", "$defs", "definitions"];
     let rest: Map<String, Value> =
@@ -266,7 +270,8 @@ fn own(keys: &Map<String, Value>) -> Vec<Alternative> {
         });
         return each.collect();
     };
-    // Each value that is of a type. What else is said of it should not exclude it, but who knows.
+    // Keep the values that match one of the types. The other keywords should not exclude a value, but that is not
+    // verified here.
     let constants = values.iter().map(Alternative::constant);
     let fits = |it: &Alternative| {
         types.iter().any(|is| *is == Is::Anything || *is == it.is || (*is == Is::Number && it.is == Is::Integer))
@@ -284,7 +289,7 @@ fn product(some: &[Alternative], others: &[Alternative]) -> Option<Vec<Alternati
     (merged.len() <= MOST).then_some(merged)
 }
 
-/// What a reference within a document leads to.
+/// Resolves a reference within a document.
 pub(crate) fn resolve<'a>(reference: &str, root: &'a Value) -> Option<&'a Value> {
     let pointer = reference.strip_prefix('#')?;
     let decoded = pointer.replace("%24", "$").replace("%25", "%");

@@ -1,4 +1,4 @@
-//! Lists: their items, the first few of them, their number.
+//! Assignability of lists: their items, their first items and their length.
 
 use serde_json::{Map, Value};
 
@@ -22,7 +22,7 @@ impl Judge<'_> {
         for index in 0..mine.len().max(theirs.len()).min(most) {
             let at = format!("{path}[{index}]");
             let one = self.whole(mine.get(index).unwrap_or(rest), theirs.get(index).unwrap_or(accepted), &at);
-            // A list that may be shorter fits in that case.
+            // A list that is too short to have this item fits in any case.
             fit = fit.and(if least > index { one } else { one.sometimes() });
         }
         let looked_at = mine.len().max(theirs.len());

@@ -1,8 +1,9 @@
-//! Whether every value of one type is a value of another one, by their JSON Schemas.
+//! Decides from two JSON Schemas whether every value of one type is also a value of the other.
 //!
-//! The answer `Yes` is a promise: each value that is valid for the first schema is valid for the second. `No` says that
-//! a value of the first exists that is none of the second, and where. Whatever cannot be decided is `Unknown`: patterns
-//! and formats that differ, `not`, `if`, bounds that a value may or may not keep to. Nobody is bothered with it.
+//! `Yes` is a guarantee: each value that is valid for the first schema is valid for the second. `No` means that a
+//! value exists which is valid for the first schema but not for the second, and says where the two differ. Everything
+//! that cannot be decided is `Unknown`: different patterns and formats, `not`, `if`, and bounds that a value may or
+//! may not satisfy. `Unknown` is not reported to users.
 
 mod alternatives;
 mod arrays;
@@ -15,32 +16,32 @@ use serde_json::{Map, Value};
 
 use crate::notation;
 
-/// A JSON Schema, and the document that its references are looked up in.
+/// A JSON Schema, together with the document in which its references are resolved.
 #[derive(Debug, Clone, Copy)]
 pub struct Type<'a> {
     /// The schema.
     pub schema: &'a Value,
-    /// The document it is part of; often the schema itself.
+    /// The document that contains the schema; often the schema itself.
     pub root: &'a Value,
 }
 
-/// Whether the values of a type are values of another one.
+/// The result of comparing two types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// All of them are.
+    /// Every value of the first type is a value of the second.
     Yes,
-    /// Not all of them.
+    /// At least one value is not, for these reasons.
     No(Vec<Why>),
-    /// That cannot be said, and why not.
+    /// The comparison is not decidable here, for this reason.
     Unknown(String),
 }
 
-/// Why values do not fit.
+/// A reason why values of one type do not fit another type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// Where in the value: empty for all of it, `.field` for a field, `[]` for the items of a list.
+    /// The location inside the value: empty for the whole value, `.field` for a field, `[]` for the items of a list.
     pub path: String,
-    /// What is so there and should be otherwise.
+    /// What the type is at this location, and what is expected instead.
     pub text: String,
 }
 
@@ -53,7 +54,7 @@ impl std::fmt::Display for Why {
     }
 }
 
-/// Whether every value of one type is a value of another one.
+/// Returns whether every value of one type is also a value of another type.
 pub fn assignable(from: Type<'_>, to: Type<'_>) -> Verdict {
     let mut judge = Judge { from: from.root, to: to.root, assumed: Vec::new(), depth: 0, steps: 0 };
     match judge.whole(from.schema, to.schema, "") {
@@ -63,25 +64,27 @@ pub fn assignable(from: Type<'_>, to: Type<'_>) -> Verdict {
     }
 }
 
-/// A verdict on the way.
+/// An intermediate verdict.
 #[derive(Debug, Clone)]
 enum Fit {
     Yes,
     No {
         whys: Vec<Why>,
-        /// How many of the values do not fit, which matters where there is a choice.
+        /// How many of the values do not fit. This matters for unions, where one alternative may accept what another
+        /// one does not.
         misses: Misses,
-        /// It is of another kind altogether, such as a text for a list.
+        /// Whether the value is of a different type altogether, for example a string where a list is expected.
         alien: bool,
     },
     Unknown(String),
 }
 
-/// How many values do not fit. Schemas that each miss most values miss some together.
+/// How many values do not fit. If each alternative of a union rejects at least most values, some value is rejected by
+/// all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Misses {
     Some,
-    /// All but a few out of infinitely many.
+    /// All values except for finitely many out of infinitely many.
     Most,
     All,
 }
@@ -103,7 +106,7 @@ impl Fit {
         Self::Unknown(why.to_owned())
     }
 
-    /// Where values without the part in question exist, some of them fit.
+    /// Weakens the verdict for a part that values can also lack: the values without that part may fit.
     fn sometimes(self) -> Self {
         match self {
             Self::No { whys, alien, .. } => Self::No { whys, misses: Misses::Some, alien },
@@ -111,7 +114,7 @@ impl Fit {
         }
     }
 
-    /// Both must hold.
+    /// Combines two conditions that must both hold.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::No { whys: mut all, misses: a, alien: c }, Self::No { whys, misses: b, alien: d }) => {
@@ -125,21 +128,22 @@ impl Fit {
     }
 }
 
-/// Nothing is looked at deeper, and no question takes more steps: schemas come from outside.
+/// The maximum depth of a comparison; [`MOST_STEPS`] limits the number of its steps. Schemas are untrusted input.
 const DEEPEST: u32 = 48;
 const MOST_STEPS: u32 = 20_000;
 
 struct Judge<'a> {
     from: &'a Value,
     to: &'a Value,
-    /// Pairs that are being judged further up: a recursive type fits if nothing else speaks against it.
+    /// The pairs of types whose comparison is in progress. Within that comparison a pair is assumed to fit, which is
+    /// the right answer for recursive types unless another part contradicts it.
     assumed: Vec<(String, String)>,
     depth: u32,
     steps: u32,
 }
 
 impl Judge<'_> {
-    /// Whether all of a schema's alternatives fit.
+    /// Checks that all alternatives of a schema fit.
     fn whole(&mut self, from: &Value, to: &Value, path: &str) -> Fit {
         if is_anything(to) {
             return Fit::Yes;
@@ -173,7 +177,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether one alternative fits a schema: everything the schema demands must hold.
+    /// Checks that one alternative satisfies all keywords of a schema.
     fn one(&mut self, from: &Alternative, to: &Value, path: &str) -> Fit {
         let keys = match to {
             Value::Bool(true) => return Fit::Yes,
@@ -217,7 +221,7 @@ impl Judge<'_> {
         fit
     }
 
-    /// Whether it fits one of several schemas.
+    /// Checks that an alternative fits one of several schemas.
     fn some(&mut self, from: &Alternative, branches: &[Value], only_one: bool, to: &Value, path: &str) -> Fit {
         let fits: Vec<Fit> = branches.iter().map(|branch| self.one(from, branch, path)).collect();
         let yes = fits.iter().filter(|it| matches!(it, Fit::Yes)).count();
@@ -234,12 +238,13 @@ impl Judge<'_> {
         match near.len() {
             0 => self.none(from, far, to, path),
             1 => near.into_iter().next().unwrap_or(Fit::Yes),
-            // Some values fit one of them, some another one: together that may be all.
+            // Some values may fit one schema and the others another one, so that together all values fit.
             _ => Fit::unknown("each value may fit another alternative"),
         }
     }
 
-    /// Says that none of several schemas fits, or, if one of them is the nearest, why that one does not.
+    /// Returns the verdict that no schema fits. If exactly one schema comes closest, the reasons are those of that
+    /// schema.
     fn none(&self, from: &Alternative, fits: Vec<Fit>, to: &Value, path: &str) -> Fit {
         let mut near: Vec<Vec<Why>> = Vec::new();
         let mut least_misses = Misses::All;
@@ -261,7 +266,7 @@ impl Judge<'_> {
         Fit::No { whys, misses: least_misses, alien }
     }
 
-    /// What the schema demands by itself: its type, its values, and what each type has.
+    /// Checks the keywords of the schema itself: its type, its values, and the rules for each type.
     fn demands(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let mut fit = self.kind(from, to, path).and(self.values(from, to, path));
         if matches!(fit, Fit::No { .. }) {
@@ -317,7 +322,7 @@ impl Judge<'_> {
         }
     }
 
-    /// `const` and `enum`.
+    /// Checks `const` and `enum`.
     fn values(&self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let one = to.get("const").map(std::slice::from_ref);
         let few = to.get("enum").and_then(Value::as_array).map(Vec::as_slice);
@@ -339,10 +344,10 @@ impl Judge<'_> {
     }
 }
 
-/// Rules that are not compared, whatever the value is.
+/// Keywords that are not compared, for values of any type.
 const ANY_RULES: &[&str] = &["not", "if", "$dynamicRef", "$recursiveRef"];
 
-/// Rules of objects that are not compared.
+/// Keywords of objects that are not compared.
 const OBJECT_RULES: &[&str] = &[
     "dependentRequired",
     "dependentSchemas",
@@ -354,12 +359,12 @@ const OBJECT_RULES: &[&str] = &[
     "unevaluatedProperties",
 ];
 
-/// The list of schemas under a key.
+/// Returns the list of schemas under a keyword; empty if there is none.
 fn parts<'a>(keys: &'a Map<String, Value>, key: &str) -> &'a [Value] {
     keys.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Whether a schema accepts everything by itself.
+/// Returns whether a schema obviously accepts every value.
 fn is_anything(schema: &Value) -> bool {
     match schema {
         Value::Bool(is) => *is,
@@ -370,7 +375,7 @@ fn is_anything(schema: &Value) -> bool {
     }
 }
 
-/// Words that demand nothing.
+/// Keywords that do not restrict values by themselves.
 const NOTES: &[&str] = &[
     "$anchor",
     "$comment",
@@ -391,7 +396,7 @@ const NOTES: &[&str] = &[
     "oneOf",
 ];
 
-/// Whether the words of a schema itself demand nothing.
+/// Returns whether the keywords of a schema do not restrict values, apart from references and combinations.
 fn is_plain(keys: &Map<String, Value>) -> bool {
     keys.keys().all(|key| NOTES.contains(&key.as_str()) || key.starts_with("x-"))
 }

@@ -1,19 +1,19 @@
-//! Objects: fields that are needed, fields that may be missing, fields beyond those.
+//! Assignability of objects: required fields, optional fields and additional fields.
 
 use serde_json::{Map, Value};
 
 use super::{Alternative, Fit, Judge};
 use crate::notation;
 
-/// What is known of the fields that a schema does not name.
+/// What a schema says about fields that it does not name.
 enum Others<'a> {
-    /// There are none.
+    /// There are no such fields.
     None,
-    /// They are of this type.
+    /// They have this type.
     Of(&'a Value),
-    /// Nothing is said.
+    /// The schema says nothing about them.
     Silent,
-    /// Anything, and that is said.
+    /// The schema explicitly allows any value, or has rules for names that are not compared.
     Anything,
 }
 
@@ -75,7 +75,7 @@ impl Judge<'_> {
         })
     }
 
-    /// A field that must be there.
+    /// Checks a field that the second schema requires.
     fn needed(&mut self, from: &Map<String, Value>, to: &Map<String, Value>, name: &str, path: &str) -> Fit {
         if requires(from, name) {
             return Fit::Yes;
@@ -94,7 +94,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A field that has a type in the second schema.
+    /// Checks a field for which the second schema has a type.
     fn named(&mut self, from: &Map<String, Value>, name: &str, schema: &Value, path: &str) -> Fit {
         let at = format!("{path}.{name}");
         if let Some(mine) = property(from, name) {

@@ -1,10 +1,11 @@
-//! Numbers and texts: bounds, lengths, patterns, formats. Values that may lie outside of bounds are unknown, not wrong.
+//! Assignability of numbers and strings: bounds, lengths, patterns and formats. If values may lie outside of the
+//! bounds, the verdict is `Unknown`, not `No`.
 
 use serde_json::{Map, Value};
 
 use super::{Alternative, Fit, Is};
 
-/// Whether two values are the same to JSON Schema, for which `1` is `1.0`.
+/// Returns whether two values are equal in JSON Schema, where `1` equals `1.0`.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
@@ -16,7 +17,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// A bound: the number, and whether it is outside itself.
+/// A bound: the number, and whether it is exclusive.
 type Bound = Option<(f64, bool)>;
 
 fn get(keys: &Map<String, Value>, key: &str) -> Option<f64> {
@@ -39,7 +40,7 @@ fn upper(keys: &Map<String, Value>) -> Bound {
     }
 }
 
-/// Compares a range with the one that is demanded.
+/// Compares a range with the range that is required.
 fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fit {
     let is = |mine: f64, bound: &str| match from {
         (Some(a), Some(b)) if a.0.total_cmp(&b.0).is_eq() => format!("{what} is {mine}"),
@@ -88,12 +89,12 @@ pub(super) fn number(from: &Alternative, to: &Map<String, Value>, path: &str) ->
     fit.and(steps).and(format(from, to))
 }
 
-/// The bounds of a length.
+/// Returns the bounds of a length. The lower bound is 0 by default.
 fn length(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
     (Some((get(keys, least).unwrap_or(0.0), false)), get(keys, most).map(|it| (it, false)))
 }
 
-/// What a length must be: no least one unless it says so.
+/// Returns the required bounds of a length. There is no lower bound unless the schema has one greater than 0.
 fn demanded(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
     (get(keys, least).filter(|it| *it > 0.0).map(|it| (it, false)), get(keys, most).map(|it| (it, false)))
 }
@@ -113,7 +114,7 @@ pub(super) fn count(from: &Map<String, Value>, to: &Map<String, Value>, path: &s
     range(mine, theirs, "the length of the list", path)
 }
 
-/// Formats are compared by name only, but for those of numbers.
+/// Compares formats by their names, except for those of numbers.
 fn format(from: &Alternative, to: &Map<String, Value>) -> Fit {
     match (from.keys.get("format"), to.get("format")) {
         (_, None) => Fit::Yes,
@@ -122,9 +123,10 @@ fn format(from: &Alternative, to: &Map<String, Value>) -> Fit {
     }
 }
 
-/// Whether every number of a format, as Rust's types are called, is one of another format.
+/// Returns whether every number of the first format is also one of the second. The formats have the names that Rust
+/// types get, such as `uint32`.
 fn widens(from: &Value, to: &Value) -> bool {
-    /// Whether it has negative numbers, and its bits.
+    /// Returns whether an integer format is signed, and its number of bits.
     fn integer(format: &str) -> Option<(bool, u32)> {
         let (is_signed, bits) = match format.strip_prefix('u') {
             Some(rest) => (false, rest.strip_prefix("int")?),

@@ -1,11 +1,12 @@
-//! The order of the tasks, or the circles that keep them from having one.
+//! Sorts the tasks topologically, and reports the cycles that prevent this.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Check;
 use crate::diagnostic::{Code, Diagnostic, Problems};
 
-/// The tasks in an order in which each stands after those it waits for; where that is free, in that of the file.
+/// Returns the tasks sorted so that each one comes after its dependencies, and otherwise in the order of the file.
+/// Returns `None` if there is a cycle, which is then reported.
 pub(super) fn order(check: &Check<'_>, problems: &mut Problems) -> Option<Vec<usize>> {
     let count = check.wires.len();
     let mut waits: Vec<usize> = check.wires.iter().map(|it| it.needs.len()).collect();
@@ -39,7 +40,7 @@ pub(super) fn order(check: &Check<'_>, problems: &mut Problems) -> Option<Vec<us
             continue;
         }
         if let Some(circle) = circle(check, index) {
-            // Tasks of one knot are in many circles; the shortest one says enough.
+            // The tasks of a strongly connected component can be in many cycles; only the shortest one is reported.
             said.extend(reached(check, index).into_iter().filter(|it| reached(check, *it).contains(&index)));
             problems.add(diagnostic(check, &circle));
         }
@@ -51,7 +52,7 @@ fn needs(check: &Check<'_>, index: usize) -> impl Iterator<Item = usize> {
     check.wires.get(index).into_iter().flat_map(|it| it.needs.iter().map(|(need, _)| *need))
 }
 
-/// All that a task waits for, near and far.
+/// Returns all direct and indirect dependencies of a task.
 fn reached(check: &Check<'_>, from: usize) -> BTreeSet<usize> {
     let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(index) = open.pop() {
@@ -60,7 +61,7 @@ fn reached(check: &Check<'_>, from: usize) -> BTreeSet<usize> {
     seen
 }
 
-/// The shortest way from a task back to itself.
+/// Returns the shortest cycle through a task.
 fn circle(check: &Check<'_>, from: usize) -> Option<Vec<usize>> {
     let mut came: Vec<Option<usize>> = vec![None; check.wires.len()];
     let mut open = VecDeque::from([from]);

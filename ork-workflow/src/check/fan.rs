@@ -1,4 +1,4 @@
-//! Whether a task can be made many as it is written: a list of fitting items, a whole number.
+//! Checks fan-outs: `foreach` needs a list of items that the task takes, `parallel` needs a whole number.
 
 use serde_json::json;
 
@@ -98,7 +98,7 @@ fn not_a_list(check: &Check<'_>, path: &Path, other: usize, shape: &Shape) -> Di
     }
 }
 
-/// The fields of an output that are lists.
+/// Returns the fields of an output that are lists.
 fn lists_in(output: &Shape) -> Vec<String> {
     let names = match output.field("") {
         Field::Missing(names) => names,
@@ -109,7 +109,7 @@ fn lists_in(output: &Shape) -> Vec<String> {
     names.into_iter().filter(is_list).collect()
 }
 
-/// The type that a reference leads to; `None` if that is not known, or was said to be wrong.
+/// Returns the type of a reference; `None` if it is not known, or if the reference is wrong, which is then reported.
 fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &mut Problems) -> Option<Shape> {
     let (source, known, _) = check.task(other)?;
     if source.fans() && !path.fields.is_empty() {
@@ -121,7 +121,8 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
         return None;
     }
     let seen = output(check, task, other)?;
-    // What did not succeed makes nothing many, whatever `on_failure` says.
+    // A task that did not succeed provides no items and no count, whatever `on_failure` says. So its type is not
+    // nullable here.
     let mut shape = if source.fans() { seen } else { known.output.clone()? };
     let mut way = path.task.text.clone();
     for field in &path.fields {
@@ -149,7 +150,7 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
     Some(shape)
 }
 
-/// What a task sees of another one's output; `None` if that is not known.
+/// Returns the type of a task's output as another task receives it; `None` if it is not known.
 pub(super) fn output(check: &Check<'_>, task: &Task, other: usize) -> Option<Shape> {
     let (source, known, _) = check.task(other)?;
     let one = known.output.as_ref().filter(|_| source.is_whole && known.is_sound)?;
@@ -157,7 +158,7 @@ pub(super) fn output(check: &Check<'_>, task: &Task, other: usize) -> Option<Sha
     Some(if source.fans() { one.list() } else { one })
 }
 
-/// Adds what a task returns, or the field of it that is meant, and which file says so.
+/// Adds a note about the type that a task returns, or about the referenced field of it, with the source location.
 pub(super) fn returns(check: &Check<'_>, other: usize, fields: &[Word], problem: Diagnostic) -> Diagnostic {
     let Some((task, known, _)) = check.task(other) else { return problem };
     let Some(output) = &known.output else { return problem };
@@ -170,13 +171,13 @@ pub(super) fn returns(check: &Check<'_>, other: usize, fields: &[Word], problem:
     })
 }
 
-/// Why a type does not fit, without what is obvious from the two types.
+/// Returns the reasons why a type does not fit, without the one that is obvious from the two types.
 pub(super) fn reasons(whys: &[Why], from: &Shape, to: &Shape) -> Vec<String> {
     let obvious = format!("{} where {} is expected", from.show(), to.show());
     few(whys.iter().map(ToString::to_string).filter(|why| *why != obvious).collect())
 }
 
-/// A reference as it is written.
+/// Formats a reference as it is written in the file.
 fn text(path: &Path) -> String {
     path.fields.iter().fold(path.task.text.clone(), |way, field| format!("{way}.{}", field.text))
 }

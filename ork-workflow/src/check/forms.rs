@@ -1,8 +1,9 @@
-//! Which form of its input a task gets whose only parameter could take the whole input or the field of its own name.
+//! Chooses the form of the input for tasks whose only parameter could take the whole input or the field of its own
+//! name.
 //!
-//! The parameter takes the field of its name if the workflow gives an input of that name: by a constant, by a task that is
-//! waited for, or by a parameter of the run. So a parameter that is named after a task never takes an object around the
-//! output of that task without a word.
+//! The parameter takes the field of its name if the workflow provides an input of that name: by a constant, by a task
+//! that this one depends on, or by a parameter of the run. So a parameter that is named after a task never silently
+//! receives an object that wraps the output of that task.
 
 use super::Check;
 use super::fan;
@@ -14,7 +15,7 @@ use crate::document::{ITEM, Program, Task};
 use crate::file::Span;
 use crate::plan::Form;
 
-/// Chooses the form of each task, and says which whole inputs are no objects.
+/// Chooses the form of each task, and reports whole inputs that are not objects.
 pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
     for index in 0..check.document.tasks.len() {
         let is_field = takes_field(check, index, problems);
@@ -32,7 +33,7 @@ pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
     }
 }
 
-/// Whether the only parameter of a task takes the field of its name.
+/// Returns whether the only parameter of a task takes the field of its name.
 fn takes_field(check: &Check<'_>, index: usize, problems: &mut Problems) -> bool {
     let Some((task, known, wires)) = check.task(index) else { return false };
     let Some([(name, field, _)]) = known.by_name.as_ref().map(|inputs| inputs.fields.as_slice()) else { return false };
@@ -42,14 +43,15 @@ fn takes_field(check: &Check<'_>, index: usize, problems: &mut Problems) -> bool
     let is_given = constant.is_some()
         || need.is_some()
         || check.document.parameters.iter().any(|parameter| parameter.name.text == *name);
-    // Each instance is given an item, and only one of both forms has a place for it.
+    // Each instance receives an item, and only the whole input has a field for it.
     let needs_item = task.foreach.is_some() && known.not_an_object.is_none() && known.inputs.names(ITEM);
     if !is_given || needs_item {
         return false;
     }
     let own = known.inputs.fields.iter().find(|(own, ..)| own == name).map(|(_, shape, _)| shape);
     let Some(own) = own.filter(|_| known.not_an_object.is_none()) else { return true };
-    // The type of the parameter has a field of the parameter's name, so both forms have a place for what is given.
+    // The type of the parameter has a field of the parameter's own name, so both forms have a place for the provided
+    // value.
     let (fits_own, fits_field, at) = match (constant, need) {
         (Some((word, constant)), _) => {
             let takes = |shape: &Shape| shape.refuses(&constant.value).is_empty();

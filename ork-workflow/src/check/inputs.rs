@@ -1,4 +1,5 @@
-//! Who gives each input of a task: its own constants, then the tasks it waits for, then the parameters of the run.
+//! Finds the source of each input of a task: first its own constants, then its dependencies, then the parameters of
+//! the run.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +14,21 @@ use crate::document::{Constant, ITEM, Task};
 use crate::notation;
 use crate::yaml::Word;
 
-/// What gives an input.
+/// The source of an input.
 #[derive(Debug, Clone)]
 pub(super) enum Giver {
-    /// It is written down.
+    /// A constant in the file.
     Constant(Value),
-    /// What the task of that number returns.
+    /// The output of the task with this index.
     Task(usize),
-    /// The parameter of that number.
+    /// The parameter with this index.
     Parameter(usize),
 }
 
-/// The inputs of a task and what gives them.
+/// The inputs of a task by name, each with its source.
 pub(super) type Givers = BTreeMap<String, Giver>;
 
-/// Finds out what gives the inputs of a task, and whether that fits.
+/// Finds the source of each input of a task, and checks that the types fit.
 pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) -> Givers {
     let Some((task, known, wires)) = check.task(index) else { return Givers::new() };
     let mut givers = Givers::new();
@@ -69,7 +70,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
     givers
 }
 
-/// Checks a constant. Answers with the input that it was probably meant for.
+/// Checks a constant. If the task has no such input, returns the input that was probably meant.
 fn one_constant(
     check: &Check<'_>,
     task: &Task,
@@ -115,23 +116,23 @@ fn one_constant(
     None
 }
 
-/// A reason that fits beside a place.
+/// Returns the first reason, which fits beside the location.
 fn short(whys: &[String]) -> String {
     whys.first().cloned().unwrap_or_default()
 }
 
-/// Adds what is taken, and why a value is not.
+/// Adds the remaining reasons, and a note about the type that the task takes.
 fn refused(problem: Diagnostic, task: &Task, known: &Known, input: &str, shape: &Shape, whys: &[String]) -> Diagnostic {
     let problem = whys.iter().skip(1).fold(problem, |it, why| it.note(why.clone()));
     problem.note(takes(task, known, input, shape))
 }
 
-/// What a task takes, and which file says so.
+/// Describes the type of an input, with the source location of the task.
 pub(super) fn takes(task: &Task, known: &Known, input: &str, shape: &Shape) -> String {
     format!("`{}` takes `{input}`: {}{}", task.name.text, shape.show(), known.at())
 }
 
-/// All that a task takes, and which file says so.
+/// Describes all inputs of a task, with its source location.
 fn takes_all(task: &Task, known: &Known) -> String {
     let each = known
         .inputs
@@ -141,12 +142,13 @@ fn takes_all(task: &Task, known: &Known) -> String {
     format!("`{}` takes {{{}}}{}", task.name.text, each.collect::<Vec<_>>().join(", "), known.at())
 }
 
-/// Gives the output of a task that it waits for, if it takes it.
+/// Uses the output of a dependency as an input, if the task has an input of that name.
 fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, problems: &mut Problems) {
     let Some((task, known, wires)) = check.task(index) else { return };
     let Some((source, ..)) = check.task(need) else { return };
     let (name, input) = (&task.name.text, &source.name.text);
-    // Of a task of which nothing is known, what `foreach` names is given item by item, not once more as a whole.
+    // If the inputs of a task are not known, the output that `foreach` refers to is passed item by item, and not as a
+    // whole as well.
     let is_listed = task.depends_on.iter().any(|word| word.text == *input);
     let is_taken = known.inputs.names(input) || (known.inputs.is_open() && is_listed);
     let Some(takes_it) = known.inputs.get(input).filter(|_| is_taken) else { return };
@@ -172,7 +174,7 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
     }
 }
 
-/// What probably has to change where an output does not fit.
+/// Adds advice about what probably has to change if an output does not fit.
 fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, takes: &Shape) -> Diagnostic {
     let name = &source.name.text;
     let lists = matches!(output.items(), super::shape::Items::Are(item) if item.fits(takes) == Verdict::Yes);
@@ -189,7 +191,7 @@ fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, takes
     problem
 }
 
-/// Says which inputs nobody gives.
+/// Reports the required inputs that have no source.
 fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant: &[String], problems: &mut Problems) {
     let name = &task.name.text;
     for (input, shape, _) in known.inputs.fields.iter().filter(|(.., required)| *required) {
@@ -218,7 +220,8 @@ fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant
     }
 }
 
-/// A task that it waits for and takes nothing from, though what it returns would fit.
+/// Finds a dependency whose output would fit an input of the task, although the task has no input with the name of
+/// that dependency.
 fn misnamed<'a>(check: &'a Check<'_>, task: &Task, known: &Known, shape: &Shape) -> Option<&'a str> {
     let listed = |other: &Task| task.depends_on.iter().any(|word| word.text == other.name.text);
     let others = check.document.tasks.iter().enumerate().filter(|(_, other)| listed(other));
@@ -227,7 +230,7 @@ fn misnamed<'a>(check: &'a Check<'_>, task: &Task, known: &Known, shape: &Shape)
     others.find(|(index, _)| fits(*index)).map(|(_, other)| other.name.text.as_str())
 }
 
-/// A value of a type, to show how one is written.
+/// Returns a value of a type as an example of how to write one.
 fn example(shape: &Shape) -> String {
     let shown = shape.show();
     match shown.split(" | ").next().unwrap_or_default() {

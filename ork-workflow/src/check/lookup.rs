@@ -1,4 +1,4 @@
-//! What runs for each task, and what it takes and returns.
+//! Looks up what each task executes, and what it takes and returns.
 
 use super::shape::{Inputs, Shape};
 use crate::catalog::{Answer, Catalog, Signature, Unavailable};
@@ -7,32 +7,33 @@ use crate::document::{Program, Task};
 use crate::plan::{Form, Runs};
 use crate::yaml::Word;
 
-/// What is known of a task.
+/// What is known about a task.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// `None` if it cannot run.
+    /// What the task executes; `None` if it cannot run.
     pub(super) runs: Option<Runs>,
-    /// What it takes, in the form that was chosen.
+    /// The inputs, for the form that was chosen.
     pub(super) inputs: Inputs,
-    /// What it takes if its only parameter takes the field of its name and not the whole input; `None` if there is no
+    /// The inputs if the only parameter takes the field of its name and not the whole input; `None` if there is no
     /// such choice.
     pub(super) by_name: Option<Inputs>,
-    /// The form that was chosen.
+    /// The form of the input that was chosen.
     pub(super) form: Form,
-    /// The type of its whole input, if that is no object.
+    /// The type of the whole input, if it is not an object; `None` otherwise.
     pub(super) not_an_object: Option<Shape>,
-    /// What one instance returns; `None` if that is not known.
+    /// The type that one instance returns; `None` if it is not known.
     pub(super) output: Option<Shape>,
-    /// Where its function is; empty if that is not known.
+    /// The source location of the function; empty if it is not known.
     pub(super) place: String,
-    /// Whether all of this is what it seems: it is not, if something about it is wrong.
+    /// Whether this information can be relied on. It is `false` after an error in it was reported, so that no further
+    /// errors follow from that one.
     pub(super) is_sound: bool,
 }
 
 impl Known {
     fn unknown(runs: Option<Runs>) -> Self {
         let is_sound = runs.is_some();
-        // Only an interpreter can look at the function when it is called.
+        // For Python, the interpreter inspects the function when it is called; for other tasks that is not possible.
         let form = if matches!(runs, Some(Runs::Python { .. })) { Form::Either } else { Form::Whole };
         Self {
             runs,
@@ -46,13 +47,13 @@ impl Known {
         }
     }
 
-    /// Where its function is, in brackets.
+    /// Formats the source location of the function, in parentheses.
     pub(super) fn at(&self) -> String {
         if self.place.is_empty() { String::new() } else { format!(" ({})", self.place) }
     }
 }
 
-/// Asks the catalog about a task.
+/// Looks up a task in the catalog.
 pub(super) fn look_up(task: &Task, catalog: &dyn Catalog, problems: &mut Problems) -> Known {
     let Some(program) = &task.program else { return Known::unknown(None) };
     let (word, runs, answer) = match program {
@@ -77,7 +78,7 @@ pub(super) fn look_up(task: &Task, catalog: &dyn Catalog, problems: &mut Problem
     }
 }
 
-/// The answer for a file, unless its name leads out of the folder.
+/// Runs a lookup for a file, unless its path leads out of the folder of the workflow.
 fn inside(file: &str, answer: impl FnOnce() -> Answer) -> Answer {
     let mut depth = 0_i32;
     let mut leaves = file.starts_with(['/', '\\']) || file.get(1..3).is_some_and(|it| it == ":\\" || it == ":/");

@@ -1,7 +1,7 @@
-//! From a workflow as it is written to its plan: everything is looked up, compared, and what is wrong is said at once.
+//! Checks a workflow and builds its plan. All errors are reported together.
 //!
-//! The order: what runs, how tasks hang together, forms of inputs, types, inputs, parameters. What is broken is left out of what follows,
-//! so that one mistake is said once.
+//! The checks run in this order: what each task executes, dependencies, forms of inputs, fan-outs, inputs,
+//! parameters. A part with an error is left out of the later checks, so that each mistake is reported once.
 
 mod cycles;
 mod fan;
@@ -29,9 +29,9 @@ use wires::Wires;
 /// A value for a parameter of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Given {
-    /// As it was typed: read as JSON where the tasks take that, else as a text.
+    /// Text from the command line: it is parsed as JSON if the tasks accept that, and is a string otherwise.
     Text(String),
-    /// As it is.
+    /// A JSON value, used as it is.
     Value(Value),
     /// The time for which a schedule starts the run.
     Time,
@@ -42,13 +42,13 @@ pub enum Given {
 /// Values for the parameters of a run, by name.
 pub type Parameters = BTreeMap<String, Given>;
 
-/// What all steps of the check look at.
+/// The state that all checks share.
 struct Check<'a> {
     file: &'a File,
     document: &'a Document,
-    /// What is known of each task, in the order of the file.
+    /// What is known about each task, in the order of the file.
     known: Vec<Known>,
-    /// What each task waits for, in the order of the file.
+    /// The dependencies of each task, in the order of the file.
     wires: Vec<Wires>,
 }
 
@@ -57,14 +57,14 @@ impl Check<'_> {
         Some((self.document.tasks.get(index)?, self.known.get(index)?, self.wires.get(index)?))
     }
 
-    /// Each task with what is known of it.
+    /// Returns each task with what is known about it.
     fn tasks(&self) -> impl Iterator<Item = (&Task, &Known, &Wires)> {
         let others = self.known.iter().zip(&self.wires);
         self.document.tasks.iter().zip(others).map(|(task, (known, wires))| (task, known, wires))
     }
 }
 
-/// Checks a workflow. The plan is only good if no problem is an error.
+/// Checks a workflow. The plan may only be used if no problem is an error.
 pub(crate) fn check(
     file: &File,
     document: &Document,

@@ -1,4 +1,4 @@
-//! The parameters of a run: what they are worth this time, and whether the tasks that take them accept that.
+//! Determines the values of the parameters of a run, and checks that the tasks accept them.
 
 use serde_json::Value;
 
@@ -13,14 +13,14 @@ use crate::notation;
 use crate::plan::Source;
 use crate::yaml::Word;
 
-/// A task that takes a parameter, and as what.
+/// A task that takes a parameter, with the type of its input.
 type Taker<'a> = (&'a Task, &'a Known, &'a Shape);
 
-/// A time of a schedule, and its date, as runs are told them.
+/// A sample of the time and of the date that a schedule passes to runs.
 const TIME: &str = "2026-01-15T06:00:00+01:00";
 const DATE: &str = "2026-01-15";
 
-/// Where the value of each parameter comes from, in the order of the file; `None` if it has none.
+/// Returns the source of each parameter's value, in the order of the file; `None` if it has no value.
 pub(super) fn check(
     check: &Check<'_>,
     givers: &[Givers],
@@ -62,14 +62,14 @@ fn takers<'a>(check: &'a Check<'_>, givers: &[Givers], number: usize) -> Vec<Tak
     all.collect()
 }
 
-/// The parameters that the schedule tells its time or date, with an example of that.
+/// Returns the parameters that the schedule sets to its time or date, each with a sample value.
 fn told<'a>(check: &Check<'a>) -> impl Iterator<Item = (&'a Word, &'static str)> {
     let schedule = check.document.schedule.as_ref();
     let words = schedule.map(|it| [(it.time_as.as_ref(), TIME), (it.date_as.as_ref(), DATE)]);
     words.into_iter().flatten().filter_map(|(word, sample)| Some((word?, sample)))
 }
 
-/// Says that one parameter would be told both the time and the date.
+/// Reports a parameter that the schedule would set to both the time and the date.
 fn told_twice(told: &[(&Word, &str)], problems: &mut Problems) {
     let &[(time, _), (date, _)] = told else { return };
     if time.text == date.text {
@@ -79,7 +79,7 @@ fn told_twice(told: &[(&Word, &str)], problems: &mut Problems) {
     }
 }
 
-/// Says that the schedule tells its time to a parameter that is not there.
+/// Reports that the schedule sets a parameter which does not exist.
 fn no_parameter(check: &Check<'_>, word: &Word, problems: &mut Problems) {
     let names: Vec<&str> = check.document.parameters.iter().map(|it| it.name.text.as_str()).collect();
     if names.contains(&word.text.as_str()) {
@@ -93,7 +93,7 @@ fn no_parameter(check: &Check<'_>, word: &Word, problems: &mut Problems) {
     });
 }
 
-/// What a parameter is worth in this run.
+/// Determines the value of a parameter in this run.
 fn value(
     check: &Check<'_>,
     parameter: &Parameter,
@@ -139,7 +139,7 @@ fn value(
     }
 }
 
-/// The value of a text: as JSON if all takers accept that, else as a text.
+/// Converts text into a value: it is parsed as JSON if all tasks accept the result, and is a string otherwise.
 fn typed(parameter: &Parameter, text: &str, takers: &[Taker<'_>], problems: &mut Problems) -> Value {
     let accepted = |value: &Value| takers.iter().all(|(_, _, shape)| shape.refuses(value).is_empty());
     let plain = Value::from(text);
@@ -161,7 +161,7 @@ fn typed(parameter: &Parameter, text: &str, takers: &[Taker<'_>], problems: &mut
     json
 }
 
-/// Says which tasks do not accept a value.
+/// Reports which tasks do not accept a value.
 fn refused(
     problem: Diagnostic,
     (at, is): (Span, &str),
@@ -185,7 +185,7 @@ fn refused(
     problems.add(whys.into_iter().fold(problem, Diagnostic::note));
 }
 
-/// Names the parameters that were given and that the workflow does not have.
+/// Reports values for parameters that the workflow does not have.
 fn unknown(check: &Check<'_>, given: &Parameters, problems: &mut Problems) {
     let names: Vec<&str> = check.document.parameters.iter().map(|it| it.name.text.as_str()).collect();
     for name in given.keys().filter(|name| !names.contains(&name.as_str())) {
@@ -203,7 +203,7 @@ fn unknown(check: &Check<'_>, given: &Parameters, problems: &mut Problems) {
     }
 }
 
-/// Warns of a parameter that does nothing, unless that may have another reason.
+/// Warns about a parameter that no task takes, unless an earlier error may be the reason.
 fn unused(check: &Check<'_>, parameter: &Parameter, problems: &mut Problems) {
     let clear = check.tasks().all(|(task, known, wires)| task.is_whole && known.is_sound && wires.is_whole);
     if !clear || check.document.tasks.is_empty() {
@@ -216,7 +216,7 @@ fn unused(check: &Check<'_>, parameter: &Parameter, problems: &mut Problems) {
         (known.inputs.names(&name.text), from_task)
     };
     if check.tasks().map(has_it).any(|(names, from_task)| names && from_task) {
-        // That was said: the parameter is hidden by a task.
+        // An input of this name comes from a task instead, and that ambiguity has been reported.
         return;
     }
     let problem = Diagnostic::new(Code::UnusedParameter, format!("no task takes the parameter `{}`", name.text));

@@ -1,4 +1,4 @@
-//! A type as the checker handles it: a schema with its document, its fields, its items, lists of it.
+//! A type as the checker uses it: a schema with its document, and operations for fields, items and lists.
 
 use std::rc::Rc;
 
@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 use crate::assign::{Alternative, Is, Type, Verdict, assignable, expand};
 use crate::notation;
 
-/// A type.
+/// A type, given by a JSON Schema.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     schema: Value,
     root: Rc<Value>,
 }
 
-/// What a field of a type is.
+/// The result of looking up a field of a type.
 #[derive(Debug)]
 pub(super) enum Field {
-    /// It is this.
+    /// The field has this type.
     Is(Shape),
-    /// There is none of that name, only of these.
+    /// There is no such field; these are the fields of the type.
     Missing(Vec<String>),
-    /// The type has no fields.
+    /// The type is not an object.
     NotAnObject,
-    /// That is not known.
+    /// Nothing is known about the field.
     Unknown,
 }
 
-/// What the items of a type are.
+/// The result of looking up the items of a type.
 #[derive(Debug)]
 pub(super) enum Items {
     Are(Shape),
@@ -35,16 +35,16 @@ pub(super) enum Items {
     Unknown,
 }
 
-/// What a task takes.
+/// The inputs of a task.
 #[derive(Debug, Clone)]
 pub(super) struct Inputs {
-    /// Each input, and whether it must be given.
+    /// The name and the type of each input, and whether it is required.
     pub(super) fields: Vec<(String, Shape, bool)>,
-    /// What inputs of other names are; `None` if there are no others.
+    /// The type of inputs with other names; `None` if no others are accepted.
     pub(super) others: Option<Shape>,
 }
 
-/// The first few of many reasons.
+/// Returns the first few of many reasons, with the number of the others.
 pub(super) fn few(mut reasons: Vec<String>) -> Vec<String> {
     const MOST: usize = 5;
     let more = reasons.len().saturating_sub(MOST);
@@ -56,30 +56,30 @@ pub(super) fn few(mut reasons: Vec<String>) -> Vec<String> {
 }
 
 impl Inputs {
-    /// Those of a task of which nothing is known.
+    /// The inputs of a task about which nothing is known.
     pub(super) fn anything() -> Self {
         Self { fields: Vec::new(), others: Some(Shape::new(Value::Bool(true))) }
     }
 
-    /// The input of a name.
+    /// Returns the type of an input.
     pub(super) fn get(&self, name: &str) -> Option<&Shape> {
         let own = self.fields.iter().find(|(field, ..)| field == name).map(|(_, shape, _)| shape);
         own.or(self.others.as_ref())
     }
 
-    /// Whether it has an input of that name, not only of any name.
+    /// Returns whether there is an input of exactly this name, and not only one of any name.
     pub(super) fn names(&self, name: &str) -> bool {
         self.fields.iter().any(|(field, ..)| field == name)
     }
 
-    /// Whether inputs of any name can be anything.
+    /// Returns whether inputs of any name and any type are accepted.
     pub(super) fn is_open(&self) -> bool {
         self.others.as_ref().is_some_and(Shape::is_anything)
     }
 }
 
 impl Shape {
-    /// The type that a whole document describes.
+    /// Creates the type that a whole document describes.
     pub(super) fn new(root: Value) -> Self {
         Self { schema: root.clone(), root: Rc::new(root) }
     }
@@ -88,12 +88,12 @@ impl Shape {
         Self { schema, root: Rc::clone(&self.root) }
     }
 
-    /// A list of it.
+    /// Returns the type of lists of this type.
     pub(super) fn list(&self) -> Self {
         self.part(json!({ "type": "array", "items": self.schema }))
     }
 
-    /// It, or nothing.
+    /// Returns the type that also allows `null`.
     pub(super) fn or_null(&self) -> Self {
         self.part(json!({ "anyOf": [self.schema, { "type": "null" }] }))
     }
@@ -102,12 +102,12 @@ impl Shape {
         matches!(self.alternatives().as_slice(), [one] if one.is == Is::Anything && one.keys.is_empty())
     }
 
-    /// It in a line.
+    /// Formats the type in one line.
     pub(super) fn show(&self) -> String {
         notation::show(&self.schema, &self.root)
     }
 
-    /// Whether each of its values is one of another type.
+    /// Returns whether each value of this type is also one of another type.
     pub(super) fn fits(&self, to: &Self) -> Verdict {
         let of = |it| -> Type<'_> { Self::borrow(it) };
         assignable(of(self), of(to))
@@ -117,7 +117,7 @@ impl Shape {
         Type { schema: &self.schema, root: &self.root }
     }
 
-    /// Why a value is none of its values, in words; nothing if it is one.
+    /// Returns the reasons why a value does not have this type; empty if it does.
     pub(super) fn refuses(&self, value: &Value) -> Vec<String> {
         let exactly = json!({ "const": value });
         match assignable(Type { schema: &exactly, root: &exactly }, self.borrow()) {
@@ -127,7 +127,7 @@ impl Shape {
         }
     }
 
-    /// The rule that a value breaks, by a full validation.
+    /// Returns the rule that a value breaks, found by full validation.
     fn breaks(&self, value: &Value) -> Option<String> {
         let mut document = json!({ "allOf": [self.schema] });
         for key in ["$defs", "definitions"] {
@@ -147,7 +147,7 @@ impl Shape {
         expand(&self.schema, &self.root).unwrap_or_default()
     }
 
-    /// One type out of several.
+    /// Returns the union of several types.
     fn any_of(&self, mut schemas: Vec<Value>) -> Self {
         schemas.dedup();
         match (schemas.pop(), schemas.is_empty()) {
@@ -160,7 +160,7 @@ impl Shape {
         }
     }
 
-    /// The field of a name.
+    /// Looks up the type of a field.
     pub(super) fn field(&self, name: &str) -> Field {
         let (mut found, mut known, mut objects) = (Vec::new(), Vec::new(), 0);
         let alternatives = self.alternatives();
@@ -190,7 +190,7 @@ impl Shape {
         }
     }
 
-    /// Its items.
+    /// Looks up the type of the items.
     pub(super) fn items(&self) -> Items {
         let alternatives = self.alternatives();
         if alternatives.is_empty() || alternatives.iter().any(|it| it.is == Is::Anything) {
@@ -211,7 +211,7 @@ impl Shape {
         Items::Are(self.any_of(found))
     }
 
-    /// The inputs that it stands for; `None` if it is not an object.
+    /// Interprets the type as the inputs of a task; `None` if it is not an object.
     pub(super) fn inputs(&self) -> Option<Inputs> {
         let alternatives = self.alternatives();
         if alternatives.iter().any(|it| it.is == Is::Anything) || alternatives.is_empty() {

@@ -1,4 +1,4 @@
-//! The plan: the tasks in their order, with numbers in the place of names.
+//! Builds the plan: the tasks in topological order, with indices in place of names.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::inputs::{Giver, Givers};
 use crate::document::{Many, Path};
 use crate::plan::{Count, Fan, OnFailure, Plan, Reference, Source, Step};
 
-/// Puts the plan together; `None` if something it needs is missing, which has been said.
+/// Builds the plan; `None` if a part of it is missing because of an error that was already reported.
 pub(super) fn plan(check: &Check<'_>, order: &[usize], givers: &[Givers], values: &[Option<Source>]) -> Option<Plan> {
     let mut places = vec![0; order.len()];
     for (place, index) in order.iter().enumerate() {
@@ -21,7 +21,7 @@ pub(super) fn plan(check: &Check<'_>, order: &[usize], givers: &[Givers], values
 
 struct Builder<'a> {
     check: &'a Check<'a>,
-    /// The place of each task in the plan.
+    /// The index in the plan of each task.
     places: Vec<usize>,
     givers: &'a [Givers],
     values: &'a [Option<Source>],
@@ -65,7 +65,8 @@ impl Builder<'_> {
         Some(input)
     }
 
-    /// How a task is made many. The outer `None` says that a reference leads nowhere.
+    /// Returns how a task fans out, or `Some(None)` if it runs once. The outer `None` means that a reference is
+    /// broken.
     #[expect(clippy::option_option, reason = "a task that runs once is something else than one that is broken")]
     fn fan(&self, index: usize) -> Option<Option<Fan>> {
         let (task, _, wires) = self.check.task(index)?;

@@ -1,4 +1,4 @@
-//! Which tasks each task waits for, by their names.
+//! Resolves the names of the tasks that each task depends on.
 
 use std::collections::HashMap;
 
@@ -8,14 +8,14 @@ use crate::file::Span;
 use crate::plan::OnFailure;
 use crate::yaml::Word;
 
-/// What a task is connected to. Tasks are numbered in the order of the file.
+/// The dependencies of a task. Tasks are numbered in the order of the file.
 #[derive(Debug, Default)]
 pub(super) struct Wires {
-    /// The tasks it waits for, each with the place that says so first.
+    /// The tasks that it waits for, each with the location that first names it.
     pub(super) needs: Vec<(usize, Span)>,
-    /// The task whose output it is made many by.
+    /// The task whose output `foreach` refers to.
     pub(super) foreach: Option<usize>,
-    /// The task that says how many there are.
+    /// The task whose output `parallel` refers to.
     pub(super) parallel: Option<usize>,
     /// Whether all names were found.
     pub(super) is_whole: bool,
@@ -27,7 +27,7 @@ impl Wires {
     }
 }
 
-/// Connects all tasks.
+/// Resolves the dependencies of all tasks.
 pub(super) fn connect(document: &Document, problems: &mut Problems) -> Vec<Wires> {
     let names = document.tasks.iter().enumerate().map(|(index, task)| (task.name.text.as_str(), index));
     let connector = Connector { document, names: names.collect() };
@@ -72,7 +72,7 @@ impl Connector<'_> {
         self.wire(index, &path.task, path.span, wires, problems)
     }
 
-    /// Finds the task of a name, and waits for it.
+    /// Resolves the name of a task, and adds it as a dependency.
     fn wire(&self, index: usize, word: &Word, at: Span, wires: &mut Wires, problems: &mut Problems) -> Option<usize> {
         let Some(need) = self.names.get(word.text.as_str()).copied() else {
             problems.add(self.unknown(index, word));

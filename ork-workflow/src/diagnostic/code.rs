@@ -1,4 +1,4 @@
-//! The kinds of things that can be wrong, each with a word that stays.
+//! The error and warning codes of workflows. Their words are stable.
 
 use serde::{Serialize, Serializer};
 
@@ -6,26 +6,26 @@ use super::Level;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $level:ident $name:ident $word:literal)+) => {
-        /// A kind of thing that is wrong with a workflow.
+        /// The code of an error or a warning in a workflow.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Code { $($(#[doc = $doc])+ $name,)+ }
 
         impl Code {
-            /// All of them.
+            /// All codes.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// Its word, as messages show it.
+            /// Returns the word for this code, as messages show it. It never changes.
             pub fn word(self) -> &'static str {
                 match self { $(Self::$name => $word,)+ }
             }
 
-            /// How bad it is.
+            /// Returns whether this code is an error or a warning.
             pub fn level(self) -> Level {
                 match self { $(Self::$name => Level::$level,)+ }
             }
 
-            /// What it means, in one line.
+            /// Returns a description in one line.
             pub fn means(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
@@ -34,7 +34,7 @@ macro_rules! codes {
 }
 
 codes! {
-    // Reading the text.
+    // Parsing the text.
     /// The file is not text: it is not UTF-8 or holds a NUL.
     Error NotText "not-text"
     /// The file is longer than 1 MiB.
@@ -58,7 +58,7 @@ codes! {
     /// A number that JSON does not have.
     Error NoSuchNumber "no-such-number"
 
-    // Reading the workflow.
+    // Interpreting the workflow.
     /// A key that does not exist in this place.
     Error UnknownKey "unknown-key"
     /// A value of the wrong kind, such as a list where a number belongs.
@@ -86,7 +86,7 @@ codes! {
     /// A schedule whose time never comes.
     Error ScheduleNever "schedule-never"
 
-    // What runs.
+    // What a task executes.
     /// The program has no task of that name.
     Error NoSuchTask "no-such-task"
     /// A file does not exist.
@@ -106,7 +106,7 @@ codes! {
     /// A task whose input is not an object takes nothing from a workflow.
     Error InputNotObject "input-not-object"
 
-    // How tasks hang together.
+    // Dependencies between tasks.
     /// A reference to a task that the workflow does not have.
     Error UnknownTask "unknown-task"
     /// A task that waits for itself.

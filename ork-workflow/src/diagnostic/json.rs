@@ -1,47 +1,47 @@
-//! Diagnostics for programs: with lines and columns instead of bytes.
+//! Diagnostics in machine-readable form, with lines and columns in place of byte offsets.
 
 use serde::Serialize;
 
 use super::{Code, Diagnostic, Level};
 use crate::file::{File, Position, Span};
 
-/// A diagnostic as editors and other programs read it. Lines and columns count from 1, columns in characters.
+/// A diagnostic for editors and other programs. Lines and columns are counted from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// How bad it is.
+    /// Whether this is an error or a warning.
     pub level: Level,
-    /// What kind of thing it is.
+    /// The stable code of the error or the warning.
     pub code: Code,
-    /// What is wrong.
+    /// What is wrong, in one line.
     pub message: String,
-    /// The file as the caller named it.
+    /// The path of the file, as the caller named it.
     pub file: String,
-    /// Where it begins and what is said there; `None` if it is nowhere in the file.
+    /// The main location, and the label there; `None` if the diagnostic has no location in the file.
     #[serde(flatten)]
     pub place: Option<ReportLabel>,
-    /// Other places that have to do with it.
+    /// Other related locations.
     pub labels: Vec<ReportLabel>,
-    /// Why it is wrong.
+    /// Explanations of why this is wrong.
     pub notes: Vec<String>,
-    /// What to do.
+    /// Suggestions of what to do.
     pub help: Vec<String>,
-    /// What to write in the place of some text.
+    /// A location, and the text to insert in its place; `None` if there is no such suggestion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<ReportLabel>,
 }
 
-/// A place and a text.
+/// A range in the file, with a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReportLabel {
-    /// The line it begins in.
+    /// The line of the first character.
     pub line: usize,
-    /// The column it begins in.
+    /// The column of the first character.
     pub column: usize,
-    /// The line it ends in.
+    /// The line of the end.
     pub end_line: usize,
-    /// The column after its end.
+    /// The column after the last character.
     pub end_column: usize,
-    /// What is said of it, or to be written there.
+    /// A label for the range, or the text that replaces it.
     pub text: String,
 }
 
@@ -54,7 +54,7 @@ impl ReportLabel {
 }
 
 impl Report {
-    /// A diagnostic of a file.
+    /// Converts a diagnostic of a file.
     pub fn new(file: &File, diagnostic: &Diagnostic) -> Self {
         let label = |span, text: &str| ReportLabel::new(file, span, text);
         Self {

@@ -1,4 +1,4 @@
-//! What is wrong with a workflow: where, why, and what to do about it.
+//! Diagnostics: what is wrong with a workflow, where, why, and how to fix it.
 
 mod code;
 mod json;
@@ -12,54 +12,54 @@ use serde::Serialize;
 
 use crate::file::Span;
 
-/// Whether a workflow can run in spite of it.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// It cannot run.
+    /// The workflow cannot run.
     Error,
-    /// It can run, but hardly as it was meant.
+    /// The workflow can run, but probably does not do what was meant.
     Warning,
 }
 
-/// What is said of a place besides the main one.
+/// A label for a location other than the main one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The place.
+    /// The location.
     pub span: Span,
-    /// What is said of it.
+    /// The text of the label.
     pub text: String,
 }
 
-/// What to write instead.
+/// A replacement that may fix the problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion {
-    /// In the place of this.
+    /// The range to replace.
     pub span: Span,
-    /// This.
+    /// The new text.
     pub text: String,
 }
 
-/// One thing that is wrong.
+/// An error or a warning in a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Whether this is an error or a warning.
     pub level: Level,
-    /// What kind of thing it is.
+    /// The stable code of the error or the warning.
     pub code: Code,
     /// What is wrong, in one line.
     pub message: String,
-    /// Where; `None` if it is nowhere in the file.
+    /// The main location; `None` if the problem has no location in the file.
     pub span: Option<Span>,
-    /// What is said of that place.
+    /// The label of the main location.
     pub label: String,
-    /// What is said of other places.
+    /// Labels of other related locations.
     pub labels: Vec<Label>,
-    /// Why it is wrong.
+    /// Explanations of why this is wrong.
     pub notes: Vec<String>,
-    /// What to do.
+    /// Suggestions of what to do.
     pub help: Vec<String>,
-    /// What an editor can put in its place.
+    /// A replacement that an editor can apply; `None` if there is none.
     pub suggestion: Option<Suggestion>,
 }
 
@@ -78,14 +78,14 @@ impl Diagnostic {
         }
     }
 
-    /// Where it is, and what is said of the place.
+    /// Sets the main location and its label.
     pub(crate) fn at(mut self, span: Span, label: impl Into<String>) -> Self {
         self.span = Some(span);
         self.label = label.into();
         self
     }
 
-    /// Another place.
+    /// Adds another location.
     pub(crate) fn and(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span, text: text.into() });
         self
@@ -101,14 +101,14 @@ impl Diagnostic {
         self
     }
 
-    /// Asks whether another word was meant.
+    /// Suggests another word.
     pub(crate) fn did_you_mean(mut self, span: Span, word: &str) -> Self {
         self.help.push(format!("did you mean `{word}`?"));
         self.suggestion = Some(Suggestion { span, text: word.to_owned() });
         self
     }
 
-    /// Asks the same if a word that is near enough is known, else lists what there is.
+    /// Suggests the most similar of the known words; if none is similar enough, lists them all.
     pub(crate) fn meant<'a>(self, span: Span, word: &str, known: impl Iterator<Item = &'a str>, what: &str) -> Self {
         let known: Vec<&str> = known.collect();
         match nearest(word, known.iter().copied()) {
@@ -118,16 +118,16 @@ impl Diagnostic {
         }
     }
 
-    /// Whether it keeps the workflow from running.
+    /// Returns whether this diagnostic prevents the workflow from running.
     pub fn is_error(&self) -> bool {
         self.level == Level::Error
     }
 }
 
-/// No more problems of one file are kept; errors are kept before warnings.
+/// The maximum number of diagnostics that are kept for one file. Errors are kept before warnings.
 const MOST: usize = 500;
 
-/// What is found on the way.
+/// Collects the diagnostics of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<Diagnostic>);
 
@@ -140,7 +140,7 @@ impl Problems {
         self.0.len()
     }
 
-    /// All of them in the order of the file; what is nowhere in it comes last.
+    /// Returns all diagnostics in the order of the file. Those without a location come last.
     pub(crate) fn sorted(mut self) -> Vec<Diagnostic> {
         let place = |it: &Diagnostic| it.span.map_or((1, Span::default()), |span| (0, span));
         let order = |a: &Diagnostic, b: &Diagnostic| {
@@ -157,7 +157,7 @@ impl Problems {
     }
 }
 
-/// The word that was probably meant.
+/// Returns the known word that was probably meant, if one is similar enough.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
     let far = |it: &str| {
@@ -167,12 +167,12 @@ pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     known.map(|it| (far(it), it)).filter(|(far, _)| *far <= limit).min_by_key(|(far, _)| *far).map(|(_, it)| it)
 }
 
-/// A word without what people mix up.
+/// Removes the differences that are often confused: case, spaces, `_` and `-`.
 fn fold(word: &str) -> String {
     word.chars().filter(|it| !matches!(it, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// Words as a list, not too many of them.
+/// Formats words as a list, truncated if there are many.
 pub(crate) fn list(words: &[&str]) -> String {
     const MOST: usize = 16;
     let all = words.iter().take(MOST).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! Diagnostics for people: the lines in question, marked, with reasons and help.
+//! Diagnostics as text for a terminal: the source lines with marks, explanations and help.
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Group, Level as Title, Origin, Renderer, Snippet};
@@ -6,21 +6,21 @@ use annotate_snippets::{AnnotationKind, Element, Group, Level as Title, Origin, 
 use super::{Diagnostic, Level};
 use crate::file::{File, Span};
 
-/// How to print.
+/// Whether to use colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Letters only.
+    /// Plain text.
     Plain,
-    /// With the colours of a terminal.
+    /// With ANSI escape codes for colors.
     Coloured,
 }
 
-/// So many are printed; the others are counted.
+/// The maximum number of diagnostics that are printed; the others are only counted.
 const MOST: usize = 50;
-/// What is further away in the same line is not shown with it, in bytes.
+/// The distance in bytes from which a second location in the same line is not shown.
 const FARTHEST: usize = 300;
 
-/// Prints diagnostics of a file, one after another, with an empty line between them. Of very many it prints the first.
+/// Renders the diagnostics of a file, separated by empty lines. Only the first of very many are printed.
 pub fn render(file: &File, diagnostics: &[Diagnostic], style: Style) -> String {
     let renderer = match style {
         Style::Plain => Renderer::plain(),
@@ -56,13 +56,13 @@ fn group<'a>(file: &'a File, diagnostic: &'a Diagnostic) -> Group<'a> {
     title.element(snippet).elements(notes).elements(help)
 }
 
-/// Whether two places can be shown together: not at the two ends of a very long line.
+/// Returns whether two locations can be shown together; they cannot if they are far apart in one very long line.
 fn is_near(file: &File, one: Span, other: Span) -> bool {
     let between = inside(file, Span::new(one.start.min(other.start), one.start.max(other.start)));
     between.len() < FARTHEST || file.text().get(between).is_some_and(|text| text.contains('\n'))
 }
 
-/// The bytes of a place, whatever it is, within the text and between characters.
+/// Clamps a range to the text, and extends it to character boundaries.
 fn inside(file: &File, span: Span) -> std::ops::Range<usize> {
     let text = file.text();
     let start = text.floor_char_boundary(span.start.min(text.len()));

@@ -1,4 +1,4 @@
-//! The keys that each place has, and what is said about others.
+//! The keys that are allowed in each place, and messages about others.
 
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::yaml::{Entry, Kind, Node, Word};
@@ -27,7 +27,7 @@ pub(super) const TASK: &[&str] = &[
     "env",
 ];
 
-/// What other systems call things, and what it is here.
+/// The names of keys in other systems, and the corresponding key of this language.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("needs", "depends_on"),
     ("after", "depends_on"),
@@ -59,14 +59,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("concurrency_policy", "overlap"),
 ];
 
-/// The keys of one mapping, looked up by name.
+/// The entries of one mapping, looked up by key.
 #[derive(Debug)]
 pub(super) struct Keys<'a> {
     entries: &'a [Entry],
 }
 
 impl<'a> Keys<'a> {
-    /// The mapping that a value is; says so if it is none, and which of its keys do not exist.
+    /// Interprets a value as a mapping. Reports unknown keys, and values that are not mappings.
     pub(super) fn of(node: &'a Node, owner: &str, known: &[&str], problems: &mut Problems) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else {
             super::values::wrong(node, &format!("{owner} is a mapping"), problems);
@@ -78,12 +78,12 @@ impl<'a> Keys<'a> {
         Some(Self { entries })
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
         self.entry(key).map(|it| &it.value)
     }
 
-    /// A key and its value.
+    /// Returns a key together with its value.
     pub(super) fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.entries.iter().find(|it| it.key.text == key)
     }

@@ -1,4 +1,4 @@
-//! A workflow as it is written: every word with its place, nothing looked up yet.
+//! A workflow as it is written in the file: every value with its location, names not yet resolved.
 
 mod keys;
 mod read;
@@ -15,72 +15,73 @@ use crate::file::Span;
 use crate::plan::OnFailure;
 use crate::yaml::Word;
 
-/// The name that instances know their item by; no task and no parameter has it.
+/// The name of the input that receives an item of `foreach`. No task and no parameter can have this name.
 pub(crate) const ITEM: &str = "item";
 
-/// A workflow.
+/// A workflow file.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     pub(crate) name: Option<String>,
     pub(crate) schedule: Option<ScheduleText>,
-    /// Where the parameters are declared.
+    /// The location of the key `input`, which declares the parameters.
     pub(crate) parameters_at: Option<Span>,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) tasks: Vec<Task>,
-    /// Whether everything outside of the tasks could be read.
+    /// Whether everything outside of the tasks was read without an error.
     pub(crate) is_whole: bool,
 }
 
 impl Document {
-    /// Notes that parts of it could not be read, wherever they are.
+    /// Marks the document and all its tasks as incomplete, because the location of an error in the YAML is not known.
     pub(crate) fn is_broken(&mut self) {
         self.is_whole = false;
         self.tasks.iter_mut().for_each(|task| task.is_whole = false);
     }
 }
 
-/// When it runs by itself.
+/// The schedule of a workflow, as it is written.
 #[derive(Debug)]
 pub(crate) struct ScheduleText {
-    /// The key.
+    /// The location of the key `schedule`.
     pub(crate) at: Span,
     pub(crate) cron: Word,
     pub(crate) timezone: Option<Word>,
     pub(crate) missed: crate::schedule::Missed,
     pub(crate) overlap: crate::schedule::Overlap,
-    /// The parameter that tells a run its time.
+    /// The parameter that receives the time of the run.
     pub(crate) time_as: Option<Word>,
-    /// The one that tells it the date.
+    /// The parameter that receives the date of that time.
     pub(crate) date_as: Option<Word>,
 }
 
-/// A parameter of its runs.
+/// A parameter of a run.
 #[derive(Debug)]
 pub(crate) struct Parameter {
     pub(crate) name: Word,
     pub(crate) default: Option<Constant>,
 }
 
-/// A value that is written down.
+/// A constant value in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Constant {
     pub(crate) value: Value,
     pub(crate) span: Span,
 }
 
-/// One task.
+/// A task of the workflow.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) name: Word,
-    /// Whether everything of it could be read. Else what is missing may only be misspelled.
+    /// Whether everything in it was read without an error. If not, a key that seems to be missing may only be
+    /// misspelled.
     pub(crate) is_whole: bool,
-    /// `None` if that could not be read.
+    /// What the task executes; `None` if that could not be read.
     pub(crate) program: Option<Program>,
     pub(crate) depends_on: Vec<Word>,
     pub(crate) input: Vec<(Word, Constant)>,
     pub(crate) foreach: Option<Path>,
     pub(crate) parallel: Option<Many>,
-    /// What makes it many.
+    /// The location of `foreach` or `parallel`.
     pub(crate) many_at: Option<Span>,
     pub(crate) concurrency: Option<u32>,
     pub(crate) retries: Option<u32>,
@@ -91,34 +92,34 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// Whether there are several instances of it.
+    /// Returns whether the task has several instances.
     pub(crate) fn fans(&self) -> bool {
         self.foreach.is_some() || self.parallel.is_some()
     }
 
-    /// Whether it runs although what it needs has failed.
+    /// Returns whether the task runs even if a task that it depends on has failed.
     pub(crate) fn runs_on_failure(&self) -> bool {
         matches!(self.on_failure, Some((OnFailure::Run, _)))
     }
 }
 
-/// What runs.
+/// What a task executes.
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
     Rust(Word),
     Python(Word),
-    /// The words of its command.
+    /// The program and its arguments.
     Process(Vec<Word>),
 }
 
-/// How many instances.
+/// The number of instances.
 #[derive(Debug)]
 pub(crate) enum Many {
     Fixed(u64),
     Of(Path),
 }
 
-/// A task's output or a field in it, as it is written: `task.field.field`.
+/// A reference to the output of a task or to a field of it, as it is written: `task.field.field`.
 #[derive(Debug, Clone)]
 pub(crate) struct Path {
     pub(crate) span: Span,

@@ -1,4 +1,4 @@
-//! The workflow itself: its name, schedule, parameters and tasks.
+//! Reads the top level of a workflow: its name, schedule, parameters and tasks.
 
 use super::keys::{Keys, SCHEDULE, WORKFLOW};
 use super::{Document, Parameter, ScheduleText, task, values};
@@ -8,10 +8,10 @@ use crate::plan::MOST_TASKS;
 use crate::schedule::{Missed, Overlap};
 use crate::yaml::{Entry, Kind, Node};
 
-/// No workflow has more parameters.
+/// The maximum number of parameters of a workflow.
 const MOST_PARAMETERS: usize = 1_000;
 
-/// Reads a workflow, saying everything that is wrong with the way it is written.
+/// Reads a workflow, and reports all errors in the way it is written.
 pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Document {
     let mut document = Document::default();
     let before = problems.count();
@@ -44,7 +44,7 @@ fn name(file: &File, node: &Node, problems: &mut Problems) -> Option<String> {
     values::check_name(&word, "a workflow", problems).then_some(word.text)
 }
 
-/// Says that a file's name does not do for its workflow.
+/// Reports that the name of the file cannot be the name of the workflow.
 fn nameless(file: &File) -> Diagnostic {
     let message = format!("a workflow cannot be named `{}`, as its file is", file.stem());
     let word: String = file.stem().chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' }).collect();
@@ -119,7 +119,7 @@ fn tasks(file: &File, entry: &Entry, problems: &mut Problems) -> Vec<super::Task
         }
     };
     if entries.is_empty() && problems.count() > 0 {
-        // The keys may be what could not be read.
+        // The tasks may be among the keys that could not be read.
         return Vec::new();
     }
     if entries.is_empty() || entries.len() > MOST_TASKS {

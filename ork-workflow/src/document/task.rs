@@ -1,4 +1,4 @@
-//! One task as it is written.
+//! Reads one task of a workflow.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::file::File;
 use crate::plan::OnFailure;
 use crate::yaml::{Entry, Kind, Node, Word};
 
-/// No task has more instances of one item by a number in the file.
+/// The maximum constant in `parallel`, for each item.
 const MOST_INSTANCES: u64 = 10_000_000;
 
-/// What runs a task.
+/// What executes a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Executor {
     Rust,
@@ -23,7 +23,7 @@ enum Executor {
 const EXECUTORS: &[(&str, Executor)] =
     &[("rust", Executor::Rust), ("python", Executor::Python), ("process", Executor::Process)];
 
-/// Reads a task. One that is nothing at all is the Rust task of its name.
+/// Reads a task. An empty value stands for the Rust task of the same name.
 pub(super) fn read(file: &File, entry: &Entry, problems: &mut Problems) -> Task {
     let before = problems.count();
     values::check_name(&entry.key, "a task", problems);
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Says that tasks of this executor do not have a key, if it is there.
+    /// Reports a key that tasks with this executor do not have, if it is present.
     fn foreign(&mut self, key: &str, executor: &str) {
         let Some(entry) = self.keys.entry(key) else { return };
         let of = match key {
@@ -259,13 +259,14 @@ impl Reader<'_> {
     }
 }
 
-/// A file of the workflow's folder: without a `/` it would be searched elsewhere.
+/// Makes a file name without a `/` relative to the folder of the workflow; otherwise it would be searched for in the
+/// `PATH`.
 fn here(file: Word) -> Word {
     let text = if file.text.contains('/') { file.text } else { format!("./{}", file.text) };
     Word { text, span: file.span }
 }
 
-/// A text; of a number and the like, as it is spelled.
+/// Reads a string. A number or a boolean is used as it is spelled in the file.
 fn spelled(file: &File, node: &Node, what: &str, problems: &mut Problems) -> Option<Word> {
     match &node.kind {
         Kind::Text(text) => Some(Word { text: text.clone(), span: node.span }),

@@ -1,14 +1,14 @@
-//! One value each: texts, numbers, durations, words out of a few, names, references.
+//! Reads single values: strings, numbers, durations, enumerated words, names and references.
 
 use crate::diagnostic::{Code, Diagnostic, Problems, list};
 use crate::document::{Constant, ITEM, Path};
 use crate::file::{File, Span};
 use crate::yaml::{Kind, Node, Word};
 
-/// No name is longer, in characters.
+/// The maximum length of a name, in characters.
 const LONGEST: usize = 64;
 
-/// Says that a value is of the wrong kind, unless something worse was said of it.
+/// Reports a value of the wrong type, unless the value is broken and was reported already.
 pub(super) fn wrong(node: &Node, expected: &str, problems: &mut Problems) {
     if !matches!(node.kind, Kind::Broken) {
         let problem = Diagnostic::new(Code::WrongValue, format!("{expected}, and this is {}", node.is()));
@@ -16,7 +16,7 @@ pub(super) fn wrong(node: &Node, expected: &str, problems: &mut Problems) {
     }
 }
 
-/// A text. Numbers and the like are asked to be quoted.
+/// Reads a string. For a number or a boolean, the message suggests quotes.
 pub(super) fn text(file: &File, node: &Node, what: &str, problems: &mut Problems) -> Option<Word> {
     match &node.kind {
         Kind::Text(text) => Some(Word { text: text.clone(), span: node.span }),
@@ -34,7 +34,7 @@ pub(super) fn text(file: &File, node: &Node, what: &str, problems: &mut Problems
     }
 }
 
-/// A whole number within bounds.
+/// Reads a whole number within bounds.
 pub(super) fn number(node: &Node, what: &str, least: u64, most: u64, problems: &mut Problems) -> Option<u64> {
     let Kind::Number(number) = &node.kind else {
         wrong(node, &format!("{what} is a whole number"), problems);
@@ -50,12 +50,12 @@ pub(super) fn number(node: &Node, what: &str, least: u64, most: u64, problems: &
     value
 }
 
-/// The same, as a smaller type.
+/// Reads a whole number that fits into 32 bits.
 pub(super) fn small(node: &Node, what: &str, least: u64, problems: &mut Problems) -> Option<u32> {
     number(node, what, least, u64::from(u32::MAX), problems).and_then(|it| u32::try_from(it).ok())
 }
 
-/// A duration in milliseconds.
+/// Reads a duration, in milliseconds.
 pub(super) fn duration(file: &File, node: &Node, what: &str, least: u64, problems: &mut Problems) -> Option<u64> {
     let spelled = match &node.kind {
         Kind::Text(text) => text.clone(),
@@ -90,7 +90,7 @@ pub(super) fn duration(file: &File, node: &Node, what: &str, least: u64, problem
     }
 }
 
-/// One of a few words.
+/// Reads one of a few words.
 pub(super) fn choice<T: Copy>(
     file: &File,
     node: &Node,
@@ -113,12 +113,12 @@ pub(super) fn choice<T: Copy>(
     found.map(|(_, value)| *value)
 }
 
-/// A value of any kind.
+/// Reads a value of any type; `None` if it contains an error.
 pub(super) fn constant(node: &Node) -> Option<Constant> {
     Some(Constant { value: node.json()?, span: node.place() })
 }
 
-/// Whether a word can be the name of a task or a parameter.
+/// Returns whether a word is a valid name of a task or a parameter.
 pub(super) fn is_name(word: &str) -> bool {
     let mut letters = word.chars();
     letters.next().is_some_and(|it| it.is_ascii_alphabetic() || it == '_')
@@ -126,14 +126,14 @@ pub(super) fn is_name(word: &str) -> bool {
         && word.len() <= LONGEST
 }
 
-/// What a name is.
+/// Describes what a valid name is.
 pub(super) fn rule() -> String {
     format!(
         "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and has at most {LONGEST} of them"
     )
 }
 
-/// Says why a word cannot be a name, if so.
+/// Returns whether a word is a valid name, and reports it if it is not.
 pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool {
     if word.text == ITEM {
         let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{ITEM}`"));
@@ -150,7 +150,7 @@ pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool
     good
 }
 
-/// A reference: a task, and fields of its output.
+/// Parses a reference to the output of a task: its name, and names of fields.
 pub(super) fn path(file: &File, word: &Word, key: &str, problems: &mut Problems) -> Option<Path> {
     let mut at = word.span.start + file.slice(word.span).find(&word.text).unwrap_or_default();
     let is_plain = file.slice(word.span).contains(&word.text);

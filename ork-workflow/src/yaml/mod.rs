@@ -1,6 +1,7 @@
-//! YAML as workflows have it: texts, numbers, lists and mappings, each with its place.
+//! The YAML of workflow files: strings, numbers, lists and mappings, each with its location.
 //!
-//! What makes YAML surprising is refused: anchors, aliases, merge keys, tags, several documents, keys twice.
+//! The surprising features of YAML are rejected: anchors, aliases, merge keys, tags, several documents in one file,
+//! and duplicate keys.
 
 mod read;
 mod scalar;
@@ -11,16 +12,16 @@ use serde_json::{Map, Number, Value};
 
 use crate::file::Span;
 
-/// A value and its place.
+/// A value and its location.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) kind: Kind,
-    /// Whether a key of it could not be read, which has been said.
+    /// Whether one of its keys could not be read, which was reported.
     pub(crate) is_lossy: bool,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Null,
@@ -29,7 +30,7 @@ pub(crate) enum Kind {
     Text(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// It is wrong, and that has been said.
+    /// The value is invalid, which was reported.
     Broken,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
 }
 
-/// A text and its place.
+/// A string and its location.
 #[derive(Debug, Clone)]
 pub(crate) struct Word {
     pub(crate) text: String,
@@ -52,7 +53,7 @@ impl Node {
         Self { span, kind, is_lossy: false }
     }
 
-    /// What it is, for messages.
+    /// Describes the type of the value, for messages.
     pub(crate) fn is(&self) -> &'static str {
         match &self.kind {
             Kind::Null => "nothing",
@@ -65,7 +66,7 @@ impl Node {
         }
     }
 
-    /// Its value as JSON; `None` if something in it is wrong.
+    /// Converts the value to JSON; `None` if a part of it is invalid.
     pub(crate) fn json(&self) -> Option<Value> {
         if self.is_lossy {
             return None;
@@ -84,7 +85,7 @@ impl Node {
         })
     }
 
-    /// A place that fits in a line, to point at.
+    /// Returns a short range to point at: for a list or a mapping, its first entry.
     pub(crate) fn place(&self) -> Span {
         match &self.kind {
             Kind::Map(entries) => entries.first().map_or(self.span, |it| it.key.span),

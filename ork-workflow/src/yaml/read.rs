@@ -1,4 +1,4 @@
-//! From text to values: the events of the parser, put together and held to the limits.
+//! Parses YAML: builds values from the events of the parser, and enforces the limits.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use super::{Entry, Kind, Node, Word, scalar};
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::file::{File, Span};
 
-/// No workflow is longer, in bytes.
+/// The maximum size of a workflow file, in bytes.
 const LONGEST: usize = 1 << 20;
-/// Nothing is nested deeper.
+/// The maximum nesting depth of lists and mappings.
 const DEEPEST: usize = 64;
 
-/// Reads a text. `None` if it says nothing that could be checked; why is among the problems.
+/// Parses a text. Returns `None` if there is nothing to check; the reason was reported.
 pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
     let text = file.text();
     if let Some(problem) = unfit(file) {
@@ -43,7 +43,7 @@ pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
     root
 }
 
-/// What is wrong with the text as such.
+/// Returns the problem of a text that is too long, not UTF-8, or contains a NUL character.
 fn unfit(file: &File) -> Option<Diagnostic> {
     let text = file.text();
     if text.len() > LONGEST {
@@ -58,16 +58,16 @@ fn unfit(file: &File) -> Option<Diagnostic> {
     Some(Diagnostic::new(Code::NotText, "the file holds a NUL").at(Span::new(at, at), "here"))
 }
 
-/// The byte of each character, and of the end.
+/// Returns the byte offset of each character and of the end.
 fn bytes(text: &str, first: usize) -> Vec<usize> {
     text.char_indices().map(|(at, _)| first + at).chain([first + text.len()]).collect()
 }
 
-/// What is said to those who know other systems.
+/// The help for users who try to write template expressions, as in other systems.
 const NO_TEMPLATES: &str = "there are no templates: a task that depends on another one gets what that returned, and a \
                             parameter goes to each task with an input of its name";
 
-/// A list or mapping that is not yet closed.
+/// A list or a mapping that is not closed yet.
 struct Open {
     span: Span,
     what: Inside,
@@ -78,11 +78,11 @@ enum Inside {
     Map { entries: Vec<Entry>, seen: HashMap<String, Span>, next: Next, is_lossy: bool },
 }
 
-/// What comes next in a mapping.
+/// The next expected element of a mapping.
 enum Next {
     Key,
     Value(Word),
-    /// The value of a key that cannot be one.
+    /// The value of an invalid key, which is discarded.
     Nothing,
 }
 
@@ -104,7 +104,7 @@ impl Builder<'_> {
         Span::new(start, self.byte(marks.end.index()).max(start))
     }
 
-    /// Takes an event. `None`: there is no use in going on.
+    /// Processes an event. `None` means that parsing cannot continue.
     fn take(&mut self, event: Event<'_>, marks: Marks) -> Option<()> {
         let span = self.span(marks);
         match event {
@@ -158,12 +158,12 @@ impl Builder<'_> {
             Inside::List(nodes) => (nodes.last().map(|it| it.span), Kind::List(nodes)),
             Inside::Map { entries, .. } => (entries.last().map(|it| it.value.span), Kind::Map(entries)),
         };
-        // Brackets have an end of their own; what is indented ends with the last thing in it.
+        // A value in brackets has an explicit end; a value in block style ends with its last entry.
         let span = if end.end > end.start { open.span.to(end) } else { open.span.to(last.unwrap_or(open.span)) };
         self.put(Node { span, kind, is_lossy }, false);
     }
 
-    /// Puts a value where it belongs: as an item, a key, the value of a key, or the whole.
+    /// Stores a value where it belongs: as an item, as a key, as the value of a key, or as the root.
     fn put(&mut self, node: Node, is_plain: bool) {
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
@@ -186,7 +186,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Whether a value has an anchor or a tag, which is then said.
+    /// Reports an anchor or a tag of a value. Returns whether there is one.
     fn refuse(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
         if anchor > 0 {
             let anchor = Diagnostic::new(Code::Anchor, "workflows have no anchors");
@@ -203,7 +203,7 @@ impl Builder<'_> {
         anchor > 0 || tag.is_some()
     }
 
-    /// The part of a place that is in its first line.
+    /// Returns the part of a range that is in its first line.
     fn first_line(&self, span: Span) -> Span {
         let line = self.file.slice(span).lines().next().unwrap_or_default().trim_end();
         Span::new(span.start, span.start + line.len())
@@ -247,7 +247,7 @@ impl Builder<'_> {
     }
 }
 
-/// What the parser says, in the words of this language where they are known.
+/// Translates a message of the parser into the terms of this language, where the message is known.
 fn said(info: &str) -> &str {
     const WORDS: &[(&str, &str)] = &[
         ("tabs disallowed", "a tab"),
@@ -263,7 +263,7 @@ fn said(info: &str) -> &str {
     WORDS.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, words)| *words)
 }
 
-/// The word that a key is; `None` if it cannot be one, which is then said.
+/// Returns the text of a key; `None` if the value cannot be a key, which is then reported.
 fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Option<Word> {
     let span = node.span;
     match node.kind {

@@ -1,10 +1,10 @@
-//! What an unquoted word means: the core schema of YAML 1.2.
+//! The meaning of unquoted words, by the core schema of YAML 1.2.
 
 use serde_json::Number;
 
 use super::Kind;
 
-/// What a word is, or `None` if it is a number that JSON does not have.
+/// Interprets a word; `None` if it is a number that JSON cannot represent.
 pub(super) fn plain(word: &str) -> Option<Kind> {
     Some(match word {
         "" | "~" | "null" | "Null" | "NULL" => Kind::Null,
@@ -16,13 +16,13 @@ pub(super) fn plain(word: &str) -> Option<Kind> {
     })
 }
 
-/// Infinity and not-a-number.
+/// Returns whether a word is infinity or not-a-number.
 fn is_special(word: &str) -> bool {
     let bare = word.strip_prefix(['-', '+']).unwrap_or(word);
     matches!(bare, ".inf" | ".Inf" | ".INF") || matches!(word, ".nan" | ".NaN" | ".NAN")
 }
 
-/// The digits of a word in another base, and the base.
+/// Splits a hexadecimal or octal number into its digits and its base.
 fn based(word: &str) -> Option<(&str, u32)> {
     let hexadecimal = word.strip_prefix("0x").map(|digits| (digits, 16));
     let based = hexadecimal.or_else(|| word.strip_prefix("0o").map(|digits| (digits, 8)));
@@ -33,7 +33,7 @@ fn is_number(word: &str) -> bool {
     based(word).is_some() || is_float(word.strip_prefix(['-', '+']).unwrap_or(word))
 }
 
-/// The number that a word is, unless JSON does not have it.
+/// Parses a number; `None` if JSON cannot represent it.
 fn number(word: &str) -> Option<Number> {
     if let Some((digits, base)) = based(word) {
         return u64::from_str_radix(digits, base).ok().map(Number::from);
@@ -45,7 +45,8 @@ fn number(word: &str) -> Option<Number> {
     unsigned.parse::<i64>().map(Number::from).or_else(|_| unsigned.parse::<u64>().map(Number::from)).ok()
 }
 
-/// `[-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`, without its sign.
+/// Returns whether a word without its sign matches
+/// `[-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`.
 fn is_float(bare: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
     let (mantissa, exponent) = bare.split_once(['e', 'E']).map_or((bare, None), |(it, exponent)| (it, Some(exponent)));
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_mean_what_yaml_1_2_says() {
+    fn unquoted_words_follow_the_yaml_1_2_core_schema() {
         let json = |word| super::super::Node::new(crate::Span::default(), plain(word).unwrap()).json().unwrap();
         for word in
             ["no", "yes", "on", "off", "y", "1_000", "1:30", "0b1", "e5", ".", "-", "+", "0x", "nan", "-.e1", "1e"]

@@ -1,4 +1,5 @@
-//! Assignability against a validator: what `Yes` promises holds for every value, and what `No` says has a witness.
+//! Compares assignability with a JSON Schema validator: `Yes` holds for every sample value, and for each `No` a
+//! sample value exists that shows it.
 
 use jsonschema::Validator;
 use ork_workflow::{Type, Verdict, assignable};
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 
-/// Types that all schemas may refer to; `Tree` and `List` contain themselves.
+/// Definitions that all schemas can refer to. `Tree` and `List` are recursive.
 fn defs() -> Value {
     json!({
         "Name": { "type": "string", "minLength": 1 },
@@ -34,7 +35,7 @@ fn judge(from: &Value, to: &Value) -> Verdict {
     assignable(Type { schema: from, root: &root }, Type { schema: to, root: &root })
 }
 
-/// Schemas of one value without parts.
+/// Schemas without subschemas that are always decided.
 fn plain_leaf() -> impl Strategy<Value = Value> {
     select(vec![
         json!({ "type": "null" }),
@@ -48,7 +49,7 @@ fn plain_leaf() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// The same with rules that are not always decided.
+/// Schemas without subschemas, including some with rules that are not always decided.
 fn leaf() -> impl Strategy<Value = Value> {
     let rules = select(vec![
         json!(true),
@@ -71,7 +72,7 @@ fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![plain_leaf(), rules]
 }
 
-/// Objects with some of three fields.
+/// Schemas of objects with some of three fields.
 fn object(field: impl Strategy<Value = Value> + Clone) -> impl Strategy<Value = Value> {
     let names = vec!["a", "b", "c"];
     let others = prop_oneof![Just(None), Just(Some(json!(false))), field.clone().prop_map(Some)];
@@ -116,13 +117,13 @@ fn schema() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The documented class in which `No` always has a witness: types, values, unions of different types, lists, and
-/// objects of those, without bounds and without intersections.
+/// The documented class of schemas in which `No` is always exact: types, values, unions of different types, lists,
+/// and objects of those, without bounds and without intersections.
 fn plain() -> impl Strategy<Value = Value> {
     plain_leaf().prop_recursive(3, 12, 3, |inner| {
         let items = inner.clone().prop_map(|item| json!({ "type": "array", "items": item }));
         let nullable = inner.clone().prop_map(|it| json!({ "anyOf": [it, { "type": "null" }] }));
-        // What must be there can be there.
+        // Every required field must be possible.
         let object = object(inner).prop_map(|mut object| {
             let fields = object["properties"].as_object().unwrap().clone();
             object["required"].as_array_mut().unwrap().retain(|name| fields.contains_key(name.as_str().unwrap()));
@@ -132,7 +133,7 @@ fn plain() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Many values that a schema may allow, the telling ones among them.
+/// Returns many values that a schema may allow, among them those at the edges of its rules.
 fn samples(schema: &Value, depth: u32) -> Vec<Value> {
     let scalars = json!([null, true, false, 0, 1, 2, 3, -1, 0.5, 1.0, 1.5, "", "x", "y", "xy", "zz", [], {}]);
     let mut found = scalars.as_array().unwrap().clone();
@@ -152,7 +153,7 @@ fn samples(schema: &Value, depth: u32) -> Vec<Value> {
         let mut all: Vec<Value> = samples(schema, depth + 1).into_iter().filter(|it| valid.is_valid(it)).collect();
         all.sort_by_key(ToString::to_string);
         all.dedup();
-        // Spread over all of them.
+        // Take samples from the whole range.
         let step = (all.len() / count).max(1);
         all.into_iter().step_by(step).collect()
     };
@@ -211,7 +212,7 @@ proptest! {
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn yes_is_a_promise(from in schema(), to in schema()) {
+    fn yes_holds_for_every_value(from in schema(), to in schema()) {
         if judge(&from, &to) == Verdict::Yes {
             let to_is = validator(&document(&to));
             for value in valid_samples(&from) {
@@ -221,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn no_has_a_witness(from in plain(), to in plain()) {
+    fn no_has_a_value_that_does_not_fit(from in plain(), to in plain()) {
         if let Verdict::No(whys) = judge(&from, &to) {
             prop_assert!(!whys.is_empty());
             let to_is = validator(&document(&to));
@@ -230,13 +231,13 @@ proptest! {
     }
 
     #[test]
-    fn what_fits_itself_is_never_refused(schema in schema()) {
+    fn a_type_is_never_refused_by_itself(schema in schema()) {
         let verdict = judge(&schema, &schema);
         prop_assert!(!matches!(verdict, Verdict::No(_)), "{schema}: {verdict:?}");
     }
 
     #[test]
-    fn a_value_is_judged_as_by_a_validator(from in schema(), to in schema()) {
+    fn a_constant_is_judged_as_by_a_validator(from in schema(), to in schema()) {
         let to_is = validator(&document(&to));
         for value in samples(&from, 2).into_iter().take(60) {
             match judge(&json!({ "const": value }), &to) {
@@ -248,9 +249,9 @@ proptest! {
     }
 }
 
-/// Schemas that grow when one looks into them.
+/// Schemas that grow when they are expanded.
 #[test]
-fn schemas_made_to_be_large_are_given_up() {
+fn comparison_gives_up_on_schemas_that_explode() {
     let twice = json!({ "$defs": { "A": { "anyOf": [{ "$ref": "#/$defs/A" }, { "$ref": "#/$defs/A" }] } }, "$ref": "#/$defs/A" });
     let all = json!({ "$defs": { "A": { "allOf": [{ "$ref": "#/$defs/A" }, { "$ref": "#/$defs/A" }] } }, "$ref": "#/$defs/A" });
     let field = json!({ "type": "object", "properties": { "a": { "$ref": "#" }, "b": { "$ref": "#" } }, "required": ["a", "b"] });
@@ -266,9 +267,9 @@ fn schemas_made_to_be_large_are_given_up() {
     }
 }
 
-/// Pairs with the answers that a reader expects.
+/// Pairs of types with the expected verdict.
 #[test]
-fn known_answers() {
+fn known_pairs_have_the_expected_verdict() {
     let record = json!({ "type": "object", "properties": { "a": { "type": "integer" }, "b": { "type": "string" } }, "required": ["a", "b"] });
     let less = json!({ "type": "object", "properties": { "a": { "type": "number" } }, "required": ["a"] });
     let strict = json!({ "type": "object", "properties": { "a": { "type": "integer" } }, "required": ["a"], "additionalProperties": false });

@@ -1,4 +1,4 @@
-//! The tasks that the workflows of the tests name, read from `catalog.json`.
+//! A catalog of the tasks that the test workflows name, read from `catalog.json`.
 
 use ork_workflow::{Answer, Catalog, Signature, Unavailable};
 use serde_json::Value;

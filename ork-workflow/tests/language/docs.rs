@@ -1,4 +1,5 @@
-//! The documents of the language: their examples are good, and the list of mistakes is made from the gallery.
+//! Tests of the documentation: its examples are valid workflows, and the list of errors is generated from the
+//! gallery.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use crate::catalog::TestCatalog;
 use crate::support::{comment, differs, files, folder, given};
 
 #[test]
-fn the_examples_of_the_document_are_good() {
+fn the_examples_in_the_documentation_are_valid() {
     let document = std::fs::read_to_string(folder("../docs/workflow.md")).unwrap();
     let blocks: Vec<&str> = document.split("```yaml\n").skip(1).map(|it| it.split("```").next().unwrap()).collect();
     assert!(blocks.len() > 5);
@@ -19,7 +20,8 @@ fn the_examples_of_the_document_are_good() {
     }
 }
 
-/// The shortest file of the gallery that shows a kind of mistake and nothing else, and what is said about it.
+/// Returns for each code the shortest gallery file that shows only this code, if possible, together with its
+/// messages.
 fn examples() -> BTreeMap<&'static str, (String, String)> {
     let known = TestCatalog::new();
     let mut found: BTreeMap<&'static str, (usize, String, String)> = BTreeMap::new();
@@ -43,7 +45,7 @@ fn examples() -> BTreeMap<&'static str, (String, String)> {
 }
 
 #[test]
-fn the_list_of_mistakes_is_that_of_the_gallery() {
+fn the_list_of_errors_is_generated_from_the_gallery() {
     let examples = examples();
     let mut page = "# What can be wrong with a workflow\n\n\
         Each kind of mistake has a word, which stays. Below it is an example, and what ork says about it. The tasks that the \

@@ -1,4 +1,4 @@
-//! No text brings the checker down, and whatever it says of a text is about that text.
+//! Fuzz tests: no input makes the checker panic, and every reported location is inside the text.
 
 use ork_workflow::{File, NoCatalog, Parameters, Report, Style, Workflow};
 use proptest::collection::vec;
@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 use crate::catalog::TestCatalog;
 use crate::support::files;
 
-/// What is put into texts: pieces of YAML and of the language.
+/// Fragments of YAML and of the language that mutations insert.
 const PIECES: &[&str] = &[
     "\n",
     "  ",
@@ -95,7 +95,7 @@ fn place(text: &str, index: Index) -> usize {
 
 proptest! {
     #[test]
-    fn no_mutation_of_a_workflow_brings_it_down(
+    fn mutated_workflows_do_not_panic(
         text in select(texts()),
         changes in vec((any::<Index>(), any::<Index>(), select(PIECES), 0..4_u8), 1..6),
     ) {
@@ -117,28 +117,28 @@ proptest! {
     }
 
     #[test]
-    fn no_heap_of_pieces_brings_it_down(pieces in vec(select(PIECES), 0..40)) {
+    fn random_fragments_do_not_panic(pieces in vec(select(PIECES), 0..40)) {
         check(&pieces.concat());
     }
 
     #[test]
-    fn no_bytes_bring_it_down(bytes in vec(any::<u8>(), 0..200)) {
+    fn random_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..200)) {
         let workflow = Workflow::read(File::from_bytes("fuzz.yaml", &bytes));
         let checked = workflow.check(&NoCatalog, None);
         checked.render(workflow.file(), Style::Plain);
     }
 }
 
-/// As many tasks as possible, which all wait for each other and take everything.
+/// Returns many tasks that all depend on each other and take all parameters.
 fn large_tasks() -> String {
     let all: Vec<String> = (0..150).map(|at| format!("t{at}")).collect();
     let task = |name: &String| format!("  {name}: {{task: anything, depends_on: [{}]}}\n", all.join(", "));
     all.iter().map(task).collect::<Vec<_>>().concat()
 }
 
-/// What could take very long takes its time, but not for ever.
+/// Inputs that are expensive by design are still checked in reasonable time.
 #[test]
-fn texts_made_to_be_slow_are_not() {
+fn expensive_inputs_are_checked_in_reasonable_time() {
     for text in [
         "[".repeat(1 << 19),
         "{a: ".repeat(100_000),

@@ -1,4 +1,4 @@
-//! Broken workflows, and what is said about each of them.
+//! The gallery: invalid workflows, each with the expected messages.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use crate::catalog::TestCatalog;
 use crate::support::{comment, differs, files, folder, given};
 
 #[test]
-fn what_is_said_about_broken_workflows() {
+fn invalid_workflows_have_the_expected_messages() {
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
     let known = TestCatalog::new();
     for (name, text) in files("tests/gallery", ".yaml") {
@@ -33,7 +33,7 @@ fn what_is_said_about_broken_workflows() {
     assert!(missing.is_empty(), "no broken workflow shows {missing:?}");
 }
 
-/// Workflows that are too large to keep.
+/// Workflows that are too large to be stored as files.
 fn large() -> Vec<(String, Code)> {
     let mut tasks = "tasks:\n".to_owned();
     for number in 0..1_001 {
@@ -43,7 +43,7 @@ fn large() -> Vec<(String, Code)> {
 }
 
 #[test]
-fn what_is_too_large_is_refused() {
+fn workflows_that_are_too_large_are_refused() {
     for (text, code) in large() {
         let checked = Workflow::read(File::new("large.yaml", text)).check(&TestCatalog::new(), None);
         let codes: Vec<Code> = checked.diagnostics.iter().map(|it| it.code).collect();

@@ -1,4 +1,4 @@
-//! The language of workflows: what is said about broken ones, and what the good ones come to.
+//! Tests of the workflow language: the messages for invalid workflows, and the plans of valid ones.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails must fail loudly")]
 

@@ -1,4 +1,4 @@
-//! What good workflows come to: who gives which input, in which order, and what a plan says of it.
+//! The plans of valid workflows: the sources of inputs, the order of tasks, and their serialized form.
 
 use ork_workflow::{Catalog, File, Given, NoCatalog, Parameters, Workflow};
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::catalog::TestCatalog;
 use crate::support::{comment, differs, files, folder, given};
 
 #[test]
-fn good_workflows_come_to_plans() {
+fn valid_workflows_have_the_expected_plans() {
     let (mut wrong, known) = (Vec::new(), TestCatalog::new());
     for (name, text) in files("tests/plans", ".yaml") {
         let workflow = Workflow::read(File::new(&name, &text));
@@ -34,7 +34,7 @@ fn one_parameter(task: &str, name: &str, given: Given) -> Result<serde_json::Val
 }
 
 #[test]
-fn a_typed_parameter_is_json_where_the_task_takes_that() {
+fn a_text_parameter_is_parsed_as_json_if_the_task_accepts_it() {
     let text = |text: &str| Given::Text(text.to_owned());
     assert_eq!(one_parameter("process", "threshold", text("0.5")), Ok(json!(0.5)));
     assert_eq!(one_parameter("process", "threshold", text("null")), Ok(json!(null)));
@@ -46,7 +46,7 @@ fn a_typed_parameter_is_json_where_the_task_takes_that() {
 }
 
 #[test]
-fn a_diagnostic_for_programs_counts_lines_and_characters() {
+fn a_report_has_lines_and_columns_in_characters() {
     let workflow = Workflow::read(File::new("flows/x.yaml", "tasks:\n  discover: {tïme: 1, timeuot: 5s}\n"));
     let checked = workflow.check(&TestCatalog::new(), None);
     let reports = checked.reports(workflow.file());
@@ -71,7 +71,7 @@ fn a_diagnostic_for_programs_counts_lines_and_characters() {
 }
 
 #[test]
-fn a_file_gives_its_name_to_the_workflow_if_it_can() {
+fn a_workflow_without_a_name_is_named_after_its_file() {
     let check = |path: &str| Workflow::read(File::new(path, "tasks: {discover: }")).check(&TestCatalog::new(), None);
     assert_eq!(check("flows/daily.yaml").plan.unwrap().name, "daily");
     let refused = check("flows/2026 daily.prod.yaml");
@@ -81,7 +81,7 @@ fn a_file_gives_its_name_to_the_workflow_if_it_can() {
 }
 
 #[test]
-fn a_caller_learns_what_a_workflow_names_before_it_is_checked() {
+fn files_and_programs_are_known_before_the_check() {
     let path = folder("tests/plans/everything.yaml");
     let workflow = Workflow::read(File::new("everything.yaml", std::fs::read_to_string(path).unwrap()));
     assert_eq!(workflow.name(), "everything");

@@ -1,4 +1,4 @@
-//! Schedules where clocks are put forward and back, held against an oracle that goes from minute to minute.
+//! Schedules across changes of the clock, compared with an oracle that goes from minute to minute.
 
 use jiff::civil::{DateTime, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -9,7 +9,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 const MINUTE: i64 = 60;
 
-/// Zones of every kind: both halves of the Earth, changes of half an hour and of two, at midnight, around a fast, none.
+/// Time zones of every kind: both hemispheres, changes of half an hour and of two hours, changes at midnight and
+/// around Ramadan, and none at all.
 const ZONES: [&str; 20] = [
     "UTC",
     "Europe/Berlin",
@@ -33,7 +34,7 @@ const ZONES: [&str; 20] = [
     "Pacific/Chatham",
 ];
 
-/// One field: its text, and which values it takes.
+/// A field of a cron expression: its text, and which values match it.
 #[derive(Debug, Clone)]
 struct Field {
     text: String,
@@ -50,7 +51,7 @@ impl Field {
     }
 }
 
-/// A range with a step of a field, as text and as values.
+/// Generates a value, a range or a step of a field, as text and as values.
 fn term(least: usize, most: usize, named: usize) -> impl Strategy<Value = (String, Vec<usize>)> {
     let step = 1..=(most - least).min(40);
     (0..4, least..=named, least..=named, step).prop_map(move |(kind, a, b, step)| {
@@ -64,7 +65,7 @@ fn term(least: usize, most: usize, named: usize) -> impl Strategy<Value = (Strin
     })
 }
 
-/// A field whose values are from `least` to `most`; those that are named are at most `named`.
+/// Generates a field with values from `least` to `most`. Values that are written explicitly are at most `named`.
 fn field(least: usize, most: usize, named: usize) -> impl Strategy<Value = Field> {
     let terms = prop::collection::vec(term(least, most, named), 1..3).prop_map(move |terms| {
         let text: Vec<&str> = terms.iter().map(|(text, _)| text.as_str()).collect();
@@ -75,12 +76,12 @@ fn field(least: usize, most: usize, named: usize) -> impl Strategy<Value = Field
     prop_oneof![2 => terms, 1 => any]
 }
 
-/// Minute, hour, day of the month, month, day of the week.
+/// A cron expression: minute, hour, day of the month, month, day of the week.
 #[derive(Debug, Clone)]
 struct Pattern([Field; 5]);
 
 fn pattern() -> impl Strategy<Value = Pattern> {
-    // Hours around those at which clocks are changed, more often than others.
+    // The hours around changes of the clock are more frequent than others.
     let hour = prop_oneof![field(0, 23, 23), field(0, 23, 3)];
     let fields = (field(0, 59, 59), hour, field(1, 31, 31), field(1, 12, 12), field(0, 6, 6));
     fields.prop_map(|(minute, hour, day, month, weekday)| Pattern([minute, hour, day, month, weekday]))
@@ -91,7 +92,7 @@ impl Pattern {
         self.0.each_ref().map(|field| field.text.clone()).join(" ")
     }
 
-    /// The days on which it comes at all.
+    /// Returns whether the day matches.
     fn day(&self, wall: DateTime) -> bool {
         let [_, _, day, month, weekday] = &self.0;
         let (in_month, in_week) = (day.takes(wall.day()), weekday.takes(wall.weekday().to_sunday_zero_offset()));
@@ -100,13 +101,13 @@ impl Pattern {
     }
 }
 
-/// Goes from minute to minute, and says at which the pattern comes.
+/// Goes from minute to minute, and returns the minutes in which the expression fires.
 ///
-/// A pattern that names hours comes in a minute if the clock has come past one of its times since the latest that it
-/// has shown; another one if the clock shows one of its times.
+/// An expression that names hours fires if the clock has passed one of its times since the latest local time that it
+/// has shown so far. Any other expression fires if the clock shows one of its times.
 fn oracle(pattern: &Pattern, zone: &TimeZone, from: Timestamp, to: Timestamp) -> Vec<i64> {
     let [minute, hour, ..] = &pattern.0;
-    // The minutes of a day.
+    // For each minute of a day, whether it matches.
     let of_day: Vec<bool> = (0..1440).map(|at| hour.takes[at / 60] && minute.takes[at % 60]).collect();
     let matches = |at: i64, days: &mut (i64, bool)| {
         if !of_day[usize::try_from(at.rem_euclid(1440)).unwrap()] {
@@ -123,7 +124,7 @@ fn oracle(pattern: &Pattern, zone: &TimeZone, from: Timestamp, to: Timestamp) ->
     let (from, to) = (from.as_second() / MINUTE, to.as_second() / MINUTE);
     let mut latest = None;
     for now in from..=to {
-        // No clock is changed within a quarter of an hour.
+        // Clocks change only at full quarters of an hour.
         if now % 15 == 0 || now == from {
             offset = i64::from(zone.to_offset(Timestamp::from_second(now * MINUTE).unwrap()).seconds()) / MINUTE;
         }
@@ -142,7 +143,7 @@ fn oracle(pattern: &Pattern, zone: &TimeZone, from: Timestamp, to: Timestamp) ->
     all
 }
 
-/// What the schedule says, in seconds.
+/// Returns the times of the schedule, in seconds.
 fn times(pattern: &str, zone: &str, from: Timestamp, to: Timestamp) -> Vec<i64> {
     let (schedule, mut at, mut all) = (Schedule::new(pattern, zone), from.as_millisecond(), Vec::new());
     while let Some(next) = schedule.next_after(at).filter(|next| *next <= to.as_millisecond()) {
@@ -157,10 +158,10 @@ fn shown(seconds: &[i64], zone: &TimeZone) -> Vec<String> {
     seconds.iter().map(|at| Timestamp::from_second(*at).unwrap().to_zoned(zone.clone()).to_string()).collect()
 }
 
-/// Before the change to instants of our own, many of these failed: a pattern of several values left out the night in
-/// spring, and came twice in autumn; a step of days counted as any of both days.
+/// Regression test: with the local times of the cron library alone, an expression with several values skipped the
+/// night of the change in spring and fired twice in autumn, and a step in a day field matched if either day matched.
 #[test]
-fn random_schedules_come_when_an_oracle_says_in_twenty_zones_and_three_years() {
+fn random_schedules_match_the_oracle_in_twenty_zones_and_three_years() {
     let begin: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
     let end: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
     for name in ZONES {
@@ -180,7 +181,7 @@ fn random_schedules_come_when_an_oracle_says_in_twenty_zones_and_three_years() {
                 Ok(())
             })
             .unwrap();
-        // A pattern that comes seldom, for all of the time.
+        // An expression that fires rarely, over the whole period.
         let rare = Config { failure_persistence: None, ..Config::with_cases(1) };
         TestRunner::new(rare)
             .run(&(0..60_usize, 0..4_usize), |(minute, hour)| {
@@ -198,9 +199,10 @@ fn random_schedules_come_when_an_oracle_says_in_twenty_zones_and_three_years() {
     }
 }
 
-/// Before the change these came as the library for cron has them: `0,30 2` never in spring, and four times in autumn.
+/// Regression test: with the local times of the cron library alone, `0,30 2` never fired in spring, and four times in
+/// autumn.
 #[test]
-fn the_nights_on_which_berlin_changes_its_clocks() {
+fn schedules_on_the_nights_when_berlin_changes_its_clocks() {
     let night = |cron: &str, day: &str| {
         let zone = TimeZoneDatabase::bundled().get("Europe/Berlin").unwrap();
         let midnight: DateTime = format!("{day}T00:00").parse().unwrap();
@@ -229,9 +231,9 @@ fn the_nights_on_which_berlin_changes_its_clocks() {
     }
 }
 
-/// Before the change a step of days counted as a day that is named: either of both was enough.
+/// Regression test: a step in a day field counted as a named day, so that either of both fields was enough.
 #[test]
-fn a_field_of_days_that_begins_with_a_star_narrows_the_other_one_down() {
+fn a_day_field_that_begins_with_a_star_must_match_as_well() {
     let from: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for (cron, both) in [("0 0 */2 * 1", true), ("0 0 1-31/2 * 1", false), ("0 0 13 * 5", false), ("0 0 1 * */2", true)]
     {
@@ -247,9 +249,9 @@ fn a_field_of_days_that_begins_with_a_star_narrows_the_other_one_down() {
     }
 }
 
-/// In Samoa there was no 30 December 2011.
+/// Samoa skipped 30 December 2011.
 #[test]
-fn a_time_on_a_day_that_is_left_out_comes_when_the_clock_has_moved_on() {
+fn a_time_on_a_skipped_day_fires_when_the_clock_has_moved_on() {
     let from: Timestamp = "2011-12-29T12:00:00Z".parse().unwrap();
     let zone = TimeZoneDatabase::bundled().get("Pacific/Apia").unwrap();
     let found = shown(&times("0 6 * * *", "Pacific/Apia", from, from + 60.hours()), &zone);

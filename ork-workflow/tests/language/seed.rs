@@ -1,4 +1,4 @@
-//! The workflows of the document that the language comes from, word for word, and what they come to.
+//! The workflows of the document that first described the language, verbatim, with their expected plans and drawings.
 
 use ork_workflow::{Drawing, File, Parameters, Workflow, draw};
 
@@ -6,11 +6,11 @@ use crate::catalog::TestCatalog;
 use crate::support::{differs, files, folder};
 
 #[test]
-fn the_workflows_of_the_document_run() {
+fn the_workflows_of_the_document_have_the_expected_plans() {
     let mut wrong = Vec::new();
     for (name, text) in files("tests/seed", ".yaml") {
         let stem = folder("tests/seed").join(name.trim_end_matches(".yaml"));
-        // One of them shows a single task, and leaves out the one it names.
+        // One of them shows a single task, without the task that it depends on.
         let discover = "tasks:\n  discover:\n    executor: python\n    file: tasks/discover.py\n";
         let text = if name == "concurrency.yaml" { text.replacen("tasks:\n", discover, 1) } else { text };
         let catalog = TestCatalog::read(&std::fs::read_to_string(stem.with_extension("catalog.json")).unwrap());

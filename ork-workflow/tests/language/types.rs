@@ -1,4 +1,4 @@
-//! Types of Rust and of pydantic as they come: each fits itself, and those that differ are told apart.
+//! Schemas as schemars and pydantic generate them: each type fits itself, and different types are told apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -105,14 +105,14 @@ fn a_type_fits_itself() {
     ] {
         assert_eq!(judge(&schema, &schema), Verdict::Yes, "{schema}");
     }
-    // Several alternatives may fit one value, as far as these schemas say.
+    // As far as these schemas say, several alternatives may accept one value.
     for schema in [of::<Loose>(), of::<Result<u8, String>>()] {
         assert!(!matches!(judge(&schema, &schema), Verdict::No(_)), "{schema}");
     }
 }
 
 #[test]
-fn what_is_not_the_same_is_told_apart() {
+fn different_types_are_told_apart() {
     for (from, to, why) in [
         (
             of::<Kind>(),
@@ -135,7 +135,7 @@ fn what_is_not_the_same_is_told_apart() {
 }
 
 #[test]
-fn types_of_two_languages_meet() {
+fn rust_types_are_compared_with_python_types() {
     let python = json!({
         "$defs": { "Image": {
             "title": "Image", "type": "object",
