@@ -421,7 +421,7 @@ mod tests {
         let message = || Outgoing::Work(Message::about(crate::id::JobId::new(), "task"));
         let row = |n_messages| {
             let messages = (0..n_messages).map(|_| message()).collect();
-            HeldRow { id: 7, lost: 0, messages, release_after_events: false }
+            HeldRow { id: 7, losses: 0, messages, release_after_events: false }
         };
         let held = HeldRows::default();
         let first = held.add(&row(2));

@@ -17,7 +17,7 @@ use ork::store::Store;
 use ork::store::sqlite::Sqlite;
 use ork::tx::{
     Actor, AppendParts, Claim, NewJob, OpenParts, PartAttemptOutcome, PartKey, PartPage, SealParts, Settle,
-    SettleParts, StartPart, Submit,
+    SettleParts, StartParts, Submit,
 };
 use ork::{Failure, FailureKind, JobId, Ork, Policy, Timestamp, WorkerId};
 use serde_json::Value;
@@ -259,24 +259,26 @@ fn part_events_of_a_dead_process_are_published_by_another() {
             attempt,
             durable: false,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: by.clone(),
         };
         store.apply(claim).await.unwrap();
-        let open = OpenParts { job: id, attempt, policy: Policy::default(), joined: false, schemas: None };
-        let epoch = store.apply(open).await.unwrap().unwrap();
+        let open = OpenParts { job: id, attempt, policy: Policy::default(), joined: false, schema: None };
+        let epoch = store.apply(open).await.unwrap().output.unwrap();
         let page = PartPage { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
         store.apply(AppendParts { page, actor: by.clone() }).await.unwrap();
-        store.apply(SealParts { job: id, epoch, n: 3, output: None, actor: by.clone() }).await.unwrap();
+        store.apply(SealParts { job: id, epoch, n: 3, output: None, limit: None, actor: by.clone() }).await.unwrap();
         let part = |index| PartKey { job: id, epoch, index, attempt };
         let no = Failure::new(FailureKind::Task, "no");
         let ended = [
             (0, PartAttemptOutcome::Succeeded("1".into())),
-            (2, PartAttemptOutcome::Failed { failure: no, again: None }),
+            (2, PartAttemptOutcome::Failed { failure: no, retry_at: None }),
         ];
         for (index, _) in &ended {
-            store.apply(StartPart { part: part(*index), durable: false, actor: by.clone() }).await.unwrap();
+            store.apply(StartParts::one(part(*index), false, by.clone())).await.unwrap();
         }
-        store.apply(SettleParts { first: part(0), ended: ended.into(), actor: by }).await.unwrap();
+        store.apply(SettleParts { first: part(0), ended: ended.into(), limit: None, actor: by }).await.unwrap();
         store.close().await;
 
         let next = client(&world).await;
@@ -322,11 +324,20 @@ fn job_events_of_a_dead_process_are_published_by_another() {
             attempt,
             durable: false,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: by.clone(),
         };
         store.apply(claim).await.unwrap();
-        let settle =
-            Settle { job: id, phase, attempt, outcome: AttemptOutcome::Succeeded, output: Some("3".into()), actor: by };
+        let settle = Settle {
+            job: id,
+            phase,
+            attempt,
+            outcome: AttemptOutcome::Succeeded,
+            output: Some("3".into()),
+            limit: None,
+            actor: by,
+        };
         store.apply(settle).await.unwrap();
         store.close().await;
 

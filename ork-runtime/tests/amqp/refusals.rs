@@ -64,9 +64,11 @@ impl Doomed {
             attempt: 1,
             durable: true,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: self.by(),
         };
-        assert!(matches!(self.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
+        assert!(matches!(self.store.apply(claim).await.unwrap().output, Claimed::Granted { .. }));
     }
 }
 

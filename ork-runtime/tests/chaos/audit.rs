@@ -50,7 +50,7 @@ async fn free(store: &dyn Store) {
 async fn drain(store: &dyn Store) {
     loop {
         let left = store.take_outbox(Take { limit: 1_000, tasks: None, actor: auditor() }).await.unwrap();
-        let done = left.to_send.iter().all(|row| row.lost > 0 && row.messages.is_empty());
+        let done = left.to_send.iter().all(|row| row.losses > 0 && row.messages.is_empty());
         assert!(done && left.next_due.is_none(), "left in the outbox: {left:?}");
         if left.to_send.is_empty() {
             return;

@@ -91,12 +91,17 @@ async fn due_row_waits_for_a_full_window_without_busy_looping() {
         attempt,
         durable: false,
         may_be_duplicate: false,
+        limit: None,
+        losses: 0,
         actor: by.clone(),
     };
     store.apply(claim).await.unwrap();
     let failure = Failure::new(FailureKind::Task, "not yet");
     let how = AttemptOutcome::Failed { failure, retry_at: Some(Timestamp::from_millis(DUE)) };
-    store.apply(Settle { job: id, phase, attempt, outcome: how, output: None, actor: by.clone() }).await.unwrap();
+    store
+        .apply(Settle { job: id, phase, attempt, outcome: how, output: None, limit: None, actor: by.clone() })
+        .await
+        .unwrap();
     store.apply(Submit::new(other, by)).await.unwrap();
 
     let broker = Embedded::new(store, clock, Arc::new(TokioRuntime), worker);

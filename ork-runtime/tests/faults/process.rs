@@ -420,7 +420,7 @@ impl World {
             let mut done = left.next_due.is_none();
             for row in &left.to_send {
                 let stale = lives > 1 && row.messages.is_empty();
-                done &= row.lost > 0 || limited || stale;
+                done &= row.losses > 0 || limited || stale;
                 for message in &row.messages {
                     done &= self.has_ended(message).await;
                 }

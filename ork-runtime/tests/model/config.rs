@@ -163,7 +163,7 @@ pub(crate) fn row(number: OutboxId, ask: OutboxKind, attempt: u32) -> OutboxRow 
         priority: 0,
         due: None,
         holder: None,
-        lost: 0,
+        losses: 0,
         waits_for: None,
     }
 }
@@ -183,7 +183,7 @@ impl Config {
 
     /// Returns whether the result of an operation is reported before its writes are on disk.
     pub(crate) fn is_early<A>(&self, applied: &Applied<A>) -> bool {
-        let quiet = applied.quiet || (self.mutant == Some(Mutant::SkippedSoon) && applied.writes.to_send.is_empty());
+        let quiet = applied.quiet || (self.mutant == Some(Mutant::SkippedSoon) && applied.writes.outbox.is_empty());
         applied.soon && quiet
     }
 
@@ -197,7 +197,7 @@ impl Config {
 
     /// How an attempt at a part failed.
     pub(crate) fn part_failed(&self, attempt: u32) -> PartAttemptOutcome {
-        PartAttemptOutcome::Failed { failure: failure(), again: (attempt < self.tries).then_some(NOW) }
+        PartAttemptOutcome::Failed { failure: failure(), retry_at: (attempt < self.tries).then_some(NOW) }
     }
 
     /// Whether a settlement is not even tried.
@@ -256,15 +256,15 @@ impl Config {
             }
             (Mutant::JoinAgain, Step::Settles { .. }) => {
                 if old.job.phase == Phase::Join && !old.job.state.is_final() {
-                    writes.to_send.push(row(next, OutboxKind::Join, old.job.attempt));
+                    writes.outbox.push(row(next, OutboxKind::Join, old.job.attempt));
                     books.number_from(next + 1);
                 }
                 return;
             }
             (Mutant::RetryAll, Step::Retry) => {
-                writes.to_send.retain(|row| !matches!(row.kind, OutboxKind::Parts { .. }));
+                writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Parts { .. }));
                 let ask = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
-                writes.to_send.push(row(next, ask, 1));
+                writes.outbox.push(row(next, ask, 1));
                 books.number_from(next + 1);
                 return;
             }
@@ -274,7 +274,7 @@ impl Config {
                 return;
             }
             (Mutant::ResentAll, Step::Resends) => {
-                for row in &mut writes.to_send {
+                for row in &mut writes.outbox {
                     if let OutboxKind::Parts { first, len, .. } = &mut row.kind {
                         (*first, *len) = (0, head.appended);
                     }
@@ -284,12 +284,12 @@ impl Config {
             (Mutant::NobodyWoken, _) => return writes.woken.clear(),
             (Mutant::ToldEarly, Step::Settles { .. }) => {
                 if head.sealed.is_some() && !all_settled {
-                    writes.to_send.push(row(next, OutboxKind::Event(PendingEvent::Job(EventKind::PartsCompleted)), 1));
+                    writes.outbox.push(row(next, OutboxKind::Event(PendingEvent::Job(EventKind::PartsCompleted)), 1));
                     books.number_from(next + 1);
                 }
                 return;
             }
-            (Mutant::EndUntold, _) => return writes.to_send.retain(|row| !matches!(row.kind, OutboxKind::Event(_))),
+            (Mutant::EndUntold, _) => return writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Event(_))),
             (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
                 entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
                 return;
@@ -304,11 +304,11 @@ impl Config {
                 Effect::Ended | Effect::Reopened { .. } => unreachable!("the only job has none above it"),
                 Effect::Dispatch { attempt, .. } => (OutboxKind::Join, attempt),
                 Effect::Reply => (OutboxKind::Reply, 1),
-                Effect::Hooks(which) => (OutboxKind::Hooks { which }, 1),
+                Effect::Hooks(mask) => (OutboxKind::Hooks { mask }, 1),
                 Effect::Emit(kind) => (OutboxKind::Event(PendingEvent::Job(kind)), 1),
             };
             let rows = effects.into_iter().map(owed).zip(next..);
-            writes.to_send.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
+            writes.outbox.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
             books.number_from(next + 2);
         }
     }

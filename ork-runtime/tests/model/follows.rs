@@ -8,8 +8,8 @@ use ork::JobId;
 use ork::job::{AttemptOutcome, Job, Phase};
 use ork::ledger::Ledger;
 use ork::tx::{
-    Cancel, Claim, Claimed, NewJob, Operation, OutboxKind, Retry, Settle, Submit, Submitted, Transaction, Writes, ends,
-    ends_before,
+    Cancel, Claim, Claimed, NewJob, Operation, OutboxKind, Retry, Settle, Submit, Submitted, Transaction, Writes,
+    ends_before, job_of_end,
 };
 use stateright::{Model, Property};
 
@@ -111,10 +111,10 @@ impl World {
         }
         let answer = operation.apply(&mut books);
         let (mut writes, _) = books.finish();
-        let entries = books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
+        let entries = books.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
         self.jobs.extend(entries);
         config.falsify(&mut writes);
-        for row in writes.to_send.iter().filter(|row| row.job == follower() && row.kind == OutboxKind::Start) {
+        for row in writes.outbox.iter().filter(|row| row.job == follower() && row.kind == OutboxKind::Start) {
             match &row.waits_for {
                 Some(limit) => self.waits.push((row.attempt, (&*limit.name).into())),
                 None => self.let_go(row.attempt),
@@ -160,7 +160,7 @@ impl World {
 
     /// Retries the follower, which was cancelled while it waited, as a client does.
     fn retry_follower(&mut self, config: &Config) {
-        let waits = self.waits.iter().filter_map(|(_, name)| ends(name));
+        let waits = self.waits.iter().filter_map(|(_, name)| job_of_end(name));
         let after: Vec<_> = self.follow.iter().map(|(job, _)| *job).chain(waits).collect();
         let after = if config.mutant == Some(Mutant::RetriedAtOnce) { Vec::new() } else { after };
         self.freed = 0;
@@ -172,7 +172,7 @@ impl World {
         let is_open = |id: &JobId| !self.jobs[id].state.is_final();
         self.open = after.iter().copied().filter(is_open).collect();
         let submitted = self.change(config, &Submit { after, ..Submit::new(new(follower()), by(None)) });
-        assert!(matches!(submitted, Submitted::Created(_)), "{submitted:?}");
+        assert!(matches!(submitted, Submitted::Created), "{submitted:?}");
     }
 
     /// Claims a job and settles it.
@@ -185,6 +185,8 @@ impl World {
             attempt,
             durable: false,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: by(Some(0)),
         };
         let claimed = self.change(config, &claim);
@@ -196,7 +198,7 @@ impl World {
             AttemptOutcome::Succeeded
         };
         let output = (!fails).then(|| Bytes::from_static(b"0"));
-        self.change(config, &Settle { job: id, phase, attempt, outcome: how, output, actor: by(Some(0)) });
+        self.change(config, &Settle { job: id, phase, attempt, outcome: how, output, limit: None, actor: by(Some(0)) });
     }
 }
 

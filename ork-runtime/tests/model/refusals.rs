@@ -13,7 +13,7 @@ impl World {
     pub(crate) fn refuse(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         if let Asked::Part { epoch, index, .. } = msg.asked {
-            let how = PartAttemptOutcome::Failed { failure: failure(), again: None };
+            let how = PartAttemptOutcome::Failed { failure: failure(), retry_at: None };
             self.settle_parts(config, (worker, false), (epoch, msg.attempt), vec![(index, how)]);
         } else {
             let phase = if msg.asked == Asked::Join { Phase::Join } else { Phase::Start };
@@ -27,8 +27,8 @@ impl World {
             match self.change(config, Some(worker), &refuse, Step::Other) {
                 // It is kept back until that process has died, or another one takes it.
                 JobRejection::RunningElsewhere(_) if config.mutant != Some(Mutant::RefusedAlone) => self.bag.push(msg),
-                JobRejection::Failed(_) if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
-                JobRejection::RunningElsewhere(_) | JobRejection::Failed(_) | JobRejection::Ignored => {}
+                JobRejection::Failed if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
+                JobRejection::RunningElsewhere(_) | JobRejection::Failed | JobRejection::Ignored => {}
             }
         }
     }

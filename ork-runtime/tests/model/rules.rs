@@ -103,7 +103,7 @@ fn early(row: &JobRow) -> bool {
 
 fn moved(old: &JobRow, new: &JobRow, writes: &Writes, step: Step) -> bool {
     let ended = old.job.state.is_final() && step != Step::Retry;
-    let after_end = ended && (old.job != new.job || writes.to_send.iter().any(|row| !is_part(row.kind)));
+    let after_end = ended && (old.job != new.job || writes.outbox.iter().any(|row| !is_part(row.kind)));
     let same_run = old.head.epoch == new.head.epoch;
     let unsettled = |(old, new): (super::store::Part, super::store::Part)| old.how.is_some() && old.how != new.how;
     after_end || (same_run && old.parts().into_iter().zip(new.parts()).any(unsettled))
@@ -146,8 +146,8 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
     };
     let is_told = |ask| matches!(ask, OutboxKind::Event(_));
     let asks = |row: &&ork::tx::OutboxRow| !is_part(row.kind) && !is_told(row.kind) && !is_copy(row);
-    let single = writes.to_send.iter().filter(asks).count() <= 1;
-    !(single && told(old, new, writes) && writes.to_send.iter().all(justified) && new.job.attempt >= before)
+    let single = writes.outbox.iter().filter(asks).count() <= 1;
+    !(single && told(old, new, writes) && writes.outbox.iter().all(justified) && new.job.attempt >= before)
 }
 
 /// The events are exactly those of the changes that the step has made to the job: its parts have ended, it has ended,
@@ -179,7 +179,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
         }),
     ];
     let told = writes
-        .to_send
+        .outbox
         .iter()
         .filter_map(|row| if let OutboxKind::Event(PendingEvent::Job(kind)) = row.kind { Some(kind) } else { None });
     let told = told.filter(|kind| !(again && *kind == EventKind::PartsCompleted));
@@ -192,7 +192,7 @@ fn resumed(old: &JobRow, before: &Tables, new: &JobRow, after: &Tables, writes: 
         return false;
     }
     let rows = || {
-        writes.to_send.iter().filter_map(|row| {
+        writes.outbox.iter().filter_map(|row| {
             if let OutboxKind::Parts { first, len, .. } = row.kind { Some(first..first + len) } else { None }
         })
     };

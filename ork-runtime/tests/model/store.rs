@@ -158,7 +158,7 @@ impl Tables {
                 row.shards.clear();
             }
         }
-        for mut entry in books.into_entries() {
+        for mut entry in books.into_jobs() {
             let dirty: Vec<_> =
                 entry.ledger.take_dirty().into_iter().map(|(number, shard)| (number, shard.clone())).collect();
             let head = *entry.ledger.head();
@@ -181,7 +181,7 @@ impl Tables {
                 *part = PartRow { input: None, output: Some(output.clone()) };
             }
         }
-        self.owed.extend(writes.to_send.iter().cloned());
+        self.owed.extend(writes.outbox.iter().cloned());
         for ((_, of), held) in &writes.permits {
             let at = (0..self.permits.len()).find(|at| boot(*at) == *of).expect("a worker has taken it");
             self.permits[at] = *held;
@@ -216,7 +216,7 @@ impl Tables {
             self.owed.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt))
         {
             row.holder = None;
-            row.lost = (row.lost + u32::from(lost)).min(1);
+            row.losses = (row.losses + u32::from(lost)).min(1);
         }
     }
 
@@ -248,7 +248,7 @@ impl Hash for Tables {
         }
         self.parts.hash(hasher);
         for row in &self.owed {
-            (row.kind, row.attempt, row.lost, row.holder.is_some(), row.waits_for.is_some()).hash(hasher);
+            (row.kind, row.attempt, row.losses, row.holder.is_some(), row.waits_for.is_some()).hash(hasher);
         }
         (&self.permits, self.ends, self.replies, self.counter).hash(hasher);
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ork::tx::{Admit, Admitted, Begin, Lease, OutboxKind, Release, SettleResult, Settles};
+use ork::tx::{Lease, Limit, OutboxKind};
 
 use super::config::{Config, Mutant};
 use super::rules::Step;
@@ -11,35 +11,14 @@ use super::store::{Tables, id};
 use super::world::{Hand, Worker, World, by};
 
 impl World {
-    /// Starts calls, with permits if they are `limited` and there is a limit.
-    pub(crate) fn begin<O: Begin>(
-        &mut self,
-        config: &Config,
-        (worker, limited, suspect): (usize, bool, bool),
-        operation: O,
-        step: Step,
-    ) -> Admitted<O::Output> {
-        match config.limit().filter(|_| limited) {
-            None => Admitted::all(self.change(config, Some(worker), &operation, step)),
-            Some(limit) => {
-                self.change(config, Some(worker), &Admit { limit, lost: u32::from(suspect), operation }, step)
-            }
-        }
+    /// Returns the limit that a call begins under, if it is `limited`.
+    pub(crate) fn limit(config: &Config, limited: bool) -> Option<Limit> {
+        config.limit().filter(|_| limited)
     }
 
-    /// Settles calls, and gives their permits back if they were `limited`.
-    pub(crate) fn end<O: Settles>(
-        &mut self,
-        config: &Config,
-        (worker, limited): (usize, bool),
-        operation: O,
-        step: Step,
-    ) -> SettleResult {
-        let kept = config.mutant == Some(Mutant::PermitKept);
-        match config.limit().filter(|_| limited && !kept) {
-            None => self.change(config, Some(worker), &operation, step),
-            Some(limit) => self.change(config, Some(worker), &Release { limit, operation }, step),
-        }
+    /// Returns the limit whose permit is released when a call ends that was `limited`.
+    pub(crate) fn released(config: &Config, limited: bool) -> Option<Limit> {
+        Self::limit(config, limited).filter(|_| config.mutant != Some(Mutant::PermitKept))
     }
 
     /// The work takes long: a lease replaces its delivery.

@@ -9,7 +9,7 @@ use ork::JobState;
 use ork::job::{AttemptOutcome, Phase};
 use ork::tx::{
     AppendParts, Cancel, Claim, Claimed, OpenParts, Operation, OutboxKind, OutboxRow, PartAttemptOutcome, PartKey,
-    PartPage, Retry, SealParts, Settle, SettleParts, SettleResult, StartPart, StartParts, Started, Submit,
+    PartPage, PartStart, Retry, SealParts, Settle, SettleParts, SettleResult, StartParts, Submit,
 };
 
 use super::config::{Config, Left, Mutant};
@@ -125,7 +125,7 @@ impl World {
         applied.tables.counter = config.count(&before, &applied.tables, step);
         let ended = |tables: &Tables| tables.state().is_some_and(JobState::is_final);
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
-        let replies = applied.writes.to_send.iter().filter(|row| row.kind == OutboxKind::Reply).count();
+        let replies = applied.writes.outbox.iter().filter(|row| row.kind == OutboxKind::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
         // Events are checked below. Their arrival is not modeled, because it is no different from that of a reply.
         applied.tables.owed.retain(|row| !matches!(row.kind, OutboxKind::Event(_)));
@@ -182,7 +182,7 @@ impl World {
         let mut tables = Tables::clone(&self.seen);
         let owed = tables.owed[row].clone();
         let inputs = tables.inputs(&owed);
-        let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: owed.lost > 0 };
+        let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: owed.losses > 0 };
         match owed.kind {
             OutboxKind::Start => self.bag.push(msg(Asked::Whole)),
             OutboxKind::Join => self.bag.push(msg(Asked::Join)),
@@ -244,17 +244,18 @@ impl World {
             attempt: msg.attempt,
             durable: msg.suspect,
             may_be_duplicate: false,
+            limit: Self::limit(config, config.plain && phase == Phase::Start),
+            losses: u32::from(msg.suspect),
             actor: by(Some(worker)),
         };
-        let limited = config.plain && phase == Phase::Start;
-        match self.begin(config, (worker, limited, msg.suspect), claim, Step::Claims { suspect: msg.suspect }).answer {
-            Some(Claimed::Granted { job, .. }) => {
+        match self.change(config, Some(worker), &claim, Step::Claims { suspect: msg.suspect }) {
+            Claimed::Granted { job, .. } => {
                 if self.left.refusals > 0 {
                     self.workers.iter_mut().enumerate().for_each(|(at, other)| other.owner = at == worker);
                 }
                 Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.phase_attempt() }
             }
-            Some(Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound) | None => Hand::Idle,
+            Claimed::Waiting | Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Hand::Idle,
         }
     }
 
@@ -262,32 +263,29 @@ impl World {
         let (epoch, index, attempt, body) = part;
         let part = config.key(&self.seen, PartKey { job: id(), epoch, index, attempt });
         let step = Step::Starts { epoch, attempt };
-        let start = StartPart { part, durable: suspect, actor: by(Some(worker)) };
-        match self.begin(config, (worker, true, suspect), start, step).answer {
-            Some(Started::Run { .. }) => Hand::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
-            Some(Started::Stale(_) | Started::NotFound { .. }) | None => Hand::Idle,
+        let (limit, losses) = (Self::limit(config, true), u32::from(suspect));
+        let start = StartParts { limit, losses, ..StartParts::one(part, suspect, by(Some(worker))) };
+        match self.change(config, Some(worker), &start, step).parts[0] {
+            PartStart::Run { .. } => Hand::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
+            PartStart::Waiting | PartStart::Stale | PartStart::NotFound { .. } => Hand::Idle,
         }
     }
 
-    /// Starts several parts together. Those that are not to run are asked about one by one, as the engine does.
+    /// Starts several parts together. The deliveries of those that do not run are acknowledged.
     fn start_run(&mut self, config: &Config, worker: usize, run: (u32, u32), parts: &[(u64, Bytes)]) -> Hand {
         let (epoch, attempt) = run;
         let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: indices[0], attempt });
-        let step = Step::Starts { epoch, attempt };
-        let start = StartParts { first, indices, actor: by(Some(worker)) };
-        let begun = self.begin(config, (worker, true, false), start, step);
-        let started = begun.answer.unwrap_or_default();
-        // A part that waits for a permit is delivered again once it has one.
-        let waits: Vec<_> = begun.waiting.into_iter().map(|at| parts[at].0).collect();
-        self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(index, _)| !waits.contains(&index)));
-        let known = parts.iter().filter(|(index, _)| !waits.contains(index)).cloned();
-        let (ours, others): (Vec<_>, Vec<_>) = known.partition(|(index, _)| started.run.contains(index));
-        for (index, body) in &others {
-            let alone = self.start(config, worker, (epoch, *index, attempt, body), false);
-            assert_eq!(alone, Hand::Idle, "what a run does not take is not run alone");
-            self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(other, _)| other != *index));
-        }
+        let (limit, actor) = (Self::limit(config, true), by(Some(worker)));
+        let start = StartParts { first, indices, durable: false, limit, losses: 0, actor };
+        let started = self.change(config, Some(worker), &start, Step::Starts { epoch, attempt });
+        let each = parts.iter().zip(&started.parts);
+        let ours: Vec<_> = each
+            .filter(|(_, start)| matches!(start, PartStart::Run { .. }))
+            .map(|((index, body), _)| (*index, body.clone()))
+            .collect();
+        let runs = |index| ours.iter().any(|(ours, _)| *ours == index);
+        self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(index, _)| runs(index)));
         if ours.is_empty() { Hand::Idle } else { Hand::Parts { epoch, attempt, parts: ours } }
     }
 
@@ -331,7 +329,7 @@ impl World {
     }
 
     fn open(&mut self, config: &Config, worker: usize, attempt: u32, counted: u32) {
-        let open = OpenParts { job: id(), attempt, policy: config.policy, joined: config.joined, schemas: None };
+        let open = OpenParts { job: id(), attempt, policy: config.policy, joined: config.joined, schema: None };
         let step = Step::Job { attempt, epoch: None, opens: true };
         self.workers[worker].hand = match self.change(config, Some(worker), &open, step) {
             Some(epoch) => {
@@ -346,7 +344,7 @@ impl World {
         let Hand::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
-            let seal = SealParts { job: id(), epoch, n, output: None, actor: by(Some(worker)) };
+            let seal = SealParts { job: id(), epoch, n, output: None, limit: None, actor: by(Some(worker)) };
             if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
@@ -366,7 +364,7 @@ impl World {
             let len = config.page.min(n - first);
             let inputs = vec![Bytes::from(vec![u8::try_from(epoch).unwrap()]); usize::try_from(len).unwrap()];
             let page = PartPage { job: id(), epoch, first, inputs };
-            match self.change(config, Some(worker), &AppendParts { page, actor: by(Some(worker)) }, step).answer {
+            match self.change(config, Some(worker), &AppendParts { page, actor: by(Some(worker)) }, step) {
                 ork::ledger::AppendResult::Added | ork::ledger::AppendResult::Already => {
                     Hand::Split { attempt, counted, epoch, first: first + len, n }
                 }
@@ -380,30 +378,31 @@ impl World {
     fn settle(&mut self, config: &Config, worker: usize, which: (Phase, u32, Option<u32>), how: AttemptOutcome) {
         let (phase, attempt, epoch) = which;
         let output = (how == AttemptOutcome::Succeeded).then(|| Bytes::from_static(b"0"));
-        let settle = Settle { job: id(), phase, attempt, outcome: how, output, actor: by(Some(worker)) };
+        let limit = Self::released(config, config.plain && phase == Phase::Start);
+        let settle = Settle { job: id(), phase, attempt, outcome: how, output, limit, actor: by(Some(worker)) };
         if config.drops_settlement(&self.seen) {
             return;
         }
         // Its run of the split may have been cut short by a newer one of the same attempt: either may end it.
         let step = Step::Job { attempt, epoch, opens: true };
-        self.end(config, (worker, config.plain && phase == Phase::Start), settle, step);
+        self.change(config, Some(worker), &settle, step);
     }
 
     pub(crate) fn settle_parts(
         &mut self,
         config: &Config,
-        begun: (usize, bool),
-        run: (u32, u32),
+        (worker, limited): (usize, bool),
+        (epoch, attempt): (u32, u32),
         ended: Vec<(u64, PartAttemptOutcome)>,
     ) {
-        let ((epoch, attempt), (worker, _)) = (run, begun);
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: ended[0].0, attempt });
         let for_good = |(_, how): &&(u64, PartAttemptOutcome)| {
-            matches!(how, PartAttemptOutcome::Succeeded(_) | PartAttemptOutcome::Failed { again: None, .. })
+            matches!(how, PartAttemptOutcome::Succeeded(_) | PartAttemptOutcome::Failed { retry_at: None, .. })
         };
         let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
-        let settle = SettleParts { first, ended: ended.into(), actor: by(Some(worker)) };
-        self.end(config, begun, settle, Step::Settles { epoch, attempt, n });
+        let limit = Self::released(config, limited);
+        let settle = SettleParts { first, ended: ended.into(), limit, actor: by(Some(worker)) };
+        self.change(config, Some(worker), &settle, Step::Settles { epoch, attempt, n });
     }
 
     /// The input was made for another version than that of the worker, which leaves it to a later attempt.

@@ -219,13 +219,13 @@ impl Store for End {
         };
         let what = move |world: &World| {
             let taken = world.truth(|tables| tables.take(&take));
-            for message in taken.to_send.iter().filter(|row| row.lost > 0).flat_map(|row| &row.messages) {
+            for message in taken.to_send.iter().filter(|row| row.losses > 0).flat_map(|row| &row.messages) {
                 if let Outgoing::Work(message) = message {
                     world.oracle(|oracle| oracle.comes_again(message, world.executor.now()));
                 }
             }
             for row in &taken.to_send {
-                let (id, n_messages, lost) = (row.id, row.messages.len(), row.lost);
+                let (id, n_messages, lost) = (row.id, row.messages.len(), row.losses);
                 world.note(owner, format_args!("takes  row {id} with {n_messages} messages, lost {lost} times"));
             }
             (taken, Vec::new())

@@ -9,9 +9,7 @@ use std::time::Duration;
 use ork::job::Job;
 use ork::store::postgres::Postgres;
 use ork::store::{StoreError, StoreErrorKind};
-use ork::tx::{
-    Actor, Admit, Admitted, Limit, Release, SettleParts, SettleResult, StartPart, Started, Submit, Submitted,
-};
+use ork::tx::{Actor, Limit, PartStart, SettleParts, SettleResult, StartParts, Submit, Submitted};
 use ork::{JobId, Policy, WorkerId};
 
 use super::postgres;
@@ -105,7 +103,7 @@ fn committed_work_is_not_repeated_and_uncommitted_work_is() {
             wire.next.store(how, Ordering::SeqCst);
             let (id, submit) = submit(false);
             // If it were applied twice, the second time would report that the job exists.
-            assert_eq!(world.store.apply(submit).await.unwrap(), Submitted::Created(None), "{how}");
+            assert_eq!(world.apply(submit).await, Submitted::Created, "{how}");
             assert_eq!(wire.next.load(Ordering::SeqCst), PASSES, "the wire was not cut");
             let taken = whole.take(10).await;
             assert_eq!(taken.len(), 1, "{how}");
@@ -149,7 +147,7 @@ fn parts_settled_over_a_repeatedly_cut_connection_count_once() {
                 }
             };
             let answers = futures_util::future::join_all((first..first + 50).map(settle)).await;
-            assert!(answers.iter().all(|answer| matches!(answer, SettleResult::Applied(_))), "{round}: {answers:?}");
+            assert!(answers.iter().all(|answer| matches!(answer, SettleResult::Applied)), "{round}: {answers:?}");
         }
         let view = whole.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.ok, view.counts.running), (300, 0));
@@ -185,14 +183,14 @@ fn limit() -> Limit {
     Limit { name: "narrow".into(), permits: 3 }
 }
 
-async fn begin(world: &World, id: JobId, index: u64) -> Result<Admitted<Started>, StoreError> {
-    let operation = StartPart { part: part(id, index), durable: false, actor: world.by() };
-    world.store.apply(Admit { limit: limit(), lost: 0, operation }).await
+async fn begin(world: &World, id: JobId, index: u64) -> Result<PartStart, StoreError> {
+    let start = StartParts { limit: Some(limit()), ..StartParts::one(part(id, index), false, world.by()) };
+    Ok(world.store.apply(start).await?.output.parts[0])
 }
 
 async fn end(world: &World, id: JobId, index: u64) -> Result<SettleResult, StoreError> {
-    let operation = SettleParts::one(part(id, index), ok(), world.by());
-    world.store.apply(Release { limit: limit(), operation }).await
+    let settle = SettleParts { limit: Some(limit()), ..SettleParts::one(part(id, index), ok(), world.by()) };
+    Ok(world.store.apply(settle).await?.output)
 }
 
 /// A caller that gets the error that the outcome is unknown repeats its request. The number of permits taken must then
@@ -208,7 +206,7 @@ fn permits_of_a_commit_with_unknown_outcome_are_counted_once() {
             whole.store.diagnostics(id).await.unwrap().to_send.limit.map(|(_, taken)| taken)
         };
         for index in 0..2 {
-            assert!(matches!(begin(&world, id, index).await.unwrap().answer, Some(Started::Run { .. })));
+            assert!(matches!(begin(&world, id, index).await.unwrap(), PartStart::Run { .. }));
         }
         let doubtful = |error: &StoreError| {
             assert_eq!(error.kind(), StoreErrorKind::Unavailable);
@@ -219,8 +217,8 @@ fn permits_of_a_commit_with_unknown_outcome_are_counted_once() {
         wire.next.store(UNANSWERED, Ordering::SeqCst);
         doubtful(&begin(&world, id, 2).await.unwrap_err());
         wire.closed.store(false, Ordering::SeqCst);
-        assert!(matches!(begin(&world, id, 2).await.unwrap().answer, Some(Started::Run { .. })));
-        assert_eq!(begin(&whole, id, 3).await.unwrap().answer, None, "there were three");
+        assert!(matches!(begin(&world, id, 2).await.unwrap(), PartStart::Run { .. }));
+        assert_eq!(begin(&whole, id, 3).await.unwrap(), PartStart::Waiting, "there were three");
         assert_eq!(taken().await, Some(3));
         // A permit is released, and released again: the permits of the two calls that still run are kept.
         wire.closed.store(true, Ordering::SeqCst);
@@ -228,8 +226,8 @@ fn permits_of_a_commit_with_unknown_outcome_are_counted_once() {
         doubtful(&end(&world, id, 0).await.unwrap_err());
         wire.closed.store(false, Ordering::SeqCst);
         assert_eq!(end(&world, id, 0).await.unwrap(), SettleResult::Stale);
-        assert!(matches!(begin(&whole, id, 3).await.unwrap().answer, Some(Started::Run { .. })));
-        assert_eq!(begin(&whole, id, 4).await.unwrap().answer, None, "a permit was given back twice");
+        assert!(matches!(begin(&whole, id, 3).await.unwrap(), PartStart::Run { .. }));
+        assert_eq!(begin(&whole, id, 4).await.unwrap(), PartStart::Waiting, "a permit was given back twice");
         assert_eq!(taken().await, Some(3));
         world.store.close().await;
         whole.store.close().await;

@@ -207,7 +207,7 @@ fn a_dead_listening_connection_is_replaced_while_others_work() {
         proxy.stall();
         proxy.is_noticed(1).await;
         let id = other.submit("one").await;
-        other.store.apply(ork::tx::Cancel::new(id, other.by())).await.unwrap();
+        other.apply(ork::tx::Cancel::new(id, other.by())).await;
         proxy.go_on_with_new_connections();
         let told = timeout(Duration::from_mins(1), news.recv()).await.expect("no news");
         assert_eq!(told.unwrap(), ork::tx::StoreNotice::ChangedElsewhere);

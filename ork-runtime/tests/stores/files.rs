@@ -250,16 +250,18 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
             attempt: 1,
             durable: false,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: by.clone(),
         };
         let job = Job::new(JobId::new(), "one", START);
         let large = Submit::new(NewJob { job, input: vec![b'1'; 1_000_000].into() }, by.clone());
         let (claimed, submitted) = tokio::join!(on_dyn(&store).apply(claim), on_dyn(&store).apply(large));
-        assert!(matches!(claimed.unwrap(), ork::tx::Claimed::Granted { .. }));
+        assert!(matches!(claimed.unwrap().output, ork::tx::Claimed::Granted { .. }));
         assert!(submitted.is_err());
         let how = ork::job::AttemptOutcome::Succeeded;
-        let settle = ork::tx::Settle { job: id, phase, attempt: 1, outcome: how, output: None, actor: by };
-        assert!(matches!(on_dyn(&store).apply(settle).await.unwrap(), ork::tx::SettleResult::Applied(_)));
+        let settle = ork::tx::Settle { job: id, phase, attempt: 1, outcome: how, output: None, limit: None, actor: by };
+        assert!(matches!(on_dyn(&store).apply(settle).await.unwrap().output, ork::tx::SettleResult::Applied));
         assert_eq!(store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Succeeded);
         store.close().await;
     });

@@ -23,7 +23,7 @@ async fn follow(world: &World, after: &[JobId]) -> Submitted {
 async fn follow_as(world: &World, id: JobId, after: &[JobId]) -> Submitted {
     let new = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
     let submit = Submit { after: after.to_vec(), ..Submit::new(new, world.by()) };
-    world.store.apply(submit).await.unwrap()
+    world.apply(submit).await
 }
 
 /// Claims the current attempt, and settles it.
@@ -31,12 +31,21 @@ async fn end(world: &World, id: JobId, how: AttemptOutcome) {
     let attempt = world.store.job(id).await.unwrap().unwrap().job.attempt;
     let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
     let (phase, by) = (Phase::Start, world.by());
-    let claim =
-        Claim { unknown, unique: None, phase, attempt, durable: false, may_be_duplicate: false, actor: by.clone() };
-    if let Claimed::Granted { .. } = world.store.apply(claim).await.unwrap() {
+    let claim = Claim {
+        unknown,
+        unique: None,
+        phase,
+        attempt,
+        durable: false,
+        may_be_duplicate: false,
+        limit: None,
+        losses: 0,
+        actor: by.clone(),
+    };
+    if let Claimed::Granted { .. } = world.apply(claim).await {
         world
             .store
-            .apply(Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), actor: by })
+            .apply(Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), limit: None, actor: by })
             .await
             .unwrap();
     }
@@ -105,18 +114,18 @@ fn followers_start_once_when_the_last_job_has_ended() {
                         let mut bytes = [0; 16];
                         rng.fill(&mut bytes);
                         let id = JobId::from_bytes(bytes);
-                        assert!(matches!(follow_as(&world, id, &after).await, Submitted::Created(_)));
+                        assert!(matches!(follow_as(&world, id, &after).await, Submitted::Created));
                         jobs.push(id);
                         oracle.submitted(id, open);
                     }
                     _ if jobs.is_empty() => {}
-                    4 => drop(world.store.apply(Retry::new(any(&mut rng), world.by())).await.unwrap()),
+                    4 => drop(world.apply(Retry::new(any(&mut rng), world.by())).await),
                     kind => {
                         let id = any(&mut rng);
                         let was_final = state(id).await.is_final();
                         let failure = Failure::new(FailureKind::Task, "no");
                         match kind {
-                            5 => drop(world.store.apply(Cancel::new(id, world.by())).await.unwrap()),
+                            5 => drop(world.apply(Cancel::new(id, world.by())).await),
                             6 => end(&world, id, AttemptOutcome::Failed { failure, retry_at: None }).await,
                             _ => end(&world, id, AttemptOutcome::Succeeded).await,
                         }
@@ -128,7 +137,7 @@ fn followers_start_once_when_the_last_job_has_ended() {
                 for (job, waits) in &oracle.waits {
                     let situation = world.store.diagnostics(*job).await.unwrap();
                     // If the job follows only one job, the limit that its row waits for names that job.
-                    let named = situation.to_send.limit.and_then(|(limit, _)| ork::tx::ends(&limit.name));
+                    let named = situation.to_send.limit.and_then(|(limit, _)| ork::tx::job_of_end(&limit.name));
                     let known: BTreeSet<_> = situation.follows.into_iter().chain(named).collect();
                     assert_eq!(&known, waits, "seed {seed}, step {step}");
                 }
@@ -157,7 +166,7 @@ fn a_job_cannot_follow_an_unknown_job_and_nothing_is_written() {
 async fn claimed(world: &World, id: JobId) -> Settle {
     assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
     let how = AttemptOutcome::Failed { failure: Failure::new(FailureKind::Task, "no"), retry_at: None };
-    Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: None, actor: world.by() }
+    Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: None, limit: None, actor: world.by() }
 }
 
 fn following(world: &World, id: JobId, after: Vec<JobId>) -> Submit {
@@ -176,7 +185,7 @@ fn submits_ends_and_retries_in_one_transaction_apply_in_order() {
         // Both jobs end after the job that follows them was submitted.
         let submit = following(&world, follower, vec![one, two]);
         let (submitted, ..) = tokio::join!(store.apply(submit), store.apply(end_one), store.apply(end_two));
-        assert!(matches!(submitted.unwrap(), Submitted::Created(_)));
+        assert!(matches!(submitted.unwrap().output, Submitted::Created));
         assert_eq!(handed_out(&world).await, [(follower, 1)]);
         assert_eq!(store.diagnostics(follower).await.unwrap().follows, []);
         // A job ends and is retried before other jobs that follow it are submitted: they wait until it ends again.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use ork::job::{AttemptOutcome, Job, Phase, ReplyTo};
 use ork::ledger;
 use ork::message::{Outgoing, Reply, WorkKind};
-use ork::store::JobView;
+use ork::store::{Committed, JobView};
 use ork::tree::CancelMode;
 use ork::tx::{
-    Admit, Admitted, AppendParts, Cancel, Claim, Claimed, HeldRow, Limit, NewJob, OpenParts, PartKey, PartPage,
-    Release, Retry, SealParts, Settle, SettleResult,
+    Actor, AppendParts, Cancel, Claim, Claimed, HeldRow, Limit, NewJob, OpenParts, PartKey, PartPage, PartStart, Retry,
+    SealParts, Settle, SettleResult,
 };
 use ork::{JobId, JobState, Policy};
 
@@ -22,8 +22,8 @@ async fn asked(world: &World) -> JobId {
 }
 
 async fn seal(world: &World, job: JobId, epoch: u32, n: u64) -> SettleResult {
-    let seal = SealParts { job, epoch, n, output: Some("\"returned\"".into()), actor: world.by() };
-    world.store.apply(seal).await.unwrap()
+    let seal = SealParts { job, epoch, n, output: Some("\"returned\"".into()), limit: None, actor: world.by() };
+    world.apply(seal).await
 }
 
 async fn view(world: &World, id: JobId) -> JobView {
@@ -54,7 +54,7 @@ fn the_output_of_the_function_is_replied_once_the_last_part_has_ended() {
                 world.append(id, epoch, 0, n).await;
             }
             if before {
-                assert!(matches!(seal(&world, id, epoch, n).await, SettleResult::Applied(_)));
+                assert!(matches!(seal(&world, id, epoch, n).await, SettleResult::Applied));
                 assert_eq!(output(&view(&world, id).await), Some(&b"\"returned\""[..]));
             }
             for index in 0..n {
@@ -63,7 +63,7 @@ fn the_output_of_the_function_is_replied_once_the_last_part_has_ended() {
             }
             if !before {
                 assert_eq!((view(&world, id).await.job.state, told(&world).await), (JobState::Running, Vec::new()));
-                assert!(matches!(seal(&world, id, epoch, n).await, SettleResult::Applied(_)));
+                assert!(matches!(seal(&world, id, epoch, n).await, SettleResult::Applied));
             }
             let view = view(&world, id).await;
             assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"\"returned\""[..])));
@@ -79,13 +79,14 @@ fn the_output_of_a_join_replaces_that_of_the_function() {
     each(|world| async move {
         let id = asked(&world).await;
         let epoch = world.opened(id, Policy::default(), true).await;
-        assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied(_)));
+        assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied));
         assert_eq!(view(&world, id).await.output, None);
         assert!(matches!(world.claim(id, Phase::Join, 2).await, Claimed::Granted { .. }));
         let output = Some("\"joined\"".into());
         let how = AttemptOutcome::Succeeded;
-        let settle = Settle { job: id, phase: Phase::Join, attempt: 2, outcome: how, output, actor: world.by() };
-        world.store.apply(settle).await.unwrap();
+        let settle =
+            Settle { job: id, phase: Phase::Join, attempt: 2, outcome: how, output, limit: None, actor: world.by() };
+        world.apply(settle).await;
         let told = told(&world).await;
         assert_eq!(told[0].output.as_deref(), Some(&b"\"joined\""[..]));
     });
@@ -98,12 +99,12 @@ fn a_job_failed_by_its_parts_keeps_its_output_and_does_not_reply_with_it() {
         let id = asked(&world).await;
         let epoch = world.opened(id, Policy::default(), false).await;
         world.append(id, epoch, 0, 1).await;
-        assert!(matches!(seal(&world, id, epoch, 1).await, SettleResult::Applied(_)));
+        assert!(matches!(seal(&world, id, epoch, 1).await, SettleResult::Applied));
         world.start(part(id, 0)).await;
         world.settle(part(id, 0), failed()).await;
         let told_first = told(&world).await;
         assert_eq!((told_first[0].state, &told_first[0].output), (JobState::Failed, &None));
-        world.store.apply(Retry::new(id, world.by())).await.unwrap();
+        world.apply(Retry::new(id, world.by())).await;
         let again = PartKey { epoch: 2, ..part(id, 0) };
         world.start(again).await;
         world.settle(again, ok()).await;
@@ -118,11 +119,11 @@ fn an_older_epoch_and_a_cancelled_job_are_not_sealed() {
         let id = asked(&world).await;
         let first = world.opened(id, Policy::default(), false).await;
         world.append(id, first, 0, 1).await;
-        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
-        let second = world.store.apply(open).await.unwrap().unwrap();
+        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+        let second = world.apply(open).await.unwrap();
         assert_eq!(seal(&world, id, first, 1).await, SettleResult::Stale);
-        world.store.apply(Cancel::new(id, world.by())).await.unwrap();
-        assert_eq!(seal(&world, id, second, 0).await, SettleResult::Applied(Vec::new()));
+        world.apply(Cancel::new(id, world.by())).await;
+        assert_eq!(seal(&world, id, second, 0).await, SettleResult::Applied);
         let view = view(&world, id).await;
         assert_eq!((view.job.state, view.output), (JobState::Cancelled, None));
     });
@@ -137,18 +138,25 @@ fn parts_of_an_interrupted_run_are_dropped_if_the_next_run_yields_none() {
         world.append(id, epoch, 0, 3).await;
         world.start(part(id, 0)).await;
         world.settle(part(id, 0), ok()).await;
-        let settle =
-            |how, output| Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output, actor: world.by() };
-        world.store.apply(settle(AttemptOutcome::Interrupted, None)).await.unwrap();
+        let settle = |how, output| Settle {
+            job: id,
+            phase: Phase::Start,
+            attempt: 1,
+            outcome: how,
+            output,
+            limit: None,
+            actor: world.by(),
+        };
+        world.apply(settle(AttemptOutcome::Interrupted, None)).await;
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        let answer = world.store.apply(settle(AttemptOutcome::Succeeded, Some("1".into()))).await.unwrap();
-        assert!(matches!(answer, SettleResult::Applied(_)));
+        let answer = world.apply(settle(AttemptOutcome::Succeeded, Some("1".into()))).await;
+        assert!(matches!(answer, SettleResult::Applied));
         let view = view(&world, id).await;
         assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"1"[..])));
         assert_eq!((view.head.appended, view.head.sealed, view.counts), (0, None, ledger::Counts::default()));
         assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
         // They are not run either if a process still has their messages.
-        assert_eq!(world.start(part(id, 1)).await, ork::tx::Started::Stale(Vec::new()));
+        assert_eq!(world.start(part(id, 1)).await, PartStart::Stale);
         let left = world.take(100).await;
         let parts = left.iter().flat_map(|row| &row.messages).filter(
             |message| matches!(message, Outgoing::Work(message) if matches!(message.kind, WorkKind::Part { .. })),
@@ -164,13 +172,14 @@ fn a_gracefully_cancelled_job_accepts_no_parts() {
         let id = asked(&world).await;
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         let cancel = Cancel { job: id, mode: CancelMode::Graceful, from_ancestor: false, actor: world.by() };
-        world.store.apply(cancel).await.unwrap();
-        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
-        let epoch = world.store.apply(open).await.unwrap().unwrap();
+        world.apply(cancel).await;
+        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+        let epoch = world.apply(open).await.unwrap();
         let page = PartPage { job: id, epoch, first: 0, inputs: vec!["1".into()] };
-        let appended = world.store.apply(AppendParts { page, actor: world.by() }).await.unwrap();
-        assert_eq!((appended.answer, appended.to_send), (ledger::AppendResult::Halted, None));
-        assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied(_)));
+        let append = AppendParts { page, actor: Actor { hold: true, ..world.by() } };
+        let Committed { output: appended, to_send } = world.store.apply(append).await.unwrap();
+        assert_eq!((appended, to_send), (ledger::AppendResult::Halted, vec![]));
+        assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied));
         assert_eq!(view(&world, id).await.job.state, JobState::Cancelled);
     });
 }
@@ -182,29 +191,29 @@ fn a_seal_releases_its_permit() {
         let limit = Limit { name: Arc::from("many"), permits: 1 };
         let claim = |id| {
             let unknown = NewJob { job: Job::new(id, "many", START), input: "{}".into() };
-            let operation = Claim {
+            Claim {
                 unknown,
                 unique: None,
                 phase: Phase::Start,
                 attempt: 1,
                 durable: false,
                 may_be_duplicate: false,
+                limit: Some(limit.clone()),
+                losses: 0,
                 actor: world.by(),
-            };
-            Admit { limit: limit.clone(), lost: 0, operation }
+            }
         };
         let (one, two) = (asked(&world).await, asked(&world).await);
-        let begun = world.store.apply(claim(one)).await.unwrap();
-        assert!(matches!(begun, Admitted { answer: Some(Claimed::Granted { .. }), .. }), "{begun:?}");
-        let waits = Admitted { answer: None, waiting: vec![0] };
-        assert_eq!(world.store.apply(claim(two)).await.unwrap(), waits);
+        let begun = world.apply(claim(one)).await;
+        assert!(matches!(begun, Claimed::Granted { .. }), "{begun:?}");
+        assert_eq!(world.apply(claim(two)).await, Claimed::Waiting);
         world.take(100).await;
-        let open = OpenParts { job: one, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
-        let epoch = world.store.apply(open).await.unwrap().unwrap();
-        let seal = SealParts { job: one, epoch, n: 0, output: None, actor: world.by() };
-        let answer = world.store.apply(Release { limit: limit.clone(), operation: seal }).await.unwrap();
-        assert!(matches!(answer, SettleResult::Applied(_)));
-        let begun = world.store.apply(claim(two)).await.unwrap();
-        assert!(matches!(begun, Admitted { answer: Some(Claimed::Granted { .. }), .. }), "{begun:?}");
+        let open = OpenParts { job: one, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+        let epoch = world.apply(open).await.unwrap();
+        let limit = Some(limit.clone());
+        let seal = SealParts { job: one, epoch, n: 0, output: None, limit, actor: world.by() };
+        assert_eq!(world.apply(seal).await, SettleResult::Applied);
+        let begun = world.apply(claim(two)).await;
+        assert!(matches!(begun, Claimed::Granted { .. }), "{begun:?}");
     });
 }

@@ -13,7 +13,7 @@ use super::world::{START, World, each, open};
 const TTL: Duration = Duration::from_secs(15);
 
 async fn lease(world: &World, job: JobId, ask: OutboxKind, attempt: u32) -> Option<u64> {
-    world.store.apply(Lease { job, kind: ask, attempt, actor: world.by() }).await.unwrap()
+    world.apply(Lease { job, kind: ask, attempt, actor: world.by() }).await
 }
 
 async fn beat(world: &World, after: Duration) {
@@ -59,7 +59,7 @@ fn a_lease_of_a_dead_holder_is_redelivered_with_its_number_of_losses() {
         let owed = other.store.take_outbox(Take { limit: 10, tasks: None, actor: by }).await.unwrap().to_send;
         let [owed] = owed.try_into().unwrap();
         let [Outgoing::Work(message)] = &owed.messages[..] else { panic!("no work") };
-        assert_eq!((owed.id, owed.lost), (row, 1));
+        assert_eq!((owed.id, owed.losses), (row, 1));
         assert_eq!((message.job, message.kind, message.attempt, message.losses), (id, WorkKind::Job, 1, 1));
         assert_eq!(&message.body[..], b"{}");
         // The process that was presumed dead has lost the lease.
@@ -76,7 +76,7 @@ fn only_the_current_attempt_of_a_job_is_leased() {
         assert_eq!(lease(&world, id, OutboxKind::Start, 2).await, None);
         assert_eq!(lease(&world, id, OutboxKind::Join, 1).await, None);
         assert_eq!(lease(&world, JobId::new(), OutboxKind::Start, 1).await, None);
-        world.store.apply(ork::tx::Cancel::new(id, world.by())).await.unwrap();
+        world.apply(ork::tx::Cancel::new(id, world.by())).await;
         assert_eq!(lease(&world, id, OutboxKind::Start, 1).await, None);
     });
 }

@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ork::job::{AttemptOutcome, Job, Phase};
-use ork::tx::{
-    Admit, Admitted, Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, PartsStarted, Release, Settle,
-    SettleParts, StartPart, StartParts, Started,
-};
+use ork::tx::{Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, PartStart, Settle, SettleParts, StartParts};
 use ork::{JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
@@ -19,19 +16,23 @@ fn limit(permits: u32) -> Limit {
     Limit { name: "narrow[tenant = 1]".into(), permits }
 }
 
-/// Starts these parts under a limit, as far as there are permits.
-async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> Admitted<PartsStarted> {
+/// Starts these parts under a limit, as far as there are permits. Returns those that run, and those that wait.
+async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> (Vec<u64>, Vec<u64>) {
+    let (indices, limit) = (indices.collect::<Vec<_>>(), Some(limit(permits)));
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    let operation = StartParts { first, indices: indices.collect(), actor: world.by() };
-    world.store.apply(Admit { limit: limit(permits), lost: 0, operation }).await.unwrap()
+    let start = StartParts { first, indices: indices.clone(), durable: false, limit, losses: 0, actor: world.by() };
+    let started = world.apply(start).await;
+    let of = |is: fn(&PartStart) -> bool| {
+        indices.iter().zip(&started.parts).filter(|(_, part)| is(part)).map(|(index, _)| *index).collect()
+    };
+    (of(|part| matches!(part, PartStart::Run { .. })), of(|part| *part == PartStart::Waiting))
 }
 
 /// Settles these parts, which releases their permits.
 async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
     let ended: Arc<[_]> = indices.map(|index| (index, ok())).collect();
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    let operation = SettleParts { first, ended, actor: world.by() };
-    world.store.apply(Release { limit: limit(0), operation }).await.unwrap();
+    world.apply(SettleParts { first, ended, limit: Some(limit(0)), actor: world.by() }).await;
 }
 
 async fn waiting(world: &World, job: JobId) -> (u64, u32) {
@@ -48,28 +49,20 @@ async fn parts(world: &World, n: u64) -> JobId {
     job
 }
 
-fn ran(admitted: &Admitted<PartsStarted>) -> Vec<u64> {
-    admitted.answer.as_ref().map(|answer| answer.run.clone()).unwrap_or_default()
-}
-
 /// Without a count over all processes, each process would start as many calls as it likes.
 #[test]
 fn no_more_calls_start_than_there_are_permits_over_all_processes() {
     each(|world| async move {
         let (job, other) = (parts(&world, 10).await, world.other());
-        let first = run(&world, job, 0..3, 4).await;
-        assert_eq!((ran(&first), first.waiting), (vec![0, 1, 2], vec![]));
-        let second = run(&other, job, 3..6, 4).await;
-        assert_eq!((ran(&second), second.waiting), (vec![3], vec![1, 2]));
-        let third = run(&world, job, 6..8, 4).await;
-        assert_eq!((third.answer, third.waiting), (None, vec![0, 1]));
+        assert_eq!(run(&world, job, 0..3, 4).await, (vec![0, 1, 2], vec![]));
+        assert_eq!(run(&other, job, 3..6, 4).await, (vec![3], vec![4, 5]));
+        assert_eq!(run(&world, job, 6..8, 4).await, (vec![], vec![6, 7]));
         assert_eq!(waiting(&world, job).await, (4, 4));
         assert!(world.take(10).await.is_empty(), "what waits is not handed out");
         // Another limit has separate permits.
-        let admit = StartPart { part: part(job, 9), durable: false, actor: world.by() };
-        let other = Limit { name: "narrow[tenant = 2]".into(), permits: 1 };
-        let admitted = world.store.apply(Admit { limit: other, lost: 0, operation: admit }).await.unwrap();
-        assert!(matches!(admitted.answer, Some(Started::Run { .. })));
+        let limit = Some(Limit { name: "narrow[tenant = 2]".into(), permits: 1 });
+        let start = StartParts { limit, ..StartParts::one(part(job, 9), false, world.by()) };
+        assert!(matches!(world.apply(start).await.parts[..], [PartStart::Run { .. }]));
     });
 }
 
@@ -85,7 +78,7 @@ fn as_many_rows_are_woken_as_permits_are_released() {
         let woken = world.take(10).await;
         assert_eq!(woken.iter().map(|row| row.messages.len()).sum::<usize>(), 3);
         // They arrive in the order in which they started to wait.
-        assert_eq!(ran(&run(&world, job, 4..7, 4).await), vec![4, 5, 6]);
+        assert_eq!(run(&world, job, 4..7, 4).await, (vec![4, 5, 6], vec![]));
         assert_eq!(waiting(&world, job).await, (3, 4));
     });
 }
@@ -98,11 +91,10 @@ fn a_woken_row_that_is_no_longer_needed_passes_its_permit_on() {
         run(&world, job, 0..1, 1).await;
         run(&world, gone, 0..1, 1).await;
         run(&world, job, 1..3, 1).await;
-        world.store.apply(ork::tx::Cancel::new(gone, world.by())).await.unwrap();
+        world.apply(ork::tx::Cancel::new(gone, world.by())).await;
         settle(&world, job, 0..1).await;
         assert_eq!((waiting(&world, gone).await, waiting(&world, job).await.0), ((0, 0), 2));
-        let admitted = run(&world, gone, 0..1, 1).await;
-        assert_eq!((ran(&admitted), admitted.waiting), (vec![], vec![]));
+        assert_eq!(run(&world, gone, 0..1, 1).await, (vec![], vec![]));
         assert_eq!(waiting(&world, job).await, (1, 0));
     });
 }
@@ -119,10 +111,10 @@ fn permits_of_a_dead_process_are_freed() {
         assert_eq!(waiting(&other, job).await, (3, 2), "it lives");
         other.beat_at(DEAD, Vec::new()).await;
         assert_eq!(waiting(&other, job).await, (1, 0));
-        assert_eq!(ran(&run(&other, job, 2..4, 2).await), vec![2, 3]);
+        assert_eq!(run(&other, job, 2..4, 2).await, (vec![2, 3], vec![]));
         // The process was alive after all. What it releases is not taken from others.
         settle(&world, job, 0..2).await;
-        assert!(run(&other, job, 4..5, 2).await.answer.is_none());
+        assert_eq!(run(&other, job, 4..5, 2).await, (vec![], vec![4]));
     });
 }
 
@@ -134,7 +126,7 @@ fn permits_of_a_leaving_process_are_freed() {
         run(&other, job, 2..4, 2).await;
         world.store.leave(world.by()).await.unwrap();
         assert_eq!(waiting(&other, job).await, (0, 0));
-        assert_eq!(ran(&run(&other, job, 2..4, 2).await), vec![2, 3]);
+        assert_eq!(run(&other, job, 2..4, 2).await, (vec![2, 3], vec![]));
     });
 }
 
@@ -167,29 +159,32 @@ fn rows_wake_by_priority_and_then_by_age() {
                 attempt: 1,
                 durable: false,
                 may_be_duplicate: false,
+                limit: Some(limit(1)),
+                losses: 0,
                 actor: world.by(),
             };
-            world.store.apply(Admit { limit: limit(1), lost: 0, operation: claim }).await.unwrap().answer
+            world.apply(claim).await
         };
         // Each message comes from another program, so the job is created whether there is a permit or not.
         let ids: Vec<_> = (0..4).map(|_| JobId::new()).collect();
-        assert!(matches!(claim(ids[0], 0).await, Some(Claimed::Granted { .. })));
+        assert!(matches!(claim(ids[0], 0).await, Claimed::Granted { .. }));
         for (id, priority) in [(ids[1], 0), (ids[2], 9), (ids[3], 0)] {
-            assert_eq!(claim(id, priority).await, None);
+            assert_eq!(claim(id, priority).await, Claimed::Waiting);
             assert_eq!(waiting(&world, id).await, (1, 1));
         }
         let mut came = Vec::new();
         let mut running = ids[0];
         for _ in 0..3 {
             let (phase, how) = (Phase::Start, AttemptOutcome::Succeeded);
-            let operation =
-                Settle { job: running, phase, attempt: 1, outcome: how, output: Some("1".into()), actor: world.by() };
-            world.store.apply(Release { limit: limit(1), operation }).await.unwrap();
+            let (output, limit) = (Some("1".into()), Some(limit(1)));
+            world
+                .apply(Settle { job: running, phase, attempt: 1, outcome: how, output, limit, actor: world.by() })
+                .await;
             let [owed] = world.take(10).await.try_into().unwrap();
             let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
             running = message.job;
             came.push(running);
-            assert!(matches!(claim(running, 0).await, Some(Claimed::Granted { .. })));
+            assert!(matches!(claim(running, 0).await, Claimed::Granted { .. }));
         }
         assert_eq!(came, [ids[2], ids[1], ids[3]]);
     });
@@ -201,13 +196,13 @@ fn a_waiting_row_keeps_its_number_of_losses() {
     each(|world| async move {
         let job = parts(&world, 2).await;
         run(&world, job, 0..1, 1).await;
-        let operation = StartPart { part: part(job, 1), durable: true, actor: world.by() };
-        let admitted = world.store.apply(Admit { limit: limit(1), lost: 3, operation }).await.unwrap();
-        assert_eq!((admitted.answer, admitted.waiting), (None, vec![0]));
+        let start = StartParts::one(part(job, 1), true, world.by());
+        let started = world.apply(StartParts { limit: Some(limit(1)), losses: 3, ..start }).await;
+        assert_eq!(started.parts, [PartStart::Waiting]);
         settle(&world, job, 0..1).await;
         let [owed] = world.take(10).await.try_into().unwrap();
         let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
-        assert_eq!((owed.lost, message.losses), (3, 3));
+        assert_eq!((owed.losses, message.losses), (3, 3));
     });
 }
 
@@ -217,10 +212,10 @@ fn a_late_settlement_releases_its_permit() {
     each(|world| async move {
         let job = parts(&world, 2).await;
         run(&world, job, 0..1, 1).await;
-        world.store.apply(ork::tx::Cancel::new(job, world.by())).await.unwrap();
-        let operation = SettleParts::one(part(job, 0), PartAttemptOutcome::Interrupted, world.by());
-        world.store.apply(Release { limit: limit(1), operation }).await.unwrap();
+        world.apply(ork::tx::Cancel::new(job, world.by())).await;
+        let settle = SettleParts::one(part(job, 0), PartAttemptOutcome::Interrupted, world.by());
+        world.apply(SettleParts { limit: Some(limit(1)), ..settle }).await;
         let other = parts(&world, 1).await;
-        assert_eq!(ran(&run(&world, other, 0..1, 1).await), vec![0]);
+        assert_eq!(run(&world, other, 0..1, 1).await, (vec![0], vec![]));
     });
 }

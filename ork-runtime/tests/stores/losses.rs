@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ork::job::{AttemptOutcome, Job, Phase};
-use ork::tx::{Claim, Claimed, NewJob, PartAttemptOutcome, Settle, SettleResult, StartPart, Started};
+use ork::tx::{Claim, Claimed, NewJob, PartAttemptOutcome, PartStart, Settle, SettleResult, StartParts};
 use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, part};
@@ -21,9 +21,11 @@ async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
         attempt,
         durable: true,
         may_be_duplicate: false,
+        limit: None,
+        losses: 0,
         actor: world.by(),
     };
-    match world.store.apply(claim).await.unwrap() {
+    match world.apply(claim).await {
         Claimed::Granted { job, .. } => *job,
         other => panic!("{other:?}"),
     }
@@ -31,8 +33,8 @@ async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
 
 async fn started_again(world: &World, job: JobId, index: u64, attempt: u32) -> u32 {
     let part = ork::tx::PartKey { attempt, ..part(job, index) };
-    match world.store.apply(StartPart { part, durable: true, actor: world.by() }).await.unwrap() {
-        Started::Run { losses, .. } => losses,
+    match world.apply(StartParts::one(part, true, world.by())).await.parts[0] {
+        PartStart::Run { losses } => losses,
         other => panic!("{other:?}"),
     }
 }
@@ -52,7 +54,7 @@ fn job_held_by_dead_processes_and_never_called_has_no_losses() {
             world.beat_at(Duration::from_secs(20 * death + 11), Vec::new()).await;
         }
         let taken = world.take(10).await;
-        assert_eq!(taken[0].lost, 5, "deliveries");
+        assert_eq!(taken[0].losses, 5, "deliveries");
         assert_eq!(claimed_again(&world, id, 1).await.losses, 0);
     });
 }
@@ -67,8 +69,16 @@ fn each_lost_call_of_a_job_counts_and_the_next_attempt_starts_at_zero() {
         let known = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!(known.losses, 2, "it is kept");
         let how = AttemptOutcome::Failed { failure: failure(), retry_at: Some(START + Duration::from_secs(1)) };
-        let settle = Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: None, actor: world.by() };
-        assert!(matches!(world.store.apply(settle).await.unwrap(), SettleResult::Applied(_)));
+        let settle = Settle {
+            job: id,
+            phase: Phase::Start,
+            attempt: 1,
+            outcome: how,
+            output: None,
+            limit: None,
+            actor: world.by(),
+        };
+        assert!(matches!(world.apply(settle).await, SettleResult::Applied));
         assert_eq!(claimed_again(&world, id, 2).await.losses, 0);
     });
 }
@@ -84,7 +94,7 @@ fn each_lost_call_of_a_part_counts_and_the_next_attempt_starts_at_zero() {
         // A call that was interrupted has not died.
         world.settle(part(id, 1), PartAttemptOutcome::Interrupted).await;
         assert_eq!(started_again(&world, id, 1, 1).await, 2);
-        let again = PartAttemptOutcome::Failed { failure: failure(), again: Some(START) };
+        let again = PartAttemptOutcome::Failed { failure: failure(), retry_at: Some(START) };
         world.settle(part(id, 1), again).await;
         assert_eq!(started_again(&world, id, 1, 2).await, 0);
     });

@@ -107,7 +107,7 @@ fn metrics_are_removed_with_their_job() {
     each(|world| async move {
         let (id, stays) = (world.submit("one").await, world.submit("two").await);
         world.store.record([id, stays].map(|job| delta(job, series("n", &[]), 1.0, 1)).to_vec()).await.unwrap();
-        world.store.apply(Cancel::new(id, Actor { now: START, ..world.by() })).await.unwrap();
+        world.apply(Cancel::new(id, Actor { now: START, ..world.by() })).await;
         let before = Timestamp::from_millis(START.as_millis() + 1);
         assert_eq!(world.store.prune(Prune { jobs: vec![id], before, parts: 10 }).await.unwrap().jobs, 1);
         assert!(of(&world, id).await.is_empty());

@@ -23,9 +23,16 @@ fn an_output_reference_is_unchanged_in_rows_and_replies() {
         world.claim(id, Phase::Start, 1).await;
         let output = Some(note("a/one").to_row());
         let (how, by) = (AttemptOutcome::Succeeded, world.by());
-        let settle =
-            Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: output.clone(), actor: by };
-        assert!(matches!(world.store.apply(settle).await.unwrap(), SettleResult::Applied(_)));
+        let settle = Settle {
+            job: id,
+            phase: Phase::Start,
+            attempt: 1,
+            outcome: how,
+            output: output.clone(),
+            limit: None,
+            actor: by,
+        };
+        assert!(matches!(world.apply(settle).await, SettleResult::Applied));
         assert_eq!(world.store.job(id).await.unwrap().unwrap().output, output);
         let owed = world.take(10).await;
         let reply = owed.iter().flat_map(|row| &row.messages).find_map(|message| match message {

@@ -31,7 +31,7 @@ fn a_duplicate_submit_adds_no_row() {
         let job = Job::new(JobId::new(), "one", START);
         world.submit_with(job.clone()).await;
         let new = NewJob { job, input: "{}".into() };
-        let again = world.store.apply(Submit::new(new, world.by())).await.unwrap();
+        let again = world.apply(Submit::new(new, world.by())).await;
         assert_eq!(again, Submitted::Exists);
         assert_eq!(world.take(10).await.len(), 1);
     });
@@ -65,7 +65,7 @@ fn deleted_rows_never_return_and_released_rows_do() {
         world.store.release_outbox(vec![taken[1].id], world.by()).await.unwrap();
         let again = world.take(10).await;
         assert_eq!(tasks(&again), ["two"]);
-        assert_eq!(again[0].lost, 0);
+        assert_eq!(again[0].losses, 0);
     });
 }
 
@@ -80,7 +80,7 @@ fn rows_of_a_dead_process_are_freed_and_counted_as_lost() {
         assert!(world.take(10).await.is_empty());
         world.beat_at(Duration::from_secs(11), Vec::new()).await;
         let taken = world.take(10).await;
-        assert_eq!(taken[0].lost, 1);
+        assert_eq!(taken[0].losses, 1);
         // The process that was presumed dead continues, and tries to delete rows that it no longer holds.
         other.store.delete_outbox(ids(&taken), other.by()).await.unwrap();
         world.store.release_outbox(ids(&taken), world.by()).await.unwrap();
@@ -96,7 +96,7 @@ fn rows_of_a_leaving_process_are_freed_and_not_counted_as_lost() {
         world.submit("one").await;
         other.take(10).await;
         other.store.leave(other.by()).await.unwrap();
-        assert_eq!(world.take(10).await[0].lost, 0);
+        assert_eq!(world.take(10).await[0].losses, 0);
     });
 }
 
@@ -113,7 +113,7 @@ fn rows_taken_after_a_process_was_presumed_dead_are_freed_when_it_dies() {
         assert!(other.take(10).await.is_empty());
         other.beat_at(Duration::from_mins(1), Vec::new()).await;
         let taken = other.take(10).await;
-        assert_eq!(taken.iter().map(|row| row.lost).collect::<Vec<_>>(), [1]);
+        assert_eq!(taken.iter().map(|row| row.losses).collect::<Vec<_>>(), [1]);
     });
 }
 
@@ -149,7 +149,7 @@ fn a_lost_row_of_parts_returns_part_by_part() {
         world.beat_at(Duration::from_secs(11), Vec::new()).await;
         // One of the parts may have crashed the process. Delivered alone, it does not affect the other parts.
         let taken = world.take(10).await;
-        assert!(taken.iter().all(|row| row.messages.len() == 1 && row.lost == 1), "{taken:?}");
+        assert!(taken.iter().all(|row| row.messages.len() == 1 && row.losses == 1), "{taken:?}");
     });
 }
 
@@ -190,7 +190,7 @@ fn a_page_reports_more_rows_even_if_some_of_its_parts_have_ended() {
         assert!(taken.more && taken.to_send.len() == 1, "{taken:?}");
         for index in 0..7 {
             world.start(part(id, index)).await;
-            assert!(matches!(world.settle(part(id, index), ok()).await, SettleResult::Applied(_)));
+            assert!(matches!(world.settle(part(id, index), ok()).await, SettleResult::Applied));
         }
         world.store.release_outbox(vec![taken.to_send[0].id], world.by()).await.unwrap();
         let again = world.take_at(20, Duration::ZERO).await;
@@ -219,7 +219,7 @@ fn a_row_held_from_the_start_is_returned_by_submit() {
         let job = Job::new(JobId::new(), "one", START);
         let by = Actor { hold: true, ..world.by() };
         let submit = Submit::new(NewJob { job, input: "[1]".into() }, by);
-        let Submitted::Created(Some(owed)) = world.store.apply(submit).await.unwrap() else { panic!("not held") };
+        let [owed] = world.store.apply(submit).await.unwrap().to_send.try_into().unwrap();
         let Outgoing::Work(message) = &owed.messages[0] else { panic!("a reply") };
         assert_eq!((&*message.body, message.kind), (&b"[1]"[..], WorkKind::Job));
         assert!(world.take(10).await.is_empty());
@@ -233,7 +233,7 @@ fn a_requested_reply_is_added_to_the_outbox() {
         job.reply = Some(ReplyTo { queue: "q".into(), correlation: "c".into() });
         let id = world.submit_with(job).await;
         world.take(10).await;
-        world.store.apply(Cancel::new(id, world.by())).await.unwrap();
+        world.apply(Cancel::new(id, world.by())).await;
         let taken = world.take(10).await;
         let Outgoing::Reply(reply) = &taken[0].messages[0] else { panic!("no reply") };
         assert_eq!((reply.to.queue.as_str(), reply.to.correlation.as_str()), ("q", "c"));
@@ -246,7 +246,7 @@ fn a_requested_reply_is_added_to_the_outbox() {
 fn a_heartbeat_reply_lists_ended_jobs() {
     each(|world: World| async move {
         let (one, two) = (world.submit("one").await, world.submit("two").await);
-        world.store.apply(Cancel::new(two, world.by())).await.unwrap();
+        world.apply(Cancel::new(two, world.by())).await;
         assert_eq!(world.beat_at(Duration::ZERO, vec![one, two]).await, [two]);
     });
 }

@@ -30,7 +30,7 @@ async fn only(world: &World, job: JobId, index: u64) -> PartStatus {
 /// Fails the first attempt at a part, so that another one is pending.
 async fn fails_once(world: &World, part: PartKey) {
     world.start(part).await;
-    world.settle(part, PartAttemptOutcome::Failed { failure: busy(), again: Some(START) }).await;
+    world.settle(part, PartAttemptOutcome::Failed { failure: busy(), retry_at: Some(START) }).await;
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn progress_of_a_part_belongs_to_its_attempt() {
         let first = part(id, 0);
         world.start(first).await;
         world.store.progress(id, Some(0), at(50.0, "first")).await.unwrap();
-        world.settle(first, PartAttemptOutcome::Failed { failure: busy(), again: Some(START) }).await;
+        world.settle(first, PartAttemptOutcome::Failed { failure: busy(), retry_at: Some(START) }).await;
         assert_eq!(only(&world, id, 0).await.progress, None);
         let second = PartKey { attempt: 2, ..first };
         world.start(second).await;
@@ -123,11 +123,11 @@ fn skipped_and_cancelled_parts_are_listed_until_their_job_is_retried() {
             bare(3, PartState::Skipped, 0),
         ];
         assert_eq!(list(&world, id, all.clone()).await, expected);
-        world.store.apply(Retry::new(id, world.by())).await.unwrap();
+        world.apply(Retry::new(id, world.by())).await;
         let ready = [0, 2, 3].map(|index| bare(index, PartState::Ready, 0));
         let expected = [ready[0].clone(), success.clone(), ready[1].clone(), ready[2].clone()];
         assert_eq!(list(&world, id, all.clone()).await, expected);
-        world.store.apply(Cancel::new(id, world.by())).await.unwrap();
+        world.apply(Cancel::new(id, world.by())).await;
         let states: Vec<_> = list(&world, id, all).await.iter().map(|part| part.state).collect();
         let cancelled = PartState::Cancelled;
         assert_eq!(states, [cancelled, PartState::Succeeded, cancelled, cancelled]);

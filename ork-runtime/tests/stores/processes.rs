@@ -76,7 +76,7 @@ fn parts_settled_concurrently_count_once_and_complete_once() {
         let both = (0..900_u64).flat_map(|index| [(index, 0), (index, 1)]);
         let all = both.map(|(index, by)| settle(index, usize::try_from(index).unwrap() + by));
         let answers = futures_util::future::join_all(all).await;
-        assert_eq!(answers.iter().filter(|answer| matches!(answer, SettleResult::Applied(_))).count(), 900);
+        assert_eq!(answers.iter().filter(|answer| matches!(answer, SettleResult::Applied)).count(), 900);
         let view = worlds[2].store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.ok, view.counts.running), (900, 0));
         assert_eq!(worlds[1].take(10).await.len(), 1, "the join is owed once");
@@ -104,7 +104,7 @@ fn jobs_settled_in_opposite_orders_do_not_deadlock() {
             }))
         });
         for answer in futures_util::future::join_all(work).await.into_iter().flatten() {
-            assert!(matches!(answer, SettleResult::Applied(_)));
+            assert!(matches!(answer, SettleResult::Applied));
         }
         for id in ids {
             assert_eq!(worlds[0].store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Succeeded);
@@ -125,7 +125,7 @@ fn a_job_submitted_concurrently_is_created_once() {
             let submits = worlds.iter().map(|world| {
                 let new = ork::tx::NewJob { job: job.clone(), input: "{}".into() };
                 let submit = ork::tx::Submit::new(new, world.by());
-                async move { world.store.apply(submit).await.unwrap() }
+                async move { world.apply(submit).await }
             });
             let answers = futures_util::future::join_all(submits).await;
             let created = |answer: &&ork::tx::Submitted| **answer != ork::tx::Submitted::Exists;
@@ -149,7 +149,7 @@ fn rows_of_a_dead_process_are_freed_by_only_one_process() {
         futures_util::future::join_all(beats).await;
         let taken = worlds[1].take(100).await;
         assert_eq!(taken.len(), 20);
-        assert!(taken.iter().all(|row| row.lost == 1), "{taken:?}");
+        assert!(taken.iter().all(|row| row.losses == 1), "{taken:?}");
         close(worlds).await;
     });
 }

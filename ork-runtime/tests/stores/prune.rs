@@ -16,7 +16,7 @@ const fn at(secs: u64) -> Timestamp {
 /// Cancels a job at a time after the start.
 async fn end(world: &World, job: JobId, secs: u64) {
     let by = Actor { now: at(secs), ..world.by() };
-    assert!(matches!(world.store.apply(Cancel::new(job, by)).await.unwrap(), ControlResult::Done(_)));
+    assert!(matches!(world.apply(Cancel::new(job, by)).await, ControlResult::Done));
 }
 
 /// Submits a child of another job.
@@ -148,7 +148,7 @@ fn a_job_retried_during_its_removal_starts_from_the_beginning() {
             return;
         }
         let retry = Retry::new(id, world.by());
-        assert!(matches!(world.store.apply(retry).await.unwrap(), ControlResult::Done(_)));
+        assert!(matches!(world.apply(retry).await, ControlResult::Done));
         assert_eq!(prune(&world, &[id], 10, 30).await, Pruned { done: 1, ..Pruned::default() }, "it has not ended");
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.phase), (JobState::Ready, Phase::Start));
@@ -159,9 +159,9 @@ fn a_job_retried_during_its_removal_starts_from_the_beginning() {
             attempt: job.attempt,
             policy: Policy::default(),
             joined: false,
-            schemas: None,
+            schema: None,
         };
-        let epoch = world.store.apply(open).await.unwrap().unwrap();
+        let epoch = world.apply(open).await.unwrap();
         world.append(id, epoch, 0, 50).await;
         world.seal(id, epoch, 50).await;
         let view = world.store.job(id).await.unwrap().unwrap();
@@ -182,16 +182,17 @@ fn a_removed_job_is_not_served_from_a_cache() {
             attempt: 1,
             outcome: AttemptOutcome::Failed { failure: failure.clone(), retry_at: None },
             output: None,
+            limit: None,
             actor: world.by(),
         };
-        world.store.apply(settle()).await.unwrap();
+        world.apply(settle()).await;
         assert_eq!(prune(&world, &[id], 10, 10).await.jobs, 1);
         let retry = Retry::new(id, world.by());
-        assert_eq!(world.store.apply(retry).await.unwrap(), ControlResult::NotFound);
-        assert_eq!(world.store.apply(settle()).await.unwrap(), ork::tx::SettleResult::Stale);
+        assert_eq!(world.apply(retry).await, ControlResult::NotFound);
+        assert_eq!(world.apply(settle()).await, ork::tx::SettleResult::Stale);
         // The id can be reused.
         let new = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
-        world.store.apply(Submit::new(new, world.by())).await.unwrap();
+        world.apply(Submit::new(new, world.by())).await;
         assert_eq!(world.store.job(id).await.unwrap().unwrap().job.state, JobState::Ready);
     });
 }

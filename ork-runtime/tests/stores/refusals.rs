@@ -12,7 +12,7 @@ async fn refuse(world: &World, job: (JobId, &str), attempt: u32, dead: Option<&W
     let failure = Failure::new(FailureKind::Input, "nobody knows this");
     let dead = dead.map(|world| world.worker.to_string());
     let refuse = RejectJob { unknown, requested: Some((Phase::Start, attempt)), dead, failure, actor: world.by() };
-    world.store.apply(refuse).await.unwrap()
+    world.apply(refuse).await
 }
 
 async fn running(world: &World) -> JobId {
@@ -52,7 +52,7 @@ fn a_rejection_fails_a_job_whose_process_died() {
         assert_eq!(refuse(&other, (id, "one"), 2, Some(&world)).await, JobRejection::Ignored);
         assert_eq!(refuse(&other, (id, "two"), 1, Some(&world)).await, JobRejection::Ignored);
         assert_eq!(state(&world, id).await, JobState::Running);
-        assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, JobRejection::Failed(Vec::new()));
+        assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, JobRejection::Failed);
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.failure.unwrap().kind), (JobState::Failed, FailureKind::Input));
         assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, JobRejection::Ignored);
@@ -66,13 +66,13 @@ fn rejecting_a_split_whose_process_died_leaves_no_open_parts() {
         let (id, other) = (world.submit("many").await, world.other());
         let epoch = world.opened(id, Policy::default(), true).await;
         world.append(id, epoch, 0, 3).await;
-        assert_eq!(refuse(&other, (id, "many"), 1, Some(&world)).await, JobRejection::Failed(Vec::new()));
+        assert_eq!(refuse(&other, (id, "many"), 1, Some(&world)).await, JobRejection::Failed);
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.job.state, view.counts.skipped), (JobState::Failed, 3));
         // Operations of the dead process have no effect.
         world.seal(id, epoch, 3).await;
         assert_eq!(state(&world, id).await, JobState::Failed);
         let lease = ork::tx::Lease { job: id, kind: OutboxKind::Start, attempt: 1, actor: world.by() };
-        assert_eq!(world.store.apply(lease).await.unwrap(), None);
+        assert_eq!(world.apply(lease).await, None);
     });
 }

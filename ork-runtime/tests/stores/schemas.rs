@@ -28,17 +28,18 @@ fn schemas_of_a_job_are_stored_and_sent_with_its_messages() {
             attempt: 1,
             durable: false,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: world.by(),
         };
-        assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
+        assert!(matches!(world.apply(claim).await, Claimed::Granted { .. }));
         let schemas = || {
             let store = Arc::clone(&world.store);
             async move { store.job(id).await.unwrap().unwrap().job.schemas }
         };
         assert_eq!(schemas().await, SchemaIds { input: Some(input), part: None });
-        let open =
-            OpenParts { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, schemas: Some(part) };
-        assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
+        let open = OpenParts { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, schema: Some(part) };
+        assert_eq!(world.apply(open).await, Some(1));
         assert_eq!(schemas().await, SchemaIds { input: Some(input), part: Some(part) });
         let page = PartPage { job: id, epoch: 1, first: 0, inputs: vec!["0".into(), "1".into()] };
         let append = AppendParts { page, actor: Actor { hold: true, ..world.by() } };
@@ -61,9 +62,16 @@ fn a_parked_job_is_retried_later_and_loses_no_attempt() {
             let again = START + Duration::from_secs(round);
             let failure = Failure::new(FailureKind::Input, "parked");
             let how = AttemptOutcome::Parked { failure, retry_at: again };
-            let settle =
-                Settle { job: id, phase: Phase::Start, attempt, outcome: how, output: None, actor: world.by() };
-            assert!(matches!(world.store.apply(settle).await.unwrap(), SettleResult::Applied(_)));
+            let settle = Settle {
+                job: id,
+                phase: Phase::Start,
+                attempt,
+                outcome: how,
+                output: None,
+                limit: None,
+                actor: world.by(),
+            };
+            assert!(matches!(world.apply(settle).await, SettleResult::Applied));
             let job = world.store.job(id).await.unwrap().unwrap().job;
             assert_eq!((job.state, job.due, job.phase_attempt()), (JobState::Retrying, Some(again), 1));
             assert_eq!(job.failure.unwrap().message, "parked");

@@ -41,7 +41,7 @@ fn messages_of_parts_are_counted_by_holder_and_due_time() {
             world.start(part(id, index)).await;
             let due = START + Duration::from_secs(60 - index);
             let failure = Failure::new(FailureKind::Task, "no");
-            world.settle(part(id, index), PartAttemptOutcome::Failed { failure, again: Some(due) }).await;
+            world.settle(part(id, index), PartAttemptOutcome::Failed { failure, retry_at: Some(due) }).await;
         }
         let mut owed = owed(&world, id).await;
         owed.held.sort_by_key(|(_, n)| *n);

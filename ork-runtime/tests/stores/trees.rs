@@ -35,8 +35,8 @@ impl Program<'_> {
         }
         let id = job.id;
         let submit = Submit::new(NewJob { job, input: "{}".into() }, self.world.by());
-        match self.world.store.apply(submit).await.unwrap() {
-            Submitted::Created(_) => self.jobs.push(id),
+        match self.world.apply(submit).await {
+            Submitted::Created => self.jobs.push(id),
             Submitted::ChildRefused(_) => {}
             other => panic!("{other:?}"),
         }
@@ -56,12 +56,15 @@ impl Program<'_> {
             attempt: job.attempt,
             durable: false,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: self.world.by(),
         };
-        if let Claimed::Granted { job, .. } = self.world.store.apply(claim).await.unwrap() {
+        if let Claimed::Granted { job, .. } = self.world.apply(claim).await {
             let (attempt, phase, by) = (job.attempt, job.phase, self.world.by());
-            let settle = Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), actor: by };
-            self.world.store.apply(settle).await.unwrap();
+            let settle =
+                Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), limit: None, actor: by };
+            self.world.apply(settle).await;
         }
     }
 
@@ -76,9 +79,9 @@ impl Program<'_> {
             7 => {
                 let stop = if self.rng.bool() { CancelMode::Immediate } else { CancelMode::Graceful };
                 let cancel = Cancel { job: id, mode: stop, from_ancestor: self.rng.bool(), actor: self.world.by() };
-                self.world.store.apply(cancel).await.unwrap();
+                self.world.apply(cancel).await;
             }
-            8 => drop(self.world.store.apply(Retry::new(id, self.world.by())).await.unwrap()),
+            8 => drop(self.world.apply(Retry::new(id, self.world.by())).await),
             _ => self.run(id, AttemptOutcome::Succeeded).await,
         }
     }
@@ -175,15 +178,15 @@ fn below(parent: JobId, world: &World) -> Submit {
 fn a_job_accepts_children_only_until_its_own_work_ends() {
     each(async |world| {
         let unknown = JobId::new();
-        let answer = world.store.apply(below(unknown, &world)).await.unwrap();
+        let answer = world.apply(below(unknown, &world)).await;
         assert_eq!(answer, Submitted::ChildRefused(ChildError::ParentNotFound));
         let (parent, cancelled) = (world.submit("any").await, world.submit("any").await);
         let program = Program { world: &world, rng: fastrand::Rng::with_seed(0), jobs: Vec::new() };
         program.run(parent, AttemptOutcome::Succeeded).await;
-        let answer = world.store.apply(below(parent, &world)).await.unwrap();
+        let answer = world.apply(below(parent, &world)).await;
         assert_eq!(answer, Submitted::ChildRefused(ChildError::ParentEnded(JobState::Succeeded)));
-        world.store.apply(Cancel::new(cancelled, world.by())).await.unwrap();
-        let answer = world.store.apply(below(cancelled, &world)).await.unwrap();
+        world.apply(Cancel::new(cancelled, world.by())).await;
+        let answer = world.apply(below(cancelled, &world)).await;
         assert_eq!(answer, Submitted::ChildRefused(ChildError::AncestorCancelled(cancelled)));
         assert_eq!(
             program.view(parent).await.job.tree.descendants + program.view(cancelled).await.job.tree.descendants,
@@ -200,9 +203,9 @@ fn the_depth_of_a_tree_is_limited() {
         for _ in 0..ork::tree::DEEPEST {
             let submit = below(parent, &world);
             parent = submit.new.job.id;
-            assert!(matches!(world.store.apply(submit).await.unwrap(), Submitted::Created(_)));
+            assert!(matches!(world.apply(submit).await, Submitted::Created));
         }
-        let answer = world.store.apply(below(parent, &world)).await.unwrap();
+        let answer = world.apply(below(parent, &world)).await;
         assert_eq!(answer, Submitted::ChildRefused(ChildError::TooDeep));
         let tree = world.store.job(root).await.unwrap().unwrap().job.tree;
         assert_eq!((tree.descendants, tree.open_children), (64, 1));
@@ -226,9 +229,11 @@ fn a_claim_without_an_open_parent_creates_a_root() {
                 attempt: 1,
                 durable: true,
                 may_be_duplicate: false,
+                limit: None,
+                losses: 0,
                 actor: by,
             };
-            assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
+            assert!(matches!(world.apply(claim).await, Claimed::Granted { .. }));
             let job = program.view(id).await.job;
             assert_eq!((job.parent, job.root), (None, id));
         }

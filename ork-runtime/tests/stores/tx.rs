@@ -6,7 +6,7 @@ use ork::job::{AttemptOutcome, Job, Phase};
 use ork::ledger::AppendResult;
 use ork::message::{Outgoing, WorkKind};
 use ork::tx::{
-    Cancel, Claim, Claimed, ControlResult, NewJob, PartAttemptOutcome, PartKey, Retry, Settle, SettleResult, Started,
+    Cancel, Claim, Claimed, ControlResult, NewJob, PartAttemptOutcome, PartKey, PartStart, Retry, Settle, SettleResult,
 };
 use ork::{JobId, JobState, OnError, Policy, Tolerate};
 
@@ -25,8 +25,9 @@ async fn state(world: &World, id: JobId) -> JobState {
 }
 
 async fn end(world: &World, id: JobId, phase: Phase, attempt: u32, how: AttemptOutcome) -> SettleResult {
-    let settle = Settle { job: id, phase, attempt, outcome: how, output: Some("2".into()), actor: world.by() };
-    world.store.apply(settle).await.unwrap()
+    let settle =
+        Settle { job: id, phase, attempt, outcome: how, output: Some("2".into()), limit: None, actor: world.by() };
+    world.apply(settle).await
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn an_ended_job_is_not_claimed_again() {
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         // Delivered twice: both deliveries may run, and the first to settle counts.
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
+        assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied));
         assert_eq!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Stale);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
         assert_eq!(state(&world, id).await, JobState::Succeeded);
@@ -61,12 +62,12 @@ fn an_older_attempt_changes_nothing() {
         world.claim(id, Phase::Start, 1).await;
         let failure = ork::Failure::new(ork::FailureKind::Task, "no");
         let how = AttemptOutcome::Failed { failure, retry_at: Some(START + Duration::from_secs(5)) };
-        assert_eq!(end(&world, id, Phase::Start, 1, how).await, SettleResult::Applied(Vec::new()));
+        assert_eq!(end(&world, id, Phase::Start, 1, how).await, SettleResult::Applied);
         assert_eq!(state(&world, id).await, JobState::Retrying);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
         assert_eq!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Stale);
         assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
-        assert!(matches!(end(&world, id, Phase::Start, 2, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
+        assert!(matches!(end(&world, id, Phase::Start, 2, AttemptOutcome::Succeeded).await, SettleResult::Applied));
     });
 }
 
@@ -82,7 +83,7 @@ fn the_last_part_enqueues_the_join_exactly_once() {
         assert_eq!(state(&world, id).await, JobState::Waiting);
         assert!(world.take(100).await.is_empty());
         world.start(part(id, 1)).await;
-        assert!(matches!(world.settle(part(id, 1), failed()).await, SettleResult::Applied(_)));
+        assert!(matches!(world.settle(part(id, 1), failed()).await, SettleResult::Applied));
         assert_eq!(world.settle(part(id, 1), ok()).await, SettleResult::Stale);
         assert_eq!(asks(&world.take(100).await), [WorkKind::Join]);
         assert!(world.take(100).await.is_empty());
@@ -143,10 +144,10 @@ fn a_repeated_page_is_added_once_and_a_gap_is_rejected() {
     each(|world| async move {
         let id = world.submit("many").await;
         let epoch = world.opened(id, Policy::default(), false).await;
-        assert_eq!(world.append(id, epoch, 0, 10).await.answer, AppendResult::Added);
-        assert_eq!(world.append(id, epoch, 0, 10).await.answer, AppendResult::Already);
-        assert_eq!(world.append(id, epoch, 20, 10).await.answer, AppendResult::Stale);
-        assert_eq!(world.append(id, epoch, 10, 1).await.answer, AppendResult::Added);
+        assert_eq!(world.append(id, epoch, 0, 10).await, AppendResult::Added);
+        assert_eq!(world.append(id, epoch, 0, 10).await, AppendResult::Already);
+        assert_eq!(world.append(id, epoch, 20, 10).await, AppendResult::Stale);
+        assert_eq!(world.append(id, epoch, 10, 1).await, AppendResult::Added);
         assert_eq!(world.store.job(id).await.unwrap().unwrap().head.appended, 11);
     });
 }
@@ -161,8 +162,8 @@ fn operations_of_an_older_epoch_are_ignored() {
         world.settle(part(id, 0), ok()).await;
         let second = world.opened(id, Policy::default(), false).await;
         assert_eq!(second, first + 1);
-        assert_eq!(world.append(id, first, 5, 5).await.answer, AppendResult::Stale);
-        assert_eq!(world.start(part(id, 1)).await, Started::Stale(Vec::new()));
+        assert_eq!(world.append(id, first, 5, 5).await, AppendResult::Stale);
+        assert_eq!(world.start(part(id, 1)).await, PartStart::Stale);
         assert_eq!(world.settle(part(id, 1), ok()).await, SettleResult::Stale);
         assert!(!world.seal(id, first, 5).await);
         let view = world.store.job(id).await.unwrap().unwrap();
@@ -175,9 +176,9 @@ fn operations_of_an_older_epoch_are_ignored() {
 fn a_part_that_does_not_exist_is_not_run() {
     each(|world| async move {
         let id = world.with_parts(10, Policy::default(), false).await;
-        assert_eq!(world.start(part(id, 10)).await, Started::NotFound { parts: Some(10) });
-        assert_eq!(world.start(PartKey { epoch: 2, ..part(id, 0) }).await, Started::NotFound { parts: Some(10) });
-        assert_eq!(world.start(part(JobId::new(), 0)).await, Started::NotFound { parts: None });
+        assert_eq!(world.start(part(id, 10)).await, PartStart::NotFound { parts: Some(10) });
+        assert_eq!(world.start(PartKey { epoch: 2, ..part(id, 0) }).await, PartStart::NotFound { parts: Some(10) });
+        assert_eq!(world.start(part(JobId::new(), 0)).await, PartStart::NotFound { parts: None });
         assert_eq!(world.settle(part(id, 10), ok()).await, SettleResult::Stale);
         assert_eq!(world.store.job(id).await.unwrap().unwrap().counts, ork::Counts::default());
     });
@@ -191,9 +192,9 @@ fn the_old_attempt_of_a_retried_part_is_stale_and_the_new_one_arrives_when_due()
         world.start(part(id, 0)).await;
         let failure = ork::Failure::new(ork::FailureKind::Task, "no");
         let due = START + Duration::from_secs(3);
-        let how = PartAttemptOutcome::Failed { failure, again: Some(due) };
-        assert_eq!(world.settle(part(id, 0), how).await, SettleResult::Applied(Vec::new()));
-        assert_eq!(world.start(part(id, 0)).await, Started::Stale(Vec::new()));
+        let how = PartAttemptOutcome::Failed { failure, retry_at: Some(due) };
+        assert_eq!(world.settle(part(id, 0), how).await, SettleResult::Applied);
+        assert_eq!(world.start(part(id, 0)).await, PartStart::Stale);
         assert_eq!(world.settle(part(id, 0), ok()).await, SettleResult::Stale);
         let early = world.take_at(10, Duration::from_secs(2)).await;
         assert_eq!((early.to_send.len(), early.next_due), (0, Some(due)));
@@ -201,8 +202,8 @@ fn the_old_attempt_of_a_retried_part_is_stale_and_the_new_one_arrives_when_due()
         let Outgoing::Work(message) = &taken[0].messages[0] else { panic!("no work") };
         assert_eq!((message.attempt, &*message.body), (2, &b"0"[..]));
         let again = PartKey { attempt: 2, ..part(id, 0) };
-        assert!(matches!(world.start(again).await, Started::Run { count: Some(1), .. }));
-        assert!(matches!(world.settle(again, ok()).await, SettleResult::Applied(_)));
+        assert!(matches!(world.start(again).await, PartStart::Run { .. }));
+        assert!(matches!(world.settle(again, ok()).await, SettleResult::Applied));
         assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
 }
@@ -216,7 +217,7 @@ fn stop_skips_parts_that_have_not_started_and_waits_for_running_ones() {
         world.start(part(id, 1)).await;
         world.settle(part(id, 0), failed()).await;
         assert_eq!(state(&world, id).await, JobState::Waiting);
-        assert_eq!(world.start(part(id, 5)).await, Started::Stale(Vec::new()));
+        assert_eq!(world.start(part(id, 5)).await, PartStart::Stale);
         world.settle(part(id, 1), ok()).await;
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!(view.job.state, JobState::Failed);
@@ -232,7 +233,7 @@ fn a_redelivered_part_of_a_stopped_job_is_skipped() {
         world.start(part(id, 0)).await;
         world.start(part(id, 1)).await;
         world.settle(part(id, 0), failed()).await;
-        assert_eq!(world.start(part(id, 1)).await, Started::Stale(Vec::new()));
+        assert_eq!(world.start(part(id, 1)).await, PartStart::Stale);
         assert_eq!(state(&world, id).await, JobState::Failed);
     });
 }
@@ -243,13 +244,13 @@ fn cancelling_settles_all_parts_at_once() {
         let id = world.with_parts(70_000, Policy::default(), true).await;
         world.start(part(id, 69_999)).await;
         let cancel = Cancel::new(id, world.by());
-        assert_eq!(world.store.apply(cancel.clone()).await.unwrap(), ControlResult::Done(Vec::new()));
-        assert_eq!(world.store.apply(cancel).await.unwrap(), ControlResult::InvalidState(JobState::Cancelled));
+        assert_eq!(world.apply(cancel.clone()).await, ControlResult::Done);
+        assert_eq!(world.apply(cancel).await, ControlResult::InvalidState(JobState::Cancelled));
         assert_eq!(world.settle(part(id, 69_999), ok()).await, SettleResult::Stale);
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.cancelled, view.counts.running), (70_000, 0));
         let unknown = Cancel::new(JobId::new(), world.by());
-        assert_eq!(world.store.apply(unknown).await.unwrap(), ControlResult::NotFound);
+        assert_eq!(world.apply(unknown).await, ControlResult::NotFound);
     });
 }
 
@@ -263,7 +264,7 @@ fn retrying_enqueues_exactly_the_failed_parts() {
             world.settle(part(id, index), if [1, 2, 5].contains(&index) { failed() } else { ok() }).await;
         }
         assert_eq!(state(&world, id).await, JobState::Failed);
-        assert!(matches!(world.store.apply(Retry::new(id, world.by())).await.unwrap(), ControlResult::Done(_)));
+        assert!(matches!(world.apply(Retry::new(id, world.by())).await, ControlResult::Done));
         assert_eq!(state(&world, id).await, JobState::Waiting);
         let again = |index| WorkKind::Part { epoch: 2, index };
         assert_eq!(asks(&world.take(100).await), [again(1), again(2), again(5)]);
@@ -285,7 +286,7 @@ fn an_interrupted_attempt_costs_nothing() {
         world.start(part(id, 0)).await;
         world.settle(part(id, 0), PartAttemptOutcome::Interrupted).await;
         assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.running, 0);
-        assert!(matches!(world.start(part(id, 0)).await, Started::Run { .. }));
+        assert!(matches!(world.start(part(id, 0)).await, PartStart::Run { .. }));
         let one = world.submit("one").await;
         world.claim(one, Phase::Start, 1).await;
         end(&world, one, Phase::Start, 1, AttemptOutcome::Interrupted).await;
@@ -323,11 +324,11 @@ fn concurrent_duplicate_settlements_count_once() {
 fn a_settlement_counts_although_its_claim_was_lost() {
     each(|world| async move {
         let id = world.submit("one").await;
-        assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
+        assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied));
         assert_eq!(state(&world, id).await, JobState::Succeeded);
         let id = world.submit("many").await;
-        let open = ork::tx::OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
-        assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
+        let open = ork::tx::OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+        assert_eq!(world.apply(open).await, Some(1));
         assert!(world.seal(id, 1, 0).await);
         assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
@@ -352,10 +353,10 @@ fn a_retry_makes_the_previous_run_of_the_split_stale() {
                 }
             }
         };
-        assert!(matches!(steer(false).await, ControlResult::Done(_)));
-        assert!(matches!(steer(true).await, ControlResult::Done(_)));
+        assert!(matches!(steer(false).await.output, ControlResult::Done));
+        assert!(matches!(steer(true).await.output, ControlResult::Done));
         assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
-        assert_eq!(world.append(id, epoch, 2, 1).await.answer, AppendResult::Stale);
+        assert_eq!(world.append(id, epoch, 2, 1).await, AppendResult::Stale);
         assert!(!world.seal(id, epoch, 2).await);
         assert_eq!(state(&world, id).await, JobState::Running);
     });
@@ -370,13 +371,13 @@ fn an_older_attempt_does_not_skip_a_part_that_runs() {
         let id = world.with_parts(2, policy, false).await;
         world.start(part(id, 0)).await;
         let failure = ork::Failure::new(ork::FailureKind::Task, "no");
-        world.settle(part(id, 0), PartAttemptOutcome::Failed { failure, again: Some(START) }).await;
+        world.settle(part(id, 0), PartAttemptOutcome::Failed { failure, retry_at: Some(START) }).await;
         let again = PartKey { attempt: 2, ..part(id, 0) };
-        assert!(matches!(world.start(again).await, Started::Run { .. }));
+        assert!(matches!(world.start(again).await, PartStart::Run { .. }));
         world.start(part(id, 1)).await;
         world.settle(part(id, 1), failed()).await;
-        assert_eq!(world.start(part(id, 0)).await, Started::Stale(Vec::new()));
-        assert!(matches!(world.settle(again, ok()).await, SettleResult::Applied(_)));
+        assert_eq!(world.start(part(id, 0)).await, PartStart::Stale);
+        assert!(matches!(world.settle(again, ok()).await, SettleResult::Applied));
         assert_eq!(state(&world, id).await, JobState::Failed);
     });
 }
@@ -397,9 +398,11 @@ fn a_duplicate_does_not_take_a_job_from_the_process_that_runs_it() {
                 attempt: 1,
                 durable: false,
                 may_be_duplicate: may_be_copy,
+                limit: None,
+                losses: 0,
                 actor: by,
             };
-            async { world.store.apply(claim).await.unwrap() }
+            async { world.apply(claim).await }
         };
         // A job that no process runs is claimed, also twice by the same process.
         for _ in 0..2 {
@@ -414,7 +417,7 @@ fn a_duplicate_does_not_take_a_job_from_the_process_that_runs_it() {
         };
         assert!(again && job.worker == Some(other.worker.to_string()));
         // A job that has ended is not waited for.
-        world.store.apply(Cancel::new(id, world.by())).await.unwrap();
+        world.apply(Cancel::new(id, world.by())).await;
         assert_eq!(claim(world.by(), true).await, Claimed::Stale);
     });
 }

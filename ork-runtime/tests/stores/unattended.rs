@@ -7,7 +7,7 @@ use std::time::Duration;
 use ork::job::Phase;
 use ork::store::Heartbeat;
 use ork::tx::{
-    Actor, Cancel, Claimed, ControlResult, PartAttemptOutcome, PartKey, Resend, Retry, StartWorkflow, Started,
+    Actor, Cancel, Claimed, ControlResult, PartAttemptOutcome, PartKey, PartStart, Resend, Retry, StartWorkflow,
 };
 use ork::workflow_run::{RunStep, WorkflowRun};
 use ork::{Failure, FailureKind, JobId, JobState, Policy};
@@ -38,7 +38,7 @@ impl World {
     }
 
     async fn resend(&self, job: JobId, attempt: u32) -> bool {
-        self.store.apply(Resend { job, attempt, actor: self.by() }).await.unwrap().is_some()
+        self.apply(Resend { job, attempt, actor: self.by() }).await
     }
 }
 
@@ -83,7 +83,7 @@ fn job_with_open_parts_is_unattended_and_ended_job_is_not() {
         assert_eq!(world.unattended(&[], &["many"]).await, [id]);
         // The next attempt at a part is due later, so it is in the outbox.
         let failure = Failure::new(FailureKind::Task, "no");
-        let again = PartAttemptOutcome::Failed { failure, again: Some(START + Duration::from_mins(1)) };
+        let again = PartAttemptOutcome::Failed { failure, retry_at: Some(START + Duration::from_mins(1)) };
         world.settle(part(id, 0), again).await;
         assert_eq!(world.unattended(&[], &["many"]).await, []);
         world.settle(PartKey { attempt: 2, ..part(id, 0) }, ok()).await;
@@ -101,14 +101,14 @@ fn job_with_open_parts_is_unattended_and_ended_job_is_not() {
 fn cancelled_and_retried_workflow_run_is_not_unattended_while_it_waits_for_its_steps() {
     each(|world| async move {
         let run = world.submit("one").await;
-        assert!(matches!(world.store.apply(Cancel::new(run, world.by())).await.unwrap(), ControlResult::Done(_)));
-        assert!(matches!(world.store.apply(Retry::new(run, world.by())).await.unwrap(), ControlResult::Done(_)));
+        assert!(matches!(world.apply(Cancel::new(run, world.by())).await, ControlResult::Done));
+        assert!(matches!(world.apply(Retry::new(run, world.by())).await, ControlResult::Done));
         world.send().await;
         assert_eq!(world.unattended(&[], &["one"]).await, [run]);
         let attempt = world.store.job(run).await.unwrap().unwrap().job.attempt;
         assert!(matches!(world.claim(run, Phase::Start, attempt).await, Claimed::Granted { .. }));
         let flow = WorkflowRun { workflow: "flow".into(), steps: vec![RunStep::new("task".into(), "two".into())] };
-        world.store.apply(StartWorkflow { job: run, attempt, flow, actor: world.by() }).await.unwrap();
+        world.apply(StartWorkflow { job: run, attempt, run: flow, actor: world.by() }).await;
         world.send().await;
         let view = world.store.job(run).await.unwrap().unwrap();
         assert_eq!((view.job.state, view.job.tree.open_children), (JobState::Waiting, 1));
@@ -144,16 +144,16 @@ fn open_parts_are_resent_with_their_current_attempts() {
         assert_eq!(world.send().await, 6 + 1);
         world.settle(part(id, 2), ok()).await;
         let failure = Failure::new(FailureKind::Task, "no");
-        world.settle(part(id, 4), PartAttemptOutcome::Failed { failure, again: Some(START) }).await;
+        world.settle(part(id, 4), PartAttemptOutcome::Failed { failure, retry_at: Some(START) }).await;
         assert_eq!(world.send().await, 1);
         let seen = world.store.job(id).await.unwrap().unwrap().job.attempt;
         assert!(world.resend(id, seen).await);
         assert!(!world.resend(id, seen).await, "another process was faster");
         assert_eq!(world.send().await, 5);
-        assert_eq!(world.start(part(id, 2)).await, Started::Stale(Vec::new()));
-        assert_eq!(world.start(part(id, 4)).await, Started::Stale(Vec::new()), "an older attempt");
+        assert_eq!(world.start(part(id, 2)).await, PartStart::Stale);
+        assert_eq!(world.start(part(id, 4)).await, PartStart::Stale, "an older attempt");
         let second = PartKey { attempt: 2, ..part(id, 4) };
-        assert!(matches!(world.start(second).await, Started::Run { .. }));
+        assert!(matches!(world.start(second).await, PartStart::Run { .. }));
         for key in [0, 1, 3, 5].map(|index| part(id, index)).into_iter().chain([second]) {
             world.settle(key, ok()).await;
         }
@@ -174,7 +174,7 @@ fn ended_job_is_not_resent() {
     each(|world| async move {
         let id = world.submit("one").await;
         let by = Actor { now: START, ..world.by() };
-        world.store.apply(Cancel::new(id, by)).await.unwrap();
+        world.apply(Cancel::new(id, by)).await;
         assert!(!world.resend(id, 1).await && !world.resend(JobId::new(), 1).await);
     });
 }

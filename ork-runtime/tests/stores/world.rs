@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ork::job::{Job, Phase};
+use ork::ledger::AppendResult;
 use ork::store::memory::Memory;
 use ork::store::postgres::Postgres;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Heartbeat, OutboxPage, Store, Take};
 use ork::tx::{
-    Actor, AppendParts, Appended, Claim, Claimed, HeldRow, NewJob, OpenParts, PartAttemptOutcome, PartKey, PartPage,
-    SealParts, SettleParts, SettleResult, StartPart, Started, Submit, Submitted,
+    Actor, AppendParts, Claim, Claimed, HeldRow, NewJob, OpenParts, Operation, PartAttemptOutcome, PartKey, PartPage,
+    PartStart, SealParts, SettleParts, SettleResult, StartParts, Submit, Submitted,
 };
 use ork::{JobId, Policy, Timestamp, WorkerId};
 
@@ -79,6 +80,11 @@ impl World {
         Self { store: Arc::clone(&self.store), worker: WorkerId::new("two"), _folder: tempfile::tempdir().unwrap() }
     }
 
+    /// Applies an operation. Returns its output.
+    pub(crate) async fn apply<O: Operation>(&self, operation: O) -> O::Output {
+        self.store.apply(operation).await.unwrap().output
+    }
+
     pub(crate) async fn submit(&self, task: &str) -> JobId {
         self.submit_with(Job::new(JobId::new(), task, START)).await
     }
@@ -86,8 +92,7 @@ impl World {
     pub(crate) async fn submit_with(&self, job: Job) -> JobId {
         let id = job.id;
         let new = NewJob { job, input: "{}".into() };
-        let submitted = self.store.apply(Submit::new(new, self.by())).await.unwrap();
-        assert_eq!(submitted, Submitted::Created(None));
+        assert_eq!(self.apply(Submit::new(new, self.by())).await, Submitted::Created);
         id
     }
 
@@ -95,34 +100,34 @@ impl World {
         let mut job = Job::new(id, "unknown", START);
         job.phase = phase;
         let unknown = NewJob { job, input: "{}".into() };
-        self.store
-            .apply(Claim {
-                unknown,
-                unique: None,
-                phase,
-                attempt,
-                durable: false,
-                may_be_duplicate: false,
-                actor: self.by(),
-            })
-            .await
-            .unwrap()
+        self.apply(Claim {
+            unknown,
+            unique: None,
+            phase,
+            attempt,
+            durable: false,
+            may_be_duplicate: false,
+            limit: None,
+            losses: 0,
+            actor: self.by(),
+        })
+        .await
     }
 
     /// Opens a split of this job. Returns the epoch.
     pub(crate) async fn opened(&self, id: JobId, policy: Policy, joined: bool) -> u32 {
         assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        self.store.apply(OpenParts { job: id, attempt: 1, policy, joined, schemas: None }).await.unwrap().unwrap()
+        self.apply(OpenParts { job: id, attempt: 1, policy, joined, schema: None }).await.unwrap()
     }
 
-    pub(crate) async fn append(&self, job: JobId, epoch: u32, first: u64, len: u64) -> Appended {
+    pub(crate) async fn append(&self, job: JobId, epoch: u32, first: u64, len: u64) -> AppendResult {
         let inputs = (first..first + len).map(|index| Bytes::from(index.to_string())).collect();
-        self.store.apply(AppendParts { page: PartPage { job, epoch, first, inputs }, actor: self.by() }).await.unwrap()
+        self.apply(AppendParts { page: PartPage { job, epoch, first, inputs }, actor: self.by() }).await
     }
 
     pub(crate) async fn seal(&self, job: JobId, epoch: u32, n: u64) -> bool {
-        let seal = SealParts { job, epoch, n, output: None, actor: self.by() };
-        self.store.apply(seal).await.unwrap() != SettleResult::Stale
+        let seal = SealParts { job, epoch, n, output: None, limit: None, actor: self.by() };
+        self.apply(seal).await != SettleResult::Stale
     }
 
     /// Submits a job that waits for `n` parts.
@@ -136,12 +141,12 @@ impl World {
         id
     }
 
-    pub(crate) async fn start(&self, part: PartKey) -> Started {
-        self.store.apply(StartPart { part, durable: false, actor: self.by() }).await.unwrap()
+    pub(crate) async fn start(&self, part: PartKey) -> PartStart {
+        self.apply(StartParts::one(part, false, self.by())).await.parts[0]
     }
 
     pub(crate) async fn settle(&self, part: PartKey, how: PartAttemptOutcome) -> SettleResult {
-        self.store.apply(SettleParts::one(part, how, self.by())).await.unwrap()
+        self.apply(SettleParts::one(part, how, self.by())).await
     }
 
     /// Takes at most `limit` messages of any task, at a time after the start.
@@ -180,5 +185,5 @@ pub(crate) fn ok() -> PartAttemptOutcome {
 }
 
 pub(crate) fn failed() -> PartAttemptOutcome {
-    PartAttemptOutcome::Failed { failure: ork::Failure::new(ork::FailureKind::Task, "no"), again: None }
+    PartAttemptOutcome::Failed { failure: ork::Failure::new(ork::FailureKind::Task, "no"), retry_at: None }
 }

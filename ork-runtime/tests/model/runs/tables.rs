@@ -51,10 +51,10 @@ impl Tables {
         let answer = operation.apply(&mut books);
         let (writes, _) = books.finish();
         let mut tables = self.clone();
-        tables.jobs.extend(books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
+        tables.jobs.extend(books.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
         let of = |row: &OutboxRow, ask| row.kind == ask;
-        let replies = writes.to_send.iter().filter(|row| of(row, OutboxKind::Reply)).count();
-        let messages = writes.to_send.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
+        let replies = writes.outbox.iter().filter(|row| of(row, OutboxKind::Reply)).count();
+        let messages = writes.outbox.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
         Applied { answer, messages, replies, tables }
     }
 }

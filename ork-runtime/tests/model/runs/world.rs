@@ -195,6 +195,8 @@ impl World {
             attempt: msg.attempt,
             durable: msg.suspect,
             may_be_duplicate: false,
+            limit: None,
+            losses: 0,
             actor: by(Some(worker)),
         };
         let hand = match self.change(config, Some(worker), &claim) {
@@ -203,7 +205,7 @@ impl World {
                 Hand::Run { attempt: job.attempt, take_up }
             }
             Claimed::Granted { job, .. } => Hand::Task { job: job.id, attempt: job.attempt },
-            Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Hand::Idle,
+            Claimed::Waiting | Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Hand::Idle,
         };
         let unacked = (hand != Hand::Idle).then_some(msg);
         self.workers[worker] = Worker { hand, unacked, ..std::mem::take(&mut self.workers[worker]) };
@@ -223,7 +225,7 @@ impl World {
                 Hand::Run { attempt, take_up }
             }
             Hand::Run { attempt, .. } => {
-                let begin = StartWorkflow { job: id(), attempt, flow: config.flow(), actor: by(Some(worker)) };
+                let begin = StartWorkflow { job: id(), attempt, run: config.flow(), actor: by(Some(worker)) };
                 self.change(config, Some(worker), &begin);
                 Hand::Done
             }
@@ -234,8 +236,15 @@ impl World {
                     AttemptOutcome::Succeeded
                 };
                 let output = (how == AttemptOutcome::Succeeded).then(|| Bytes::from_static(b"0"));
-                let settle =
-                    Settle { job, phase: Phase::Start, attempt, outcome: how, output, actor: by(Some(worker)) };
+                let settle = Settle {
+                    job,
+                    phase: Phase::Start,
+                    attempt,
+                    outcome: how,
+                    output,
+                    limit: None,
+                    actor: by(Some(worker)),
+                };
                 self.change(config, Some(worker), &settle);
                 Hand::Done
             }
