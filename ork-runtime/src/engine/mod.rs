@@ -1,8 +1,8 @@
-//! The engine: what happens to one delivery. [`process`] is its table of contents, read it downward.
+//! The engine: what happens to one delivery. Read [`process`] downward.
 //!
-//! Called by `worker::consume`, once for each delivery. It calls, in this order: `claim` (is it still owed?), then
-//! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
-//! only, and answers with a value: what is to become of the delivery.
+//! `worker::consume` calls it once for each delivery. It calls, in this order, `claim` (is the work still to be done?),
+//! `split` or `invoke` (run the function), and `settle` (record the result and send what follows). It knows ports only,
+//! and returns a value: what happens to the delivery.
 
 mod barrier;
 pub(crate) mod batch;
@@ -41,180 +41,37 @@ pub(crate) mod services;
 mod settle;
 pub(crate) mod slots;
 mod split;
+mod state;
 mod step;
 pub(crate) mod storeless;
 mod unstorable;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use crate::broker::{Broker, Delivery, Rejected};
+use crate::broker::{Delivery, Rejected};
 use crate::clock::Clock;
-use crate::clock::shared::SharedClock;
-use crate::entropy::Entropy;
-use crate::event::EventScope;
-use crate::executor::Executor;
-use crate::id::WorkerId;
 use crate::job::Phase;
-use crate::message::{Limits, Message, WorkKind};
+use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
-use crate::registry::{Registry, Task};
-use crate::runtime::Runtime;
+use crate::registry::Task;
 use crate::store::Store;
 use crate::task::TaskDef;
 use crate::task::builtin::CANCEL;
-use crate::task::state::States;
-use crate::tx::{Actor, Limit};
+use crate::tx::Limit;
 use crate::workflow_run::RUN;
 #[cfg(feature = "workflow")]
 use crate::workflow_run::SCHEDULE;
 
-use self::call_times::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
-use self::held_deliveries::Held;
-use self::hydrate::Inputs;
 use self::invoke::Hold;
-use self::large_outputs::Large;
-use self::lease::{DeliveryGuard, Leases};
-pub(crate) use self::metrics_buffer::{MetricsBuffer, MetricsReceiver};
-pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
+use self::lease::DeliveryGuard;
+pub(crate) use self::metrics_buffer::MetricsReceiver;
+pub(crate) use self::outbox::{Batch, EventReceiver, OutboxReceiver, RowReceiver};
 use self::outcome::{Done, ProcessError};
-pub(crate) use self::progress::{ProgressReceiver, Reports};
-use self::queue_activity::Idle;
-pub(crate) use self::running_calls::Running;
-use self::slots::{Place, Slot, SlotKind, Slots};
+pub(crate) use self::progress::ProgressReceiver;
+use self::slots::{Place, Slot, SlotKind};
+pub(crate) use self::state::{Engine, Ports, Settings};
 use self::step::Step;
-
-/// What the engine may be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Settings {
-    /// How many `async fn` tasks run at once.
-    pub concurrency: usize,
-    /// How many `fn` tasks run at once.
-    pub blocking: usize,
-    /// How many parts travel in one page from a split to the store.
-    pub page: usize,
-    /// How often a piece of work may be lost with its worker before it counts as failed.
-    pub losses: u32,
-    /// How long a cancelled task may go on before it is dropped.
-    pub grace: Duration,
-    /// How long a delivery may wait for its acknowledgement, before a lease takes its place.
-    pub ack_within: Duration,
-    /// Where the files of workflows are here; where their plans say if `None`.
-    pub workflows: Option<PathBuf>,
-    /// How long jobs are kept after their end; `None`: for ever.
-    pub retention: Option<Duration>,
-    /// Which events are told.
-    pub events: EventScope,
-    /// What a body may be.
-    pub limits: Limits,
-}
-
-/// Everything that processing a delivery needs.
-#[derive(Debug)]
-pub(crate) struct Engine {
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) states: States,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) broker: Arc<dyn Broker>,
-    /// Runs what is no function of this program; `None` if this program cannot.
-    pub(crate) executor: Option<Arc<dyn Executor>>,
-    pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-    /// Its time is that of the store, as far as that has a clock of its own: it is [`Engine::store_clock`].
-    pub(crate) clock: Arc<dyn Clock>,
-    /// What sets it right.
-    pub(crate) store_clock: Arc<SharedClock>,
-    pub(crate) worker: WorkerId,
-    pub(crate) settings: Settings,
-    pub(crate) large: Large,
-    pub(crate) slots: Slots,
-    pub(crate) leases: Leases,
-    pub(crate) calls: Calls,
-    inputs: Inputs,
-    pub(crate) outbox: Outbox,
-    pub(crate) running: Running,
-    pub(crate) held: Held,
-    pub(crate) idle: Idle,
-    pub(crate) sets: part_sets::Sets,
-    turns: inflight::InFlight,
-    paces: batch::BatchSizer,
-    pub(crate) reports: Reports,
-    pub(crate) measures: MetricsBuffer,
-    /// Fires when the worker is to begin nothing any more; what runs goes on.
-    pub(crate) drain: CancellationToken,
-    /// Fires when whatever still runs must stop now.
-    pub(crate) force: CancellationToken,
-    /// Fires when the store can no longer be trusted: the process must end.
-    pub(crate) fatal: CancellationToken,
-}
-
-/// What an engine stands on.
-pub(crate) struct Ports {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) executor: Option<Arc<dyn Executor>>,
-    pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-}
-
-impl Engine {
-    /// An engine over these ports, and the receiving ends of what it sends.
-    pub(crate) fn new(
-        (registry, states): (Arc<Registry>, States),
-        Ports { store, broker, executor, runtime, entropy }: Ports,
-        (clock, worker): (Arc<SharedClock>, WorkerId),
-        (settings, large): (Settings, Large),
-    ) -> (Self, OutboxReceiver, (ProgressReceiver, MetricsReceiver)) {
-        let (outbox, to_send) = Outbox::new();
-        let (reports, progress) = Reports::new();
-        let (measures, to_write) = MetricsBuffer::new();
-        let engine = Self {
-            registry,
-            states,
-            store,
-            broker,
-            executor,
-            runtime,
-            entropy,
-            clock: Arc::<SharedClock>::clone(&clock),
-            store_clock: clock,
-            worker,
-            slots: Slots::new(settings.concurrency, settings.blocking),
-            settings,
-            large,
-            leases: Leases::default(),
-            calls: Calls::default(),
-            inputs: Inputs::default(),
-            outbox,
-            running: Running::default(),
-            held: Held::default(),
-            idle: Idle::default(),
-            sets: part_sets::Sets::default(),
-            turns: inflight::InFlight::default(),
-            paces: batch::BatchSizer::default(),
-            reports,
-            measures,
-            drain: CancellationToken::new(),
-            force: CancellationToken::new(),
-            fatal: CancellationToken::new(),
-        };
-        (engine, to_send, (progress, to_write))
-    }
-
-    /// This process, now.
-    pub(crate) fn actor(&self) -> Actor {
-        Actor {
-            worker: self.worker.clone(),
-            now: self.clock.now(),
-            hold: self.broker.needs_relay(),
-            events: self.telling(),
-        }
-    }
-}
 
 /// Brings one delivery to its end, and settles it; under this slot, if it has one already.
 ///

@@ -21,7 +21,7 @@ const LAYERS: &[(u32, &[&str])] = &[
         ],
     ),
     (1, &["context", "registry", "schema", "task"]),
-    (2, &["accounting", "broker", "entropy", "executor", "objects", "runtime", "store"]),
+    (2, &["broker", "entropy", "executor", "objects", "runtime", "store", "tx"]),
     (3, &["engine"]),
     (4, &["client", "supervisor", "worker"]),
     (5, ADAPTERS),
@@ -73,7 +73,7 @@ const MAY_SAY_IT: &[&str] = &["cli", "id", "task::wait"];
 const IMPURE: &[&str] = &["tokio", "tracing", "async", "await", "fs", "net", "thread", "process"];
 
 /// Modules with pure decisions, besides those of layer 0.
-const PURE: &[&str] = &["accounting", "schema", "task::state", "worker::window"];
+const PURE: &[&str] = &["schema", "task::state", "tx", "worker::window"];
 
 /// The largest number of lines in a file that is easy to keep in mind.
 const LONGEST: usize = 500;
