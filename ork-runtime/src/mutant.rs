@@ -2,10 +2,26 @@
 //!
 //! Each is a line beside the code that it falsifies. Without the private feature `_mutants` none is compiled in.
 
-/// A fault, by what it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mutant {
+/// Defines the faults, and the list of all of them.
+macro_rules! mutants {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// A fault, by what it does.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Mutant {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+// A new fault goes beside those of the same module, with a line that says what the falsified code does.
+// `is_on` switches it on where that code stands, and `docs/simulator.md` has the steps that follow.
+mutants! {
     /// A worker that was told to stop begins what it has claimed.
     BeginsAfterDrain,
     /// An `fn` is called that was cancelled while it waited for its thread.
@@ -118,68 +134,6 @@ pub enum Mutant {
     RemovesObjectsInUse,
     /// A set of parts that is not complete is not looked at again.
     ForgetsOpenSets,
-}
-
-impl Mutant {
-    /// All of them.
-    pub const ALL: &[Self] = &[
-        Self::BeginsAfterDrain,
-        Self::BeginsAfterWait,
-        Self::TakesNoTurn,
-        Self::GoesOnAfterCancel,
-        Self::BelievesOwnClock,
-        Self::JudgesLate,
-        Self::CountsBeatsFromAnswer,
-        Self::HeartStops,
-        Self::IgnoresElsewhere,
-        Self::ForgetsReleased,
-        Self::KeepsPermit,
-        Self::WakesNobody,
-        Self::OverdrawsPermits,
-        Self::SettlesOldAttempt,
-        Self::ClaimsEnded,
-        Self::StartsEndedPart,
-        Self::RetriesAtOnce,
-        Self::KeepsKey,
-        Self::MissesDue,
-        Self::GivesBackOthers,
-        Self::SettlesOldTaking,
-        Self::SendsAgainUnseen,
-        Self::SendsRunsAgain,
-        Self::CountsFromFirstTick,
-        Self::MissesLostMessages,
-        Self::RunsCopies,
-        Self::CountsClaimsAsLosses,
-        Self::RetriesInterrupted,
-        Self::AcksInterrupted,
-        Self::FollowsAtOnce,
-        Self::ForgetsHooks,
-        Self::ForgetsDoubtfulRecord,
-        Self::HoldsSlotForTurn,
-        Self::TellsItemsFromWholes,
-        Self::WaitsToFail,
-        Self::RunsLostDeliveries,
-        Self::FollowsNothingLost,
-        Self::ForgetsUnconfirmed,
-        Self::RunsOldParts,
-        Self::JoinsEarly,
-        Self::EndsBeforeChildren,
-        Self::NeverTimesOut,
-        Self::SaysNothingRuns,
-        Self::LeasesNothing,
-        Self::RemovesTooEarly,
-        Self::HoldsUnseen,
-        Self::JudgesBySign,
-        Self::HoardsWork,
-        Self::BeginsTasksEarly,
-        Self::GivesNoOutputs,
-        Self::StartsBesideLast,
-        Self::FollowsNothingRefused,
-        Self::ReportsFollowedSets,
-        Self::TellsNoEnd,
-        Self::RemovesObjectsInUse,
-        Self::ForgetsOpenSets,
-    ];
 }
 
 #[cfg(feature = "_mutants")]
