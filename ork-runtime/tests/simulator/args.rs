@@ -1,4 +1,4 @@
-//! What is run: the arguments of this program, and those of Rust's own test programs as far as they mean something here.
+//! What is run: the arguments of this program, and those of Rust's own test programs that mean something here.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -164,7 +164,7 @@ impl Reading {
                 let found = match named(&value) {
                     Some(mutant) => PutBack::This(mutant),
                     None if value == "none" => PutBack::Nothing,
-                    None => return Err(format!("there is no mutant `{value}`, there are none, {}", all())),
+                    None => return Err(format!("there is no mutant `{value}`, there are `none`, {}", all())),
                 };
                 return match std::mem::replace(&mut self.put_back, found) {
                     PutBack::Unsaid => Ok(()),
@@ -258,7 +258,7 @@ const LINES: [(&str, Result<&str, &str>); 32] = [
     ("--for ever", Err("`ever` is no time such as 1h")),
     ("--for 0s", Err("`0s` is enough for no seed")),
     ("--mutant", Err("`--mutant` needs a value")),
-    ("--mutant Nothing", Err("there is no mutant `Nothing`, there are none, BeginsAfterDrain, ")),
+    ("--mutant Nothing", Err("there is no mutant `Nothing`, there are `none`, BeginsAfterDrain, ")),
     ("--mutant WakesNobody --mutant=WakesNobody", Err("`--mutant` is there twice")),
     ("--as-is", Err("`--as-is` goes with `--seed` or `--scenario`")),
     ("--as-is=yes --seed 1", Err("`--as-is` takes no value")),

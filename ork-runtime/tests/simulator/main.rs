@@ -158,10 +158,17 @@ fn quiet() {
     }));
 }
 
+/// Prints what is wrong; answers whether nothing is.
+fn are_none(problems: &[String]) -> bool {
+    for problem in problems {
+        say!("{problem}");
+    }
+    problems.is_empty()
+}
+
+/// Lines of arguments come to what they should.
 fn arguments(_long: bool) -> bool {
-    let wrong = args::wrong();
-    wrong.iter().for_each(|words| say!("{words}"));
-    wrong.is_empty()
+    are_none(&args::wrong())
 }
 
 /// Each property is named beside its promise.
@@ -169,12 +176,13 @@ fn documented(_long: bool) -> bool {
     let guarantees = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guarantees.md");
     let guarantees = std::fs::read_to_string(guarantees).unwrap();
     let is_named = |property: &&Property| guarantees.contains(&format!("`{property}`"));
-    let unnamed: Vec<_> = Property::ALL.iter().filter(|property| !is_named(property)).collect();
-    unnamed.iter().for_each(|property| say!("docs/guarantees.md does not name the property `{property}`"));
-    unnamed.is_empty()
+    let words = |property: &Property| format!("docs/guarantees.md does not name the property `{property}`");
+    let unnamed: Vec<_> = Property::ALL.iter().filter(|property| !is_named(property)).map(words).collect();
+    are_none(&unnamed)
 }
 
-/// What seeds come to is not refused as a scenario, and says the same once it was written and read.
+/// What seeds come to is not refused as a scenario, and says the same once it was written and read; other scenarios are
+/// refused.
 fn scenarios_make_sense(_long: bool) -> bool {
     let problem = |seed: u64| {
         let scenario = Scenario::generate(seed);
@@ -182,9 +190,9 @@ fn scenarios_make_sense(_long: bool) -> bool {
         let is_same = serde_json::from_str::<Scenario>(&text).unwrap() == scenario;
         scenario.problem().or_else(|| (!is_same).then(|| "it is read as another one".to_owned()))
     };
-    let problems: Vec<_> = (0..SEEDS).filter_map(|seed| Some((seed, problem(seed)?))).collect();
-    problems.iter().for_each(|(seed, words)| say!("seed {seed}: {words}"));
-    problems.is_empty()
+    let of_seed = |seed: u64| Some(format!("seed {seed}: {}", problem(seed)?));
+    let problems: Vec<_> = (0..SEEDS).filter_map(of_seed).chain(scenario::accepted_nonsense()).collect();
+    are_none(&problems)
 }
 
 fn same_seed_same_trace(_long: bool) -> bool {
@@ -211,12 +219,10 @@ fn storm_for(time: Duration) -> bool {
 /// Faults that were found once, each with a small scenario that shows it: none shows any more, and each does with its
 /// fault put back.
 fn kept_scenarios(_long: bool) -> bool {
-    let problems = match kept::all() {
+    are_none(&match kept::all() {
         Ok(all) => all.iter().filter_map(Kept::problem).collect(),
         Err(problem) => vec![problem],
-    };
-    problems.iter().for_each(|problem| say!("{problem}"));
-    problems.is_empty()
+    })
 }
 
 /// Puts each fault back into the code: it must be found within so many seeds.

@@ -153,7 +153,7 @@ impl World {
         self.note(owner, format_args!("stops: {stopped:?}"));
         if !matches!(stopped, Ok(Stopped::Drained | Stopped::Interrupted)) {
             self.oracle(|oracle| {
-                oracle.report(Property::Failed, format!("worker {number} stopped by itself: {stopped:?}"))
+                oracle.report(Property::Failed, format!("worker {number} stopped by itself: {stopped:?}"));
             });
         }
         ork.shutdown().await;

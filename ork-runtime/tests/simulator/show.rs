@@ -84,16 +84,13 @@ impl Shown {
             Some(fault) => say!("\n{}", report.trace.with_numbers(&fault.to_string())),
         }
         say!("\nthe run that was asked for, not made smaller:\n  {COMMAND} {option}{with} --as-is");
-        match (&report.fault, mutant) {
-            (Some(fault), Some(mutant)) => {
-                say!("the run above, once FILE has what stands below:\n  {COMMAND} --scenario FILE --as-is");
-                say!("a file for ork-runtime/tests/simulator/kept, once its fault is put into words:");
-                say!("{}", file_of(&scenario, fault, mutant));
-            }
-            _ => {
-                say!("the run above, once FILE has the line below:\n  {COMMAND} --scenario FILE{with} --as-is");
-                say!("{}", serde_json::to_string(&scenario).unwrap());
-            }
+        if let (Some(fault), Some(mutant)) = (&report.fault, mutant) {
+            say!("the run above, once FILE has what stands below:\n  {COMMAND} --scenario FILE --as-is");
+            say!("a file for ork-runtime/tests/simulator/kept, once its fault is put into words:");
+            say!("{}", file_of(&scenario, fault, mutant));
+        } else {
+            say!("the run above, once FILE has the line below:\n  {COMMAND} --scenario FILE{with} --as-is");
+            say!("{}", serde_json::to_string(&scenario).unwrap());
         }
         report.fault.is_none()
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use ork::workflow::Overlap;
 
+pub(crate) use self::problem::accepted_nonsense;
 pub(crate) use self::trouble::{Ends, Kind, Trouble};
 use super::dice::Dice;
 use super::schedules::{self, Minutely};

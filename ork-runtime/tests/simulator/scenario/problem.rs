@@ -162,3 +162,61 @@ impl Scenario {
         None
     }
 }
+
+/// A scenario that makes sense.
+const SENSE: &str = r#"{"seed":0,"store":"Server","broker":"Quorum","calm":90,
+    "workers":[{"ahead_ms":0,"ppm":0,"concurrency":1,"blocking":1}],
+    "acts":[[5,{"Submit":[0,{"Plain":{"key":0,"takes":0,"fails":0,"how":"Returns"}}]}]],
+    "troubles":[[1,{"Crash":{"worker":0,"back":1}}],[50,{"Freeze":{"worker":0,"lasts":40}}]]}"#;
+
+/// What is replaced in it by something that makes no sense, and what is said of that.
+const NONSENSE: [(&[(&str, &str)], &str); 25] = [
+    (&[], ""),
+    (&[("\"seed\"", "\"sed\"")], "unknown field `sed`"),
+    (&[("\"key\"", "\"kee\"")], "unknown field `kee`"),
+    (&[("\"back\"", "\"bock\"")], "unknown field `bock`"),
+    (&[("\"ppm\"", "\"pmp\"")], "unknown field `pmp`"),
+    (&[("[{\"ahead_ms\":0,\"ppm\":0,\"concurrency\":1,\"blocking\":1}]", "[]")], "it has no workers"),
+    (&[("\"concurrency\":1", "\"concurrency\":0")], "worker 0 makes no calls"),
+    (&[("\"blocking\":1", "\"blocking\":0")], "worker 0 makes no calls"),
+    (&[("\"ppm\":0", "\"ppm\":-1000000")], "worker 0 has a clock that drifts"),
+    (&[("\"Server\"", "\"File\""), ("\"ppm\":0", "\"ppm\":1")], "worker 0 has a clock of its own"),
+    (&[("\"Server\"", "\"None\""), ("\"Quorum\"", "null")], "it has neither a store nor a broker"),
+    (&[("\"Server\"", "\"None\""), ("\"seed\":0", "\"seed\":0,\"large\":true")], "without a store there is no"),
+    (&[("\"Quorum\"", "null"), ("\"seed\":0", "\"seed\":0,\"events\":true")], "without a broker there are no"),
+    (&[("\"seed\":0", "\"seed\":0,\"retention\":1")], "`retention` is at least 60 seconds"),
+    (&[("\"worker\":0", "\"worker\":1")], "there are only 1 workers"),
+    (&[("\"lasts\":40", "\"lasts\":41")], "it lasts longer than until `calm`"),
+    (&[("[[1,", "[[51,")], "the troubles are not in the order of their times"),
+    (&[("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\""), ("\"Quorum\"", "null")], "there is no broker"),
+    (&[("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\""), ("\"Server\"", "\"None\"")], "what the broker loses"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"Doubt\":{"), ("\"Server\"", "\"None\"")], "it cannot happen with the store"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"Undone\":{"), ("\"Server\"", "\"File\"")], "it cannot happen with the store"),
+    (
+        &[("{\"Freeze\":{\"worker\":0,", "{\"Undone\":{"), ("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\"")],
+        "a lost message is not detected",
+    ),
+    (
+        &[("\"acts\":[", "\"acts\":[[0,{\"Submit\":[0,{\"Many\":[]}]}],")],
+        "two jobs, or two schedules, have the number 0",
+    ),
+    (
+        &[("\"acts\":[", "\"acts\":[[0,{\"Cancel\":0}],"), ("\"Server\"", "\"None\"")],
+        "without a store a client submits",
+    ),
+    (&[("\"Plain\"", "\"Narrow\""), ("\"Server\"", "\"None\"")], "job 0 needs a store"),
+];
+
+/// What is refused with other words, or not at all.
+pub(crate) fn accepted_nonsense() -> Vec<String> {
+    let problem = |(replaced, wanted): &(&[(&str, &str)], &str)| {
+        let text = replaced.iter().fold(SENSE.to_owned(), |text, (from, to)| text.replace(from, to));
+        let found = match serde_json::from_str::<Scenario>(&text) {
+            Ok(scenario) => scenario.problem().unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        let is_said = found.contains(wanted) && found.is_empty() == wanted.is_empty();
+        (!is_said).then(|| format!("{replaced:?} is refused with `{found}`, not `{wanted}`"))
+    };
+    NONSENSE.iter().filter_map(problem).collect()
+}

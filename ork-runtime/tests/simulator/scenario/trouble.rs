@@ -220,8 +220,7 @@ impl Kind {
     }
 }
 
-/// The kinds of a run, as they are drawn: each run leaves out some of them, so that they do not always mask one another.
-/// The usual ones are drawn first.
+/// The usual kinds that a run has: each run leaves out some, so that they do not always mask one another.
 pub(super) fn usual_kinds(dice: &mut Dice) -> Vec<Kind> {
     Kind::USUAL.into_iter().filter(|_| dice.percent(60)).collect()
 }
