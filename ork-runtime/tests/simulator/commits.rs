@@ -60,8 +60,8 @@ impl Seen {
             before(part).is_none_or(|before| (before.state, before.attempts) != (part.state, part.attempts))
         };
         // New parts that wait are counted with their job.
-        let is_told = |part: &&PartStatus| before(part).is_some() || part.attempts > 0;
-        let changed = after.parts.iter().filter(is_changed).filter(is_told);
+        let is_noted = |part: &&PartStatus| before(part).is_some() || part.attempts > 0;
+        let changed = after.parts.iter().filter(is_changed).filter(is_noted);
         changed.map(|part| format!("part {} {}", part.index, part.state.as_str())).collect()
     }
 }
