@@ -3,10 +3,26 @@
 //! Each mutant is a condition next to the code that it breaks. Without the private feature `_mutants` none is
 //! compiled in.
 
-/// A mutant, named and described by what it does wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mutant {
+/// Defines the mutants, and the list of all of them.
+macro_rules! mutants {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// A mutant, named and described by what it does wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Mutant {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Mutant {
+            /// All mutants.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+// A new mutant goes next to those of the same module, with a line that says what the changed code does.
+// `is_on` turns it on at that place, and `docs/simulator.md` has the steps that follow.
+mutants! {
     /// A worker that is draining starts calls that it has already claimed.
     BeginsAfterDrain,
     /// A blocking function is called although its job was cancelled while it waited for a thread.
@@ -119,68 +135,6 @@ pub enum Mutant {
     RemovesObjectsInUse,
     /// An incomplete set of parts is not checked again.
     ForgetsOpenSets,
-}
-
-impl Mutant {
-    /// All mutants.
-    pub const ALL: &[Self] = &[
-        Self::BeginsAfterDrain,
-        Self::BeginsAfterWait,
-        Self::TakesNoTurn,
-        Self::GoesOnAfterCancel,
-        Self::BelievesOwnClock,
-        Self::JudgesLate,
-        Self::CountsBeatsFromAnswer,
-        Self::HeartStops,
-        Self::IgnoresElsewhere,
-        Self::ForgetsReleased,
-        Self::KeepsPermit,
-        Self::WakesNobody,
-        Self::OverdrawsPermits,
-        Self::SettlesOldAttempt,
-        Self::ClaimsEnded,
-        Self::StartsEndedPart,
-        Self::RetriesAtOnce,
-        Self::KeepsKey,
-        Self::MissesDue,
-        Self::GivesBackOthers,
-        Self::SettlesOldTaking,
-        Self::SendsAgainUnseen,
-        Self::SendsRunsAgain,
-        Self::CountsFromFirstTick,
-        Self::MissesLostMessages,
-        Self::RunsCopies,
-        Self::CountsClaimsAsLosses,
-        Self::RetriesInterrupted,
-        Self::AcksInterrupted,
-        Self::FollowsAtOnce,
-        Self::ForgetsHooks,
-        Self::ForgetsDoubtfulRecord,
-        Self::HoldsSlotForTurn,
-        Self::TellsItemsFromWholes,
-        Self::WaitsToFail,
-        Self::RunsLostDeliveries,
-        Self::FollowsNothingLost,
-        Self::ForgetsUnconfirmed,
-        Self::RunsOldParts,
-        Self::JoinsEarly,
-        Self::EndsBeforeChildren,
-        Self::NeverTimesOut,
-        Self::SaysNothingRuns,
-        Self::LeasesNothing,
-        Self::RemovesTooEarly,
-        Self::HoldsUnseen,
-        Self::JudgesBySign,
-        Self::HoardsWork,
-        Self::BeginsTasksEarly,
-        Self::GivesNoOutputs,
-        Self::StartsBesideLast,
-        Self::FollowsNothingRefused,
-        Self::ReportsFollowedSets,
-        Self::TellsNoEnd,
-        Self::RemovesObjectsInUse,
-        Self::ForgetsOpenSets,
-    ];
 }
 
 #[cfg(feature = "_mutants")]

@@ -1,4 +1,4 @@
-//! What is run: the arguments of this program, and those of Rust's own test programs as far as they mean something here.
+//! What is run: the arguments of this program, and those of Rust's own test programs that mean something here.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -6,16 +6,75 @@ use std::time::Duration;
 
 use ork::mutant::Mutant;
 
+/// How this program is used; `docs/simulator.md` explains it.
+pub(crate) const USAGE: &str = "\
+cargo test --workspace --all-features --test simulator -- [ARGUMENTS]
+
+  (nothing)           all tests
+  NAME ..             the tests whose names contain one of these
+  --seed N            one seed, with all that happens; if it shows a fault, a smaller scenario that shows it
+  --seeds FROM..TO    these seeds
+  --for TIME          as many seeds as a time such as 1h is enough for
+  --scenario FILE     a scenario, or a file of kept/ with its mutant, as --seed
+  --mutant NAME       any of these with this fault put back into the code; `none` for a file of kept/ without its own
+  --as-is             with --seed or --scenario: a fault is shown as it is, and not made smaller
+  --list              the names of the tests
+  --exact             NAME is the whole name of a test
+  --skip NAME         without the tests whose names contain this
+  --include-ignored   the long form of the tests, an hour of seeds; so does --ignored
+  --help, -h          this
+
+A FILE is looked for in the current folder, then in the root of the workspace.";
+
+/// What is accepted, as errors list it.
+const ACCEPTED: &str = "--seed, --seeds, --for, --scenario, --mutant, --as-is, --list, --exact, --skip, \
+                        --include-ignored, --ignored and --help";
+
+/// Flags of Rust's own test programs that mean nothing here: scripts and `cargo` pass them to all test programs.
+const IGNORED: [&str; 8] =
+    ["--nocapture", "--no-capture", "--quiet", "-q", "--show-output", "--test", "--report-time", "--shuffle"];
+
+/// The same, with a value.
+const IGNORED_WITH_VALUE: [&str; 6] = ["--test-threads", "--format", "--color", "-Z", "--logfile", "--shuffle-seed"];
+
+/// All that is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) asked: Asked,
+    pub(crate) put_back: PutBack,
+    /// Whether a fault is shown as it is.
+    pub(crate) as_is: bool,
+}
+
+/// The fault that is put back into the code meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum PutBack {
+    /// Nothing was said of it: that of a kept scenario, if one is run.
+    #[default]
+    Unsaid,
+    Nothing,
+    This(Mutant),
+}
+
+impl PutBack {
+    /// The mutant, or this one if nothing was said.
+    pub(crate) fn or(self, usual: Option<Mutant>) -> Option<Mutant> {
+        match self {
+            Self::Unsaid => usual,
+            Self::Nothing => None,
+            Self::This(mutant) => Some(mutant),
+        }
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// The tests whose names contain one of these words, or all of them, and none of the others.
-    Tests {
-        wanted: Vec<String>,
-        skipped: Vec<String>,
-        long: bool,
-    },
-    List,
+    /// How this program is used.
+    Help,
+    /// The names of these tests.
+    List(Filter),
+    Tests(Filter),
     /// One seed, with all that happens.
     Seed(u64),
     Seeds(Range<u64>),
@@ -25,15 +84,27 @@ pub(crate) enum Asked {
     Scenario(PathBuf),
 }
 
-/// What is asked for, and the fault that is put back into the code meanwhile.
-pub(crate) fn read(args: impl Iterator<Item = String>) -> Result<(Asked, Option<Mutant>), String> {
-    let mut args: Vec<_> = args.collect();
-    let mut mutant = None;
-    if let Some(at) = args.iter().position(|arg| arg == "--mutant") {
-        let name = args.drain(at..(at + 2).min(args.len())).nth(1).unwrap_or_default();
-        mutant = Some(named(&name).ok_or_else(|| format!("there is no mutant `{name}`, there are {:?}", Mutant::ALL))?);
+impl Default for Asked {
+    fn default() -> Self {
+        Self::Tests(Filter::default())
     }
-    Ok((asked(args.into_iter())?, mutant))
+}
+
+/// The tests whose names contain one of these words, or all of them, and none of the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) wanted: Vec<String>,
+    skipped: Vec<String>,
+    /// Whether the words are whole names.
+    exact: bool,
+    pub(crate) long: bool,
+}
+
+impl Filter {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let fits = |word: &String| if self.exact { name == word } else { name.contains(word) };
+        (self.wanted.is_empty() || self.wanted.iter().any(fits)) && !self.skipped.iter().any(fits)
+    }
 }
 
 /// The mutant of this name.
@@ -41,33 +112,168 @@ pub(crate) fn named(name: &str) -> Option<Mutant> {
     Mutant::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
 }
 
-fn asked(mut args: impl Iterator<Item = String>) -> Result<Asked, String> {
-    let (mut wanted, mut skipped, mut long) = (Vec::new(), Vec::new(), false);
-    let number = |text: &str| text.parse::<u64>().map_err(|_not| format!("`{text}` is no number of a seed"));
+/// What was read so far.
+#[derive(Debug, Default)]
+struct Reading {
+    /// What is run instead of tests, and the option that said so.
+    run: Option<(String, Asked)>,
+    put_back: PutBack,
+    as_is: bool,
+    list: bool,
+    help: bool,
+    filter: Filter,
+}
+
+/// What is asked for, or one line that says what is wrong.
+pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
+    let mut reading = Reading::default();
     while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("`{arg}` needs a value"));
-        match arg.as_str() {
-            "--seed" => return Ok(Asked::Seed(number(&value()?)?)),
-            "--seeds" => {
-                let range = value()?;
-                let ends = range.split_once("..").ok_or_else(|| format!("`{range}` is no range such as 0..1000"))?;
-                return Ok(Asked::Seeds(number(ends.0)?..number(ends.1)?));
+        if !arg.starts_with('-') {
+            reading.filter.wanted.push(arg);
+            continue;
+        }
+        let (name, given) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (arg.as_str(), None),
+        };
+        let mut value = || given.clone().or_else(|| args.next()).ok_or_else(|| format!("`{name}` needs a value"));
+        if IGNORED_WITH_VALUE.contains(&name) {
+            let _ignored = value()?;
+        } else if matches!(name, "--seed" | "--seeds" | "--for" | "--scenario" | "--mutant" | "--skip") {
+            reading.option(name, value()?)?;
+        } else if !IGNORED.contains(&name) {
+            reading.flag(name)?;
+            if given.is_some() {
+                return Err(format!("`{name}` takes no value"));
             }
-            "--for" => {
-                let time = value()?;
-                return match humantime::parse_duration(&time) {
-                    Ok(time) => Ok(Asked::For(time)),
-                    Err(error) => Err(format!("`{time}` is no time such as 1h: {error}")),
-                };
-            }
-            "--scenario" => return Ok(Asked::Scenario(value()?.into())),
-            "--list" => return Ok(Asked::List),
-            "--skip" => skipped.push(value()?),
-            "--include-ignored" | "--ignored" => long = true,
-            "--test-threads" | "--format" | "--color" | "-Z" => drop(value()?),
-            flag if flag.starts_with('-') => {}
-            word => wanted.push(word.to_owned()),
         }
     }
-    Ok(Asked::Tests { wanted, skipped, long })
+    reading.request()
+}
+
+impl Reading {
+    fn option(&mut self, name: &str, value: String) -> Result<(), String> {
+        let number = |text: &str| text.parse::<u64>().map_err(|_not| format!("`{text}` is no number of a seed"));
+        let asked = match name {
+            "--skip" => {
+                self.filter.skipped.push(value);
+                return Ok(());
+            }
+            "--mutant" => {
+                let all = || Mutant::ALL.iter().map(|mutant| format!("{mutant:?}")).collect::<Vec<_>>().join(", ");
+                let found = match named(&value) {
+                    Some(mutant) => PutBack::This(mutant),
+                    None if value == "none" => PutBack::Nothing,
+                    None => return Err(format!("there is no mutant `{value}`, there are `none`, {}", all())),
+                };
+                return match std::mem::replace(&mut self.put_back, found) {
+                    PutBack::Unsaid => Ok(()),
+                    _ => Err("`--mutant` is there twice: one fault at a time is put back".to_owned()),
+                };
+            }
+            "--seed" => Asked::Seed(number(&value)?),
+            "--seeds" => {
+                let is_none = || format!("`{value}` is no range such as 0..1000");
+                let (from, to) = value.split_once("..").ok_or_else(is_none)?;
+                let range = number(from)?..number(to)?;
+                if range.is_empty() {
+                    return Err(format!("there are no seeds in `{value}`"));
+                }
+                Asked::Seeds(range)
+            }
+            "--for" => match humantime::parse_duration(&value) {
+                Ok(Duration::ZERO) => return Err(format!("`{value}` is enough for no seed")),
+                Ok(time) => Asked::For(time),
+                Err(error) => return Err(format!("`{value}` is no time such as 1h: {error}")),
+            },
+            _ => Asked::Scenario(value.into()),
+        };
+        match self.run.replace((name.to_owned(), asked)) {
+            None => Ok(()),
+            Some((other, _)) if other == name => Err(format!("`{name}` is there twice")),
+            Some((other, _)) => Err(format!("`{other}` and `{name}` exclude each other")),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<(), String> {
+        match name {
+            "--as-is" => self.as_is = true,
+            "--list" => self.list = true,
+            "--exact" => self.filter.exact = true,
+            "--include-ignored" | "--ignored" => self.filter.long = true,
+            "--help" | "-h" => self.help = true,
+            _ => return Err(format!("there is no option `{name}`, there are {ACCEPTED}")),
+        }
+        Ok(())
+    }
+
+    fn request(self) -> Result<Request, String> {
+        let Self { run, put_back, as_is, list, help, filter } = self;
+        let shows = matches!(&run, Some((_, Asked::Seed(_) | Asked::Scenario(_))));
+        let asked = match run {
+            _ if help => Asked::Help,
+            _ if as_is && !shows => return Err("`--as-is` goes with `--seed` or `--scenario`".to_owned()),
+            Some((option, _)) if !filter.wanted.is_empty() => {
+                return Err(format!(
+                    "`{option}` and the name of a test, `{}`, exclude each other",
+                    filter.wanted.join(" ")
+                ));
+            }
+            Some((_, asked)) => asked,
+            None if list => Asked::List(filter),
+            None => Asked::Tests(filter),
+        };
+        Ok(Request { asked, put_back, as_is })
+    }
+}
+
+/// Each line of arguments, and what it comes to: a word of what is asked for, or the first words of an error.
+#[rustfmt::skip]
+const LINES: [(&str, Result<&str, &str>); 32] = [
+    ("", Ok("Tests(Filter { wanted: [], skipped: [], exact: false, long: false })")),
+    ("mutants seeds --skip=kept", Ok("wanted: [\"mutants\", \"seeds\"], skipped: [\"kept\"]")),
+    ("--nocapture --include-ignored --skip processes::worker --skip an_hour_of_sets", Ok("wanted: [], skipped")),
+    ("-q --exact seeds --test-threads 1 --format terse --color=always -Z unstable-options", Ok("exact: true")),
+    ("--ignored", Ok("long: true")),
+    ("--list --format=terse", Ok("List(")),
+    ("--help --seeds 0..10", Ok("Help")),
+    ("-h", Ok("Help")),
+    ("--seed 17", Ok("Seed(17), put_back: Unsaid, as_is: false")),
+    ("--seed=17 --mutant=WakesNobody --as-is", Ok("Seed(17), put_back: This(WakesNobody), as_is: true")),
+    ("--seeds 5..6", Ok("Seeds(5..6)")),
+    ("--for 1h --mutant WakesNobody", Ok("For(3600s), put_back: This(WakesNobody)")),
+    ("--scenario file.json --as-is", Ok("Scenario(\"file.json\")")),
+    ("--mutant none --scenario=file.json", Ok("put_back: Nothing")),
+    ("--sed 17", Err("there is no option `--sed`, there are --seed")),
+    ("-x", Err("there is no option `-x`, there are --seed")),
+    ("--seed", Err("`--seed` needs a value")),
+    ("--seed x", Err("`x` is no number of a seed")),
+    ("--seed --as-is", Err("`--as-is` is no number of a seed")),
+    ("--seed 1 --seed 2", Err("`--seed` is there twice")),
+    ("--seed 1 --for 2s", Err("`--seed` and `--for` exclude each other")),
+    ("seeds --seed 1", Err("`--seed` and the name of a test, `seeds`, exclude each other")),
+    ("--seeds 3", Err("`3` is no range such as 0..1000")),
+    ("--seeds 5..5", Err("there are no seeds in `5..5`")),
+    ("--seeds 9..5", Err("there are no seeds in `9..5`")),
+    ("--for ever", Err("`ever` is no time such as 1h")),
+    ("--for 0s", Err("`0s` is enough for no seed")),
+    ("--mutant", Err("`--mutant` needs a value")),
+    ("--mutant Nothing", Err("there is no mutant `Nothing`, there are `none`, BeginsAfterDrain, ")),
+    ("--mutant WakesNobody --mutant=WakesNobody", Err("`--mutant` is there twice")),
+    ("--as-is", Err("`--as-is` goes with `--seed` or `--scenario`")),
+    ("--as-is=yes --seed 1", Err("`--as-is` takes no value")),
+];
+
+/// The lines that come to something else.
+pub(crate) fn wrong() -> Vec<String> {
+    let problem = |(line, wanted): &(&str, Result<&str, &str>)| {
+        let found = read(line.split_whitespace().map(str::to_owned));
+        let is_right = match (&found, wanted) {
+            (Ok(request), Ok(wanted)) => format!("{request:?}").contains(wanted),
+            (Err(words), Err(wanted)) => words.starts_with(wanted) && !words.contains('\n'),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        };
+        (!is_right).then(|| format!("`{line}` comes to {found:?}"))
+    };
+    LINES.iter().filter_map(problem).collect()
 }

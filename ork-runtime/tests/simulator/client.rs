@@ -14,6 +14,7 @@ use super::ends::wanted;
 use super::executor::{Executor, Owner};
 use super::expected::Expected;
 use super::flows;
+use super::names::{Property, Reached};
 use super::tasks::{Script, blocking, itself, many_part, narrow, next, plain, timed, trunk};
 use super::workload::{Act, Job};
 use super::world::World;
@@ -120,6 +121,7 @@ impl World {
         let owner = self.owner();
         *self.client.owner.lock().unwrap() = owner;
         self.oracle(|oracle| oracle.clients.insert(owner));
+        self.note(owner, format_args!("starts as the client"));
         let world = Arc::clone(self);
         *self.client.left.lock().unwrap() = self.scenario.acts.len();
         self.executor.spawn(owner, async move {
@@ -194,13 +196,13 @@ impl World {
         if let Act::Retry(_) = act {
             self.oracle(|oracle| oracle.retried.insert(id));
         }
-        let done = match act {
-            Act::Cancel(_) | Act::CancelClaimed(_) => ork.cancel(id).await,
-            Act::Interrupt(_) => ork.interrupt(id).await,
-            _ => ork.retry(id).await,
+        let (what, done) = match act {
+            Act::Cancel(_) | Act::CancelClaimed(_) => ("cancels", ork.cancel(id).await),
+            Act::Interrupt(_) => ("interrupts", ork.interrupt(id).await),
+            _ => ("retries", ork.retry(id).await),
         };
-        let done = done.map_err(|error| error.to_string());
-        self.note(Owner::WORLD, format_args!("client {act:?} {id}: {done:?}"));
+        let done = done.map_or_else(|words| format!("refused: {words}"), |_done| "done".to_owned());
+        self.note(self.client.owner(), format_args!("client {what} {id}: {done}"));
     }
 
     async fn submit(self: &Arc<Self>, ork: &Ork, number: u64, job: Job) {
@@ -217,7 +219,7 @@ impl World {
                     let ended = self.oracle(|oracle| oracle.ended.get(&by).copied());
                     if !is_open && ended.is_none_or(|ended| ended < asked_at) {
                         self.oracle(|oracle| {
-                            oracle.report("unique", format!("{by} has the key, it is said, and does not"));
+                            oracle.report(Property::Unique, format!("{by} has the key, it is said, and does not"));
                         });
                     }
                     break None;
@@ -229,7 +231,8 @@ impl World {
             }
         };
         let Some(id) = id else { return self.heard(number, Answer::NotTaken) };
-        self.note(Owner::WORLD, format_args!("client has submitted {number}: {id}"));
+        self.names(id, number);
+        self.note(self.client.owner(), format_args!("client has submitted {id}"));
         {
             let mut submitted = self.client.submitted.lock().unwrap();
             let submitted = submitted.entry(number).or_default();
@@ -251,6 +254,7 @@ impl World {
             }
         };
         let now = self.executor.now();
+        self.note(self.client.owner(), format_args!("client hears that {id} is {}", outcome.status().state));
         self.oracle(|oracle| oracle.hears(self.client.owner(), id, asked_at, now));
         self.heard(number, Answer::Ended(Box::new(outcome)));
     }
@@ -298,7 +302,7 @@ impl World {
             let taken_up = self.oracle(|oracle| oracle.taken_up(id));
             if place < last && taken_up.is_none_or(|taken_up| taken_up < read_after) {
                 let words = format!("{id} was seen at attempt, parts {last:?}, then at {place:?}");
-                self.oracle(|oracle| oracle.report("order", words));
+                self.oracle(|oracle| oracle.report(Property::Order, words));
             }
             (last, read_after, next_after) = (place, next_after, self.executor.now());
         }
@@ -327,7 +331,7 @@ impl World {
         };
         if heard != expected {
             let words = format!("a client was answered {heard:?} for job {number}, not {expected:?}");
-            self.oracle(|oracle| oracle.report("client", words));
+            self.oracle(|oracle| oracle.report(Property::Client, words));
         }
         self.heard(number, Answer::NotTaken);
     }
@@ -366,7 +370,7 @@ impl World {
                 if self.scenario.retention > 0 && self.oracle(|oracle| oracle.ended.contains_key(&id)) {
                     continue;
                 }
-                self.oracle(|oracle| oracle.report("kept", format!("job {number} is gone")));
+                self.oracle(|oracle| oracle.report(Property::Kept, format!("job {number} is gone")));
                 continue;
             };
             let expected = if submitted.steered { Expected::Any } else { job.expected() };
@@ -386,12 +390,12 @@ impl World {
             // A split may die before its function is called, which only the store sees.
             if lost && deaths <= most && !matches!(job, Job::Many(_) | Job::Itself(_)) {
                 let words = format!("job {number} failed as lost, of {deaths} calls that died");
-                self.oracle(|oracle| oracle.report("losses", words));
+                self.oracle(|oracle| oracle.report(Property::Losses, words));
             }
             let output = self.output(view.output.clone());
             if !has_lost && !expected.holds(state, output.as_deref()) {
                 let words = format!("job {number} {id} is {state} with {output:?}, not {expected:?}");
-                self.oracle(|oracle| oracle.report("outcome", words));
+                self.oracle(|oracle| oracle.report(Property::Outcome, words));
             }
             if let Job::Hooked(_) = job
                 && !submitted.steered
@@ -404,7 +408,7 @@ impl World {
                 && outcome.status().state != state
             {
                 let words = format!("a client heard that job {number} is {}", outcome.status().state);
-                self.oracle(|oracle| oracle.report("client", words));
+                self.oracle(|oracle| oracle.report(Property::Client, words));
             }
         }
     }
@@ -418,7 +422,7 @@ impl World {
             let input = format!("{{\"of\":{number},\"when\":\"{when}\"}}");
             let found = views.iter().filter(|view| view.input == input.as_bytes()).count();
             if found == usize::from(wanted) {
-                self.oracle(|oracle| oracle.reaches("followers compared"));
+                self.oracle(|oracle| oracle.reaches(Reached::FollowersCompared));
                 continue;
             }
             if found == 0 && self.scenario.loses_messages() {
@@ -428,7 +432,7 @@ impl World {
             }
             let how = if well { "well" } else { "badly" };
             let words = format!("{number} has ended {how}, and is followed {found} times as {when}");
-            self.oracle(|oracle| oracle.report("followers", words));
+            self.oracle(|oracle| oracle.report(Property::Followers, words));
         }
     }
 
@@ -443,7 +447,7 @@ impl World {
                 self.oracle(|oracle| oracle.excuses("a row whose removal was undone"));
             } else if owed != PendingOutbox::default() {
                 let words = format!("{} {id} has ended, and {owed:?} is left", view.job.task);
-                self.oracle(|oracle| oracle.report("left", words));
+                self.oracle(|oracle| oracle.report(Property::Left, words));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use ork::{Event, EventKind, JobId, Ork};
 
+use super::names::{Property, Reached};
 use super::store::virtual_micros;
 use super::world::World;
 
@@ -52,7 +53,7 @@ impl World {
                 if event.is_err() {
                     self.told_events(|told| told.missed_some = true);
                 }
-                self.oracle(|oracle| oracle.reaches("events heard"));
+                self.oracle(|oracle| oracle.reaches(Reached::EventsHeard));
             }
         }
     }
@@ -101,9 +102,9 @@ impl World {
         let ended = self.oracle(|oracle| oracle.ended.keys().copied().collect::<Vec<_>>());
         let is_untold = |told: &Told, job: &JobId| !told.ended.contains(job) && !told.missed.contains(job);
         let untold = self.told_events(|told| ended.iter().find(|job| is_untold(told, job)).copied());
-        self.oracle(|oracle| oracle.reaches("runs of which each end was told"));
+        self.oracle(|oracle| oracle.reaches(Reached::EndsTold));
         if let Some(job) = untold {
-            self.oracle(|oracle| oracle.report("events", format!("the end of {job} was not told")));
+            self.oracle(|oracle| oracle.report(Property::Events, format!("the end of {job} was not told")));
         }
     }
 }

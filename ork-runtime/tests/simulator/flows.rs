@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use super::dice::Dice;
 use super::executor::Owner;
+use super::names::{Property, Reached};
 use super::tasks::{Here, Script};
 use super::world::World;
 
 /// A task of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct FlowTask {
     /// The places of the tasks that must have ended, all before its own.
     needs: Vec<usize>,
@@ -139,6 +141,24 @@ pub(crate) fn plan(run: u64, tasks: &[FlowTask]) -> Plan {
     Plan { name: format!("flow {run}"), folder: None, tasks: tasks.iter().enumerate().map(step).collect() }
 }
 
+/// What makes no sense of these tasks.
+pub(crate) fn problem(tasks: &[FlowTask]) -> Option<String> {
+    let is_fan = |at: &usize| tasks.get(*at).is_some_and(|task| task.how_many != HowMany::One);
+    let of_task = |(place, task): (usize, &FlowTask)| {
+        let problem = if task.needs.iter().any(|needs| *needs >= place) {
+            "needs one that does not come before it"
+        } else if task.how_many == HowMany::One && task.scripts.len() != 1 {
+            "is no fan-out and does not have exactly one script"
+        } else if task.how_many == HowMany::Each && !task.needs.first().is_some_and(is_fan) {
+            "has an instance for each output of a fan-out, which it must need first"
+        } else {
+            return None;
+        };
+        Some(format!("has a task, {place}, that {problem}"))
+    };
+    if tasks.is_empty() { Some("has no tasks".to_owned()) } else { tasks.iter().enumerate().find_map(of_task) }
+}
+
 /// Whether all tasks succeed if no client steers the run.
 pub(crate) fn succeeds(tasks: &[FlowTask]) -> bool {
     // One that is skipped rests on one that failed.
@@ -170,7 +190,7 @@ pub(crate) async fn step(
     let expected_item = expected.get(index).filter(|_| item.is_some()).cloned();
     if (given != expected || item != expected_item) && !here.world.is_disturbed(run) {
         let words = format!("{} is given {given} and {item:?}, not {expected}", context.idempotency_key());
-        here.world.oracle(|oracle| oracle.report("given", words));
+        here.world.oracle(|oracle| oracle.report(Property::Given, words));
     }
     let script = scripts.get(index).ok_or_else(|| Error::permanent("no such instance"))?;
     here.play(script, &context).await
@@ -188,12 +208,12 @@ impl World {
             StepState::Failed | StepState::Cancelled | StepState::Skipped => !step.run_on_failure,
             _ => true,
         });
-        self.oracle(|oracle| oracle.reaches("tasks of workflows called"));
+        self.oracle(|oracle| oracle.reaches(Reached::StepsCalled));
         if let Some(open) = open
             && !self.is_disturbed(number)
         {
             let words = format!("{job} begins in process {}, and {} is {}", owner.0, open.name, open.state.as_str());
-            self.oracle(|oracle| oracle.report("flow", words));
+            self.oracle(|oracle| oracle.report(Property::Flow, words));
         }
         let plan: Option<Plan> = serde_json::from_slice(&run.input).ok();
         let permits = plan.and_then(|plan| plan.tasks.get(at)?.concurrency);
@@ -202,7 +222,7 @@ impl World {
         let n_calls = self.oracle(|oracle| oracle.calls_of(|of| of == job, now)) + 1;
         if n_calls > permits {
             let words = format!("{n_calls} instances of {} at once, of {permits}", step.name);
-            self.oracle(|oracle| oracle.report("permits", words));
+            self.oracle(|oracle| oracle.report(Property::Permits, words));
         }
     }
 

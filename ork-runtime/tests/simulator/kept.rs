@@ -1,35 +1,84 @@
 //! The scenarios that are kept: each showed a fault, was made smaller, and is a file. A seed would mean something else
 //! after the next change of what seeds come to.
+//!
+//! Such a file is made of a run with a mutant: `--seed 17 --mutant NAME` prints it at its end if the mutant shows a
+//! fault. Its `fault` is then put into words that say what was wrong. `docs/simulator.md` has all the steps.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ork::mutant::{Mutant, put_back};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::args::named;
+use super::names::Property;
 use super::oracle::Fault;
+use super::say::say;
 use super::scenario::Scenario;
 use super::world::run;
 
 /// A fault that was mended.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Kept {
     /// What was wrong.
-    fault: String,
+    pub(crate) fault: String,
     /// The property that was false.
-    property: String,
+    pub(crate) property: Property,
     /// What puts it back.
-    mutant: String,
-    scenario: Scenario,
+    pub(crate) mutant: String,
+    pub(crate) scenario: Scenario,
+}
+
+/// What a file has.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    Scenario(Scenario),
+    Kept(Box<Kept>),
+}
+
+/// The text of a file that was named on the command line. `cargo test` runs this program in the folder of its package,
+/// so that a path is tried from the root of the workspace, too.
+fn text_of(path: &Path) -> Result<String, String> {
+    let of_root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let found = [path, &of_root].into_iter().find(|path| path.exists());
+    let places = if path.is_absolute() { "" } else { ", neither here nor in the root of the workspace" };
+    let found = found.ok_or_else(|| format!("there is no such file{places}"))?;
+    std::fs::read_to_string(found).map_err(|reason| reason.to_string())
+}
+
+/// What the text of a file comes to.
+fn found_in(text: &str) -> Result<Found, String> {
+    let words = |reason: serde_json::Error| reason.to_string();
+    let any: serde_json::Value = serde_json::from_str(text).map_err(words)?;
+    // Each is read by itself, so that what is wrong is named with its line.
+    let found = if any.get("scenario").is_some() {
+        Found::Kept(serde_json::from_str(text).map_err(words)?)
+    } else {
+        Found::Scenario(serde_json::from_str(text).map_err(words)?)
+    };
+    let problem = match &found {
+        Found::Scenario(scenario) => scenario.problem(),
+        Found::Kept(kept) => kept.scenario.problem().or_else(|| kept.problem_of_mutant()),
+    };
+    problem.map_or(Ok(found), Err)
+}
+
+/// Reads a scenario, or a file of `kept/`.
+pub(crate) fn read(path: &Path) -> Result<Found, String> {
+    let found = text_of(path).and_then(|text| found_in(&text));
+    found.map_err(|words| format!("{}: {words}", path.display()))
 }
 
 /// All that are kept, in the order of their files.
-pub(crate) fn all() -> Vec<Kept> {
+pub(crate) fn all() -> Result<Vec<Kept>, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulator/kept");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let read = |file: &std::path::PathBuf| serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    files.iter().map(read).collect()
+    let kept = |file: &PathBuf| match read(file)? {
+        Found::Kept(kept) => Ok(*kept),
+        Found::Scenario(_) => Err(format!("{}: it has neither a fault nor a mutant", file.display())),
+    };
+    files.iter().map(kept).collect()
 }
 
 /// The order of futures and all delays are drawn, so that a change of ork or of the simulator may stop a seed from
@@ -40,9 +89,13 @@ const SEEDS: u64 = 300;
 const WITHOUT: u64 = 20;
 
 impl Kept {
-    /// Whether this fault is put back by it.
-    pub(crate) fn is_of(&self, mutant: Mutant) -> bool {
-        named(&self.mutant) == Some(mutant)
+    fn problem_of_mutant(&self) -> Option<String> {
+        self.puts_back().is_none().then(|| format!("there is no mutant `{}`", self.mutant))
+    }
+
+    /// What puts the fault back.
+    pub(crate) fn puts_back(&self) -> Option<Mutant> {
+        named(&self.mutant)
     }
 
     /// The first seed at which the scenario shows its fault as things are, and that fault.
@@ -56,9 +109,7 @@ impl Kept {
 
     /// What is wrong with it, if it is there again, or if nothing would notice.
     pub(crate) fn problem(&self) -> Option<String> {
-        let Some(mutant) = named(&self.mutant) else {
-            return Some(format!("{}: there is no mutant `{}`", self.fault, self.mutant));
-        };
+        let Some(mutant) = self.puts_back() else { return self.problem_of_mutant() };
         put_back(Some(mutant));
         let found = self.fault();
         put_back(None);
@@ -66,7 +117,7 @@ impl Kept {
             return Some(format!("{}: with {mutant:?} it does not show", self.fault));
         };
         if scenario.seed != self.scenario.seed {
-            println!("{}: shows at seed {}", self.fault, scenario.seed);
+            say!("{}: shows at seed {}", self.fault, scenario.seed);
         }
         // As the order is drawn, it must not show at the next seeds either.
         let fault = (scenario.seed..scenario.seed + WITHOUT)

@@ -8,6 +8,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use super::names::{Property, Reached};
 use super::world::World;
 
 /// Receives the log lines of a run on this thread.
@@ -59,12 +60,12 @@ impl Subscriber for LogToTrace {
             });
         }
         if words.0.starts_with("the work is long, its delivery is acknowledged") {
-            self.world.oracle(|oracle| oracle.reaches("deliveries acknowledged for a lease"));
+            self.world.oracle(|oracle| oracle.reaches(Reached::AcknowledgedForLease));
         }
         // A job that was removed in time is begun anew by a message that comes after that.
         let is_known = words.0.starts_with("a hook was not sent") && self.world.scenario.retention > 0;
         if level == Level::ERROR && !is_known {
-            self.world.oracle(|oracle| oracle.report("error", words.0));
+            self.world.oracle(|oracle| oracle.report(Property::Error, words.0));
         }
     }
 

@@ -1,22 +1,20 @@
 //! The whole engine under a storm that is drawn from a seed: processes die, freeze, stop and have wrong clocks, the
 //! store is late or refuses, the broker loses what it has, and time is virtual. The same seed is the same run.
 //!
+//! `docs/simulator.md` is its manual, `args.rs` has all arguments.
+//!
 //! ```text
-//! cargo test --test simulator                          a thousand seeds
-//! cargo test --test simulator -- mutants               faults that are put back into the code
-//! cargo test --test simulator -- --seed 17             one of them, with all that happened; a fault is made smaller
-//! cargo test --test simulator -- --seeds 1000..2000    others
-//! cargo test --test simulator -- --for 1h              as many as this time is enough for
-//! cargo test --test simulator -- --scenario FILE       a scenario that a fault was made smaller to
-//! cargo test --test simulator -- --mutant NAME ..      the same with a fault put back into the code
+//! cargo test --workspace --all-features --test simulator                          all tests: a thousand seeds, ..
+//! cargo test --workspace --all-features --test simulator -- mutants               faults that are put back
+//! cargo test --workspace --all-features --test simulator -- --seed 17             one seed, with all that happens
+//! cargo test --workspace --all-features --test simulator -- --seeds 1000..2000    others
+//! cargo test --workspace --all-features --test simulator -- --for 1h              as many as this is enough for
+//! cargo test --workspace --all-features --test simulator -- --scenario FILE       a scenario, or a file of kept/
+//! cargo test --workspace --all-features --test simulator -- --seed 17 --mutant WakesNobody
+//! cargo test --workspace --all-features --test simulator -- --help
 //! ```
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "what fails must fail loudly, and be read"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails must fail loudly, and be read")]
 #![expect(clippy::needless_pass_by_value, reason = "tasks own their inputs")]
 #![expect(clippy::disallowed_methods, reason = "how long a run takes is no part of it")]
 
@@ -25,6 +23,7 @@ mod broker;
 mod call;
 mod client;
 mod clock;
+mod commits;
 mod dice;
 mod ends;
 mod events;
@@ -34,14 +33,17 @@ mod flows;
 mod hoards;
 mod kept;
 mod log;
+mod names;
 mod objects;
 mod oracle;
 mod process;
 #[expect(unreachable_pub, reason = "other programs share it")]
 #[path = "../support/proof.rs"]
 mod proof;
+mod say;
 mod scenario;
 mod schedules;
+mod show;
 mod shrink;
 mod store;
 mod surroundings;
@@ -55,47 +57,24 @@ mod workload;
 mod world;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ork::mutant::{Mutant, put_back};
 
-use self::args::Asked;
+use self::args::{Asked, Filter, Request, USAGE};
 use self::kept::Kept;
+use self::names::{Property, Reached};
+use self::say::say;
 use self::scenario::Scenario;
+use self::show::{show_file, show_seed};
 use self::tasks::Scripted;
 use self::world::{Report, run};
 
 /// How many seeds are run unless others are asked for.
 const SEEDS: u64 = 1_000;
-
-/// The situations that the default seeds must produce, each at least once.
-const REACHED: [&str; 23] = [
-    "answers of `why` compared",
-    "answers without a store",
-    "confirms lost",
-    "deliveries acknowledged for a lease",
-    "deliveries that came again",
-    "events heard",
-    "followers compared",
-    "jobs and sets without a store that were followed",
-    "jobs sent again whose message was lost",
-    "jobs split",
-    "jobs started by schedules",
-    "jobs taken up again",
-    "large outputs read",
-    "large outputs removed",
-    "outputs that the store cannot hold",
-    "processes ended by their tasks",
-    "processes taken for dead",
-    "records of part queues held by others",
-    "records that are too large",
-    "runs of which each end was told",
-    "stores that began anew",
-    "tasks of workflows called",
-    "transactions rolled back and carried out again",
-];
 
 /// How many of them are run twice.
 const TWICE: u64 = 25;
@@ -106,7 +85,10 @@ const MUTANT_SEEDS: u64 = 400;
 /// Answers whether it went well; the long form is asked for, or the short one.
 type Test = fn(bool) -> bool;
 
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [(&str, Test); 7] = [
+    ("arguments", arguments),
+    ("documented", documented),
+    ("scenarios_make_sense", scenarios_make_sense),
     ("same_seed_same_trace", same_seed_same_trace),
     ("kept_scenarios", kept_scenarios),
     ("mutants", mutants),
@@ -118,43 +100,52 @@ static MUTANT: OnceLock<Option<Mutant>> = OnceLock::new();
 
 fn main() -> ExitCode {
     quiet();
-    let (asked, mutant) = match args::read(std::env::args().skip(1)) {
-        Ok(asked) => asked,
+    match args::read(std::env::args().skip(1)).and_then(carry_out) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(words) => {
-            println!("{words}");
-            return ExitCode::FAILURE;
+            say!("{words}");
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+/// Answers whether it went well, or what is wrong with what is asked for.
+fn carry_out(request: Request) -> Result<bool, String> {
+    let mutant = request.put_back.or(None);
     put_back(mutant);
     MUTANT.set(mutant).unwrap();
-    let well = match asked {
-        Asked::List => {
-            for (name, _) in TESTS {
-                println!("{name}: test");
+    Ok(match &request.asked {
+        Asked::Help => {
+            say!("{USAGE}");
+            true
+        }
+        Asked::List(filter) => {
+            for (name, _) in TESTS.iter().filter(|(name, _)| filter.has(name)) {
+                say!("{name}: test");
             }
             true
         }
-        Asked::Seed(seed) => show(Scenario::generate(seed)),
-        Asked::Scenario(file) => {
-            let text = std::fs::read_to_string(&file).unwrap();
-            show(serde_json::from_str(&text).unwrap())
-        }
-        Asked::Seeds(seeds) => storm_of(seeds, &[]),
-        Asked::For(time) => storm_for(time),
-        Asked::Tests { wanted, skipped, long } => {
-            let is_wanted = |name: &str| {
-                (wanted.is_empty() || wanted.iter().any(|word| name.contains(word)))
-                    && !skipped.iter().any(|word| name.contains(word))
-            };
-            let tests = TESTS.iter().filter(|(name, _)| is_wanted(name));
-            let failed: Vec<_> = tests.filter(|(_, test)| !test(long)).map(|(name, _)| *name).collect();
-            if !failed.is_empty() {
-                println!("failed: {}", failed.join(", "));
-            }
-            failed.is_empty()
-        }
-    };
-    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Asked::Seed(seed) => show_seed(*seed, &request),
+        Asked::Scenario(file) => show_file(file, &request)?,
+        Asked::Seeds(seeds) => storm_of(seeds.clone(), Demands::Nothing),
+        Asked::For(time) => storm_for(*time),
+        Asked::Tests(filter) => tests(filter),
+    })
+}
+
+/// Runs the tests that are wanted. A name that fits none is no fault: `cargo test NAME` passes it to all test programs.
+fn tests(filter: &Filter) -> bool {
+    let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| filter.has(name)).collect();
+    if wanted.is_empty() && !filter.wanted.is_empty() {
+        let all: Vec<_> = TESTS.iter().map(|(name, _)| *name).collect();
+        say!("0 tests match `{}`; there are {}", filter.wanted.join(" "), all.join(", "));
+    }
+    let failed: Vec<_> = wanted.into_iter().filter(|(_, test)| !test(filter.long)).map(|(name, _)| *name).collect();
+    if !failed.is_empty() {
+        say!("failed: {}", failed.join(", "));
+    }
+    failed.is_empty()
 }
 
 /// Panics that were asked for say nothing.
@@ -167,24 +158,41 @@ fn quiet() {
     }));
 }
 
-/// Runs a scenario and shows all of it; if it shows a fault, a smaller one.
-fn show(scenario: Scenario) -> bool {
-    let mut report = run(&scenario, true);
-    let mut scenario = scenario;
-    if let Some(fault) = &report.fault {
-        println!("{}: {}\nmaking it smaller ..", fault.property, fault.words);
-        scenario = shrink::shrink(scenario, fault.property);
-        report = run(&scenario, true);
+/// Prints what is wrong; answers whether nothing is.
+fn are_none(problems: &[String]) -> bool {
+    for problem in problems {
+        say!("{problem}");
     }
-    for line in report.trace.lines() {
-        println!("{line}");
-    }
-    println!("{}", serde_json::to_string(&scenario).unwrap());
-    match &report.fault {
-        None => println!("no fault in {} virtual seconds", report.lasted / 1_000_000),
-        Some(fault) => println!("{}: {}", fault.property, fault.words),
-    }
-    report.fault.is_none()
+    problems.is_empty()
+}
+
+/// Lines of arguments come to what they should.
+fn arguments(_long: bool) -> bool {
+    are_none(&args::wrong())
+}
+
+/// Each property is named beside its promise.
+fn documented(_long: bool) -> bool {
+    let guarantees = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guarantees.md");
+    let guarantees = std::fs::read_to_string(guarantees).unwrap();
+    let is_named = |property: &&Property| guarantees.contains(&format!("`{property}`"));
+    let words = |property: &Property| format!("docs/guarantees.md does not name the property `{property}`");
+    let unnamed: Vec<_> = Property::ALL.iter().filter(|property| !is_named(property)).map(words).collect();
+    are_none(&unnamed)
+}
+
+/// What seeds come to is not refused as a scenario, and says the same once it was written and read; other scenarios are
+/// refused.
+fn scenarios_make_sense(_long: bool) -> bool {
+    let problem = |seed: u64| {
+        let scenario = Scenario::generate(seed);
+        let text = serde_json::to_string(&scenario).unwrap();
+        let is_same = serde_json::from_str::<Scenario>(&text).unwrap() == scenario;
+        scenario.problem().or_else(|| (!is_same).then(|| "it is read as another one".to_owned()))
+    };
+    let of_seed = |seed: u64| Some(format!("seed {seed}: {}", problem(seed)?));
+    let problems: Vec<_> = (0..SEEDS).filter_map(of_seed).chain(scenario::accepted_nonsense()).collect();
+    are_none(&problems)
 }
 
 fn same_seed_same_trace(_long: bool) -> bool {
@@ -195,47 +203,47 @@ fn same_seed_same_trace(_long: bool) -> bool {
         !same || first.polls != second.polls || first.trace.lines().is_empty()
     };
     let different: Vec<_> = (0..TWICE).filter(differs).collect();
-    println!("{TWICE} seeds were run twice: {} differ {different:?}", different.len());
+    say!("{TWICE} seeds were run twice: {} differ {different:?}", different.len());
     different.is_empty()
 }
 
 fn seeds(long: bool) -> bool {
-    if long { storm_for(Duration::from_hours(1)) } else { storm_of(0..SEEDS, &REACHED) }
+    if long { storm_for(Duration::from_hours(1)) } else { storm_of(0..SEEDS, Demands::Situations) }
 }
 
 fn storm_for(time: Duration) -> bool {
     let begun = Instant::now();
-    storm_of((0..).take_while(|_| begun.elapsed() < time), &REACHED)
+    storm_of((0..).take_while(|_| begun.elapsed() < time), Demands::Situations)
 }
 
-/// Faults that were found once, each with the smallest scenario that shows it: none shows any more, and each does with
-/// its fault put back.
+/// Faults that were found once, each with a small scenario that shows it: none shows any more, and each does with its
+/// fault put back.
 fn kept_scenarios(_long: bool) -> bool {
-    let failed: Vec<_> = kept::all().into_iter().filter_map(|kept| kept.problem()).collect();
-    for problem in &failed {
-        println!("{problem}");
-    }
-    failed.is_empty()
+    are_none(&match kept::all() {
+        Ok(all) => all.iter().filter_map(Kept::problem).collect(),
+        Err(problem) => vec![problem],
+    })
 }
 
 /// Puts each fault back into the code: it must be found within so many seeds.
 fn mutants(_long: bool) -> bool {
     let (next, found) = (Mutex::new(Mutant::ALL.iter()), Mutex::new(Vec::new()));
-    let kept = kept::all();
+    // What is wrong with one of them fails another test.
+    let kept = kept::all().unwrap_or_default();
     in_parallel(|| {
         let Some(mutant) = next.lock().unwrap().next() else { return false };
         let begun = Instant::now();
         put_back(Some(*mutant));
         // The rarest ones show in the scenario that was kept.
-        let kept_fault = kept.iter().find(|kept| kept.is_of(*mutant)).and_then(Kept::fault);
+        let kept_fault = kept.iter().find(|kept| kept.puts_back() == Some(*mutant)).and_then(Kept::fault);
         let report = |seed| Some((seed, run(&Scenario::generate(seed), false).fault?));
         let fault = if kept_fault.is_none() { (0..MUTANT_SEEDS).find_map(report) } else { None };
         put_back(None);
         let secs = begun.elapsed().as_secs_f64();
         match (&fault, &kept_fault) {
-            (Some((seed, fault)), _) => println!("{mutant:?}: seed {seed}, {}, {secs:.1} s", fault.property),
-            (None, Some((_, fault))) => println!("{mutant:?}: kept scenario, {}, {secs:.1} s", fault.property),
-            (None, None) => println!("{mutant:?}: NOT FOUND in {MUTANT_SEEDS} seeds, {secs:.1} s"),
+            (Some((seed, fault)), _) => say!("{mutant:?}: seed {seed}, {}, {secs:.1} s", fault.property),
+            (None, Some((_, fault))) => say!("{mutant:?}: kept scenario, {}, {secs:.1} s", fault.property),
+            (None, None) => say!("{mutant:?}: NOT FOUND in {MUTANT_SEEDS} seeds, {secs:.1} s"),
         }
         let is_found = fault.is_some() || kept_fault.is_some();
         found.lock().unwrap().push((is_found, kept_fault.is_none(), fault.map(|(seed, _)| seed + 1)));
@@ -247,7 +255,7 @@ fn mutants(_long: bool) -> bool {
     let mut seeds: Vec<_> = of_seeds.map(|(_, _, seeds)| seeds.unwrap_or(u64::MAX)).collect();
     seeds.sort_unstable();
     let (n_of_seeds, median) = (seeds.len(), seeds.get(seeds.len() / 2).copied().unwrap_or(0));
-    println!("{n_found} of {} mutants were found: {n_of_seeds} by seeds, half of these within {median}", found.len());
+    say!("{n_found} of {} mutants were found: {n_of_seeds} by seeds, half of these within {median}", found.len());
     proof::note("mutants", found.len());
     proof::note("mutants_caught", n_found);
     n_found == found.len()
@@ -275,13 +283,13 @@ struct Sum {
     calls: u64,
     polls: u64,
     excuses: BTreeMap<&'static str, u64>,
-    reached: BTreeMap<&'static str, u64>,
+    reached: BTreeMap<Reached, u64>,
 }
 
 impl Sum {
     fn add(&mut self, seed: u64, report: Report) {
         if let Some(fault) = &report.fault {
-            println!("seed {seed}: {}: {}", fault.property, fault.words);
+            say!("seed {seed}: {fault}");
             self.faults += 1;
         }
         self.seeds += 1;
@@ -297,8 +305,16 @@ impl Sum {
     }
 }
 
-/// Runs seeds, on as many threads as there are processors; all of this must be reached.
-fn storm_of(seeds: impl Iterator<Item = u64> + Send, wanted: &[&str]) -> bool {
+/// What seeds must come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demands {
+    Nothing,
+    /// All situations that are demanded, if there are as many seeds as by default.
+    Situations,
+}
+
+/// Runs seeds, on as many threads as there are processors.
+fn storm_of(seeds: impl Iterator<Item = u64> + Send, demands: Demands) -> bool {
     let begun = Instant::now();
     let (seeds, sum) = (Mutex::new(seeds), Mutex::new(Sum::default()));
     in_parallel(|| {
@@ -310,19 +326,21 @@ fn storm_of(seeds: impl Iterator<Item = u64> + Send, wanted: &[&str]) -> bool {
     });
     let Sum { seeds, faults, micros, calls, polls, excuses, reached } = sum.into_inner().unwrap();
     let (minutes, took) = (micros / 60_000_000, begun.elapsed().as_secs_f64());
-    println!("{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed");
-    let unreached: Vec<_> = wanted.iter().filter(|what| !reached.contains_key(**what)).collect();
+    say!("{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed");
+    let is_missing = |what: &Reached| what.is_demanded() && !reached.contains_key(what);
+    let is_enough = demands == Demands::Situations && seeds >= SEEDS;
+    let unreached: Vec<_> = Reached::ALL.iter().filter(|what| is_enough && is_missing(what)).collect();
     for (what, times) in reached {
-        println!("{times:>8} {what}");
+        say!("{times:>8} {what}");
     }
     for (excuse, times) in excuses {
-        println!("{times:>8} times let pass: {excuse}");
+        say!("{times:>8} times let pass: {excuse}");
     }
     proof::note("sim_seeds", usize::try_from(seeds).unwrap());
     proof::note("sim_minutes", usize::try_from(minutes).unwrap());
     proof::note("sim_faults", faults);
     if !unreached.is_empty() {
-        println!("never reached: {unreached:?}");
+        say!("never reached: {}", unreached.iter().map(|what| what.as_str()).collect::<Vec<_>>().join(", "));
     }
     faults == 0 && unreached.is_empty()
 }

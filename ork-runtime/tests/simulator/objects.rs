@@ -12,6 +12,7 @@ use ork::{Filter, Timestamp};
 
 use super::dice::Dice;
 use super::executor::Owner;
+use super::names::{Property, Reached};
 use super::world::World;
 
 /// Outputs of more bytes than this are kept here.
@@ -64,14 +65,14 @@ impl Objects for ObjectsEnd {
     }
 
     async fn put(&self, name: &str, body: Bytes) -> Result<(), ObjectError> {
-        self.world.note(self.owner, format_args!("writes {name}"));
+        self.world.note(self.owner, format_args!("writes the output {name}"));
         let object = (body, self.world.time());
         self.ask(|kept| kept.objects.insert(name.to_owned(), object)).await.map(drop)
     }
 
     async fn get(&self, name: &str, _bytes: u64) -> Result<Bytes, ObjectError> {
         let found = self.ask(|kept| kept.objects.get(name).map(|(body, _)| body.clone())).await?;
-        self.world.oracle(|oracle| oracle.reaches("large outputs read"));
+        self.world.oracle(|oracle| oracle.reaches(Reached::ObjectsRead));
         found.ok_or_else(|| error(ObjectErrorKind::Missing, "has no such object"))
     }
 
@@ -88,6 +89,7 @@ impl Objects for ObjectsEnd {
 
     async fn remove(&self, names: Vec<String>) -> Result<(), ObjectError> {
         for name in &names {
+            self.world.note(self.owner, format_args!("removes the output {name}"));
             self.world.check_unused(name);
         }
         self.ask(|kept| kept.objects.retain(|name, _| !names.contains(name))).await
@@ -112,14 +114,14 @@ impl World {
 
     /// No row refers to an object that is removed.
     fn check_unused(&self, name: &str) {
-        self.oracle(|oracle| oracle.reaches("large outputs removed"));
+        self.oracle(|oracle| oracle.reaches(Reached::ObjectsRemoved));
         let views = self.truth(|tables| tables.jobs(&Filter { limit: usize::MAX, ..Filter::default() }));
         let uses = |row: Option<&Bytes>| row.and_then(|row| object_of(row)).is_some_and(|used| used == name);
         for view in views {
             let parts = self.truth(|tables| tables.parts(view.job.id, 0, usize::MAX));
             if uses(view.output.as_ref()) || parts.iter().any(|part| uses(part.output.as_ref())) {
                 let words = format!("{name} is removed, and {} refers to it", view.job.id);
-                return self.oracle(|oracle| oracle.report("objects", words));
+                return self.oracle(|oracle| oracle.report(Property::Objects, words));
             }
         }
     }

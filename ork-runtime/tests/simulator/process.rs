@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::ProcessClock;
 use super::dice::Dice;
 use super::executor::{Executor, Owner};
+use super::names::{Property, Reached};
 use super::objects::{self, ObjectsEnd};
 use super::scenario::ProcessSpec;
 use super::surroundings::{SimEntropy, SimRuntime, THREAD};
@@ -151,7 +152,9 @@ impl World {
         drop(work);
         self.note(owner, format_args!("stops: {stopped:?}"));
         if !matches!(stopped, Ok(Stopped::Drained | Stopped::Interrupted)) {
-            self.oracle(|oracle| oracle.report("failed", format!("worker {number} stopped by itself: {stopped:?}")));
+            self.oracle(|oracle| {
+                oracle.report(Property::Failed, format!("worker {number} stopped by itself: {stopped:?}"));
+            });
         }
         ork.shutdown().await;
         // A blocking call cannot be stopped that waits for its thread.
@@ -165,7 +168,7 @@ impl World {
         let n_left = self.executor.n_tasks(owner).saturating_sub(1);
         if n_left > 0 {
             let words = format!("{n_left} futures of process {} are left after its shutdown", owner.0);
-            self.oracle(|oracle| oracle.report("left running", words));
+            self.oracle(|oracle| oracle.report(Property::LeftRunning, words));
         }
     }
 
@@ -210,7 +213,7 @@ impl World {
         let number = self.workers.iter().position(|worker| worker.owner() == Some(owner));
         let world = Arc::clone(self);
         self.executor.spawn(Owner::WORLD, async move {
-            world.oracle(|oracle| oracle.reaches("processes ended by their tasks"));
+            world.oracle(|oracle| oracle.reaches(Reached::EndedByTask));
             if let Some(number) = number {
                 world.crash(number, 1_000);
             }

@@ -9,6 +9,7 @@ use ork::{ClientError, Context, Filter, JobId, JobState, Ork, Result, State, tas
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::names::{Property, Reached};
 use super::store::store_time;
 use super::tasks::{Here, Script};
 use super::world::World;
@@ -29,6 +30,7 @@ const AHEAD: i64 = 2_000;
 
 /// Starts something at each minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Minutely {
     missed: Missed,
     pub(crate) overlap: Overlap,
@@ -106,7 +108,7 @@ impl World {
         };
         if let Some(time) = missing {
             let words = format!("schedule {number}, {missed:?}, has started nothing for {}", shown(*time));
-            self.oracle(|oracle| oracle.report("schedule", words));
+            self.oracle(|oracle| oracle.report(Property::Schedule, words));
         }
     }
 
@@ -123,8 +125,8 @@ impl World {
     pub(crate) fn check_tick(&self, id: JobId) {
         let Some(view) = self.truth(|tables| tables.job(id)) else { return };
         let Some((number, at)) = tick_of(&view) else { return };
-        self.oracle(|oracle| oracle.reaches("jobs started by schedules"));
-        let report = |words| self.oracle(|oracle| oracle.report("schedule", words));
+        self.oracle(|oracle| oracle.reaches(Reached::StartedBySchedules));
+        let report = |words| self.oracle(|oracle| oracle.report(Property::Schedule, words));
         if at > shown(self.time().as_millis() + AHEAD) {
             report(format!("{id} is started by schedule {number} before its time, {at}"));
         }

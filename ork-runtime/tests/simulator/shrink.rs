@@ -1,34 +1,55 @@
-//! Makes a scenario smaller that shows a fault: what is left out of it must leave the same property false.
+//! Makes a scenario smaller that shows a fault: what is left out of it, or made shorter, must leave the same property
+//! false.
 
-use std::time::{Duration, Instant};
-
+use super::names::Property;
 use super::scenario::{Scenario, StoreKind};
 use super::tasks::Script;
 use super::workload::{Act, Job};
 use super::world::run;
 
-/// At most so many runs, and no longer than this.
-const RUNS: u32 = 400;
-const LONGEST: Duration = Duration::from_mins(1);
+/// At most so many runs.
+const RUNS: u32 = 1_000;
 
-/// A smaller scenario in which this property is false, too.
-pub(crate) fn shrink(mut scenario: Scenario, property: &str) -> Scenario {
-    let begun = Instant::now();
-    let mut runs = 0;
+/// At most so many polls in all of them together. How fast the computer is makes no difference.
+const POLLS: u64 = 5_000_000;
+
+/// The first thing that a scenario has happens at this time, in milliseconds, once all begins earlier.
+const FIRST: u64 = 1_000;
+
+/// What a scenario was made smaller to.
+#[derive(Debug)]
+pub(crate) struct Shrunk {
+    pub(crate) scenario: Scenario,
+    pub(crate) runs: u32,
+    /// Whether there was more to try.
+    pub(crate) is_cut: bool,
+}
+
+/// A smaller scenario in which this property is false, too: nothing can be left out of it alone, unless it is cut.
+pub(crate) fn shrink(mut scenario: Scenario, property: Property) -> Shrunk {
+    let (mut runs, mut polls) = (0, 0);
     loop {
-        let smaller = candidates(&scenario).into_iter().find(|smaller| {
+        let mut smaller = None;
+        for candidate in candidates(&scenario) {
+            if runs == RUNS || polls > POLLS {
+                return Shrunk { scenario, runs, is_cut: true };
+            }
+            let report = run(&candidate, false);
             runs += 1;
-            let in_time = runs <= RUNS && begun.elapsed() < LONGEST;
-            in_time && run(smaller, false).fault.is_some_and(|fault| fault.property == property)
-        });
+            polls += report.polls;
+            if report.fault.is_some_and(|fault| fault.property == property) {
+                smaller = Some(candidate);
+                break;
+            }
+        }
         match smaller {
             Some(smaller) => scenario = smaller,
-            None => return scenario,
+            None => return Shrunk { scenario, runs, is_cut: false },
         }
     }
 }
 
-/// Each of them is smaller, those that leave out more come first.
+/// Each of them is smaller and makes sense, and those that leave out more come first.
 fn candidates(of: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     for acts in without(&of.acts) {
@@ -38,13 +59,15 @@ fn candidates(of: &Scenario) -> Vec<Scenario> {
         all.push(Scenario { troubles, ..of.clone() });
     }
     if of.broker.is_some() && of.store != StoreKind::None {
-        all.push(Scenario { broker: None, events: false, ..of.clone() });
+        let troubles = of.troubles.iter().filter(|(_, trouble)| !trouble.is_of_broker()).cloned().collect();
+        all.push(Scenario { broker: None, events: false, troubles, ..of.clone() });
     }
     if of.workers.len() > 1 {
         for workers in without(&of.workers).into_iter().filter(|workers| !workers.is_empty()) {
             all.push(Scenario { workers, ..of.clone() });
         }
     }
+    all.extend(shorter(of));
     for (at, (moment, act)) in of.acts.iter().enumerate() {
         let Some((number, job)) = act.submits() else { continue };
         for job in simpler(job) {
@@ -52,6 +75,39 @@ fn candidates(of: &Scenario) -> Vec<Scenario> {
             acts.splice(at..=at, [(*moment, Act::Submit(number, job))]);
             all.push(Scenario { acts, ..of.clone() });
         }
+    }
+    all.retain(|scenario| scenario.problem().is_none());
+    all
+}
+
+/// The same in less time.
+fn shorter(of: &Scenario) -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let at = |from: fn(u64, u64) -> u64, by: u64| {
+        let acts = of.acts.iter().map(|(at, act)| (from(*at, by), act.clone())).collect();
+        let troubles = of.troubles.iter().map(|(at, trouble)| (from(*at, by), trouble.clone())).collect();
+        Scenario { acts, troubles, calm: from(of.calm, by), ..of.clone() }
+    };
+    // Calm as soon as the last trouble is over.
+    let over = of.troubles.iter().map(|(at, trouble)| at + trouble.lasts()).max().unwrap_or(0);
+    if over < of.calm {
+        all.push(Scenario { calm: over, ..of.clone() });
+    }
+    // All of it at once earlier.
+    let times = of.acts.iter().map(|(at, _)| *at).chain(of.troubles.iter().map(|(at, _)| *at));
+    let first = times.min().unwrap_or(0);
+    if first > FIRST {
+        all.push(at(u64::saturating_sub, first - FIRST));
+    }
+    if first > 1 {
+        all.push(at(|time, by| time / by, 2));
+    }
+    for number in 0..of.troubles.len() {
+        let mut troubles = of.troubles.clone();
+        let span = troubles.get_mut(number).and_then(|(_, trouble)| trouble.span_mut());
+        let Some(span) = span.filter(|span| **span > 1_000) else { continue };
+        *span /= 2;
+        all.push(Scenario { troubles, ..of.clone() });
     }
     all
 }
@@ -70,15 +126,14 @@ fn without<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
 }
 
 fn simpler(job: &Job) -> Vec<Job> {
-    match job {
+    let mut all: Vec<_> = match job {
         Job::Itself(parts) => without(parts).into_iter().map(Job::Itself).collect(),
-        Job::Set(parts) => without(parts).into_iter().filter(|parts| !parts.is_empty()).map(Job::Set).collect(),
+        Job::Set(parts) => without(parts).into_iter().map(Job::Set).collect(),
         Job::Many(parts) => without(parts).into_iter().map(Job::Many).collect(),
         Job::Tree(script, below) => {
             let smaller = without(below).into_iter().map(|below| Job::Tree(script.clone(), below));
             smaller.chain([Job::Plain(script.clone())]).collect()
         }
-        Job::Plain(script) => short(script).map(Job::Plain).into_iter().collect(),
         Job::Narrow(script)
         | Job::Timed(script)
         | Job::Unique(_, script)
@@ -87,11 +142,16 @@ fn simpler(job: &Job) -> Vec<Job> {
         | Job::Asked(script) => vec![Job::Plain(script.clone())],
         // Those that stand before others are needed by them.
         Job::Flow(tasks) => (1..tasks.len()).map(|len| Job::Flow(tasks.iter().take(len).cloned().collect())).collect(),
-        Job::Blocking(_) => Vec::new(),
+        Job::Plain(_) | Job::Blocking(_) => Vec::new(),
+    };
+    let mut short = job.clone();
+    short.scripts_mut().into_iter().for_each(shorten);
+    if short != *job {
+        all.push(short);
     }
+    all
 }
 
-fn short(script: &Script) -> Option<Script> {
-    let short = Script { key: 0, takes: script.takes / 2, fails: script.fails / 2, how: script.how };
-    (short != *script).then_some(short)
+fn shorten(script: &mut Script) {
+    *script = Script { key: 0, takes: script.takes / 2, fails: script.fails / 2, how: script.how };
 }

@@ -16,15 +16,18 @@ use ork::store::{
     PartStatus, Prune, Pruned, Store, StoreError, StoreErrorKind, Take, Work,
 };
 use ork::task::parts::SettledPart;
-use ork::tx::{Actor, OutboxId, StoreNotice};
+use ork::tx::{Actor, HeldRow, OutboxId, StoreNotice};
 use ork::{JobId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
+use super::broker::words_of;
 use super::clock::EPOCH;
 use super::dice::Dice;
 use super::executor::Owner;
+use super::names::Property;
 use super::scenario::StoreKind;
+use super::trace::Interest;
 use super::world::World;
 
 /// At most so many operations go in one transaction.
@@ -43,6 +46,31 @@ pub(crate) struct End {
 impl std::fmt::Debug for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "end of {:?}", self.owner)
+    }
+}
+
+/// What a process asks of the store.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    name: &'static str,
+    /// Whether a store that is full refuses it.
+    writes: bool,
+    /// Whether its line is printed: what it does has a line of its own.
+    interest: Interest,
+}
+
+impl Request {
+    const fn reads(name: &'static str) -> Self {
+        Self { name, writes: false, interest: Interest::Shown }
+    }
+
+    const fn writes(name: &'static str) -> Self {
+        Self { name, writes: true, interest: Interest::Shown }
+    }
+
+    /// One that says itself what it does.
+    const fn says(name: &'static str) -> Self {
+        Self { name, writes: true, interest: Interest::Routine }
     }
 }
 
@@ -153,7 +181,7 @@ impl End {
     /// Sends a request to the store. If the caller has gone when the answer arrives, `unheard` undoes what it can.
     async fn ask<T: Send + 'static>(
         &self,
-        (name, writes): (&'static str, bool),
+        request: Request,
         what: impl FnOnce(&World) -> (T, Vec<StoreNotice>) + Send + 'static,
         unheard: impl FnOnce(&World, T) + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -164,15 +192,15 @@ impl End {
             if !end.lives() {
                 return;
             }
-            if end.world.refuses(end.owner) || (writes && end.world.is_full()) {
+            if end.world.refuses(end.owner) || (request.writes && end.world.is_full()) {
                 drop(answer.send(Err(refusal())));
                 return;
             }
-            if writes {
+            if request.writes {
                 end.world.flush();
             }
             let (done, changes) = what(&end.world);
-            end.world.note(end.owner, format_args!("store  {name}"));
+            end.world.note_for(request.interest, end.owner, format_args!("store  {}", request.name));
             end.world.spread(end.owner, &changes);
             end.delay().await;
             if !end.lives() {
@@ -196,7 +224,12 @@ impl End {
         name: &'static str,
         what: impl FnOnce(&Tables) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask((name, false), move |world| (world.truth(|tables| what(tables)), Vec::new()), |_world, _done| {}).await
+        self.ask(
+            Request::reads(name),
+            move |world| (world.truth(|tables| what(tables)), Vec::new()),
+            |_world, _done| {},
+        )
+        .await
     }
 }
 
@@ -225,12 +258,11 @@ impl Store for End {
                 }
             }
             for row in &taken.to_send {
-                let (id, n_messages, lost) = (row.id, row.messages.len(), row.losses);
-                world.note(owner, format_args!("takes  row {id} with {n_messages} messages, lost {lost} times"));
+                world.note(owner, format_args!("takes  {}", shown(row)));
             }
             (taken, Vec::new())
         };
-        self.ask(("take", true), what, unheard).await
+        self.ask(Request::says("take"), what, unheard).await
     }
 
     async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
@@ -239,7 +271,7 @@ impl Store for End {
             world.note(owner, format_args!("forgets rows {owed:?}"));
             (world.truth(|tables| tables.forget(&owed, &by)), Vec::new())
         };
-        self.ask(("forget", true), what, |_world, ()| {}).await
+        self.ask(Request::says("forget"), what, |_world, ()| {}).await
     }
 
     async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
@@ -251,14 +283,14 @@ impl Store for End {
             world.gives_back(owner);
             ((), changes)
         };
-        self.ask(("give back", true), what, |_world, ()| {}).await
+        self.ask(Request::says("give back"), what, |_world, ()| {}).await
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
         if self.world.scenario.store == StoreKind::File {
             return Ok(None);
         }
-        self.ask(("time", false), |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
+        self.ask(Request::reads("time"), |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
@@ -268,24 +300,24 @@ impl Store for End {
             let waited = std::time::Duration::from_micros(world.executor.now() - asked);
             world.beats(owner, Heartbeat { ttl: beat.ttl + waited, ..beat })
         };
-        let beaten = self.ask(("beat", true), what, |_world, _beaten| {}).await?;
+        let beaten = self.ask(Request::says("beat"), what, |_world, _beaten| {}).await?;
         self.world.told(owner, &beaten.ended);
         Ok(beaten)
     }
 
     async fn leave(&self, by: Actor) -> Result<(), StoreError> {
         let what = move |world: &World| ((), world.truth(|tables| tables.leave(&by)));
-        self.ask(("leave", true), what, |_world, ()| {}).await
+        self.ask(Request::writes("leave"), what, |_world, ()| {}).await
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
         let what = move |world: &World| ((), world.truth(|tables| tables.progress(job, part, progress)));
-        self.ask(("progress", true), what, |_world, ()| {}).await
+        self.ask(Request::writes("progress"), what, |_world, ()| {}).await
     }
 
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
         let what = move |world: &World| (world.truth(|tables| tables.record(deltas)), Vec::new());
-        self.ask(("record", true), what, |_world, _jobs| {}).await
+        self.ask(Request::writes("record"), what, |_world, _jobs| {}).await
     }
 
     async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError> {
@@ -330,11 +362,11 @@ impl Store for End {
             // By clocks that are set right within some seconds.
             if prune.before + kept > world.time() + std::time::Duration::from_secs(5) {
                 let words = format!("what ended before {} is removed at {}", prune.before, world.time());
-                world.oracle(|oracle| oracle.report("kept", words));
+                world.oracle(|oracle| oracle.report(Property::Kept, words));
             }
             (world.truth(|tables| tables.prune(&prune)), Vec::new())
         };
-        self.ask(("prune", true), what, |_world, _pruned| {}).await
+        self.ask(Request::writes("prune"), what, |_world, _pruned| {}).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {
@@ -342,6 +374,23 @@ impl Store for End {
     }
 
     async fn close(&self) {}
+}
+
+/// A row of the outbox, in the trace.
+fn shown(row: &HeldRow) -> String {
+    let first = match row.messages.first() {
+        Some(Outgoing::Work(message)) => words_of(message),
+        Some(Outgoing::Reply(reply)) => format!("the answer of {}", reply.job),
+        Some(Outgoing::Hook(follow)) => format!("{} {} follows", follow.task, follow.id),
+        Some(Outgoing::Event(event)) => format!("the event {}", event.id),
+        Some(Outgoing::PendingEvent { job, .. }) => format!("an event of {job}"),
+        Some(Outgoing::Hooks { job, .. }) => format!("what follows {job}"),
+        None => "nothing".to_owned(),
+    };
+    let more = row.messages.len().saturating_sub(1);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let lost = if row.losses > 0 { format!(", lost {} times", row.losses) } else { String::new() };
+    format!("row {}: {first}{more}{lost}", row.id)
 }
 
 /// The time by the clock of the store.

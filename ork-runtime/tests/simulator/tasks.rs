@@ -14,6 +14,7 @@ use super::world::{Calling, World};
 
 /// What one call does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Script {
     /// What it returns.
     pub(crate) key: u64,

@@ -1,6 +1,18 @@
 //! What happened in a run: a digest of all of it, and the lines for a person to read if they are asked for.
+//! `docs/simulator.md` explains them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use ork::JobId;
+
+/// Whether a line is printed. All of them count in the digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    Shown,
+    /// It says only that nothing is wrong.
+    Routine,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
@@ -8,6 +20,8 @@ pub(crate) struct Trace {
     digest: u64,
     line: String,
     lines: Vec<String>,
+    /// The number that the client has given to a job.
+    numbers: BTreeMap<JobId, u64>,
 }
 
 impl Trace {
@@ -16,17 +30,21 @@ impl Trace {
     }
 
     /// Notes what happened at a moment, in virtual microseconds, and where.
-    pub(crate) fn note(&mut self, at: u64, place: &str, what: std::fmt::Arguments<'_>) {
+    pub(crate) fn note(&mut self, at: u64, place: &str, interest: Interest, what: std::fmt::Arguments<'_>) {
         self.line.clear();
-        let (secs, micros) = (at / 1_000_000, at % 1_000_000);
-        write!(self.line, "{secs:>6}.{micros:06}  {place:<6} {what}").unwrap();
+        write!(self.line, "{:>13}  {place:<6} {what}", Moment(at)).unwrap();
         // FNV-1a.
         for byte in self.line.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        if self.keeps {
+        if self.keeps && interest == Interest::Shown {
             self.lines.push(self.line.clone());
         }
+    }
+
+    /// The client calls a job by this number.
+    pub(crate) fn names(&mut self, job: JobId, number: u64) {
+        self.numbers.insert(job, number);
     }
 
     pub(crate) const fn digest(&self) -> u64 {
@@ -35,5 +53,28 @@ impl Trace {
 
     pub(crate) fn lines(&self) -> &[String] {
         &self.lines
+    }
+
+    /// A text with the number of each job before its id, as far as it has one.
+    pub(crate) fn with_numbers(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (job, number) in &self.numbers {
+            let id = job.to_string();
+            // In the name of a part queue it would only be in the way.
+            for before in [" ", "=", "\""] {
+                text = text.replace(&format!("{before}{id}"), &format!("{before}#{number} {id}"));
+            }
+        }
+        text
+    }
+}
+
+/// A virtual moment in microseconds, shown in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(pub(crate) u64);
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000))
     }
 }

@@ -9,10 +9,16 @@ use ork::store::{Heartbeat, HeartbeatReply, JobView, Work};
 use ork::tx::{Durability, StoreNotice};
 use ork::{JobId, JobState};
 
+use super::commits::Seen;
 use super::executor::Owner;
+use super::names::{Property, Reached};
 use super::scenario::StoreKind;
 use super::tasks::UNSTORABLE;
+use super::trace::Interest;
 use super::world::World;
+
+/// A heartbeat that comes so soon after the one before it, in microseconds, says only that its process works.
+const IN_TIME: u64 = 6_000_000;
 
 impl World {
     /// Carries out a transaction; answers the places of what the store cannot hold, too.
@@ -29,17 +35,20 @@ impl World {
             for work in batch.iter_mut() {
                 let _rolled_back = tables.apply(work.as_mut());
             }
-            self.oracle(|oracle| oracle.reaches("transactions rolled back and carried out again"));
+            self.oracle(|oracle| oracle.reaches(Reached::RolledBack));
         }
         // What waits for a permit is in the outbox from now on, and its message is done with.
         let promised = batch.iter().any(|work| work.durability() == Durability::PowerLoss || work.limit(0).is_some());
         for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let snapshot = self.has_unstorable.then(|| self.truth(|tables| tables.clone()));
+            let seen = |tables: &Tables| -> Vec<_> {
+                jobs.iter().map(|job| Seen::of(tables, *job, self.is_printed)).collect()
+            };
             let (before, after, news) = self.truth(|tables| {
-                let before: Vec<_> = jobs.iter().map(|job| tables.job(*job)).collect();
+                let before = seen(tables);
                 let news = tables.apply(work.as_mut());
-                (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>(), news)
+                (before, seen(tables), news)
             });
             if let Some(tables) = snapshot.filter(|_| self.cannot_hold(&jobs)) {
                 self.truth(|now| *now = tables);
@@ -48,23 +57,7 @@ impl World {
             }
             changes.extend(news);
             for (before, after) in before.iter().zip(&after) {
-                self.oracle(|oracle| oracle.changed(owner, before.as_ref(), after.as_ref(), now));
-                let Some(after) = after else { continue };
-                if after.job.state == JobState::Retrying
-                    && before.as_ref().is_some_and(|before| before.job.state == JobState::Running)
-                {
-                    self.check_not_interrupted(after.job.id, after.job.parent);
-                }
-                let last = |view: &JobView| view.job.schedule_state().and_then(|ticks| ticks.last);
-                if let Some(started) = last(after).filter(|_| last(after) != before.as_ref().and_then(last)) {
-                    self.check_tick(started);
-                }
-                let was = before.as_ref().map_or("nothing", |before| before.job.state.as_str());
-                let job = &after.job;
-                self.note(
-                    owner,
-                    format_args!("commit {} {} from {was} to {}, attempt {}", job.task, job.id, job.state, job.attempt),
-                );
+                self.check_change(owner, before, after, now);
             }
         }
         for change in &changes {
@@ -84,6 +77,22 @@ impl World {
         (changes, refused)
     }
 
+    /// Looks at what a transaction changed of a job.
+    fn check_change(&self, owner: Owner, before: &Seen, after: &Seen, now: u64) {
+        let (was, is) = (before.view.as_ref(), after.view.as_ref());
+        self.oracle(|oracle| oracle.changed(owner, was, is, now));
+        let Some(view) = is else { return };
+        let job = &view.job;
+        if job.state == JobState::Retrying && was.is_some_and(|was| was.job.state == JobState::Running) {
+            self.check_not_interrupted(job.id, job.parent);
+        }
+        let last = |view: &JobView| view.job.schedule_state().and_then(|ticks| ticks.last);
+        if let Some(started) = last(view).filter(|_| last(view) != was.and_then(last)) {
+            self.check_tick(started);
+        }
+        self.note(owner, format_args!("commit {} {} {}", job.task, job.id, before.changed_to(after)));
+    }
+
     /// Whether one of these jobs, or a part of one, has now what the store cannot hold.
     fn cannot_hold(&self, jobs: &[JobId]) -> bool {
         let held =
@@ -93,7 +102,7 @@ impl World {
             held(view.and_then(|view| view.output)) || parts.into_iter().any(|part| held(part.output))
         });
         if is_it {
-            self.oracle(|oracle| oracle.reaches("outputs that the store cannot hold"));
+            self.oracle(|oracle| oracle.reaches(Reached::NotStorable));
         }
         is_it
     }
@@ -103,7 +112,8 @@ impl World {
         let above = parent.and_then(|parent| self.truth(|tables| tables.job(parent)));
         if above.is_some_and(|above| above.job.tree.cancel_mode.is_some()) {
             self.oracle(|oracle| {
-                oracle.report("interrupted", format!("{job} is to be tried again, and its tree was interrupted"));
+                oracle
+                    .report(Property::Interrupted, format!("{job} is to be tried again, and its tree was interrupted"));
             });
         }
     }
@@ -142,6 +152,12 @@ impl World {
             beaten.time = Some(self.time());
         }
         let now = self.executor.now();
+        let last = self.oracle(|oracle| oracle.last_beat(owner));
+        let is_routine = last.is_some_and(|last| now < last + IN_TIME) && taken_for_dead.is_empty();
+        let interest = if is_routine { Interest::Routine } else { Interest::Shown };
+        let found: Vec<_> = taken_for_dead.iter().filter_map(|worker| worker.split('/').next()).collect();
+        let found = if found.is_empty() { String::new() } else { format!(", takes {} for dead", found.join(", ")) };
+        self.note_for(interest, owner, format_args!("beats{found}"));
         self.oracle(|oracle| {
             oracle.buries(owner, &taken_for_dead, now);
             oracle.beats(owner, now);

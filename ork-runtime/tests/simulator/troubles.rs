@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ork::store::memory::Tables;
 
 use super::executor::Owner;
+use super::names::Reached;
 use super::process::Worker;
 use super::scenario::{Ends, Trouble};
 use super::world::World;
@@ -46,9 +47,6 @@ impl World {
         for (at, trouble) in &self.scenario.troubles {
             let now = self.executor.now();
             self.executor.sleep((at * 1_000).saturating_sub(now)).await;
-            if trouble.is_of_broker() && self.server.is_none() {
-                continue;
-            }
             self.note(Owner::WORLD, format_args!("{trouble:?}"));
             let now = self.executor.now();
             match *trouble {
@@ -98,7 +96,18 @@ impl World {
                     let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
                     self.oracle(|oracle| oracle.disturbs(owner.flatten(), now, until));
                 }
-                ref of_broker => self.cause_of_broker(of_broker, now),
+                Trouble::Cut { .. }
+                | Trouble::Channels { .. }
+                | Trouble::SlowBroker { .. }
+                | Trouble::Blocks { .. }
+                | Trouble::Full { .. }
+                | Trouble::Doubles { .. }
+                | Trouble::Stranger { .. }
+                | Trouble::Holds { .. }
+                | Trouble::Foreign(_)
+                | Trouble::Purge
+                | Trouble::Failover { .. }
+                | Trouble::Expires { .. } => self.cause_of_broker(trouble, now),
             }
         }
     }
@@ -153,7 +162,21 @@ impl World {
                 self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
             }
             Trouble::Expires { longest, lasts } => self.expire(now + lasts * 1_000, longest * 1_000),
-            _ => {}
+            // `cause` has caused these.
+            Trouble::Crash { .. }
+            | Trouble::Freeze { .. }
+            | Trouble::Sleep { .. }
+            | Trouble::Drain { .. }
+            | Trouble::Stop { .. }
+            | Trouble::Turn { .. }
+            | Trouble::InCommit { .. }
+            | Trouble::Late { .. }
+            | Trouble::Conflicts { .. }
+            | Trouble::NoSpace { .. }
+            | Trouble::Undone { .. }
+            | Trouble::Doubt { .. }
+            | Trouble::Objects { .. }
+            | Trouble::Refuses { .. } => {}
         }
     }
 
@@ -206,7 +229,7 @@ impl World {
         let durable = self.durable.lock().unwrap().clone();
         if let Some(durable) = durable {
             self.truth(|tables| *tables = durable);
-            self.oracle(|oracle| oracle.reaches("stores that began anew"));
+            self.oracle(|oracle| oracle.reaches(Reached::BeganAnew));
         }
     }
 

@@ -11,6 +11,7 @@ use super::broker::Letter;
 use super::dice::Dice;
 use super::ends::{Return, wanted};
 use super::expected::Expected;
+use super::names::{Property, Reached};
 use super::oracle::Oracle;
 use super::tasks::{How, Script, blocking, many_part, plain, timed};
 use super::workload::Job;
@@ -28,7 +29,8 @@ impl World {
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
-        self.note(self.client.owner(), format_args!("client has submitted {number}: {id}"));
+        self.names(id, number);
+        self.note(self.client.owner(), format_args!("client has submitted {id}"));
         let expected = job.expected();
         for (key, what) in keys(id, &job, &expected) {
             let Some(found) = self.is_seen(|ends| ends.of(&key)).await else {
@@ -36,7 +38,7 @@ impl World {
             };
             if found != Return::Last(what) {
                 let words = format!("{key} has come to {found:?}, not {what:?}");
-                self.oracle(|oracle| oracle.report("outcome", words));
+                self.oracle(|oracle| oracle.report(Property::Outcome, words));
             }
         }
         if let Job::Hooked(_) = job {
@@ -76,10 +78,10 @@ impl World {
                     continue;
                 }
             };
-            self.oracle(|oracle| oracle.reaches("answers without a store"));
+            self.oracle(|oracle| oracle.reaches(Reached::AnswersWithoutStore));
             if heard != expected && expected != Expected::Any {
                 let words = format!("a client was answered {heard:?}, not {expected:?}");
-                self.oracle(|oracle| oracle.report("client", words));
+                self.oracle(|oracle| oracle.report(Property::Client, words));
             }
             return;
         }
@@ -95,13 +97,13 @@ impl World {
         });
         if unanswered > lost && !self.scenario.forgets_sets() {
             let words = format!("{unanswered} clients were not answered, and {lost} answers were lost");
-            self.oracle(|oracle| oracle.report("client", words));
+            self.oracle(|oracle| oracle.report(Property::Client, words));
         }
         for _ in 0..unanswered {
             self.oracle(|oracle| oracle.excuses("an answer that was lost without a store"));
         }
         if let Some((number, when)) = unwanted {
-            self.oracle(|oracle| oracle.report("followers", format!("{number} is followed as {when}")));
+            self.oracle(|oracle| oracle.report(Property::Followers, format!("{number} is followed as {when}")));
         }
     }
 
@@ -139,6 +141,7 @@ impl World {
             let part = PartHook { part_id, total_parts: total, part_queue: queue.clone() };
             let hooks = Hooks { part: Some(part), on_complete: hooks.to_vec() };
             let bytes = (u128::from(dice.next()) << 64 | u128::from(dice.next())).to_be_bytes();
+            self.names(JobId::from_bytes(bytes), number);
             jobs.push(JobId::from_bytes(bytes));
             // No worker knows the task of some.
             let is_unknown = script.how == How::FailsForGood;
@@ -162,7 +165,7 @@ impl World {
                 return self.does_not_end(&format!("what follows {number} as {when}"), jobs);
             }
         }
-        self.oracle(|oracle| oracle.reaches("jobs and sets without a store that were followed"));
+        self.oracle(|oracle| oracle.reaches(Reached::FollowedWithoutStore));
         if !self.may_be_lost(jobs) {
             let other = wanted(!well).into_iter().last().unwrap_or_default();
             self.oracle(|oracle| oracle.ends.unwanted.insert((number, other.to_owned())));
@@ -188,7 +191,8 @@ impl World {
         } else if self.scenario.forgets_sets() {
             "a set that others held while its workers ended"
         } else {
-            return self.oracle(|oracle| oracle.report("liveness", format!("{what} has not ended")));
+            let words = format!("{what} has not ended {}", self.by_deadline(self.executor.now()));
+            return self.oracle(|oracle| oracle.report(Property::Liveness, words));
         };
         self.oracle(|oracle| oracle.excuses(excuse));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ork::store::{JobDiagnostics, JobView};
 use ork::{JobId, JobState, Ork, WaitsFor};
 
+use super::names::{Property, Reached};
 use super::world::World;
 
 impl World {
@@ -17,7 +18,7 @@ impl World {
         if before != after {
             return;
         }
-        self.oracle(|oracle| oracle.reaches("answers of `why` compared"));
+        self.oracle(|oracle| oracle.reaches(Reached::WhyCompared));
         let (state, owed) = (view.job.state, &situation.to_send);
         let wants_permit = owed.limit.as_ref().is_some_and(|(limit, _)| limit.permits > 0);
         let is_called = self.oracle(|oracle| oracle.is_called(id, now));
@@ -35,7 +36,7 @@ impl World {
         if why.state != state || !is_true {
             let words =
                 format!("{id}, which is {state}, is said to be {} and to wait for {:?}", why.state, why.waits_for);
-            self.oracle(|oracle| oracle.report("why", format!("{words}: {}", why.sentence)));
+            self.oracle(|oracle| oracle.report(Property::Why, format!("{words}: {}", why.sentence)));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Arguments;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ork::store::Work;
@@ -19,6 +19,7 @@ use super::executor::{Executor, Owner, Step};
 use super::expected::is_open;
 use super::hoards::Hoards;
 use super::log::LogToTrace;
+use super::names::{Property, Reached};
 use super::objects::Kept;
 use super::oracle::{Fault, Oracle};
 use super::process::Worker;
@@ -26,7 +27,7 @@ use super::scenario::{Ends, Scenario, StoreKind};
 use super::schedules::{SCHEDULE, Ticks};
 use super::store::{End, store_time};
 use super::tasks::TIMEOUT;
-use super::trace::Trace;
+use super::trace::{Interest, Moment, Trace};
 use super::troubles::{Soft, StoreTroubles};
 
 /// Everything of one run.
@@ -34,6 +35,8 @@ pub(crate) struct World {
     pub(crate) scenario: Scenario,
     /// Whether calls return what the store cannot hold.
     pub(crate) has_unstorable: bool,
+    /// Whether the lines of the trace are printed.
+    pub(crate) is_printed: bool,
     pub(crate) executor: Arc<Executor>,
     tables: Mutex<Tables>,
     /// The tables as they were after the last transaction that must outlive the store's server.
@@ -78,7 +81,7 @@ pub(crate) struct Report {
     /// How often something was let pass that only looks false.
     pub(crate) excuses: BTreeMap<&'static str, u64>,
     /// How often it came to something.
-    pub(crate) reached: BTreeMap<&'static str, u64>,
+    pub(crate) reached: BTreeMap<Reached, u64>,
 }
 
 /// How long after the last trouble every job must have ended, beside the time that its calls take.
@@ -93,7 +96,7 @@ const AFTERWARDS: u64 = 60_000_000;
 const SECOND: u64 = 1_000_000;
 
 impl World {
-    fn new(scenario: Scenario, keeps: bool) -> Arc<Self> {
+    fn new(scenario: Scenario, is_printed: bool) -> Arc<Self> {
         let executor = Executor::new(Dice::new(scenario.seed, "order", 0));
         let workers = scenario.workers.iter().map(|spec| Worker::new(spec, &executor)).collect();
         Arc::new(Self {
@@ -111,7 +114,8 @@ impl World {
             server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
             broker_ends: Mutex::default(),
             oracle: Mutex::new(Oracle::new(scenario.store == StoreKind::None)),
-            trace: Mutex::new(Trace::new(keeps)),
+            trace: Mutex::new(Trace::new(is_printed)),
+            is_printed,
             next_owner: Mutex::new(0),
             store_troubles: Mutex::default(),
             armed: Mutex::default(),
@@ -129,11 +133,20 @@ impl World {
     }
 
     pub(crate) fn note(&self, owner: Owner, what: Arguments<'_>) {
+        self.note_for(Interest::Shown, owner, what);
+    }
+
+    pub(crate) fn note_for(&self, interest: Interest, owner: Owner, what: Arguments<'_>) {
         let place = match owner {
             Owner::WORLD => "====".to_owned(),
             Owner(number) => format!("p{number}"),
         };
-        self.trace.lock().unwrap().note(self.executor.now(), &place, what);
+        self.trace.lock().unwrap().note(self.executor.now(), &place, interest, what);
+    }
+
+    /// The client calls a job by this number.
+    pub(crate) fn names(&self, job: JobId, number: u64) {
+        self.trace.lock().unwrap().names(job, number);
     }
 
     pub(crate) fn oracle<T>(&self, look: impl FnOnce(&mut Oracle) -> T) -> T {
@@ -165,6 +178,11 @@ impl World {
     fn last(&self) -> u64 {
         let acts = self.scenario.acts.iter().map(|(at, _)| *at);
         self.scenario.calm.max(acts.max().unwrap_or(0)) * 1_000
+    }
+
+    /// The deadline in words, and what it is counted from.
+    pub(crate) fn by_deadline(&self, now: u64) -> String {
+        format!("by {} s, and the last trouble or act was over by {} s", Moment(now), Moment(self.last()))
     }
 
     pub(crate) fn time(&self) -> Timestamp {
@@ -226,11 +244,12 @@ impl World {
     /// A function is called; the call ends when what this answers is dropped.
     pub(crate) fn begins(self: &Arc<Self>, owner: Owner, context: &Context) -> Calling {
         let (job, key, attempt) = (context.job_id(), context.idempotency_key(), context.attempt());
-        self.note(owner, format_args!("call   {} {key} attempt {attempt}", context.task_name()));
         let now = self.executor.now();
         let what = format!("{key} attempt {attempt}");
         let claimed = self.oracle(|oracle| oracle.claimed_at(owner, job, now));
         let limit = (context.task_name() == "timed").then_some(TIMEOUT.as_secs() * SECOND);
+        let calling = format!("{} {what}", context.task_name());
+        self.note(owner, format_args!("calls  {calling}"));
         let call = Call { owner, job, what, claimed, begun: now, limit };
         let number = self.oracle(|oracle| oracle.begins(call, &key, attempt));
         let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
@@ -238,11 +257,11 @@ impl World {
             self.oracle(|oracle| {
                 let n_calls = oracle.calls_of(is_narrow, now);
                 if n_calls > 2 {
-                    oracle.report("permits", format!("{n_calls} calls of `narrow` at once, of 2"));
+                    oracle.report(Property::Permits, format!("{n_calls} calls of `narrow` at once, of 2"));
                 }
             });
         }
-        Calling { world: Arc::clone(self), number }
+        Calling { world: Arc::clone(self), number, owner, what: calling, is_over: AtomicBool::new(false) }
     }
 
     /// A split is called. If that is not the first time, its parts are made again.
@@ -288,13 +307,13 @@ impl World {
         let (left, dead) = (server.left(), server.dead());
         if let Some(one) = left.first() {
             let words = format!("{} messages are left in queues, such as {one}", left.len());
-            self.oracle(|oracle| oracle.report("queues", words));
+            self.oracle(|oracle| oracle.report(Property::Queues, words));
         }
         let sets = server.sets();
         let may_stay = self.scenario.loses_messages() || self.scenario.forgets_sets();
         if let Some(one) = sets.first().filter(|_| !may_stay) {
             let words = format!("{} part queues are left, such as {one}", sets.len());
-            self.oracle(|oracle| oracle.report("queues", words));
+            self.oracle(|oracle| oracle.report(Property::Queues, words));
         }
         // One that was lost too often is put aside, and its job says so; what was removed in time is not known any
         // more.
@@ -308,7 +327,7 @@ impl World {
         let is_expected =
             |words: &&String| words.contains("exhausted: ") || is_gone(words) || is_late(words) || is_unknown(words);
         if let Some(one) = dead.iter().find(|words| !is_expected(words)) {
-            self.oracle(|oracle| oracle.report("dead letters", one.clone()));
+            self.oracle(|oracle| oracle.report(Property::DeadLetters, one.clone()));
         }
     }
 
@@ -329,12 +348,23 @@ impl World {
 pub(crate) struct Calling {
     world: Arc<World>,
     number: u64,
+    owner: Owner,
+    /// Which call it is.
+    what: String,
+    /// Whether it has come to its end.
+    is_over: AtomicBool,
 }
 
 impl Calling {
     /// It comes to its end, and is not dropped before.
     pub(crate) fn returns(&self, how: Return) {
-        let now = self.world.executor.now();
+        self.is_over.store(true, Ordering::Relaxed);
+        let (now, what) = (self.world.executor.now(), &self.what);
+        match how {
+            Return::Last(Some(key)) => self.world.note(self.owner, format_args!("returns {what}: {key}")),
+            Return::Last(None) => self.world.note(self.owner, format_args!("fails  {what}, for good")),
+            Return::Again => self.world.note(self.owner, format_args!("fails  {what}, to be tried again")),
+        }
         self.world.oracle(|oracle| oracle.returned(self.number, how, now));
     }
 }
@@ -342,13 +372,16 @@ impl Calling {
 impl Drop for Calling {
     fn drop(&mut self) {
         let now = self.world.executor.now();
+        if !self.is_over.load(Ordering::Relaxed) {
+            self.world.note(self.owner, format_args!("drops  {}", self.what));
+        }
         self.world.oracle(|oracle| oracle.ends(self.number, now));
     }
 }
 
 /// Runs a scenario to its end.
-pub(crate) fn run(scenario: &Scenario, keeps: bool) -> Report {
-    let world = World::new(scenario.clone(), keeps);
+pub(crate) fn run(scenario: &Scenario, is_printed: bool) -> Report {
+    let world = World::new(scenario.clone(), is_printed);
     let said = LogToTrace { world: Arc::clone(&world), spans: AtomicU64::new(0) };
     tracing::subscriber::with_default(said, || live(&world))
 }
@@ -370,8 +403,8 @@ fn live(world: &Arc<World>) -> Report {
         }
         match step {
             Step::Polled => continue,
-            Step::Loops => world.oracle(|oracle| oracle.report("loop", "polls without end".into())),
-            Step::Quiet => world.oracle(|oracle| oracle.report("quiet", "nothing happens any more".into())),
+            Step::Loops => world.oracle(|oracle| oracle.report(Property::Loop, "polls without end".into())),
+            Step::Quiet => world.oracle(|oracle| oracle.report(Property::Quiet, "nothing happens any more".into())),
             Step::Advanced => {}
         }
         if now < looked + SECOND {
@@ -391,11 +424,13 @@ fn live(world: &Arc<World>) -> Report {
             None if open.is_empty() && world.client.is_done() => over = Some(now),
             Some(over) if now > over + AFTERWARDS => break,
             _ if now > deadline && !open.is_empty() => {
-                let words = format!("{} jobs have not ended: {}", open.len(), open.join(", "));
-                world.oracle(|oracle| oracle.report("liveness", words));
+                let (at, jobs) = (world.by_deadline(now), open.join(", "));
+                let words = format!("{} jobs have not ended {at}: {jobs}", open.len());
+                world.oracle(|oracle| oracle.report(Property::Liveness, words));
             }
             None if now > deadline => {
-                world.oracle(|oracle| oracle.report("liveness", "a client waits in vain".into()));
+                let words = format!("a client waits in vain {}", world.by_deadline(now));
+                world.oracle(|oracle| oracle.report(Property::Liveness, words));
             }
             _ => {}
         }
@@ -405,8 +440,12 @@ fn live(world: &Arc<World>) -> Report {
     world.check_events();
     world.check_unkept();
     world.check_broker();
+    let fault = world.oracle(|oracle| oracle.fault().cloned());
+    if let Some(Fault { property, words }) = &fault {
+        world.note(Owner::WORLD, format_args!("fault  {property}: {words}"));
+    }
     let report = Report {
-        fault: world.oracle(|oracle| oracle.fault().cloned()),
+        fault,
         trace: std::mem::take(&mut *world.trace.lock().unwrap()),
         lasted: world.executor.now(),
         polls: world.executor.polls(),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails must fail loudly")]
 
+mod simulator;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};

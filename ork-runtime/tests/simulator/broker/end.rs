@@ -13,6 +13,7 @@ use super::session::{self, Driver};
 use super::{NotTaken, mailbox_of};
 use crate::dice::Dice;
 use crate::executor::Owner;
+use crate::names::Reached;
 use crate::world::World;
 
 /// How long the broker may take for one answer, in microseconds.
@@ -132,7 +133,7 @@ impl BrokerEnd {
             if is_up() {
                 drop(answer.send(taken));
             } else {
-                world.oracle(|oracle| oracle.reaches("confirms lost"));
+                world.oracle(|oracle| oracle.reaches(Reached::ConfirmsLost));
             }
         });
         let deadline = self.world.executor.sleep(DEADLINE);

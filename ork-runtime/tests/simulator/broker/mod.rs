@@ -201,10 +201,15 @@ impl Server {
     }
 }
 
+/// A message in the trace.
+pub(crate) fn words_of(message: &Message) -> String {
+    format!("{} {} {:?} attempt {}", message.task, message.job, message.kind, message.attempt)
+}
+
 /// A letter in the trace.
 fn named(letter: &Letter) -> String {
     match &letter.message {
-        Ok(message) => format!("{} {} {:?} attempt {}", message.task, message.job, message.kind, message.attempt),
+        Ok(message) => words_of(message),
         Err(refused) => format!("no message: {}", refused.detail),
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::end::{Sent, error};
 use super::{BrokerEnd, NotTaken};
 use crate::executor::Owner;
+use crate::names::Reached;
 use crate::tasks::UNSTORABLE;
 use crate::world::World;
 
@@ -135,7 +136,7 @@ impl World {
             if taken.is_empty() {
                 continue;
             }
-            self.oracle(|oracle| oracle.reaches("records of part queues held by others"));
+            self.oracle(|oracle| oracle.reaches(Reached::RecordsHeld));
             let world = Arc::clone(self);
             self.executor.spawn(Owner::WORLD, async move {
                 world.executor.sleep(lasts * 1_000).await;
@@ -178,7 +179,7 @@ impl PartQueues for BrokerEnd {
     async fn record(&self, record: &PartRecord) -> Result<(), BrokerError> {
         if record.body == UNSTORABLE.to_string().as_bytes() {
             self.reach().await?;
-            self.world.oracle(|oracle| oracle.reaches("records that are too large"));
+            self.world.oracle(|oracle| oracle.reaches(Reached::RecordsTooLarge));
             return Err(error(BrokerErrorKind::TooLarge, "takes no such record"));
         }
         self.send_all(vec![Sent::Record(record.clone())]).await.into_iter().collect()

@@ -12,12 +12,20 @@ use ork::{JobId, JobState};
 use crate::call::Call;
 use crate::ends::{Ends, Return};
 use crate::executor::Owner;
+use crate::names::{Property, Reached};
+use crate::trace::Moment;
 
 /// A property that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    pub(crate) property: &'static str,
+    pub(crate) property: Property,
     pub(crate) words: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.property, self.words)
+    }
 }
 
 /// A call may go on for so long after its job has ended: the news may be lost, so that a sign of life brings it; then
@@ -87,8 +95,8 @@ pub(crate) struct Oracle {
     reopened: BTreeMap<JobId, u64>,
     /// How often something was let pass that only looks false, by the reason.
     pub(crate) excused: BTreeMap<&'static str, u64>,
-    /// How often it came to something, by what it is.
-    pub(crate) reached: BTreeMap<&'static str, u64>,
+    /// How often it came to something.
+    pub(crate) reached: BTreeMap<Reached, u64>,
     /// When jobs ended, unless they were taken up again.
     pub(crate) ended: BTreeMap<JobId, u64>,
     /// When an attempt first failed that is to be made again: it may be made twice, and only one of them counts.
@@ -119,7 +127,7 @@ impl Oracle {
         self.fault.as_ref()
     }
 
-    pub(crate) fn report(&mut self, property: &'static str, words: String) {
+    pub(crate) fn report(&mut self, property: Property, words: String) {
         self.fault.get_or_insert(Fault { property, words });
     }
 
@@ -129,7 +137,7 @@ impl Oracle {
     }
 
     /// It has come to something that is to be reached.
-    pub(crate) fn reaches(&mut self, what: &'static str) {
+    pub(crate) fn reaches(&mut self, what: Reached) {
         *self.reached.entry(what).or_default() += 1;
     }
 
@@ -149,12 +157,12 @@ impl Oracle {
     /// No call begins after its process has learned of the end of its job, or after it was asked to stop.
     fn check_wanted(&mut self, Call { owner, job, what, begun, .. }: &Call, attempt: u32) {
         if self.drained.contains(owner) {
-            self.report("drained", format!("{what} begins in process {} after it was asked to stop", owner.0));
+            self.report(Property::Drained, format!("{what} begins in process {} after it was asked to stop", owner.0));
         }
         let Some((at_attempt, at)) = self.told.get(&(*owner, *job)) else { return };
         let heard = self.thawed.get(owner).map_or(*at, |(_, thawed)| *thawed.max(at));
         if heard < *begun && *at_attempt >= attempt {
-            self.report("told", format!("{what} begins in process {}, which knew that it has ended", owner.0));
+            self.report(Property::Told, format!("{what} begins in process {}, which knew that it has ended", owner.0));
         }
     }
 
@@ -163,7 +171,7 @@ impl Oracle {
         let Some(failed) = self.failed.get(&(key.to_owned(), attempt - 1)).copied() else { return };
         if *begun < failed + SHORTEST_PAUSE && self.is_same_run(*job, failed) {
             let millis = (begun - failed) / 1_000;
-            self.report("early", format!("{what} begins {millis} ms after the one before it failed"));
+            self.report(Property::Early, format!("{what} begins {millis} ms after the one before it failed"));
         }
     }
 
@@ -171,7 +179,7 @@ impl Oracle {
     fn check_follows(&mut self, Call { job, what, .. }: &Call) {
         let after = self.follows.get(job).cloned().unwrap_or_default();
         if let Some(open) = after.into_iter().find(|other| !self.ever_ended.contains(other)) {
-            self.report("follower", format!("{what} begins, and {open}, which it follows, has not ended"));
+            self.report(Property::Follower, format!("{what} begins, and {open}, which it follows, has not ended"));
         }
     }
 
@@ -182,13 +190,13 @@ impl Oracle {
 
     /// A job is sent again, as its message is said to be lost.
     pub(crate) fn sent_again(&mut self, job: JobId, may_be_lost: bool) {
-        self.reaches("jobs sent again whose message was lost");
+        self.reaches(Reached::SentAgain);
         if !may_be_lost {
-            self.report("sent again", format!("{job} is sent again, and the broker has lost nothing"));
+            self.report(Property::SentAgain, format!("{job} is sent again, and the broker has lost nothing"));
         }
         if let Some(call) = self.live.values().find(|call| call.job == job) {
             let words = format!("{job} is sent again, as if it were lost, while {} is called", call.what);
-            self.report("sent again", words);
+            self.report(Property::SentAgain, words);
         }
     }
 
@@ -205,7 +213,7 @@ impl Oracle {
             WorkKind::Join => format!("{job}.join"),
             WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Hooks(_) => job.to_string(),
         };
-        self.reaches("deliveries that came again");
+        self.reaches(Reached::CameAgain);
         // What lost its connection while it ran counts like what died.
         if self.live.values().any(|call| call.key() == key) {
             *self.deaths.entry(key.clone()).or_default() += 1;
@@ -239,7 +247,10 @@ impl Oracle {
             let allowed = call.limit.map(|limit| call.begun + limit + SETTLES);
             if allowed.is_some_and(|allowed| now > allowed) && self.is_calm(call.owner, call.begun, now) {
                 let secs = (now - call.begun) / 1_000_000;
-                self.report("overtime", format!("{} has taken {secs} s in process {}", call.what, call.owner.0));
+                self.report(
+                    Property::Overtime,
+                    format!("{} has taken {secs} s in process {}", call.what, call.owner.0),
+                );
             }
         }
     }
@@ -249,7 +260,7 @@ impl Oracle {
         let Some(ended) = self.ended.get(&call.job).map(|ended| *ended.max(&call.begun)) else { return };
         if now > ended + LONGEST_AFTER && self.is_calm(call.owner, ended, now) {
             let secs = (now - ended) / 1_000_000;
-            self.report("runs on", format!("{} goes on in process {} for {secs} s", call.what, call.owner.0));
+            self.report(Property::RunsOn, format!("{} goes on in process {} for {secs} s", call.what, call.owner.0));
         }
     }
 
@@ -294,7 +305,7 @@ impl Oracle {
         if self.disturbed.iter().any(|(_, from, until)| held_up(*from, *until)) {
             self.excuses("an event of a process that was held up");
         } else {
-            self.report("events", words);
+            self.report(Property::Events, words);
         }
     }
 
@@ -305,18 +316,19 @@ impl Oracle {
             let since = *self.idle.entry(*job).or_insert(now);
             if now > since && self.is_calm(Owner::WORLD, since, now) {
                 let millis = (now - since) / 1_000;
-                self.report("idle", format!("{job} waits for {millis} ms for a permit that nobody has"));
+                let words = format!("{job} waits since {} s, {millis} ms, for a permit that is free", Moment(since));
+                self.report(Property::Idle, words);
             }
         }
     }
 
     /// A client hears that a job is not there any more.
     pub(crate) fn removed(&mut self, job: JobId, kept: u64, now: u64) {
-        self.reaches("jobs removed while their client waits");
+        self.reaches(Reached::RemovedWhileAwaited);
         // By a clock that is set right within some seconds.
         let is_due = self.ended.get(&job).is_some_and(|ended| *ended + kept <= now + BEAT);
         if !is_due {
-            self.report("kept", format!("{job} was removed before its time"));
+            self.report(Property::Kept, format!("{job} was removed before its time"));
         }
     }
 
@@ -332,7 +344,7 @@ impl Oracle {
         let Some(ended) = self.ended.get(&job).map(|ended| *ended.max(&asked)) else { return };
         if now > ended + SOON && self.is_calm(client, ended, now) {
             let millis = (now - ended) / 1_000;
-            self.report("late", format!("a client hears of the end of {job} {millis} ms after it"));
+            self.report(Property::Late, format!("a client hears of the end of {job} {millis} ms after it"));
         }
     }
 
@@ -360,11 +372,11 @@ impl Oracle {
         }
         if before.head.epoch != after.head.epoch {
             // Split anew: what was made of it before counts for nothing.
-            self.reaches("jobs split");
+            self.reaches(Reached::Split);
             self.reopened.insert(id, now);
         }
         if was.is_final() && !is.is_final() {
-            self.reaches("jobs taken up again");
+            self.reaches(Reached::TakenUpAgain);
             self.reopened.insert(id, now);
             self.ended.remove(&id);
             self.told.retain(|(_, job), _| *job != id);
@@ -376,15 +388,15 @@ impl Oracle {
         let is_of_another = before.job.worker.as_ref().is_some_and(|worker| !worker.starts_with(&place));
         if was == JobState::Running && is == JobState::Ready && is_of_another && before.job.attempt == after.job.attempt
         {
-            self.report("given back", format!("process {} gives back job {id}, which another one has", by.0));
+            self.report(Property::GivenBack, format!("process {} gives back job {id}, which another one has", by.0));
         }
         // The next attempt of a job takes up those below it that failed.
         let may_reopen = self.retried.contains(&before.job.root) || after.job.parent.is_some();
         if was.is_final() && was != is && !may_reopen {
-            self.report("once", format!("job {id} was {was} and is {is}"));
+            self.report(Property::Once, format!("job {id} was {was} and is {is}"));
         }
         if was.is_final() && was == is && before.output != after.output {
-            self.report("once", format!("job {id} has another output"));
+            self.report(Property::Once, format!("job {id} has another output"));
         }
     }
 
@@ -428,7 +440,10 @@ impl Oracle {
     pub(crate) fn hoards(&mut self, job: JobId, (owner, idle): (Owner, Owner), since: u64, now: u64) {
         if self.is_calm(owner, since, now) && self.is_calm(idle, since, now) {
             let (secs, owner, idle) = ((now - since) / 1_000_000, owner.0, idle.0);
-            self.report("hoards", format!("{job} has waited in process {owner} for {secs} s, while {idle} had a slot"));
+            self.report(
+                Property::Hoards,
+                format!("{job} has waited in process {owner} for {secs} s, while {idle} had a slot"),
+            );
         }
     }
 

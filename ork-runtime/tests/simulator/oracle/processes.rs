@@ -4,6 +4,7 @@ use ork::JobId;
 
 use super::{ALIVE_FOR, BEAT, Oracle, SETTLES};
 use crate::executor::Owner;
+use crate::names::{Property, Reached};
 
 impl Oracle {
     /// A process dies: its calls are lost, and what it had not said.
@@ -39,9 +40,14 @@ impl Oracle {
             if is_found && last + ALIVE_FOR > due + SETTLES {
                 let secs = now.saturating_sub(*last) / 1_000_000;
                 let words = format!("process {} takes {} for dead, which was silent for {secs} s", by.0, owner.0);
-                return self.report("taken for dead", words);
+                return self.report(Property::TakenForDead, words);
             }
         }
+    }
+
+    /// When the last heartbeat of a process was written.
+    pub(crate) fn last_beat(&self, owner: Owner) -> Option<u64> {
+        self.beats.get(&owner).copied()
     }
 
     pub(crate) fn beats(&mut self, owner: Owner, now: u64) {
@@ -52,7 +58,7 @@ impl Oracle {
         let dead: Vec<_> = others.filter(|(_, last)| *last + ALIVE_FOR <= due).map(|(other, _)| *other).collect();
         for other in dead {
             // What it still calls is begun elsewhere, as if it had died.
-            self.reaches("processes taken for dead");
+            self.reaches(Reached::TakenForDead);
             if self.dead.insert(other, now).is_none_or(|before| before + ALIVE_FOR < now) {
                 self.loses_calls(other);
             }
@@ -61,7 +67,7 @@ impl Oracle {
         if self.is_calm(owner, last, now) {
             let secs = (now - last) / 1_000_000;
             self.report(
-                "silent",
+                Property::Silent,
                 format!("process {} said nothing for {secs} s, and nothing kept it from it", owner.0),
             );
         }

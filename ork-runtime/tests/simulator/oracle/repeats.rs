@@ -5,6 +5,7 @@ use ork::JobId;
 use super::{ALIVE_FOR, HEARS_OF_LOSS, Oracle, SETTLES, WAITS_FOR_SLOT};
 use crate::call::Call;
 use crate::executor::Owner;
+use crate::names::Property;
 
 impl Oracle {
     /// A call that has returned is not repeated, if its process had the time to settle it.
@@ -27,7 +28,10 @@ impl Oracle {
         }
         let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, returned + SETTLES);
         if is_settled && self.is_same_run(*job, call.claimed) {
-            self.report("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
+            self.report(
+                Property::Again,
+                format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0),
+            );
         }
     }
 
@@ -43,7 +47,7 @@ impl Oracle {
         } else if self.unkept && self.is_split_twice(*job, what) {
             self.excuses("beside a call of another split, without a store");
         } else if place == *owner {
-            self.report("twice", format!("{what} begins twice in process {}", owner.0));
+            self.report(Property::Twice, format!("{what} begins twice in process {}", owner.0));
         } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
             self.excuses("beside a call whose beginning was undone");
         } else if self.is_copied(what)
@@ -57,7 +61,7 @@ impl Oracle {
             self.excuses("beside a call whose process was silent");
         } else {
             let places = format!("process {} beside the one in {}, which lives", owner.0, place.0);
-            self.report("twice", format!("{what} begins in {places}"));
+            self.report(Property::Twice, format!("{what} begins in {places}"));
         }
     }
 

@@ -1,21 +1,25 @@
 //! A scenario: all that happens in a run, as plain data. It is generated from a seed, and made smaller when a fault is
 //! found.
 
+mod problem;
+mod trouble;
+
 use serde::{Deserialize, Serialize};
 
-use ork::JobId;
-use ork::broker::{DeadLetterReason, Rejected};
-use ork::message::{Message, WorkKind};
 use ork::workflow::Overlap;
 
-use super::broker::Letter;
+pub(crate) use self::problem::accepted_nonsense;
+pub(crate) use self::trouble::{Ends, Kind, Trouble};
 use super::dice::Dice;
 use super::schedules::{self, Minutely};
 use super::tasks::{How, Script};
 use super::workload::{self, Act, Job};
 
 /// Everything that happens. All times are milliseconds since the beginning.
+///
+/// `Scenario::problem` says what makes no sense.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
     /// Of the order of futures, of delays, of what processes draw.
     pub(crate) seed: u64,
@@ -36,9 +40,11 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) events: bool,
     pub(crate) workers: Vec<ProcessSpec>,
+    /// In any order, as each waits for its own time. One about a job that is not submitted does nothing.
     pub(crate) acts: Vec<(u64, Act)>,
+    /// In the order of their times.
     pub(crate) troubles: Vec<(u64, Trouble)>,
-    /// When the last trouble has ended.
+    /// No trouble lasts longer than until then. Patience is counted from there, or from the last act if that is later.
     pub(crate) calm: u64,
 }
 
@@ -64,112 +70,19 @@ pub(crate) enum QueueKind {
 
 /// One worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ProcessSpec {
+    /// By how many milliseconds its clock is ahead of the store's at the beginning.
     pub(crate) ahead_ms: i64,
+    /// By how many parts in a million its clock is too fast.
     pub(crate) ppm: i64,
+    /// How many calls it makes at once.
     pub(crate) concurrency: u64,
+    /// How many calls of `fn` tasks it makes at once.
     pub(crate) blocking: u64,
     /// After how many milliseconds it acknowledges what it still works on; 0 for the usual time.
     #[serde(default)]
     pub(crate) ack_within: u64,
-}
-
-/// How a worker comes to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Ends {
-    Dies,
-    Drains,
-    Stops,
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Trouble {
-    /// A worker dies, and is started again.
-    Crash { worker: usize, back: u64 },
-    /// A worker does nothing for a while, and goes on.
-    Freeze { worker: usize, lasts: u64 },
-    /// All processes do nothing for a while, as when their computer sleeps.
-    Sleep { lasts: u64 },
-    /// A worker is told to stop, and is started again.
-    Drain { worker: usize, back: u64 },
-    /// A worker is told to stop twice.
-    Stop { worker: usize, back: u64 },
-    /// The clock of a worker is set.
-    Turn { worker: usize, by: i64 },
-    /// A worker ends in the middle of a transaction: it is committed and not answered yet. So many transactions go
-    /// before that one.
-    InCommit { worker: usize, after: u64, what: Ends },
-    /// The store answers late, up to so many milliseconds.
-    Late { most: u64, lasts: u64 },
-    /// Every second transaction is rolled back after it was carried out, and carried out again.
-    Conflicts { lasts: u64 },
-    /// The store refuses all that is to be written.
-    NoSpace { lasts: u64 },
-    /// The server of the store begins anew, without the last transactions that were not to outlive that.
-    Undone { lasts: u64 },
-    /// Commits are not answered, and half of them are not made: both is found out in the end.
-    Doubt { lasts: u64 },
-    /// The place for large outputs refuses everything, and does half of it all the same.
-    Objects { lasts: u64 },
-    /// The connection to the broker is cut, of a worker or of all, and no other one is made for a while.
-    Cut { worker: Option<usize>, lasts: u64 },
-    /// The broker closes the channels of a worker.
-    Channels { worker: usize },
-    /// The broker answers late, up to so many milliseconds.
-    SlowBroker { most: u64, lasts: u64 },
-    /// The broker reads nothing that is published.
-    Blocks { lasts: u64 },
-    /// The queues take nothing.
-    Full { lasts: u64 },
-    /// Others publish again what waits, so much of each queue.
-    Doubles { most: usize },
-    /// Others take what waits, so much of each queue, and give it back or keep it.
-    Stranger { most: usize, lasts: u64, keeps: bool },
-    /// Others take records out of part queues, so many of each, and give them back later.
-    Holds { most: usize, lasts: u64 },
-    /// Others publish something.
-    Foreign(Foreign),
-    /// All that waits is removed.
-    Purge,
-    /// Another node of the broker takes over, which has not heard of the newest messages of each queue.
-    Failover { most: usize, lasts: u64 },
-    /// What has waited for so many milliseconds is removed.
-    Expires { longest: u64, lasts: u64 },
-    /// The store refuses everything, for one worker or for all.
-    Refuses { worker: Option<usize>, lasts: u64 },
-}
-
-/// What others publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Foreign {
-    /// It is no message of ork.
-    Unreadable,
-    /// No worker knows its task.
-    UnknownTask,
-    /// It is about a part of an unknown job.
-    UnknownJob,
-}
-
-impl Foreign {
-    /// What it is that is published at this moment.
-    pub(crate) fn letter(self, now: u64) -> Letter {
-        let mut job = [0; 16];
-        job.iter_mut().zip(now.to_be_bytes()).for_each(|(to, from)| *to = from);
-        let message = Message { body: "null".into(), ..Message::about(JobId::from_bytes(job), "strange") };
-        let message = match self {
-            Self::Unreadable => {
-                let detail = "its header is wrong".to_owned();
-                let (reply, job, task, hooks) = (None, None, None, None);
-                Err(Rejected { reason: DeadLetterReason::Undecodable, detail, reply, job, task, hooks })
-            }
-            Self::UnknownTask => Ok(message),
-            Self::UnknownJob => {
-                Ok(Message { task: "many".to_owned(), kind: WorkKind::Part { epoch: 1, index: 0 }, ..message })
-            }
-        };
-        Letter { message, anonymous: self == Self::Unreadable, foreign: true }
-    }
 }
 
 /// In milliseconds.
@@ -189,38 +102,22 @@ impl Scenario {
         let n_workers = dice.between(1, 4);
         let workers =
             (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store, calm)).collect();
-        // Each seed leaves out some kinds of trouble, so that they do not always mask one another.
-        let mut kinds: Vec<u64> = (0..14).filter(|_| dice.percent(60)).collect();
+        let usual = trouble::usual_kinds(&mut dice);
         let broker = match dice.below(4) {
             0 => Some(QueueKind::Classic),
             1 => Some(QueueKind::Quorum),
             _ if store == StoreKind::None => Some(QueueKind::Quorum),
             _ => None,
         };
-        if broker.is_some() {
-            kinds.extend((20..29).filter(|_| dice.percent(50)));
-            // What loses messages takes long to be found.
-            if dice.percent(25) && store != StoreKind::None {
-                kinds.extend(30..34);
-                // If the removal of a row of the outbox is undone, a lost message of it is not detected.
-                kinds.retain(|kind| *kind != 11);
-            }
-        }
-        if store == StoreKind::File {
-            // The processes of a file share the clock of their computer, and end with it.
-            kinds.retain(|kind| *kind != 4 && *kind != 11);
-        }
-        if store == StoreKind::None {
-            kinds.retain(|kind| !matches!(kind, 5..=7 | 9..=13));
-        }
+        let kinds = trouble::kinds(&mut dice, usual, broker, store);
         let retention = if store != StoreKind::None && dice.percent(20) { dice.between(60, 120) } else { 0 };
         let max_losses = if dice.percent(30) { u32::try_from(dice.between(1, 4)).unwrap() } else { 0 };
         let n_troubles = if kinds.is_empty() { 0 } else { dice.any_size(24) };
         let mut troubles: Vec<_> = (0..n_troubles)
-            .map(|number| {
+            .filter_map(|number| {
                 let mut dice = Dice::new(seed, "trouble", number);
-                let kind = kinds.get(dice.index(kinds.len())).copied().unwrap_or(0);
-                trouble(&mut dice, kind, n_workers, calm)
+                let kind = kinds.get(dice.index(kinds.len())).copied()?;
+                Some(trouble::trouble(&mut dice, kind, n_workers, calm))
             })
             .collect();
         troubles.sort_by_key(|(at, _)| *at);
@@ -264,49 +161,10 @@ impl Scenario {
     }
 }
 
-impl Trouble {
-    /// Whether it is a trouble of a broker.
-    pub(crate) const fn is_of_broker(&self) -> bool {
-        match self {
-            Self::Crash { .. }
-            | Self::Freeze { .. }
-            | Self::Sleep { .. }
-            | Self::Drain { .. }
-            | Self::Stop { .. }
-            | Self::Turn { .. }
-            | Self::InCommit { .. }
-            | Self::Late { .. }
-            | Self::Conflicts { .. }
-            | Self::NoSpace { .. }
-            | Self::Undone { .. }
-            | Self::Doubt { .. }
-            | Self::Objects { .. }
-            | Self::Refuses { .. } => false,
-            Self::Cut { .. }
-            | Self::Channels { .. }
-            | Self::SlowBroker { .. }
-            | Self::Blocks { .. }
-            | Self::Full { .. }
-            | Self::Doubles { .. }
-            | Self::Stranger { .. }
-            | Self::Holds { .. }
-            | Self::Foreign(_)
-            | Self::Purge
-            | Self::Failover { .. }
-            | Self::Expires { .. } => true,
-        }
-    }
-}
-
 impl Scenario {
     /// Whether the broker loses what it has confirmed.
     pub(crate) fn loses_messages(&self) -> bool {
-        let loses = |trouble: &Trouble| match trouble {
-            Trouble::Purge | Trouble::Failover { .. } | Trouble::Expires { .. } => true,
-            Trouble::Stranger { keeps, .. } => *keeps,
-            _ => false,
-        };
-        self.troubles.iter().any(|(_, trouble)| loses(trouble))
+        self.troubles.iter().any(|(_, trouble)| trouble.loses_messages())
     }
 
     /// Whether calls return what the store cannot hold.
@@ -394,53 +252,4 @@ fn worker(dice: &mut Dice, store: StoreKind, calm: u64) -> ProcessSpec {
         blocking: dice.between(1, 3),
         ack_within,
     }
-}
-
-fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Trouble) {
-    let at = dice.below(calm);
-    let worker = usize::try_from(dice.below(n_workers)).unwrap();
-    let back = 1 + dice.any_size(20_000);
-    // Every fourth lasts longer than a heartbeat is believed.
-    let lasts = if dice.percent(25) { dice.between(15_000, 40_000) } else { dice.any_size(15_000) };
-    let lasts = if calm > HOUR && dice.percent(25) { dice.any_size(HOUR) } else { lasts };
-    let lasts = (1 + lasts).min(calm - at);
-    let trouble = match kind {
-        0 => Trouble::Crash { worker, back },
-        1 => Trouble::Freeze { worker, lasts },
-        2 => Trouble::Drain { worker, back },
-        3 => Trouble::Stop { worker, back },
-        4 => {
-            let by = i64::try_from(dice.any_size(3_600_000)).unwrap();
-            Trouble::Turn { worker, by: if dice.percent(50) { -by } else { by } }
-        }
-        8 => Trouble::Sleep { lasts },
-        7 => {
-            let what = [Ends::Dies, Ends::Drains, Ends::Drains, Ends::Stops];
-            let what = what.get(dice.index(what.len())).copied().unwrap_or(Ends::Dies);
-            Trouble::InCommit { worker, after: dice.any_size(30), what }
-        }
-        9 => Trouble::Conflicts { lasts },
-        10 => Trouble::NoSpace { lasts },
-        11 => Trouble::Undone { lasts: lasts.min(10_000) },
-        12 => Trouble::Doubt { lasts: lasts.min(20_000) },
-        13 => Trouble::Objects { lasts },
-        20 | 21 => Trouble::Cut { worker: dice.percent(60).then_some(worker), lasts },
-        22 => Trouble::Channels { worker },
-        23 => Trouble::SlowBroker { most: 1 + dice.any_size(8_000), lasts },
-        24 => Trouble::Blocks { lasts },
-        25 => Trouble::Full { lasts },
-        26 => Trouble::Doubles { most: 1 + dice.index(4) },
-        27 => {
-            let what = [Foreign::Unreadable, Foreign::UnknownTask, Foreign::UnknownJob];
-            Trouble::Foreign(what.get(dice.index(what.len())).copied().unwrap_or(Foreign::Unreadable))
-        }
-        28 => Trouble::Holds { most: 1 + dice.index(4), lasts },
-        30 => Trouble::Purge,
-        31 => Trouble::Failover { most: 1 + dice.index(4), lasts },
-        32 => Trouble::Stranger { most: 1 + dice.index(4), lasts, keeps: dice.percent(30) },
-        33 => Trouble::Expires { longest: 1 + dice.any_size(20_000), lasts },
-        5 => Trouble::Late { most: 1 + dice.any_size(8_000), lasts },
-        _ => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
-    };
-    (at, trouble)
 }

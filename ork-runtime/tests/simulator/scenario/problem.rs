@@ -1,0 +1,222 @@
+//! Which scenarios make no sense: what is written by hand is refused if a run of it would say nothing, or something
+//! false.
+
+use super::{HOUR, Kind, ProcessSpec, QueueKind, Scenario, StoreKind, Trouble};
+use crate::tasks::How;
+use crate::workload::{Act, Job};
+
+/// Nothing takes longer, in milliseconds.
+const LONGEST: u64 = 365 * 24 * HOUR;
+
+/// The most parts in a million by which a clock drifts.
+const MOST_DRIFT: i64 = 1_000;
+
+impl Scenario {
+    /// Why it makes no sense, if it does not. The scenarios of all seeds do.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem_of_surroundings()
+            .or_else(|| self.workers.iter().enumerate().find_map(|(at, worker)| self.problem_of_worker(at, worker)))
+            .or_else(|| self.troubles.iter().find_map(|(at, trouble)| self.problem_of_trouble(*at, trouble)))
+            .or_else(|| self.problem_of_troubles())
+            .or_else(|| self.acts.iter().find_map(|(at, act)| self.problem_of_act(*at, act)))
+            .or_else(|| self.problem_of_acts())
+    }
+
+    fn problem_of_surroundings(&self) -> Option<String> {
+        let has_store = self.store != StoreKind::None;
+        let problem = if self.workers.is_empty() {
+            "it has no workers"
+        } else if !has_store && self.broker.is_none() {
+            "it has neither a store nor a broker"
+        } else if !has_store && (self.retention > 0 || self.large) {
+            "without a store there is no `retention`, and nothing is `large`"
+        } else if self.broker.is_none() && self.events {
+            "without a broker there are no `events`"
+        } else if self.max_losses > 50 {
+            "`max_losses` is at most 50"
+        } else if self.retention > 0 && self.retention < 60 {
+            "`retention` is at least 60 seconds, or 0 for ever"
+        } else if self.calm > LONGEST || self.retention > LONGEST / 1_000 {
+            "it lasts longer than a year"
+        } else {
+            return None;
+        };
+        Some(problem.to_owned())
+    }
+
+    fn problem_of_worker(&self, number: usize, worker: &ProcessSpec) -> Option<String> {
+        let ProcessSpec { ahead_ms, ppm, concurrency, blocking, ack_within } = worker;
+        let has_own_clock = *ahead_ms != 0 || *ppm != 0;
+        let problem = if *concurrency == 0 || *blocking == 0 {
+            "makes no calls: `concurrency` and `blocking` are at least 1"
+        } else if *concurrency > 500 || *blocking > 500 {
+            "makes more than 500 calls at once"
+        } else if ahead_ms.unsigned_abs() > LONGEST || *ack_within > LONGEST {
+            "has a time of more than a year"
+        } else if ppm.abs() > MOST_DRIFT {
+            "has a clock that drifts by more than a thousandth"
+        } else if has_own_clock && self.store == StoreKind::File {
+            "has a clock of its own, and the processes of a file share the clock of their computer"
+        } else {
+            return None;
+        };
+        Some(format!("worker {number} {problem}"))
+    }
+
+    fn problem_of_trouble(&self, at: u64, trouble: &Trouble) -> Option<String> {
+        let problem = if trouble.worker().is_some_and(|worker| worker >= self.workers.len()) {
+            format!("there are only {} workers, from 0", self.workers.len())
+        } else if trouble.is_of_broker() && self.broker.is_none() {
+            "there is no broker".to_owned()
+        } else if !trouble.kind().is_possible_with(self.store) {
+            format!("it cannot happen with the store `{:?}`", self.store)
+        } else if trouble.loses_messages() && self.store == StoreKind::None {
+            "without a store, what the broker loses is lost".to_owned()
+        } else if at.saturating_add(trouble.lasts()) > self.calm {
+            format!("it lasts longer than until `calm`, {} ms", self.calm)
+        } else if trouble.clone().span_mut().is_some_and(|span| *span > LONGEST) {
+            "a worker is started again after more than a year".to_owned()
+        } else {
+            return None;
+        };
+        Some(format!("{trouble:?} at {at} ms: {problem}"))
+    }
+
+    fn problem_of_troubles(&self) -> Option<String> {
+        if !self.troubles.is_sorted_by_key(|(at, _)| *at) {
+            return Some("the troubles are not in the order of their times".to_owned());
+        }
+        let has_undone = self.troubles.iter().any(|(_, trouble)| trouble.kind() == Kind::Undone);
+        let words = "a lost message is not detected if the removal of its row is undone: \
+                     `Undone` goes with no trouble that loses messages";
+        (has_undone && self.loses_messages()).then(|| words.to_owned())
+    }
+
+    fn problem_of_act(&self, at: u64, act: &Act) -> Option<String> {
+        let has_store = self.store != StoreKind::None;
+        let problem = match act {
+            _ if at > LONGEST => "after more than a year".to_owned(),
+            Act::Submit(number, job) => format!("job {number} {}", self.problem_of_job(job)?),
+            Act::Schedule(_, _, script) if script.takes > LONGEST => "takes more than a year".to_owned(),
+            Act::Cancel(_)
+            | Act::CancelClaimed(_)
+            | Act::Interrupt(_)
+            | Act::Retry(_)
+            | Act::Why(_)
+            | Act::Schedule(..) => {
+                if has_store {
+                    return None;
+                }
+                "without a store a client submits only".to_owned()
+            }
+        };
+        Some(format!("an act at {at} ms: {problem}"))
+    }
+
+    fn problem_of_job(&self, job: &Job) -> Option<String> {
+        let has_store = self.store != StoreKind::None;
+        let counts_losses = has_store || self.broker == Some(QueueKind::Quorum);
+        let needs_store = match job {
+            Job::Narrow(_) | Job::Unique(..) | Job::Follower(..) | Job::Tree(..) | Job::Itself(_) | Job::Flow(_) => {
+                true
+            }
+            Job::Plain(_)
+            | Job::Blocking(_)
+            | Job::Timed(_)
+            | Job::Many(_)
+            | Job::Hooked(_)
+            | Job::Asked(_)
+            | Job::Set(_) => false,
+        };
+        let (scripts, is_set) = (job.scripts(), matches!(job, Job::Set(_)));
+        let problem = if needs_store && !has_store {
+            "needs a store"
+        } else if is_set && scripts.is_empty() {
+            "is a set of no messages"
+        } else if scripts.iter().any(|script| script.takes > LONGEST) {
+            "takes more than a year"
+        } else if !counts_losses && scripts.iter().any(|script| script.how == How::Kills) {
+            "never ends: without a store, a classic queue does not count the processes that it kills"
+        } else if let Job::Flow(tasks) = job {
+            return crate::flows::problem(tasks);
+        } else {
+            return None;
+        };
+        Some(problem.to_owned())
+    }
+
+    /// Numbers are given once: jobs have theirs, and schedules.
+    fn problem_of_acts(&self) -> Option<String> {
+        let (mut jobs, mut schedules) = (Vec::new(), Vec::new());
+        for (_, act) in &self.acts {
+            let (numbers, number) = match act {
+                Act::Submit(number, _) => (&mut jobs, *number),
+                Act::Schedule(number, ..) => (&mut schedules, *number),
+                Act::Cancel(_) | Act::CancelClaimed(_) | Act::Interrupt(_) | Act::Retry(_) | Act::Why(_) => continue,
+            };
+            if numbers.contains(&number) {
+                return Some(format!("two jobs, or two schedules, have the number {number}"));
+            }
+            numbers.push(number);
+        }
+        None
+    }
+}
+
+/// A scenario that makes sense.
+const SENSE: &str = r#"{"seed":0,"store":"Server","broker":"Quorum","calm":90,
+    "workers":[{"ahead_ms":0,"ppm":0,"concurrency":1,"blocking":1}],
+    "acts":[[5,{"Submit":[0,{"Plain":{"key":0,"takes":0,"fails":0,"how":"Returns"}}]}]],
+    "troubles":[[1,{"Crash":{"worker":0,"back":1}}],[50,{"Freeze":{"worker":0,"lasts":40}}]]}"#;
+
+/// What is replaced in it by something that makes no sense, and what is said of that.
+const NONSENSE: [(&[(&str, &str)], &str); 25] = [
+    (&[], ""),
+    (&[("\"seed\"", "\"sed\"")], "unknown field `sed`"),
+    (&[("\"key\"", "\"kee\"")], "unknown field `kee`"),
+    (&[("\"back\"", "\"bock\"")], "unknown field `bock`"),
+    (&[("\"ppm\"", "\"pmp\"")], "unknown field `pmp`"),
+    (&[("[{\"ahead_ms\":0,\"ppm\":0,\"concurrency\":1,\"blocking\":1}]", "[]")], "it has no workers"),
+    (&[("\"concurrency\":1", "\"concurrency\":0")], "worker 0 makes no calls"),
+    (&[("\"blocking\":1", "\"blocking\":0")], "worker 0 makes no calls"),
+    (&[("\"ppm\":0", "\"ppm\":-1000000")], "worker 0 has a clock that drifts"),
+    (&[("\"Server\"", "\"File\""), ("\"ppm\":0", "\"ppm\":1")], "worker 0 has a clock of its own"),
+    (&[("\"Server\"", "\"None\""), ("\"Quorum\"", "null")], "it has neither a store nor a broker"),
+    (&[("\"Server\"", "\"None\""), ("\"seed\":0", "\"seed\":0,\"large\":true")], "without a store there is no"),
+    (&[("\"Quorum\"", "null"), ("\"seed\":0", "\"seed\":0,\"events\":true")], "without a broker there are no"),
+    (&[("\"seed\":0", "\"seed\":0,\"retention\":1")], "`retention` is at least 60 seconds"),
+    (&[("\"worker\":0", "\"worker\":1")], "there are only 1 workers"),
+    (&[("\"lasts\":40", "\"lasts\":41")], "it lasts longer than until `calm`"),
+    (&[("[[1,", "[[51,")], "the troubles are not in the order of their times"),
+    (&[("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\""), ("\"Quorum\"", "null")], "there is no broker"),
+    (&[("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\""), ("\"Server\"", "\"None\"")], "what the broker loses"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"Doubt\":{"), ("\"Server\"", "\"None\"")], "it cannot happen with the store"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"Undone\":{"), ("\"Server\"", "\"File\"")], "it cannot happen with the store"),
+    (
+        &[("{\"Freeze\":{\"worker\":0,", "{\"Undone\":{"), ("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\"")],
+        "a lost message is not detected",
+    ),
+    (
+        &[("\"acts\":[", "\"acts\":[[0,{\"Submit\":[0,{\"Many\":[]}]}],")],
+        "two jobs, or two schedules, have the number 0",
+    ),
+    (
+        &[("\"acts\":[", "\"acts\":[[0,{\"Cancel\":0}],"), ("\"Server\"", "\"None\"")],
+        "without a store a client submits",
+    ),
+    (&[("\"Plain\"", "\"Narrow\""), ("\"Server\"", "\"None\"")], "job 0 needs a store"),
+];
+
+/// What is refused with other words, or not at all.
+pub(crate) fn accepted_nonsense() -> Vec<String> {
+    let problem = |(replaced, wanted): &(&[(&str, &str)], &str)| {
+        let text = replaced.iter().fold(SENSE.to_owned(), |text, (from, to)| text.replace(from, to));
+        let found = match serde_json::from_str::<Scenario>(&text) {
+            Ok(scenario) => scenario.problem().unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        let is_said = found.contains(wanted) && found.is_empty() == wanted.is_empty();
+        (!is_said).then(|| format!("{replaced:?} is refused with `{found}`, not `{wanted}`"))
+    };
+    NONSENSE.iter().filter_map(problem).collect()
+}
