@@ -38,4 +38,4 @@ connection.close()
 
 outcome = json.loads(answer)
 print(json.dumps(outcome))
-sys.exit(0 if outcome["state"] == "success" else 1)
+sys.exit(0 if outcome["state"] == "succeeded" else 1)

@@ -102,15 +102,15 @@ fn every_workflow_runs_locally() {
     let setting = Setting::embedded();
     for (file, name, expected) in workflows() {
         let run = setting.run(&format!("run flows/{file}.yaml --json")).json();
-        assert_eq!((&run["state"], &run["result"]), (&json!("success"), &expected), "{run}");
+        assert_eq!((&run["state"], &run["result"]), (&json!("succeeded"), &expected), "{run}");
         let id = run["run"].as_str().unwrap();
         let shown = setting.run(&format!("jobs show {id}")).ok();
         assert!(shown.contains(&format!("task       {name} (ork.run)")), "{shown}");
         let tree = setting.run(&format!("jobs tree {id}")).ok();
-        assert!(tree.starts_with(&format!("{name} (ork.run) {id} success")), "{tree}");
+        assert!(tree.starts_with(&format!("{name} (ork.run) {id} succeeded")), "{tree}");
     }
     let ended = setting.run("run flows/files.yaml --input prefix=raw/x");
-    assert!(ended.err.contains("\u{2713} process                  success, 5 of 5 in "), "{ended:?}");
+    assert!(ended.err.contains("\u{2713} process                  succeeded, 5 of 5 in "), "{ended:?}");
     let result: Value = serde_json::from_str(&ended.ok()).unwrap();
     assert_eq!(result, json!({ "total_rows": 750, "files_processed": 5 }));
 }
@@ -125,7 +125,7 @@ fn every_workflow_runs_on_a_cluster_of_two_workers() {
     });
     for (file, _, expected) in workflows() {
         let run = setting.run(&format!("submit flows/{file}.yaml --wait --json")).json();
-        assert_eq!((&run["state"], &run["result"]), (&json!("success"), &expected), "{run}");
+        assert_eq!((&run["state"], &run["result"]), (&json!("succeeded"), &expected), "{run}");
     }
     for worker in workers {
         worker.signal("TERM");
@@ -258,7 +258,7 @@ fn a_local_run_takes_precedence_over_earlier_unfinished_runs() {
     worker.signal("TERM");
     worker.end();
     assert!(settled(&setting) < MANY);
-    assert_eq!(setting.run("run flows/shares.yaml --json").json()["state"], "success");
+    assert_eq!(setting.run("run flows/shares.yaml --json").json()["state"], "succeeded");
     assert!(settled(&setting) < MANY, "it has waited for all that was left");
 }
 
@@ -306,8 +306,8 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     let lines: Vec<_> = tree.lines().collect();
     let id = |line: &str| line.split_whitespace().find(|word| word.len() == 36).unwrap().to_owned();
     assert!(lines[0].starts_with(&format!("trouble (ork.run) {run} failed (3 of 3 below it ended): ")), "{tree}");
-    assert!(lines[1].starts_with("\u{251c}\u{2500} list (process) ") && lines[1].ends_with(" success"), "{tree}");
-    assert!(lines[2].starts_with("\u{251c}\u{2500} each (process) ") && lines[2].ends_with(" success 3/3"), "{tree}");
+    assert!(lines[1].starts_with("\u{251c}\u{2500} list (process) ") && lines[1].ends_with(" succeeded"), "{tree}");
+    assert!(lines[2].starts_with("\u{251c}\u{2500} each (process) ") && lines[2].ends_with(" succeeded 3/3"), "{tree}");
     assert!(lines[3].starts_with("\u{251c}\u{2500} broken (process) ") && lines[3].contains(" failed: "), "{tree}");
     assert_eq!(lines[4..], ["\u{2514}\u{2500} after skipped"], "{tree}");
     let broken = id(lines[3]);
@@ -348,7 +348,7 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     setting.place.write("flows/luck", "");
     assert_eq!(setting.run(&format!("jobs retry {run} --wait --json")).json()["result"], json!({ "broken": 7 }));
     assert_eq!(setting.run(&format!("jobs output {run}")).json(), json!({ "broken": 7 }));
-    setting.run(&format!("jobs retry {run} --wait")).fails(2, &["is success and cannot be retried"]);
+    setting.run(&format!("jobs retry {run} --wait")).fails(2, &["is succeeded and cannot be retried"]);
     worker.signal("TERM");
     worker.end();
 }
@@ -368,8 +368,8 @@ fn an_on_failure_task_runs_again_with_the_output_of_the_retry() {
     assert_eq!(setting.run(&format!("jobs retry {run} --wait --json")).json()["result"], json!({ "broken": 7 }));
     let tree = setting.run(&format!("jobs tree {run}")).ok();
     let lines: Vec<_> = tree.lines().collect();
-    assert!(lines[2].contains(" tidy (process) ") && lines[2].ends_with(" success"), "{tree}");
-    assert!(lines[3].contains(" tidy (process) ") && lines[3].ends_with(" success (replaced)"), "{tree}");
+    assert!(lines[2].contains(" tidy (process) ") && lines[2].ends_with(" succeeded"), "{tree}");
+    assert!(lines[3].contains(" tidy (process) ") && lines[3].ends_with(" succeeded (replaced)"), "{tree}");
     worker.signal("TERM");
     worker.end();
 }

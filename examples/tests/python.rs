@@ -94,7 +94,7 @@ fn the_long_program_gets_its_reply() {
     let (code, outcome) = world.submit(r#"{"name": "Ada"}"#, "order-7");
     assert_eq!((code, &outcome["output"]), (Some(0), &json!("hello Ada")), "{outcome}");
     let job = world.ork(&format!("jobs show {} --json", outcome["job"].as_str().unwrap()));
-    assert_eq!((&job["state"], &job["attempt"]), (&json!("success"), &json!(1)));
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("succeeded"), &json!(1)));
     assert_eq!(world.ork("jobs list --json").as_array().unwrap().len(), 1);
 }
 
@@ -108,7 +108,10 @@ fn a_listener_receives_the_events_of_another_programs_job() {
     listener.err_line(|line| line == "listening");
     assert_eq!(world.submit(r#"{"name": "Ada"}"#, "order-8").0, Some(0));
     let heard = listener.end();
-    assert_eq!(heard.out, "job.created hello ready\njob.ready hello ready\njob.completed hello success\n", "{heard:?}");
+    assert_eq!(
+        heard.out, "job.created hello ready\njob.ready hello ready\njob.completed hello succeeded\n",
+        "{heard:?}"
+    );
 }
 
 #[test]

@@ -54,9 +54,9 @@ fn loc_counts_a_tree_and_the_job_is_stored() {
     assert_eq!(list[0]["parts"]["ok"], 31);
     let id = list[0]["id"].as_str().unwrap();
     let shown = place.run(LOC, &format!("jobs show {id}")).ok();
-    assert!(shown.contains("state      success"), "{shown}");
+    assert!(shown.contains("state      succeeded"), "{shown}");
     assert!(shown.contains("parts      31: 31 ok, 0 failed"), "{shown}");
-    let row = place.run(LOC, "jobs list --task loc --state success --limit 1").ok();
+    let row = place.run(LOC, "jobs list --task loc --state succeeded --limit 1").ok();
     assert!(row.contains(id) && row.contains("31/31") && row.lines().count() == 2, "{row}");
     assert_eq!(place.run(LOC, "jobs list --state failed --json").json(), json!([]));
     assert_eq!(place.run(LOC, &format!("jobs watch {id}")).ok(), table);
@@ -114,7 +114,7 @@ fn retries_end_as_their_header_says() {
     let page = page.ok();
     let lines: Vec<Vec<_>> = page.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["index", "state", "attempts", "progress", "why"]);
-    assert_eq!(lines[1], ["0", "success", "1"]);
+    assert_eq!(lines[1], ["0", "succeeded", "1"]);
     assert_eq!(lines[2], ["1", "failed", "1", "page", "2", "is", "gone"]);
     assert_eq!(lines.len(), 4);
     let failed = format!("jobs parts {id} --state failed --from 4 --json");
@@ -126,7 +126,7 @@ fn retries_end_as_their_header_says() {
     assert!(!last.err.contains("the next ones"), "{}", last.err);
     let none = place.run(RETRIES, &format!("jobs parts {id} --state skipped"));
     assert_eq!((none.err.trim(), none.code), ("no parts", Some(0)));
-    place.run(RETRIES, &format!("jobs parts {id} --state ok")).fails(2, &["no part has a state `ok`", "success"]);
+    place.run(RETRIES, &format!("jobs parts {id} --state ok")).fails(2, &["no part has a state `ok`", "succeeded"]);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_failed_job_can_be_retried() {
     let watched = place.run(LOC, &format!("jobs watch {id} --json")).ok();
     let result: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
     assert_eq!(result, expected);
-    place.run(LOC, &format!("jobs retry {id}")).fails(2, &["is success and cannot be retried"]);
+    place.run(LOC, &format!("jobs retry {id}")).fails(2, &["is succeeded and cannot be retried"]);
 }
 
 #[test]

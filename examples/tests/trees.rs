@@ -77,8 +77,8 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     let order = ["ready", "running", "waiting", "failed"];
     let places: Vec<_> = states.iter().map(|state| order.iter().position(|known| known == state).unwrap()).collect();
     assert!(places.is_sorted(), "{states:?}");
-    assert_eq!(setting.states(&report).last().unwrap(), "success");
-    assert_eq!(setting.states(&last).last().unwrap(), "success");
+    assert_eq!(setting.states(&report).last().unwrap(), "succeeded");
+    assert_eq!(setting.states(&last).last().unwrap(), "succeeded");
     let moment = |id: &str, which: &str| setting.run(&format!("jobs show {id} --json")).json()[which].as_i64().unwrap();
     assert!(moment(&last, "started") >= moment(&report, "ended"));
 
@@ -88,7 +88,7 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     let head =
         format!("big_job {big} failed (3 of 3 below it ended): failed jobs below: 1 of the jobs it submitted failed");
     assert_eq!(lines[0], head);
-    assert_eq!(lines.iter().filter(|line| line.ends_with(" success")).count(), 2, "{tree}");
+    assert_eq!(lines.iter().filter(|line| line.ends_with(" succeeded")).count(), 2, "{tree}");
     assert_eq!(lines.iter().filter(|line| line.ends_with(r#" failed: invalid data: "two!""#)).count(), 1, "{tree}");
     assert!(lines[1].starts_with("├─ small_job ") && lines[3].starts_with("└─ small_job "), "{tree}");
     let tree = setting.run(&format!("jobs tree {big} --json")).json();
@@ -99,7 +99,7 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
             (&1.into(), &big.clone().into(), &big.clone().into())
         );
     }
-    let listed = setting.run(&format!("jobs list --root {big} --state success --since 1h --json")).json();
+    let listed = setting.run(&format!("jobs list --root {big} --state succeeded --since 1h --json")).json();
     assert_eq!(listed.as_array().unwrap().len(), 2);
     // The key is free again.
     setting.run(&format!("{again} --wait")).ok();
@@ -115,7 +115,7 @@ fn a_big_job_runs_as_a_demonstration() {
     let lines: Vec<_> = told.lines().collect();
     assert_eq!(lines[0], "a second big job was refused");
     assert!(lines.contains(&"big job failed") && lines.contains(&"big job: reported"), "{told}");
-    assert_eq!(lines.iter().filter(|line| **line == "  small_job success").count(), 2, "{told}");
+    assert_eq!(lines.iter().filter(|line| **line == "  small_job succeeded").count(), 2, "{told}");
     assert!(lines.contains(&"  small_job failed: invalid data: \"two!\""), "{told}");
 }
 

@@ -62,7 +62,7 @@ impl State {
             Self::Running => "running",
             Self::Retrying => "retrying",
             Self::Waiting => "waiting",
-            Self::Succeeded => "success",
+            Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }

@@ -120,7 +120,7 @@ pub struct Reply {
 #[derive(Serialize, JsonSchema)]
 struct ReplyJson<'a> {
     job: JobId,
-    #[schemars(with = "String", extend("enum" = ["success", "failed", "cancelled"]))]
+    #[schemars(with = "String", extend("enum" = ["succeeded", "failed", "cancelled"]))]
     state: State,
     /// What it returned, if it ended well.
     #[serde(skip_serializing_if = "Option::is_none")]

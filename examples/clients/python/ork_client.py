@@ -110,7 +110,7 @@ class Job(Generic[T]):
         for _ in self.follow(timeout):
             pass
         assert self._outcome is not None
-        if self._outcome.state.value != "success":
+        if self._outcome.state.value != "succeeded":
             raise JobError(self._outcome)
         if self._outcome.output_at is not None:
             raise LookupError(f"no message carries the output of job {self.id}: {self._outcome.output_at!r}")

@@ -101,7 +101,7 @@ export class Job<T> {
   /** What the task returned; a `JobError` if it did not. */
   async result(): Promise<T> {
     const outcome = await this.outcome;
-    if (outcome.state !== "success") throw new JobError(outcome);
+    if (outcome.state !== "succeeded") throw new JobError(outcome);
     if (outcome.output_at) throw new Error(`no message carries the output: ${JSON.stringify(outcome.output_at)}`);
     return outcome.output as T;
   }

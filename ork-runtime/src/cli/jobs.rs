@@ -22,7 +22,7 @@ use crate::workflow_run::{PROCESS, PYTHON};
 pub(super) enum Command {
     /// List jobs, newest first
     List {
-        /// Only in this state: ready, running, retrying, waiting, success, failed, cancelled
+        /// Only in this state: ready, running, retrying, waiting, succeeded, failed, cancelled
         #[arg(long)]
         state: Vec<String>,
         /// Only of this task

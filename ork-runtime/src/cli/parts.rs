@@ -19,7 +19,7 @@ pub(super) struct Page {
     /// At most this many
     #[arg(long, default_value_t = 20)]
     limit: usize,
-    /// Only in this state: ready, running, retrying, success, failed, skipped, cancelled
+    /// Only in this state: ready, running, retrying, succeeded, failed, skipped, cancelled
     #[arg(long)]
     state: Vec<String>,
 }

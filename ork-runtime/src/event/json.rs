@@ -164,7 +164,7 @@ mod tests {
         json["data"]["state"] = "running".into();
         let error = Event::from_json(json.to_string().as_bytes()).unwrap_err().to_string();
         assert_eq!(error, "`job.completed` in state `running`");
-        json["data"]["state"] = "success".into();
+        json["data"]["state"] = "succeeded".into();
         json["time"] = "yesterday".into();
         assert!(Event::from_json(json.to_string().as_bytes()).unwrap_err().to_string().starts_with("time `yesterday`"));
     }

@@ -50,7 +50,7 @@ impl PartState {
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Retrying => "retrying",
-            Self::Succeeded => "success",
+            Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",

@@ -55,8 +55,8 @@ impl StepState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
-            Self::Started => "begun",
-            Self::Succeeded => "success",
+            Self::Started => "started",
+            Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",

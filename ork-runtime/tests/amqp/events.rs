@@ -77,7 +77,7 @@ impl Listener {
             }
             let (kind, data) = (event["type"].as_str().unwrap().to_owned(), event["data"].clone());
             let ended = data["isPart"] == false
-                && ["success", "failed", "cancelled"].contains(&data["state"].as_str().unwrap());
+                && ["succeeded", "failed", "cancelled"].contains(&data["state"].as_str().unwrap());
             life.push((kind, data));
             if ended {
                 return life;

@@ -16,7 +16,7 @@ fn body_and_routing_key_are_enough_to_submit_a_job() {
         foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.asking("first")).await;
         let (correlation, answer) = foreigner.answer().await;
         assert_eq!(correlation, "first");
-        assert_eq!((&answer["state"], &answer["output"]), (&"success".into(), &"hello Ada".into()), "{answer}");
+        assert_eq!((&answer["state"], &answer["output"]), (&"succeeded".into(), &"hello Ada".into()), "{answer}");
         let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
         assert_eq!(ork.status(id).await.unwrap().state, JobState::Succeeded);
 
@@ -118,7 +118,7 @@ fn message_with_a_taken_unique_key_is_answered_and_its_job_fails() {
         Gate::of(&key).open();
         first.wait().await.unwrap();
         foreigner.publish("lone", body.as_bytes(), foreigner.asking("d")).await;
-        assert_eq!(foreigner.answer().await.1["state"], "success");
+        assert_eq!(foreigner.answer().await.1["state"], "succeeded");
         ork.shutdown().await;
     });
 }
@@ -289,7 +289,11 @@ fn plain_amqp_client_cancels_a_job_by_its_message_id() {
         foreigner.publish("ork.cancel", br#"{"job": "order-8"}"#, foreigner.asking("cancel")).await;
         let answers = [foreigner.answer().await, foreigner.answer().await];
         let state = |of: &str| answers.iter().find(|(name, _)| name == of).map(|(_, answer)| answer["state"].clone());
-        assert_eq!((state("cancel"), state("long")), (Some("success".into()), Some("cancelled".into())), "{answers:?}");
+        assert_eq!(
+            (state("cancel"), state("long")),
+            (Some("succeeded".into()), Some("cancelled".into())),
+            "{answers:?}"
+        );
         assert_eq!(ork.status(id).await.unwrap().state, JobState::Cancelled);
 
         for (body, expected) in [

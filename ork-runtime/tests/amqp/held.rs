@@ -94,7 +94,7 @@ fn storeless_job_is_joined_after_another_program_held_a_record() {
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         give_back(record).await;
         let (_, outcome) = tokio::time::timeout(SOON, foreigner.answer()).await.expect("the job stays open");
-        assert_eq!((&outcome["state"], &outcome["output"]), (&"success".into(), &1.into()), "{outcome}");
+        assert_eq!((&outcome["state"], &outcome["output"]), (&"succeeded".into(), &1.into()), "{outcome}");
         ork.shutdown().await;
     });
 }

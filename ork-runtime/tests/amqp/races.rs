@@ -23,7 +23,7 @@ fn job_sent_twice_at_once_never_fails() {
             loop {
                 let answer = tokio::time::timeout(Duration::from_secs(30), foreigner.answer()).await;
                 let (correlation, outcome) = answer.expect("the job stays open");
-                assert_eq!((&outcome["state"], &outcome["output"]), (&"success".into(), &10.into()), "{outcome}");
+                assert_eq!((&outcome["state"], &outcome["output"]), (&"succeeded".into(), &10.into()), "{outcome}");
                 if correlation == name {
                     break;
                 }

@@ -189,7 +189,7 @@ fn parts_are_parked_like_jobs() {
         new.shutdown().await;
         Gate::of(&key).open();
         let answer = foreigner.answer().await.1;
-        assert_eq!(answer["state"], "success", "{answer}");
+        assert_eq!(answer["state"], "succeeded", "{answer}");
         old.shutdown().await;
     });
 }

@@ -73,7 +73,7 @@ fn job_is_joined_when_a_foreign_worker_ends_its_last_part() {
             foreigner.publish("count", input.as_bytes(), properties),
         );
         let answer = tokio::time::timeout(Duration::from_secs(20), foreigner.answer()).await.expect("the job is lost");
-        assert_eq!(answer.1["state"], json!("success"), "{answer:?}");
+        assert_eq!(answer.1["state"], json!("succeeded"), "{answer:?}");
         ork.shutdown().await;
     });
 }

@@ -97,7 +97,7 @@ fn foreign_client_submits_a_run_but_cannot_invent_a_step() {
         let body = serde_json::to_vec(&plan(&run, 2)).unwrap();
         foreigner.publish("ork.run", &body, foreigner.asking("one")).await;
         let (_, answer) = foreigner.answer().await;
-        assert_eq!(answer["state"], "success", "{answer}");
+        assert_eq!(answer["state"], "succeeded", "{answer}");
         assert_eq!(calls(&format!("{run}.gather")), 1);
         let mut headers = lapin::types::FieldTable::default();
         headers.insert("ork-ask".into(), lapin::types::AMQPValue::LongString("step".into()));

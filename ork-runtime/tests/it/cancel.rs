@@ -54,7 +54,7 @@ fn ended_job_cannot_be_cancelled() {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         job.wait().await.unwrap();
         let words = job.cancel().await.unwrap_err().to_string();
-        assert_eq!(words, format!("job {} is success and cannot be cancelled", job.id()));
+        assert_eq!(words, format!("job {} is succeeded and cannot be cancelled", job.id()));
         world.end().await;
     });
 }

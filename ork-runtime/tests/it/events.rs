@@ -63,7 +63,7 @@ fn events_of_a_job_come_in_order() {
         let job = world.ork.submit(add { a: 1, b: 2 }).await.unwrap();
         assert_eq!(
             told(&mut events, job.id()).await,
-            ["job.created ready 1", "job.ready ready 1", "job.completed success 1"]
+            ["job.created ready 1", "job.ready ready 1", "job.completed succeeded 1"]
         );
 
         let job = world.ork.submit(fails { message: "no".into() }).await.unwrap();
@@ -80,7 +80,7 @@ fn events_of_a_job_come_in_order() {
             "job.ready ready 2",
             "job.updated retrying 3",
             "job.ready ready 3",
-            "job.completed success 3",
+            "job.completed succeeded 3",
         ];
         assert_eq!(told(&mut events, job.id()).await, expected);
         world.end().await;
@@ -130,7 +130,7 @@ fn parts_completed_is_published_once_with_the_counts() {
         called(&run);
         world.ork.retry(job.id()).await.unwrap();
         let second = told(&mut events, job.id()).await;
-        assert_eq!(second, ["job.parts-completed waiting 1", "job.completed success 1"]);
+        assert_eq!(second, ["job.parts-completed waiting 1", "job.completed succeeded 1"]);
         world.end().await;
     });
 }
@@ -159,7 +159,7 @@ fn events_and_part_events_are_published_only_if_enabled() {
             ork.submit(double_part { count: 3, failing: Vec::new(), run: JobId::new().to_string() }).await.unwrap();
         let mut told = told(&mut events, job.id()).await;
         assert_eq!(told.remove(0), "job.created ready 1");
-        assert_eq!(told.pop().unwrap(), "job.completed success 2");
+        assert_eq!(told.pop().unwrap(), "job.completed succeeded 2");
         assert_eq!(told.pop().unwrap(), "job.parts-completed waiting 2");
         for index in 0..3 {
             let of_part: Vec<_> = told.iter().filter(|told| told.contains(&format!(".{index} "))).collect();

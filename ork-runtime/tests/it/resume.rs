@@ -157,7 +157,7 @@ fn running_or_succeeded_job_cannot_be_retried() {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         job.wait().await.unwrap();
         let words = world.ork.retry(job.id()).await.unwrap_err().to_string();
-        assert_eq!(words, format!("job {} is success and cannot be retried", job.id()));
+        assert_eq!(words, format!("job {} is succeeded and cannot be retried", job.id()));
         world.end().await;
     });
 }

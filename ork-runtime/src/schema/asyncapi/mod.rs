@@ -164,9 +164,9 @@ impl Document<'_> {
             }
             json!({ "type": "object", "properties": properties, "required": required })
         };
-        let mut ways = vec![ended("success", "output", has_output.then(|| inner(output)))];
+        let mut ways = vec![ended("succeeded", "output", has_output.then(|| inner(output)))];
         if has_output {
-            ways.push(ended("success", "output_at", Some(reference("schemas", "OrkOutputAt"))));
+            ways.push(ended("succeeded", "output_at", Some(reference("schemas", "OrkOutputAt"))));
         }
         ways.push(ended("failed", "error", Some(reference("schemas", "OrkFailure"))));
         ways.push(ended("cancelled", "", None));

@@ -80,11 +80,11 @@ fn read(headers: Headers<'_>) -> Result<Entry, String> {
     let id = headers.number(PART_ID)?.ok_or_else(missing)?;
     let total = headers.number(TOTAL_PARTS)?.filter(|total| *total != NOT_YOURS).unwrap_or(0);
     let ok = match headers.text(STATE)? {
-        None | Some("success") => true,
+        None | Some("succeeded") => true,
         Some("failed") => false,
         Some(other) => {
             let head: String = other.chars().take(40).collect();
-            return Err(format!("the header `{STATE}` is `{head}`, expected `success`, `failed` or none"));
+            return Err(format!("the header `{STATE}` is `{head}`, expected `succeeded`, `failed` or none"));
         }
     };
     Ok(Entry::Part { epoch, id, total, ok })
