@@ -61,7 +61,7 @@ pub(crate) struct Meeting<'a> {
 }
 
 impl<'a> Meeting<'a> {
-    /// Creates a meeting with a new SQLite file as its store.
+    /// Creates a meeting with a new `SQLite` file as its store.
     pub(crate) fn new(place: &'a Place, url: &'a str) -> Self {
         let prefix = format!("t{}", &ork::JobId::new().to_string()[20..]);
         Self { place, url, store: format!("sqlite:{prefix}.db"), prefix }

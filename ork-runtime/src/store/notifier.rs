@@ -44,7 +44,7 @@ impl Notifier {
             StoreNotice::JobChanged(job) => drop(self.moves.send(job)),
             StoreNotice::Event(event) => drop(self.events.send(event)),
             StoreNotice::OutboxReady | StoreNotice::JobEnded(_) | StoreNotice::ChangedElsewhere => {
-                drop(self.news.send(change))
+                drop(self.news.send(change));
             }
         }
     }

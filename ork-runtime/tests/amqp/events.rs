@@ -250,7 +250,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         let (store, by) = dead(&world, EventScope::Parts);
         let (store, id): (&dyn Store, _) = (&store, JobId::new());
         let new = NewJob { job: Job::new(id, "count", by.now), input: "{}".into() };
-        store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
+        drop(store.apply(Submit::new(new.clone(), by.clone())).await.unwrap());
         let (phase, attempt) = (Phase::Start, 1);
         let claim = Claim {
             unknown: new,
@@ -263,12 +263,17 @@ fn part_events_of_a_dead_process_are_published_by_another() {
             losses: 0,
             actor: by.clone(),
         };
-        store.apply(claim).await.unwrap();
+        drop(store.apply(claim).await.unwrap());
         let open = OpenParts { job: id, attempt, policy: Policy::default(), joined: false, schema: None };
         let epoch = store.apply(open).await.unwrap().output.unwrap();
         let page = PartPage { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
-        store.apply(AppendParts { page, actor: by.clone() }).await.unwrap();
-        store.apply(SealParts { job: id, epoch, n: 3, output: None, limit: None, actor: by.clone() }).await.unwrap();
+        drop(store.apply(AppendParts { page, actor: by.clone() }).await.unwrap());
+        drop(
+            store
+                .apply(SealParts { job: id, epoch, n: 3, output: None, limit: None, actor: by.clone() })
+                .await
+                .unwrap(),
+        );
         let part = |index| PartKey { job: id, epoch, index, attempt };
         let no = Failure::new(FailureKind::Task, "no");
         let ended = [
@@ -276,9 +281,9 @@ fn part_events_of_a_dead_process_are_published_by_another() {
             (2, PartAttemptOutcome::Failed { failure: no, retry_at: None }),
         ];
         for (index, _) in &ended {
-            store.apply(StartParts::one(part(*index), false, by.clone())).await.unwrap();
+            drop(store.apply(StartParts::one(part(*index), false, by.clone())).await.unwrap());
         }
-        store.apply(SettleParts { first: part(0), ended: ended.into(), limit: None, actor: by }).await.unwrap();
+        drop(store.apply(SettleParts { first: part(0), ended: ended.into(), limit: None, actor: by }).await.unwrap());
         store.close().await;
 
         let next = client(&world).await;
@@ -315,7 +320,7 @@ fn job_events_of_a_dead_process_are_published_by_another() {
         let (store, by) = dead(&world, EventScope::Jobs);
         let (store, id): (&dyn Store, _) = (&store, JobId::new());
         let new = NewJob { job: Job::new(id, "add", by.now), input: r#"{"a": 1, "b": 2}"#.into() };
-        store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
+        drop(store.apply(Submit::new(new.clone(), by.clone())).await.unwrap());
         let (phase, attempt) = (Phase::Start, 1);
         let claim = Claim {
             unknown: new,
@@ -328,7 +333,7 @@ fn job_events_of_a_dead_process_are_published_by_another() {
             losses: 0,
             actor: by.clone(),
         };
-        store.apply(claim).await.unwrap();
+        drop(store.apply(claim).await.unwrap());
         let settle = Settle {
             job: id,
             phase,
@@ -338,7 +343,7 @@ fn job_events_of_a_dead_process_are_published_by_another() {
             limit: None,
             actor: by,
         };
-        store.apply(settle).await.unwrap();
+        drop(store.apply(settle).await.unwrap());
         store.close().await;
 
         let next = client(&world).await;

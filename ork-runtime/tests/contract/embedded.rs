@@ -29,7 +29,7 @@ fn world(store: Arc<dyn Store>) -> World {
         );
         Box::pin(async move {
             for message in messages {
-                store.apply(Submit::new(job_of(message), by.clone())).await.unwrap();
+                drop(store.apply(Submit::new(job_of(message), by.clone())).await.unwrap());
             }
         })
     };
@@ -82,7 +82,7 @@ async fn due_row_waits_for_a_full_window_without_busy_looping() {
     let by = Actor { worker: worker.clone(), now: clock.now(), hold: false, events: ork::event::EventRouting::Off };
     let (late, other) = (job_of(numbered(0)), job_of(numbered(1)));
     let id = late.job.id;
-    store.apply(Submit::new(late.clone(), by.clone())).await.unwrap();
+    drop(store.apply(Submit::new(late.clone(), by.clone())).await.unwrap());
     let (phase, attempt) = (Phase::Start, 1);
     let claim = Claim {
         unknown: late,
@@ -95,14 +95,16 @@ async fn due_row_waits_for_a_full_window_without_busy_looping() {
         losses: 0,
         actor: by.clone(),
     };
-    store.apply(claim).await.unwrap();
+    drop(store.apply(claim).await.unwrap());
     let failure = Failure::new(FailureKind::Task, "not yet");
     let how = AttemptOutcome::Failed { failure, retry_at: Some(Timestamp::from_millis(DUE)) };
-    store
-        .apply(Settle { job: id, phase, attempt, outcome: how, output: None, limit: None, actor: by.clone() })
-        .await
-        .unwrap();
-    store.apply(Submit::new(other, by)).await.unwrap();
+    drop(
+        store
+            .apply(Settle { job: id, phase, attempt, outcome: how, output: None, limit: None, actor: by.clone() })
+            .await
+            .unwrap(),
+    );
+    drop(store.apply(Submit::new(other, by)).await.unwrap());
 
     let broker = Embedded::new(store, clock, Arc::new(TokioRuntime), worker);
     let mut subscription = broker.subscribe(queue(1)).await.unwrap();

@@ -132,7 +132,7 @@ fn retry_is_refused_if_the_task_no_longer_takes_the_input() {
             events: ork::event::EventRouting::Off,
         };
         let store: &dyn Store = &store;
-        store.apply(Submit::new(new, by)).await.unwrap();
+        drop(store.apply(Submit::new(new, by)).await.unwrap());
         assert_eq!(world.outcome(id).await.status().state, JobState::Failed);
         let words = world.ork.retry(id).await.unwrap_err().to_string();
         assert!(words.contains("`add` does not take its input (any more)") && words.contains("`b`"), "{words}");

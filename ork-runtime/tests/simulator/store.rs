@@ -173,7 +173,7 @@ impl End {
         match self.world.scenario.store {
             StoreKind::Server => self.notify(changes),
             StoreKind::File | StoreKind::None => {
-                self.notify(vec![StoreNotice::OutboxReady, StoreNotice::ChangedElsewhere])
+                self.notify(vec![StoreNotice::OutboxReady, StoreNotice::ChangedElsewhere]);
             }
         }
     }

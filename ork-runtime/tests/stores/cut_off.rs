@@ -100,7 +100,7 @@ fn work_that_waits_for_a_lock_gets_an_error_that_names_it_while_other_work_conti
                 biased;
                 told = &mut waiting => break told.unwrap_err(),
                 id = world.submit("other") => {
-                    cancel(id).await.unwrap();
+                    drop(cancel(id).await.unwrap());
                     others += 1;
                 }
             }
@@ -114,9 +114,9 @@ fn work_that_waits_for_a_lock_gets_an_error_that_names_it_while_other_work_conti
 
         // The cancel is not executed after its caller has received an error.
         other.execute("ROLLBACK").await.unwrap();
-        cancel(untouched).await.unwrap();
+        drop(cancel(untouched).await.unwrap());
         assert!(!world.store.job(locked).await.unwrap().unwrap().job.state.is_final());
-        cancel(locked).await.unwrap();
+        drop(cancel(locked).await.unwrap());
         other.close().await.unwrap();
         world.store.close().await;
     });

@@ -30,7 +30,7 @@ async fn submit(store: &dyn Store) -> JobId {
     let job = Job::new(JobId::new(), "one", START);
     let id = job.id;
     let by = Actor { worker: WorkerId::new("one"), now: START, hold: false, events: ork::event::EventRouting::Off };
-    store.apply(Submit::new(NewJob { job, input: "{}".into() }, by)).await.unwrap();
+    drop(store.apply(Submit::new(NewJob { job, input: "{}".into() }, by)).await.unwrap());
     id
 }
 

@@ -43,11 +43,21 @@ async fn end(world: &World, id: JobId, how: AttemptOutcome) {
         actor: by.clone(),
     };
     if let Claimed::Granted { .. } = world.apply(claim).await {
-        world
-            .store
-            .apply(Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), limit: None, actor: by })
-            .await
-            .unwrap();
+        drop(
+            world
+                .store
+                .apply(Settle {
+                    job: id,
+                    phase,
+                    attempt,
+                    outcome: how,
+                    output: Some("1".into()),
+                    limit: None,
+                    actor: by,
+                })
+                .await
+                .unwrap(),
+        );
     }
 }
 
@@ -193,7 +203,7 @@ fn submits_ends_and_retries_in_one_transaction_apply_in_order() {
             let [again, other] = [world.submit("any").await, world.submit("any").await];
             handed_out(&world).await;
             let [before, after] = [JobId::new(), JobId::new()];
-            store.apply(following(&world, before, vec![again])).await.unwrap();
+            drop(store.apply(following(&world, before, vec![again])).await.unwrap());
             let end_again = claimed(&world, again).await;
             let jobs = if several { vec![again, other] } else { vec![again] };
             let (retry, submit) = (Retry::new(again, world.by()), following(&world, after, jobs));

@@ -21,7 +21,7 @@ fn work_that_waits_during_a_server_restart_is_done_once() {
     let Some(mut server) = postgres::private() else { return };
     on(async {
         let world = World::postgres(&server.url("postgres")).await;
-        world.store.apply(submit(&world)).await.unwrap();
+        world.apply(submit(&world)).await;
         for _ in 0..2 {
             server.kill();
             let store = std::sync::Arc::clone(&world.store);
@@ -67,7 +67,7 @@ fn a_long_outage_is_an_error_in_time_and_then_work_continues() {
         // Listeners are notified that changes may have been missed.
         let told = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
         assert!(matches!(told, Ok(ork::tx::StoreNotice::ChangedElsewhere)), "{told:?}");
-        world.store.apply(submit(&world)).await.unwrap();
+        world.apply(submit(&world)).await;
         assert_eq!(world.take(100).await.len(), 1);
         assert_eq!(world.store.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);
         world.store.close().await;
@@ -83,11 +83,11 @@ fn terminated_connections_are_reopened() {
         let world = World::postgres(&url).await;
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
         for _ in 0..3 {
-            world.store.apply(submit(&world)).await.unwrap();
+            world.apply(submit(&world)).await;
             world.store.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap();
             sqlx::raw_sql(end).execute(&mut postgres::connect(&url).await).await.unwrap();
         }
-        world.store.apply(submit(&world)).await.unwrap();
+        world.apply(submit(&world)).await;
         assert_eq!(world.store.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().len(), 4);
         world.store.close().await;
     });
@@ -114,7 +114,7 @@ fn a_failover_to_a_read_only_standby_is_reported() {
         assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
         assert!(error.to_string().contains("is read-only"), "{error}");
         set("off").await;
-        world.store.apply(submit(&world)).await.unwrap();
+        world.apply(submit(&world)).await;
         world.store.close().await;
     });
 }
@@ -124,7 +124,7 @@ fn an_unresponsive_server_is_detected() {
     let Some(server) = postgres::private() else { return };
     on(async {
         let world = World::postgres(&server.url("postgres")).await;
-        world.store.apply(submit(&world)).await.unwrap();
+        world.apply(submit(&world)).await;
         server.freeze();
         let within = Duration::from_secs(40);
         let error =

@@ -163,7 +163,7 @@ fn processes_are_notified_of_changes_by_others_and_of_own_changes_once() {
         let id = worlds[0].submit("one").await;
         assert_eq!(news.recv().await.unwrap(), StoreNotice::OutboxReady);
         let cancel = ork::tx::Cancel::new(id, worlds[0].by());
-        worlds[0].store.apply(cancel).await.unwrap();
+        worlds[0].apply(cancel).await;
         assert_eq!(news.recv().await.unwrap(), StoreNotice::JobEnded(id));
         // The notices of its own changes were sent once, directly.
         worlds[0].submit("two").await;

@@ -132,12 +132,10 @@ impl Submit {
             return Submitted::Exists;
         }
         let key = self.unique.as_ref().map(|unique| &unique.key);
-        match tx.reacquire_key(key, job.id, self.actor.now) {
-            Some(holder) => Submitted::KeyTaken(holder),
-            None => {
-                control::resume(tx, job.id, &self.after, &self.actor);
-                Submitted::Resumed
-            }
+        if let Some(holder) = tx.reacquire_key(key, job.id, self.actor.now) {
+            return Submitted::KeyTaken(holder);
         }
+        control::resume(tx, job.id, &self.after, &self.actor);
+        Submitted::Resumed
     }
 }
