@@ -1,4 +1,5 @@
-//! Deliveries that wait for a slot, unclaimed: what a cancel, a drain or another worker can still have.
+//! The backlog of a subscription: deliveries that wait for a slot and are not claimed yet, so that they can still be
+//! cancelled, or requeued for another worker.
 
 use std::collections::VecDeque;
 
@@ -9,16 +10,16 @@ use crate::engine::Engine;
 use crate::engine::batch::{self, Batch};
 use crate::engine::slots::{Slot, SlotKind};
 
-/// What can begin now.
+/// Work that can start now.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// One delivery; without a slot if it needs none.
+    /// One delivery, with its slot; `None` if it needs none.
     One(Box<Delivery>, Option<Slot>),
     /// Deliveries that are processed together.
     Together(Batch),
 }
 
-/// The deliveries of one subscription that wait for a slot, a line for each kind of slots.
+/// The deliveries of one subscription that wait for a slot, in one line for each kind of slots.
 #[derive(Default)]
 pub(super) struct Backlog {
     tasks: Line,
@@ -28,12 +29,13 @@ pub(super) struct Backlog {
 #[derive(Default)]
 struct Line {
     waiting: VecDeque<(Option<batch::Kind>, Delivery)>,
-    /// Asks for a slot as long as something waits, so that its place in the queue for slots is kept.
+    /// The pending request for a slot. It is kept as long as deliveries wait, so that it does not lose its place among
+    /// the requests for slots.
     asked: Option<BoxFuture<'static, Option<Slot>>>,
 }
 
 impl Backlog {
-    /// Takes a delivery in; answers it if it can begin at once, because it needs no slot.
+    /// Adds a delivery to the backlog. Returns it instead if it needs no slot and can start at once.
     pub(super) fn push(&mut self, engine: &Engine, delivery: Delivery) -> Option<Begun> {
         let message = delivery.message.as_ref().ok();
         match message.and_then(|message| SlotKind::needed(&engine.registry, message)) {
@@ -45,7 +47,7 @@ impl Backlog {
         }
     }
 
-    /// What can begin now, if anything can.
+    /// Takes a slot and returns the work that can start under it, if there is any.
     pub(super) fn pop(&mut self, engine: &Engine) -> Option<Begun> {
         [SlotKind::Async, SlotKind::Blocking].into_iter().find_map(|kind| {
             let line = self.line(kind);
@@ -55,10 +57,11 @@ impl Backlog {
         })
     }
 
-    /// Waits until something can begin that could not at [`Backlog::pop`]; for ever if nothing waits.
+    /// Waits for a slot, and returns the work that can start under it. To be called after [`Backlog::pop`] has returned
+    /// `None`; if nothing waits, the future never completes.
     ///
     /// # Cancel safety
-    /// Nothing is lost if the future is dropped, nor its place in the queue for slots.
+    /// If the future is dropped, no delivery is lost, and the request for a slot keeps its place.
     pub(super) async fn next(&mut self, engine: &Engine) -> Option<Begun> {
         let (tasks, blocking) = (&mut self.tasks, &mut self.blocking);
         let tasks = tasks.slot(engine, SlotKind::Async).map(|slot| (SlotKind::Async, slot)).boxed();
@@ -67,13 +70,13 @@ impl Backlog {
         self.line(kind).begin(engine, kind, slot?)
     }
 
-    /// Whether nothing waits.
+    /// Whether no delivery waits.
     pub(super) fn is_empty(&self) -> bool {
         self.tasks.waiting.is_empty() && self.blocking.waiting.is_empty()
     }
 
-    /// Gives back all that waits.
-    pub(super) fn give_back(&mut self) {
+    /// Requeues all waiting deliveries.
+    pub(super) fn requeue_all(&mut self) {
         for line in [&mut self.tasks, &mut self.blocking] {
             line.asked = None;
             for (_, delivery) in line.waiting.drain(..) {
@@ -91,7 +94,7 @@ impl Backlog {
 }
 
 impl Line {
-    /// Waits for a slot for the first in line.
+    /// Waits for a slot for the first delivery of the line. Never completes if the line is empty.
     async fn slot(&mut self, engine: &Engine, kind: SlotKind) -> Option<Slot> {
         if self.waiting.is_empty() {
             std::future::pending::<()>().await;
@@ -102,22 +105,22 @@ impl Line {
         slot
     }
 
-    /// Begins the first in line under this slot, with as many after it as can begin together with it.
+    /// Takes the first delivery of the line, and as many of those behind it as fit into one batch with it.
     fn begin(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Begun> {
-        // The broker delivers these again.
+        // The broker redelivers those whose channel was closed.
         while self.waiting.pop_front_if(|(_, delivery)| delivery.acker.is_channel_closed()).is_some() {}
-        let (together, first) = self.waiting.pop_front()?;
-        let Some(together) = together else { return Some(Begun::One(Box::new(first), Some(slot))) };
+        let (batch_kind, first) = self.waiting.pop_front()?;
+        let Some(batch_kind) = batch_kind else { return Some(Begun::One(Box::new(first), Some(slot))) };
         let size = batch::size(engine, &first, &mut slot, kind);
         let mut deliveries = vec![first];
         while deliveries.len() < size {
-            let Some((_, next)) = self.waiting.pop_front_if(|(kind, _)| kind.as_ref() == Some(&together)) else {
+            let Some((_, next)) = self.waiting.pop_front_if(|(kind, _)| kind.as_ref() == Some(&batch_kind)) else {
                 break;
             };
             if !next.acker.is_channel_closed() {
                 deliveries.push(next);
             }
         }
-        Some(Begun::Together(Batch { kind: together, deliveries, slot }))
+        Some(Begun::Together(Batch { kind: batch_kind, deliveries, slot }))
     }
 }

@@ -1,5 +1,5 @@
-//! One subscription: what it delivers waits for a slot and is then processed on tasks of its own, those of one kind
-//! that can begin together as a run.
+//! Consumes one subscription: each delivery waits for a slot and is then processed in a separate runtime task.
+//! Deliveries of one kind that are at hand together are processed as a batch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,18 @@ use crate::mutant::{self, Mutant};
 use crate::supervisor::Supervisor;
 use crate::task::def::BoxFuture;
 
-/// The window is thought over after this many deliveries, or sooner if it is smaller.
+/// The size of the window is reviewed after this many deliveries, or after a whole window if that is smaller.
 const REVIEW: u16 = 64;
 
-/// What has waited for a slot for so long is too much for this worker.
+/// If deliveries have waited for a slot this long, this worker has taken more than it can run.
 const STALLED: Duration = Duration::from_millis(250);
 
-/// What is given back and comes again waits twice as long as the time before, until it waits for so long: others may
-/// have become free, and a message that only goes to and fro costs the broker little.
+/// The longest time that deliveries wait for a slot before they are requeued. The time doubles with each requeue until
+/// a call starts: other workers may have become free, but messages that only go back and forth should cost the broker
+/// little.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Consumes until `stop` fires. What has not begun by then is given back at once.
+/// Consumes until `stop` is cancelled. Deliveries that have not started are then requeued at once.
 pub(super) async fn consume(
     engine: Arc<Engine>,
     supervisor: Supervisor,
@@ -36,10 +37,10 @@ pub(super) async fn consume(
     let mut window = Window::new(slots(&engine, &tasks));
     let mut backlog = Backlog::default();
     let mut leases = engine.leases.watch();
-    let heard = engine.idle.consumes(tasks.clone(), engine.clock.now());
-    // A broker waits only so long for an acknowledgement.
+    let activity = engine.idle.consumes(tasks.clone(), engine.clock.now());
+    // A broker waits for an acknowledgement only for a limited time.
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
-    let (stalled, mut nothing_began) = (STALLED.min(ack_within), Duration::ZERO);
+    let (stalled, mut stalled_for) = (STALLED.min(ack_within), Duration::ZERO);
     let mut patience = stalled;
     let start = |begun| match begun {
         Begun::One(delivery, slot) => {
@@ -56,7 +57,7 @@ pub(super) async fn consume(
     };
     let receive = |backlog: &mut Backlog, mut delivery: Delivery| {
         engine.tell_ready(&delivery);
-        // The store knows of what the outbox holds.
+        // Without a relay the delivery is an outbox row, which the store knows about.
         if engine.broker.needs_relay() {
             delivery = engine.held.until_settled(delivery);
         }
@@ -67,7 +68,7 @@ pub(super) async fn consume(
     loop {
         while let Some(begun) = backlog.pop(&engine) {
             start(begun);
-            (nothing_began, patience) = (Duration::ZERO, stalled);
+            (stalled_for, patience) = (Duration::ZERO, stalled);
         }
         let waits = !backlog.is_empty();
         let delivery = tokio::select! {
@@ -79,28 +80,28 @@ pub(super) async fn consume(
             }
             begun = backlog.next(&engine), if waits => {
                 begun.into_iter().for_each(start);
-                (nothing_began, patience) = (Duration::ZERO, stalled);
+                (stalled_for, patience) = (Duration::ZERO, stalled);
                 continue;
             }
             delivery = subscription.next() => delivery,
             () = engine.clock.pause(stalled), if waits => {
-                nothing_began += stalled;
-                // Other workers may have slots for it. Once the window is as small as can be, what comes is what can
-                // begin.
+                stalled_for += stalled;
+                // Other workers may have free slots. Once the window has its smallest size, only deliveries that can
+                // start arrive.
                 let shrunk = window.stalled(stalled);
                 if shrunk {
                     subscription.resize(left(&window, *leases.borrow()));
                 }
-                if (shrunk || nothing_began >= patience) && !mutant::is_on(Mutant::HoardsWork) {
-                    backlog.give_back();
-                    nothing_began = Duration::ZERO;
+                if (shrunk || stalled_for >= patience) && !mutant::is_on(Mutant::HoardsWork) {
+                    backlog.requeue_all();
+                    stalled_for = Duration::ZERO;
                     patience = (patience * 2).min(PATIENCE.min(ack_within));
                 }
                 continue;
             }
         };
         let Some(delivery) = delivery else { break };
-        heard.now(engine.clock.now());
+        activity.now(engine.clock.now());
         receive(&mut backlog, delivery);
         since_review += 1;
         while let Some(delivery) = subscription.ready() {
@@ -119,10 +120,10 @@ pub(super) async fn consume(
         }
     }
     subscription.stop().await;
-    backlog.give_back();
+    backlog.requeue_all();
 }
 
-/// How many slots there are for the work of these tasks.
+/// Returns how many slots there are for the calls of these tasks.
 pub(super) fn slots(engine: &Engine, tasks: &[String]) -> usize {
     let known = tasks.iter().filter_map(|task| engine.registry.get(task).ok());
     let mut kinds: Vec<_> = known.map(|task| SlotKind::of(&task.work)).collect();
@@ -131,7 +132,7 @@ pub(super) fn slots(engine: &Engine, tasks: &[String]) -> usize {
     kinds.into_iter().map(|kind| engine.slots.size(kind)).sum()
 }
 
-/// How many deliveries to have at hand beside those that are leased.
+/// Returns the prefetch of the subscription: the window, less the deliveries that were acknowledged against a lease.
 fn left(window: &Window, leases: usize) -> u16 {
     window.size().saturating_sub(u16::try_from(leases).unwrap_or(u16::MAX)).max(1)
 }

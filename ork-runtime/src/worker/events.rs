@@ -1,4 +1,4 @@
-//! The lane of events: one batch after the other to the broker, so that they come in the order in which they were told.
+//! Publishes events: one batch after the other, so that they reach the broker in the order in which they were emitted.
 
 use std::sync::Arc;
 
@@ -10,43 +10,45 @@ use crate::engine::{Batch, Engine, EventReceiver};
 use crate::event::Event;
 use crate::message::Outgoing;
 
-/// No more are published at once: beyond it a broker may send them on more than one way.
+/// The maximum number of events in one publish. A broker may send a larger one on more than one channel, out of order.
 const MOST: usize = 256;
 
-/// Publishes until `closing` fires and nothing waits any more. Once `stop` fires it waits for no broker.
+/// Publishes events until `closing` is cancelled and none are left. Once `stop` is cancelled, it no longer retries
+/// while the broker cannot be reached.
 pub(super) async fn publish(
     engine: &Arc<Engine>,
-    mut told: EventReceiver,
+    mut batches: EventReceiver,
     stop: &CancellationToken,
     closing: &CancellationToken,
 ) {
     loop {
         let first = tokio::select! {
             biased;
-            first = told.recv() => first,
-            () = closing.cancelled() => told.try_recv().ok(),
+            first = batches.recv() => first,
+            () = closing.cancelled() => batches.try_recv().ok(),
         };
         let Some(Batch { mut events, done }) = first else { return };
         let mut all_done = vec![done];
         while events.len() < MOST {
-            let Ok(more) = told.try_recv() else { break };
+            let Ok(more) = batches.try_recv() else { break };
             events.extend(more.events);
             all_done.push(more.done);
         }
         for batch in events.chunks(MOST) {
             if !send(engine, batch, stop).await {
-                // Who waits sees that it is not done; rows stay in the outbox for whoever comes next.
+                // The dropped senders show the waiting callers that the events were not published. Their rows stay in
+                // the outbox, for the next process.
                 all_done.clear();
             }
         }
         for done in all_done.into_iter().flatten() {
-            // Whoever told it need not wait.
+            // The caller may have stopped waiting.
             let _gone = done.send(());
         }
     }
 }
 
-/// Publishes events until the broker has them; answers whether it has.
+/// Publishes events until the broker has confirmed them. Returns whether it has.
 async fn send(engine: &Arc<Engine>, events: &[Event], stop: &CancellationToken) -> bool {
     let mut left: Vec<_> = events.iter().map(|event| Outgoing::Event(event.clone().into())).collect();
     loop {

@@ -1,5 +1,5 @@
-//! Writes measurements down: about once a second while there are any, soon after a job of theirs has ended, and at the
-//! end of the process.
+//! Writes the buffered metrics to the store: about once a second while there are any, soon after one of their jobs has
+//! ended, and when the process stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::metric::{Delta, MOST_SERIES};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tx::StoreNotice;
 
-/// How long measurements are added up before they are written.
+/// How long measurements are aggregated before they are written.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Between two times that they are written because a job has ended.
+/// The minimum time between two writes, of which the second is made because a job has ended.
 const SOON: Duration = Duration::from_millis(100);
 
-/// How many go to the store at once.
+/// The maximum number of measurements in one call of the store.
 const PAGE: usize = 1_000;
 
-/// Writes until `stop` fires and nothing is left.
+/// Writes metrics until `stop` is cancelled and none are left.
 pub(super) async fn write(
     engine: Arc<Engine>,
     measures: MetricsReceiver,
@@ -37,7 +37,7 @@ pub(super) async fn write(
             () = stop.cancelled() => {}
             () = measures.some() => wait(&engine, &measures, &mut changes, soonest, &stop).await,
         }
-        // Whoever records after this is no task that has ended.
+        // Read before the write: a task that has already ended cannot record anything afterwards.
         let last = stop.is_cancelled();
         let asked = measures.asked();
         let written = pages(&engine, &measures, last).await;
@@ -56,7 +56,8 @@ pub(super) async fn write(
     }
 }
 
-/// Waits until it is time to write.
+/// Waits until the next write is due: after [`EVERY`], earlier if a job with pending measurements has ended, and at
+/// once if the buffer requests it.
 async fn wait(
     engine: &Engine,
     measures: &MetricsReceiver,
@@ -74,7 +75,7 @@ async fn wait(
             () = engine.clock.pause_until(due) => return,
             change = changes.recv(), if listens => match change {
                 Ok(StoreNotice::JobEnded(job)) if !measures.has(job) => {}
-                // It was too much to hear of each: one of them may have ended.
+                // After notices were missed, one of the jobs may have ended.
                 Ok(StoreNotice::JobEnded(_)) | Err(RecvError::Lagged(_)) => (due, listens) = (due.min(soonest), false),
                 Ok(_) => {}
                 Err(RecvError::Closed) => listens = false,
@@ -83,12 +84,12 @@ async fn wait(
     }
 }
 
-/// Writes all that waits.
+/// Writes all pending measurements, one page at a time.
 async fn pages(engine: &Engine, measures: &MetricsReceiver, last: bool) -> Result<(), StoreError> {
     let mut left = measures.take();
     while !left.is_empty() {
         let rest = left.split_off(left.len().min(PAGE));
-        // It is needed once more if it cannot be written.
+        // Cloned, because the page is put back if it cannot be written.
         match engine.store.record(left.clone()).await {
             Ok(crowded) => {
                 for job in crowded.into_iter().filter(|job| measures.warns(*job)) {
@@ -106,7 +107,7 @@ async fn pages(engine: &Engine, measures: &MetricsReceiver, last: bool) -> Resul
     Ok(())
 }
 
-/// Keeps what may be written later, and says what is lost.
+/// Puts measurements back that can be written later, and logs how many are lost.
 fn give_up(measures: &MetricsReceiver, left: Vec<Delta>, error: &StoreError, ends: bool) {
     let dropped = if ends || error.kind() != StoreErrorKind::Unavailable {
         left.len()

@@ -1,7 +1,7 @@
-//! The worker: consumes every queue of the program's tasks until it is told to stop, then drains within a deadline.
+//! The worker: consumes every queue of the program's tasks until it is asked to stop, then drains within a deadline.
 //!
-//! Beside it run the services that a process needs even if it only submits: `relay` sends what is owed, `heartbeat`
-//! says that the process lives, `reports` and `measures` write down what tasks say.
+//! Beside it run the services that every process needs, even one that only submits: the relay sends outbox rows, the
+//! heartbeat records that the process is alive, and two writers store the progress and the metrics that tasks report.
 
 mod backlog;
 mod consume;
@@ -28,33 +28,34 @@ use crate::engine::slots::SlotKind;
 use crate::registry::Registry;
 use crate::supervisor::Supervisor;
 
-/// Between two attempts to consume.
+/// The pause between two attempts to subscribe.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stopped {
-    /// It was told to stop, and everything it had begun was brought to its end.
+    /// The worker was asked to stop, and finished everything that it had started.
     Drained,
-    /// It was told to stop, and what it had begun was given back, without having cost an attempt.
+    /// The worker was asked to stop, and requeued the work that it had not finished. The interrupted attempts are not
+    /// counted.
     Interrupted,
-    /// Something that it cannot do without has failed; the log says what.
+    /// The worker cannot go on, because a service has failed. The log contains the reason.
     Failed,
 }
 
 /// How a worker stops.
 #[derive(Debug, Clone)]
 pub(crate) struct Shutdown {
-    /// Fires when the worker is to take no more, and to end what it has begun.
+    /// Cancelled when the worker must take no new work and finish what it has started.
     pub(crate) drain: CancellationToken,
-    /// Fires when it is to end at once.
+    /// Cancelled when the worker must stop at once and requeue unfinished work.
     pub(crate) force: CancellationToken,
-    /// How long draining may take.
+    /// The maximum duration of the drain. After it the worker requeues what still runs.
     pub(crate) within: Duration,
 }
 
-/// The queues of a program: each with the tasks whose messages travel through it.
+/// Returns the queues of a program, each with the tasks whose messages it carries.
 pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
     let mut queues: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for task in registry.served() {
@@ -64,7 +65,7 @@ pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
     queues.map(|(queue, tasks)| Subscribe { queue: queue.to_owned(), tasks, window }).collect()
 }
 
-/// Works until it is told to stop.
+/// Runs the worker until it is asked to stop or cannot go on, and returns how it ended.
 pub(crate) async fn run(
     engine: &Arc<Engine>,
     supervisor: &Supervisor,
@@ -119,7 +120,8 @@ pub(crate) async fn run(
     })
 }
 
-/// Subscribes, as soon as the broker is there: it was when the process was built. `None` if the worker was stopped first.
+/// Subscribes to a queue, and retries while the broker cannot be reached: it could be when the process was built.
+/// Returns `None` if the worker was stopped first.
 async fn subscribe(
     engine: &Engine,
     queue: Subscribe,
@@ -141,7 +143,8 @@ async fn subscribe(
     subscribed.await.transpose()
 }
 
-/// What to subscribe to: every queue, or where the store's outbox is the only one, all tasks that take slots of one kind.
+/// Returns the subscriptions of this worker: one for each queue, or, with a broker that reads the outbox of the store
+/// itself, one for each kind of slots, with all tasks that use such slots.
 fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
     let window = |tasks: &[String]| u16::try_from(consume::slots(engine, tasks)).unwrap_or(u16::MAX);
     if engine.broker.needs_relay() {

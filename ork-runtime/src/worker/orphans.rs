@@ -1,7 +1,7 @@
-//! Removes large outputs whose jobs are gone, a page at a time and beside everything else.
+//! Removes orphans: objects of large outputs whose jobs no longer exist. Runs one page at a time, in the background.
 //!
-//! First the rows go, then the objects: no row ever refers to an object that was removed. What a process that died in
-//! between has left is found by looking through all objects of this store.
+//! Rows are removed before objects, so that no row refers to an object that was removed. If a process dies in between,
+//! the objects that it leaves are found by listing all objects of this store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use crate::mutant::{self, Mutant};
 use crate::objects::{Object, ObjectError};
 use crate::store::{Store, StoreError};
 
-/// When to look for what earlier processes have left.
+/// When the first collection starts, which finds what earlier processes have left.
 const FIRST: Duration = Duration::from_mins(2);
 
-/// An object that is younger may belong to a job that is only about to be known.
+/// The minimum age of an object that is removed. A younger one may belong to a job that is not committed yet.
 pub(crate) const YOUNG: Duration = Duration::from_hours(1);
 
-/// All objects are looked at, so this is not done more often.
+/// The minimum time between two collections, because each lists all objects.
 const LEAST: Duration = Duration::from_hours(1);
 
-/// How many objects are looked at together.
+/// How many objects are checked together.
 const PAGE: usize = 1_000;
 
-/// Why objects of jobs that are gone are still there.
+/// The error of a collection that did not remove all orphans.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OrphanError {
     #[error(transparent)]
@@ -40,16 +40,16 @@ pub(crate) enum OrphanError {
     Objects(#[from] ObjectError),
 }
 
-/// What was found.
+/// The result of a collection.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Collected {
-    /// How many objects were removed.
+    /// The number of removed objects.
     pub(crate) removed: usize,
-    /// Whether others are only too young.
+    /// Whether orphans were left because they are younger than [`YOUNG`].
     pub(crate) young: bool,
 }
 
-/// Removes what is left of jobs, after each time that jobs are `gone`, until `stop` fires.
+/// Removes orphans after each notification that jobs are `gone`, until `stop` is cancelled.
 pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop: CancellationToken) {
     let Some(place) = engine.large.place() else { return };
     let (mut next, mut last) = (Some(engine.clock.now() + FIRST), None);
@@ -74,7 +74,7 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
         let now = engine.clock.now();
         let collected = tokio::select! {
             biased;
-            // Whatever was done is done.
+            // An interrupted collection is safe: the next one finds what is left.
             () = stop.cancelled() => return,
             collected = collect(&*engine.store, &place, now) => collected,
         };
@@ -94,13 +94,13 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
     }
 }
 
-/// Says that objects are left.
+/// Logs that orphans were left.
 fn warn(error: &OrphanError) {
     let source = std::error::Error::source(error).map(ToString::to_string);
     tracing::warn!(%error, source, "large outputs of jobs that are gone could not be removed, they are later");
 }
 
-/// Removes the objects of this store whose jobs it does not know.
+/// Removes the objects of this store whose jobs do not exist.
 pub(crate) async fn collect(store: &dyn Store, place: &Place, now: Timestamp) -> Result<Collected, OrphanError> {
     let mut collected = Collected::default();
     let mut pages = place.objects.list(&place.home).try_ready_chunks(PAGE);
@@ -109,7 +109,7 @@ pub(crate) async fn collect(store: &dyn Store, place: &Place, now: Timestamp) ->
         let owned = |object: Object| Some((job_of(place, &object.name)?, object));
         let mut objects: Vec<_> = page.into_iter().filter_map(owned).collect();
         let jobs: BTreeSet<_> = objects.iter().map(|(job, _)| *job).collect();
-        // Asked for after they were listed: what is written from now on is not among them.
+        // Queried after the listing, which therefore contains no object that is written from now on.
         let known = store.existing_jobs(jobs.into_iter().collect()).await?;
         objects.retain(|(job, _)| !known.contains(job) || mutant::is_on(Mutant::RemovesObjectsInUse));
         let found = objects.len();

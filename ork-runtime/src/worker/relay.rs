@@ -1,7 +1,7 @@
-//! The relay: publishes what is owed until the broker has confirmed it, then removes it from the outbox.
+//! The relay: publishes outbox rows until the broker has confirmed them, then removes them from the outbox.
 //!
-//! Only for brokers that do not take the outbox themselves. What the engine has just written comes straight from it;
-//! what is due later, or was left by a dead process, is taken from the store.
+//! It runs only with brokers that do not read the outbox themselves. Rows that the engine has just committed come
+//! straight from the engine; rows that are due later, or were left by a dead process, are taken from the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,16 @@ use crate::mutant::{self, Mutant};
 use crate::store::Take;
 use crate::tx::{HeldRow, OutboxId, StoreNotice};
 
-/// How many messages are published at once.
+/// The maximum number of messages in one publish.
 const BATCH: usize = 512;
 
-/// How many batches may be unconfirmed.
+/// The maximum number of batches that wait for their confirms.
 const BATCHES: usize = 8;
 
-/// How long to wait after the broker was found to be away.
+/// The pause before a failed call of the broker or the store is retried.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
-/// Relays until `stop` fires and nothing is left on its way.
+/// Relays rows until `stop` is cancelled and no batch is under way.
 pub(super) async fn relay(engine: Arc<Engine>, to_send: OutboxReceiver, stop: CancellationToken) {
     let OutboxReceiver { rows, events } = to_send;
     let closing = CancellationToken::new();
@@ -51,8 +51,8 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                     next_due = taken.next_due;
                     look = !taken.to_send.is_empty();
                     if look {
-                        let (hooks, rest) = apart(taken.to_send);
-                        hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
+                        let (hooks, rest) = partition_hooks(taken.to_send);
+                        hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
                         let rest = read_events(engine, rest, stop).await;
                         sending.push(send(engine, (rest, true), stop));
                     }
@@ -79,14 +79,14 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                 if taken == 0 {
                     break;
                 }
-                let (hooks, rest) = apart(rows);
-                hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
+                let (hooks, rest) = partition_hooks(rows);
+                hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
                 sending.push(send(engine, (rest, false), stop));
             }
             change = changes.recv() => {
-                if is_owed(&change) {
+                if outbox_changed(&change) {
                     look = true;
-                    // One look is enough for all that was told until now.
+                    // One look covers all notices so far.
                     while changes.try_recv().is_ok() {}
                 }
             }
@@ -94,46 +94,47 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
             () = stop.cancelled() => break,
         }
     }
-    // What came in while the last batches were on their way.
+    // Rows that arrived while the last batches were under way.
     let mut rows = Vec::new();
     while let Ok(row) = to_send.try_recv() {
         rows.push(row);
     }
-    let (hooks, rest) = apart(rows);
-    hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
+    let (hooks, rest) = partition_hooks(rows);
+    hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
     sending.push(send(engine, (rest, false), stop));
     while sending.next().await.is_some() {}
     while hooking.next().await.is_some() {}
 }
 
-/// The rows that have hooks sent, one after the other and each by itself, and the rest.
-fn apart(rows: Vec<HeldRow>) -> (Vec<HeldRow>, Vec<HeldRow>) {
+/// Splits the rows into those of hooks, each of which is handled alone and sends its hooks in order, and the others.
+fn partition_hooks(rows: Vec<HeldRow>) -> (Vec<HeldRow>, Vec<HeldRow>) {
     rows.into_iter().partition(|row| matches!(row.messages.first(), Some(Outgoing::Hooks { .. })))
 }
 
-/// Has the hooks of one job sent, then removes their row.
-async fn follow(engine: &Arc<Engine>, row: HeldRow) {
+/// Sends the hooks of one job, then removes their row.
+async fn send_hooks(engine: &Arc<Engine>, row: HeldRow) {
     let Some(Outgoing::Hooks { job, mask: which, .. }) = row.messages.first() else { return };
     let mut begun = row.losses;
     loop {
         let before = begun;
         begun = begun.saturating_add(1);
         let done = async {
-            let paid = hooks::pay(engine, *job, *which, before).await?;
-            if paid { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
+            let is_done = hooks::pay(engine, *job, *which, before).await?;
+            if is_done { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
         tracing::warn!(%error, %job, "what follows a job is not sent yet");
         tokio::select! {
             biased;
-            // The row stays in the outbox, for whoever comes next.
+            // The row stays in the outbox, for the next process.
             () = engine.force.cancelled() => return,
             () = engine.clock.pause(PAUSE) => {}
         }
     }
 }
 
-fn is_owed(change: &Result<StoreNotice, RecvError>) -> bool {
+/// Whether the outbox may have new rows to take.
+fn outbox_changed(change: &Result<StoreNotice, RecvError>) -> bool {
     match change {
         Ok(StoreNotice::OutboxReady) | Err(RecvError::Lagged(_)) => true,
         Ok(
@@ -146,7 +147,7 @@ fn is_owed(change: &Result<StoreNotice, RecvError>) -> bool {
     }
 }
 
-/// Makes the events that rows stand for which another process has left.
+/// Replaces the placeholders in rows that another process has left by the events for which they stand.
 async fn read_events(engine: &Engine, mut rows: Vec<HeldRow>, stop: &CancellationToken) -> Vec<HeldRow> {
     for row in &mut rows {
         while let Some(Outgoing::PendingEvent { job, row: id, what }) = row.messages.first() {
@@ -164,41 +165,43 @@ async fn read_events(engine: &Engine, mut rows: Vec<HeldRow>, stop: &Cancellatio
     rows
 }
 
-/// Has events told, then publishes rows until each message is confirmed or cannot be, then removes them. Rows that were
-/// `found` in the outbox may be those of a process that died before it told anything.
+/// Publishes the events of the rows first, then the rows, until each message is confirmed or undeliverable, and then
+/// removes the rows. The process that wrote rows `found` in the outbox may have died before it published any event, so
+/// their events include the creation of the job.
 fn send<'a>(
     engine: &'a Arc<Engine>,
     (rows, found): (Vec<HeldRow>, bool),
     stop: &'a CancellationToken,
 ) -> impl Future<Output = ()> + use<'a> {
     let ids =
-        |back: bool| rows.iter().filter(|row| row.release_after_events == back).map(|row| row.id).collect::<Vec<_>>();
-    let (back, ids) = (ids(true), ids(false));
-    let (mut told, mut messages) = (Vec::new(), Vec::new());
+        |free: bool| rows.iter().filter(|row| row.release_after_events == free).map(|row| row.id).collect::<Vec<_>>();
+    let (free, ids) = (ids(true), ids(false));
+    let (mut events, mut messages) = (Vec::new(), Vec::new());
     for message in rows.into_iter().flat_map(|row| row.messages) {
         match message {
-            Outgoing::Event(event) => told.push(*event),
+            Outgoing::Event(event) => events.push(*event),
             Outgoing::Work(message) => {
-                told.extend(engine.before(&message, found));
+                events.extend(engine.before(&message, found));
                 messages.push(Outgoing::Work(message));
             }
             message => messages.push(message),
         }
     }
-    // Their place is taken here, whichever batch is done first.
-    let told = (!told.is_empty() || !back.is_empty()).then(|| engine.outbox.tell(told));
+    // Queued before the future is polled, so that events keep the order of the batches.
+    let published = (!events.is_empty() || !free.is_empty()).then(|| engine.outbox.tell(events));
     async move {
-        let is_told = match told {
-            Some(told) => told.await.is_ok(),
+        let is_published = match published {
+            Some(published) => published.await.is_ok(),
             None => true,
         };
-        if is_told {
-            give_back(engine, back, stop).await;
+        if is_published {
+            release_rows(engine, free, stop).await;
             publish(engine, (ids, messages), stop).await;
         }
     }
 }
 
+/// Publishes messages until each is confirmed or undeliverable, then removes their rows.
 async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<Outgoing>), stop: &CancellationToken) {
     if ids.is_empty() {
         return;
@@ -219,9 +222,9 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
                 continue;
             }
             match error.kind() {
-                BrokerErrorKind::TooLarge if leaves_out(&mut message) => again.push(message),
+                BrokerErrorKind::TooLarge if drop_output(&mut message) => again.push(message),
                 BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
-                    refused(engine, message, &error).await;
+                    fail_undeliverable(engine, message, &error).await;
                 }
                 BrokerErrorKind::Disconnected
                 | BrokerErrorKind::Refused
@@ -234,7 +237,7 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
         if !messages.is_empty() {
             tokio::select! {
                 biased;
-                // The rows stay in the outbox, for whoever comes next.
+                // The rows stay in the outbox, for the next process.
                 () = engine.force.cancelled() => return,
                 () = stop.cancelled() => return,
                 () = engine.clock.pause(PAUSE) => {}
@@ -245,7 +248,7 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
         tracing::warn!(%error, "published messages are still in the outbox");
         tokio::select! {
             biased;
-            // They are published again by whoever comes next, and then found to be done.
+            // The next process publishes them again; their receivers find that the work is done already.
             () = engine.force.cancelled() => return,
             () = stop.cancelled() => return,
             () = engine.clock.pause(PAUSE) => {}
@@ -253,22 +256,22 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
     }
 }
 
-/// Lets others have rows that waited for what was sent before.
-async fn give_back(engine: &Arc<Engine>, ids: Vec<OutboxId>, stop: &CancellationToken) {
+/// Releases rows that were held only until the events before them were published.
+async fn release_rows(engine: &Arc<Engine>, ids: Vec<OutboxId>, stop: &CancellationToken) {
     if ids.is_empty() {
         return;
     }
     while let Err(error) = engine.store.release_outbox(ids.clone(), engine.actor()).await {
         tracing::warn!(%error, "the next attempt of a job waits for the store");
-        // They are free once this process has ended.
+        // The rows are released when this process has ended.
         if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
             return;
         }
     }
 }
 
-/// Leaves out what the store has; says whether that made the message smaller.
-fn leaves_out(message: &mut Outgoing) -> bool {
+/// Drops the content of a message that the store has as well. Returns whether the message is smaller now.
+fn drop_output(message: &mut Outgoing) -> bool {
     match message {
         Outgoing::Reply(reply) => reply.leave_out(),
         Outgoing::Work(_)
@@ -279,8 +282,8 @@ fn leaves_out(message: &mut Outgoing) -> bool {
     }
 }
 
-/// A message that the broker will never take: its job fails, visibly.
-async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
+/// Fails the job of a message that the broker will never accept, so that the error is visible.
+async fn fail_undeliverable(engine: &Engine, message: Outgoing, error: &BrokerError) {
     let message = match message {
         Outgoing::Reply(reply) => {
             tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");

@@ -1,7 +1,7 @@
-//! Removes jobs that ended long ago, in small pages between all other work.
+//! Removes jobs that ended long ago, in small pages, so that other work is not delayed.
 //!
-//! Every worker does this, and none leads: whatever two of them remove is gone once. A worker looks when the oldest job
-//! is due, so one that is idle sleeps.
+//! Every worker does this, without a leader: if two workers select the same jobs, they are removed once. A worker looks
+//! when the oldest job is due, so an idle one sleeps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +14,23 @@ use crate::engine::Engine;
 use crate::mutant::{self, Mutant};
 use crate::store::{Expired, Prune, Store, StoreError};
 
-/// What has waited in a queue while nobody worked is met first, while its job is still known.
+/// The delay of the first look. Messages that waited in a queue while no worker ran are delivered first, while their
+/// jobs still exist.
 const FIRST: Duration = Duration::from_mins(1);
 
-/// How long to wait after the store could not be used.
+/// The pause after an error of the store.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How many jobs are looked up together: a look reads all jobs, so these are many pages.
+/// The maximum number of jobs that one query returns. Each query reads all jobs, so the limit is many pages.
 const LOOK: usize = 100_000;
 
-/// How many jobs and parts one transaction removes at most.
+/// The maximum number of jobs that one transaction removes.
 const JOBS: usize = 100;
+
+/// The maximum number of parts that one transaction removes.
 const PARTS: u64 = 10_000;
 
-/// Removes what is due, whenever something is, until `stop` fires; tells when jobs are `gone`.
+/// Removes jobs when they are due, until `stop` is cancelled. Notifies `gone` after jobs were removed.
 pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<Notify>, stop: CancellationToken) {
     let mut next = engine.clock.now() + FIRST;
     loop {
@@ -40,11 +43,11 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<N
         let before = if mutant::is_on(Mutant::RemovesTooEarly) { now } else { earlier(now, retention) };
         let swept = tokio::select! {
             biased;
-            // What has begun is done whole: only whole pages are removed.
+            // An interrupted sweep is safe: each page is one transaction.
             () = stop.cancelled() => return,
             swept = sweep(&*engine.store, before) => swept,
         };
-        // Counted from when the look began: what fell due while it swept is not waited for again.
+        // Counted from the start of the sweep, so that jobs that fell due meanwhile do not wait longer.
         next = match swept {
             Ok(swept) => {
                 if swept.jobs > 0 {
@@ -61,30 +64,31 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<N
     }
 }
 
-/// The moment so long before another one.
+/// Returns the time that lies `by` before `moment`.
 pub(crate) fn earlier(moment: Timestamp, by: Duration) -> Timestamp {
     let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millis(moment.as_millis().saturating_sub(by))
 }
 
-/// When to look again: what ends from now on is due after the whole time only. Jobs that are due one after the other are
-/// removed together.
+/// Returns when to look again: when the next tree is due, or after the whole retention if no ended tree is left. At
+/// least a hundredth of the retention lies between two looks, so that jobs that are due in close succession are removed
+/// together.
 fn next_look(now: Timestamp, retention: Duration, next: Option<Timestamp>) -> Timestamp {
     let least = (retention / 100).clamp(Duration::from_secs(1), Duration::from_hours(1));
     let due = next.unwrap_or(now) + retention + Duration::from_millis(1);
     due.max(now + least)
 }
 
-/// What a sweep has removed.
+/// The result of a sweep: how many jobs and parts it removed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Swept {
     pub(crate) jobs: u64,
     pub(crate) parts: u64,
-    /// When the next tree ended.
+    /// When the next tree ended that is not due yet. `None` if there is none.
     next: Option<Timestamp>,
 }
 
-/// Removes the jobs whose trees ended before a moment, page by page.
+/// Removes the jobs whose trees ended before the given time, page by page.
 pub(crate) async fn sweep(store: &dyn Store, before: Timestamp) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
     loop {
@@ -97,7 +101,7 @@ pub(crate) async fn sweep(store: &dyn Store, before: Timestamp) -> Result<Swept,
             left = left.get(pruned.done..).unwrap_or_default();
         }
         swept.next = next;
-        // What stays was locked by others, or taken up again.
+        // The remaining jobs are locked by other processes, or were retried.
         if jobs.len() < LOOK || swept.jobs == jobs_before {
             return Ok(swept);
         }
@@ -109,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_sleeps_until_the_next_job_is_due_and_removes_neighbours_together() {
+    fn next_look_waits_for_the_next_due_job_and_for_a_minimum_pause() {
         let (now, day) = (Timestamp::from_millis(1_000_000_000), Duration::from_hours(24));
         let moment = Duration::from_millis(1);
         assert_eq!(next_look(now, day, None), now + day + moment);

@@ -1,4 +1,5 @@
-//! The services of every process, worker or not: the relay, the heartbeat, the writers of progress and of measurements.
+//! The services that every process runs, worker or not: the relay, the heartbeat, and the writers of progress and of
+//! metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::events;
 use super::metrics;
 use super::relay::relay;
 use super::sets;
-use super::unattended::{self, Asks, Look};
+use super::unattended::{self, Look, LookSchedule};
 use crate::clock::Timestamp;
 use crate::clock::shared::{Set, SharedClock, seconds};
 use crate::engine::{Engine, MetricsReceiver, OutboxReceiver, ProgressReceiver};
@@ -20,19 +21,19 @@ use crate::store::{Heartbeat, HeartbeatReply, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::tx::{ALIVE, Actor, StoreNotice};
 
-/// How often a process says that it lives.
+/// The interval between two heartbeats of a process.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// After so long it says so again, if that could not be written.
-const BEAT_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before a heartbeat that could not be written is retried.
+const BEAT_RETRY: Duration = Duration::from_secs(1);
 
-/// For how long that is believed.
+/// How long a process is considered alive after a heartbeat.
 pub(crate) const TTL: Duration = ALIVE;
 
-/// How much time there is at least between two looks for jobs that ended while they run here.
+/// The minimum time between two checks for jobs that ended while calls of them run in this process.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Starts the services; they end with the supervisor.
+/// Starts the services. They end when the supervisor stops.
 pub(crate) fn start(
     engine: &Arc<Engine>,
     supervisor: &Supervisor,
@@ -41,7 +42,7 @@ pub(crate) fn start(
 ) {
     let stop = supervisor.stopping();
     if engine.broker.parts().is_some() {
-        supervisor.service("sets", sets::count_again(Arc::clone(engine), supervisor.clone(), stop.clone()));
+        supervisor.service("sets", sets::recount(Arc::clone(engine), supervisor.clone(), stop.clone()));
     }
     if !engine.store.is_durable() {
         let engine = Arc::clone(engine);
@@ -52,28 +53,28 @@ pub(crate) fn start(
         supervisor.service("relay", relay(Arc::clone(engine), to_send, stop.clone()));
     }
     let (unattended, found) = mpsc::channel(1);
-    supervisor.service("unattended", unattended::send_again(Arc::clone(engine), found, stop.clone()));
+    supervisor.service("unattended", unattended::resend_lost(Arc::clone(engine), found, stop.clone()));
     supervisor.thread("heartbeat", heartbeat(Arc::clone(engine), unattended, stop.clone()));
     supervisor.service("progress", report(Arc::clone(engine), progress, stop.clone()));
-    // It hears from now on of what ends, however late it begins.
+    // Subscribed here, so that the service misses no ended job, however late it is first polled.
     let changes = engine.store.notifier().watch();
     supervisor.service("measures", metrics::write(Arc::clone(engine), measured, changes, stop));
 }
 
-/// Sets the clock of this process right by that of its store, before anything is written by it.
+/// Sets the clock of this process by the clock of its store, before any timestamp of it is written.
 ///
 /// # Errors
-/// When the store cannot be asked for its time.
+/// If the time of the store cannot be read.
 pub(crate) async fn set_clock(store: &dyn Store, clock: &SharedClock) -> Result<(), StoreError> {
     let asked = clock.monotonic();
     let shown = store.time().await?;
-    hold_against(clock, shown, asked);
+    correct_clock(clock, shown, asked);
     Ok(())
 }
 
-/// Sets the clock of this process right by what the store has shown since it was asked, and warns if the time of day of
-/// this computer is far from it. Answers by how much the clock was moved.
-fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) -> Duration {
+/// Sets the clock of this process by a time that the store has returned, and warns if the clock of this computer is far
+/// from it. `asked` is the monotonic time at which the store was asked. Returns by how much the clock was moved.
+fn correct_clock(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) -> Duration {
     let Some(shown) = shown else { return Duration::ZERO };
     let Set { moved, ahead } = clock.set(shown, [asked, clock.monotonic()]);
     if let Some(ahead) = ahead {
@@ -86,11 +87,11 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) 
     moved
 }
 
-/// A sign of life that was due at this moment.
+/// Returns the heartbeat that was due at this time.
 ///
-/// One that comes late is believed for as long as one in time, and looks at the others as they were at that moment:
-/// what held up this process, such as a computer that slept, may have held up all of them. The next one finds those
-/// that are dead.
+/// A late heartbeat is valid for as long as one that is written in time, and judges the other processes as of the time
+/// when it was due: what delayed this process, such as a suspended computer, may have delayed all of them. The next
+/// heartbeat finds the dead ones.
 fn due(actor: Actor, moment: Timestamp) -> Heartbeat {
     let late = actor.now - moment;
     let seen = if mutant::is_on(Mutant::JudgesLate) { actor.now } else { actor.now.min(moment) };
@@ -98,36 +99,37 @@ fn due(actor: Actor, moment: Timestamp) -> Heartbeat {
     Heartbeat { ttl: TTL + late, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), actor }
 }
 
-/// Says that the process lives, and stops what was cancelled. What nothing is under way for goes to `unattended`.
+/// Writes heartbeats, and stops the calls of jobs that have ended, e.g. because they were cancelled. Jobs without a
+/// message under way are passed to `unattended`.
 async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: CancellationToken) {
-    let mut asks = Asks::default();
+    let mut schedule = LookSchedule::default();
     let mut changes = engine.store.notifier().watch();
     let (mut next, mut failures, mut moved) = (engine.clock.now(), 0_u32, false);
     loop {
         let (noted, asked, begun) = (engine.running.note(), engine.store_clock.monotonic(), engine.clock.now());
-        let tasks = asks.due(&engine);
+        let tasks = schedule.due(&engine);
         let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
         let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };
         let beat = Heartbeat { running, holding, waiting: tasks.clone(), ..due(engine.actor(), next) };
         match engine.store.heartbeat(beat).await {
             Ok(HeartbeatReply { ended, time, unattended: found }) => {
                 failures = 0;
-                // The clock was wrong by which it was written, as after a sleep of the computer: once more by the
-                // right one.
-                moved = hold_against(&engine.store_clock, time, asked) > TTL / 4 && !moved;
+                // The heartbeat was written by a wrong clock, e.g. after the computer was suspended. It is repeated by
+                // the corrected one.
+                moved = correct_clock(&engine.store_clock, time, asked) > TTL / 4 && !moved;
                 if moved {
                     continue;
                 }
-                asks.asked(&tasks, engine.clock.now());
+                schedule.answered(&tasks, engine.clock.now());
                 if !tasks.is_empty() {
-                    // What is missed is found by the next look.
+                    // If the channel is full, the next look finds these jobs again.
                     let _missed = unattended.try_send(Look { tasks, found });
                 }
                 for job in ended.into_iter().filter(|_| !mutant::is_on(Mutant::GoesOnAfterCancel)) {
                     engine.running.stop(job, &noted);
                 }
             }
-            // Once more soon: the time for which the last one is believed runs out.
+            // Retry soon, before the last heartbeat expires.
             Err(_) if mutant::is_on(Mutant::HeartStops) => return,
             Err(error) => {
                 failures += 1;
@@ -137,13 +139,13 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    () = engine.clock.pause(BEAT_AGAIN) => continue,
+                    () = engine.clock.pause(BEAT_RETRY) => continue,
                 }
             }
         }
         if engine.clock.now() >= next {
-            // Counted from the request: a process that was frozen until the answer is late, and must judge the others
-            // as of the time at which its heartbeat was due.
+            // Counted from the request: if the process was frozen until the reply arrived, its next heartbeat is late
+            // and must judge the other processes as of the time when it was due.
             let from = if mutant::is_on(Mutant::CountsBeatsFromAnswer) { engine.clock.now() } else { begun };
             next = from + BEAT;
         }
@@ -159,9 +161,10 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 () = stop.cancelled() => return,
                 () = engine.clock.pause_until(next) => break,
                 change = changes.recv() => match change {
-                    // It may have been retried since, so the store is asked.
+                    // The job may have been retried since, so the next heartbeat asks the store.
                     Ok(StoreNotice::JobEnded(job)) if engine.running.runs(job) => break,
-                    // Another process may have cancelled what runs here, be it begun since the last look.
+                    // Another process may have cancelled a job that runs here, even one that started after the last
+                    // check.
                     Ok(StoreNotice::ChangedElsewhere) | Err(RecvError::Lagged(_)) if engine.running.any() => break,
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
@@ -171,7 +174,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
     }
 }
 
-/// Writes progress down.
+/// Writes progress reports to the store.
 async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: CancellationToken) {
     loop {
         let (newest, last) = tokio::select! {
@@ -179,7 +182,7 @@ async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: Cancellat
             () = stop.cancelled() => (progress.take(), true),
             newest = progress.next() => (newest, false),
         };
-        // At once, before the job can tell its end.
+        // Published at once, before the event that the job has ended.
         for report in newest.values().filter(|report| !report.told) {
             engine.tell_progress(&report.about, &report.progress);
         }

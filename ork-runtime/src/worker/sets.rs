@@ -1,4 +1,4 @@
-//! The service that counts open sets of parts again; `engine::sets` says why.
+//! The service that recounts open sets of parts; `engine::part_sets` explains why.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Engine, part_sets};
 use crate::supervisor::Supervisor;
 
-/// Looks at each open set when that is due, until it is told to stop. A look that has begun counts as a delivery.
-pub(super) async fn count_again(engine: Arc<Engine>, supervisor: Supervisor, stop: CancellationToken) {
+/// Recounts each open set when it is due, until `stop` is cancelled. A recount that has started counts as a delivery,
+/// so a drain waits for it.
+pub(super) async fn recount(engine: Arc<Engine>, supervisor: Supervisor, stop: CancellationToken) {
     loop {
         let next = engine.sets.next();
         let due = async {

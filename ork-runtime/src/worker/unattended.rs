@@ -1,10 +1,11 @@
-//! Jobs whose messages the broker has lost: found when their queues bring nothing, and sent again.
+//! Resends the messages of unattended jobs: jobs whose messages the broker has lost.
 //!
-//! A broker confirms a message, and may lose it all the same: by a policy that lets messages expire or limits a
-//! queue, by an operator who purges or deletes one, with a node. The store still has the job, which waits for that
-//! message. So once a queue has brought nothing for a minute, and else every ten, a sign of life asks the store for
-//! jobs of its tasks that nothing is under way for. What waits unchanged at the next look, while its queue is empty,
-//! is sent again. While all is well that is one more look at an index, in a transaction that is made anyway.
+//! A broker may lose a message that it has confirmed: because of a policy that expires messages or limits the length
+//! of a queue, because an operator purges or deletes the queue, or with a failed node. The store still has the job,
+//! which waits for that message. Therefore a heartbeat asks the store for jobs without a message under way: each
+//! minute for the tasks of a queue that has delivered nothing for a minute, otherwise every ten minutes. A job that
+//! waits unchanged at the next look, while its queue is empty, is sent again. If no message is lost, this costs one
+//! index lookup in a transaction that is made anyway.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,30 +24,30 @@ use crate::mutant::{self, Mutant};
 use crate::store::{JobView, PartFilter};
 use crate::tx::Resend;
 
-/// A queue that has brought nothing for so long is idle; so long lie between two looks then.
+/// A queue is idle if it has delivered nothing for this long. Also the time between two looks at an idle queue.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// So long lie between two looks while it brings something.
+/// The time between two looks at a queue that is not idle.
 const BUSY: Duration = Duration::from_mins(10);
 
-/// So many parts are read at once.
+/// How many parts are read at once.
 const PAGE: usize = 1_000;
 
-/// What a sign of life has found.
+/// The jobs that a heartbeat has found to be unattended.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// The tasks that were asked for.
+    /// The tasks that the heartbeat asked for.
     pub(super) tasks: Vec<String>,
-    /// Their jobs that nothing is under way for.
+    /// The jobs of these tasks that have no message under way.
     pub(super) found: Vec<JobId>,
 }
 
-/// Decides for which tasks the store is asked.
+/// Decides for which tasks a heartbeat asks the store: for each task, the time of the last answer.
 #[derive(Debug, Default)]
-pub(super) struct Asks(HashMap<String, Timestamp>);
+pub(super) struct LookSchedule(HashMap<String, Timestamp>);
 
-impl Asks {
-    /// The tasks to ask for with the sign of life that is written now.
+impl LookSchedule {
+    /// Returns the tasks to ask for with the heartbeat that is about to be written.
     pub(super) fn due(&mut self, engine: &Engine) -> Vec<String> {
         let is_on = mutant::is_on(Mutant::MissesLostMessages);
         if is_on || !engine.broker.needs_relay() || engine.drain.is_cancelled() {
@@ -55,7 +56,7 @@ impl Asks {
         self.due_at(engine.clock.now(), engine.idle.tasks())
     }
 
-    /// Of these tasks, each with the time of its last delivery, those that are due now.
+    /// Returns the tasks that are due now. Each of the given tasks comes with the time of its last delivery.
     fn due_at(&mut self, now: Timestamp, mut tasks: Vec<(String, Timestamp)>) -> Vec<String> {
         tasks.retain(|(task, last)| {
             let asked = *self.0.entry(task.clone()).or_insert(now);
@@ -65,13 +66,13 @@ impl Asks {
         tasks.into_iter().map(|(task, _)| task).collect()
     }
 
-    /// Notes that the store has answered for these tasks.
-    pub(super) fn asked(&mut self, tasks: &[String], now: Timestamp) {
+    /// Records that the store has answered for these tasks.
+    pub(super) fn answered(&mut self, tasks: &[String], now: Timestamp) {
         self.0.extend(tasks.iter().map(|task| (task.clone(), now)));
     }
 }
 
-/// How a job was seen to wait: what has changed since then is not lost.
+/// The state of a waiting job at a look. If it has changed by the next look, no message of the job was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     task: String,
@@ -89,8 +90,8 @@ impl Seen {
     }
 }
 
-/// Sends again what is found twice in the same place.
-pub(super) async fn send_again(engine: Arc<Engine>, mut looks: mpsc::Receiver<Look>, stop: CancellationToken) {
+/// Resends the messages of jobs that are found in the same state by two successive looks.
+pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<Look>, stop: CancellationToken) {
     let mut before: HashMap<JobId, Seen> = HashMap::new();
     while let Some(Some(Look { tasks, found })) = stop.run_until_cancelled(looks.recv()).await {
         let (asked_for, others): (HashMap<_, _>, HashMap<_, _>) =
@@ -109,7 +110,7 @@ pub(super) async fn send_again(engine: Arc<Engine>, mut looks: mpsc::Receiver<Lo
                     let seen = Seen::of(&view, open_parts);
                     let is_known = is_empty && (seen.open_parts.is_some() || !waits_for_parts);
                     let twice = is_known && asked_for.get(&id) == Some(&seen);
-                    if !(twice && again(&engine, &view).await) {
+                    if !(twice && resend(&engine, &view).await) {
                         before.insert(id, seen);
                     }
                 }
@@ -120,7 +121,7 @@ pub(super) async fn send_again(engine: Arc<Engine>, mut looks: mpsc::Receiver<Lo
     }
 }
 
-/// Whether nothing waits in the queue of a task. Each queue is asked once a look.
+/// Whether no message waits in the queue of a task. The broker is asked once for each queue and look.
 async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>) -> bool {
     let Ok(queue) = engine.registry.get(task).map(|task| task.queue()) else { return false };
     if let Some(empty) = known.get(queue) {
@@ -137,9 +138,9 @@ async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>
     empty
 }
 
-/// A digest of the open parts of a job and of the number of attempts at each; it changes whenever a part starts or
-/// ends. The counts of the job alone do not tell: a part that started after the last heartbeat of its process is not
-/// yet known to run, and at the next check another attempt may be in the same position.
+/// Returns a digest of the open parts of a job and of the number of attempts at each. It changes whenever a part starts
+/// or ends. The counts of the job are not enough: a part that started after the last heartbeat of its process is not
+/// yet recorded as running, and at the next look another attempt may be in the same state.
 async fn open_parts(engine: &Engine, job: JobId) -> Option<u64> {
     if mutant::is_on(Mutant::SendsAgainUnseen) {
         return Some(0);
@@ -160,8 +161,8 @@ async fn open_parts(engine: &Engine, job: JobId) -> Option<u64> {
     }
 }
 
-/// Sends a job again. Answers whether there is nothing more to see.
-async fn again(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
+/// Sends the message of a job again. Returns whether the job needs no further look.
+async fn resend(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
     match engine.commit(Resend { job: job.id, attempt: job.attempt, actor: engine.actor() }).await {
         Ok(true) => {
             tracing::warn!(
@@ -183,20 +184,20 @@ async fn again(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
 mod tests {
     use super::*;
 
-    /// Fails on the code before: a question that was never answered counted.
+    /// Regression test: a request that was never answered used to count as an answer.
     #[test]
     fn task_is_due_until_the_store_has_answered() {
-        let (start, mut asks) = (Timestamp::from_millis(0), Asks::default());
+        let (start, mut schedule) = (Timestamp::from_millis(0), LookSchedule::default());
         let idle = || vec![("a".to_owned(), start)];
-        assert!(asks.due_at(start, idle()).is_empty());
+        assert!(schedule.due_at(start, idle()).is_empty());
         for _ in 0..2 {
-            assert_eq!(asks.due_at(start + IDLE, idle()), ["a"]);
+            assert_eq!(schedule.due_at(start + IDLE, idle()), ["a"]);
         }
-        asks.asked(&["a".to_owned()], start + IDLE);
-        assert!(asks.due_at(start + IDLE, idle()).is_empty());
-        // A queue that brings something is looked at less often.
+        schedule.answered(&["a".to_owned()], start + IDLE);
+        assert!(schedule.due_at(start + IDLE, idle()).is_empty());
+        // A queue that delivers messages is checked less often.
         let busy = |now| vec![("a".to_owned(), now)];
-        assert!(asks.due_at(start + IDLE + IDLE, busy(start + IDLE + IDLE)).is_empty());
-        assert_eq!(asks.due_at(start + IDLE + BUSY, busy(start + IDLE + BUSY)), ["a"]);
+        assert!(schedule.due_at(start + IDLE + IDLE, busy(start + IDLE + IDLE)).is_empty());
+        assert_eq!(schedule.due_at(start + IDLE + BUSY, busy(start + IDLE + BUSY)), ["a"]);
     }
 }

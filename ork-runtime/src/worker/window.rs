@@ -1,22 +1,22 @@
-//! How many deliveries to have at hand: few of long tasks, so that other workers get theirs; many of short ones, so
-//! that nobody waits for the broker or the disk. Pure.
+//! The prefetch window: how many deliveries a worker has at hand. Few for long tasks, so that other workers get their
+//! share; many for short tasks, so that no slot waits for the broker or the disk. Pure code, without I/O.
 
 use std::time::Duration;
 
-/// The work at hand should last about this long.
+/// How long the deliveries at hand should keep the slots busy.
 const AHEAD: Duration = Duration::from_millis(50);
 
-/// No window is larger: beyond it nothing is gained, and memory is lost.
+/// The maximum size of a window. A larger one costs memory and gains nothing.
 const MOST: usize = 4_000;
 
-/// The weight of the newest measurement.
+/// The weight of the newest measurement in the moving average.
 const WEIGHT: f64 = 0.2;
 
 fn clamp(window: usize) -> u16 {
     u16::try_from(window.clamp(1, MOST)).unwrap_or(u16::MAX)
 }
 
-/// Follows how long calls take.
+/// Sizes the window by a moving average of the duration of calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     slots: usize,
@@ -24,26 +24,28 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// A window for work that has so many slots.
+    /// Creates a window for work that has this many slots.
     pub(super) const fn new(slots: usize) -> Self {
         Self { slots, mean: None }
     }
 
-    /// Calls took this long lately.
+    /// Adds the mean duration of the latest calls to the average.
     pub(super) fn measured(&mut self, took: Duration) {
         let took = took.as_secs_f64();
         self.mean = Some(self.mean.map_or(took, |mean| mean + WEIGHT * (took - mean)));
     }
 
-    /// For so long no slot was free for what is at hand; answers whether the window is smaller for that.
+    /// Records that the deliveries at hand have waited this long without a free slot. Returns whether this makes the
+    /// window smaller.
     pub(super) fn stalled(&mut self, wait: Duration) -> bool {
         let before = self.size();
         self.mean = Some(self.mean.unwrap_or_default().max(wait.as_secs_f64()));
         self.size() < before
     }
 
-    /// How many deliveries to have at hand: as many as there are slots, until calls are known to be short. Of long calls
-    /// the next one is only asked for when a slot is free, so that other workers have what this one could not begin.
+    /// Returns how many deliveries to have at hand: as many as there are slots, until calls are known to be short. With
+    /// long calls the next delivery is requested only when a slot is free, so that other workers get what this one
+    /// could not start.
     pub(super) fn size(&self) -> u16 {
         let Some(mean) = self.mean else {
             return clamp(self.slots);
@@ -75,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_finds_no_slot_makes_the_window_small_at_once_and_only_once() {
+    fn stall_shrinks_the_window_at_once_and_only_once() {
         let mut window = Window::new(2);
         (0..100).for_each(|_| window.measured(Duration::from_micros(10)));
         assert!(window.stalled(Duration::from_millis(250)));
