@@ -1,8 +1,8 @@
-//! Effects: what follows from a change of a job, in its own outbox rows and in the jobs above it.
+//! Effects: the consequences of a change of a job, as outbox rows of the job and as changes of the jobs above it.
 //!
 //! An ended job changes its parent, which may end with it, and may be a step of a workflow run, which then starts other
-//! steps. These consequences are a work list: each entry is carried out before what was already waiting, so that the
-//! outbox rows come in the order of cause and effect.
+//! steps. The consequences form a stack: the consequences of an entry are carried out before the entries that already
+//! wait, so that the outbox rows come in the order of cause and effect.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ use crate::workflow_run::WorkflowRun;
 
 /// One entry of the work list.
 enum Next {
-    /// One effect of a job, as the job was when it changed, and the output that its attempt has returned.
+    /// One effect of a job, with the job as it was when it changed, and the output of its attempt.
     Effect { job: Arc<Job>, effect: Effect, output: Option<Bytes> },
     /// Effects of a job above the one that has changed.
     Above { job: JobId, effects: Vec<Effect> },
-    /// A step of this workflow run may have ended: others start, or the run ends.
+    /// A step of this workflow run may have ended: other steps start, or the run ends.
     Advance(JobId),
 }
 
 impl Transaction {
-    /// Carries out the effects of a change of a job. The input of a job is not at hand here: its outbox row is taken from
+    /// Carries out the effects of a change of a job. The input of the job is not loaded: its outbox row is taken from
     /// the store later, so that not all inputs are held in memory at once.
     pub(super) fn apply_effects(
         &mut self,
@@ -43,7 +43,7 @@ impl Transaction {
         self.drain(work, actor);
     }
 
-    /// Starts the steps of a workflow run that can start, or ends the run.
+    /// Starts the steps of a workflow run that can start, or ends the run if no step is open.
     pub(super) fn advance_workflow(&mut self, run: JobId, actor: &Actor) {
         self.drain(vec![Next::Advance(run)], actor);
     }
@@ -74,7 +74,7 @@ impl Transaction {
         self.enqueue(job, NewRow::new(OutboxKind::Start, job.attempt), actor, Some(messages));
     }
 
-    /// The work list is a stack: effects are pushed in reverse.
+    /// Pushes effects to the work list in reverse order, because it is a stack.
     fn push_effects(&mut self, work: &mut Vec<Next>, job: &Arc<Job>, effects: Vec<Effect>, output: Option<&Bytes>) {
         if job.own_work_ended() {
             self.notify(StoreNotice::JobEnded(job.id));
@@ -102,7 +102,7 @@ impl Transaction {
         }
     }
 
-    /// Carries out an effect that concerns the job alone.
+    /// Carries out an effect that concerns only the job itself.
     fn apply_effect(&mut self, job: &Job, effect: &Effect, output: Option<&Bytes>, actor: &Actor) {
         match *effect {
             Effect::Dispatch { phase, attempt, due } => {
@@ -121,7 +121,7 @@ impl Transaction {
             }
             Effect::Reply => {
                 let new = NewRow::new(OutboxKind::Reply, job.attempt);
-                // An output that was written before is read from the store.
+                // An output that an earlier transaction has written is read from the store.
                 if output.is_none() && self.may_have_output(job) {
                     return self.enqueue(job, new, actor, NOT_HELD);
                 }
@@ -132,18 +132,19 @@ impl Transaction {
                 self.enqueue(job, new, actor, Some(|_: &OutboxRow| vec![OutboxRow::hooks(job, mask)]));
             }
             Effect::Emit(kind) => self.emit(job, kind, actor),
-            // They concern the jobs above.
+            // Effects on the jobs above are handled in `drain`.
             Effect::Ended | Effect::Reopened { .. } => {}
         }
     }
 
-    /// Whether the output of a job may have been written before the job ended: it has waited for its children or for its
-    /// parts since.
+    /// Whether the output of a job may have been written by an earlier transaction, because the job has then waited for
+    /// its children or parts.
     fn may_have_output(&self, job: &Job) -> bool {
         job.tree.verdict.is_some() || self.get(job.id).is_some_and(|loaded| loaded.ledger.head().epoch > 0)
     }
 
-    /// A job has ended: its ancestors count it, its followers are released, its parent may end or go on.
+    /// Handles the end of a job: its ancestors count it, its followers are released, and its parent may end or
+    /// continue.
     fn end_above(&mut self, work: &mut Vec<Next>, job: &Job, actor: &Actor) {
         if job.tree.has_followers {
             self.release_followers(job.id);
@@ -162,7 +163,8 @@ impl Transaction {
         work.push(Next::Above { job: parent, effects });
     }
 
-    /// A job that had ended is open again: its ancestors do not count it any more, and may be open again with it.
+    /// Handles a job that had ended and is open again: its ancestors no longer count it as ended, and may be open again
+    /// themselves.
     fn reopen_above(&mut self, work: &mut Vec<Next>, job: &Job, was: State) {
         for above in self.ancestors(job) {
             self.update_job(above, |job| job.tree.descendants_ended = job.tree.descendants_ended.saturating_sub(1));
@@ -198,7 +200,7 @@ impl Transaction {
     }
 }
 
-/// The index of the step that a job is of the run above it, if it is the job that counts for this step.
+/// Returns the index of the step for which a job runs, if the workflow run still counts this job for that step.
 fn step_index(run: &Job, job: &Job) -> Option<usize> {
     run.counted(job).filter(|(_, counts)| *counts == job.id).map(|(at, _)| at)
 }

@@ -1,4 +1,5 @@
-//! Events of a transaction: outbox rows if a broker carries events, notices if the listeners are in this process.
+//! Events of a transaction. They become outbox rows if a broker carries events, and notices if the listeners are in
+//! this process.
 
 use super::outbox::{NewRow, OutboxKind, OutboxRow};
 use super::transaction::Transaction;
@@ -9,7 +10,7 @@ use crate::job::Job;
 use crate::message::Outgoing;
 use crate::mutant::{self, Mutant};
 
-/// How a part has ended, for its event.
+/// A part that has ended, as its event describes it.
 #[derive(Debug, Clone)]
 pub(super) struct EndedPart {
     pub(super) index: u64,
@@ -34,7 +35,7 @@ impl Transaction {
             let messages = |row: &OutboxRow| vec![Outgoing::Event(event(row.id).into())];
             return self.enqueue(job, new, actor, Some(messages));
         }
-        // No event of this process is published twice, so a number of its own identifies it.
+        // An event of this kind is never published twice, so a fresh number identifies it.
         let number = self.next_event_number();
         self.notices.push(StoreNotice::Event(event(number).into()));
     }
@@ -59,7 +60,7 @@ impl Transaction {
         }
     }
 
-    /// A number for an event that has no outbox row.
+    /// Returns a number for an event without an outbox row.
     const fn next_event_number(&mut self) -> u64 {
         self.next_outbox_id += 1;
         self.next_outbox_id - 1

@@ -1,7 +1,7 @@
 //! Followers: jobs that start after other jobs have ended.
 //!
-//! The first outbox row of a follower waits, as one that waits for a permit does, for a name that only the ends of jobs
-//! release: `end of JOB` if it follows one job, `ends before FOLLOWER` if it follows several.
+//! The first outbox row of a follower waits in the same way as a row that waits for a permit. The name that it waits
+//! for is released only by the ends of jobs: `end of JOB` if it follows one job, `ends before FOLLOWER` if several.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,17 +22,18 @@ const END_OF: &str = "end of ";
 /// The prefix of names for the ends of several jobs.
 const ENDS_BEFORE: &str = "ends before ";
 
-/// The name that rows wait for if they follow one job.
+/// Returns the name that the row of a job waits for if it follows only this job.
 pub fn end_of(job: JobId) -> Arc<str> {
     format!("{END_OF}{job}").into()
 }
 
-/// The job of a name that [`end_of`] made.
+/// Returns the job of a name that [`end_of`] made.
 pub fn job_of_end(name: &str) -> Option<JobId> {
     name.strip_prefix(END_OF)?.parse().ok()
 }
 
-/// The name that the row of a job waits for if it follows several jobs. The store knows which of these are open.
+/// Returns the name that the row of a job waits for if it follows several jobs. The store records which of these are
+/// open.
 pub fn ends_before(follower: JobId) -> Arc<str> {
     format!("{ENDS_BEFORE}{follower}").into()
 }
@@ -46,14 +47,14 @@ pub fn is_ends(name: &str) -> bool {
 pub(super) enum FollowPlan {
     /// Now: all jobs that it follows have ended.
     Now,
-    /// When the last of them ends, which releases rows that wait for this name.
+    /// Later: the end of the last open one releases the rows that wait for this name.
     Later(Limit),
-    /// Never: there is no such job.
+    /// Never: this job does not exist.
     Never(JobId),
 }
 
 impl Transaction {
-    /// Prepares a job to start after the ends of these jobs. Nothing changes if one of them does not exist.
+    /// Prepares a job to start after these jobs have ended. Nothing changes if one of them does not exist.
     pub(super) fn follow(&mut self, follower: JobId, jobs: &[JobId]) -> FollowPlan {
         if let Some(unknown) = jobs.iter().find(|job| self.get(**job).is_none()) {
             return FollowPlan::Never(*unknown);
@@ -66,7 +67,8 @@ impl Transaction {
                 loaded.dirty = true;
             }
         }
-        // A job that has ended and was resumed in this very transaction releases rows by its name when that is written.
+        // If a job has ended and was resumed in this same transaction, its end still releases the rows that wait for
+        // its name when the transaction is written, so such rows need another name.
         let has_ended = open.iter().any(|job| self.writes().ended.contains(job));
         let name = match (open.first(), open.len()) {
             _ if mutant::is_on(Mutant::FollowsAtOnce) => return FollowPlan::Now,
@@ -77,7 +79,7 @@ impl Transaction {
                 ends_before(follower)
             }
         };
-        // No permit of this name ever exists: only the ends of jobs release what waits for it.
+        // No permit of this name ever exists: only the ends of jobs release the rows that wait for it.
         FollowPlan::Later(Limit { name, permits: 0 })
     }
 

@@ -1,8 +1,8 @@
 //! Concurrency limits: a call starts only with a permit, and the transaction that settles it returns the permit.
 //!
-//! A limit has a number of permits over all processes that share a store. A process holds some of them; they are free
-//! again when it has died. A call that finds no free permit waits as an outbox row, and each returned permit releases one
-//! such row. So no process polls, and no delivery is kept waiting at a broker.
+//! All processes that share a store share the permits of a limit. The permits of a process that has died are free
+//! again. A call that finds no free permit waits as an outbox row, and each returned permit releases one such row.
+//! Therefore no process polls, and no delivery stays unacknowledged while it waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::mutant::{self, Mutant};
 /// A concurrency limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Limit {
-    /// The name: that of a task, or of a task with one value of its key.
+    /// The name of the limit: a task, or a task together with one value of its concurrency key.
     pub name: Arc<str>,
-    /// How many calls may run at once.
+    /// The maximum number of calls that run at the same time.
     pub permits: u32,
 }
 
@@ -25,7 +25,7 @@ pub struct Limit {
 pub struct Permits(BTreeMap<[u8; 16], u32>);
 
 impl Permits {
-    /// The permits that the store has recorded.
+    /// Creates the permits from what the store has recorded: how many each process holds.
     pub fn new(held: impl IntoIterator<Item = ([u8; 16], u32)>) -> Self {
         Self(held.into_iter().collect())
     }
@@ -39,7 +39,8 @@ impl Permits {
         taken
     }
 
-    /// Returns permits. A process that was presumed dead has none left, so it may hold fewer than it returns.
+    /// Gives permits back. A process that was presumed dead has lost its permits, so it may hold fewer than it gives
+    /// back.
     fn give(&mut self, boot: [u8; 16], given: u32) {
         let held = self.0.entry(boot).or_default();
         *held = held.saturating_sub(given);
@@ -51,17 +52,17 @@ impl Permits {
 }
 
 impl Transaction {
-    /// Whether the permits of this limit were looked up.
+    /// Whether the permits of this limit are loaded.
     pub fn knows_permits(&self, limit: &str) -> bool {
         self.permits.contains_key(limit)
     }
 
-    /// Takes the permits of a limit from the store.
+    /// Loads the permits of a limit, as the store has recorded them.
     pub fn open_permits(&mut self, limit: Arc<str>, permits: Permits) {
         self.permits.insert(limit, permits);
     }
 
-    /// Takes permits for up to `wanted` calls. Returns how many of them can start; all of them without a limit.
+    /// Acquires permits for up to `wanted` calls. Returns how many calls can start; all of them if there is no limit.
     pub(super) fn acquire(&mut self, limit: Option<&Limit>, actor: &Actor, wanted: usize) -> usize {
         let Some(limit) = limit else { return wanted };
         let (boot, wanted) = (actor.worker.boot(), u32::try_from(wanted).unwrap_or(u32::MAX));

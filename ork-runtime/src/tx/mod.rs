@@ -1,9 +1,9 @@
-//! What one transaction of a store does, decided by pure code over the jobs and ledgers that it has loaded.
+//! Transactions: pure code that decides what a store writes, based on the jobs and ledgers that the store has loaded.
 //!
-//! A store loads what an [`Operation`] names into a [`Transaction`], calls [`Operation::apply`], and writes the
-//! resulting [`Writes`] back, all in one database transaction; only then does the caller get the operation's output. Every
-//! store and the model checker run these same decisions, so that settling the last part, the final state of the job and
-//! the outbox rows that follow from it are committed together or not at all.
+//! A store loads the jobs that an [`Operation`] needs into a [`Transaction`], calls [`Operation::apply`], and writes
+//! the resulting [`Writes`], all in one database transaction. The caller gets the output of the operation only after
+//! the commit. Every store and the model checker run this same code, so the end of the last part, the final state of
+//! the job and the outbox rows that follow are committed together or not at all.
 
 mod effects;
 mod events;

@@ -1,4 +1,4 @@
-//! The trait of all operations.
+//! The trait that all operations implement.
 
 use std::sync::Arc;
 
@@ -8,45 +8,45 @@ use crate::id::JobId;
 
 /// One change to the recorded state, applied as a whole or not at all.
 ///
-/// The methods before [`apply`](Operation::apply) say what the store must load first.
+/// The methods before [`apply`](Operation::apply) name what the store must load first.
 pub trait Operation: Send + Sync + 'static {
-    /// What the caller gets once the operation is as durable as [`Operation::durability`] demands.
+    /// The result that the caller gets once the operation has reached its [`durability`](Operation::durability).
     type Output: Send + 'static;
 
-    /// The job that the operation is about.
+    /// Returns the job that the operation changes.
     fn job(&self) -> JobId;
 
-    /// Another job to load: the parent of a new job. The store also loads the ancestors of that job.
+    /// Returns another job to load: the parent of a new job. The store also loads the ancestors of that job.
     fn with(&self) -> Option<JobId> {
         None
     }
 
-    /// Further jobs to load, each with its ancestors: those that a new job follows.
+    /// Returns further jobs to load, each with its ancestors: those that a new job follows.
     fn follows(&self) -> &[JobId] {
         &[]
     }
 
-    /// Which failures the operation must survive before the caller gets the output.
+    /// Returns which failures the operation must survive before the caller gets the output.
     fn durability(&self) -> Durability {
         Durability::PowerLoss
     }
 
-    /// The shards to load, once the job is loaded.
+    /// Returns the shards of the ledger to load. Called once the job is loaded.
     fn shards(&self, _tx: &Transaction) -> Shards {
         Shards::None
     }
 
-    /// The concurrency limit whose permits the store must load.
+    /// Returns the concurrency limit for which the store must load the permits.
     fn limit(&self) -> Option<&Arc<str>> {
         None
     }
 
-    /// The unique key whose holder the store must load.
+    /// Returns the unique key for which the store must load the holder.
     fn unique(&self) -> Option<&Arc<str>> {
         None
     }
 
-    /// Decides, and records in the transaction what is to be written. Rows that the process holds are in the transaction,
-    /// too: [`Transaction::take_held`].
+    /// Applies the operation to the loaded jobs, and records in the transaction what must be written. New rows that the
+    /// process holds are recorded there, too; see [`Transaction::take_held`].
     fn apply(&self, tx: &mut Transaction) -> Self::Output;
 }

@@ -1,4 +1,4 @@
-//! The outbox: rows that are written with a transaction and sent after it, and the messages that they stand for.
+//! The outbox: rows that are written within a transaction and sent after its commit, and the messages of each row.
 
 use bytes::Bytes;
 
@@ -9,38 +9,39 @@ use crate::id::JobId;
 use crate::job::{Job, JobKind, Phase};
 use crate::message::{Message, Outgoing, Reply, WorkKind};
 
-/// The number of an outbox row; no number is used twice.
+/// The number of an outbox row. No number is used twice.
 pub type OutboxId = u64;
 
-/// What an outbox row stands for.
+/// The kind of an outbox row: what its messages do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OutboxKind {
-    /// Run the job.
+    /// Runs the job.
     Start,
-    /// Run the join of the job.
+    /// Runs the join of the job.
     Join,
-    /// Run these parts, one message each.
+    /// Runs parts of the job, with one message for each.
     Parts {
-        /// The run of the split that made them.
+        /// The epoch: the run of the split that yielded the parts.
         epoch: u32,
         /// The index of the first part.
         first: u64,
         /// The number of parts.
         len: u64,
     },
-    /// Send the outcome of the job to its reply queues.
+    /// Sends the outcome of the job to its reply queues.
     Reply,
-    /// Send hooks of the job.
+    /// Sends hooks of the job.
     Hooks {
-        /// A bit for each hook.
+        /// The hooks to send, as a bit mask over their indices.
         mask: u32,
     },
-    /// Publish events.
+    /// Publishes events.
     Event(PendingEvent),
 }
 
 impl OutboxKind {
-    /// The columns in which stores write it: a word, the epoch or a code, the first part, the number of parts.
+    /// Returns the columns in which a store writes the kind: a word, the epoch or a code, the index of the first
+    /// part, and the number of parts.
     pub fn to_columns(self) -> (&'static str, u32, u64, u64) {
         match self {
             Self::Start => ("start", 0, 0, 1),
@@ -53,7 +54,7 @@ impl OutboxKind {
         }
     }
 
-    /// Reads what [`OutboxKind::to_columns`] wrote; `None` if the columns hold something else.
+    /// Reads the columns that [`OutboxKind::to_columns`] returned. Returns `None` if they are invalid.
     pub fn from_columns((word, code, first, len): (&str, u32, u64, u64)) -> Option<Self> {
         Some(match word {
             "start" => Self::Start,
@@ -67,7 +68,7 @@ impl OutboxKind {
         })
     }
 
-    /// The kind of row that runs this phase of a job.
+    /// Returns the kind of row that runs this phase of a job.
     pub(super) const fn of_phase(phase: Phase) -> Self {
         match phase {
             Phase::Start => Self::Start,
@@ -76,46 +77,48 @@ impl OutboxKind {
     }
 }
 
-/// One row of the outbox. It stays until the broker has confirmed its messages, or they are processed.
+/// A row of the outbox. It is deleted once the broker has confirmed its messages, or, with the embedded broker, once
+/// they are processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
     /// The number of the row.
     pub id: OutboxId,
-    /// The job that it belongs to.
+    /// The job that the row belongs to.
     pub job: JobId,
-    /// The task of that job.
+    /// The task of that job, by which workers select rows.
     pub task: String,
-    /// What the row stands for.
+    /// What the messages of the row do.
     pub kind: OutboxKind,
-    /// The attempt that its messages carry.
+    /// The attempt that the messages carry. A message of an older attempt is stale.
     pub attempt: u32,
-    /// The priority of the job, 0 to 9; rows of a higher priority are taken first.
+    /// The priority of the job, from 0 to 9. Rows with a higher priority are taken first.
     pub priority: u8,
-    /// The earliest time at which it may be taken; `None` for a row that is due at once.
+    /// The earliest time at which the row may be taken. `None` if it is due at once.
     pub due: Option<Timestamp>,
-    /// The process that holds the row, by its boot id; `None` if no process does.
+    /// The boot id of the process that holds the row. `None` if no process holds it.
     pub holder: Option<[u8; 16]>,
     /// How many processes have died while they held the row.
     pub losses: u32,
-    /// The limit whose permit the row waits for; such a row is not taken.
+    /// The limit for which the row waits. It is not taken before a permit of this limit releases it. `None` if the row
+    /// does not wait.
     pub waits_for: Option<Limit>,
 }
 
-/// A row that this process holds, with its messages. Only this process sends them; it deletes the row afterwards.
+/// A row that this process holds, with its messages. Only this process sends them, and then deletes the row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldRow {
     /// The number of the row.
     pub id: OutboxId,
     /// How many processes have died while they held the row.
     pub losses: u32,
-    /// One message, or one for each part.
+    /// The messages of the row: one, or one for each part or event.
     pub messages: Vec<Outgoing>,
     /// Whether the row is released instead of sent, once the events before it are published. Then any process may take
     /// it when it is due.
     pub release_after_events: bool,
 }
 
-/// An outbox row about to be added: what it stands for, and when it is due.
+/// An outbox row that is about to be added.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewRow {
     pub(super) kind: OutboxKind,
@@ -124,22 +127,22 @@ pub(super) struct NewRow {
 }
 
 impl NewRow {
-    /// A row that is due at once.
+    /// Creates a row that is due at once.
     pub(super) const fn new(kind: OutboxKind, attempt: u32) -> Self {
         Self { kind, attempt, due: None }
     }
 
-    /// The row for one part.
+    /// Creates a row for one part.
     pub(super) const fn part(epoch: u32, index: u64, attempt: u32) -> Self {
         Self::new(OutboxKind::Parts { epoch, first: index, len: 1 }, attempt)
     }
 }
 
-/// Messages that the process does not build now: it takes the row from the store later.
+/// Passed to `enqueue` instead of messages if the process does not hold the row and takes it from the store later.
 pub(super) const NOT_HELD: Option<fn(&OutboxRow) -> Vec<Outgoing>> = None;
 
 impl OutboxRow {
-    /// How many messages the row stands for.
+    /// Returns the number of messages of the row.
     pub const fn n_messages(&self) -> u64 {
         match self.kind {
             OutboxKind::Parts { len, .. } => len,
@@ -151,7 +154,8 @@ impl OutboxRow {
         }
     }
 
-    /// Moves the first `at` parts into a row with the number `id`; `None` if that would be the whole row.
+    /// Moves the first `at` parts into a new row with the number `id`, and returns that row. Returns `None` and changes
+    /// nothing if these are all parts of the row, or if it is not a row of parts.
     #[must_use]
     pub fn split_off(&mut self, id: OutboxId, at: u64) -> Option<Self> {
         let OutboxKind::Parts { epoch, first, len } = self.kind else {
@@ -164,7 +168,7 @@ impl OutboxRow {
         Some(Self { id, kind: OutboxKind::Parts { epoch, first, len: at }, ..self.clone() })
     }
 
-    /// The message that runs the job or its join.
+    /// Returns the message that runs the job or its join.
     pub fn work(&self, job: &Job, input: Bytes) -> Outgoing {
         let (kind, body) = match (self.kind, job.kind) {
             (OutboxKind::Join, _) => (WorkKind::Join, Bytes::from_static(b"null")),
@@ -175,22 +179,22 @@ impl OutboxRow {
         Outgoing::Work(self.message(job, kind, body))
     }
 
-    /// The message that runs one part.
+    /// Returns the message that runs one part.
     pub fn part(&self, job: &Job, epoch: u32, index: u64, input: Bytes) -> Outgoing {
         Outgoing::Work(Message { reply: None, ..self.message(job, WorkKind::Part { epoch, index }, input) })
     }
 
-    /// The messages with the outcome of the job, one for each reply queue.
+    /// Returns the messages with the outcome of the job, one for each reply queue.
     pub fn replies(job: &Job, output: Option<&Bytes>) -> Vec<Outgoing> {
         job.replies().map(|to| Outgoing::Reply(Reply::to(to.clone(), job, output))).collect()
     }
 
-    /// The request to send these hooks of a job.
+    /// Returns the request to send the hooks of a job that are set in `mask`.
     pub fn hooks(job: &Job, mask: u32) -> Outgoing {
         Outgoing::Hooks { job: job.id, task: job.task.clone(), mask }
     }
 
-    /// The placeholder for the events of a row, until they are read from the store.
+    /// Returns the placeholder for the events of a row, which is replaced when they are read from the store.
     pub const fn pending_event(&self, job: &Job, what: PendingEvent) -> Outgoing {
         Outgoing::PendingEvent { job: job.id, row: self.id, what }
     }

@@ -1,4 +1,4 @@
-//! A transaction: the jobs and ledgers that it has loaded, and what it will write.
+//! A transaction: the jobs and ledgers that it has loaded, and the changes that it will write.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,55 +16,56 @@ use crate::job::{Job, Phase};
 use crate::ledger::Ledger;
 use crate::message::Outgoing;
 
-/// A job with its ledger.
+/// A job with its ledger, as a transaction has loaded or changed it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedJob {
     /// The job.
     pub job: Job,
-    /// The ledger of its parts; empty for a job without parts.
+    /// The ledger of its parts. Empty for a job without parts.
     pub ledger: Ledger,
-    /// Whether it differs from what is stored.
+    /// Whether the job differs from its row in the store, and must be written.
     pub dirty: bool,
 }
 
-/// How the row of one part changes.
+/// A change of the row of one part: an attempt that has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartWrite {
-    /// The attempt that has ended.
+    /// The number of the attempt.
     pub attempt: u32,
-    /// The output, or the failure, whether it is final or retried.
+    /// The output, or the failure, whether the part is retried or has failed.
     pub ended: Result<Bytes, Failure>,
 }
 
-/// What a transaction writes besides the jobs and ledgers that it has changed.
+/// The changes that a transaction writes besides the changed jobs and ledgers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Writes {
-    /// The inputs of new jobs.
+    /// The inputs of new jobs, as JSON.
     pub inputs: Vec<(JobId, Bytes)>,
-    /// The outputs of jobs.
+    /// The outputs of jobs, as JSON.
     pub outputs: Vec<(JobId, Bytes)>,
     /// Jobs whose parts, shards and outbox rows of parts are deleted before anything else is written.
     pub cleared: Vec<JobId>,
-    /// New parts: the job, the index of the first part, the inputs.
+    /// Pages of new parts: the job, the index of the first part, and the inputs.
     pub pages: Vec<(JobId, u64, Vec<Bytes>)>,
-    /// Changed rows of parts: the job, the index, the change.
+    /// Changed rows of parts: the job, the index of the part, and the change.
     pub parts: Vec<(JobId, u64, PartWrite)>,
     /// New rows of the outbox.
     pub outbox: Vec<OutboxRow>,
-    /// Unique keys that jobs have acquired, and when.
+    /// The unique keys that jobs have acquired, each with the job and the time.
     pub uniques: BTreeMap<Arc<str>, (JobId, Timestamp)>,
-    /// The number of permits of a limit that a process holds from now on.
+    /// The number of permits that a process holds after the transaction, by limit and boot id.
     pub permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
-    /// How many rows that wait for a limit are released: those with the highest priority, among these the oldest.
+    /// The number of waiting rows to release for each limit. Rows with the highest priority are released first, and of
+    /// these the oldest.
     pub woken: BTreeMap<Arc<str>, u32>,
-    /// Jobs that have ended and have followers. The store releases each row that waits for one of them and for no other
-    /// job that is open.
+    /// Jobs that have ended and have followers. The store releases each row that waits for one of them and for no job
+    /// that is still open.
     pub ended: Vec<JobId>,
     /// Pairs of an open job and a new job that follows it. They are written after all of `ended`.
     pub followed: Vec<(JobId, JobId)>,
 }
 
-/// The jobs and ledgers that a transaction has loaded, and what it will write.
+/// The jobs and ledgers that a transaction has loaded, and the changes that it will write.
 #[derive(Debug, Default)]
 pub struct Transaction {
     jobs: HashMap<JobId, Option<LoadedJob>>,
@@ -94,22 +95,22 @@ impl Transaction {
         self.jobs.contains_key(&id)
     }
 
-    /// Takes a job and its ledger from the store, or that there is no such job.
+    /// Adds a job and its ledger, as the store has looked them up. `None` records that the job does not exist.
     pub fn open(&mut self, id: JobId, found: Option<(Job, Ledger)>) {
         self.jobs.insert(id, found.map(|(job, ledger)| LoadedJob { job, ledger, dirty: false }));
     }
 
-    /// Takes a loaded job that another transaction has left.
+    /// Adds a job that an earlier transaction had loaded.
     pub fn put(&mut self, id: JobId, loaded: LoadedJob) {
         self.jobs.insert(id, Some(loaded));
     }
 
-    /// A job that was looked up and exists.
+    /// Returns a job that was looked up and exists.
     pub fn get(&self, id: JobId) -> Option<&LoadedJob> {
         self.jobs.get(&id)?.as_ref()
     }
 
-    /// A job that was looked up and exists, to be changed.
+    /// Returns a job that was looked up and exists, to be changed. The caller sets `dirty` if it changes the job.
     pub fn get_mut(&mut self, id: JobId) -> Option<&mut LoadedJob> {
         let loaded = self.jobs.get_mut(&id)?.as_mut();
         if self.touched.last() != Some(&id) {
@@ -118,12 +119,12 @@ impl Transaction {
         loaded
     }
 
-    /// A job whose start was claimed as this attempt, to be changed; `None` if the attempt is stale.
+    /// Returns a job to be changed, if its start was claimed as this attempt. Returns `None` if the attempt is stale.
     pub(super) fn current(&mut self, id: JobId, attempt: u32) -> Option<&mut LoadedJob> {
         self.get_mut(id).filter(|loaded| loaded.job.is_current(Phase::Start, attempt))
     }
 
-    /// The number of jobs that were looked up.
+    /// Returns the number of jobs that were looked up.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
@@ -139,19 +140,19 @@ impl Transaction {
         self.writes.inputs.is_empty() && self.writes.outbox.is_empty() && self.notices.is_empty()
     }
 
-    /// Numbers further outbox rows from here.
+    /// Continues the numbers of outbox rows at this number.
     pub const fn number_from(&mut self, next_outbox_id: OutboxId) {
         self.next_outbox_id = next_outbox_id;
     }
 
-    /// The number of the next outbox row.
+    /// Returns the number of the next outbox row.
     pub const fn next_outbox_id(&self) -> OutboxId {
         self.next_outbox_id
     }
 
-    /// Takes what is to be written besides the changed jobs, and the notices to send after the commit.
+    /// Takes the writes besides the changed jobs, and the notices to send after the commit.
     pub fn finish(&mut self) -> (Writes, Vec<StoreNotice>) {
-        // Other processes change permits and keys, without an operation of this process: they are looked up again.
+        // Other processes change permits and keys, so the next transaction looks them up again.
         self.permits.clear();
         self.uniques.clear();
         self.created.clear();
@@ -160,17 +161,17 @@ impl Transaction {
         (std::mem::take(&mut self.writes), notices)
     }
 
-    /// Takes the jobs that may have changed since the last call; some occur twice.
+    /// Takes the jobs that may have changed since the last call. The list may contain duplicates.
     pub fn take_touched(&mut self) -> Vec<JobId> {
         std::mem::take(&mut self.touched)
     }
 
-    /// A job whose changes are about to be written.
+    /// Returns a job with changes that are about to be written. Unlike `get_mut`, it does not count as touched.
     pub fn written(&mut self, id: JobId) -> Option<&mut LoadedJob> {
         self.jobs.get_mut(&id)?.as_mut()
     }
 
-    /// All loaded jobs.
+    /// Returns all loaded jobs.
     pub fn into_jobs(self) -> impl Iterator<Item = LoadedJob> {
         self.jobs.into_values().flatten()
     }
@@ -189,7 +190,7 @@ impl Transaction {
         }
     }
 
-    /// Adds a job.
+    /// Adds a new job, and counts it in its ancestors.
     pub(super) fn create(&mut self, mut job: Job, input: Bytes) {
         self.attach_to_parent(&mut job);
         self.writes.inputs.push((job.id, input));
@@ -197,12 +198,13 @@ impl Transaction {
         self.jobs.insert(job.id, Some(LoadedJob { job, ledger: Ledger::default(), dirty: true }));
     }
 
-    /// Takes the rows that the last operation has added and that this process holds: it must send them.
+    /// Takes the rows that the last operation has added and that this process holds. This process must send them.
     pub fn take_held(&mut self) -> Vec<HeldRow> {
         std::mem::take(&mut self.held)
     }
 
-    /// Adds an outbox row. If it is due at once and the process holds its rows, the process gets it with its messages.
+    /// Adds an outbox row. If `messages` are given, the row is due at once and the actor holds its rows, then this
+    /// process holds the row and gets it with its messages.
     pub(super) fn enqueue(
         &mut self,
         job: &Job,
@@ -222,7 +224,7 @@ impl Transaction {
         self.writes.outbox.push(row);
     }
 
-    /// Adds an outbox row that this process holds and does not send. Returns its number.
+    /// Adds a lease: an outbox row that this process holds and does not send. Returns its number.
     pub(super) fn enqueue_lease(&mut self, job: &Job, new: NewRow, actor: &Actor) -> OutboxId {
         let row = self.row(job, new.kind, new.attempt);
         let (id, holder) = (row.id, Some(actor.worker.boot()));
@@ -230,8 +232,8 @@ impl Transaction {
         id
     }
 
-    /// Adds an outbox row that is due later. This process holds it until the events before it are published: another
-    /// process could otherwise send it before them.
+    /// Adds an outbox row that is due later. This process holds it until the events before it are published, because
+    /// another process could otherwise send it before them.
     pub(super) fn enqueue_after_events(&mut self, job: &Job, new: NewRow, actor: &Actor) {
         let row = self.row(job, new.kind, new.attempt);
         let (id, holder) = (row.id, Some(actor.worker.boot()));
@@ -240,7 +242,7 @@ impl Transaction {
         self.notify(StoreNotice::OutboxReady);
     }
 
-    /// Adds an outbox row that waits for a permit of a limit.
+    /// Adds an outbox row that is not taken before a permit of this limit releases it.
     pub(super) fn enqueue_waiting(&mut self, job: &Job, new: NewRow, losses: u32, limit: &Limit) {
         let row = self.row(job, new.kind, new.attempt);
         self.writes.outbox.push(OutboxRow { losses, waits_for: Some(limit.clone()), ..row });

@@ -1,6 +1,6 @@
-//! Trees of jobs: which jobs take children, and what the ancestors of a job count.
+//! Trees of jobs: which jobs accept children, and how the ancestors of a job count it.
 //!
-//! The store loads all ancestors of a job with it.
+//! The store always loads a job together with all its ancestors.
 
 use super::transaction::Transaction;
 use super::types::StoreNotice;
@@ -8,10 +8,10 @@ use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::tree::{CancelMode, DEEPEST};
 
-/// Why a job takes no child.
+/// The reason why a job does not accept a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildError {
-    /// There is no such parent.
+    /// The parent does not exist.
     ParentNotFound,
     /// The parent's own work has ended in this state.
     ParentEnded(State),
@@ -22,19 +22,19 @@ pub enum ChildError {
 }
 
 impl Transaction {
-    /// The ancestors of a job, the nearest first.
+    /// Returns the ancestors of a job, the nearest first.
     pub(super) fn ancestors(&self, job: &Job) -> Vec<JobId> {
         let up = |id: &JobId| self.get(*id).and_then(|loaded| loaded.job.parent);
         std::iter::successors(job.parent, up).take(DEEPEST + 1).collect()
     }
 
-    /// The ancestor of a job that was cancelled with the strictest mode, and that mode.
+    /// Returns the ancestor of a job that was cancelled with the strictest mode, and that mode.
     pub(super) fn cancelled_above(&self, job: &Job) -> Option<(JobId, CancelMode)> {
         let above = self.ancestors(job).into_iter().filter_map(|id| self.get(id));
         above.filter_map(|loaded| Some((loaded.job.id, loaded.job.tree.cancel_mode?))).max_by_key(|(_, mode)| *mode)
     }
 
-    /// Whether a job can have a new child.
+    /// Checks that a job accepts a new child.
     pub(super) fn check_accepts_child(&self, parent: JobId) -> Result<(), ChildError> {
         let Some(loaded) = self.get(parent) else {
             return Err(ChildError::ParentNotFound);
@@ -55,7 +55,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Counts a new job in all its ancestors. A job whose parent takes no child becomes a root.
+    /// Counts a new job in all its ancestors. If its parent does not accept children, the job becomes a root instead.
     pub(super) fn attach_to_parent(&mut self, job: &mut Job) {
         let Some(parent) = job.parent else { return };
         if self.check_accepts_child(parent).is_err() {
@@ -70,14 +70,14 @@ impl Transaction {
         }
     }
 
-    /// The job that counts for the same step of the workflow run as this job, if it is another one: the run has restarted
-    /// the step, or is about to.
+    /// Returns the job that the workflow run counts for the step of this job, if it is another one because the run has
+    /// restarted the step, or is about to.
     pub(super) fn superseded_by(&self, job: &Job) -> Option<JobId> {
         let (_, counts) = self.get(job.parent?)?.job.counted(job)?;
         (counts != job.id).then_some(counts)
     }
 
-    /// Changes a job that is related to the one of the operation.
+    /// Changes a job that is related to the job of the operation, if it is loaded. Returns the result of `update`.
     pub(super) fn update_job<T: Default>(&mut self, id: JobId, update: impl FnOnce(&mut Job) -> T) -> T {
         let Some(loaded) = self.get_mut(id) else { return T::default() };
         loaded.dirty = true;

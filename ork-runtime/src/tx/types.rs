@@ -1,4 +1,4 @@
-//! The types that all operations share.
+//! Types that all operations share.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use crate::clock::Timestamp;
 use crate::event::{Event, EventRouting};
 use crate::id::{JobId, WorkerId};
 
-/// The process that an operation is applied for, and its time.
+/// The process for which an operation is applied, and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// The process.
+    /// The id of the process.
     pub worker: WorkerId,
-    /// The time by its clock, which follows the clock of the store.
+    /// The current time of its clock, which follows the clock of the store.
     pub now: Timestamp,
-    /// Whether new outbox rows are held by this process at once. It then gets them with their messages and sends them
-    /// without taking them from the store.
+    /// Whether this process holds the new outbox rows. It then gets them with their messages, and sends them without
+    /// taking them from the store.
     pub hold: bool,
     /// Which events are emitted, and how they reach listeners.
     pub events: EventRouting,
@@ -23,20 +23,20 @@ pub struct Actor {
 /// The output of an operation that settles calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettleResult {
-    /// It was recorded.
+    /// The result was recorded.
     Applied,
-    /// It belongs to an older attempt, or the job has ended: nothing changed.
+    /// The call was of an older attempt, or the job has ended. Nothing changed.
     Stale,
 }
 
 /// The shards of a ledger that an operation reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shards {
-    /// None.
+    /// No shard.
     None,
-    /// The shard that holds this index.
+    /// The shard that contains this index.
     Of(JobId, u64),
-    /// The shards that hold these two indices and all between them.
+    /// The shards that contain these two indices, and all shards between them.
     Between(JobId, u64, u64),
     /// All shards of the job.
     All(JobId),
@@ -44,7 +44,7 @@ pub enum Shards {
 
 /// A notice that a store sends to the listeners of this process after a commit.
 ///
-/// Except for events, a notice only says that something may have changed; listeners read the store to learn what.
+/// Except for events, a notice only announces that something may have changed. Listeners read the store to see what.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum StoreNotice {
@@ -56,7 +56,7 @@ pub enum StoreNotice {
     JobChanged(JobId),
     /// Another process has changed something.
     ChangedElsewhere,
-    /// This event has happened; it is for listeners in this process.
+    /// An event, for listeners in this process.
     Event(Arc<Event>),
 }
 
@@ -65,9 +65,10 @@ pub enum StoreNotice {
 /// A commit is only ever lost together with all later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// The operation is written soon. If it is lost, work is delivered again, and nothing else happens: for claims.
+    /// The operation is written soon. Used for claims: if one is lost, its work is redelivered, and nothing else
+    /// happens.
     Lazy,
-    /// The operation survives the death of the process: for claims of work whose last worker may have died.
+    /// The operation survives the death of the process. Used for claims of work if the last worker may have died.
     Process,
     /// The operation survives a loss of power.
     PowerLoss,

@@ -1,7 +1,8 @@
 //! Unique keys: of all jobs with the same key, at most one is open.
 //!
-//! The store records the job that acquired a key last. The key is free once that job has ended, so no job returns a key,
-//! and no crash can leave one taken. A job without a sign of life can lose its key: it is cancelled first.
+//! The store records the job that acquired a key last. The key is free once that job has ended, so a job never has to
+//! release a key, and a crash cannot leave a key taken. A job without a recent heartbeat can lose its key: it is
+//! cancelled first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::id::JobId;
 use crate::job::UniqueKey;
 use crate::mutant::{self, Mutant};
 
-/// How long a heartbeat is valid. Each process writes one every few seconds, with the jobs that it works on.
+/// How long a process is considered alive after a heartbeat. Each process writes one every few seconds, with the jobs
+/// that it works on.
 pub const ALIVE: Duration = Duration::from_secs(15);
 
 /// The job that acquired a key last.
@@ -21,9 +23,10 @@ pub const ALIVE: Duration = Duration::from_secs(15);
 pub struct KeyHolder {
     /// The job.
     pub job: JobId,
-    /// Its last sign of life: it acquired the key, it started, or a heartbeat named it or a job below it.
+    /// When the job was last known to be alive: when it acquired the key, when it started, or when a heartbeat listed
+    /// it or a job below it.
     pub seen: Timestamp,
-    /// Whether it exists and has not ended.
+    /// Whether the job exists and has not ended.
     pub open: bool,
 }
 
@@ -32,28 +35,28 @@ pub struct KeyHolder {
 pub(super) struct ActiveHolder {
     /// The job.
     pub(super) job: JobId,
-    /// Whether its last sign of life is older than the caller allows.
+    /// Whether the job was last known to be alive longer ago than the caller allows.
     pub(super) stale: bool,
 }
 
-/// The failure of a job whose key another job holds.
+/// Creates the failure of a job that needs a key which another job holds.
 pub fn key_taken(key: &str, holder: JobId) -> Failure {
     let message = format!("the unique key `{key}` is taken: job {holder} has it and has not ended");
     Failure::new(FailureKind::Taken, message)
 }
 
 impl Transaction {
-    /// Takes the last holder of a key from the store.
+    /// Loads the last holder of a key, as the store has recorded it. `None` if the key was never acquired.
     pub fn open_unique(&mut self, key: Arc<str>, holder: Option<KeyHolder>) {
         self.uniques.insert(key, holder);
     }
 
-    /// Whether this key was looked up.
+    /// Whether the holder of this key is loaded.
     pub fn knows_unique(&self, key: &str) -> bool {
         self.uniques.contains_key(key)
     }
 
-    /// The job that holds a key; `None` if the key is free.
+    /// Returns the job that holds a key, or `None` if the key is free.
     pub(super) fn active_holder(&self, unique: &UniqueKey, now: Timestamp) -> Option<ActiveHolder> {
         let holder = self.uniques.get(&unique.key).copied().flatten()?;
         // The job may have ended in this transaction.
@@ -62,13 +65,14 @@ impl Transaction {
         (open || mutant::is_on(Mutant::KeepsKey)).then_some(ActiveHolder { job: holder.job, stale })
     }
 
-    /// Gives a key to a job.
+    /// Records that a job has acquired a key.
     pub(super) fn assign_key(&mut self, key: &Arc<str>, job: JobId, now: Timestamp) {
         self.writes().uniques.insert(Arc::clone(key), (job, now));
         self.uniques.insert(Arc::clone(key), Some(KeyHolder { job, seen: now, open: true }));
     }
 
-    /// Gives a resumed job its key again. Returns the other job that holds the key now, if there is one.
+    /// Lets a resumed job acquire its key again. If another job holds the key now, returns that job and changes
+    /// nothing.
     pub(super) fn reacquire_key(&mut self, key: Option<&Arc<str>>, job: JobId, now: Timestamp) -> Option<JobId> {
         let key = key?;
         let unique = UniqueKey { key: Arc::clone(key), stale_after: None };
