@@ -1,4 +1,4 @@
-//! Sending the outcome of a known job to one more reply queue.
+//! Adds a reply queue to a job that exists.
 
 use super::super::operation::Operation;
 use super::super::transaction::Transaction;
@@ -6,28 +6,28 @@ use crate::failure::FailureKind;
 use crate::id::JobId;
 use crate::job::ReplyTo;
 
-/// Adds a reply queue to a job that the store knows.
+/// Adds a reply queue to a job in the store, so that its outcome is also sent there.
 #[derive(Debug, Clone)]
 pub struct AddReply {
     /// The job.
     pub job: JobId,
-    /// The task that the message names; a job of another task is left alone.
+    /// The task that the message names. A job of another task is not changed.
     pub task: String,
-    /// Where to send the outcome.
+    /// Where the outcome is sent.
     pub reply: ReplyTo,
 }
 
 /// The output of [`AddReply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyAdded {
-    /// The outcome is sent there when the job ends.
+    /// The reply queue was added: the outcome is sent there when the job ends.
     Registered,
-    /// The job has ended: the caller sends the outcome.
+    /// The job has ended, so the caller must send the outcome.
     Ended {
         /// Whether the outcome was already sent there, or is in the outbox.
         known: bool,
     },
-    /// There is no such job of this task.
+    /// No job of this task has this id.
     NotFound,
 }
 
@@ -44,7 +44,8 @@ impl Operation for AddReply {
         };
         if loaded.job.state.is_final() {
             let known = loaded.job.replies().any(|known| *known == self.reply);
-            // A job whose unique key was taken has ended when its first message came, usually this one.
+            // A job that failed because its unique key was taken ended on arrival of its first message, usually this
+            // one.
             let key_taken = loaded.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Taken);
             return if known && key_taken { ReplyAdded::Registered } else { ReplyAdded::Ended { known } };
         }

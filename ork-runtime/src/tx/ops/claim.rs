@@ -1,4 +1,4 @@
-//! Claiming a job, its split or its join: the attempt is marked as running in this process.
+//! Claims a job, its split or its join: marks the attempt as running in this process.
 
 use std::sync::Arc;
 
@@ -14,27 +14,28 @@ use crate::job::{AttemptEnd, AttemptOutcome, Job, JobClaim, Phase, State, Unique
 use crate::mutant::{self, Mutant};
 use crate::tree::CancelMode;
 
-/// Claims an attempt at a job that a message asks for, unless the message is stale.
+/// Claims the attempt at a job that a message requests, unless the message is stale.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// The job of the message. It is created if its id is unknown and this is its first message, as when another program
-    /// has sent it.
+    /// The job of the message. It is created if its id is unknown and this is its first message, which is the case if
+    /// another program has sent it.
     pub unknown: NewJob,
     /// The key that the job acquires if it is created.
     pub unique: Option<UniqueKey>,
-    /// The function that the message asks for.
+    /// The function that the message requests: the start or the join.
     pub phase: Phase,
     /// The attempt of the message.
     pub attempt: u32,
-    /// Whether the claim must survive the death of this process: the last worker of the attempt may have died, or what
-    /// follows relies on the claim.
+    /// Whether the claim must survive the death of this process, because the last worker of the attempt may have
+    /// died, or because later steps rely on the claim.
     pub durable: bool,
-    /// Whether the message may be a duplicate of one that a living process works on. Then a job that another process runs
-    /// stays with that process.
+    /// Whether the message may be a duplicate of one that a live process works on. If so, a job that runs in another
+    /// process stays with that process.
     pub may_be_duplicate: bool,
-    /// The limit that the call is under.
+    /// The concurrency limit of the call, if it has one.
     pub limit: Option<Limit>,
-    /// How many workers have died with the message; the row of a call that waits for a permit keeps that number.
+    /// How many workers have died while they held the message. If the call must wait for a permit, its row keeps this
+    /// number.
     pub losses: u32,
     /// The process that claims.
     pub actor: Actor,
@@ -45,16 +46,17 @@ pub struct Claim {
 pub enum Claimed {
     /// The attempt is claimed: run it.
     Granted {
-        /// The job.
+        /// The job, as claimed.
         job: Box<Job>,
-        /// Whether the attempt was running before: its worker may have died. `job.losses` says how often that happened.
+        /// Whether the attempt was already running, so that its worker may have died. `job.losses` counts how often
+        /// that happened.
         reclaimed: bool,
         /// Whether the job was created for this message, which another program has sent.
         created: bool,
     },
-    /// The attempt waits for a permit, as a row of the outbox: acknowledge the delivery.
+    /// The attempt waits for a permit as an outbox row: acknowledge the delivery.
     Waiting,
-    /// This other process runs the job, unless it has died: nothing changed.
+    /// This other process runs the job, unless it has died. Nothing changed.
     RunningElsewhere(String),
     /// The job has ended or waits for its parts, or the message is of an older attempt: run nothing.
     Stale,
@@ -81,7 +83,7 @@ impl Operation for Claim {
         self.unique.as_ref().map(|unique| &unique.key)
     }
 
-    /// A job that turns out to be cancelled from above may have parts.
+    /// Loads all shards if an ancestor was cancelled, because the job is then cancelled and may have parts.
     fn shards(&self, tx: &Transaction) -> Shards {
         let id = self.unknown.job.id;
         let is_cancelled = tx.get(id).is_some_and(|loaded| self.is_cancelled_above(tx, &loaded.job));
@@ -136,7 +138,7 @@ impl Claim {
                 // Only a lost call counts, not a lost delivery whose call had not started.
                 let is_loss = (reclaimed && self.durable) || mutant::is_on(Mutant::CountsClaimsAsLosses);
                 loaded.job.losses += u32::from(is_loss);
-                // The sender of this duplicate may wait at another reply queue than the sender of the first message.
+                // The sender of a duplicate may wait at another reply queue than the sender of the first message.
                 if let Some(reply) =
                     self.unknown.job.reply.as_ref().filter(|_| loaded.job.task == self.unknown.job.task)
                 {
@@ -150,13 +152,13 @@ impl Claim {
         }
     }
 
-    /// The job, if this attempt at it has not ended.
+    /// Returns the job if this attempt has not ended.
     fn current(&self, tx: &Transaction) -> Option<Job> {
         let loaded = tx.get(self.unknown.job.id)?;
         loaded.job.is_current(self.phase, self.attempt).then(|| loaded.job.clone())
     }
 
-    /// Creates the job if another program has sent its first message.
+    /// Creates the job if it does not exist and this is its first message, which another program has sent.
     fn create_if_unknown(&self, tx: &mut Transaction) {
         let NewJob { job, input } = &self.unknown;
         if tx.get(job.id).is_none() && self.phase == Phase::Start && self.attempt == 1 {
@@ -166,7 +168,7 @@ impl Claim {
         }
     }
 
-    /// Gives the job that was just created its key. If another job holds the key, the new job fails.
+    /// Lets the new job acquire its unique key. If another job holds the key, the new job fails.
     fn acquire_key(&self, tx: &mut Transaction) {
         let (Some(unique), id) = (&self.unique, self.unknown.job.id) else { return };
         let Some(holder) = tx.active_holder(unique, self.actor.now) else {
@@ -184,7 +186,8 @@ impl Claim {
         }
     }
 
-    /// A claim returns no rows to send, so its caller must not hold any.
+    /// Returns the actor without the right to hold rows: a claim returns no rows to its caller, which could not send
+    /// them.
     fn actor_without_rows(&self) -> Actor {
         Actor { hold: false, ..self.actor.clone() }
     }

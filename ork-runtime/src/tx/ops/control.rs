@@ -1,4 +1,4 @@
-//! Cancelling and retrying a job by request.
+//! Cancels and retries jobs on request.
 
 use std::sync::Arc;
 
@@ -15,25 +15,25 @@ use crate::tree::CancelMode;
 /// The output of [`Cancel`] and [`Retry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlResult {
-    /// It was done.
+    /// The operation was applied.
     Done,
-    /// It is impossible in this state of the job.
+    /// The operation is impossible in this state of the job.
     InvalidState(State),
-    /// The job's own work has succeeded: only jobs below it can be retried.
+    /// The own work of the job has succeeded, so only jobs below it can be retried.
     OnlyBelow,
-    /// This ancestor was cancelled, so nothing below it starts.
+    /// This ancestor was cancelled, so no job below it starts.
     AncestorCancelled(JobId),
-    /// The workflow run has restarted the step of this job, or is about to, as this other job.
+    /// The workflow run has restarted the step of this job as this other job, or is about to.
     Superseded(JobId),
-    /// There is no such part, or it has ended so that there is nothing to retry.
+    /// The part does not exist, or it has no result that can be retried.
     PartNotRetryable(Option<PartResult>),
     /// Another open job holds the unique key.
     KeyTaken(JobId),
-    /// There is no such job.
+    /// The job does not exist.
     NotFound,
 }
 
-/// Cancels an open job: no call of it, nor of a job below it, starts any more.
+/// Cancels an open job: no further call of the job, or of a job below it, starts.
 ///
 /// The caller then cancels the jobs below it one by one, with `from_ancestor`. A job that it does not reach in time is
 /// cancelled when it is claimed.
@@ -41,12 +41,12 @@ pub enum ControlResult {
 pub struct Cancel {
     /// The job.
     pub job: JobId,
-    /// Whether running calls are stopped, too.
+    /// Whether running calls finish or are stopped.
     pub mode: CancelMode,
-    /// Whether it is cancelled because of an ancestor. Then a job that has started ends by itself, unless the mode is
-    /// [`CancelMode::Immediate`].
+    /// Whether the job is cancelled because an ancestor was. If so, a job that has started may finish, unless the
+    /// mode is [`CancelMode::Immediate`].
     pub from_ancestor: bool,
-    /// The process that asks for it.
+    /// The process that requests it.
     pub actor: Actor,
 }
 
@@ -79,7 +79,7 @@ impl Operation for Cancel {
         let has_started = match job.state {
             State::Running => true,
             State::Waiting => job.own_work_ended(),
-            // A job whose join is next has started long ago.
+            // A job that waits for its join has started before.
             State::Ready | State::Retrying => job.phase == Phase::Join && self.from_ancestor,
             State::Succeeded | State::Failed | State::Cancelled => false,
         };
@@ -106,24 +106,24 @@ impl Operation for Cancel {
 
 /// Resumes a job that has failed or was cancelled: the parts that have not succeeded run again, then its join.
 ///
-/// A split that was cut short runs again from its start, and so does a job without parts. A job whose own work has
-/// succeeded stays as it is until a job below it is retried.
+/// A split that was cut short runs again from its start, and so does a job without parts. If the own work of the job
+/// has succeeded, the job changes only when a job below it is retried.
 #[derive(Debug, Clone)]
 pub struct Retry {
     /// The job.
     pub job: JobId,
-    /// Only this part of it, then its join; the other parts stay as they are.
+    /// Retries only this part, and then the join; other parts do not change. `None` retries the whole job.
     pub part: Option<u64>,
-    /// The unique key that the job acquired when it was submitted; it acquires it again.
+    /// The unique key that the job acquired when it was submitted, and must acquire again.
     pub unique: Option<Arc<str>>,
-    /// The jobs that it followed, if it was cancelled before it started; it waits again for those that are open.
+    /// The jobs that it followed, if it was cancelled before it started. It waits again for those that are open.
     pub after: Vec<JobId>,
-    /// The process that asks for it.
+    /// The process that requests it.
     pub actor: Actor,
 }
 
 impl Retry {
-    /// Resumes everything that has not succeeded.
+    /// Resumes all parts that have not succeeded, or the job itself.
     pub const fn new(job: JobId, actor: Actor) -> Self {
         Self { job, part: None, unique: None, after: Vec::new(), actor }
     }
@@ -203,7 +203,8 @@ impl Retry {
     }
 }
 
-/// Resumes a job whose own work has not succeeded. If it starts from the beginning, it waits for the ends of these jobs.
+/// Resumes a job that has not succeeded in its own work. If it starts from the beginning, it first waits for the ends
+/// of the jobs in `after`.
 pub(super) fn resume(tx: &mut Transaction, id: JobId, after: &[JobId], actor: &Actor) {
     let Some(head) = tx.get(id).map(|loaded| *loaded.ledger.head()) else { return };
     let has_all_parts = head.sealed.is_some() && !head.cut;

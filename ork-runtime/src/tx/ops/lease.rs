@@ -1,4 +1,4 @@
-//! Leasing long work: an outbox row that its worker holds takes the place of its delivery.
+//! Leases long work: an outbox row that the worker holds replaces the delivery.
 
 use super::super::operation::Operation;
 use super::super::outbox::{NewRow, OutboxId, OutboxKind};
@@ -7,15 +7,15 @@ use super::super::types::{Actor, Shards};
 use crate::id::JobId;
 use crate::job::Phase;
 
-/// Enqueues the message that a worker runs just now once more, as a row that this worker holds.
+/// Adds an outbox row for the message that a worker is running. The worker holds the row as a lease.
 ///
-/// No other process sends the row while the worker lives. When the worker has died, or releases the row, another process
-/// sends it. So the delivery can be acknowledged long before the work ends.
+/// No process sends the row while the worker is alive. If the worker dies, or releases the row, another process sends
+/// it. Therefore the delivery can be acknowledged long before the work ends.
 #[derive(Debug, Clone)]
 pub struct Lease {
     /// The job.
     pub job: JobId,
-    /// What the message asks for: the start, the join, or one part.
+    /// What the message runs: the start, the join, or one part.
     pub kind: OutboxKind,
     /// The attempt that is running.
     pub attempt: u32,
@@ -24,7 +24,7 @@ pub struct Lease {
 }
 
 impl Operation for Lease {
-    /// The row; `None` if the attempt is stale.
+    /// The number of the row, or `None` if the attempt is stale.
     type Output = Option<OutboxId>;
 
     fn job(&self) -> JobId {

@@ -1,4 +1,4 @@
-//! The operations, one file for each decision.
+//! The operations, one file for each decision that a transaction can apply.
 
 mod add_reply;
 mod claim;
@@ -36,14 +36,14 @@ use super::types::SettleResult;
 
 /// An operation that records how calls have ended.
 ///
-/// A store may be unable to hold an output, such as one that is too large. The engine then settles each call alone, and the
-/// one at fault as failed.
+/// A store may be unable to write an output, e.g. one that is too large. The engine then settles each call alone, and
+/// settles the call at fault as failed.
 pub trait SettleCalls: Operation<Output = SettleResult> + Clone {
-    /// One operation for each of its calls.
+    /// Returns one operation for each of its calls.
     fn each(&self) -> Vec<Self> {
         vec![self.clone()]
     }
 
-    /// The operation that records the same calls as failed; `None` if that is impossible.
+    /// Returns the operation that records the same calls as failed, or `None` if they cannot fail any more.
     fn failing(&self, failure: Failure) -> Option<Self>;
 }

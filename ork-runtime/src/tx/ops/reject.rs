@@ -1,4 +1,4 @@
-//! Rejecting a message that no worker can run.
+//! Rejects messages that no worker can run.
 
 use std::sync::Arc;
 
@@ -12,19 +12,20 @@ use crate::id::JobId;
 use crate::job::{AttemptEnd, AttemptOutcome, JobClaim, Phase, State};
 use crate::ledger::Halt;
 
-/// Fails the job of a message that cannot be run, if the job is new or waits for just this message. A job waits for it,
-/// too, if a process that has died left the job `running`.
+/// Fails the job of a message that cannot be run, if the job is new or waits for this message. A job that a dead
+/// process has left `running` counts as waiting.
 ///
-/// A message that only names a job changes nothing: a program that can publish may submit jobs, and no more.
+/// A message that merely names some other job changes nothing: the right to publish messages is the right to submit
+/// jobs, not to change them.
 #[derive(Debug, Clone)]
 pub struct RejectJob {
-    /// The job, as far as its message could be read. It is created if its id is unknown.
+    /// The job, as far as it could be read from the message. It is created if its id is unknown.
     pub unknown: NewJob,
-    /// The function and the attempt that the message asks for; `None` if they could not be read.
+    /// The function and the attempt that the message requests. `None` if they could not be read.
     pub requested: Option<(Phase, u32)>,
-    /// A process that is known to be dead, as jobs name it.
+    /// A process that is known to be dead, in the form in which jobs record their worker.
     pub dead: Option<String>,
-    /// Why the message is rejected.
+    /// The failure that the job gets: why the message is rejected.
     pub failure: Failure,
     /// The process that rejects it.
     pub actor: Actor,
@@ -35,9 +36,9 @@ pub struct RejectJob {
 pub enum JobRejection {
     /// The job has failed.
     Failed,
-    /// This process runs the job: nothing changed, and nothing may change while that process lives.
+    /// This process runs the job. Nothing changed, and nothing may change while that process is alive.
     RunningElsewhere(String),
-    /// The job does not wait for this message: nothing changed.
+    /// The job does not wait for this message. Nothing changed.
     Ignored,
 }
 
@@ -52,7 +53,7 @@ impl Operation for RejectJob {
         self.unknown.job.parent
     }
 
-    /// A split that failed and is to be retried has yielded parts.
+    /// Loads all shards, because a failed split that is about to be retried may have yielded parts.
     fn shards(&self, _tx: &Transaction) -> Shards {
         Shards::All(self.unknown.job.id)
     }

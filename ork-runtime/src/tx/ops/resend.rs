@@ -1,4 +1,4 @@
-//! Sending again what a job waits for, because the broker has lost it.
+//! Resends the messages of a job that the broker has lost.
 
 use std::sync::Arc;
 
@@ -9,23 +9,24 @@ use super::super::types::{Actor, Shards};
 use crate::id::JobId;
 use crate::job::State;
 
-/// Enqueues again what a job waits for: its own message, or those of its parts that have not ended.
+/// Enqueues the messages that a job waits for again: its own message, or those of its parts that have not ended.
 ///
-/// The caller must know that the messages are lost and that no process works on them. The message of the job itself gets a
-/// new attempt, so that the lost one is stale if it turns up. Parts are sent again as they are: if one runs twice, one
-/// result counts.
+/// The caller must know that the messages are lost and that no process works on them. The message of the job itself
+/// gets a new attempt, so that the lost one is stale if it still arrives. Parts are sent again with the same attempt:
+/// if one runs twice, only one result counts.
 #[derive(Debug, Clone)]
 pub struct Resend {
     /// The job.
     pub job: JobId,
-    /// The attempt at which the job was seen waiting: another process may have sent the messages again since.
+    /// The attempt at which the job was seen waiting. If it has changed, another process has resent the messages
+    /// already.
     pub attempt: u32,
     /// The process that sends them.
     pub actor: Actor,
 }
 
 impl Operation for Resend {
-    /// Whether the job still waited at this attempt, so that its messages were sent again.
+    /// Whether the job still waited at this attempt, so that its messages were enqueued again.
     type Output = bool;
 
     fn job(&self) -> JobId {

@@ -1,4 +1,4 @@
-//! Schedules: starting what is due together with setting the next time, pausing, resuming.
+//! Operations on schedules: fire (start the due job and set the next time), pause, and resume.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use super::NewJob;
 use crate::clock::Timestamp;
 use crate::id::JobId;
 
-/// Carries out a claimed schedule whose time has come.
+/// Fires a claimed schedule that is due: starts its job and sets its next time, or ends it.
 #[derive(Debug, Clone)]
 pub struct FireSchedule {
-    /// The schedule.
+    /// The job of the schedule.
     pub job: JobId,
     /// The attempt that was claimed.
     pub attempt: u32,
-    /// The job that it starts now, if any.
+    /// The job that the schedule starts now, if any.
     pub starts: Option<NewJob>,
-    /// Its next time; `None` ends it.
+    /// The next time at which the schedule fires. `None` ends the schedule.
     pub next: Option<Timestamp>,
-    /// The process that carries it out.
+    /// The process that fires it.
     pub actor: Actor,
 }
 
@@ -48,22 +48,22 @@ impl Operation for FireSchedule {
 /// Pauses a schedule, or resumes it.
 #[derive(Debug, Clone)]
 pub struct PauseSchedule {
-    /// The schedule.
+    /// The job of the schedule.
     pub job: JobId,
-    /// Its next time if it is resumed; `None` pauses it.
+    /// The next time at which a resumed schedule fires. `None` pauses the schedule.
     pub next: Option<Timestamp>,
-    /// The process that asks for it.
+    /// The process that requests it.
     pub actor: Actor,
 }
 
 /// The output of [`PauseSchedule`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PauseResult {
-    /// It was done.
+    /// The schedule was paused or resumed.
     Done,
-    /// The schedule was in that state before.
+    /// The schedule was in that state already.
     Already,
-    /// There is no such schedule, or it has ended.
+    /// The schedule does not exist, or has ended.
     NotFound,
 }
 

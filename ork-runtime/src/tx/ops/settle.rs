@@ -1,4 +1,4 @@
-//! Settling a job: how its claimed attempt has ended, and what follows from it.
+//! Settles jobs: records how a claimed attempt has ended, and what follows from it.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use crate::ledger::Halt;
 use crate::mutant::{self, Mutant};
 use crate::tree::CancelMode;
 
-/// Records how the claimed attempt of a job has ended, and enqueues what follows. The permit of the call is returned even
-/// if the attempt is stale.
+/// Records how the claimed attempt of a job has ended, and enqueues the rows that follow. The permit of the call is
+/// given back even if the attempt is stale.
 #[derive(Debug, Clone)]
 pub struct Settle {
     /// The job.
     pub job: JobId,
-    /// The function that ran.
+    /// The function that ran: the start or the join.
     pub phase: Phase,
-    /// The attempt.
+    /// The number of the attempt.
     pub attempt: u32,
     /// How the attempt has ended.
     pub outcome: AttemptOutcome,
-    /// What the function returned.
+    /// The output of the function, as JSON. `None` if it returned none.
     pub output: Option<Bytes>,
-    /// The limit that the call was under.
+    /// The concurrency limit of the call, if it has one.
     pub limit: Option<Limit>,
     /// The process that ran it.
     pub actor: Actor,
@@ -47,7 +47,7 @@ impl Operation for Settle {
         self.limit.as_ref().map(|limit| &limit.name)
     }
 
-    /// A failed split halts the parts that it has yielded, or forgets them; so does a split that is parked.
+    /// Loads all shards for a failed or parked attempt: if it was a split, its parts are halted or forgotten.
     fn shards(&self, _tx: &Transaction) -> Shards {
         match self.outcome {
             AttemptOutcome::Failed { .. } | AttemptOutcome::Parked { .. } => Shards::All(self.job),
@@ -76,7 +76,7 @@ impl Settle {
             return SettleResult::Stale;
         };
         loaded.dirty = true;
-        // The call has made no parts; a call of the same job that was cut short may have left some.
+        // This call has made no parts, but an earlier call of the job that was cut short may have left some.
         let forgets_parts =
             self.phase == Phase::Start && self.outcome == AttemptOutcome::Succeeded && loaded.ledger.head().epoch > 0;
         if forgets_parts {
@@ -98,15 +98,15 @@ impl Settle {
         SettleResult::Applied
     }
 
-    /// Whether another process has claimed the same attempt since, because this process lost the delivery. An interrupted
-    /// call must not make that claim ready again.
+    /// Whether another process has claimed the same attempt since, because this process lost the delivery. An
+    /// interrupted call must not make that claim ready again.
     fn runs_elsewhere(&self, job: &Job) -> bool {
         let own = self.actor.worker.to_string();
         let runs_elsewhere = job.state == State::Running && job.worker.as_ref().is_some_and(|worker| *worker != own);
         runs_elsewhere && !mutant::is_on(Mutant::GivesBackOthers)
     }
 
-    /// The outcome. Below a cancelled job no further attempt starts, so none is waited for.
+    /// Returns the outcome to record. Below a cancelled job no further attempt starts, so a retry becomes a failure.
     fn outcome(&self, tx: &Transaction) -> AttemptOutcome {
         let above = tx.get(self.job).and_then(|loaded| tx.cancelled_above(&loaded.job));
         // A graceful cancel lets the join run, as the job had started.
@@ -134,7 +134,7 @@ impl SettleCalls for Settle {
 pub struct RecordHookFailure {
     /// The job.
     pub job: JobId,
-    /// Why, for people.
+    /// The reason, in words for people.
     pub message: String,
 }
 

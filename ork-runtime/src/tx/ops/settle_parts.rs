@@ -1,4 +1,5 @@
-//! Settling parts: how attempts at parts of one job have ended. The last part also decides what the job does next.
+//! Settles parts: records how attempts at parts of one job have ended. The end of the last part also decides what the
+//! job does next.
 
 use std::sync::Arc;
 
@@ -21,35 +22,35 @@ use crate::policy::OnError;
 /// How an attempt at a part has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PartAttemptOutcome {
-    /// It returned this output.
+    /// The part returned this output.
     Succeeded(Bytes),
-    /// It failed.
+    /// The part failed.
     Failed {
-        /// Why.
+        /// The reason.
         failure: Failure,
-        /// When the next attempt is due; `None` if there is none.
+        /// When the next attempt is due. `None` if there is none, so that the failure is final.
         retry_at: Option<Timestamp>,
     },
-    /// The worker had to stop. The attempt is made again and is not counted.
+    /// The worker had to stop. The attempt is repeated and does not count.
     Interrupted,
 }
 
-/// Records how attempts at parts of one job have ended. If the last part has ended, the join or the end of the job follows.
-/// The permits of the calls are returned even if the attempts are stale.
+/// Records how attempts at parts of one job have ended. If the last part has ended, the join or the end of the job
+/// follows. The permits of the calls are given back even if the attempts are stale.
 #[derive(Debug, Clone)]
 pub struct SettleParts {
-    /// One of the parts; all have the same epoch and attempt.
+    /// One of the parts. All parts have the same epoch and attempt.
     pub first: PartKey,
     /// The index of each part, and how its attempt has ended.
     pub ended: Arc<[(u64, PartAttemptOutcome)]>,
-    /// The limit that the calls were under.
+    /// The concurrency limit of the calls, if they have one.
     pub limit: Option<Limit>,
     /// The process that ran them.
     pub actor: Actor,
 }
 
 impl SettleParts {
-    /// Records how one attempt under no limit has ended.
+    /// Creates the operation for one attempt without a concurrency limit.
     pub fn one(part: PartKey, outcome: PartAttemptOutcome, actor: Actor) -> Self {
         Self { first: part, ended: Arc::new([(part.index, outcome)]), limit: None, actor }
     }
@@ -66,7 +67,7 @@ impl Operation for SettleParts {
         self.limit.as_ref().map(|limit| &limit.name)
     }
 
-    /// A failure may be the one that stops all other parts.
+    /// Loads all shards if a failure may stop all other parts.
     fn shards(&self, tx: &Transaction) -> Shards {
         let stops = |loaded: &LoadedJob| loaded.ledger.head().policy.on_error == OnError::Stop;
         let failed = |(_, outcome): &(u64, PartAttemptOutcome)| matches!(outcome, PartAttemptOutcome::Failed { .. });
@@ -147,7 +148,8 @@ fn ended_part(index: u64, write: &PartWrite) -> EndedPart {
     }
 }
 
-/// Settles one part in the ledger. Returns what to write of it and when it is retried, or `None` if the attempt is stale.
+/// Settles one part in the ledger. Returns the change of its row and when it is retried, or `None` if there is
+/// nothing to write, because the attempt is stale or was interrupted.
 fn settle(ledger: &mut Ledger, part: PartKey, outcome: &PartAttemptOutcome) -> Option<(PartWrite, Option<Timestamp>)> {
     let PartKey { epoch, index, attempt, .. } = part;
     let (recorded, ended, retry_at) = match outcome {
@@ -169,7 +171,7 @@ fn settle(ledger: &mut Ledger, part: PartKey, outcome: &PartAttemptOutcome) -> O
     (recorded == RecordResult::Recorded).then_some((PartWrite { attempt, ended }, retry_at))
 }
 
-/// The shards that hold these indices and all between them.
+/// Returns the shards that contain these indices, and all shards between them.
 pub(super) fn span(job: JobId, indices: impl Iterator<Item = u64> + Clone) -> Shards {
     match (indices.clone().min(), indices.max()) {
         (Some(first), Some(last)) => Shards::Between(job, first, last),

@@ -1,4 +1,4 @@
-//! The parts of a job as a whole: a split opens them, appends them page by page, and seals their number.
+//! The operations of a split: it opens a new epoch, appends parts page by page, and seals their number.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::job::State;
 use crate::ledger::{AppendResult, Halt, SealResult};
 use crate::policy::Policy;
 
-/// Starts a run of the split of a claimed job: a new epoch without parts. Its output is the epoch, or `None` if the attempt
-/// is stale.
+/// Starts a run of the split of a claimed job: a new epoch without parts. Its output is the epoch, or `None` if the
+/// attempt is stale.
 #[derive(Debug, Clone)]
 pub struct OpenParts {
     /// The job.
     pub job: JobId,
     /// The attempt that was claimed.
     pub attempt: u32,
-    /// What failed parts mean for the job.
+    /// The policy that decides what failed parts mean for the job.
     pub policy: Policy,
     /// Whether the task has a join.
     pub joined: bool,
-    /// The schema of the inputs of its parts.
+    /// The schema of the inputs of the parts.
     pub schema: Option<Fingerprint>,
 }
 
@@ -42,12 +42,12 @@ impl Operation for OpenParts {
     fn apply(&self, tx: &mut Transaction) -> Option<u32> {
         let loaded = tx.current(self.job, self.attempt)?;
         loaded.dirty = true;
-        // A store that lost its last commits may have lost the claim.
+        // The claim may be missing if the store has lost its last commits.
         (loaded.job.state, loaded.job.due) = (State::Running, None);
         loaded.job.schemas.part = self.schema;
         let epoch = loaded.ledger.open(self.policy, self.joined);
         if loaded.job.tree.cancel_mode.is_some() {
-            // The cancel came before there was a ledger to halt.
+            // The job was cancelled before there was a ledger to halt.
             loaded.ledger.halt(Halt::Stopped);
         }
         if epoch > 1 {
@@ -62,11 +62,11 @@ impl Operation for OpenParts {
 pub struct PartPage {
     /// The job.
     pub job: JobId,
-    /// The run of the split.
+    /// The epoch: the run of the split.
     pub epoch: u32,
     /// The index of the first part.
     pub first: u64,
-    /// The JSON of the inputs.
+    /// The inputs, as JSON.
     pub inputs: Vec<Bytes>,
 }
 
@@ -80,7 +80,7 @@ pub struct AppendParts {
 }
 
 impl Operation for AppendParts {
-    /// Whether the split may go on.
+    /// The result of adding the page, which decides whether the split may continue.
     type Output = AppendResult;
 
     fn job(&self) -> JobId {
@@ -111,19 +111,20 @@ impl Operation for AppendParts {
     }
 }
 
-/// Fixes the number of parts, unless the epoch is stale. The job waits for them, or goes on if all have ended. The permit
-/// of the call that made them is returned in any case.
+/// Seals the number of parts, unless the epoch is stale. The job then waits for its parts, or continues if all have
+/// ended. The permit of the call that yielded them is given back in any case.
 #[derive(Debug, Clone)]
 pub struct SealParts {
     /// The job.
     pub job: JobId,
-    /// The run of the split.
+    /// The epoch: the run of the split.
     pub epoch: u32,
-    /// The number of parts that it has yielded.
+    /// The number of parts that the split has yielded.
     pub n: u64,
-    /// What the function of a dynamic split has returned: the output of the job, unless it has a join.
+    /// The return value of the function of a dynamic split, which is the output of the job unless it has a join. `None`
+    /// for any other split.
     pub output: Option<Bytes>,
-    /// The limit that the call was under.
+    /// The concurrency limit of the call, if it has one.
     pub limit: Option<Limit>,
     /// The process that seals.
     pub actor: Actor,
@@ -140,7 +141,7 @@ impl Operation for SealParts {
         self.limit.as_ref().map(|limit| &limit.name)
     }
 
-    /// A tolerated share of failures can only be judged now that the number of parts is known.
+    /// Loads all shards: a tolerated share of failures can be judged only now that the number of parts is known.
     fn shards(&self, _tx: &Transaction) -> Shards {
         Shards::All(self.job)
     }
@@ -176,7 +177,7 @@ impl SealParts {
 }
 
 impl SettleCalls for SealParts {
-    /// The parts are running, so the call cannot fail any more.
+    /// Returns `None`: the parts are running, so the call cannot fail any more.
     fn failing(&self, _failure: Failure) -> Option<Self> {
         None
     }

@@ -1,4 +1,4 @@
-//! Starting parts of one job: their attempts are marked as running.
+//! Starts parts of one job: marks their attempts as running.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::ledger::StartResult;
 pub struct PartKey {
     /// The job that the part belongs to.
     pub job: JobId,
-    /// The run of the split that made it.
+    /// The epoch: the run of the split that yielded the part.
     pub epoch: u32,
     /// The index of the part, from 0.
     pub index: u64,
@@ -24,45 +24,47 @@ pub struct PartKey {
     pub attempt: u32,
 }
 
-/// Starts parts of one job whose messages came together, except those whose messages are stale.
+/// Starts parts of one job that were delivered together, except those with stale messages.
 #[derive(Debug, Clone)]
 pub struct StartParts {
-    /// One of the parts; all have the same epoch and attempt.
+    /// One of the parts. All parts have the same epoch and attempt.
     pub first: PartKey,
-    /// The indices of all of them.
+    /// The indices of all parts, including the first.
     pub indices: Vec<u64>,
-    /// Whether the start must survive the death of this process: the last worker of an attempt may have died.
+    /// Whether the start must survive the death of this process, because the last worker of an attempt may have died.
     pub durable: bool,
-    /// The limit that the calls are under.
+    /// The concurrency limit of the calls, if they have one.
     pub limit: Option<Limit>,
-    /// How many workers have died with the messages; the rows of calls that wait for a permit keep that number.
+    /// How many workers have died while they held the messages. The rows of calls that must wait for a permit keep this
+    /// number.
     pub losses: u32,
     /// The process that starts them.
     pub actor: Actor,
 }
 
 impl StartParts {
-    /// Starts one part that is under no limit.
+    /// Creates the operation for one part without a concurrency limit.
     pub fn one(part: PartKey, durable: bool, actor: Actor) -> Self {
         Self { first: part, indices: vec![part.index], durable, limit: None, losses: 0, actor }
     }
 }
 
-/// What to do with one part.
+/// What the caller must do with one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartStart {
     /// Run it.
     Run {
-        /// How many workers have died while they ran this attempt.
+        /// How many workers have died while they were running this attempt.
         losses: u32,
     },
-    /// It waits for a permit, as a row of the outbox: acknowledge the delivery.
+    /// The part waits for a permit as an outbox row: acknowledge the delivery.
     Waiting,
-    /// It has ended, the message is of an older epoch or attempt, or the job starts no further parts: run nothing.
+    /// The part has ended, the message is of an older epoch or attempt, or the job starts no further parts: run
+    /// nothing.
     Stale,
-    /// There is no such part: run nothing.
+    /// The part does not exist: run nothing.
     NotFound {
-        /// How many parts the job has; `None` if there is no such job.
+        /// How many parts the job has so far. `None` if the job does not exist.
         parts: Option<u64>,
     },
 }
@@ -72,7 +74,7 @@ pub enum PartStart {
 pub struct PartsStarted {
     /// One entry for each index, in the same order.
     pub parts: Vec<PartStart>,
-    /// The total number of parts, once it is fixed.
+    /// The total number of parts. `None` until it is sealed.
     pub count: Option<u64>,
 }
 
@@ -114,8 +116,8 @@ impl Operation for StartParts {
         debug_assert!(n_started <= permits, "a stale message starts nothing");
         tx.release(self.limit.as_ref(), &self.actor, permits.saturating_sub(n_started));
         if is_halted {
-            // The notice has the store write this before the deliveries are acknowledged: no other message would settle
-            // these parts.
+            // The notice makes the store write this before the deliveries are acknowledged, because no other message
+            // would settle these parts.
             tx.notify(StoreNotice::JobChanged(job));
             tx.finish_parts(job, &self.actor);
         }
@@ -141,7 +143,7 @@ impl StartParts {
         }
     }
 
-    /// Lets a part wait for a permit. Returns `false` if its message is stale.
+    /// Enqueues a part that must wait for a permit. Returns `false` if its message is stale.
     fn wait(&self, tx: &mut Transaction, part: PartKey, limit: &Limit) -> bool {
         let PartKey { job, epoch, index, attempt } = part;
         let current = tx.get(job).filter(|loaded| loaded.ledger.is_current(epoch, index, attempt));

@@ -1,4 +1,4 @@
-//! Submitting a job.
+//! Submits jobs.
 
 use std::sync::Arc;
 
@@ -18,27 +18,28 @@ use crate::job::{Job, State, UniqueKey};
 /// A job to be created, with its input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    /// The job; its state is `ready`.
+    /// The job, in state `ready`.
     pub job: Job,
-    /// The JSON of its input.
+    /// Its input, as JSON.
     pub input: Bytes,
 }
 
-/// Creates a job and enqueues its first message. A job with a known id stays as it is.
+/// Creates a job and enqueues its first message. If a job with this id exists, it does not change, except that a child
+/// which has failed or was cancelled is resumed.
 #[derive(Debug, Clone)]
 pub struct Submit {
     /// The job.
     pub new: NewJob,
-    /// The jobs that it follows: it starts when all of them have ended.
+    /// The jobs that the new job follows: it starts when all of them have ended.
     pub after: Vec<JobId>,
-    /// The key that it acquires, unless another job holds it.
+    /// The unique key that the job acquires. If another job holds the key, the job is not created.
     pub unique: Option<UniqueKey>,
     /// The process that submits it.
     pub actor: Actor,
 }
 
 impl Submit {
-    /// Submits a job that starts at once and has no unique key.
+    /// Creates the operation for a job that starts at once and has no unique key.
     pub const fn new(new: NewJob, actor: Actor) -> Self {
         Self { new, after: Vec::new(), unique: None, actor }
     }
@@ -47,19 +48,19 @@ impl Submit {
 /// The output of [`Submit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
-    /// The job is new.
+    /// The job was created.
     Created,
     /// A job with this id exists.
     Exists,
-    /// A child with this id exists, had failed or was cancelled, and is resumed.
+    /// A child with this id had failed or was cancelled, and was resumed.
     Resumed,
-    /// The parent takes no further children.
+    /// The parent accepts no further children.
     ChildRefused(ChildError),
-    /// There is no job with this id, which the new job was to follow.
+    /// The new job was to follow a job with this id, which does not exist.
     NoJobToFollow(JobId),
     /// This open job holds the key.
     KeyTaken(JobId),
-    /// This open job holds the key, and its last sign of life is older than the key allows.
+    /// This open job holds the key, but was last known to be alive longer ago than the key allows.
     KeyHolderStale(JobId),
 }
 
@@ -82,7 +83,7 @@ impl Operation for Submit {
         self.unique.as_ref().map(|unique| &unique.key)
     }
 
-    /// A child that is resumed may have parts.
+    /// Loads all shards of an existing child, because it may be resumed and have parts.
     fn shards(&self, tx: &Transaction) -> Shards {
         let exists = self.new.job.parent.is_some() && tx.get(self.new.job.id).is_some();
         if exists { Shards::All(self.new.job.id) } else { Shards::None }
@@ -123,8 +124,8 @@ impl Operation for Submit {
 }
 
 impl Submit {
-    /// A job with this id exists. A parent that runs again submits its children again: those that have failed or were
-    /// cancelled are resumed.
+    /// Handles a job that exists already. A parent that runs again submits its children again, and those that have
+    /// failed or were cancelled are resumed.
     fn resume(&self, known_parent: Option<JobId>, state: State, tx: &mut Transaction) -> Submitted {
         let job = &self.new.job;
         let is_child_again = job.parent.is_some() && known_parent == job.parent;

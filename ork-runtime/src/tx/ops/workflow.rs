@@ -1,4 +1,4 @@
-//! Starting a workflow run.
+//! Starts workflow runs.
 
 use super::super::operation::Operation;
 use super::super::transaction::Transaction;
@@ -8,15 +8,15 @@ use crate::job::{Job, JobKind};
 use crate::role::JobRole;
 use crate::workflow_run::{RunStep, WorkflowRun};
 
-/// Starts a claimed workflow run, or continues one that was resumed: from now on it waits for its steps, and those that
-/// can start do.
+/// Starts a claimed workflow run, or continues one that was resumed: starts the steps that can start, and lets the run
+/// wait for its steps.
 #[derive(Debug, Clone)]
 pub struct StartWorkflow {
     /// The job of the run.
     pub job: JobId,
     /// The attempt that was claimed.
     pub attempt: u32,
-    /// The steps; a run that had started before keeps its own.
+    /// The steps of the run. A run that has started before keeps its recorded steps.
     pub run: WorkflowRun,
     /// The process that starts it.
     pub actor: Actor,
@@ -38,7 +38,7 @@ impl Operation for StartWorkflow {
     }
 }
 
-/// The job of a step of a workflow run.
+/// Creates the job for a step of a workflow run.
 pub(in super::super) fn step_job(run: &Job, at: usize, step: RunStep, actor: &Actor) -> Job {
     let id = step.job(run.id);
     let RunStep { name, task, .. } = step;
