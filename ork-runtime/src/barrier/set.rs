@@ -68,8 +68,9 @@ impl Set {
         !self.read
     }
 
-    /// Handles a record read by a worker whose own part stated `told` parts.
-    pub(super) fn read(&mut self, entry: &Entry, told: u64) -> Fate {
+    /// Handles a record that was read. `stated_total` is the number of parts according to the part of the reading
+    /// worker.
+    pub(super) fn read(&mut self, entry: &Entry, stated_total: u64) -> Fate {
         self.read = true;
         match entry {
             // The mark of a reader that has died. A live reader that shares the queue with this one, which a queue of
@@ -83,7 +84,7 @@ impl Set {
             Entry::Part { epoch, id, total, ok } => {
                 let run = self.runs.entry(*epoch).or_default();
                 if run.total == 0 {
-                    run.total = if *total == 0 { told } else { *total };
+                    run.total = if *total == 0 { stated_total } else { *total };
                 }
                 if ![0, run.total].contains(total) {
                     let first = run.total;

@@ -103,7 +103,7 @@ impl Broker for Embedded {
 
 #[derive(Debug)]
 struct EmbeddedSubscription {
-    /// Unbounded as a channel; the window bounds what is in it.
+    /// An unbounded channel; the window limits how many deliveries it holds.
     receiver: mpsc::UnboundedReceiver<Delivery>,
     resize: watch::Sender<usize>,
     stop: CancellationToken,
@@ -154,7 +154,7 @@ struct Rows {
     low: usize,
     /// Rows that are settled, to be deleted from the outbox.
     done: Vec<OutboxId>,
-    /// Rows of which at least one message was given back, to be released in the outbox.
+    /// Rows of which at least one message was requeued, to be released in the outbox.
     released: Vec<OutboxId>,
 }
 
@@ -163,7 +163,7 @@ struct Row {
     taking: Taking,
     /// How many messages of the row are not settled yet.
     left: usize,
-    /// Whether one of its messages was given back, so that the row must stay in the outbox.
+    /// Whether one of its messages was requeued, so that the row must stay in the outbox.
     released: bool,
 }
 

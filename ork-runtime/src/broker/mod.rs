@@ -1,9 +1,9 @@
-//! The broker port: how messages travel. A small `dyn` trait that exchanges plain data; `tests/contract` checks what
-//! every adapter must do.
+//! The broker port: a small `dyn` trait that exchanges messages as plain data. `tests/contract` checks the behavior
+//! that every adapter must show.
 //!
 //! A broker delivers at least once: possibly twice, late or out of order. It never loses a message that it has
-//! confirmed, and it redelivers what was not settled. Whatever must happen exactly once is ensured by the store, not
-//! by the broker.
+//! confirmed, and it redelivers messages that were not settled. Effects that must happen exactly once are ensured by
+//! the store, not by the broker.
 
 pub mod embedded;
 mod parts;
@@ -135,13 +135,13 @@ impl DeadLetterReason {
 pub enum Disposition {
     /// Done: the message is not delivered again.
     Ack,
-    /// Given back because the worker has to stop; another worker may take it at once. The broker never gives up on a
-    /// message for this, however often it happens.
+    /// Requeued because the worker has to stop. Another worker may take the message at once. The broker never gives
+    /// up on a message for this reason, however often it happens.
     Requeue,
-    /// Given back because this worker cannot run it and another one may be able to. Once a message has been declined
-    /// too often, as far as the broker counts, it becomes a dead letter with this reason and description.
+    /// Requeued because this worker cannot run the message, but another one may be able to. Once a message has been
+    /// declined too often, as far as the broker counts, it becomes a dead letter with this reason and description.
     RequeueElsewhere(DeadLetterReason, String),
-    /// Moved to the dead letters with this reason and description, and not delivered again.
+    /// Moved to the dead letters, with this reason and description, and not delivered again.
     DeadLetter(DeadLetterReason, String),
 }
 

@@ -295,8 +295,8 @@ impl Client {
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
     pub async fn why(&self, id: JobId) -> Result<Why, ClientError> {
-        let (mut why, begun) = self.why_one(id).await?;
-        for task in begun.into_iter().take(MOST_BELOW) {
+        let (mut why, started) = self.why_one(id).await?;
+        for task in started.into_iter().take(MOST_BELOW) {
             match self.why_one(task).await {
                 Ok((task, _)) => why.below.push(task),
                 // The job was removed in the meantime.
@@ -325,7 +325,7 @@ impl Client {
             !view.job.state.is_final() && situation.to_send.free == 0 && situation.to_send.held.is_empty();
         // An unreachable broker is no error here: the number of queued messages is then unknown.
         let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
-        let begun = view.job.workflow_run().map(|flow| flow.begun(id)).unwrap_or_default();
+        let started = view.job.workflow_run().map(|flow| flow.begun(id)).unwrap_or_default();
         let why = why::why(&why::Facts {
             now: engine.clock.now(),
             situation,
@@ -336,7 +336,7 @@ impl Client {
             options: def.map(limits),
             view,
         });
-        Ok((why, begun))
+        Ok((why, started))
     }
 
     /// Removes jobs that ended at least `older_than` ago, with their parts and all jobs below them, and returns how
@@ -365,8 +365,8 @@ impl Client {
         Ok(jobs)
     }
 
-    fn steered(id: JobId, verb: &'static str, steered: ControlResult) -> Result<(), ClientError> {
-        match steered {
+    fn checked(id: JobId, verb: &'static str, result: ControlResult) -> Result<(), ClientError> {
+        match result {
             ControlResult::Done
             // Only a retry returns these, and it has handled them before.
             | ControlResult::OnlyBelow

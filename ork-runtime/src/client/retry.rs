@@ -45,7 +45,7 @@ impl Client {
         match self.engine.commit(retry).await? {
             ControlResult::PartNotRetryable(how) => Err(ClientError::PartStays { id, index, how }),
             ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
-            steered => Self::steered(id, "retried", steered),
+            result => Self::checked(id, "retried", result),
         }
     }
 
@@ -71,15 +71,15 @@ impl Client {
             ControlResult::OnlyBelow => Ok(true),
             ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
             ControlResult::InvalidState(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
-            steered => Self::steered(id, "retried", steered).map(|()| false),
+            result => Self::checked(id, "retried", result).map(|()| false),
         }
     }
 
     /// Returns the jobs that a job which never started was waiting for and that have not ended. Its row in the outbox
     /// still waits for them.
     async fn waited_for(&self, id: JobId) -> Result<Vec<JobId>, ClientError> {
-        let JobDiagnostics { to_send: owed, follows, .. } = self.engine.store.diagnostics(id).await?;
-        let one = owed.limit.and_then(|(limit, _)| job_of_end(&limit.name));
+        let JobDiagnostics { to_send: outbox, follows, .. } = self.engine.store.diagnostics(id).await?;
+        let one = outbox.limit.and_then(|(limit, _)| job_of_end(&limit.name));
         Ok(follows.into_iter().chain(one).collect())
     }
 
@@ -92,10 +92,10 @@ impl Client {
         if job.own_work_ended() || (in_parts && !head.has_all_parts()) {
             return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
         }
-        let (owed, now) = (&situation.to_send, engine.clock.now());
+        let (outbox, now) = (&situation.to_send, engine.clock.now());
         let alive = situation.processes.iter().filter(|process| process.until >= now);
-        let mut under_way = owed.free + owed.later + owed.waiting > 0
-            || !owed.held.is_empty()
+        let mut under_way = outbox.free + outbox.later + outbox.waiting > 0
+            || !outbox.held.is_empty()
             || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));
         // Any message that waits in the queue of the task may be the message of this job.
         if let (false, Ok(task)) = (under_way, engine.registry.get(&job.task)) {

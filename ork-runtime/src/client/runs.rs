@@ -96,9 +96,9 @@ impl Client {
             let words = format!("the workflow `{}` has no task `{task}`", plan.name);
             ClientError::Store(StoreError::new(StoreErrorKind::NotFound, words))
         })?;
-        let begun = view.job.workflow_run().and_then(|flow| flow.steps.iter().find(|step| step.name == task));
-        let Some(begun) = begun else { return Ok(None) };
-        match self.engine.store.job(begun.job(run)).await? {
+        let started = view.job.workflow_run().and_then(|flow| flow.steps.iter().find(|step| step.name == task));
+        let Some(started) = started else { return Ok(None) };
+        match self.engine.store.job(started.job(run)).await? {
             Some(view) => self.output_of(step, view).await,
             None => Ok(None),
         }

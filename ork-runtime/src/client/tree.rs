@@ -37,8 +37,8 @@ impl Client {
     }
 
     async fn stop(&self, id: JobId, stop: CancelMode) -> Result<(), ClientError> {
-        let steered = cancel::stop(&self.engine, id, stop).await?;
-        Self::steered(id, "cancelled", steered)
+        let result = cancel::stop(&self.engine, id, stop).await?;
+        Self::checked(id, "cancelled", result)
     }
 
     /// Retries the failed and cancelled jobs below a job that itself succeeded.

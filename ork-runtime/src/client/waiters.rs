@@ -98,25 +98,25 @@ impl Waiter {
     /// Waits for the result of the job, which comes from the reply or from the store, whichever is first.
     pub(super) async fn outcome<T: DeserializeOwned>(self, client: &Client, id: JobId) -> Result<T, ClientError> {
         let forget = Forget { waiting: Arc::clone(&self.waiting), id };
-        let told = self.answer;
+        let reply = self.answer;
         let answer = if client.engine.store.is_durable() {
             tokio::select! {
                 biased;
-                told = told => told.ok(),
+                reply = reply => reply.ok(),
                 ended = client.wait(id) => return ended?.into_output(),
             }
         } else {
-            told.await.ok()
+            reply.await.ok()
         };
         drop(forget);
         let keeps = client.engine.store.is_durable();
         match answer.map(|body| read(id, &body)) {
-            Some(Told::Outcome(outcome)) => outcome,
-            Some(Told::OutputRef(note)) if !keeps => {
+            Some(ReplyBody::Outcome(outcome)) => outcome,
+            Some(ReplyBody::OutputRef(note)) if !keeps => {
                 let output = client.engine.large.fetch(Whose { job: id, part: None }, note).await?;
                 serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
             }
-            Some(Told::OutputRef(_)) => client.wait(id).await?.into_output(),
+            Some(ReplyBody::OutputRef(_)) => client.wait(id).await?.into_output(),
             None if keeps => client.wait(id).await?.into_output(),
             None => Err(ClientError::Lost { id }),
         }
@@ -124,22 +124,22 @@ impl Waiter {
 }
 
 /// The content of a reply.
-enum Told<T> {
+enum ReplyBody<T> {
     Outcome(Result<T, ClientError>),
     /// The job has succeeded, and its output is stored outside of the reply.
     OutputRef(OutputRef),
 }
 
-fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> Told<T> {
+fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> ReplyBody<T> {
     let wrong = |source| ClientError::Output { id, source };
     let Outcome { state, output, output_at, error } = match serde_json::from_slice(body) {
         Ok(outcome) => outcome,
-        Err(error) => return Told::Outcome(Err(wrong(error))),
+        Err(error) => return ReplyBody::Outcome(Err(wrong(error))),
     };
-    Told::Outcome(match (state, error, output_at) {
+    ReplyBody::Outcome(match (state, error, output_at) {
         (State::Cancelled, _, _) => Err(ClientError::Cancelled { id }),
         (_, Some(failure), _) => Err(ClientError::Failed { id, failure: Box::new(failure) }),
-        (_, None, Some(note)) => return Told::OutputRef(note),
+        (_, None, Some(note)) => return ReplyBody::OutputRef(note),
         (_, None, None) => serde_json::from_str(output.map_or("null", RawValue::get)).map_err(wrong),
     })
 }

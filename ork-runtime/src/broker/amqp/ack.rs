@@ -51,7 +51,7 @@ impl Acks {
         open
     }
 
-    /// Removes a delivery that is given back to the broker on its own. Returns whether it was open.
+    /// Removes a delivery that is requeued individually. Returns whether it was open.
     pub(super) fn released(&mut self, tag: u64) -> bool {
         self.open.remove(&tag)
     }

@@ -277,10 +277,10 @@ impl Broker for Amqp {
     }
 
     async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {
-        let (heard, events) = mpsc::channel(replies::WAITING);
+        let (sender, events) = mpsc::channel(replies::WAITING);
         self.declare(&[]).await?;
         let exchange = self.topology.names.events.clone();
-        self.collect(self.topology.names.listener()?, Some(exchange), heard, wire::decode_event).await?;
+        self.collect(self.topology.names.listener()?, Some(exchange), sender, wire::decode_event).await?;
         Ok(Some(events))
     }
 

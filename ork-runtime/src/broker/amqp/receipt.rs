@@ -44,7 +44,7 @@ pub(super) struct Ticket {
     tag: u64,
     /// The current generation.
     current: Arc<AtomicU64>,
-    /// Taken when the delivery is settled. If it is still there on drop, the delivery is given back.
+    /// Taken when the delivery is settled. If it is still present on drop, the delivery is requeued.
     left: Option<(Arrival, mpsc::UnboundedSender<Settled>)>,
 }
 

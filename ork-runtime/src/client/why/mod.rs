@@ -234,14 +234,14 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
     }
     let process = facts.situation.processes.iter().find(|process| Some(&process.worker) == job.worker.as_ref());
     words.push(match process {
-        Some(process) => heard(facts, process),
-        None => format!("no sign of life of {worker} is left, so it has ended or is presumed dead: {}", heir(facts)),
+        Some(process) => last_heartbeat(facts, process),
+        None => format!("no sign of life of {worker} is left, so it has ended or is presumed dead: {}", fate(facts)),
     });
     (waits_for, words.join("; "))
 }
 
 /// Describes how the work of a dead process is taken over.
-fn heir(facts: &Facts) -> &'static str {
+fn fate(facts: &Facts) -> &'static str {
     match facts.queue {
         Some(_) => "the broker hands it out again",
         None => "the next worker that is free takes it over",
@@ -267,8 +267,8 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
         let more = if u64::try_from(facts.situation.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
         words.push(format!("not ended: {}{more}", list(&facts.situation.open)));
     }
-    let owed = &facts.situation.to_send;
-    if let (later @ 1.., Some(due)) = (owed.later, owed.next_due) {
+    let outbox = &facts.situation.to_send;
+    if let (later @ 1.., Some(due)) = (outbox.later, outbox.next_due) {
         let when = if due > facts.now {
             format!("in {}, at {due}", span(due - facts.now))
         } else {
@@ -276,16 +276,16 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
         };
         words.push(format!("{} to be tried again, the first {when}", some(later, "part")));
     }
-    if owed.waiting > 0 {
-        words.push(format!("{} waiting for {}", some(owed.waiting, "part"), permit(facts)));
+    if outbox.waiting > 0 {
+        words.push(format!("{} waiting for {}", some(outbox.waiting, "part"), permit(facts)));
     }
-    let now = owed.free + owed.held.iter().map(|(_, n)| n).sum::<u64>();
-    if now > 0 || (counts.running == 0 && owed.later == 0 && owed.waiting == 0) {
+    let now = outbox.free + outbox.held.iter().map(|(_, n)| n).sum::<u64>();
+    if now > 0 || (counts.running == 0 && outbox.later == 0 && outbox.waiting == 0) {
         let what =
             if now > 0 { format!("what they owe ({})", some(now, "message")) } else { "what they owe".to_owned() };
         words.push(message(facts, &what).1);
     } else if counts.running > 0 {
-        words.push(living(facts));
+        words.push(live_processes(facts));
     }
     (WaitsFor::Parts, format!("waits for its parts: {}", words.join("; ")))
 }
@@ -320,18 +320,18 @@ fn children(facts: &Facts) -> (WaitsFor, String) {
 }
 
 fn success(facts: &Facts) -> String {
-    format!("ended well{}; it waits for nothing{}", ended(facts), told(facts))
+    format!("ended well{}; it waits for nothing{}", ended(facts), unsent(facts))
 }
 
 fn failed(facts: &Facts) -> String {
     let job = &facts.view.job;
     let next = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
     let why = job.failure.as_ref().map(first_line).unwrap_or_default();
-    format!("failed{} in {next}: {why}; {}{}", ended(facts), again(facts), told(facts))
+    format!("failed{} in {next}: {why}; {}{}", ended(facts), again(facts), unsent(facts))
 }
 
 fn cancelled(facts: &Facts) -> String {
-    format!("was cancelled{}; {}{}", ended(facts), again(facts), told(facts))
+    format!("was cancelled{}; {}{}", ended(facts), again(facts), unsent(facts))
 }
 
 /// Describes what a retry would do.
@@ -356,13 +356,13 @@ fn ended(facts: &Facts) -> String {
 }
 
 /// Lists replies and hooks that are not sent yet, and hooks that could not be sent.
-fn told(facts: &Facts) -> String {
-    let owed = &facts.situation.to_send;
+fn unsent(facts: &Facts) -> String {
+    let outbox = &facts.situation.to_send;
     let mut words = String::new();
-    if owed.replies > 0 {
+    if outbox.replies > 0 {
         words.push_str("; its outcome is still to be told to whoever asked for it");
     }
-    if owed.hooks > 0 {
+    if outbox.hooks > 0 {
         words.push_str("; what follows it is still to be sent");
     }
     if let Some(why) = facts.view.job.hooks.as_ref().and_then(|hooks| hooks.failure.as_ref()) {
@@ -374,16 +374,16 @@ fn told(facts: &Facts) -> String {
 
 /// Describes where a message is on its way to a worker. `what` names the message in the sentence.
 fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
-    let owed = &facts.situation.to_send;
-    let lost = match owed.lost {
+    let outbox = &facts.situation.to_send;
+    let lost = match outbox.lost {
         0 => String::new(),
         n => format!("; it was lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
     };
-    if owed.free == 0 && owed.held.is_empty() && owed.limit.is_some() {
+    if outbox.free == 0 && outbox.held.is_empty() && outbox.limit.is_some() {
         let waits_for = if followed(facts) { WaitsFor::Job } else { WaitsFor::Permit };
         return (waits_for, format!("{what} waits for {}{lost}", permit(facts)));
     }
-    let (waits_for, words) = match (&facts.queue, owed.held.first(), owed.free) {
+    let (waits_for, words) = match (&facts.queue, outbox.held.first(), outbox.free) {
         (Some(_), Some((holder, _)), _) => {
             let words =
                 format!("{} is sending {what} to the broker, which has not confirmed it", holding(facts, *holder));
@@ -396,12 +396,12 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         }
         (Some(_), None, 1..) => {
             let words = format!("{what} is not sent to the broker yet, which any process does that reaches it");
-            (WaitsFor::Broker, format!("{words}; {}", living(facts)))
+            (WaitsFor::Broker, format!("{words}; {}", live_processes(facts)))
         }
-        (None, None, 1..) => (WaitsFor::Worker, format!("no worker has taken {what}; {}", living(facts))),
+        (None, None, 1..) => (WaitsFor::Worker, format!("no worker has taken {what}; {}", live_processes(facts))),
         (Some(queue), None, 0) => (
             WaitsFor::Worker,
-            format!("{what} went to the queue `{queue}` of the broker, {}; {}", in_queue(facts), living(facts)),
+            format!("{what} went to the queue `{queue}` of the broker, {}; {}", in_queue(facts), live_processes(facts)),
         ),
         (None, None, 0) => {
             let words =
@@ -442,8 +442,8 @@ fn permit(facts: &Facts) -> String {
 }
 
 fn follows(facts: &Facts) -> Vec<JobId> {
-    let JobDiagnostics { to_send: owed, follows, .. } = &facts.situation;
-    let one = owed.limit.as_ref().and_then(|(limit, _)| job_of_end(&limit.name));
+    let JobDiagnostics { to_send: outbox, follows, .. } = &facts.situation;
+    let one = outbox.limit.as_ref().and_then(|(limit, _)| job_of_end(&limit.name));
     follows.iter().copied().chain(one).collect()
 }
 
@@ -455,13 +455,13 @@ fn followed(facts: &Facts) -> bool {
 /// Names the process that holds a message, and says when its last heartbeat was.
 fn holding(facts: &Facts, holder: [u8; 16]) -> String {
     match facts.situation.processes.iter().find(|process| process.boot == holder) {
-        Some(process) => format!("{} ({})", process.worker, heard(facts, process)),
+        Some(process) => format!("{} ({})", process.worker, last_heartbeat(facts, process)),
         None => "a process that has not been heard of".to_owned(),
     }
 }
 
 /// Describes when the last heartbeat of a process was, and when the process is or was presumed dead.
-fn heard(facts: &Facts, process: &LiveProcess) -> String {
+fn last_heartbeat(facts: &Facts, process: &LiveProcess) -> String {
     let ttl = i64::try_from(facts.ttl.as_millis()).unwrap_or(i64::MAX);
     let last = Timestamp::from_millis(process.until.as_millis().saturating_sub(ttl));
     let last = ago(facts.now, last);
@@ -473,7 +473,7 @@ fn heard(facts: &Facts, process: &LiveProcess) -> String {
 }
 
 /// Names the live processes besides this one; if there are some that work on the job, only those.
-fn living(facts: &Facts) -> String {
+fn live_processes(facts: &Facts) -> String {
     let job = &facts.view.job;
     let attends = |process: &&LiveProcess| {
         process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref())

@@ -59,15 +59,15 @@ fn over_a_broker(state: State) -> Facts {
     Facts { queue: Some("ork.task.count".into()), ..facts(state) }
 }
 
-/// Adds another process, with its last heartbeat `heard` seconds ago.
-fn with(mut facts: Facts, name: &str, boot: [u8; 16], heard: u64) -> Facts {
-    let until = before(heard) + facts.ttl;
+/// Adds another process, with its last heartbeat `secs_ago` seconds ago.
+fn with(mut facts: Facts, name: &str, boot: [u8; 16], secs_ago: u64) -> Facts {
+    let until = before(secs_ago) + facts.ttl;
     facts.situation.processes.push(LiveProcess::new(name, boot, until));
     facts
 }
 
-fn owing(mut facts: Facts, owed: PendingOutbox) -> Facts {
-    facts.situation.to_send = owed;
+fn with_outbox(mut facts: Facts, outbox: PendingOutbox) -> Facts {
+    facts.situation.to_send = outbox;
     facts
 }
 
@@ -83,7 +83,7 @@ fn no_luck() -> Failure {
 
 #[test]
 fn ready_without_other_processes() {
-    let facts = owing(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
+    let facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: no worker has taken its message; \
                  no other process lives: start a worker";
     says(&facts, WaitsFor::Worker, words);
@@ -93,7 +93,7 @@ fn ready_without_other_processes() {
 fn ready_with_other_live_processes() {
     let facts = with(facts(State::Ready), "one", ONE, 2);
     let facts = with(with(facts, "two", TWO, 3), "dead", [3; 16], 40);
-    let facts = owing(facts, PendingOutbox { free: 1, lost: 2, ..PendingOutbox::default() });
+    let facts = with_outbox(facts, PendingOutbox { free: 1, lost: 2, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: no worker has taken its message; 2 other processes live, \
                  one/01010101, two/02020202: they may be busy, stopping, or not run this task; \
                  it was lost with its worker 2 times";
@@ -103,13 +103,13 @@ fn ready_with_other_live_processes() {
 #[test]
 fn ready_and_held_by_a_worker() {
     let base = facts(State::Ready);
-    let owed = PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() };
-    let facts = owing(with(base.clone(), "one", ONE, 4), owed.clone());
+    let outbox = PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() };
+    let facts = with_outbox(with(base.clone(), "one", ONE, 4), outbox.clone());
     let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
                  until 1970-01-01T00:16:51.000Z) has taken its message and has not begun";
     says(&facts, WaitsFor::Worker, words);
 
-    let late = owing(with(base, "one", ONE, 20), owed);
+    let late = with_outbox(with(base, "one", ONE, 20), outbox);
     let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 20s ago, presumed dead since \
                  1970-01-01T00:16:35.000Z) has taken its message and has not begun";
     says(&late, WaitsFor::Worker, words);
@@ -118,13 +118,13 @@ fn ready_and_held_by_a_worker() {
 #[test]
 fn ready_and_not_sent_to_the_broker() {
     let facts = with(over_a_broker(State::Ready), "one", ONE, 4);
-    let held = owing(facts.clone(), PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() });
+    let held = with_outbox(facts.clone(), PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
                  until 1970-01-01T00:16:51.000Z) is sending its message to the broker, which has not confirmed it: \
                  if that lasts the broker is away, and `doctor` says more";
     says(&held, WaitsFor::Broker, words);
 
-    let free = owing(facts, PendingOutbox { free: 1, ..PendingOutbox::default() });
+    let free = with_outbox(facts, PendingOutbox { free: 1, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: its message is not sent to the broker yet, which any process \
                  does that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
     says(&free, WaitsFor::Broker, words);
@@ -161,7 +161,7 @@ fn ready_but_this_process_has_no_broker() {
 
 #[test]
 fn requeued_attempt_is_ready() {
-    let mut facts = owing(facts(State::Ready), PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
+    let mut facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
     facts.view.job.started = Some(before(50));
     let words = "attempt 1 of 3 was given back or taken up again, and is next: no worker has taken its message; \
                  no other process lives: start a worker; it was lost with its worker once";
@@ -170,7 +170,7 @@ fn requeued_attempt_is_ready() {
 
 #[test]
 fn ready_for_its_join() {
-    let mut facts = owing(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
+    let mut facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
     facts.view.job.phase = Phase::Join;
     facts.view.counts = Counts { ok: 8, failed: 2, ..Counts::default() };
     let words = "all 10 parts have ended (8 ok, 2 not), and its join is next: no worker has taken its message; \
@@ -231,7 +231,7 @@ fn joining() {
 
 #[test]
 fn retrying() {
-    let mut facts = owing(
+    let mut facts = with_outbox(
         facts(State::Retrying),
         PendingOutbox { later: 1, next_due: Some(after(12)), ..PendingOutbox::default() },
     );
@@ -313,14 +313,14 @@ fn cancelled() {
 fn every_state_has_a_sentence_of_one_line() {
     for state in State::ALL {
         for phase in [Phase::Start, Phase::Join] {
-            for owed in [
+            for outbox in [
                 PendingOutbox::default(),
                 PendingOutbox { free: 3, ..PendingOutbox::default() },
                 PendingOutbox { held: vec![(TWO, 9)], ..PendingOutbox::default() },
                 PendingOutbox { later: 1, next_due: Some(before(1)), ..PendingOutbox::default() },
             ] {
                 for queue in [None, Some("q".to_owned())] {
-                    let mut facts = owing(facts(state), owed.clone());
+                    let mut facts = with_outbox(facts(state), outbox.clone());
                     (facts.queue, facts.view.job.phase) = (queue, phase);
                     let why = why(&facts);
                     assert!(!why.sentence.contains('\n') && why.sentence.len() > 20, "{why:?}");
@@ -358,7 +358,8 @@ fn follower_names_the_followed_jobs_that_have_not_ended() {
     let id = |n: u8| JobId::from_bytes([n; 16]);
     let following = |name: Arc<str>, follows: Vec<JobId>| {
         let limit = Some((Limit { name, permits: 0 }, 0));
-        let mut facts = owing(facts(State::Ready), PendingOutbox { waiting: 1, limit, ..PendingOutbox::default() });
+        let mut facts =
+            with_outbox(facts(State::Ready), PendingOutbox { waiting: 1, limit, ..PendingOutbox::default() });
         facts.situation.follows = follows;
         facts
     };

@@ -49,8 +49,8 @@ mod tests {
 
     #[test]
     fn durations_are_rounded_down_for_reading() {
-        let said = [0, 250, 1_999, 61_000, 3_725_000, 90_061_000].map(|ms| span(Duration::from_millis(ms)));
-        assert_eq!(said, ["0ms", "250ms", "1s", "1m 1s", "1h 2m", "1day 1h"]);
+        let spans = [0, 250, 1_999, 61_000, 3_725_000, 90_061_000].map(|ms| span(Duration::from_millis(ms)));
+        assert_eq!(spans, ["0ms", "250ms", "1s", "1m 1s", "1h 2m", "1day 1h"]);
         let now = Timestamp::from_millis(10_000);
         assert_eq!(ago(now, Timestamp::from_millis(7_900)), "2s ago");
         // The clock was set back, so `then` is in the future.

@@ -24,7 +24,7 @@ const CLOSED: u64 = u64::MAX;
 
 /// Reads the standard error of one process.
 #[derive(Debug)]
-pub(super) struct Ears {
+pub(super) struct StderrReader {
     inner: Mutex<Inner>,
     /// The last mark that was read, or [`CLOSED`].
     marks: watch::Sender<u64>,
@@ -36,7 +36,7 @@ struct Inner {
     last: VecDeque<String>,
 }
 
-impl Ears {
+impl StderrReader {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { inner: Mutex::default(), marks: watch::Sender::new(0) })
     }
@@ -59,7 +59,7 @@ impl Ears {
     }
 
     /// Keeps a line, and passes it to the listener.
-    pub(super) fn hear(&self, line: &str) {
+    pub(super) fn on_line(&self, line: &str) {
         let listener = {
             let mut inner = self.inner();
             if inner.last.len() == KEPT {
@@ -89,11 +89,11 @@ impl Ears {
     /// Reads in a background task until the stream ends or the returned guard is dropped. The guard is needed because a
     /// process that has left its group can hold the stream open.
     pub(super) fn read_by(self: &Arc<Self>, tasks: &TaskTracker, from: ChildStderr) -> DropGuard {
-        let unheard = CancellationToken::new();
-        let heard = unheard.clone().drop_guard();
-        let ears = Arc::clone(self);
-        tasks.spawn(async move { unheard.run_until_cancelled(ears.read(from)).await });
-        heard
+        let abandoned = CancellationToken::new();
+        let guard = abandoned.clone().drop_guard();
+        let reader = Arc::clone(self);
+        tasks.spawn(async move { abandoned.run_until_cancelled(reader.read(from)).await });
+        guard
     }
 
     async fn read(&self, mut from: ChildStderr) {
@@ -111,7 +111,7 @@ impl Ears {
             None => (line, None),
         };
         if !line.trim_end().is_empty() {
-            self.hear(line.trim_end());
+            self.on_line(line.trim_end());
         }
         if let Some(mark) = mark {
             self.marks.send_replace(mark);

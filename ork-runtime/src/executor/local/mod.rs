@@ -112,16 +112,16 @@ impl Local {
         if shared.stop.is_cancelled() {
             return Err(ExecutorError::Interrupted);
         }
-        let unheard = CancellationToken::new();
-        let heard = unheard.clone().drop_guard();
+        let abandoned = CancellationToken::new();
+        let guard = abandoned.clone().drop_guard();
         let (answer, result) = oneshot::channel();
-        let work = work(Arc::clone(&self.0), unheard);
+        let work = work(Arc::clone(&self.0), abandoned);
         shared.tasks.spawn(async move {
             // This fails if the caller no longer waits.
             drop(answer.send(work.await));
         });
         let result = result.await;
-        drop(heard);
+        drop(guard);
         result.unwrap_or_else(|_| Err(ExecutorError::Unavailable("the call was lost: its runtime ended".into())))
     }
 }
@@ -129,10 +129,10 @@ impl Local {
 #[async_trait]
 impl Executor for Local {
     async fn run(&self, call: Call, listener: Arc<dyn Listener>) -> Result<Bytes, ExecutorError> {
-        self.apart(|inner, unheard| async move {
+        self.apart(|inner, abandoned| async move {
             match call.code.program.clone() {
-                Program::Python { file } => inner.pools.run(&call, &file, listener, unheard).await,
-                Program::Process { command } => process::run(&inner.shared, &call, &command, listener, unheard).await,
+                Program::Python { file } => inner.pools.run(&call, &file, listener, abandoned).await,
+                Program::Process { command } => process::run(&inner.shared, &call, &command, listener, abandoned).await,
             }
         })
         .await
@@ -141,7 +141,7 @@ impl Executor for Local {
     async fn describe(&self, code: Code) -> Result<Arc<Signature>, ExecutorError> {
         match code.program.clone() {
             Program::Python { file } => {
-                self.apart(|inner, unheard| async move { inner.pools.describe(&code, &file, unheard).await }).await
+                self.apart(|inner, abandoned| async move { inner.pools.describe(&code, &file, abandoned).await }).await
             }
             Program::Process { command } => {
                 let function = command.into_iter().next().unwrap_or_default();
@@ -186,23 +186,29 @@ impl Shared {
 
     /// Returns the escalation that stops a running call when its result is no longer wanted. The call's time limit
     /// counts from now.
-    fn ladder(&self, foot: Foot, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
-        self.climb(foot, call, call.and_then(|call| call.timeout), unheard)
+    fn ladder(&self, foot: Foot, call: Option<&Call>, abandoned: CancellationToken) -> Ladder {
+        self.climb(foot, call, call.and_then(|call| call.timeout), abandoned)
     }
 
     /// Like [`ladder`](Self::ladder), for a call that still waits to begin: its time limit does not count yet.
-    fn waiting(&self, foot: Foot, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
-        self.climb(foot, call, None, unheard)
+    fn waiting(&self, foot: Foot, call: Option<&Call>, abandoned: CancellationToken) -> Ladder {
+        self.climb(foot, call, None, abandoned)
     }
 
-    fn climb(&self, foot: Foot, call: Option<&Call>, timeout: Option<Duration>, unheard: CancellationToken) -> Ladder {
+    fn climb(
+        &self,
+        foot: Foot,
+        call: Option<&Call>,
+        timeout: Option<Duration>,
+        abandoned: CancellationToken,
+    ) -> Ladder {
         let (stop, token) = (self.stop.clone(), call.map(|call| call.cancelled.clone()));
         let late = timeout.map(|timeout| (timeout, self.clock.pause(timeout)));
         let hurry = Box::pin(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => ExecutorError::Interrupted,
-                () = unheard.cancelled() => ExecutorError::Interrupted,
+                () = abandoned.cancelled() => ExecutorError::Interrupted,
                 timeout = elapsed(late) => ExecutorError::TimedOut(timeout),
             }
         });

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Pipes};
 use super::ladder::{Foot, Ladder, Rung};
-use super::lines::Ears;
+use super::lines::StderrReader;
 use super::well_formed;
 use super::workflow_path::{Place, blocking, root};
 use super::{LAST_WORDS, Shared};
@@ -33,7 +33,7 @@ pub(super) async fn run(
     call: &Call,
     command: &[String],
     listener: Arc<dyn Listener>,
-    unheard: CancellationToken,
+    abandoned: CancellationToken,
 ) -> Result<Bytes, ExecutorError> {
     let Some((program, args)) = command.split_first() else {
         return Err(ExecutorError::Unfit("no program is named: `command` is a list that begins with one".into()));
@@ -48,22 +48,22 @@ pub(super) async fn run(
     let (mut group, pipes) =
         Group::start(command, &shared.guard).map_err(|error| not_started(program, &found, &error))?;
     let Pipes { stdin, stdout, stderr } = pipes;
-    let ears = Ears::new();
-    ears.listen(Some(listener));
-    let reading = ears.read_by(&shared.tasks, stderr);
-    let mut ladder = shared.ladder(FOOT, Some(call), unheard);
+    let reader = StderrReader::new();
+    reader.listen(Some(listener));
+    let reading = reader.read_by(&shared.tasks, stderr);
+    let mut ladder = shared.ladder(FOOT, Some(call), abandoned);
     let most = shared.settings.most_output;
     let mut talk =
         Talk { input: call.input.clone(), most, clock: &*shared.clock, ended: None, output: BytesMut::new() };
     talk.run(&mut group, (stdin, stdout), &mut ladder).await;
     let Talk { ended, output, .. } = talk;
     tokio::select! {
-        () = ears.closed() => {}
+        () = reader.closed() => {}
         () = shared.clock.pause(LAST_WORDS) => {}
     }
     drop(reading);
-    let last = ears.last();
-    ears.listen(None);
+    let last = reader.last();
+    reader.listen(None);
     if let Some(why) = ladder.why() {
         return Err(why);
     }

@@ -81,7 +81,7 @@ impl<'batch> Sorted<'batch> {
                     sorted.forget.extend_from_slice(rows);
                     answer.value = Some(());
                 }
-                Command::GiveBack(rows, answer) => {
+                Command::Release(rows, answer) => {
                     sorted.give_back.extend_from_slice(rows);
                     answer.value = Some(());
                 }

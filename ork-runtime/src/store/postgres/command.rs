@@ -21,7 +21,7 @@ pub(super) enum Command {
     /// Remove rows of the outbox.
     Forget(Vec<Held>, Answer<()>),
     /// Release rows of the outbox.
-    GiveBack(Vec<Held>, Answer<()>),
+    Release(Vec<Held>, Answer<()>),
     /// Record a heartbeat, which was requested at this moment.
     Heartbeat(Heartbeat, Instant, Answer<HeartbeatReply>),
     /// Record the progress of a job, or of one of its parts.
@@ -51,8 +51,8 @@ impl<T> Answer<T> {
         Self { value: None, reply: Some(reply) }
     }
 
-    /// A command of the store itself, for whose result no caller waits.
-    pub(super) const fn to_nobody() -> Self {
+    /// Creates the answer for a command of the store itself. No caller waits for its result.
+    pub(super) const fn unawaited() -> Self {
         Self { value: None, reply: None }
     }
 
@@ -87,14 +87,14 @@ impl Waiting {
     pub(super) fn is_durable(&self) -> bool {
         match &self.command {
             Command::Work(work) => work.durability() == Durability::PowerLoss,
-            Command::GiveBack(..) => true,
+            Command::Release(..) => true,
             _ => false,
         }
     }
 
     /// Whether a caller waits for the result.
     pub(super) const fn is_awaited(&self) -> bool {
-        !matches!(&self.command, Command::GiveBack(_, Answer { reply: None, .. }) | Command::Undo(_))
+        !matches!(&self.command, Command::Release(_, Answer { reply: None, .. }) | Command::Undo(_))
     }
 
     /// Whether the command has waited for too long. While the store is being closed, this includes commands for which
@@ -112,7 +112,7 @@ impl Waiting {
                 return held(taken.to_send.iter().map(|to_send| to_send.id), &take.actor);
             }
             Command::Forget(_, answer)
-            | Command::GiveBack(_, answer)
+            | Command::Release(_, answer)
             | Command::Progress(.., answer)
             | Command::Leave(_, answer)
             | Command::Nothing(answer) => drop(answer.send(result)),

@@ -196,7 +196,7 @@ impl Store for Postgres {
     }
 
     async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        self.write(|answer| Command::GiveBack(held(to_send, &actor), answer)).await
+        self.write(|answer| Command::Release(held(to_send, &actor), answer)).await
     }
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {

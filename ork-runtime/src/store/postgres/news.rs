@@ -36,18 +36,18 @@ const MOST: usize = 100;
 #[derive(Debug)]
 pub(super) struct News {
     moved: BTreeSet<JobId>,
-    told: Option<Instant>,
+    last_sent: Option<Instant>,
 }
 
 impl News {
     pub(super) const fn new() -> Self {
-        Self { moved: BTreeSet::new(), told: None }
+        Self { moved: BTreeSet::new(), last_sent: None }
     }
 
     /// When the changes that were held back may be announced; `None` if there are none.
     pub(super) fn due(&self) -> Option<Instant> {
-        let told = self.told.unwrap_or_else(Instant::now);
-        (!self.moved.is_empty()).then(|| told + MOVES)
+        let last_sent = self.last_sent.unwrap_or_else(Instant::now);
+        (!self.moved.is_empty()).then(|| last_sent + MOVES)
     }
 
     /// Returns the payload for these changes, and for the changes that were held back if they are due. `None` if there
@@ -77,9 +77,9 @@ impl News {
             }
         };
         say('e', &ended);
-        if self.due().is_some_and(|due| self.told.is_none() || due <= Instant::now()) {
+        if self.due().is_some_and(|due| self.last_sent.is_none() || due <= Instant::now()) {
             say('m', &std::mem::take(&mut self.moved));
-            self.told = Some(Instant::now());
+            self.last_sent = Some(Instant::now());
         }
         (payload.len() > none).then_some(payload)
     }
@@ -168,7 +168,7 @@ impl Listener {
                     tracing::debug!("the connection that listens to PostgreSQL has died without a word");
                     (listener, failures) = (None, failures.max(1));
                 },
-                heard = current.try_recv() => if let Ok(Some(note)) = heard {
+                received = current.try_recv() => if let Ok(Some(note)) = received {
                     for change in read(note.payload(), self.boot) {
                         self.notifier.notify(change);
                     }

@@ -183,7 +183,7 @@ impl Writer {
             received = self.queue.recv() => received,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 // An empty transaction, which carries the notification.
-                Some(Waiting::now(Command::GiveBack(Vec::new(), Answer::to_nobody())))
+                Some(Waiting::now(Command::Release(Vec::new(), Answer::unawaited())))
             }
         };
         match received {
@@ -480,7 +480,7 @@ impl Writer {
     /// Releases rows that no caller in this process knows of.
     fn let_go(&mut self, rows: Vec<Held>) {
         if !rows.is_empty() {
-            self.waiting.push_back(Waiting::now(Command::GiveBack(rows, Answer::to_nobody())));
+            self.waiting.push_back(Waiting::now(Command::Release(rows, Answer::unawaited())));
         }
     }
 

@@ -27,31 +27,31 @@ const FORGOTTEN: Duration = Duration::from_hours(24);
 /// The receiving side: listens for changes by other processes until it is dropped.
 #[derive(Debug)]
 pub(super) struct Wake {
-    _ears: Ears,
+    _watch: FolderWatch,
     own: [PathBuf; 2],
 }
 
 /// How a process learns of changed files.
 #[derive(Debug)]
-enum Ears {
+enum FolderWatch {
     /// The operating system reports changes.
-    Told { _watcher: RecommendedWatcher },
+    Native { _watcher: RecommendedWatcher },
     /// The operating system allows no further watch (`fs.inotify.max_user_instances`): the folder is polled.
-    Looking { _watcher: PollWatcher },
+    Polling { _watcher: PollWatcher },
 }
 
-impl Ears {
-    fn open<H: EventHandler>(folder: &Path, heard: impl Fn() -> H) -> notify::Result<Self> {
-        let told = || {
-            let mut watcher = notify::recommended_watcher(heard())?;
+impl FolderWatch {
+    fn open<H: EventHandler>(folder: &Path, handler: impl Fn() -> H) -> notify::Result<Self> {
+        let native = || {
+            let mut watcher = notify::recommended_watcher(handler())?;
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
-            Ok(Self::Told { _watcher: watcher })
+            Ok(Self::Native { _watcher: watcher })
         };
-        told().or_else(|error: notify::Error| {
+        native().or_else(|error: notify::Error| {
             tracing::warn!(%error, "the system does not tell of news from other processes, looking every half a second");
-            let mut watcher = PollWatcher::new(heard(), looking(LOOK))?;
+            let mut watcher = PollWatcher::new(handler(), poll_config(LOOK))?;
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
-            Ok(Self::Looking { _watcher: watcher })
+            Ok(Self::Polling { _watcher: watcher })
         })
     }
 }
@@ -66,7 +66,7 @@ pub(super) struct Bell {
 }
 
 /// Compares the contents of the files, as their modification times have a resolution of seconds.
-fn looking(every: Duration) -> notify::Config {
+fn poll_config(every: Duration) -> notify::Config {
     notify::Config::default().with_poll_interval(every).with_compare_contents(true)
 }
 
@@ -96,7 +96,7 @@ impl Wake {
 
         let (sender, receiver) = mpsc::channel();
         let mine = boot.to_string();
-        let heard = || {
+        let handler = || {
             let (sender, mine) = (sender.clone(), mine.clone());
             move |event: notify::Result<notify::Event>| {
                 let Ok(event) = event else { return };
@@ -113,11 +113,11 @@ impl Wake {
                 }
             }
         };
-        let ears = Ears::open(&folder, heard).map_err(|error| wrong(error.into()))?;
+        let watch = FolderWatch::open(&folder, handler).map_err(|error| wrong(error.into()))?;
         drop(sender);
         let relay = std::thread::Builder::new().name("ork-wake".into()).spawn(move || relay(&receiver, &notifier));
         relay.map_err(|error| wrong(error.into()))?;
-        Ok((Self { _ears: ears, own }, bell))
+        Ok((Self { _watch: watch, own }, bell))
     }
 }
 
@@ -182,8 +182,8 @@ mod tests {
         let make = |name: &str| File::create(folder.path().join(name)).unwrap();
         let bell = Bell { to_send: make("other.owed"), news: make("other.news"), rings: AtomicU64::new(0) };
         let (sender, receiver) = mpsc::channel();
-        let heard = move |event: notify::Result<notify::Event>| drop(sender.send(event));
-        let mut watcher = PollWatcher::new(heard, looking(PAUSE)).unwrap();
+        let handler = move |event: notify::Result<notify::Event>| drop(sender.send(event));
+        let mut watcher = PollWatcher::new(handler, poll_config(PAUSE)).unwrap();
         watcher.watch(folder.path(), RecursiveMode::NonRecursive).unwrap();
         for _ in 0..3 {
             bell.ring(&[StoreNotice::OutboxReady]);

@@ -27,7 +27,7 @@ pub(super) enum Frame {
     /// The file is loaded.
     Loaded,
     /// The file cannot be loaded.
-    Unloadable(Told),
+    Unloadable(Exception),
     /// A call returned. The body is its output.
     Returned { id: u64, bytes: usize },
     /// The types of the function are described in the body.
@@ -36,7 +36,7 @@ pub(super) enum Frame {
     Raised {
         id: u64,
         #[serde(flatten)]
-        told: Told,
+        exception: Exception,
     },
     /// The input does not fit the function.
     Rejected { id: u64, field: String, message: String },
@@ -54,7 +54,7 @@ pub(super) enum Frame {
 
 /// An exception, as the Python side describes it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Told {
+pub(super) struct Exception {
     message: String,
     kind: String,
     details: Option<Value>,
@@ -63,9 +63,9 @@ pub(super) struct Told {
     retry: bool,
 }
 
-impl From<Told> for Raised {
-    fn from(told: Told) -> Self {
-        let Told { message, kind, details, at, traceback, retry } = told;
+impl From<Exception> for Raised {
+    fn from(exception: Exception) -> Self {
+        let Exception { message, kind, details, at, traceback, retry } = exception;
         Self { message, kind, details, at, traceback, retry }
     }
 }
@@ -94,7 +94,7 @@ impl Frame {
 
 /// One result of reading the pipe.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Received {
     /// A frame with its body.
     Frame(Frame, Bytes),
     /// A line that the start of Python printed, before the interpreter was ready.
@@ -129,20 +129,20 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     ///
     /// # Cancel safety
     /// If the future is dropped, nothing that was read is lost.
-    pub(super) async fn next(&mut self) -> Heard {
+    pub(super) async fn next(&mut self) -> Received {
         loop {
-            if let Some(heard) = self.take() {
-                return heard;
+            if let Some(received) = self.take() {
+                return received;
             }
             let missing = self.waiting.as_ref().map_or(0, Frame::body).saturating_sub(self.buffer.len());
             self.buffer.reserve(missing.max(CHUNK));
             if !matches!(self.from.read_buf(&mut self.buffer).await, Ok(1..)) {
-                return Heard::End;
+                return Received::End;
             }
         }
     }
 
-    fn take(&mut self) -> Option<Heard> {
+    fn take(&mut self) -> Option<Received> {
         loop {
             if let Some(frame) = self.waiting.take_if(|frame| frame.body() <= self.buffer.len()) {
                 let body = self.buffer.split_to(frame.body()).freeze();
@@ -150,7 +150,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                     // Sharing it with the rest of the buffer would keep the memory of a large body alive.
                     self.buffer = BytesMut::from(&*self.buffer);
                 }
-                return Some(Heard::Frame(frame, body));
+                return Some(Received::Frame(frame, body));
             }
             if self.waiting.is_some() {
                 return None;
@@ -158,7 +158,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             let new = self.buffer.get(self.seen..).unwrap_or_default();
             let Some(end) = new.iter().position(|byte| *byte == b'\n') else {
                 self.seen = self.buffer.len();
-                return (self.seen > LONGEST_HEADER).then_some(Heard::Nonsense);
+                return (self.seen > LONGEST_HEADER).then_some(Received::Nonsense);
             };
             let line = self.buffer.split_to(self.seen + end + 1);
             self.seen = 0;
@@ -169,9 +169,9 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 }
                 _ if line.trim_ascii().is_empty() => {}
                 Err(_) if !self.greeted => {
-                    return Some(Heard::Line(String::from_utf8_lossy(line.trim_ascii()).into_owned()));
+                    return Some(Received::Line(String::from_utf8_lossy(line.trim_ascii()).into_owned()));
                 }
-                Ok(_) | Err(_) => return Some(Heard::Nonsense),
+                Ok(_) | Err(_) => return Some(Received::Nonsense),
             }
         }
     }
@@ -182,17 +182,17 @@ mod tests {
     use super::*;
 
     /// Reads a text that arrives in pieces of this size.
-    async fn heard(text: &str, piece: usize) -> Vec<String> {
+    async fn received(text: &str, piece: usize) -> Vec<String> {
         let (mut to, from) = tokio::io::duplex(piece);
         let write = async move { tokio::io::AsyncWriteExt::write_all(&mut to, text.as_bytes()).await.unwrap() };
         let read = async {
-            let (mut frames, mut heard) = (Frames::new(from, 100), Vec::new());
+            let (mut frames, mut received) = (Frames::new(from, 100), Vec::new());
             loop {
                 match frames.next().await {
-                    Heard::Frame(frame, body) => heard.push(format!("{:?} {}", frame.ends(), body.len())),
-                    Heard::Line(line) => heard.push(line),
-                    Heard::End => return heard,
-                    Heard::Nonsense => heard.push("nonsense".into()),
+                    Received::Frame(frame, body) => received.push(format!("{:?} {}", frame.ends(), body.len())),
+                    Received::Line(line) => received.push(line),
+                    Received::End => return received,
+                    Received::Nonsense => received.push("nonsense".into()),
                 }
             }
         };
@@ -204,7 +204,7 @@ mod tests {
         let text = "hello\n\n{\"type\":\"ready\",\"python\":\"3\"}\n{\"type\":\"returned\",\"id\":7,\"bytes\":3}\n\n\n\n{\"type\":\"loaded\"}\n{\"type\":\"returned\",\"id\":8,\"bytes\":101}\nhello\n";
         for piece in [1, 2, 7, 1000] {
             let expected = ["hello", "None 0", "Some(7) 3", "None 0", "nonsense", "nonsense"];
-            assert_eq!(heard(text, piece).await, expected, "{piece}");
+            assert_eq!(received(text, piece).await, expected, "{piece}");
         }
     }
 }

@@ -13,10 +13,10 @@ use tracing::Level;
 
 use super::super::group::{Group, Pipes};
 use super::super::ladder::{Ladder, Rung};
-use super::super::lines::Ears;
+use super::super::lines::StderrReader;
 use super::super::well_formed;
 use super::super::{LAST_WORDS, Shared};
-use super::frames::{Frame, Frames, Heard};
+use super::frames::{Frame, Frames, Received};
 use crate::clock::Pause;
 use crate::executor::{Crash, Ended, ExecutorError, Listener, Raised};
 
@@ -32,7 +32,7 @@ pub(super) struct Interpreter {
     group: Group,
     frames: Frames<ChildStdout>,
     to: mpsc::UnboundedSender<Bytes>,
-    ears: Arc<Ears>,
+    reader: Arc<StderrReader>,
     /// Standard error is read until this guard is dropped.
     _reading: DropGuard,
     file: String,
@@ -68,11 +68,11 @@ impl Interpreter {
     /// Starts an interpreter. It begins to load the file at once.
     pub(super) fn start(shared: &Shared, command: Command, file: &str) -> std::io::Result<Self> {
         let (group, Pipes { stdin, stdout, stderr }) = Group::start(command, &shared.guard)?;
-        let (ears, (to, messages)) = (Ears::new(), mpsc::unbounded_channel());
-        let reading = ears.read_by(&shared.tasks, stderr);
+        let (reader, (to, messages)) = (StderrReader::new(), mpsc::unbounded_channel());
+        let reading = reader.read_by(&shared.tasks, stderr);
         shared.tasks.spawn(write(stdin, messages));
         let frames = Frames::new(stdout, shared.settings.most_output.max(MOST_DESCRIPTION));
-        Ok(Self { group, frames, to, ears, _reading: reading, file: file.to_owned(), calls: 0 })
+        Ok(Self { group, frames, to, reader, _reading: reading, file: file.to_owned(), calls: 0 })
     }
 
     /// Returns whether the process still runs, without waiting.
@@ -110,18 +110,18 @@ impl Interpreter {
     ) -> Answer {
         self.calls += 1;
         let id = self.calls;
-        self.ears.listen(listener.clone());
+        self.reader.listen(listener.clone());
         self.send(id, ask);
-        let result = self.hear(shared, id, listener.as_deref(), &mut ladder).await;
-        let reusable = matches!(&result, Ok(heard) if heard.reusable) && !ladder.is_climbing();
+        let result = self.read_frames(shared, id, listener.as_deref(), &mut ladder).await;
+        let reusable = matches!(&result, Ok(received) if received.reusable) && !ladder.is_climbing();
         let answer = match (result, ladder.why()) {
             (_, Some(why)) => Err(why),
-            (Ok(heard), None) => {
+            (Ok(received), None) => {
                 tokio::select! {
-                    () = self.ears.marked(id) => {}
+                    () = self.reader.marked(id) => {}
                     () = shared.clock.pause(LAST_WORDS) => {}
                 }
-                heard.result
+                received.result
             }
             (Err(broken), None) => Err(self.crashed(shared, broken).await),
         };
@@ -130,7 +130,7 @@ impl Interpreter {
         {
             listener.log(Level::ERROR, raised.traceback.trim_end());
         }
-        self.ears.listen(None);
+        self.reader.listen(None);
         Answer { result: answer, reusable }
     }
 
@@ -163,7 +163,7 @@ impl Interpreter {
     }
 
     /// Reads frames until the call ends. The error says how the process ended before that.
-    async fn hear(
+    async fn read_frames(
         &mut self,
         shared: &Shared,
         id: u64,
@@ -175,15 +175,15 @@ impl Interpreter {
         let mut last: Pause = Box::pin(std::future::pending());
         loop {
             tokio::select! {
-                heard = self.frames.next() => match heard {
-                    Heard::Frame(frame, body) => match self.answer(id, frame, body, listener) {
+                received = self.frames.next() => match received {
+                    Received::Frame(frame, body) => match self.answer(id, frame, body, listener) {
                         Some(Ok(answer)) => return Ok(answer),
                         Some(Err(nonsense)) => return Err(nonsense),
                         None => {}
                     },
-                    Heard::Line(line) => self.ears.hear(&line),
-                    Heard::Nonsense => return Err(Ended::Nonsense),
-                    Heard::End => return Err(match ended {
+                    Received::Line(line) => self.reader.on_line(&line),
+                    Received::Nonsense => return Err(Ended::Nonsense),
+                    Received::End => return Err(match ended {
                         Some(ended) => ended,
                         None => self.last(shared).await,
                     }),
@@ -219,13 +219,13 @@ impl Interpreter {
     async fn crashed(&mut self, shared: &Shared, ended: Ended) -> ExecutorError {
         self.group.kill();
         tokio::select! {
-            () = self.ears.closed() => {}
+            () = self.reader.closed() => {}
             () = shared.clock.pause(LAST_WORDS) => {}
         }
         ExecutorError::Crashed(Crash {
             what: format!("the Python process of `{}`", self.file),
             ended,
-            stderr: self.ears.last(),
+            stderr: self.reader.last(),
         })
     }
 
@@ -259,8 +259,8 @@ impl Interpreter {
                 return None;
             }
             Frame::Unfit { message } => (Err(ExecutorError::Unavailable(message)), false),
-            Frame::Unloadable(told) => {
-                let raised = Box::new(Raised::from(told));
+            Frame::Unloadable(exception) => {
+                let raised = Box::new(Raised::from(exception));
                 let unfit = !raised.retry && raised.traceback.is_empty();
                 let error = if unfit { ExecutorError::Unfit(raised.message) } else { ExecutorError::Raised(raised) };
                 (Err(error), false)
@@ -273,8 +273,8 @@ impl Interpreter {
                 }
             }
             // After a `MemoryError` the interpreter is not reused: whatever took the memory may still hold it.
-            Frame::Raised { told, .. } => {
-                let raised = Box::new(Raised::from(told));
+            Frame::Raised { exception, .. } => {
+                let raised = Box::new(Raised::from(exception));
                 let reusable = raised.kind != "MemoryError";
                 (Err(ExecutorError::Raised(raised)), reusable)
             }

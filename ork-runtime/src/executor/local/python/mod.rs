@@ -89,7 +89,7 @@ impl Pools {
         call: &Call,
         file: &str,
         listener: Arc<dyn Listener>,
-        unheard: CancellationToken,
+        abandoned: CancellationToken,
     ) -> Result<Bytes, ExecutorError> {
         let key = self.key(&call.code, file).await?;
         let ask = |shared: &Shared| Ask::Call {
@@ -98,7 +98,7 @@ impl Pools {
             form: call.form,
             most: shared.settings.most_output,
         };
-        self.ask(&call.code, key, (Some(call), unheard), Some(listener), ask).await
+        self.ask(&call.code, key, (Some(call), abandoned), Some(listener), ask).await
     }
 
     /// Reads the types of the task in a Python file. The result is cached for each version of the file.
@@ -106,13 +106,13 @@ impl Pools {
         &self,
         code: &Code,
         file: &str,
-        unheard: CancellationToken,
+        abandoned: CancellationToken,
     ) -> Result<Arc<Signature>, ExecutorError> {
         let key = self.key(code, file).await?;
         if let Some(signature) = self.state().signatures.get(&key) {
             return Ok(Arc::clone(signature));
         }
-        let body = self.ask(code, key.clone(), (None, unheard), None, |_| Ask::Describe).await?;
+        let body = self.ask(code, key.clone(), (None, abandoned), None, |_| Ask::Describe).await?;
         let signature = serde_json::from_slice(&body)
             .map_err(|error| ExecutorError::Unavailable(format!("the types of `{file}` cannot be read: {error}")))?;
         let signature = Arc::new(signature);
@@ -141,16 +141,16 @@ impl Pools {
         &self,
         code: &Code,
         key: Key,
-        (call, unheard): (Option<&Call>, CancellationToken),
+        (call, abandoned): (Option<&Call>, CancellationToken),
         listener: Option<Arc<dyn Listener>>,
         ask: impl FnOnce(&Shared) -> Ask,
     ) -> Result<Bytes, ExecutorError> {
         // The time limit of a call does not include the wait for other calls.
-        let mut waiting = self.shared.waiting(FOOT, call, unheard.clone());
+        let mut waiting = self.shared.waiting(FOOT, call, abandoned.clone());
         let Ok(permit) = waiting.unless_unwanted(self.busy.acquire()).await? else {
             return Err(ExecutorError::Interrupted);
         };
-        let ladder = self.shared.ladder(FOOT, call, unheard);
+        let ladder = self.shared.ladder(FOOT, call, abandoned);
         let busy = Busy::new(&self.state);
         let mut interpreter = self.get(code, &key).await?;
         let Answer { result, reusable } = interpreter.ask(&self.shared, ask(&self.shared), listener, ladder).await;
