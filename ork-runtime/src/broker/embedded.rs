@@ -54,8 +54,8 @@ impl Broker for Embedded {
     }
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
-        let words = "there is no broker to publish to: jobs of this process travel through its store";
-        messages.iter().map(|_| Err(BrokerError::new(BrokerErrorKind::Config, words))).collect()
+        let message = "there is no broker to publish to: jobs of this process travel through its store";
+        messages.iter().map(|_| Err(BrokerError::new(BrokerErrorKind::Config, message))).collect()
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {

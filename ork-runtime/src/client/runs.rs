@@ -71,8 +71,8 @@ impl Client {
     /// Submits a workflow run as [`Client::submit_plan`] does, with options.
     pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: Terms) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.is_durable() {
-            let words = "the tasks of a workflow are kept in a store, and this process has none, so set ORK_STORE";
-            return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, words)));
+            let message = "the tasks of a workflow are kept in a store, and this process has none, so set ORK_STORE";
+            return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
         }
         let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
         let id = self.send(RUN, JobKind::Full, body.into(), terms, None).await?;
@@ -93,8 +93,8 @@ impl Client {
         let view = self.view(run).await?;
         let plan = plan(&view)?;
         let step = plan.tasks.iter().find(|step| step.name == task).ok_or_else(|| {
-            let words = format!("the workflow `{}` has no task `{task}`", plan.name);
-            ClientError::Store(StoreError::new(StoreErrorKind::NotFound, words))
+            let message = format!("the workflow `{}` has no task `{task}`", plan.name);
+            ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
         })?;
         let started = view.job.workflow_run().and_then(|flow| flow.steps.iter().find(|step| step.name == task));
         let Some(started) = started else { return Ok(None) };
@@ -138,7 +138,7 @@ impl Client {
 fn plan(view: &JobView) -> Result<Plan, ClientError> {
     let plan = Some(view).filter(|view| view.job.task == RUN).and_then(|view| serde_json::from_slice(&view.input).ok());
     plan.ok_or_else(|| {
-        let words = format!("job {} is no run of a workflow", view.job.id);
-        ClientError::Store(StoreError::new(StoreErrorKind::NotFound, words))
+        let message = format!("job {} is no run of a workflow", view.job.id);
+        ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
     })
 }

@@ -61,8 +61,8 @@ impl Client {
         let body = table.input_at(now).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
         drop(self.new_job(task, JobKind::Full, body, None)?);
         if table.after(now).is_none() {
-            let words = format!("the schedule `{}` never comes", table.schedule.cron);
-            return Err(ClientError::Store(StoreError::new(StoreErrorKind::Config, words)));
+            let message = format!("the schedule `{}` never comes", table.schedule.cron);
+            return Err(ClientError::Store(StoreError::new(StoreErrorKind::Config, message)));
         }
         let body = serde_json::to_vec(&table).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
         let key = UniqueKey { key: format!("{SCHEDULE} {name}").into(), stale_after: None };

@@ -135,10 +135,10 @@ fn at(field: &str) -> String {
 impl ExecutorError {
     /// Converts to the error that the engine uses for calls of Rust tasks. Returns `None` if the call was interrupted.
     pub fn into_call_error(self) -> Option<CallError> {
-        let words = self.to_string();
+        let text = self.to_string();
         Some(match self {
-            Self::Unfit(_) => CallError::Task(Error::permanent(words)),
-            Self::Unavailable(_) => CallError::Task(Error::new(words)),
+            Self::Unfit(_) => CallError::Task(Error::permanent(text)),
+            Self::Unavailable(_) => CallError::Task(Error::new(text)),
             Self::Input { field, message } if field.is_empty() => {
                 CallError::Input(InputError::Wrong { field: "input".into(), message })
             }
@@ -146,7 +146,7 @@ impl ExecutorError {
             Self::Raised(raised) => {
                 let raised = *raised;
                 let details = raised.details.unwrap_or_else(|| json!({ "type": raised.kind, "at": raised.at }));
-                let error = if raised.retry { Error::new(words) } else { Error::permanent(words) };
+                let error = if raised.retry { Error::new(text) } else { Error::permanent(text) };
                 CallError::Task(error.with_details(details))
             }
             Self::Crashed(crash) => {
@@ -158,9 +158,9 @@ impl ExecutorError {
                 if let Some(details) = details.as_object_mut() {
                     details.insert("stderr".into(), crash.stderr.into());
                 }
-                CallError::Task(Error::new(words).with_details(details))
+                CallError::Task(Error::new(text).with_details(details))
             }
-            Self::Output(_) => CallError::Output(serde::ser::Error::custom(words)),
+            Self::Output(_) => CallError::Output(serde::ser::Error::custom(text)),
             Self::TimedOut(after) => CallError::TimedOut(after),
             Self::Interrupted => return None,
         })

@@ -32,8 +32,8 @@ impl NoStore {
 }
 
 fn none<T>() -> Result<T, StoreError> {
-    let words = "there is no store: this needs one, so name one with ORK_STORE, such as sqlite:.ork/ork.db";
-    Err(StoreError::new(StoreErrorKind::NoStore, words))
+    let message = "there is no store: this needs one, so name one with ORK_STORE, such as sqlite:.ork/ork.db";
+    Err(StoreError::new(StoreErrorKind::NoStore, message))
 }
 
 #[async_trait]

@@ -173,7 +173,7 @@ impl Driver {
             };
             match opened {
                 Ok(session) => return Some(session),
-                Err(trouble) => tracing::debug!(error = trouble.words, "cannot consume yet"),
+                Err(trouble) => tracing::debug!(error = trouble.detail, "cannot consume yet"),
             }
         }
     }
@@ -229,7 +229,7 @@ impl Driver {
                 Some(Ok(delivery)) => self.hand_on(session, delivery)?,
                 Some(Err(error)) => {
                     let unreadable = matches!(error.kind(), lapin::ErrorKind::ParsingError(_));
-                    let why = super::error::words(&error);
+                    let why = super::error::reason(&error);
                     return Err(Gone { why, unreadable });
                 }
                 None => return Err("the broker cancelled the consumer".to_owned().into()),
@@ -308,7 +308,7 @@ impl Driver {
             self.hand_on(session, delivery)?;
         }
         session.consumer =
-            consume(&session.live, &session.channel, &session.queue, window).await.map_err(|trouble| trouble.words)?;
+            consume(&session.live, &session.channel, &session.queue, window).await.map_err(|trouble| trouble.detail)?;
         session.window = window;
         Ok(())
     }
@@ -383,7 +383,7 @@ impl Driver {
                 let Err(trouble) = publisher.publish_one(parcel.clone()).await else {
                     break true;
                 };
-                tracing::warn!(error = trouble.words, queue = %parcel.routing_key, "cannot copy a message yet");
+                tracing::warn!(error = trouble.detail, queue = %parcel.routing_key, "cannot copy a message yet");
                 tokio::select! {
                     () = closing.cancelled() => break false,
                     () = sleep(back_off.next()) => {}

@@ -13,7 +13,7 @@ use crate::broker::{BrokerError, BrokerErrorKind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) kind: BrokerErrorKind,
-    pub(super) words: String,
+    pub(super) detail: String,
     pub(super) cut: Cut,
 }
 
@@ -29,8 +29,8 @@ pub(super) enum Cut {
 }
 
 impl Trouble {
-    pub(super) fn new(kind: BrokerErrorKind, words: impl Into<String>) -> Self {
-        Self { kind, words: words.into(), cut: Cut::No }
+    pub(super) fn new(kind: BrokerErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), cut: Cut::No }
     }
 
     /// Marks the error as that of a connection that was cut while being established.
@@ -43,11 +43,11 @@ impl Trouble {
     }
 
     /// Combines several errors into one: the messages of all, the kind of the first.
-    pub(super) fn all(troubles: Vec<Self>) -> Self {
-        let kind = troubles.first().map_or(BrokerErrorKind::Disconnected, |first| first.kind);
-        let is_cut = troubles.iter().any(|trouble| trouble.cut != Cut::No);
-        let words: Vec<_> = troubles.into_iter().map(|trouble| trouble.words).collect();
-        let all = Self::new(kind, words.join("; "));
+    pub(super) fn all(errors: Vec<Self>) -> Self {
+        let kind = errors.first().map_or(BrokerErrorKind::Disconnected, |first| first.kind);
+        let is_cut = errors.iter().any(|trouble| trouble.cut != Cut::No);
+        let detail: Vec<_> = errors.into_iter().map(|trouble| trouble.detail).collect();
+        let all = Self::new(kind, detail.join("; "));
         if is_cut { all.while_made() } else { all }
     }
 
@@ -57,8 +57,8 @@ impl Trouble {
 
     /// Creates the error of a connection that was lost during an operation.
     pub(super) fn lost(address: &Address, doing: &str, why: &str) -> Self {
-        let words = format!("lost the connection to RabbitMQ at {address} ({doing}): {why}");
-        Self { cut: Cut::Working, ..Self::new(BrokerErrorKind::Disconnected, words) }
+        let detail = format!("lost the connection to RabbitMQ at {address} ({doing}): {why}");
+        Self { cut: Cut::Working, ..Self::new(BrokerErrorKind::Disconnected, detail) }
     }
 
     /// Converts an error on a connection that was up.
@@ -80,11 +80,11 @@ impl Trouble {
             _ => BrokerErrorKind::Protocol,
         };
         match kind {
-            BrokerErrorKind::Disconnected => Self::lost(address, doing, &words(error)),
+            BrokerErrorKind::Disconnected => Self::lost(address, doing, &reason(error)),
             BrokerErrorKind::Refused => {
-                Self::new(kind, format!("RabbitMQ at {address} forbids it ({doing}): {}", words(error)))
+                Self::new(kind, format!("RabbitMQ at {address} forbids it ({doing}): {}", reason(error)))
             }
-            _ => Self::new(kind, format!("RabbitMQ at {address} reports ({doing}): {}", words(error))),
+            _ => Self::new(kind, format!("RabbitMQ at {address} reports ({doing}): {}", reason(error))),
         }
     }
 
@@ -111,7 +111,7 @@ impl Trouble {
             ErrorKind::IOError(io) if is_cut(io.kind()) => None,
             ErrorKind::IOError(io) => Some(Self::new(
                 BrokerErrorKind::Disconnected,
-                format!("cannot reach RabbitMQ at {address}: {}", io_words(io)),
+                format!("cannot reach RabbitMQ at {address}: {}", io_detail(io)),
             )),
             _ => None,
         }
@@ -120,7 +120,7 @@ impl Trouble {
 
 impl From<Trouble> for BrokerError {
     fn from(trouble: Trouble) -> Self {
-        Self::new(trouble.kind, trouble.words)
+        Self::new(trouble.kind, trouble.detail)
     }
 }
 
@@ -146,10 +146,10 @@ fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
 }
 
 /// Returns lapin's error message without lapin's own name for the kind of error.
-pub(super) fn words(error: &lapin::Error) -> String {
+pub(super) fn reason(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().to_string(),
-        ErrorKind::IOError(io) => io_words(io),
+        ErrorKind::IOError(io) => io_detail(io),
         _ => error.to_string(),
     }
 }
@@ -161,7 +161,7 @@ pub(super) const fn is_cut(kind: Io) -> bool {
 }
 
 /// Describes an I/O error in plain words, without the error number of the operating system.
-fn io_words(error: &std::io::Error) -> String {
+fn io_detail(error: &std::io::Error) -> String {
     match error.kind() {
         Io::ConnectionRefused => "connection refused".to_owned(),
         kind if is_cut(kind) => "the connection was cut".to_owned(),

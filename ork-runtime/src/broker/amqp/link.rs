@@ -250,7 +250,7 @@ impl Link {
                 // Until the first connection is up, the waiting caller receives the error and decides whether to give
                 // up.
                 if failures == 0 && was_up {
-                    tracing::warn!(error = trouble.words, "no connection to RabbitMQ, trying on");
+                    tracing::warn!(error = trouble.detail, "no connection to RabbitMQ, trying on");
                 }
                 cuts = if trouble.cut == Cut::No { 0 } else { cuts + 1 };
                 // A connection that was cut while being established does not mean that the next one will fail.
@@ -335,8 +335,8 @@ impl Link {
                     return Err(trouble);
                 }
                 self.look(address, patience).await?;
-                let words = format!("cannot reach RabbitMQ at {address}: {error}");
-                Err(Trouble::new(BrokerErrorKind::Disconnected, words).while_made())
+                let detail = format!("cannot reach RabbitMQ at {address}: {error}");
+                Err(Trouble::new(BrokerErrorKind::Disconnected, detail).while_made())
             }
             Err(_elapsed) => {
                 self.look(address, patience).await?;

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::error::{Trouble, words};
+use super::error::{Trouble, reason};
 use super::topology::{Failed, Topology};
 use super::url::Address;
 use crate::broker::BrokerErrorKind;
@@ -122,7 +122,7 @@ impl Live {
                 let mut trouble = Trouble::while_up(&self.address, doing, &error);
                 // lapin reports all kinds of errors for a connection that was cut a moment ago.
                 if trouble.kind == BrokerErrorKind::Protocol && !self.is_up() {
-                    trouble = Trouble::lost(&self.address, doing, &words(&error));
+                    trouble = Trouble::lost(&self.address, doing, &reason(&error));
                 }
                 Failed::Lapin(error, trouble)
             }),

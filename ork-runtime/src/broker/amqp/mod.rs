@@ -185,7 +185,7 @@ impl Amqp {
         loop {
             match start().await {
                 Err(trouble) if trouble.cut == Cut::Working && Instant::now() < until => {
-                    tracing::debug!(error = trouble.words, "cut at the start, once more");
+                    tracing::debug!(error = trouble.detail, "cut at the start, once more");
                     sleep(back_off.next()).await;
                 }
                 done => return done,

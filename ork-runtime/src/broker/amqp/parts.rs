@@ -103,8 +103,8 @@ impl Parts {
     fn queue(&self, queue: &str) -> Result<ShortString, Trouble> {
         // A prefix that begins like the name of a part queue must not turn ork's own queues into part queues.
         if !self.names.takes_replies(queue) {
-            let words = format!("`{queue}` is a queue of ork itself: no parts are counted there");
-            return Err(Trouble::new(BrokerErrorKind::Undeliverable, words));
+            let detail = format!("`{queue}` is a queue of ork itself: no parts are counted there");
+            return Err(Trouble::new(BrokerErrorKind::Undeliverable, detail));
         }
         short(queue)
     }

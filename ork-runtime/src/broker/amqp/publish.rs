@@ -246,7 +246,7 @@ impl Lane {
                     let mut trouble = Trouble::while_up(live.address(), "publish", &error);
                     if lost == Lost::Refused && parcels.len() == 1 {
                         trouble.kind = BrokerErrorKind::TooLarge;
-                        trouble.words.push_str(" (its `max_message_size`)");
+                        trouble.detail.push_str(" (its `max_message_size`)");
                     }
                     Err(trouble)
                 }

@@ -131,7 +131,7 @@ impl PartReader for Reader {
             Ok(done) => done,
             Err(failed) => {
                 let trouble = super::error::Trouble::from(failed);
-                tracing::debug!(error = trouble.words, queue = %self.queue, "the reader of a part queue is lost");
+                tracing::debug!(error = trouble.detail, queue = %self.queue, "the reader of a part queue is lost");
                 false
             }
         }

@@ -83,7 +83,7 @@ impl<T: Send + 'static> Collector<T> {
             Ok::<_, Trouble>(())
         };
         if let Err(trouble) = removed.await {
-            tracing::debug!(error = trouble.words, "a queue of one's own is left to expire");
+            tracing::debug!(error = trouble.detail, "a queue of one's own is left to expire");
         }
     }
 
@@ -117,7 +117,7 @@ impl<T: Send + 'static> Collector<T> {
                         self.link.is_lost(&live);
                     }
                 }
-                Err(trouble) => tracing::debug!(error = trouble.words, "no queue of one's own yet"),
+                Err(trouble) => tracing::debug!(error = trouble.detail, "no queue of one's own yet"),
             }
             tokio::time::sleep(back_off.next()).await;
         }

@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::error::{Trouble, is_not_found, is_not_taken, words};
+use super::error::{Trouble, is_not_found, is_not_taken, reason};
 use super::live::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
 use crate::hook::Allowed;
@@ -321,7 +321,7 @@ fn otherwise(what: &str, name: &ShortString, failed: Failed) -> Trouble {
             format!(
                 "the {what} `{name}` exists with other arguments than ork declares; configure the queue kind it was made \
                  with (quorum or classic), choose another prefix, or empty and delete it ({})",
-                words(&error)
+                reason(&error)
             ),
         ),
         failed => failed.into(),

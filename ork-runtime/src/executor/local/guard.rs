@@ -45,23 +45,23 @@ enum State {
 impl Guard {
     /// Registers a group, which is killed if this program is killed.
     pub(super) fn watch(&self, group: Pid) {
-        self.tell("watch", &group.to_string());
+        self.send("watch", &group.to_string());
     }
 
     /// Unregisters a group that has ended, before the system can reuse its id for another group.
     pub(super) fn forget(&self, group: Pid) {
-        self.tell("forget", &group.to_string());
+        self.send("forget", &group.to_string());
     }
 
     /// Registers the private folder, which is removed if this program is killed: nothing else would remove it then.
     pub(super) fn remove(&self, folder: &Path) {
         // A path that is not UTF-8, or contains a newline, cannot be sent to the shell: its folder stays.
         if let Some(folder) = folder.to_str().filter(|folder| !folder.contains('\n')) {
-            self.tell("remove", folder);
+            self.send("remove", folder);
         }
     }
 
-    fn tell(&self, word: &str, what: &str) {
+    fn send(&self, word: &str, what: &str) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::NotStarted) {
             *state = start().map_or_else(|error| gone(&error), State::Started);

@@ -155,10 +155,10 @@ fn output_of(program: &str, output: Bytes) -> Result<Bytes, ExecutorError> {
         Ok(()) => Ok(output),
         Err(error) => {
             let first = String::from_utf8_lossy(output.get(..SHOWN).unwrap_or(&output)).into_owned();
-            let words = format!(
+            let message = format!(
                 "`{program}` wrote no JSON to its standard output ({error}): {first:?}; print the output only, and what is for people to the standard error"
             );
-            Err(ExecutorError::Output(words))
+            Err(ExecutorError::Output(message))
         }
     }
 }

@@ -154,8 +154,8 @@ async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Dura
     if noted.rows_affected() == 1 {
         Ok(())
     } else {
-        let words = "the server has forgotten this process";
-        Err(Failed::Not(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, words))))
+        let message = "the server has forgotten this process";
+        Err(Failed::Not(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, message))))
     }
 }
 

@@ -30,25 +30,25 @@ async fn to_send(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Pend
                      holder, sum(len)::bigint, min(due), max(lost)::bigint, max(waits), max(permits), \
                      (SELECT sum(held)::bigint FROM ork.permit WHERE name = max(waits)) \
                  FROM ork.owed WHERE job = $1 GROUP BY how, holder ORDER BY holder";
-    let mut owing = PendingOutbox::default();
+    let mut pending = PendingOutbox::default();
     for row in sqlx::query(query).bind(Uid::from(job)).fetch_all(connection).await? {
         let c = &mut Columns::new(&row);
         let (how, holder, n) = (c.get::<&str>()?, c.get::<Option<Uid>>()?, c.number::<u64>()?);
         let (due, lost) = (c.time()?, c.number::<u32>()?);
-        owing.lost = owing.lost.max(lost);
+        pending.lost = pending.lost.max(lost);
         match (how, holder) {
-            ("reply", _) => owing.replies += n,
+            ("reply", _) => pending.replies += n,
             ("waiting", _) => {
                 let name = c.get::<Option<&str>>()?.unwrap_or_default().into();
                 let (permits, taken) = (c.number()?, c.number_or_none()?.unwrap_or(0));
-                (owing.waiting, owing.limit) = (n, Some((Limit { name, permits }, taken)));
+                (pending.waiting, pending.limit) = (n, Some((Limit { name, permits }, taken)));
             }
-            (_, Some(Uid(holder))) => owing.held.push((holder, n)),
-            ("later", None) => (owing.later, owing.next_due) = (n, due),
-            _ => owing.free = n,
+            (_, Some(Uid(holder))) => pending.held.push((holder, n)),
+            ("later", None) => (pending.later, pending.next_due) = (n, due),
+            _ => pending.free = n,
         }
     }
-    Ok(owing)
+    Ok(pending)
 }
 
 /// Returns the processes that are not known to have ended.

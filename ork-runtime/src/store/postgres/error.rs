@@ -65,15 +65,15 @@ fn is_of_data(code: &str) -> bool {
 
 /// Converts an error to a store error whose message names the database and says what to do.
 pub(super) fn store_error(address: &Address, error: sqlx::Error) -> StoreError {
-    let (kind, words) = words(address, &error);
+    let (kind, message) = message(address, &error);
     // The text of this error could contain the password of the URL.
     if matches!(error, sqlx::Error::Configuration(_)) {
-        return StoreError::new(kind, words);
+        return StoreError::new(kind, message);
     }
-    StoreError::new(kind, words).with_source(error)
+    StoreError::new(kind, message).with_source(error)
 }
 
-fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
+fn message(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
     use StoreErrorKind::{Config, Corrupt, Data, Unavailable};
     let (host, name, user) = (address.host(), address.database(), address.user());
     if let Some(error) = database(error) {
@@ -160,47 +160,47 @@ fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
 
 fn read_only(address: &Address) -> (StoreErrorKind, String) {
     let (host, name) = (address.host(), address.database());
-    let words = format!(
+    let message = format!(
         "the database `{name}` of PostgreSQL at {host} is read-only, a standby perhaps: name the primary in ORK_STORE"
     );
-    (StoreErrorKind::ReadOnly, words)
+    (StoreErrorKind::ReadOnly, message)
 }
 
 /// Creates the error for a server that is read-only.
 pub(super) fn is_read_only(address: &Address) -> StoreError {
-    let (kind, words) = read_only(address);
-    StoreError::new(kind, words)
+    let (kind, message) = read_only(address);
+    StoreError::new(kind, message)
 }
 
 /// Creates the error for a database whose encoding is not UTF-8.
 pub(super) fn wrong_encoding(address: &Address, encoding: &str) -> StoreError {
     let (host, name) = (address.host(), address.database());
-    let words = format!(
+    let message = format!(
         "the database `{name}` of PostgreSQL at {host} has the encoding {encoding}, and ork needs UTF8: make one with \
          `createdb --encoding=UTF8 --template=template0 NAME`, and name it in ORK_STORE"
     );
-    StoreError::new(StoreErrorKind::Config, words)
+    StoreError::new(StoreErrorKind::Config, message)
 }
 
 /// Creates the error for a server that has not replied in time.
 pub(super) fn no_answer(address: &Address) -> StoreError {
-    let words = format!(
+    let message = format!(
         "PostgreSQL at {} does not answer (database `{}`, user `{}`)",
         address.host(),
         address.database(),
         address.user()
     );
-    StoreError::new(StoreErrorKind::Unavailable, words)
+    StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
 /// Creates the error for work that waits for a lock of another process.
 pub(super) fn held_by_other(address: &Address, who_holds_what: &str) -> StoreError {
-    let words = format!(
+    let message = format!(
         "{who_holds_what}; it is waited for in the database `{}` of PostgreSQL at {}",
         address.database(),
         address.host()
     );
-    StoreError::new(StoreErrorKind::Unavailable, words)
+    StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
 /// Whether a statement has waited for a lock longer than it may.

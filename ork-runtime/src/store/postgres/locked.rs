@@ -82,13 +82,13 @@ impl HeldLock {
     /// Returns an error that describes which session holds the lock, since when, and what it is doing.
     pub(super) fn to_error(&self, address: &Address) -> StoreError {
         let Self { what, holder } = self;
-        let words = match holder {
+        let message = match holder {
             None => format!("another process holds {what}"),
             Some(Holder { application, place, pid, since, state, .. }) => format!(
                 "another process, `{application}` {place}, holds {what} since {since} and {state} (PostgreSQL's process {pid})"
             ),
         };
-        held_by_other(address, &words)
+        held_by_other(address, &message)
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) ->
     Ok(())
 }
 
-fn owed_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
+fn outbox_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let c = &mut Columns::new(row);
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
     let columns = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
@@ -135,7 +135,7 @@ async fn lock_page(
                  ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED";
     let page = i64::try_from(page).unwrap_or(i64::MAX);
     let rows = sqlx::query(query).bind(tasks).bind(seen).bind(page).fetch_all(connection).await?;
-    rows.iter().map(owed_row).collect()
+    rows.iter().map(outbox_row).collect()
 }
 
 /// Whether there are free rows that this transaction has not seen: others have locked them, and may leave them.

@@ -66,13 +66,13 @@ pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) ->
 /// Returns the migrations that are still to be applied.
 fn todo(address: &Address, version: i64) -> Result<&'static [&'static str], StoreError> {
     usize::try_from(version).ok().and_then(|done| MIGRATIONS.get(done..)).ok_or_else(|| {
-        let words = format!(
+        let message = format!(
             "the database `{}` of PostgreSQL at {} has schema {version} of ork, this program knows {} only: a newer version of ork made it, use that one",
             address.database(),
             address.host(),
             MIGRATIONS.len()
         );
-        StoreError::new(StoreErrorKind::TooNew, words)
+        StoreError::new(StoreErrorKind::TooNew, message)
     })
 }
 
@@ -97,10 +97,10 @@ async fn check_owner(connection: &mut PgConnection, address: &Address) -> Result
     if found.await.map_err(|error| store_error(address, error))? == 0 {
         return Ok(());
     }
-    let words = format!(
+    let message = format!(
         "the schema `ork` in the database `{}` of PostgreSQL at {} belongs to another program: name another database in ORK_STORE",
         address.database(),
         address.host()
     );
-    Err(StoreError::new(StoreErrorKind::Config, words))
+    Err(StoreError::new(StoreErrorKind::Config, message))
 }

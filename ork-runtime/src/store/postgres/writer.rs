@@ -254,12 +254,12 @@ impl Writer {
         }
         let is_over = |doubt: &&mut Doubt| doubt.batch.iter().all(|waiting| late(waiting) || !waiting.is_awaited());
         if let Some(doubt) = self.doubt.as_mut().filter(is_over) {
-            let words =
+            let message =
                 "the connection to PostgreSQL ended while this was committed, and it is not known yet whether it was";
             // Commands without a caller are kept, and are executed if the transaction was not committed.
             for waiting in doubt.batch.extract_if(.., |waiting| late(waiting)) {
                 doubt.given_up = true;
-                waiting.finish(Err(StoreError::new(StoreErrorKind::Unavailable, words)));
+                waiting.finish(Err(StoreError::new(StoreErrorKind::Unavailable, message)));
             }
             if closing {
                 self.doubt = None;

@@ -9,7 +9,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// Converts an error to a store error whose message names the file and says what to do.
 pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
     let file = path.display();
-    let (kind, words) = match error.sqlite_error_code() {
+    let (kind, message) = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             StoreErrorKind::Unavailable,
             format!("the store {file} is locked: another program has kept a transaction open on it for too long"),
@@ -37,7 +37,7 @@ pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
         }
         _ => (StoreErrorKind::Corrupt, format!("the store {file} does not work as it should")),
     };
-    StoreError::new(kind, words).with_source(error)
+    StoreError::new(kind, message).with_source(error)
 }
 
 /// Creates the error for stored data that ork did not write.

@@ -40,7 +40,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -
         .map(drop)
 }
 
-fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
+fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     let word = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an owed row has no word"))?;
     let columns = (word, row.get(4)?, number(row, 5)?, number(row, 6)?);
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
@@ -61,19 +61,19 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
 }
 
 /// Counts the rows of the outbox for a job. This scans the whole outbox, but is rarely called.
-pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut PendingOutbox) -> rusqlite::Result<()> {
+pub(super) fn pending(connection: &Connection, seq: i64, pending: &mut PendingOutbox) -> rusqlite::Result<()> {
     let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost, holder, due, waits, permits FROM owed \
          WHERE job = ?1";
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([seq])?;
     while let Some(row) = rows.next()? {
-        let (_, mut to_send) = owed_row(row)?;
+        let (_, mut to_send) = outbox_row(row)?;
         to_send.holder = row.get(10)?;
         to_send.due = row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
         to_send.waits_for = permits::limit(row, 12)?;
-        owing.add(&to_send);
+        pending.add(&to_send);
     }
-    if let Some((limit, taken)) = &mut owing.limit {
+    if let Some((limit, taken)) = &mut pending.limit {
         *taken = permits::taken(connection, &limit.name)?;
     }
     Ok(())
@@ -106,7 +106,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
         let Some((seq, mut row)) = rows.next() else {
             // Rows that were taken are no longer free, so the same query returns the next ones.
             let mut statement = connection.prepare_cached(&free)?;
-            let found = statement.query_map(params_from_iter(tasks.iter()), owed_row)?;
+            let found = statement.query_map(params_from_iter(tasks.iter()), outbox_row)?;
             rows = found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter();
             if rows.len() == 0 {
                 break;

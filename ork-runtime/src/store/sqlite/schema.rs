@@ -42,8 +42,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| {
-            let words = format!("the folder {} of the store cannot be made", folder.display());
-            StoreError::new(StoreErrorKind::Config, words).with_source(error)
+            let message = format!("the folder {} of the store cannot be made", folder.display());
+            StoreError::new(StoreErrorKind::Config, message).with_source(error)
         })?;
     }
     let wrong = |error| store_error(path, error);
@@ -95,8 +95,8 @@ fn check_owner(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
     if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
         return Ok(());
     }
-    let words = format!("{} is the database of another program: name another file with ORK_STORE", path.display());
-    Err(StoreError::new(StoreErrorKind::Config, words))
+    let message = format!("{} is the database of another program: name another file with ORK_STORE", path.display());
+    Err(StoreError::new(StoreErrorKind::Config, message))
 }
 
 /// Switches to the write-ahead log. `SQLite` does not wait for other processes here, which may be doing the same.
@@ -120,11 +120,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(wrong)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or_else(|| {
-        let words = format!(
+        let message = format!(
             "the store {} has schema {version}, this program knows {known} only: a newer version of ork made it, use that one",
             path.display()
         );
-        StoreError::new(StoreErrorKind::TooNew, words)
+        StoreError::new(StoreErrorKind::TooNew, message)
     })?;
     for migration in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(migration).map_err(wrong)?;

@@ -80,11 +80,11 @@ impl Wake {
             use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
             let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
             if let Some(ReadOnlyFilesystem | PermissionDenied) = io {
-                let words = format!("the store {} cannot be written: its folder is read-only", path.display());
-                return StoreError::new(StoreErrorKind::ReadOnly, words).with_source(error);
+                let message = format!("the store {} cannot be written: its folder is read-only", path.display());
+                return StoreError::new(StoreErrorKind::ReadOnly, message).with_source(error);
             }
-            let words = format!("the folder {} beside the store cannot be watched", folder.display());
-            StoreError::new(StoreErrorKind::Unavailable, words).with_source(error)
+            let message = format!("the folder {} beside the store cannot be watched", folder.display());
+            StoreError::new(StoreErrorKind::Unavailable, message).with_source(error)
         };
         std::fs::create_dir_all(&folder).map_err(|error| wrong(error.into()))?;
         remove_forgotten(&folder);

@@ -163,8 +163,8 @@ fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
     let body = reply.body();
     let ReplyTo { queue, correlation } = reply.to;
     if !names.takes_replies(&queue) {
-        let words = format!("`{queue}` is a queue of ork itself: no outcome goes there");
-        return Err(Trouble::new(BrokerErrorKind::Undeliverable, words));
+        let detail = format!("`{queue}` is a queue of ork itself: no outcome goes there");
+        return Err(Trouble::new(BrokerErrorKind::Undeliverable, detail));
     }
     Ok(Parcel {
         exchange: ShortString::default(),

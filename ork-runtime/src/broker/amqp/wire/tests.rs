@@ -260,9 +260,9 @@ fn too_large_bodies_and_too_long_names_are_not_sent() {
         })
     };
     let large = encode(message("add".to_owned(), vec![b' '; 101]), &names(), 100).unwrap_err();
-    assert!(large.words.contains("101 bytes, at most 100"), "{large:?}");
+    assert!(large.detail.contains("101 bytes, at most 100"), "{large:?}");
     let long = encode(message("x".repeat(256), Vec::new()), &names(), 100).unwrap_err();
-    assert!(long.words.contains("256 bytes"), "{long:?}");
+    assert!(long.detail.contains("256 bytes"), "{long:?}");
 }
 
 #[test]
