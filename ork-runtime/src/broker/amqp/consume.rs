@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::driver::Driver;
-use super::error::Trouble;
+use super::error::LinkError;
 use super::link::Link;
 use super::publish::Publisher;
 use super::topology::Topology;
@@ -47,7 +47,7 @@ pub(super) struct Stream {
 }
 
 /// Starts to consume a queue. The first channel is opened before this returns, so that its errors reach the caller.
-pub(super) async fn subscribe(shared: Shared, subscribe: Subscribe) -> Result<Stream, Trouble> {
+pub(super) async fn subscribe(shared: Shared, subscribe: Subscribe) -> Result<Stream, LinkError> {
     let (deliver, deliveries) = mpsc::unbounded_channel();
     let (commands, commanded) = mpsc::unbounded_channel();
     let (settle, settled) = mpsc::unbounded_channel();

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ack::Acks;
 use super::consume::{Command, Shared};
-use super::error::Trouble;
+use super::error::LinkError;
 use super::link::{BackOff, Link};
 use super::receipt::{Amount, Dead, Settled, Ticket};
 use super::session::{Ended, Gone, Session, consume};
@@ -94,7 +94,7 @@ impl Driver {
         quarantine.left = self.window;
     }
 
-    pub(super) async fn open(&self) -> Result<Session, Trouble> {
+    pub(super) async fn open(&self) -> Result<Session, LinkError> {
         let topology = &self.shared.topology;
         let (live, channel) = self.link().prepared(topology).await?;
         let queue = topology.declare(&live, &channel, &self.subscribe).await?;

@@ -11,7 +11,7 @@ use crate::broker::{BrokerError, BrokerErrorKind};
 
 /// A cloneable [`BrokerError`], for reporting one error for every message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(super) struct LinkError {
     pub(super) kind: BrokerErrorKind,
     pub(super) detail: String,
     pub(super) cut: Cut,
@@ -28,7 +28,7 @@ pub(super) enum Cut {
     Working,
 }
 
-impl Trouble {
+impl LinkError {
     pub(super) fn new(kind: BrokerErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), cut: Cut::No }
     }
@@ -118,8 +118,8 @@ impl Trouble {
     }
 }
 
-impl From<Trouble> for BrokerError {
-    fn from(trouble: Trouble) -> Self {
+impl From<LinkError> for BrokerError {
+    fn from(trouble: LinkError) -> Self {
         Self::new(trouble.kind, trouble.detail)
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{Cut, Trouble, is_cut};
+use super::error::{Cut, LinkError, is_cut};
 use super::live::Live;
 use super::topology::Topology;
 use super::url::{Address, Addresses};
@@ -59,7 +59,7 @@ enum State {
     Down {
         failures: u64,
         was_up: bool,
-        trouble: Option<Trouble>,
+        trouble: Option<LinkError>,
     },
     Up(Arc<Live>),
     Closed,
@@ -124,7 +124,7 @@ impl Link {
     ///
     /// If the link has never been up, this fails with the error of the next attempt that fails. If it was up before,
     /// this waits for the broker to come back, until the deadline.
-    pub(super) async fn live(self: &Arc<Self>) -> Result<Arc<Live>, Trouble> {
+    pub(super) async fn live(self: &Arc<Self>) -> Result<Arc<Live>, LinkError> {
         if !self.started.swap(true, Ordering::Relaxed) {
             let link = Arc::clone(self);
             self.tasks.spawn(async move { link.run().await });
@@ -135,7 +135,7 @@ impl Link {
         loop {
             let state = states.borrow_and_update().clone();
             let last = match state {
-                State::Closed => return Err(Trouble::closed()),
+                State::Closed => return Err(LinkError::closed()),
                 State::Up(live) if live.is_up() && !live.is_worn() => return Ok(live),
                 State::Up(live) => {
                     self.is_lost(&live);
@@ -157,9 +157,9 @@ impl Link {
             };
             match timeout_at(deadline, states.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_gone)) => return Err(Trouble::closed()),
+                Ok(Err(_gone)) => return Err(LinkError::closed()),
                 Err(_elapsed) => {
-                    let silent = || Trouble::timed_out(&self.target.addresses, "connect", self.target.deadline);
+                    let silent = || LinkError::timed_out(&self.target.addresses, "connect", self.target.deadline);
                     return Err(last.unwrap_or_else(silent));
                 }
             }
@@ -167,7 +167,7 @@ impl Link {
     }
 
     /// Returns a connection and a new channel on it, once everything that this process needs has been declared.
-    pub(super) async fn prepared(self: &Arc<Self>, topology: &Topology) -> Result<(Arc<Live>, Channel), Trouble> {
+    pub(super) async fn prepared(self: &Arc<Self>, topology: &Topology) -> Result<(Arc<Live>, Channel), LinkError> {
         let (live, channel) = self.channel("open a channel").await?;
         live.prepare(topology).await?;
         Ok((live, channel))
@@ -182,7 +182,7 @@ impl Link {
     }
 
     /// Opens a channel on the connection, or on a new connection if the current one has no channel left.
-    pub(super) async fn channel(self: &Arc<Self>, doing: &str) -> Result<(Arc<Live>, Channel), Trouble> {
+    pub(super) async fn channel(self: &Arc<Self>, doing: &str) -> Result<(Arc<Live>, Channel), LinkError> {
         let mut tries = 1..=CONNECTIONS;
         loop {
             let live = self.live().await?;
@@ -296,7 +296,7 @@ impl Link {
     }
 
     /// Tries each node once, beginning with the first. On success the connected node stays in front.
-    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool, cuts: u32) -> Result<Live, Trouble> {
+    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool, cuts: u32) -> Result<Live, LinkError> {
         let n_candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
         // A caller that waits for the first connection gives up at the deadline, so each node gets a share of it.
         let patience = if was_up { self.target.deadline } else { self.target.deadline / n_candidates };
@@ -317,10 +317,10 @@ impl Link {
             }
             candidates.rotate_left(1);
         }
-        Err(Trouble::all(troubles))
+        Err(LinkError::all(troubles))
     }
 
-    async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<Live, Trouble> {
+    async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<Live, LinkError> {
         let Target { name, deadline, .. } = &self.target;
         let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
         // The rest of the deadline is left for finding out what is wrong.
@@ -331,16 +331,16 @@ impl Link {
                 Ok(Live::new(connection, address.clone(), *deadline, unwatched, &self.tasks))
             }
             Ok(Err(error)) => {
-                if let Some(trouble) = Trouble::while_connecting(address, &error) {
+                if let Some(trouble) = LinkError::while_connecting(address, &error) {
                     return Err(trouble);
                 }
                 self.look(address, patience).await?;
                 let detail = format!("cannot reach RabbitMQ at {address}: {error}");
-                Err(Trouble::new(BrokerErrorKind::Disconnected, detail).while_made())
+                Err(LinkError::new(BrokerErrorKind::Disconnected, detail).while_made())
             }
             Err(_elapsed) => {
                 self.look(address, patience).await?;
-                Err(Trouble::timed_out(address, "connect", handshake).while_made())
+                Err(LinkError::timed_out(address, "connect", handshake).while_made())
             }
         }
     }
@@ -350,7 +350,7 @@ impl Link {
     /// This also protects against an endpoint that accepts connections and then sends nothing: lapin keeps a thread
     /// for each such attempt until the peer hangs up. After the first silent attempt, this check precedes every
     /// further one.
-    async fn look(&self, address: &Address, patience: Duration) -> Result<(), Trouble> {
+    async fn look(&self, address: &Address, patience: Duration) -> Result<(), LinkError> {
         if address.is_encrypted() {
             return Ok(());
         }
@@ -364,7 +364,7 @@ impl Link {
 ///
 /// An endpoint that hangs up or sends nothing may be a proxy in front of a broker that is down at the moment, so
 /// connecting is retried. An endpoint that answers with another protocol will never be a broker.
-fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
+fn greet(address: &Address, patience: Duration) -> Result<(), LinkError> {
     let talk = || -> std::io::Result<[u8; 4]> {
         let mut sockets = address.socket().to_socket_addrs()?;
         let socket = sockets.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
@@ -376,7 +376,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
         stream.read_exact(&mut head)?;
         Ok(head)
     };
-    let strange = |kind, what: &str| Err(Trouble::new(kind, format!("what listens at {address} {what}")));
+    let strange = |kind, what: &str| Err(LinkError::new(kind, format!("what listens at {address} {what}")));
     match talk() {
         // A method frame on channel 0: `connection.start`.
         Ok([1, 0, 0, _]) => Ok(()),
@@ -387,7 +387,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
                 strange(BrokerErrorKind::TimedOut, "accepts connections but does not answer with AMQP")
             }
             kind if is_cut(kind) => {
-                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP").map_err(Trouble::while_made)
+                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP").map_err(LinkError::while_made)
             }
             _ => Ok(()),
         },

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::error::{Trouble, reason};
+use super::error::{LinkError, reason};
 use super::topology::{Failed, Topology};
 use super::url::Address;
 use crate::broker::BrokerErrorKind;
@@ -119,15 +119,15 @@ impl Live {
         tokio::select! {
             biased;
             answer = call => answer.map_err(|error| {
-                let mut trouble = Trouble::while_up(&self.address, doing, &error);
+                let mut trouble = LinkError::while_up(&self.address, doing, &error);
                 // lapin reports all kinds of errors for a connection that was cut a moment ago.
                 if trouble.kind == BrokerErrorKind::Protocol && !self.is_up() {
-                    trouble = Trouble::lost(&self.address, doing, &reason(&error));
+                    trouble = LinkError::lost(&self.address, doing, &reason(&error));
                 }
                 Failed::Lapin(error, trouble)
             }),
-            () = self.gone.cancelled() => Err(Failed::Silent(Trouble::lost(&self.address, doing, "it has ended"))),
-            () = sleep(self.deadline) => Err(Failed::Silent(Trouble::timed_out(&self.address, doing, self.deadline))),
+            () = self.gone.cancelled() => Err(Failed::Silent(LinkError::lost(&self.address, doing, "it has ended"))),
+            () = sleep(self.deadline) => Err(Failed::Silent(LinkError::timed_out(&self.address, doing, self.deadline))),
         }
     }
 
@@ -142,7 +142,7 @@ impl Live {
     }
 
     /// Opens a channel. If that fails because no number is free, the connection is worn from then on.
-    pub(super) async fn channel(&self, doing: &str) -> Result<Channel, Trouble> {
+    pub(super) async fn channel(&self, doing: &str) -> Result<Channel, LinkError> {
         self.wear.n_opened.fetch_add(1, Ordering::Relaxed);
         match self.within(doing, self.connection.create_channel()).await {
             Ok(channel) => Ok(channel),
@@ -153,7 +153,7 @@ impl Live {
                     let broker = &self.address;
                     tracing::warn!(%broker, %error, channel_max = most, "a connection to RabbitMQ has no channel left, another one is made");
                 }
-                Err(Trouble::lost(&self.address, doing, "the connection has no channel left"))
+                Err(LinkError::lost(&self.address, doing, "the connection has no channel left"))
             }
             Err(failed) => Err(failed.into()),
         }
@@ -168,7 +168,7 @@ impl Live {
     }
 
     /// Makes sure, once per connection, that everything this process needs exists.
-    pub(super) async fn prepare(&self, topology: &Topology) -> Result<(), Trouble> {
+    pub(super) async fn prepare(&self, topology: &Topology) -> Result<(), LinkError> {
         let mut prepared = self.prepared.lock().await;
         if !*prepared {
             topology.declare_all(self).await?;

@@ -41,7 +41,7 @@ mod wire;
 
 pub use topology::QueueKind;
 
-use error::{Cut, Trouble};
+use error::{Cut, LinkError};
 use link::{BackOff, Link, Target};
 use management::Management;
 use publish::{Publisher, Publishing};
@@ -176,9 +176,9 @@ impl Amqp {
 
     /// Performs a step of the start of a process, and repeats it until the deadline if the connection is cut during
     /// it.
-    async fn steadily<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, Trouble>
+    async fn steadily<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, LinkError>
     where
-        F: Future<Output = Result<T, Trouble>> + Send,
+        F: Future<Output = Result<T, LinkError>> + Send,
     {
         let until = Instant::now() + self.config.deadline;
         let mut back_off = BackOff::new();
@@ -200,18 +200,18 @@ impl Amqp {
         exchange: Option<ShortString>,
         taken: mpsc::Sender<T>,
         read: replies::Read<T>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LinkError> {
         let collector = replies::Collector { link: Arc::clone(&self.consuming), queue, exchange, taken, read };
         let first = self.steadily(|| collector.open()).await?;
         self.consumers.spawn(collector.run(first, self.closing.clone()));
         Ok(())
     }
 
-    async fn declare(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
+    async fn declare(&self, queues: &[Subscribe]) -> Result<(), LinkError> {
         self.steadily(|| self.declare_once(queues)).await
     }
 
-    async fn declare_once(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
+    async fn declare_once(&self, queues: &[Subscribe]) -> Result<(), LinkError> {
         let (live, channel) = self.publishing.prepared(&self.topology).await?;
         for queue in queues {
             self.topology.declare(&live, &channel, queue).await?;
@@ -237,7 +237,7 @@ impl Broker for Amqp {
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
         let mut parcels = Vec::with_capacity(messages.len());
-        let encoded: Vec<Result<(), Trouble>> = messages
+        let encoded: Vec<Result<(), LinkError>> = messages
             .into_iter()
             .map(|message| {
                 parcels.push(wire::encode(message, &self.topology.names, self.config.max_message_bytes)?);
@@ -249,7 +249,7 @@ impl Broker for Amqp {
             .into_iter()
             .map(|encoded| {
                 encoded
-                    .and_then(|()| answers.next().unwrap_or_else(|| Err(Trouble::closed())))
+                    .and_then(|()| answers.next().unwrap_or_else(|| Err(LinkError::closed())))
                     .map_err(BrokerError::from)
             })
             .collect()

@@ -13,7 +13,7 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, 
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::oneshot;
 
-use super::error::{Trouble, is_not_found, is_refused};
+use super::error::{LinkError, is_not_found, is_refused};
 use super::link::Link;
 use super::live::Live;
 use super::publish::Publishing;
@@ -29,7 +29,7 @@ const WINDOW: u16 = u16::MAX;
 const FITS: u64 = 60_000;
 
 /// The calls that wait for the number of records in a queue.
-type Waiting = Vec<oneshot::Sender<Result<Option<u64>, Trouble>>>;
+type Waiting = Vec<oneshot::Sender<Result<Option<u64>, LinkError>>>;
 
 /// The channel on which queues are counted, while it is open.
 type Counter = tokio::sync::Mutex<Option<Counting>>;
@@ -93,23 +93,23 @@ impl Parts {
         &self,
         doing: &str,
         call: impl AsyncFnOnce(&Live, &Channel) -> Result<T, Failed>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, LinkError> {
         let (live, channel) = self.link.channel(doing).await?;
         let done = call(&live, &channel).await?;
         live.finish(&channel).await;
         Ok(done)
     }
 
-    fn queue(&self, queue: &str) -> Result<ShortString, Trouble> {
+    fn queue(&self, queue: &str) -> Result<ShortString, LinkError> {
         // A prefix that begins like the name of a part queue must not turn ork's own queues into part queues.
         if !self.names.takes_replies(queue) {
             let detail = format!("`{queue}` is a queue of ork itself: no parts are counted there");
-            return Err(Trouble::new(BrokerErrorKind::Undeliverable, detail));
+            return Err(LinkError::new(BrokerErrorKind::Undeliverable, detail));
         }
         short(queue)
     }
 
-    async fn consume(&self, queue: &ShortString, total: u64, exclusive: bool) -> Result<Consuming, Trouble> {
+    async fn consume(&self, queue: &ShortString, total: u64, exclusive: bool) -> Result<Consuming, LinkError> {
         let doing = "read a part queue";
         let (live, channel) = self.link.channel(doing).await?;
         let window = match total {
@@ -184,7 +184,7 @@ impl PartQueues for Parts {
             let queue = queue.to_owned();
             self.publishes.tasks.spawn(async move { count_for_all(&link, &channel, &counting, (queue, name)).await });
         }
-        let closed = || Err(Trouble::closed());
+        let closed = || Err(LinkError::closed());
         Ok(answered.await.unwrap_or_else(|_gone| closed())?)
     }
 
@@ -241,7 +241,7 @@ async fn count_for_all(
     }
 }
 
-async fn count_once(link: &Arc<Link>, held: &Counter, queue: &ShortString) -> Result<Option<u64>, Trouble> {
+async fn count_once(link: &Arc<Link>, held: &Counter, queue: &ShortString) -> Result<Option<u64>, LinkError> {
     let mut held = held.lock().await;
     let mut usable = held.take().filter(|held| held.live.is_up() && held.channel.status().connected());
     if let Some(old) = usable.take_if(|held| held.n_counted >= COUNTS || held.live.is_worn()) {

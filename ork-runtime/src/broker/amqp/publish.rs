@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OnceCell, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{Trouble, is_not_found, is_not_taken};
+use super::error::{LinkError, is_not_found, is_not_taken};
 use super::link::Link;
 use super::live::Live;
 use super::topology::{Failed, Topology};
@@ -27,7 +27,7 @@ const BATCH: usize = 512;
 /// How many orders may wait for a lane before callers have to wait.
 const WAITING: usize = 64;
 
-type Answers = Vec<Result<(), Trouble>>;
+type Answers = Vec<Result<(), LinkError>>;
 
 #[derive(Debug)]
 struct Order {
@@ -87,14 +87,14 @@ impl Publisher {
                 Some(answered) => answered.await.ok(),
                 None => None,
             };
-            answers.extend(answer.unwrap_or_else(|| vec![Err(Trouble::closed()); n_batch]));
+            answers.extend(answer.unwrap_or_else(|| vec![Err(LinkError::closed()); n_batch]));
         }
         answers
     }
 
     /// Publishes one parcel, like [`publish`](Self::publish).
-    pub(super) async fn publish_one(&self, parcel: Parcel) -> Result<(), Trouble> {
-        self.publish(vec![parcel]).await.pop().unwrap_or_else(|| Err(Trouble::closed()))
+    pub(super) async fn publish_one(&self, parcel: Parcel) -> Result<(), LinkError> {
+        self.publish(vec![parcel]).await.pop().unwrap_or_else(|| Err(LinkError::closed()))
     }
 }
 
@@ -186,7 +186,7 @@ impl Lane {
         answers
     }
 
-    async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), Trouble> {
+    async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), LinkError> {
         let (live, channel) = self.channel().await?;
         // Await the confirms one after the other: they arrive in order, so this task is not woken for later ones
         // while it waits for an earlier one.
@@ -228,7 +228,7 @@ impl Lane {
                     }));
                     Ok(())
                 }
-                Ok(_) => Err(Trouble::new(
+                Ok(_) => Err(LinkError::new(
                     not_now(parcel),
                     format!(
                         "RabbitMQ at {} did not take the message: its queue is full or unavailable",
@@ -243,7 +243,7 @@ impl Lane {
                     } else {
                         Lost::Channel
                     });
-                    let mut trouble = Trouble::while_up(live.address(), "publish", &error);
+                    let mut trouble = LinkError::while_up(live.address(), "publish", &error);
                     if lost == Lost::Refused && parcels.len() == 1 {
                         trouble.kind = BrokerErrorKind::TooLarge;
                         trouble.detail.push_str(" (its `max_message_size`)");
@@ -266,7 +266,7 @@ impl Lane {
             for (parcel, answer) in parcels.iter().zip(&mut answers) {
                 let name = (parcel.routing_key.clone(), parcel.properties.message_id().clone());
                 if answer.is_ok() && returned.contains(&name) {
-                    *answer = Err(Trouble::new(
+                    *answer = Err(LinkError::new(
                         BrokerErrorKind::Undeliverable,
                         format!("no queue takes messages for `{}`", parcel.routing_key),
                     ));
@@ -276,7 +276,7 @@ impl Lane {
         Ok((answers, lost))
     }
 
-    async fn channel(&mut self) -> Result<(Arc<Live>, Channel), Trouble> {
+    async fn channel(&mut self) -> Result<(Arc<Live>, Channel), LinkError> {
         if let Some((live, channel)) = &self.open
             && live.is_up()
             && channel.status().connected()
@@ -289,7 +289,7 @@ impl Lane {
         }
         let (live, channel) = self.link.prepared(&self.topology).await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
-        live.within("ask for confirms", select).await.map_err(|failed: Failed| Trouble::from(failed))?;
+        live.within("ask for confirms", select).await.map_err(|failed: Failed| LinkError::from(failed))?;
         self.open = Some((Arc::clone(&live), channel.clone()));
         Ok((live, channel))
     }
@@ -302,8 +302,8 @@ fn not_now(parcel: &Parcel) -> BrokerErrorKind {
     if parcel.is_outcome() { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
 }
 
-fn blocked(live: &Live) -> Trouble {
-    Trouble::new(
+fn blocked(live: &Live) -> LinkError {
+    LinkError::new(
         BrokerErrorKind::TimedOut,
         format!("RabbitMQ at {} blocks publishers: it is short of memory or disk", live.address()),
     )

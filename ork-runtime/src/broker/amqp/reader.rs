@@ -130,7 +130,7 @@ impl PartReader for Reader {
         match self.try_put_back(&own, tag).await {
             Ok(done) => done,
             Err(failed) => {
-                let trouble = super::error::Trouble::from(failed);
+                let trouble = super::error::LinkError::from(failed);
                 tracing::debug!(error = trouble.detail, queue = %self.queue, "the reader of a part queue is lost");
                 false
             }

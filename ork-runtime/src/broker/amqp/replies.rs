@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::error::Trouble;
+use super::error::LinkError;
 use super::link::{BackOff, Link};
 use super::live::Live;
 
@@ -43,7 +43,7 @@ impl<T: Send + 'static> Collector<T> {
     /// The queue outlives a lost connection, so that an outcome sent in the meantime is not lost. After a while
     /// without a consumer the broker deletes it, so that it does not keep collecting messages that no process waits
     /// for.
-    pub(super) async fn open(&self) -> Result<(Arc<Live>, Consumer), Trouble> {
+    pub(super) async fn open(&self) -> Result<(Arc<Live>, Consumer), LinkError> {
         let (live, channel) = self.link.channel("open a channel").await?;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
@@ -80,7 +80,7 @@ impl<T: Send + 'static> Collector<T> {
             let (live, channel) = self.link.channel("open a channel").await?;
             let delete = channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default());
             live.within("delete a queue of one's own", delete).await?;
-            Ok::<_, Trouble>(())
+            Ok::<_, LinkError>(())
         };
         if let Err(trouble) = removed.await {
             tracing::debug!(error = trouble.detail, "a queue of one's own is left to expire");

@@ -10,7 +10,7 @@ use lapin::{Channel, Consumer};
 use tokio::time::Instant;
 
 use super::ack::{Acks, Plan};
-use super::error::Trouble;
+use super::error::LinkError;
 use super::live::Live;
 
 /// One channel with one consumer.
@@ -53,7 +53,7 @@ impl Session {
     /// Cancels the consumer, and returns the deliveries that were already in transit.
     pub(super) async fn cancel(&mut self) -> Result<Vec<lapin::message::Delivery>, String> {
         let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
-        self.live.within("cancel a consumer", cancel).await.map_err(|failed| Trouble::from(failed).detail)?;
+        self.live.within("cancel a consumer", cancel).await.map_err(|failed| LinkError::from(failed).detail)?;
         let mut rest = Vec::new();
         while let Some(Some(Ok(delivery))) = self.consumer.next().now_or_never() {
             rest.push(delivery);
@@ -69,7 +69,7 @@ impl Session {
     pub(super) async fn nack(&self, tags: &[u64]) -> Result<(), String> {
         let options = BasicNackOptions { multiple: false, requeue: true };
         let nacks = try_join_all(tags.iter().map(|tag| self.channel.basic_nack(*tag, options)));
-        self.live.within("give deliveries back", nacks).await.map(drop).map_err(|failed| Trouble::from(failed).detail)
+        self.live.within("give deliveries back", nacks).await.map(drop).map_err(|failed| LinkError::from(failed).detail)
     }
 
     pub(super) async fn acknowledge(&self, plan: Plan) -> Result<(), String> {
@@ -78,7 +78,7 @@ impl Session {
         let acks = join_all(tags.map(|(tag, multiple)| self.channel.basic_ack(tag, BasicAckOptions { multiple })));
         let sent =
             self.live.within("acknowledge", async { acks.await.into_iter().collect::<lapin::Result<Vec<()>>>() });
-        sent.await.map(drop).map_err(|failed| Trouble::from(failed).detail)
+        sent.await.map(drop).map_err(|failed| LinkError::from(failed).detail)
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn consume(
     channel: &Channel,
     queue: &ShortString,
     window: u16,
-) -> Result<Consumer, Trouble> {
+) -> Result<Consumer, LinkError> {
     let doing = "consume";
     // Per consumer: quorum queues refuse a window for the whole channel.
     live.within(doing, channel.basic_qos(window, BasicQosOptions { global: false })).await?;

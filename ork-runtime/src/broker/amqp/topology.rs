@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::error::{Trouble, is_not_found, is_not_taken, reason};
+use super::error::{LinkError, is_not_found, is_not_taken, reason};
 use super::live::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
 use crate::hook::Allowed;
@@ -67,10 +67,10 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(prefix: &str, allowed: Allowed) -> Result<Self, Trouble> {
+    pub(super) fn new(prefix: &str, allowed: Allowed) -> Result<Self, LinkError> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(good) {
-            return Err(Trouble::new(
+            return Err(LinkError::new(
                 BrokerErrorKind::Config,
                 "the prefix of exchanges and queues must have 1 to 100 letters, digits, dots, hyphens or underscores",
             ));
@@ -88,17 +88,17 @@ impl Names {
     }
 
     /// Returns the full name of a work queue with this short name.
-    pub(super) fn queue(&self, queue: &str) -> Result<ShortString, Trouble> {
+    pub(super) fn queue(&self, queue: &str) -> Result<ShortString, LinkError> {
         short(&format!("{}{queue}", self.tasks))
     }
 
     /// Returns the name of a new queue for outcomes.
-    pub(super) fn reply(&self) -> Result<ShortString, Trouble> {
+    pub(super) fn reply(&self) -> Result<ShortString, LinkError> {
         short(&format!("{}.reply.{}", self.prefix, uuid::Uuid::new_v4()))
     }
 
     /// Returns the name of a new queue for events.
-    pub(super) fn listener(&self) -> Result<ShortString, Trouble> {
+    pub(super) fn listener(&self) -> Result<ShortString, LinkError> {
         short(&format!("{}.listener.{}", self.prefix, uuid::Uuid::new_v4()))
     }
 
@@ -115,10 +115,10 @@ impl Names {
 }
 
 /// Converts a name to AMQP's short string.
-pub(super) fn short(name: &str) -> Result<ShortString, Trouble> {
+pub(super) fn short(name: &str) -> Result<ShortString, LinkError> {
     ShortString::try_new(name).map_err(|_too_long| {
         let head: String = name.chars().take(60).collect();
-        Trouble::new(
+        LinkError::new(
             BrokerErrorKind::Undeliverable,
             format!("the name `{head}…` has {} bytes, AMQP carries at most {LONGEST}", name.len()),
         )
@@ -135,7 +135,7 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    pub(super) fn new(prefix: &str, kind: QueueKind, allowed: Allowed) -> Result<Self, Trouble> {
+    pub(super) fn new(prefix: &str, kind: QueueKind, allowed: Allowed) -> Result<Self, LinkError> {
         Ok(Self { names: Names::new(prefix, allowed)?, kind, queues: Mutex::default() })
     }
 
@@ -159,7 +159,7 @@ impl Topology {
         live: &Live,
         channel: &Channel,
         subscribe: &Subscribe,
-    ) -> Result<ShortString, Trouble> {
+    ) -> Result<ShortString, LinkError> {
         let Subscribe { queue, tasks, .. } = subscribe;
         let name = declare_queue(live, channel, &self.names, self.kind, queue, tasks).await?;
         let mut known = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +168,7 @@ impl Topology {
     }
 
     /// Returns how many messages are in the dead letters.
-    pub(super) async fn n_dead(&self, live: &Live, channel: &Channel) -> Result<u32, Trouble> {
+    pub(super) async fn n_dead(&self, live: &Live, channel: &Channel) -> Result<u32, LinkError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let dead = channel.queue_declare(self.names.dead.clone(), passive, FieldTable::default());
         let dead = live.within("count the dead letters", dead).await?;
@@ -177,7 +177,7 @@ impl Topology {
     }
 
     /// Returns how many messages wait in this queue; 0 if it does not exist.
-    pub(super) async fn n_waiting(&self, live: &Live, channel: &Channel, queue: &str) -> Result<u32, Trouble> {
+    pub(super) async fn n_waiting(&self, live: &Live, channel: &Channel, queue: &str) -> Result<u32, LinkError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asked = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
         match live.within("count the messages of a queue", asked).await {
@@ -191,7 +191,7 @@ impl Topology {
     }
 
     /// Declares the exchanges and every queue requested so far.
-    pub(super) async fn declare_all(&self, live: &Live) -> Result<(), Trouble> {
+    pub(super) async fn declare_all(&self, live: &Live) -> Result<(), LinkError> {
         declare_base(live, &self.names, self.kind).await?;
         let known = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if known.is_empty() {
@@ -207,7 +207,7 @@ impl Topology {
 }
 
 /// Declares the exchanges and the dead letters.
-async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(), Trouble> {
+async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(), LinkError> {
     let channel = live.channel("open a channel").await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let doing = "declare the exchanges";
@@ -253,7 +253,7 @@ async fn declare_queue(
     kind: QueueKind,
     queue: &str,
     tasks: &[String],
-) -> Result<ShortString, Trouble> {
+) -> Result<ShortString, LinkError> {
     let queue = names.queue(queue)?;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let declare = channel.queue_declare(queue.clone(), options, work_arguments(kind, names));
@@ -300,12 +300,12 @@ fn text(value: &str) -> AMQPValue {
 #[derive(Debug)]
 pub(super) enum Failed {
     /// The broker or lapin reported an error.
-    Lapin(lapin::Error, Trouble),
+    Lapin(lapin::Error, LinkError),
     /// There was no answer in time.
-    Silent(Trouble),
+    Silent(LinkError),
 }
 
-impl From<Failed> for Trouble {
+impl From<Failed> for LinkError {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Lapin(_, trouble) | Failed::Silent(trouble) => trouble,
@@ -314,9 +314,9 @@ impl From<Failed> for Trouble {
 }
 
 /// Adds what to do if an exchange or a queue exists with other arguments.
-fn otherwise(what: &str, name: &ShortString, failed: Failed) -> Trouble {
+fn otherwise(what: &str, name: &ShortString, failed: Failed) -> LinkError {
     match failed {
-        Failed::Lapin(error, _) if is_not_taken(&error) => Trouble::new(
+        Failed::Lapin(error, _) if is_not_taken(&error) => LinkError::new(
             BrokerErrorKind::Refused,
             format!(
                 "the {what} `{name}` exists with other arguments than ork declares; configure the queue kind it was made \

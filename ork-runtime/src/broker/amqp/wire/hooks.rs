@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::{Headers, JSON, Parcel, number, text};
 use crate::broker::DeadLetterReason;
-use crate::broker::amqp::error::Trouble;
+use crate::broker::amqp::error::LinkError;
 use crate::broker::amqp::topology::{Names, short};
 use crate::hook::{Allowed, HookError, Hooks, MOST_BYTES, MOST_HOOKS, MOST_PARTS, OnComplete, PartHook};
 use crate::message::{HookMessage, Limits, WorkKind};
@@ -30,7 +30,7 @@ const ON_COMPLETE: &str = "on_complete";
 const ONCOMPLETE: &str = "oncomplete";
 
 /// Encodes the message of a hook, or its dead letter.
-pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, Trouble> {
+pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, LinkError> {
     let HookMessage { id, route, task, body, failed } = follow;
     let properties = BasicProperties::default()
         .with_content_type(JSON.into())

@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
-use super::error::Trouble;
+use super::error::LinkError;
 use super::topology::{Names, short};
 use crate::broker::{BrokerErrorKind, DeadLetterReason, Rejected, ReplyDelivery};
 use crate::event::Event;
@@ -75,7 +75,7 @@ pub(super) struct Arrival {
 }
 
 /// Encodes a message. Fails if the body is larger than `most` bytes or a name is too long.
-pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<Parcel, Trouble> {
+pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<Parcel, LinkError> {
     let parcel = match outgoing {
         Outgoing::Work(message) => encode_work(message, names)?,
         Outgoing::Reply(reply) => encode_reply(reply, names)?,
@@ -85,7 +85,7 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
     };
     let found = parcel.body.len();
     if found > most {
-        return Err(Trouble::new(
+        return Err(LinkError::new(
             BrokerErrorKind::TooLarge,
             format!("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)"),
         ));
@@ -93,7 +93,7 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
     Ok(parcel)
 }
 
-fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
+fn encode_work(message: Message, names: &Names) -> Result<Parcel, LinkError> {
     let mut headers = FieldTable::default();
     let mut id = message.job.to_string();
     if message.root != message.job {
@@ -155,16 +155,16 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
 
 /// The error for outbox messages that only refer to the store: the process with the store turns them into messages
 /// first.
-fn stays_here() -> Trouble {
-    Trouble::new(BrokerErrorKind::Config, "what stands for something in the store does not travel")
+fn stays_here() -> LinkError {
+    LinkError::new(BrokerErrorKind::Config, "what stands for something in the store does not travel")
 }
 
-fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
+fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, LinkError> {
     let body = reply.body();
     let ReplyTo { queue, correlation } = reply.to;
     if !names.takes_replies(&queue) {
         let detail = format!("`{queue}` is a queue of ork itself: no outcome goes there");
-        return Err(Trouble::new(BrokerErrorKind::Undeliverable, detail));
+        return Err(LinkError::new(BrokerErrorKind::Undeliverable, detail));
     }
     Ok(Parcel {
         exchange: ShortString::default(),
@@ -181,7 +181,7 @@ fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
     })
 }
 
-fn encode_event(event: &Event, names: &Names) -> Result<Parcel, Trouble> {
+fn encode_event(event: &Event, names: &Names) -> Result<Parcel, LinkError> {
     let kind = short(event.kind.as_str())?;
     Ok(Parcel {
         exchange: names.events.clone(),

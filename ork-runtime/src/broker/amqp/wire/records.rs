@@ -7,7 +7,7 @@ use super::hooks::{NOT_YOURS, PART_ID, TOTAL_PARTS};
 use super::{EPOCH, Headers, JSON, Parcel, in_range, number, text};
 use crate::barrier::Entry;
 use crate::broker::PartRecord;
-use crate::broker::amqp::error::Trouble;
+use crate::broker::amqp::error::LinkError;
 use crate::broker::amqp::topology::short;
 
 /// The header with the type of a record that is not about a part.
@@ -21,7 +21,7 @@ const STATE: &str = "state";
 const KIND: &str = "ork.part";
 
 /// Encodes a record as a parcel.
-pub(in super::super) fn encode(record: &PartRecord) -> Result<Parcel, Trouble> {
+pub(in super::super) fn encode(record: &PartRecord) -> Result<Parcel, LinkError> {
     let mut headers = FieldTable::default();
     let epoch_of = |headers: &mut FieldTable, epoch: u32| {
         if epoch != 0 {
