@@ -31,13 +31,13 @@ impl Supervisor {
         Self(Arc::new(Inner { runtime, services, deliveries, stop, failed }))
     }
 
-    /// Spawns a service, which must end after [`Supervisor::stopping`] has fired. If it panics, the process stops in
+    /// Spawns a service, which must end once [`Supervisor::stopping`] is cancelled. If it panics, the process stops in
     /// order.
     pub(crate) fn service(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
         self.0.runtime.spawn(Box::pin(self.watched(name, service)));
     }
 
-    /// Spawns a service on its own thread, so that it keeps running while user code blocks all threads of the
+    /// Spawns a service on a separate thread, so that it keeps running while user code blocks all threads of the
     /// runtime.
     pub(crate) fn thread(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
         let service = Box::pin(self.watched(name, service));

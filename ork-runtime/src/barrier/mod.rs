@@ -4,7 +4,7 @@
 //! For each part that ends, its worker publishes a record to the part queue of the set, and acknowledges the part
 //! only when it has passed the barrier. Once the queue may be full, the worker becomes its only reader and checks
 //! whether every part is there. It counts part ids, never messages, because any record may be delivered twice. If the
-//! set is complete, the worker does what follows the set (a join, or hooks) and then removes the queue. If not, it
+//! set is complete, the worker runs what follows the set (a join, or hooks) and then removes the queue. If not, it
 //! puts all records back and counts again: a record that arrived while it was reading has not been counted by any
 //! other worker.
 //!
@@ -20,7 +20,7 @@ mod set;
 
 pub use set::{Entry, Fate, Set};
 
-/// The set that a worker counts, and what it knows about its own part.
+/// The set that a worker counts, and the facts about the worker's own part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Whose {
     /// The number of parts in the set.
@@ -55,7 +55,7 @@ pub enum Next {
     Read,
     /// Put all kept records back, and make sure that the next count includes them.
     PutBack,
-    /// Do what follows the set.
+    /// Run what follows the set: a join, or hooks.
     Fire,
     /// Remove the queue.
     Remove,
@@ -118,24 +118,24 @@ enum Stage {
 /// One worker at the barrier of one set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Barrier {
-    whose: Whose,
+    target: Whose,
     stage: Stage,
 }
 
 impl Barrier {
     /// Creates the barrier for a worker whose part has just ended.
-    pub const fn new(whose: Whose) -> Self {
-        Self { whose, stage: Stage::Recording }
+    pub const fn new(target: Whose) -> Self {
+        Self { target, stage: Stage::Recording }
     }
 
     /// Creates the barrier for a worker without a part in the set that only checks whether the set is complete.
-    pub const fn look(whose: Whose) -> Self {
-        Self { whose, stage: Stage::Counting }
+    pub const fn look(target: Whose) -> Self {
+        Self { target, stage: Stage::Counting }
     }
 
     /// Returns the number of parts in the set.
     pub const fn total(&self) -> u64 {
-        self.whose.total
+        self.target.total
     }
 
     /// Returns the next action.
@@ -156,7 +156,7 @@ impl Barrier {
     /// Returns the mark that the reader must publish now, before its first record is handled. The mark is delivered
     /// after everything that was in the queue.
     pub fn marks_now(&self) -> Option<u128> {
-        matches!(&self.stage, Stage::Reading(set) if set.is_fresh()).then_some(self.whose.mark)
+        matches!(&self.stage, Stage::Reading(set) if set.is_fresh()).then_some(self.target.mark)
     }
 
     /// Returns whether the mark was published and has not been read yet.
@@ -188,12 +188,12 @@ impl Barrier {
             }
             _ => return Fate::Keep,
         };
-        if *entry == Entry::Mark(self.whose.mark) {
+        if *entry == Entry::Mark(self.target.mark) {
             self.stage = Stage::PuttingBack(std::mem::take(set));
             return Fate::Drop;
         }
-        let fate = set.read(entry, self.whose.total);
-        if set.is_complete(self.whose.headed) {
+        let fate = set.read(entry, self.target.total);
+        if set.is_complete(self.target.headed) {
             self.stage = Stage::Firing(std::mem::take(set));
         }
         fate
@@ -205,13 +205,13 @@ impl Barrier {
         self.stage = match (stage, event) {
             (Stage::Recording, Event::NoQueue) => Stage::Ended(End::NoQueue),
             (Stage::Counting | Stage::Opening | Stage::Probing, Event::NoQueue) => Stage::Ended(End::Gone),
-            (Stage::Recording, Event::Recorded) if self.whose.suspect => Stage::Probing,
+            (Stage::Recording, Event::Recorded) if self.target.suspect => Stage::Probing,
             (Stage::Recording, Event::Recorded) | (Stage::PuttingBack(_), Event::PutBack) => Stage::Counting,
             (Stage::Opening | Stage::Touching | Stage::Reading(_) | Stage::PuttingBack(_), Event::Lost)
             | (Stage::Probing, Event::Busy) => Stage::Probing,
             (Stage::Probing, Event::Opened) => Stage::Touching,
             (Stage::Reading(set), Event::Impatient) => Stage::PuttingBack(set),
-            (Stage::Counting, Event::Counted(n)) if n >= self.whose.full() => Stage::Opening,
+            (Stage::Counting, Event::Counted(n)) if n >= self.target.full() => Stage::Opening,
             // The current reader counts again after reading, and the record of this part is in the queue already.
             (Stage::Counting, Event::Counted(_)) | (Stage::Opening, Event::Busy) => Stage::Ended(End::Waits),
             (Stage::Opening, Event::Opened) => Stage::Reading(Set::default()),

@@ -133,7 +133,7 @@ impl DeadLetterReason {
 /// What happens to a delivery. The adapter carries it out asynchronously.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {
-    /// Done: the message is not delivered again.
+    /// The work is done: the message is not delivered again.
     Ack,
     /// Requeued because the worker has to stop. Another worker may take the message at once. The broker never gives
     /// up on a message for this reason, however often it happens.
@@ -166,7 +166,7 @@ pub struct Delivery {
     pub redelivered: u32,
     /// Whether its sender gave it no id. Such a message would get a new id each time it is delivered.
     pub anonymous: bool,
-    /// The right to settle it.
+    /// The right to settle the delivery.
     pub acker: Box<dyn Acker>,
 }
 
@@ -177,7 +177,7 @@ pub struct Rejected {
     pub reason: DeadLetterReason,
     /// The reason as a description for people.
     pub detail: String,
-    /// Where the outcome is expected.
+    /// The reply queue that expects the outcome.
     pub reply: Option<crate::job::ReplyTo>,
     /// The id of the job.
     pub job: Option<crate::id::JobId>,
@@ -284,7 +284,8 @@ pub trait Broker: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Returns how many messages wait for a consumer in this queue, or `None` for a broker without queues of its own.
+    /// Returns how many messages wait for a consumer in this queue, or `None` for a broker that reads the outbox
+    /// instead of queues.
     ///
     /// # Errors
     /// When the broker cannot be reached in time, or refuses.
@@ -295,14 +296,14 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// Checks that the broker can be reached, and describes what was found.
     ///
     /// # Errors
-    /// What is wrong.
+    /// When the broker cannot be reached, or cannot be used with this configuration.
     async fn check(&self) -> Result<String, BrokerError>;
 
     /// Describes the settings of the broker that can lose messages, one sentence each. Returns `None` for a broker
     /// that has no such settings.
     ///
     /// # Errors
-    /// Why they could not be read.
+    /// The reason why they could not be read.
     async fn hazards(&self) -> Result<Option<Vec<String>>, String> {
         Ok(None)
     }

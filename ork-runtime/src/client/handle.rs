@@ -24,8 +24,8 @@ use crate::task::message::Answer;
 /// A handle to a submitted job.
 ///
 /// The type parameter is the message that was submitted, so the result has the type that the task returns. The job
-/// does not depend on the handle: it goes on if the handle is dropped, and [`Client`] does the same by the [`JobId`]
-/// alone, in any process with the same store.
+/// does not depend on the handle: it continues if the handle is dropped, and [`Client`] has the same methods by
+/// [`JobId`], for any process with the same store.
 ///
 /// ```
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
@@ -73,7 +73,7 @@ impl<M> Handle<M> {
     /// job that failed or was cancelled is not an error here.
     ///
     /// # Cancel safety
-    /// This method is cancel safe: the job goes on if the future is dropped.
+    /// This method is cancel safe: the job continues if the future is dropped.
     pub async fn outcome(&self) -> Result<JobOutcome, ClientError> {
         self.client.wait(self.id).await
     }
@@ -116,7 +116,7 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Handle<M> {
     /// [`Output`](ClientError::Output) if the result cannot be deserialized, otherwise as for [`Handle::outcome`].
     ///
     /// # Cancel safety
-    /// This method is cancel safe: the job goes on if the future is dropped.
+    /// This method is cancel safe: the job continues if the future is dropped.
     pub async fn wait(&self) -> Result<<M::Answer as Answer>::Output, ClientError> {
         self.outcome().await?.into_output()
     }

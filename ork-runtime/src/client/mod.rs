@@ -146,7 +146,7 @@ impl Client {
     /// the job ended in that state; [`Lost`](ClientError::Lost) if there is no store and the outcome did not arrive.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the job may or may not have been submitted; once submitted it goes on.
+    /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
         self.send_and_wait((task, JobKind::Full), body, Terms::default()).await
@@ -199,7 +199,7 @@ impl Client {
     /// Returns an error if the job does not exist, there is no store, or the store or a large output cannot be read.
     ///
     /// # Cancel safety
-    /// This method is cancel safe: the job goes on if the future is dropped.
+    /// This method is cancel safe: the job continues if the future is dropped.
     pub async fn wait(&self, id: JobId) -> Result<JobOutcome, ClientError> {
         let mut changes = self.engine.store.notifier().of(id, false);
         loop {

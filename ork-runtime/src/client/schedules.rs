@@ -136,7 +136,7 @@ impl Client {
         self.send(&table.task, JobKind::Full, body, Terms::default(), None).await
     }
 
-    /// Removes a schedule. The jobs that it has started go on.
+    /// Removes a schedule. The jobs that it has started continue.
     ///
     /// # Errors
     /// Returns an error if there is no such schedule, or the store cannot be written.

@@ -98,12 +98,12 @@ impl<M: TaskMessage> Submission<M> {
         self
     }
 
-    /// Takes the [unique key](Submission::unique) over from a job that has shown no sign of life for this long: that
-    /// job is cancelled with all jobs below it, then this one is submitted.
+    /// Takes over the [unique key](Submission::unique) if the job that holds it has been inactive for this long: that
+    /// job is cancelled with all jobs below it, and then this one is submitted.
     ///
-    /// A job shows a sign of life when it takes its key, when it starts, and every few seconds while a process works
-    /// on it or on a job below it. So less than 15 s counts as 15 s. Waiting is no sign of life, whether in a queue,
-    /// for a retry, or for another job: choose more than a job may have to wait.
+    /// A job is active when it acquires its key, when it starts, and every few seconds while a process works on it or
+    /// on a job below it, so a value below 15 s counts as 15 s. A job that waits is not active, whether it waits in a
+    /// queue, for a retry, or for another job: choose a value longer than a job may have to wait.
     pub fn stale_after(mut self, stale_after: Duration) -> Self {
         self.asked.stale_after = Some(stale_after);
         self
@@ -145,7 +145,7 @@ impl<M: TaskMessage> Submission<M> {
     /// Returns an error if the job cannot be submitted, or its outcome cannot be read.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the job may or may not have been submitted; once submitted it goes on.
+    /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn and_outcome(self) -> Result<JobOutcome, ClientError> {
         let handle = self.await?;
         handle.outcome().await
@@ -162,7 +162,7 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// store and the outcome did not arrive.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the job may or may not have been submitted; once submitted it goes on.
+    /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
         let Self { client, message, mut asked, following } = self;
         let body = encode(&message)?;

@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been cancelled. If it has, calls that run below it may
-    /// go on to their end, and nothing more starts there.
+    /// finish, but nothing more starts there.
     pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
         self.stop(id, CancelMode::Immediate).await
     }

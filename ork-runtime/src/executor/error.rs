@@ -79,9 +79,9 @@ pub struct Crash {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit code.
+    /// The process exited with this code.
     Code(i32),
-    /// By this signal.
+    /// The process was killed by this signal.
     Signal(i32),
     /// The process did not end by itself: it violated the protocol of its private pipe, and was killed.
     Nonsense,

@@ -1,7 +1,7 @@
 //! The executor port: runs tasks that are not functions of this program. Its interface is plain data.
 //!
-//! What a call reports while it runs goes to a [`Listener`]; how it ends is the return value. An executor knows nothing
-//! about retries, nor about what is stored.
+//! The reports of a running call go to a [`Listener`], and its result is the return value. An executor knows nothing
+//! about retries or about the store.
 
 mod error;
 mod listener;
@@ -36,10 +36,10 @@ pub struct Call {
     pub form: Form,
     /// The job, attempt and instance that this call belongs to.
     pub instance: Instance,
-    /// How long the call may take, counted from when it begins to run. `None` means without limit.
+    /// How long the call may take, counted from when it starts to run. `None` means without limit.
     pub timeout: Option<Duration>,
-    /// Fires when the result of the call is no longer wanted. The executor then stops the call, and leaves it time to
-    /// clean up.
+    /// Cancelled when the result of the call is no longer wanted. The executor then stops the call, and leaves it
+    /// time to clean up.
     pub cancelled: CancellationToken,
 }
 
@@ -70,7 +70,7 @@ pub enum Program {
     },
 }
 
-/// What a call knows about its job.
+/// The job and attempt of a call, as the code of the task sees them.
 #[derive(Debug, Clone)]
 pub struct Instance {
     /// The id of the job.

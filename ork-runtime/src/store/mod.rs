@@ -181,7 +181,7 @@ pub enum MetricsOf {
     Tree(JobId),
 }
 
-/// A heartbeat: the sign of life that a process writes every few seconds.
+/// A heartbeat, which a process writes every few seconds to show that it is alive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeat {
     /// How long the process is considered alive, counted from the time of the actor. A heartbeat that is written late

@@ -41,7 +41,7 @@ pub trait Work: Send {
     /// Returns the unique key that the operation needs loaded.
     fn unique(&self, at: usize) -> Option<&Arc<str>>;
 
-    /// Applies the operation: decides, and records in the transaction what is to be written.
+    /// Applies the operation, and records in the transaction what must be written.
     fn apply(&mut self, at: usize, tx: &mut Transaction);
 
     /// Sends the result to the caller that waits for it.

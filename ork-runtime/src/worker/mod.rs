@@ -40,7 +40,7 @@ pub enum Stopped {
     /// The worker was asked to stop, and requeued the work that it had not finished. The interrupted attempts are not
     /// counted.
     Interrupted,
-    /// The worker cannot go on, because a service has failed. The log contains the reason.
+    /// The worker cannot continue, because a service has failed. The log contains the reason.
     Failed,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
     queues.map(|(queue, tasks)| Subscribe { queue: queue.to_owned(), tasks, window }).collect()
 }
 
-/// Runs the worker until it is asked to stop or cannot go on, and returns how it ended.
+/// Runs the worker until it is asked to stop or cannot continue, and returns how it ended.
 pub(crate) async fn run(
     engine: &Arc<Engine>,
     supervisor: &Supervisor,

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 /// The delivery tags of one channel.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    /// Delivered, and not settled yet.
+    /// The tags that were delivered and are not settled yet.
     open: BTreeSet<u64>,
-    /// Settled, and not acknowledged to the broker yet.
+    /// The tags that are settled and not acknowledged to the broker yet.
     done: BTreeSet<u64>,
     /// The newest tag.
     last: u64,
@@ -22,9 +22,9 @@ pub(super) struct Acks {
 /// The acknowledgements to send to the broker now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Acknowledge everything up to this tag.
+    /// The tag up to which everything is acknowledged. `None` if there is no such tag.
     pub(super) upto: Option<u64>,
-    /// Then acknowledge each of these on its own.
+    /// The tags to acknowledge individually afterwards.
     pub(super) singles: Vec<u64>,
 }
 

@@ -360,7 +360,7 @@ impl Link {
     }
 }
 
-/// Sends the AMQP greeting and judges the answer.
+/// Sends the AMQP greeting and checks the answer.
 ///
 /// An endpoint that hangs up or sends nothing may be a proxy in front of a broker that is down at the moment, so
 /// connecting is retried. An endpoint that answers with another protocol will never be a broker.

@@ -35,7 +35,7 @@ struct Order {
     answer: oneshot::Sender<Answers>,
 }
 
-/// Sends messages and reports what became of each.
+/// Sends messages and reports the result of each.
 #[derive(Debug, Clone)]
 pub(super) struct Publisher {
     orders: mpsc::Sender<Order>,
@@ -135,7 +135,7 @@ impl Lane {
             let mut answers = self.send(&parcels).await.into_iter();
             for (n_parcels, answer) in counts {
                 let ours = answers.by_ref().take(n_parcels).collect();
-                // The caller may have gone away; the messages are published all the same.
+                // The caller may have gone away; the messages are published anyway.
                 let _gone: Result<(), Answers> = answer.send(ours);
             }
         }

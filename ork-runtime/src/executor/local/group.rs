@@ -51,7 +51,7 @@ impl Group {
     /// Waits until the process itself has ended. Processes that it has started may still run.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the process goes on and can be waited for again.
+    /// If the future is dropped, the process continues, and can be waited for again.
     pub(super) async fn ended(&mut self) -> Ended {
         // Waiting for a child does not fail while the child exists, so an error means that it is gone.
         self.child.wait().await.map_or(Ended::Code(-1), ended)

@@ -190,7 +190,7 @@ impl Shared {
         self.climb(foot, call, call.and_then(|call| call.timeout), abandoned)
     }
 
-    /// Like [`ladder`](Self::ladder), for a call that still waits to begin: its time limit does not count yet.
+    /// Like [`ladder`](Self::ladder), for a call that still waits to start: its time limit does not count yet.
     fn waiting(&self, foot: Foot, call: Option<&Call>, abandoned: CancellationToken) -> Ladder {
         self.climb(foot, call, None, abandoned)
     }

@@ -187,7 +187,7 @@ impl Tables {
             };
             held.holder = Some(take.actor.worker.boot());
             left -= held.n_messages().min(left);
-            // A row whose job was removed is handed out without messages, so that it gets deleted.
+            // A row whose job was removed is returned without messages, so that it gets deleted.
             let messages = self.messages(&held).unwrap_or_default();
             to_send.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
             self.to_send.insert(held.id, held);

@@ -45,8 +45,8 @@ impl Tables {
         self.workers.entry(boot).or_insert_with(|| LiveProcess::new("", boot, until));
     }
 
-    /// Records that a process works on these jobs: updates the last sign of life of all unique keys that these jobs,
-    /// or jobs above them, hold.
+    /// Records that a process works on these jobs: updates the time of the last activity of all unique keys that
+    /// these jobs, or jobs above them, hold.
     fn seen(&mut self, running: &[JobId], now: Timestamp) {
         if self.uniques.is_empty() {
             return;

@@ -66,9 +66,9 @@ pub(super) async fn write(
     query.bind(column(&rows, |(_, (_, seen))| seen.as_millis())).execute(connection).await.map(drop)
 }
 
-/// Records that a process works on these jobs, or on parts of them: updates the last sign of life of all unique keys
-/// that these jobs, or jobs above them, hold. A row that another transaction has locked is skipped, as that
-/// transaction is writing it.
+/// Records that a process works on these jobs, or on parts of them: updates the time of the last activity of all
+/// unique keys that these jobs, or jobs above them, hold. A row that another transaction has locked is skipped, as
+/// that transaction is writing it.
 pub(super) async fn seen(connection: &mut PgConnection, running: &[Uid], now: Timestamp) -> sqlx::Result<()> {
     let note = "WITH RECURSIVE alive (id) AS (SELECT unnest($1::uuid[]) UNION \
                     SELECT parent FROM ork.job JOIN alive ON job.id = alive.id WHERE parent IS NOT NULL), \

@@ -34,8 +34,8 @@ pub(super) fn write(connection: &Connection, taken: &BTreeMap<Arc<str>, (JobId, 
     Ok(())
 }
 
-/// Records that a process works on these jobs, or on parts of them: updates the last sign of life of all unique keys
-/// that these jobs, or jobs above them, hold.
+/// Records that a process works on these jobs, or on parts of them: updates the time of the last activity of all
+/// unique keys that these jobs, or jobs above them, hold.
 pub(super) fn seen(connection: &Connection, running: &[JobId], now: Timestamp) -> rusqlite::Result<()> {
     let any = "SELECT 1 FROM unique_key LIMIT 1";
     if running.is_empty() || connection.prepare_cached(any)?.query_row([], |_| Ok(())).optional()?.is_none() {

@@ -202,7 +202,7 @@ impl Pools {
         Interpreter::start(&self.shared, command, &file).map_err(|error| not_started(python, &error))
     }
 
-    /// Keeps an interpreter for later calls. Gives it back if the executor is shutting down.
+    /// Keeps an interpreter for later calls. Returns it to the caller if the executor is shutting down.
     fn keep(&self, key: Key, interpreter: Interpreter) -> Option<Interpreter> {
         let since = self.shared.clock.now();
         let mut state = self.state();
