@@ -123,7 +123,7 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Creates the barrier for a worker whose part has just ended.
+    /// Creates the barrier for a worker that has just ended a part of the set.
     pub const fn new(target: Whose) -> Self {
         Self { target, stage: Stage::Recording }
     }

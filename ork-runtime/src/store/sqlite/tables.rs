@@ -329,10 +329,10 @@ pub(super) fn write(
     for boot in holders.chain(writes.permits.keys().map(|(_, boot)| *boot)).collect::<BTreeSet<_>>() {
         workers::holds(connection, boot, None)?;
     }
-    let mut owe = connection.prepare_cached(outbox::INSERT)?;
+    let mut insert_row = connection.prepare_cached(outbox::INSERT)?;
     for row in &writes.outbox {
         if let Some(seq) = seqs.get(&row.job) {
-            outbox::insert(&mut owe, *seq, row)?;
+            outbox::insert(&mut insert_row, *seq, row)?;
         }
     }
     permits::write(connection, &writes.permits)?;
