@@ -1,7 +1,8 @@
-//! Telling events: which ones, on which way, and in which order.
+//! Publishing events: which ones, on which way, and in which order.
 //!
-//! What a transaction tells comes with it, as rows of the outbox or as news of the store. That a job is there and ready is
-//! told by whoever sends its message, and before it: so no worker can tell anything of a job that nobody has heard of.
+//! The events of a transaction are part of it, as rows of the outbox or as notices of the store. The process that
+//! sends the message of a job publishes that the job was created and is ready, and does so before the message: so no
+//! worker can publish an event of a job before its `created` event.
 
 use tokio::sync::oneshot;
 
@@ -17,7 +18,7 @@ use crate::store::{PartFilter, PartStatus, StoreError};
 use crate::tx::{OutboxId, StoreNotice};
 
 impl Engine {
-    /// How this process tells events.
+    /// Returns how this process publishes events.
     pub(crate) fn telling(&self) -> EventRouting {
         match self.settings.events {
             EventScope::Off => EventRouting::Off,
@@ -27,15 +28,17 @@ impl Engine {
         }
     }
 
-    /// Tells events that no store owes; they come after those told before. Answers once the broker has them, or never will.
+    /// Publishes events that are not in the outbox, after those published before. Returns once the broker has them,
+    /// or never will.
     pub(crate) async fn tell(&self, events: Vec<Event>) {
         if let Some(told) = self.tell_soon(events) {
-            // If it is not done the process ends.
+            // An error means that the process is ending.
             drop(told.await);
         }
     }
 
-    /// The same, answering with what says that the broker has them, if that takes time.
+    /// Publishes events without waiting. Returns a receiver for the confirmation of the broker, if there is one to
+    /// wait for.
     fn tell_soon(&self, events: Vec<Event>) -> Option<oneshot::Receiver<()>> {
         match self.telling() {
             EventRouting::Outbox(_) => return (!events.is_empty()).then(|| self.outbox.tell(events)),
@@ -49,7 +52,7 @@ impl Engine {
         None
     }
 
-    /// Tells how far a job, or a part, says it is.
+    /// Publishes the progress that a job or a part has reported.
     pub(crate) fn tell_progress(&self, about: &context::About, progress: &Progress) {
         let told = self.telling().scope();
         if told == EventScope::Off || (about.index.is_some() && told != EventScope::Parts) {
@@ -70,7 +73,7 @@ impl Engine {
         drop(self.tell_soon(vec![Event { progress: percent, info, ..event }]));
     }
 
-    /// What is told before a message is sent; that the job is there, too, unless whoever made it has told that.
+    /// Returns the events that precede a message: that the work is ready and, if `new`, that it was created.
     pub(crate) fn before(&self, message: &Message, new: bool) -> Vec<Event> {
         let part = match message.kind {
             WorkKind::Job | WorkKind::Single | WorkKind::Step => None,
@@ -96,14 +99,14 @@ impl Engine {
         new.then_some(EventKind::Created).into_iter().chain([EventKind::Ready]).map(event).collect()
     }
 
-    /// The same where the store hands messages out itself.
+    /// Publishes that work is ready when the store itself delivers its message.
     pub(crate) fn tell_ready(&self, delivery: &Delivery) {
         if let (EventRouting::Local(_), Ok(message)) = (self.telling(), &delivery.message) {
             drop(self.tell_soon(self.before(message, false)));
         }
     }
 
-    /// Tells what became of a job that no store keeps.
+    /// Publishes an event of a storeless job.
     pub(super) async fn tell_of(&self, job: &Job, kind: EventKind) {
         if self.telling() != EventRouting::Off {
             self.tell(vec![Event::of(job, kind, sequence(kind, job.attempt, job.attempt.into()), self.clock.now())])
@@ -111,7 +114,7 @@ impl Engine {
         }
     }
 
-    /// Tells how the parts of a job ended that no store keeps.
+    /// Publishes that the parts of a storeless job have ended.
     pub(super) async fn tell_parts(&self, job: &Job, counts: Counts) {
         if self.telling() != EventRouting::Off {
             let kind = EventKind::PartsCompleted;
@@ -121,7 +124,7 @@ impl Engine {
     }
 }
 
-/// The events of a row that another process left: what the store still knows of them.
+/// Returns the events of an outbox row that another process left behind, as far as the store still knows them.
 pub(crate) async fn read(
     engine: &Engine,
     (id, row): (JobId, OutboxId),

@@ -1,4 +1,4 @@
-//! One at a time: deliveries of the same piece of work wait for one another within a process.
+//! Calls in flight: within a process, deliveries of the same piece of work run one at a time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,12 @@ use crate::id::JobId;
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 
-/// What a message asks for, and at which attempt: the next one does not wait until this one's call has tidied up.
+/// The work of a message and its attempt. The attempt is part of the key so that the next attempt does not wait until
+/// the call of the previous one has cleaned up.
 pub(super) type What = (JobId, WorkKind, u32);
 
-/// What this message asks for. A job may arrive as `Whole` from its sender and as `Item` from the store's outbox:
-/// that is the same call.
+/// Returns the key of the work that a message requests. A job may arrive as `Job` from its sender and as `Single`
+/// from the outbox: that is the same call.
 pub(super) fn what(message: &Message) -> What {
     let ask = match message.kind {
         WorkKind::Single | WorkKind::Step if !mutant::is_on(Mutant::TellsItemsFromWholes) => WorkKind::Job,
@@ -22,11 +23,11 @@ pub(super) fn what(message: &Message) -> What {
     (message.job, ask, message.attempt)
 }
 
-/// Whose turn it is. Most turns are never waited for, so they hold nothing to wait on until somebody does.
+/// The calls in flight. Most entries are never waited for, so they hold no token until a second delivery waits.
 #[derive(Debug, Default, Clone)]
 pub(super) struct InFlight(Arc<Mutex<HashMap<What, Option<CancellationToken>>>>);
 
-/// A turn, until it is dropped.
+/// An entry of the calls in flight, removed on drop.
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: InFlight,
@@ -38,7 +39,7 @@ impl InFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The turn, if nobody else is at this.
+    /// Enters the work, unless it is in flight.
     pub(super) fn try_take(&self, what: What) -> Option<Turn> {
         if mutant::is_on(Mutant::TakesNoTurn) {
             return Some(Turn { turns: Self::default(), what });
@@ -49,10 +50,10 @@ impl InFlight {
         Some(Turn { turns: self.clone(), what })
     }
 
-    /// Waits until nobody else is at this.
+    /// Waits until the work is not in flight, and enters it.
     ///
     /// # Cancel safety
-    /// Nothing is taken if the future is dropped.
+    /// If the future is dropped, nothing is entered.
     pub(super) async fn take(&self, what: What) -> Turn {
         if mutant::is_on(Mutant::TakesNoTurn) {
             return Turn { turns: Self::default(), what };

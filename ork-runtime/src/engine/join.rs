@@ -1,4 +1,4 @@
-//! The parts a join is given: read from the store, a page at a time.
+//! The parts that a join receives, read from the store a page at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::store::StoreError;
 use crate::task::parts::{PartSource, RawParts, SettledPart};
 use crate::task::{Error, Result};
 
-/// How long a join that is to stop is left waiting.
+/// How long a join that has to stop is kept waiting before its read fails.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct FromStore {
     engine: Arc<Engine>,
     job: JobId,
-    /// Fires when nobody wants the join any more.
+    /// Cancelled when the result of the join is no longer wanted.
     unwanted: CancellationToken,
 }
 
@@ -39,11 +39,12 @@ impl PartSource for FromStore {
         match large_outputs::patiently(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone())).await
         {
             Some(Ok(output)) => Ok(SettledPart { output: Some(output), ..part }),
-            // What is lost stays lost; what only this program does not find another one may.
+            // A lost output stays lost, but an output that only this program cannot find may be found by another one.
             Some(Err(error)) if error.kind() == ObjectErrorKind::Config => Err(Error::new(error)),
             Some(Err(error)) => Err(Error::permanent(error)),
             None => {
-                // A join that can be dropped is dropped here; were it told first, its attempt would have failed.
+                // A join that can be dropped is dropped during this pause. If it received the error first, its
+                // attempt would fail.
                 self.engine.clock.pause(GOODBYE).await;
                 Err(Error::new(format!("{whose} was not read: the join is to stop")))
             }
@@ -51,7 +52,7 @@ impl PartSource for FromStore {
     }
 }
 
-/// The parts of a job, if it is its join that runs.
+/// Returns the parts of a job if the call is its join.
 pub(super) async fn parts(
     engine: &Arc<Engine>,
     job: &Job,

@@ -1,8 +1,8 @@
-//! The engine: what happens to one delivery. Read [`process`] downward.
+//! The engine: processes one delivery at a time. Start reading at [`process`].
 //!
-//! `worker::consume` calls it once for each delivery. It calls, in this order, `claim` (is the work still to be done?),
-//! `split` or `invoke` (run the function), and `settle` (record the result and send what follows). It knows ports only,
-//! and returns a value: what happens to the delivery.
+//! `worker::consume` calls it once for each delivery. It calls, in this order, `claim` (is the work still to be
+//! done?), `split` or `invoke` (run the function), and `settle` (record the result and send what follows). It depends
+//! on ports only, and returns a value: the disposition of the delivery.
 
 mod barrier;
 pub(crate) mod batch;
@@ -71,10 +71,10 @@ use self::slots::{Place, Slot, SlotKind};
 pub(crate) use self::state::{Engine, Ports, Settings};
 use self::step::Step;
 
-/// Brings one delivery to its end, and settles it; under this slot, if it has one already.
+/// Processes one delivery and settles it. `slot` is the slot that the caller has already taken for it, if any.
 ///
 /// # Cancel safety
-/// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
+/// If the future is dropped, the delivery is neither settled nor lost: the broker or the store delivers it again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery, mut slot: Option<Slot>) {
     let Delivery { mut message, redelivered, anonymous, acker: receipt } = delivery;
     let mut tenure = DeliveryGuard::Delivery(receipt);
@@ -93,13 +93,13 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery, mut slot: 
     tenure.settle(engine, settlement).await;
 }
 
-/// How a message has come.
+/// How a message arrived.
 struct Arrival {
-    /// How often it was delivered before.
+    /// How many times the message was delivered before.
     redelivered: u32,
-    /// Whether its sender gave it no id.
+    /// Whether the sender gave the message no id.
     anonymous: bool,
-    /// The slot that its call has already.
+    /// The slot that was already taken for its call, if any.
     slot: Option<Slot>,
 }
 
@@ -110,7 +110,7 @@ async fn run(
     tenure: &mut DeliveryGuard,
 ) -> Result<Done, ProcessError> {
     let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
-    // What follows a job is in the store, so it needs no task: that may be one that no worker knows.
+    // The hooks of a job are in the store, so sending them needs no task: no worker may know that task any more.
     if let WorkKind::Hooks(which) = message.kind
         && engine.store.is_durable()
     {
@@ -125,7 +125,7 @@ async fn run(
     let message = &*message;
     let task = step.as_ref().map_or(task, |step| Arc::clone(&step.task));
     let limit = limit::limit_of(&task, step.as_deref(), message);
-    // Parts that are counted by the broker need no store, and ask none.
+    // Parts that the broker counts need no store, and do not query one.
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
     let has_parts = match message.kind {
         WorkKind::Part { .. } => counted.is_none(),
@@ -141,8 +141,8 @@ async fn run(
     if anonymous && engine.store.is_durable() {
         return Box::pin(claim::adopt(engine, message)).await;
     }
-    // A second delivery waits for the first: neither a lost connection nor a sign of life that came too late must run
-    // twice what still runs here.
+    // A second delivery of the same work waits for the first one. Otherwise a lost connection or a late heartbeat
+    // could start a second run of a call that is still running here.
     let what = inflight::what(message);
     let _turn = if let Some(turn) = engine.turns.try_take(what) {
         turn
@@ -157,20 +157,20 @@ async fn run(
             turn = engine.turns.take(what) => turn,
         }
     };
-    // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
-    // After too many losses the function is not called again, so that no slot is needed to fail.
+    // A claim means that a call is under way, and takes a permit if there is a limit, so the slot is acquired first.
+    // After too many losses the function is not called any more, and failing the work needs no slot.
     let is_counted_part = matches!(message.kind, WorkKind::Part { .. }) && counted.is_some();
     let is_exhausted = (is_counted_part || !engine.store.is_durable()) && redelivered > engine.settings.losses;
     let kind = match &step {
         _ if is_exhausted && !mutant::is_on(Mutant::WaitsToFail) => None,
-        // It is made many, or cannot be made.
+        // The step fans out, or its input cannot be built.
         Some(step) if message.kind == WorkKind::Step && !step.is_call() => None,
         _ => SlotKind::of_message(&task, message),
     };
-    // One more loss would fail it, so that it must not be for the sake of what runs beside it.
+    // One more loss would fail this work, so the process must not die because of another call that runs beside it.
     let is_suspect = redelivered > 0 && redelivered >= engine.settings.losses;
     let (slot, alone) = slots::for_call(engine, kind, slot, is_suspect).await;
-    // The delivery may have been lost meanwhile: then the next one calls the function.
+    // The delivery may have been lost in the meantime: the redelivery calls the function then.
     if (kind.is_some() && slot.is_none()) || tenure.is_lost() {
         return Ok(Done::Interrupted);
     }
@@ -188,7 +188,7 @@ async fn dispatched(engine: &Arc<Engine>, task: &Arc<Task>, dispatch: Dispatch<'
     let message = dispatch.message;
     let is_part = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
     match message.kind {
-        // Who is a part already is not split once more.
+        // A job that is already a part is not split again.
         WorkKind::Job if is_part => job(engine, task, &task.work, Phase::Start, dispatch).await,
         WorkKind::Job | WorkKind::Step => job(engine, task, task.entry(), Phase::Start, dispatch).await,
         WorkKind::Single => job(engine, task, &task.work, Phase::Start, dispatch).await,
@@ -198,20 +198,20 @@ async fn dispatched(engine: &Arc<Engine>, task: &Arc<Task>, dispatch: Dispatch<'
     }
 }
 
-/// A dispatch that is worked on.
+/// A message that is being processed, with everything it needs.
 struct Dispatch<'a> {
     message: &'a Message,
     redelivered: u32,
-    /// The concurrency limit that its call is under.
+    /// The concurrency limit of its call, or `None`.
     limit: Option<Limit>,
-    /// The slot of its call, if it is one.
+    /// The slot of its call; `None` if it makes no call.
     slot: Option<Slot>,
-    /// The step that it is of a run.
+    /// The step that the job is in its workflow run, or `None` outside of workflows.
     step: Option<Arc<Step>>,
     tenure: &'a mut DeliveryGuard,
 }
 
-/// A job, its split, or its join.
+/// Processes a job, its split, or its join.
 async fn job(
     engine: &Arc<Engine>,
     task: &Task,
@@ -234,7 +234,7 @@ async fn job(
             }
             ClaimedJob::Elsewhere(worker) => worker,
         };
-        // What waits keeps no slot from what can run.
+        // A delivery that waits must not keep a slot from work that can run.
         let kind = slot.take().map(|_slot| SlotKind::of(def));
         if Box::pin(duplicates::outlive(engine, message, tenure, &worker)).await? == duplicates::Fate::Dead {
             terms = claim::Terms { firm: true, may_be_copy: false };
@@ -271,7 +271,7 @@ async fn job(
     }
     if is_split {
         let running = engine.running.enter(job.id);
-        // A split is rare and its future large: on the heap it does not weigh on every other delivery.
+        // A split is rare and its future is large: boxed, it does not enlarge the future of every other delivery.
         let split = Box::pin(split::split(engine, &job, task, def, message, running.token()));
         let ended = lease::keep(engine, message, tenure, split).await?;
         drop(running);
@@ -279,7 +279,7 @@ async fn job(
     }
     let (mut job, kind) = (job, SlotKind::of(def));
     loop {
-        // The first attempt has its slot; later ones are made here only where no store keeps their time.
+        // The first attempt has its slot; later attempts run here only if no store records when they are due.
         let Some(slot) = (match slot.take() {
             Some(slot) => Some(slot),
             None => slots::wait(engine, kind).await,
@@ -307,7 +307,7 @@ async fn job(
                 let fresh = redelivered == 0;
                 return Box::pin(storeless::follow(engine, message, (&job, output), fresh, done)).await;
             }
-            // Without a store nobody else can keep the time of the next attempt.
+            // Without a store only this process knows when the next attempt is due.
             settle::Next::AgainHere(due) => {
                 tokio::select! {
                     biased;
@@ -319,7 +319,7 @@ async fn job(
     }
 }
 
-/// One part of a job.
+/// Processes one part of a job.
 async fn part(
     engine: &Arc<Engine>,
     task: &Task,
@@ -335,8 +335,8 @@ async fn part(
     if losses > engine.settings.losses {
         return Box::pin(settle::lost_part(engine, (key, limit), losses)).await;
     }
-    // Another worker runs the part now. To release it here would clear that worker's mark; only a permit must be
-    // returned.
+    // Another worker runs the part now. Releasing the part here would clear that worker's mark; only a permit has to
+    // be returned.
     if tenure.is_lost() && limit.is_none() {
         return Ok(Done::Interrupted);
     }

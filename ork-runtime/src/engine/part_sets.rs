@@ -1,9 +1,9 @@
-//! Sets of parts that were not complete when this process ended a part of theirs: they are counted again later.
+//! Sets of parts that were not complete when this process ended one of their parts: they are checked again later.
 //!
-//! The worker that ends the last part of a set sees all of its records, unless a program that knows nothing of ork
-//! holds one at that moment: RabbitMQ counts only what nobody holds, and gives no sign when it is back. So as long as
-//! a set is open, each process that has ended a part of it looks again after a pause. A part of the set that ends
-//! begins the pauses anew, so sets whose parts are short are not looked at at all.
+//! The worker that ends the last part of a set sees all of its records, unless a program other than ork holds one at
+//! that moment: RabbitMQ counts only messages that no consumer holds, and does not signal when one is returned. So
+//! each process that has ended a part of an open set checks it again after a pause. Each part of the set that ends in
+//! this process restarts the pauses, so that sets with short parts are never checked.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 
-/// How long after a part, or after so many looks, the next look comes.
+/// Returns the pause before the next check, after so many checks.
 const fn pause_after(n_looks: u32) -> Duration {
     match n_looks {
         0 => Duration::from_secs(1),
@@ -33,22 +33,22 @@ const fn pause_after(n_looks: u32) -> Duration {
     }
 }
 
-/// What a process needs to look at a set again.
+/// What a process needs to check a set again.
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(super) whose: Whose,
-    /// What this process has put into the queue last, of a part or of the whole. Published once more, it follows all
-    /// that is given back.
+    /// The record that this process put into the queue last, of a part or of the head. It is published again behind
+    /// all records that are put back.
     pub(super) record: PartRecord,
     pub(super) follows: Follows,
 }
 
-/// What follows a set that is complete.
+/// What follows a complete set.
 #[derive(Debug, Clone)]
 pub(super) enum Follows {
-    /// The end of the job that was split into it, which this message of a part names.
+    /// The end of the job that was split into the set, which this message of a part identifies.
     Join(Box<Message>),
-    /// Hooks.
+    /// The hooks of an external set.
     Hooks { task: String, hooks: Vec<OnComplete> },
 }
 
@@ -68,13 +68,13 @@ impl Look {
     }
 }
 
-/// What follows the parts of a job: its join, its outcome, its hooks.
+/// Returns what follows the parts of a job: its join, its outcome, its hooks.
 pub(super) fn follow_job<'a>(engine: &'a Arc<Engine>, task: &'a Task, message: &'a Message) -> Fire<'a> {
     Box::new(move |set, kept| Box::pin(join::join(engine, task, message, (set, kept))))
 }
 
-/// What follows a set of others: hooks. No part speaks for the others, so the set is called by its queue and has no
-/// input.
+/// Returns what follows an external set: hooks. No single part represents the set, so the set has the name of its
+/// queue and no input.
 pub(super) fn follow_set<'a>(engine: &'a Engine, task: &'a str, queue: &'a str, hooks: &'a [OnComplete]) -> Fire<'a> {
     Box::new(move |set, _kept| {
         let job = JobId::from_foreign(queue);
@@ -83,7 +83,7 @@ pub(super) fn follow_set<'a>(engine: &'a Engine, task: &'a str, queue: &'a str, 
     })
 }
 
-/// A set that is open.
+/// A set that is not complete.
 #[derive(Debug)]
 struct Open {
     look: Arc<Look>,
@@ -101,12 +101,12 @@ pub(crate) struct Sets {
 #[derive(Debug, Default)]
 struct Inner {
     sets: BTreeMap<String, Open>,
-    /// When the next look comes, as far as its service knows.
+    /// When the service that checks the sets will wake up.
     waits_until: Option<Timestamp>,
 }
 
 impl Sets {
-    /// Notes how a part of this process has passed the barrier of its set.
+    /// Records how a part of this process has passed the barrier of its set.
     pub(super) fn note(&self, queue: &str, passed: &Passed, now: Timestamp, look: impl FnOnce() -> Look) {
         match passed {
             Passed::Done(End::Waits) if mutant::is_on(Mutant::ForgetsOpenSets) => {}
@@ -116,7 +116,7 @@ impl Sets {
         }
     }
 
-    /// Notes that a set is open.
+    /// Records that a set is open.
     pub(super) fn made(&self, look: Look, now: Timestamp) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let due = now + pause_after(0);
@@ -130,19 +130,19 @@ impl Sets {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).sets.remove(queue);
     }
 
-    /// When the next look is due, if any is; asked again after [`Sets::news`].
+    /// Returns when the next check is due, if any is. The caller asks again after [`Sets::news`].
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.waits_until = open.sets.values().map(|set| set.due).min();
         open.waits_until
     }
 
-    /// Waits until a look is due earlier than was said.
+    /// Waits until a check is due earlier than [`Sets::next`] returned.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// The looks that are due; each comes again later, unless its set is done with by then.
+    /// Returns the checks that are due. Each is repeated later, unless its set is removed before.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<Arc<Look>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let due = open.sets.values_mut().filter(|set| set.due <= now);
@@ -155,7 +155,7 @@ impl Sets {
     }
 }
 
-/// Counts a set again, and does what follows it if it is complete.
+/// Checks a set, and does what follows it if it is complete.
 pub(crate) async fn look(engine: Arc<Engine>, look: Arc<Look>) {
     let passed = look.run(&engine).await;
     if let Passed::Done(End::Fired) = passed {

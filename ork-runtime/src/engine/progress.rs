@@ -1,4 +1,5 @@
-//! The way of progress reports to the store: the newest of each job and part, never in a task's way.
+//! A buffer of progress reports on their way to the store: it holds the newest report of each job and part, and never
+//! blocks a task.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +12,12 @@ use crate::id::JobId;
 /// A job, or one part of it.
 pub(crate) type Of = (JobId, Option<u64>);
 
-/// How far a job, or a part, is, and who says so.
+/// The progress that a job or a part has reported.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
     pub(crate) about: About,
     pub(crate) progress: Progress,
-    /// Whether its event was told.
+    /// Whether its event was published.
     pub(crate) told: bool,
 }
 
@@ -26,11 +27,11 @@ struct Shared {
     some: Notify,
 }
 
-/// Takes reports; a newer one replaces one that was not written yet.
+/// The sending side. A newer report replaces one that was not written yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports(Arc<Shared>);
 
-/// Hands out the newest reports.
+/// The receiving side.
 #[derive(Debug)]
 pub(crate) struct ProgressReceiver(Arc<Shared>);
 
@@ -46,7 +47,8 @@ impl Reports {
         self.0.some.notify_one();
     }
 
-    /// The report of which no event was told: now is the time, for the end is near.
+    /// Returns the report whose event was not published yet, and marks it as published: it is the last chance before
+    /// the end event.
     pub(super) fn last(&self, of: Of) -> Option<Report> {
         let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let report = newest.get_mut(&of).filter(|report| !report.told)?;
@@ -54,14 +56,14 @@ impl Reports {
         Some(report.clone())
     }
 
-    /// Forgets what was not written yet: it has ended.
+    /// Removes the unwritten report of a job or part that has ended.
     pub(super) fn forget(&self, of: Of) {
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&of);
     }
 }
 
 impl ProgressReceiver {
-    /// The newest report of each job and part that has one; waits for some.
+    /// Waits for reports, and returns the newest one of each job and part.
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
@@ -75,7 +77,7 @@ impl ProgressReceiver {
         }
     }
 
-    /// The reports that wait right now.
+    /// Returns the reports that are waiting now.
     pub(crate) fn take(&self) -> BTreeMap<Of, Report> {
         std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,24 +1,24 @@
-//! The queues that this process consumes, and when each brought something last.
+//! The queues that this process consumes, and when each last delivered a message.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Timestamp;
 
-/// What this process consumes.
+/// The queues that this process consumes.
 #[derive(Debug, Default)]
 pub(crate) struct Idle(Mutex<Vec<Arc<Heard>>>);
 
-/// One queue that is consumed.
+/// One consumed queue.
 #[derive(Debug)]
 pub(crate) struct Heard {
-    /// The tasks whose messages it brings.
+    /// The tasks whose messages the queue carries.
     tasks: Vec<String>,
     last: AtomicI64,
 }
 
 impl Idle {
-    /// One more queue is consumed, for as long as the answer is kept.
+    /// Registers a queue, which counts as consumed for as long as the returned value is kept.
     pub(crate) fn consumes(&self, tasks: Vec<String>, now: Timestamp) -> Arc<Heard> {
         let heard = Arc::new(Heard { tasks, last: AtomicI64::new(now.as_millis()) });
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,7 +26,7 @@ impl Idle {
         heard
     }
 
-    /// The tasks whose queues are consumed, and when each brought something last.
+    /// Returns the tasks whose queues are consumed, and when each queue last delivered a message.
     pub(crate) fn tasks(&self) -> Vec<(String, Timestamp)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|heard| Arc::strong_count(heard) > 1);
@@ -36,7 +36,7 @@ impl Idle {
 }
 
 impl Heard {
-    /// It has brought something.
+    /// Notes that the queue has delivered a message.
     pub(crate) fn now(&self, now: Timestamp) {
         self.last.store(now.as_millis(), Ordering::Relaxed);
     }

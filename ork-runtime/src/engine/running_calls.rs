@@ -1,4 +1,4 @@
-//! Which jobs this process runs right now, so that a cancel reaches them.
+//! The jobs that this process is running, so that a cancel reaches them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::id::JobId;
 
-/// The calls that run here, by job and in the order in which they began, each with the token that stops it.
+/// The running calls, by job and in the order in which they started, each with the token that stops it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Running(Arc<Mutex<Calls>>);
 
@@ -17,18 +17,19 @@ struct Calls {
     tokens: BTreeMap<(JobId, u64), CancellationToken>,
 }
 
-/// What ran here at one moment.
+/// A snapshot of the running calls.
 ///
-/// News of the end of a job may come late, when the job was retried and runs again. So the order is: note what runs, ask
-/// the store which jobs have ended, stop what was noted of these. What began after the note is never stopped by it.
+/// The notice that a job has ended may arrive late, when the job was retried and is running again. So the order is:
+/// take a snapshot, query the store for jobs that have ended, and stop their calls in the snapshot. A call that
+/// started after the snapshot is never stopped by it.
 #[derive(Debug)]
 pub(crate) struct Noted {
-    /// Whose calls ran.
+    /// The jobs with running calls.
     pub(crate) jobs: Vec<JobId>,
     begun: u64,
 }
 
-/// Says that a job, or parts of it, run here, until it is dropped.
+/// The registration of a running call, removed on drop.
 #[derive(Debug)]
 pub(super) struct Guest {
     running: Running,
@@ -49,17 +50,17 @@ impl Running {
         Guest { running: self.clone(), key, token }
     }
 
-    /// Whether any job runs here.
+    /// Returns whether any call is running.
     pub(crate) fn any(&self) -> bool {
         !self.calls().tokens.is_empty()
     }
 
-    /// Whether this job runs here.
+    /// Returns whether a call of this job is running.
     pub(crate) fn runs(&self, job: JobId) -> bool {
         self.calls().tokens.range((job, 0)..=(job, u64::MAX)).next().is_some()
     }
 
-    /// What runs here now.
+    /// Takes a snapshot of the running calls.
     pub(crate) fn note(&self) -> Noted {
         let calls = self.calls();
         let mut jobs: Vec<_> = calls.tokens.keys().map(|(job, _)| *job).collect();
@@ -67,7 +68,7 @@ impl Running {
         Noted { jobs, begun: calls.begun }
     }
 
-    /// Asks what was noted of a job to stop.
+    /// Cancels the calls of a job that are in the snapshot.
     pub(crate) fn stop(&self, job: JobId, noted: &Noted) {
         for token in self.calls().tokens.range((job, 0)..(job, noted.begun)).map(|(_, token)| token) {
             token.cancel();
@@ -100,7 +101,7 @@ mod tests {
         let mut jobs = vec![job, other];
         jobs.sort();
         assert_eq!(noted.jobs, jobs);
-        // It was retried while the store was asked.
+        // The job is retried while the store is queried.
         drop(second);
         let retried = running.enter(job);
         running.stop(job, &noted);

@@ -1,4 +1,4 @@
-//! What a running task may ask of ork: the implementation behind its `Context`.
+//! The services that a running task uses through its `Context`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Services for Engine {
         if self.store.is_durable() {
             self.reports.report(about, progress);
         } else {
-            // Nobody writes it down.
+            // No store records it.
             self.tell_progress(about, &progress);
         }
     }
@@ -75,10 +75,10 @@ impl Services for Engine {
     }
 }
 
-/// A new job of a task.
+/// Returns a new job of a task.
 pub(crate) fn new_job(engine: &Engine, task: &Task, kind: JobKind) -> Job {
     let mut job = Job::new(engine.entropy.job_id(), task.name(), engine.clock.now());
-    // Without a split both mean the same, and the message is simpler.
+    // Without a split both kinds mean the same, and the message is simpler.
     job.kind = if task.split.is_some() { kind } else { JobKind::Full };
     job.priority = task.work.options.priority;
     let takes = if job.kind == JobKind::Single { &task.work } else { task.entry() };
@@ -86,37 +86,38 @@ pub(crate) fn new_job(engine: &Engine, task: &Task, kind: JobKind) -> Job {
     job
 }
 
-/// The longest unique key, in bytes: it is an index of databases.
+/// The maximum length of a unique key in bytes: databases index it.
 const LONGEST_KEY: usize = 512;
 
-/// On what terms a job is submitted.
+/// The options of a submission.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Terms {
-    /// The jobs after whose ends it begins.
+    /// The jobs that must end before this one starts.
     pub(crate) after: Vec<JobId>,
-    /// The key that it takes.
+    /// The unique key that the job takes; `None` for the key that its task sets, if any.
     pub(crate) unique: Option<UniqueKey>,
-    /// What follows it.
+    /// The hooks of the job.
     pub(crate) hooks: Option<Box<StoredHooks>>,
-    /// Whether it goes before all that waits, whatever its task says.
+    /// Whether the job is queued ahead of all waiting work, regardless of the priority of its task.
     pub(crate) first: bool,
 }
 
-/// The key that every job of a task takes, if this program knows the task.
+/// Returns the unique key that every job of a task takes; `None` if the task has none, or this program does not know
+/// it.
 pub(crate) fn unique_of(engine: &Engine, task: &str) -> Option<UniqueKey> {
     let key = engine.registry.get(task).ok()?.work.options.unique?;
     Some(UniqueKey { key: key.into(), stale_after: None })
 }
 
 impl Terms {
-    /// Whether there are none.
+    /// Returns whether no option is set that needs a store.
     #[cfg(feature = "cli")]
     pub(crate) const fn are_plain(&self) -> bool {
         self.after.is_empty() && self.unique.is_none()
     }
 }
 
-/// Why a job could not be handed over.
+/// Why a job could not be submitted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     #[error(transparent)]
@@ -147,7 +148,8 @@ pub(crate) enum SendError {
     FollowsTooMany(usize),
 }
 
-/// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
+/// Submits a job: when this returns, the job is in the store, or its message is confirmed by the broker. Returns
+/// whether the job is new.
 pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<bool, SendError> {
     let parent = new.job.parent.unwrap_or(new.job.id);
     let Terms { after, unique, hooks: _, first: _ } = terms;
@@ -194,8 +196,8 @@ fn check_key(key: &str) -> Result<(), SendError> {
     if key.is_empty() || key.len() > LONGEST_KEY { Err(SendError::Key(key.len())) } else { Ok(()) }
 }
 
-/// Hands many jobs over at once, all or none: in one transaction. Without a store it is one run of messages, of which
-/// some may have been confirmed when another one fails.
+/// Submits many jobs in one transaction, all or none. Without a store it publishes their messages, and some of them
+/// may have been confirmed when another one fails.
 pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), SendError> {
     let mut keys = HashMap::new();
     for unique in new.iter().filter_map(|new| unique_of(engine, &new.job.task)) {
@@ -210,7 +212,8 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
             return Err(SendError::Shared { key: Arc::clone(key), jobs: *jobs });
         }
     }
-    // A key that one job asks for can be taken by another one: beside other jobs that would be half of the way.
+    // A single job can cancel the stale holder of its key and take the key over; among several jobs in one
+    // transaction that would leave the submission half done.
     debug_assert!(keys.is_empty() || new.len() == 1, "jobs that are submitted at once are of one task");
     if engine.store.is_durable() {
         let submit = |new: NewJob| {
@@ -237,7 +240,7 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
     Ok(publish_first(engine, new).await?)
 }
 
-/// Publishes the first messages of jobs that no store keeps, each after its events.
+/// Publishes the first messages of storeless jobs, each after its events.
 async fn publish_first(engine: &Engine, new: Vec<NewJob>) -> Result<(), BrokerError> {
     let mut outgoing = Vec::with_capacity(new.len());
     for message in new.into_iter().map(first_message) {
@@ -247,7 +250,7 @@ async fn publish_first(engine: &Engine, new: Vec<NewJob>) -> Result<(), BrokerEr
     engine.broker.publish(outgoing).await.into_iter().collect()
 }
 
-/// The first dispatch of a job that no store keeps.
+/// Returns the first message of a storeless job.
 fn first_message(new: NewJob) -> Message {
     let NewJob { job, input } = new;
     Message {
@@ -267,7 +270,7 @@ fn first_message(new: NewJob) -> Message {
     }
 }
 
-/// Publishes one message that no store keeps.
+/// Publishes one message of a storeless job.
 pub(crate) async fn publish(engine: &Engine, message: Outgoing) -> Result<(), BrokerError> {
     engine.broker.publish(vec![message]).await.into_iter().collect()
 }
@@ -295,7 +298,7 @@ pub(super) fn about_part(message: &Message, place: (u64, Option<u64>), step: Opt
     }
 }
 
-/// The engine as a task sees it.
+/// Returns the engine as the services of a task.
 pub(super) fn of(engine: &Arc<Engine>) -> Arc<dyn Services> {
     Arc::<Engine>::clone(engine)
 }

@@ -1,4 +1,4 @@
-//! Writing down how a call ended, sending what is owed, and the one match that says what becomes of the delivery.
+//! Settling: records how a call ended, sends what follows, and maps the result to the disposition of the delivery.
 
 use bytes::Bytes;
 
@@ -19,13 +19,13 @@ use crate::tx::{Limit, PartAttemptOutcome, PartKey, SealParts, Settle, SettlePar
 
 /// What follows the settlement of a job.
 pub(super) enum Next {
-    /// The delivery is done with.
+    /// The delivery is done.
     Done(Done),
-    /// No store keeps the next attempt: it is made here, at this time.
+    /// The job is storeless: this process makes the next attempt, at this time.
     AgainHere(Timestamp),
 }
 
-/// What becomes of a delivery that was brought to an end.
+/// Returns the disposition of a delivery that was processed.
 pub(super) fn settlement(done: Done) -> Disposition {
     match done {
         Done::Settled => Disposition::Ack,
@@ -62,10 +62,10 @@ pub(super) async fn job(
     Ok(Next::Done(done))
 }
 
-/// Lets a job that has split itself wait for its parts.
+/// Seals a dynamic split: the job waits for its parts.
 ///
 /// # Errors
-/// What becomes of its delivery if the store never will.
+/// The disposition of the delivery if the store cannot be used, or the worker has to stop.
 pub(super) async fn seal(
     engine: &Engine,
     job: &Job,
@@ -74,12 +74,12 @@ pub(super) async fn seal(
 ) -> Result<Done, Disposition> {
     let limit = limit.cloned();
     let seal = SealParts { job: job.id, epoch, n, output: Some(output), limit, actor: engine.actor() };
-    // Whoever has split it anew may die, so that the delivery is not done with.
+    // The worker that has split the job again may die, so this delivery is not done.
     let sealed = engine.settle(vec![seal]).await?;
     Ok(if sealed { Done::Settled } else { Done::Interrupted })
 }
 
-/// Settles a job whose split did not come to its end.
+/// Settles a job after its split has run.
 pub(super) async fn split(
     engine: &Engine,
     mut claimed: Box<Job>,
@@ -111,7 +111,7 @@ pub(super) async fn part(
     Ok(done)
 }
 
-/// How an attempt at a job ended, what it returned, and what came of its delivery.
+/// Returns how an attempt at a job ended, its output, and the result for its delivery.
 pub(super) fn job_attempt(
     engine: &Engine,
     job: &Job,
@@ -120,11 +120,11 @@ pub(super) fn job_attempt(
     called: CallOutcome,
 ) -> (AttemptOutcome, Option<Bytes>, Done) {
     match called {
-        // If its job has ended, its delivery comes back once more and is found to be done with.
+        // If the job has ended, the redelivery finds that out.
         CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),
         CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
         CallOutcome::Failed(error) => {
-            // Without a store this was looked at before.
+            // Without a store this was checked before the call.
             let schemas = job.schemas.input.filter(|_| phase == Phase::Start && engine.store.is_durable());
             if let Some(failure) = parked::why(def, schemas, &error) {
                 let again = parked::again(engine, job.attempt);
@@ -140,7 +140,7 @@ pub(super) fn job_attempt(
     }
 }
 
-/// How an attempt at a part ended, and what came of its delivery.
+/// Returns how an attempt at a part ended, and the result for its delivery.
 pub(super) fn part_attempt(
     engine: &Engine,
     def: &TaskDef,
@@ -194,7 +194,7 @@ pub(super) fn lost(times: u32) -> Failure {
     Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
 }
 
-/// The failure of a call, and when it is tried again.
+/// Returns the failure of a call, and when it is retried, if it is.
 fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Failure, Option<Timestamp>) {
     let retry_after = error.retry_after();
     let failure = error.into_failure();
@@ -208,7 +208,7 @@ fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Fa
     (failure, again)
 }
 
-/// Settles a job that no store keeps; answers the time of the next attempt, if there is one.
+/// Settles a storeless job. Returns the time of the next attempt, if there is one.
 pub(super) async fn unkept(
     engine: &Engine,
     job: &mut Job,
@@ -223,7 +223,7 @@ pub(super) async fn unkept(
     carry_out(engine, job, effects, output.as_ref()).await
 }
 
-/// Carries out what a change of a job owes that no store keeps; answers the time of the next attempt, if there is one.
+/// Carries out the effects of a change of a storeless job. Returns the time of the next attempt, if there is one.
 pub(super) async fn carry_out(
     engine: &Engine,
     job: &Job,
@@ -233,7 +233,8 @@ pub(super) async fn carry_out(
     for effect in effects {
         match effect {
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
-            // Nobody keeps what is above it; hooks are those of its message, and are sent after this.
+            // A storeless job has no stored parent to notify. Its hooks are those of its message, and are sent after
+            // this.
             Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
             Effect::Emit(kind) => engine.tell_of(job, kind).await,
             Effect::Reply => {
@@ -249,7 +250,7 @@ pub(super) async fn carry_out(
     None
 }
 
-/// Sends an outcome that no store keeps. An output that no message can carry is lost, so its job has failed.
+/// Sends the reply of a storeless job. An output that no message can carry is lost, so the job has failed.
 async fn tell(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
     let bytes = reply.output_bytes();
     match services::publish(engine, Outgoing::Reply(reply.clone())).await {

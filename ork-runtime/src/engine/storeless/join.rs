@@ -1,4 +1,4 @@
-//! What follows the last part of a job that no store knows: the join over the records at hand, the outcome, the hooks.
+//! What follows the last part of a storeless job: the join over the records in memory, the outcome, the hooks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl PartSource for AtHand {
     }
 }
 
-/// Ends a job whose parts are all there. Answers whether it is done: if not, somebody else does it.
+/// Ends a job whose parts have all ended. Returns whether that was done; if not, another worker does it.
 pub(in super::super) async fn join(
     engine: &Arc<Engine>,
     task: &Task,
@@ -73,7 +73,7 @@ pub(in super::super) async fn join(
     finish(engine, task, (message, head), parts).await
 }
 
-/// Ends a job with these parts.
+/// Ends a job with these parts. Returns whether that was done.
 pub(super) async fn finish(
     engine: &Arc<Engine>,
     task: &Task,
@@ -107,7 +107,7 @@ pub(super) async fn finish(
     fire(engine, &hooks, ended).await.is_ok()
 }
 
-/// Runs the join until it has succeeded or has no attempt left. Answers whether it has ended.
+/// Runs the join until it succeeds or has no attempt left. Returns whether the job has ended.
 async fn attempts(
     engine: &Arc<Engine>,
     def: &crate::task::TaskDef,

@@ -1,7 +1,8 @@
-//! Jobs with parts that no store knows: their parts are counted in a part queue, and whoever finds it full joins them.
+//! Storeless jobs with parts: their parts are counted in a part queue, and the worker that finds it complete joins
+//! them.
 //!
-//! `split` makes the parts and the queue, `join` is what follows the last of them. In between, here: a part that has
-//! ended goes to the barrier before its delivery is acknowledged.
+//! `split` makes the parts and the queue, and `join` runs after the last part has ended. This file handles what is in
+//! between: a part that has ended passes the barrier before its delivery is acknowledged.
 
 pub(super) mod join;
 pub(super) mod rejected;
@@ -32,19 +33,19 @@ use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::tx::PartAttemptOutcome;
 
-/// What the first record of a part queue tells of its job.
+/// The first record of a part queue, which describes the job.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
     root: JobId,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<JobId>,
     priority: u8,
-    /// The queue, and what the sender wants to see again.
+    /// The reply queue, and the correlation id of the sender.
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<(String, String)>,
-    /// The hooks' own JSON.
+    /// The hooks, as JSON text.
     on_complete: String,
-    /// What the job was given, for hooks that do not say what to send.
+    /// The input of the job, present if a hook does not set its own inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<Box<RawValue>>,
 }
@@ -71,16 +72,16 @@ impl Head {
     }
 }
 
-/// How a part has come to its worker.
+/// How a part arrived at its worker.
 pub(super) struct Delivered<'a> {
-    /// How often it was delivered before.
+    /// How many times the message was delivered before.
     pub(super) redelivered: u32,
-    /// The slot of its first attempt.
+    /// The slot of the first attempt.
     pub(super) slot: Option<Slot>,
     pub(super) tenure: &'a mut DeliveryGuard,
 }
 
-/// One part of a job whose parts are counted in a part queue.
+/// Processes one part of a job whose parts are counted in a part queue.
 pub(super) async fn part(
     engine: &Arc<Engine>,
     task: &Task,
@@ -107,7 +108,7 @@ pub(super) async fn part(
     })
 }
 
-/// Calls the function until it has succeeded or has no attempt left; `None` if the worker has to stop, or the
+/// Calls the function until it succeeds or has no attempt left. Returns `None` if the worker has to stop, or the
 /// delivery was lost.
 async fn attempts(
     engine: &Arc<Engine>,
@@ -154,7 +155,7 @@ async fn attempts(
     }
 }
 
-/// A part has ended: to the barrier, and if it was the last one, what follows.
+/// Takes an ended part to the barrier, and if it was the last one, does what follows.
 async fn arrive(
     engine: &Arc<Engine>,
     task: &Task,
@@ -180,7 +181,8 @@ fn no_parts(message: &Message) -> String {
     format!("it is a part of job {} whose parts are counted by a broker that this worker does not use", message.job)
 }
 
-/// Fails a job that was lost with its workers too often: sends its answer and its hooks, and drops parts sent before.
+/// Fails a job that was lost with its workers too often: sends its reply and its hooks, and drops parts that were
+/// sent before.
 pub(super) async fn lost_job(
     engine: &Engine,
     (task, message): (&Task, &Message),
@@ -201,8 +203,8 @@ pub(super) async fn lost_job(
     follow(engine, message, (&job, None), false, done).await
 }
 
-/// What follows a job that has ended and that no store keeps: its record in the part queue if it is a part of a set of
-/// others, and if that is complete, or it is none, its hooks.
+/// Does what follows a storeless job that has ended. If the job is part of an external set, this records it in the
+/// part queue, and sends the hooks once the set is complete; otherwise it sends the hooks.
 pub(super) async fn follow(
     engine: &Engine,
     message: &Message,
@@ -220,7 +222,7 @@ pub(super) async fn follow(
     match member(engine, hooks, (&message.task, job.id, &message.body), (success, body, !fresh)).await {
         Member::Done => Ok(done),
         Member::Interrupted => Ok(Done::Interrupted),
-        // One that comes again may have been counted before: its set is complete then.
+        // A redelivered part may have been counted before: then its set is complete, and the queue was removed.
         Member::NoQueue(_) if !fresh => Ok(done),
         Member::NoQueue(words) => Err(reject::rejected(message, DeadLetterReason::NoPartQueue, words)),
     }
@@ -228,15 +230,15 @@ pub(super) async fn follow(
 
 /// What became of the hooks of a job that has ended.
 pub(crate) enum Member {
-    /// All is done.
+    /// They were sent or, for a part of a set, the part was counted.
     Done,
     /// The worker has to stop.
     Interrupted,
-    /// There is no part queue, in words.
+    /// There is no part queue; with the reason.
     NoQueue(String),
 }
 
-/// Carries out the hooks of a job: alone, or as one part of a set that others made.
+/// Carries out the hooks of a job: alone, or as one part of a set that another program made.
 pub(crate) async fn member(
     engine: &Engine,
     hooks: &Hooks,
@@ -270,7 +272,7 @@ pub(crate) async fn member(
     }
 }
 
-/// Names that were checked when they came in.
+/// Allows every name: they were checked when the message arrived.
 fn everything() -> Allowed {
     Allowed { part_queues: vec![String::new()], routes: vec![String::new()] }
 }

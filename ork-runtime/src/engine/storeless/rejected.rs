@@ -1,4 +1,4 @@
-//! What cannot be run and no store keeps: it has failed, and what its sender asked for follows as after any other
+//! Storeless jobs whose message was rejected: the job has failed, and its reply and hooks follow as after any other
 //! failure.
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::job::{AttemptOutcome, Job, Phase, State};
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 
-/// Ends the job of a refused message, or the part that the message is of one: its outcome, its record, its hooks.
+/// Ends the job of a rejected message, or its part: the outcome, the record in the part queue, the hooks.
 pub(in super::super) async fn end(
     engine: &Engine,
     refused: &Rejected,
@@ -24,7 +24,7 @@ pub(in super::super) async fn end(
     failure: Failure,
     input: Bytes,
 ) -> Result<(), ProcessError> {
-    // Its job has ended and was answered before this was found.
+    // The job ended, and its reply was sent, before this was found.
     if refused.reason == DeadLetterReason::NoPartQueue {
         return Ok(());
     }
@@ -35,13 +35,13 @@ pub(in super::super) async fn end(
     {
         return match hooks.and_then(|hooks| hooks.part.as_ref()) {
             Some(part) => own_part(engine, message, part, epoch, body, &failure).await,
-            // The store of its job counts it.
+            // The store of its job counts the part.
             None => Ok(()),
         };
     }
     fail(engine, &mut job, failure).await;
     let Some(hooks) = hooks.filter(|_| !mutant::is_on(Mutant::FollowsNothingRefused)) else { return Ok(()) };
-    // Whether it came before is not known here, so it is taken for one that did.
+    // Whether the message was delivered before is not known here, so it is treated as a redelivery.
     match member(engine, hooks, (&job.task, job.id, &input), (false, body, true)).await {
         Member::Done => Ok(()),
         Member::Interrupted => Err(interrupted()),
@@ -52,12 +52,12 @@ pub(in super::super) async fn end(
     }
 }
 
-/// The worker has to stop: the message comes again.
+/// The worker has to stop: the message is requeued.
 const fn interrupted() -> ProcessError {
     ProcessError::Unsettled(Disposition::Requeue)
 }
 
-/// Fails a job that was never begun.
+/// Fails a job that never started.
 async fn fail(engine: &Engine, job: &mut Job, failure: Failure) {
     let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
@@ -66,8 +66,8 @@ async fn fail(engine: &Engine, job: &mut Job, failure: Failure) {
     debug_assert_eq!(again, None, "the last attempt has no next one");
 }
 
-/// Counts a part of a job that ork has split. If it is the last one its job fails as well, as this worker cannot join
-/// it.
+/// Counts a part of a job that ork has split. If it is the last one, the job fails as well, as this worker cannot
+/// join it.
 async fn own_part(
     engine: &Engine,
     message: &Message,
@@ -88,7 +88,7 @@ async fn own_part(
     }
 }
 
-/// Fails a job whose parts are all there and whose task this worker does not know. Answers whether that is done.
+/// Fails a job whose parts have all ended and whose task this worker does not know. Returns whether that was done.
 async fn cannot_join(engine: &Engine, message: &Message, set: Set, kept: Vec<Kept>, failure: &Failure) -> bool {
     let is_head = |kept: &&Kept| matches!(kept.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
     let head = kept.iter().find(is_head).and_then(|kept| serde_json::from_slice::<Head>(&kept.body).ok());

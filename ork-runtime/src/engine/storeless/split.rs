@@ -1,7 +1,8 @@
-//! Splitting a job that no store knows: all parts are made first, as each must say how many there are, then sent.
+//! Splits a storeless job: all parts are made first, as each must state how many there are, and then sent.
 //!
-//! So a split that fails or dies has begun nothing. One that dies while it sends is run again: it makes the part queue
-//! anew, which forgets what the parts of before have said, and what they say later has the number of another run.
+//! So a split that fails, or whose process dies before it sends, has started nothing. If the process dies while it
+//! sends, the split runs again: it recreates the part queue, which drops all earlier records, and later records of
+//! the earlier run carry another epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,10 +29,10 @@ use crate::message::{Message, Outgoing, WorkKind};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
-/// How many bytes the inputs of all parts may have: they are in memory until the last one is there.
+/// The maximum total size of the inputs of all parts, which are in memory until the split has yielded the last one.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
-/// How many parts are sent together.
+/// How many parts are published together.
 const BATCH: usize = 512;
 
 /// Splits a job and sends its parts.
@@ -79,8 +80,8 @@ pub(in super::super) async fn split(
     }
 }
 
-/// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they end.
-/// Answers `false` if the worker has to stop.
+/// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they
+/// end. Returns `false` if the worker has to stop.
 pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     let Some(queues) = engine.broker.parts() else { return true };
     let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
@@ -94,7 +95,7 @@ pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     }
 }
 
-/// Runs the split to its end.
+/// Runs the split and collects its items.
 async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job) -> CallOutcome<Vec<Bytes>> {
     if let Err(error) = def.check_rules(&message.body) {
         return CallOutcome::Failed(CallError::Input(error));
@@ -111,7 +112,7 @@ async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job
     all
 }
 
-/// Parts that no queue takes, and why.
+/// Parts that cannot be delivered to any queue, with the reasons.
 struct Never {
     queue: String,
     epoch: u32,
@@ -119,7 +120,7 @@ struct Never {
     parts: Vec<(u64, Failure)>,
 }
 
-/// Parts that cannot be sent have failed, and the last one of them may be the last one of all.
+/// Settles parts that cannot be sent: they have failed, and the last one of them may be the last part of the job.
 async fn settle_unsent(
     engine: &Arc<Engine>,
     task: &Task,
@@ -136,7 +137,8 @@ async fn settle_unsent(
     Ok(Done::Settled)
 }
 
-/// Makes the queue and sends the parts; answers why that can never be.
+/// Creates the part queue and sends the parts. Returns the parts that cannot be delivered, or the failure of the job
+/// if nothing can be sent.
 async fn send(
     engine: &Engine,
     queues: &dyn PartQueues,
@@ -152,7 +154,7 @@ async fn send(
     };
     let body: Bytes = serde_json::to_vec(&Head::of(message)).unwrap_or_default().into();
     let (epoch, head) = loop {
-        // Runs are told apart, not ordered.
+        // Runs of a split have to be distinguished, not ordered.
         let epoch = engine.entropy.uuid().as_fields().0.max(1);
         if let Err(error) = patiently(engine, || queues.make(&queue)).await? {
             return never(&error);
@@ -161,8 +163,8 @@ async fn send(
         let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
         match patiently(engine, || queues.record(&head)).await? {
             Ok(()) => break (epoch, head),
-            // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the
-            // two is last has its head in the queue.
+            // Another worker has a duplicate of this message, and has removed the queue to create its own. The head
+            // of the later one of the two is in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
                 pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
@@ -171,7 +173,8 @@ async fn send(
         }
     };
     let total_parts = u64::try_from(items.len()).unwrap_or(u64::MAX);
-    // Programs that do not know ork may end all of the parts, and they join none.
+    // Every part may be run by a program that does not use ork, and such programs join nothing. So this process
+    // checks the set, too.
     engine.sets.made(
         Look {
             whose: Whose { total: total_parts, headed: true, mark: 0, suspect: false },
@@ -203,7 +206,7 @@ async fn send(
     Ok(Ok(Never { queue, epoch, total: total_parts, parts: never }))
 }
 
-/// Publishes parts; answers those that are to be published once more.
+/// Publishes parts. Returns those that have to be published again.
 async fn publish(
     engine: &Engine,
     batch: Vec<Outgoing>,
