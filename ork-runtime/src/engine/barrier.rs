@@ -1,5 +1,5 @@
-//! Carrying out the barrier of a set of parts that no store knows: `crate::barrier` decides, a broker's part queue
-//! counts.
+//! The barrier of a storeless set of parts: `crate::barrier` decides, a part queue of the broker counts, and this
+//! file performs the actions.
 //!
 //! Called when a part has ended, before its delivery is acknowledged.
 
@@ -16,24 +16,25 @@ use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader
 use crate::failure::{Failure, FailureKind};
 use crate::mutant::{self, Mutant};
 
-/// How long a reader waits for its own mark. It comes at once, unless somebody else takes from the queue as well.
+/// How long a reader waits for its own mark. It arrives at once, unless another consumer reads from the queue as
+/// well.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a worker that has to stop takes to remove the queue of a set that was followed.
+/// How long a worker that has to stop may take to remove the queue of a set whose join or hooks were done.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// How a worker passed the barrier.
+/// How a worker left the barrier.
 #[derive(Debug)]
 pub(super) enum Passed {
-    /// It is done there.
+    /// The worker has left the barrier.
     Done(End),
-    /// The worker has to stop: the part comes again.
+    /// The worker has to stop: the part is redelivered.
     Interrupted,
     /// The broker has no part queues.
     NoParts,
 }
 
-/// A record that is held.
+/// An unacknowledged record of the part queue.
 #[derive(Debug)]
 pub(super) struct Kept {
     tag: u64,
@@ -41,17 +42,17 @@ pub(super) struct Kept {
     pub(super) body: bytes::Bytes,
 }
 
-/// Whether bodies are kept: whoever joins the parts needs them, whoever only counts them does not.
+/// Whether the bodies of records are kept in memory: a join needs them, a mere count does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bodies {
     Keep,
     Drop,
 }
 
-/// What follows a complete set, from its records; it answers whether it could be done.
+/// What follows a complete set, given its records. It returns whether that was done.
 pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<Kept>) -> BoxFuture<'a, bool> + Send + 'a>;
 
-/// Brings a worker past the barrier. `fire` does what follows the set, once it is complete.
+/// Takes a worker through the barrier. `fire` does what follows the set, once it is complete.
 pub(super) async fn pass(
     engine: &Engine,
     (barrier, bodies): (Barrier, Bodies),
@@ -80,8 +81,8 @@ pub(super) async fn pass(
     if !fired.load(Ordering::Relaxed) {
         return Passed::Interrupted;
     }
-    // What follows was done: a queue that is left would have it done once more, and one that is gone unnoticed be
-    // missed.
+    // What follows the set was done. If the queue stayed, another worker would do it again; if the removal went
+    // unnoticed, so would this worker.
     tokio::select! {
         biased;
         passed = run => passed,
@@ -95,7 +96,7 @@ struct Passing<'a> {
     record: PartRecord,
     bodies: Bodies,
     total: u64,
-    /// How often all was put back, and how often a reader was lost.
+    /// How often all records were put back, or a reader was lost.
     rounds: u32,
     /// Whether a failure has replaced the output in the record, which was too large.
     is_replaced: bool,
@@ -124,7 +125,7 @@ impl Passing<'_> {
                         return Passed::Interrupted;
                     };
                     if !fire(set.clone(), kept).await {
-                        // Dropping the reader gives all back.
+                        // Dropping the reader returns all records to the queue.
                         return Passed::Interrupted;
                     }
                     self.fired.store(true, Ordering::Relaxed);
@@ -181,7 +182,7 @@ impl Passing<'_> {
 
     async fn count(&mut self) -> Result<Event, SendFailure> {
         if self.rounds > 1 {
-            // Somebody shares the queue, or takes from it: not always at the same moment again.
+            // Another consumer reads from the queue: a random pause avoids a collision at the same moment again.
             let pause = super::hooks::PAUSE.mul_f64(self.engine.entropy.fraction());
             self.engine.clock.pause(pause).await;
         }
@@ -190,7 +191,7 @@ impl Passing<'_> {
         Ok(counted.ok().flatten().map_or(Event::NoQueue, Event::Counted))
     }
 
-    /// Looks whether nobody holds records that are not counted.
+    /// Checks that no consumer holds records that are not counted.
     async fn probe(&mut self) -> Result<Event, SendFailure> {
         let event = self.open(0).await?;
         if event == Event::Busy {
@@ -212,10 +213,10 @@ impl Passing<'_> {
         })
     }
 
-    /// Reads one record; answers what has come in between.
+    /// Reads one record. Returns an event if something else happened.
     async fn read(&mut self, barrier: &mut Barrier) -> Option<Event> {
         let Some((reader, kept)) = &mut self.reader else { return Some(Event::Lost) };
-        // Before the first one another reader may be at work, for as long as it likes.
+        // Before the first record another reader may be at work, for as long as it likes.
         let patience = async {
             if barrier.waits_for_mark() {
                 self.engine.clock.pause(PATIENCE).await;
@@ -276,7 +277,7 @@ impl Passing<'_> {
     }
 }
 
-/// Whether two records say the same of the same part, or both are the head of the same run.
+/// Returns whether two records state the same of the same part, or both are the head of the same run.
 fn same(one: &Entry, other: &Entry) -> bool {
     match (one, other) {
         (Entry::Head { epoch }, Entry::Head { epoch: e }) => epoch == e,

@@ -1,4 +1,4 @@
-//! Cancelling a job with all below it; and `ork.cancel`, by which a program without the store asks for that.
+//! Cancels a job with all jobs below it; and runs `ork.cancel`, by which a program without the store requests that.
 
 use std::sync::Arc;
 
@@ -15,20 +15,21 @@ use crate::task::{CallError, Error};
 use crate::tree::CancelMode;
 use crate::tx::{Cancel, ControlResult};
 
-/// How many jobs are looked at in one go.
+/// How many jobs are read at once.
 const PAGE: usize = 500;
 
-/// Stops a job and all jobs below it. When it is done, what is owed has been sent.
+/// Cancels a job and all jobs below it. When this returns, the outbox rows of that have been passed to the relay.
 ///
 /// # Cancel safety
-/// If the future is dropped, the job may or may not have been stopped; if it has, nothing begins below it any more.
+/// If the future is dropped, the job may or may not have been cancelled. If it has, nothing starts below it any more.
 pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result<ControlResult, StoreError> {
     let cancel = Cancel { job: id, mode: stop, from_ancestor: false, actor: engine.actor() };
     match engine.commit(cancel).await? {
         ControlResult::Done => {}
         other => return Ok(other),
     }
-    // From here on nothing below it begins; this only makes it known sooner, and stops what runs.
+    // From here on nothing starts below the job. The rest only makes the cancel known sooner, and stops running
+    // calls.
     let mut parents = vec![id];
     while let Some(parent) = parents.pop() {
         let mut before = None;
@@ -53,11 +54,11 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// The job's id, or the `message_id` that its sender gave it.
+    /// The id of the job, or the `message_id` that its sender gave it.
     job: String,
 }
 
-/// Brings a claimed job of `ork.cancel` to its end. It needs no slot, for what it stops may hold them all.
+/// Runs a claimed job of `ork.cancel`. It needs no slot, as the jobs that it cancels may hold them all.
 pub(super) async fn ask(
     engine: &Arc<Engine>,
     mut job: Box<Job>,

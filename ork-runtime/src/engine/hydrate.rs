@@ -1,7 +1,8 @@
-//! What a message inherits: a part the input of the job that has split itself, a task of a workflow the step that it is.
+//! Hydration: adds to a message what it inherits. A part of a dynamic split inherits the input of its job, and a task
+//! of a workflow inherits its step.
 //!
-//! Such a message travels with nothing but its own data. The rest is read here, before anything looks at the body, so that
-//! limits, rules and the function see what they see in any other job.
+//! Such a message carries only its own data. The rest is read here, before the body is used, so that limits, rules
+//! and the function see the same as in any other job.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,14 +18,15 @@ use crate::job::JobKind;
 use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 
-/// Of so many jobs the inputs are kept at most, of fewer if they are large.
+/// The cache holds the data of at most this many jobs, and at most this many bytes.
 const KEPT: (usize, usize) = (8, 32 * 1024 * 1024);
 
-/// What was inherited from jobs, the latest last. It never changes, so each is read once.
+/// A cache of what messages inherit from jobs, the most recently used last. The data never changes, so each is read
+/// once.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs(Mutex<VecDeque<Place>>);
 
-/// What messages of this task inherit from one job.
+/// An entry of the cache: what messages of this task inherit from one job.
 type Place = ((JobId, &'static str), Arc<OnceCell<Hydrated>>);
 
 /// What the messages of a job have in common.
@@ -32,7 +34,7 @@ type Place = ((JobId, &'static str), Arc<OnceCell<Hydrated>>);
 pub(crate) enum Hydrated {
     /// The input of their job.
     Input(Bytes),
-    /// The step that their job is of its run.
+    /// The step that their job is in its workflow run.
     Step(Arc<Step>),
 }
 
@@ -46,7 +48,7 @@ impl Hydrated {
 }
 
 impl Inputs {
-    /// The place of one; those that were not asked for lately make room for it.
+    /// Returns the entry of a job and task. Entries that were not used lately are evicted.
     fn place(&self, whose: (JobId, &'static str)) -> Arc<OnceCell<Hydrated>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().position(|(known, _)| *known == whose).and_then(|at| kept.remove(at));
@@ -61,17 +63,18 @@ impl Inputs {
     }
 }
 
-/// Whether a message inherits something, and still has its own data for a body.
+/// Returns whether a message inherits something, and its body is still only its own data.
 pub(super) fn inherits(engine: &Engine, task: &Task, message: &Message) -> bool {
     let counted = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
     let is_part = matches!(message.kind, WorkKind::Part { .. }) && !counted && task.split.is_none();
     (is_part || message.kind == WorkKind::Step) && engine.store.is_durable()
 }
 
-/// Gives such a message the input of its job, and puts its own data beside it. Answers the step that it is of, if it is.
+/// Sets the body of such a message to the input of its job, and keeps its own data beside it. Returns the step of the
+/// message, if it has one.
 ///
 /// # Cancel safety
-/// The message is as it was if the future is dropped.
+/// The message is unchanged if the future is dropped.
 pub(super) async fn inherit(
     engine: &Engine,
     task: &Task,
@@ -90,7 +93,7 @@ pub(super) async fn inherit(
         }
         (Hydrated::Step(step), _) => (step.input(), Some(step)),
     };
-    // A message that was begun with others may be looked at once more, alone.
+    // A message that was started in a batch may be processed again alone.
     let own = std::mem::replace(&mut message.body, input);
     message.data.get_or_insert(own);
     Ok(step)
@@ -123,7 +126,7 @@ mod tests {
         }
         assert!(Arc::ptr_eq(&first, &inputs.place(jobs[0])));
         assert!(inputs.place((jobs[0].0, "b")).get().is_none(), "another task has no part in it");
-        // The first was asked for lately, so that others went.
+        // The first was used lately, so that others were evicted.
         assert!(Arc::ptr_eq(&first, &inputs.place(jobs[0])));
         for job in &jobs[1..] {
             inputs.place(*job);

@@ -1,5 +1,5 @@
-//! A message whose job is done with, or under way elsewhere, and that asks for the outcome: its sender is answered all the
-//! same, at once or when the job has ended.
+//! Replies for a message whose job has ended, or is running elsewhere: its sender still gets the outcome, at once or
+//! when the job ends.
 
 use super::hooks::patiently;
 use super::{Engine, ProcessError, services};
@@ -7,7 +7,8 @@ use crate::broker::{BrokerErrorKind, Disposition};
 use crate::message::{Message, Outgoing, Reply, WorkKind};
 use crate::tx::{AddReply, ReplyAdded};
 
-/// Answers the sender of a message of which nothing is run. One that came before has been answered, or will be.
+/// Sends or registers the reply of a message that runs nothing. A redelivered message has its reply already, or will
+/// get it.
 pub(super) async fn again(engine: &Engine, message: &Message, redelivered: bool) -> Result<(), ProcessError> {
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
     let Some(to) = message.reply.clone().filter(|_| first && engine.store.is_durable()) else { return Ok(()) };
