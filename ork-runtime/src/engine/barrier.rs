@@ -81,8 +81,8 @@ pub(super) async fn pass(
     if !fired.load(Ordering::Relaxed) {
         return Passed::Interrupted;
     }
-    // What follows the set was done. If the queue stayed, another worker would do it again; if the removal went
-    // unnoticed, so would this worker.
+    // What follows the set was done. If the queue stayed, another worker would do it again; if this worker did not
+    // learn of the removal, its redelivered part would find the queue missing.
     tokio::select! {
         biased;
         passed = run => passed,

@@ -1,4 +1,4 @@
-//! Schedules at work: what the time of one means, and starting what is due.
+//! Runs schedules: decides what is due, and starts it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,35 +22,35 @@ use crate::task::{CallError, Error};
 use crate::tx::{FireSchedule, NewJob};
 use crate::workflow_run::RUN;
 
-/// A time that is so long past was missed.
+/// A scheduled time that is longer past than this was missed.
 const LATE: Duration = Duration::from_mins(1);
 
 /// The input of a schedule's job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ScheduleSpec {
-    /// The schedule's name.
+    /// The name of the schedule.
     pub(crate) name: String,
-    /// When.
+    /// When it fires.
     #[serde(flatten)]
     pub(crate) schedule: Schedule,
-    /// The task that is started.
+    /// The task that it starts.
     pub(crate) task: String,
-    /// Its input.
+    /// The input of that task.
     pub(crate) input: Value,
 }
 
 impl ScheduleSpec {
-    /// The first time after this one.
+    /// Returns the first scheduled time after this one.
     pub(crate) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         self.schedule.next_after(moment.as_millis()).map(Timestamp::from_millis)
     }
 
-    /// The time for which something starts now, if one does, and the next time.
+    /// Returns the time for which the schedule fires now, if it does, and the next time.
     fn due(&self, ticks: ScheduleState, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
-        // The first worker may see the schedule after its first time.
+        // The first worker may process the schedule after its first time.
         let first = if mutant::is_on(Mutant::CountsFromFirstTick) { now } else { created };
         let next = ticks.next.or_else(|| self.after(first));
-        // Nothing is started twice where a clock was set back.
+        // Nothing is started twice if a clock is set back.
         let Some(due) = next.filter(|due| *due <= now) else {
             return (None, next);
         };
@@ -61,10 +61,10 @@ impl ScheduleSpec {
         }
     }
 
-    /// The input of what it starts for this time.
+    /// Returns the input of the job that it starts for this time.
     ///
     /// # Errors
-    /// When that is a run, and its plan cannot be read.
+    /// When the job is a workflow run, and its plan cannot be read.
     pub(crate) fn input_at(&self, time: Timestamp) -> serde_json::Result<Bytes> {
         let mut input = self.input.clone();
         let time = self.schedule.shown(time.as_millis()).unwrap_or_default();
@@ -80,7 +80,7 @@ impl ScheduleSpec {
         serde_json::to_vec(&input).map(Bytes::from)
     }
 
-    /// The job that it starts for this time.
+    /// Returns the job that it starts for this time.
     fn start(&self, engine: &Engine, time: Timestamp) -> Result<NewJob, Error> {
         let task = engine.registry.get(&self.task)?;
         let input = self.input_at(time).map_err(Error::permanent)?;
@@ -88,13 +88,13 @@ impl ScheduleSpec {
     }
 }
 
-/// Whether what a schedule has started last is still under way.
+/// Returns whether the job that a schedule has started last is still under way.
 async fn is_busy(engine: &Engine, ticks: ScheduleState) -> Result<bool, StoreError> {
     let Some(last) = ticks.last else { return Ok(false) };
     Ok(engine.store.job(last).await?.is_some_and(|view| !view.job.state.is_final()))
 }
 
-/// Does what is due of a claimed schedule.
+/// Fires a claimed schedule if it is due.
 pub(super) async fn tick(
     engine: &Arc<Engine>,
     mut job: Box<Job>,
@@ -136,7 +136,7 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    /// The minute in which the schedules of these tests were made.
+    /// The minute in which the schedules of these tests were created.
     const CREATED: i64 = 4;
 
     fn due(missed: Missed, next: Option<i64>, now: i64) -> (Option<i64>, Option<i64>) {

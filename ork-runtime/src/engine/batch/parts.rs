@@ -1,4 +1,4 @@
-//! Parts of one job that came together: started in one transaction, settled in another.
+//! A batch of parts of one job: started in one transaction, settled in another.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::message::WorkKind;
 use crate::registry::Task;
 use crate::tx::{Limit, PartKey, PartStart, PartsStarted, SettleParts, StartParts};
 
-/// What the parts of a run share.
+/// What the parts of a batch have in common.
 struct Run {
     engine: Arc<Engine>,
     task: Arc<Task>,
@@ -23,7 +23,7 @@ struct Run {
     step: Option<Arc<Step>>,
 }
 
-/// Brings parts to their end.
+/// Processes a batch of parts.
 pub(super) async fn process(
     engine: &Arc<Engine>,
     (job, epoch, attempt): (JobId, u32, u32),
@@ -36,7 +36,7 @@ pub(super) async fn process(
         limit: limit.clone(),
         ..StartParts::one(first, false, engine.actor())
     };
-    // Where the store does not work, each part waits for it alone.
+    // Where the store does not work, each part is processed alone and waits for it.
     let PartsStarted { parts, count } = engine.commit(start).await.unwrap_or_default();
     let mut starts = parts.into_iter();
     let mut run = Vec::with_capacity(items.len());
@@ -62,8 +62,8 @@ pub(super) async fn process(
     run.settle(ended).await;
 }
 
-/// Gives parts of a job that has split itself its input; answers those that can go on, and the step that they are of, if
-/// they are. Where the store does not work, each part waits for it alone.
+/// Adds the inherited input to parts of a dynamic split or a step. Returns the deliveries that can go on, and the
+/// step of the parts, if they have one. Where the store does not work, each part is processed alone and waits for it.
 pub(super) async fn inherit(
     engine: &Arc<Engine>,
     mut deliveries: Vec<Delivery>,
@@ -101,7 +101,7 @@ impl Run {
         (item, called)
     }
 
-    /// Writes down in one transaction how the calls ended, then settles their deliveries.
+    /// Records in one transaction how the calls ended, then settles their deliveries.
     async fn settle(self: Arc<Self>, calls: Vec<(Item, CallOutcome)>) {
         if calls.is_empty() {
             return;

@@ -1,4 +1,5 @@
-//! Beginning a run: its first tasks are made. A run that was taken up takes up what of it did not succeed.
+//! Starts a workflow run: its first tasks are created. A run that was retried retries those of its tasks that did not
+//! succeed.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::task::{CallError, Error};
 use crate::tx::{ControlResult, Retry, StartWorkflow};
 use crate::workflow_run::WorkflowRun;
 
-/// Begins a claimed run.
+/// Starts a claimed run.
 pub(in super::super) async fn begin(
     engine: &Arc<Engine>,
     mut job: Box<Job>,
@@ -39,7 +40,7 @@ pub(in super::super) async fn begin(
     Ok(Done::Settled)
 }
 
-/// Takes up a job that did not end well, or what of the jobs below it did not.
+/// Retries a job that did not succeed, or those jobs below it that did not.
 async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
     let mut jobs = vec![job];
     while let Some(job) = jobs.pop() {
@@ -49,7 +50,8 @@ async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
                 let below = Filter { states, parent: Some(job), limit: usize::from(u16::MAX), ..Filter::default() };
                 jobs.extend(engine.store.jobs(below).await?.into_iter().map(|view| view.job.id));
             }
-            // What others have taken up in the meantime goes on, and what rests on something that was begins anew.
+            // A job that others have retried in the meantime goes on, and a superseded one starts over with what it
+            // depends on.
             ControlResult::Done
             | ControlResult::InvalidState(_)
             | ControlResult::AncestorCancelled(_)

@@ -1,4 +1,4 @@
-//! Making a step many: a part for each item, or as many as were asked for.
+//! Fans a step out: one part for each item, or a given number of parts.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::task::outcome::Items;
 use crate::task::{CallError, Error};
 use crate::tx::OpenParts;
 
-/// Makes the parts of a claimed step.
+/// Creates the parts of a claimed step.
 pub(in super::super) async fn fan_out(
     engine: &Arc<Engine>,
     job: &Job,
@@ -49,7 +49,7 @@ pub(in super::super) async fn fan_out(
     };
     let parts = items.into_iter().flat_map(move |item| (0..each).map(move |_| Ok(item.clone())));
     let parts = async { Ok(Items::Iterator(Box::new(parts))) };
-    // How long an attempt may take is said of the instances.
+    // The timeout of an attempt applies to the instances, not to this.
     let work = &step.task.work;
     let def = TaskDef { options: Options { timeout: None, ..work.options }, ..*work };
     split::make(engine, (job, epoch), &def, cancelled, parts).await
