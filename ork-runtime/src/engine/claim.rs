@@ -25,7 +25,7 @@ pub(super) enum ClaimedJob {
 /// How a job is claimed, which depends on what is known of its message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
-    /// Makes the claim durable before it returns, see [`Claim::durable`].
+    /// Whether the claim must survive the death of this process, see [`Claim::durable`].
     pub(super) firm: bool,
     /// Whether the message may be a duplicate, see [`Claim::may_be_duplicate`].
     pub(super) may_be_copy: bool,

@@ -78,8 +78,8 @@ impl DeliveryGuard {
                     }
                 };
                 let Err(error) = end else { return };
-                // If the worker ends before that, another process finds the row with its held rows, and then that the
-                // work is done.
+                // If the worker ends before that, another process takes the row over, and then finds that the work is
+                // done.
                 if reject::store_failed(engine, &error).await.is_some() {
                     return;
                 }

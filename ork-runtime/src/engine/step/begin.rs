@@ -50,8 +50,8 @@ async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
                 let below = Filter { states, parent: Some(job), limit: usize::from(u16::MAX), ..Filter::default() };
                 jobs.extend(engine.store.jobs(below).await?.into_iter().map(|view| view.job.id));
             }
-            // A job that others have retried in the meantime goes on, and a superseded one starts over with what it
-            // depends on.
+            // A job that others have retried in the meantime goes on, and the run restarts steps that depend on a
+            // retried one as new jobs.
             ControlResult::Done
             | ControlResult::InvalidState(_)
             | ControlResult::AncestorCancelled(_)

@@ -38,7 +38,7 @@ pub(super) struct Step {
     pub(super) name: Arc<StepInfo>,
     /// The concurrency limit of its calls, if the workflow sets one.
     pub(super) limit: Option<Limit>,
-    /// Whether it is made many.
+    /// Whether the step fans out.
     fans_out: bool,
     /// Whether its task has an input for an item.
     takes_item: bool,
@@ -70,7 +70,7 @@ struct Many {
 }
 
 impl Step {
-    /// Whether it is made many.
+    /// Returns whether the step fans out.
     pub(super) const fn fans_out(&self) -> bool {
         self.fans_out
     }
