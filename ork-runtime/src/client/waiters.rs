@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Client, ClientError};
 use crate::broker::Replies;
-use crate::engine::large_outputs::Whose;
+use crate::engine::large_outputs::OutputKey;
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{ReplyTo, State};
@@ -113,7 +113,7 @@ impl Waiter {
         match answer.map(|body| read(id, &body)) {
             Some(Told::Outcome(outcome)) => outcome,
             Some(Told::OutputRef(note)) if !keeps => {
-                let output = client.engine.large.fetch(Whose { job: id, part: None }, note).await?;
+                let output = client.engine.large.fetch(OutputKey { job: id, part: None }, note).await?;
                 serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
             }
             Some(Told::OutputRef(_)) => client.wait(id).await?.into_output(),

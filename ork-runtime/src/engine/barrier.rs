@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::Engine;
-use super::hooks::{SendFailure, patiently};
+use super::hooks::{SendFailure, with_retries};
 use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
 use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader, PartRecord};
 use crate::failure::{Failure, FailureKind};
@@ -18,10 +18,10 @@ use crate::mutant::{self, Mutant};
 
 /// How long a reader waits for its own mark. It arrives at once, unless another consumer reads from the queue as
 /// well.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a worker that has to stop may take to remove the queue of a set whose join or hooks were done.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a worker left the barrier.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) enum Passed {
 
 /// An unacknowledged record of the part queue.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct HeldRecord {
     tag: u64,
     pub(super) entry: Entry,
     pub(super) body: bytes::Bytes,
@@ -50,7 +50,7 @@ pub(super) enum Bodies {
 }
 
 /// What follows a complete set, given its records. It returns whether that was done.
-pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<Kept>) -> BoxFuture<'a, bool> + Send + 'a>;
+pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<HeldRecord>) -> BoxFuture<'a, bool> + Send + 'a>;
 
 /// Takes a worker through the barrier. `fire` does what follows the set, once it is complete.
 pub(super) async fn pass(
@@ -86,7 +86,7 @@ pub(super) async fn pass(
     tokio::select! {
         biased;
         passed = run => passed,
-        () = engine.clock.pause(LAST_WORD) => Passed::Interrupted,
+        () = engine.clock.pause(REMOVE_TIMEOUT) => Passed::Interrupted,
     }
 }
 
@@ -100,7 +100,7 @@ struct Passing<'a> {
     rounds: u32,
     /// Whether a failure has replaced the output in the record, which was too large.
     is_replaced: bool,
-    reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
+    reader: Option<(Box<dyn PartReader>, Vec<HeldRecord>)>,
     /// Whether what follows the set was done.
     fired: &'a AtomicBool,
 }
@@ -152,7 +152,7 @@ impl Passing<'_> {
                 n_tries.fetch_add(1, Ordering::Relaxed);
                 queues.record(record)
             };
-            let Err(error) = patiently(self.engine, try_once).await? else { return Ok(Event::Recorded) };
+            let Err(error) = with_retries(self.engine, try_once).await? else { return Ok(Event::Recorded) };
             if error.kind() == BrokerErrorKind::TooLarge && !self.is_replaced {
                 self.fail_record(&error);
                 continue;
@@ -171,8 +171,8 @@ impl Passing<'_> {
 
     /// Replaces an output that is too large for the queue by a failure of the part.
     fn fail_record(&mut self, error: &BrokerError) {
-        let words = format!("what it returned cannot be recorded: {error}");
-        let failure = Failure::new(FailureKind::Output, words);
+        let detail = format!("what it returned cannot be recorded: {error}");
+        let failure = Failure::new(FailureKind::Output, detail);
         self.record.body = serde_json::to_vec(&failure).unwrap_or_default().into();
         if let Entry::Part { ok, .. } = &mut self.record.entry {
             *ok = false;
@@ -187,7 +187,7 @@ impl Passing<'_> {
             self.engine.clock.pause(pause).await;
         }
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let counted = patiently(self.engine, move || queues.count(queue)).await?;
+        let counted = with_retries(self.engine, move || queues.count(queue)).await?;
         Ok(counted.ok().flatten().map_or(Event::NoQueue, Event::Counted))
     }
 
@@ -202,7 +202,7 @@ impl Passing<'_> {
 
     async fn open(&mut self, total: u64) -> Result<Event, SendFailure> {
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let opened = patiently(self.engine, move || queues.open(queue, total)).await?;
+        let opened = with_retries(self.engine, move || queues.open(queue, total)).await?;
         Ok(match opened {
             Ok(Opened::Reader(reader)) => {
                 self.reader = Some((reader, Vec::new()));
@@ -219,7 +219,7 @@ impl Passing<'_> {
         // Before the first record another reader may be at work, for as long as it likes.
         let patience = async {
             if barrier.waits_for_mark() {
-                self.engine.clock.pause(PATIENCE).await;
+                self.engine.clock.pause(MARK_TIMEOUT).await;
             } else {
                 std::future::pending::<()>().await;
             }
@@ -241,7 +241,7 @@ impl Passing<'_> {
                 if self.bodies == Bodies::Drop && !is_head {
                     read.body = bytes::Bytes::new();
                 }
-                kept.push(Kept { tag: read.tag, entry: read.entry, body: read.body });
+                kept.push(HeldRecord { tag: read.tag, entry: read.entry, body: read.body });
                 true
             }
             Fate::Drop => reader.done(read.tag).await,
@@ -255,7 +255,7 @@ impl Passing<'_> {
         let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
         tracing::debug!(queue = self.record.queue, kept = kept.len(), "not every part is there, all go back");
         let mut own = None;
-        for Kept { tag, entry, .. } in kept {
+        for HeldRecord { tag, entry, .. } in kept {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
                 return Ok(Event::Lost);
             }
@@ -268,7 +268,7 @@ impl Passing<'_> {
 
     async fn remove(&mut self) -> Result<Event, SendFailure> {
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let removed = patiently(self.engine, move || queues.remove(queue)).await?;
+        let removed = with_retries(self.engine, move || queues.remove(queue)).await?;
         if let Err(error) = removed {
             tracing::warn!(%error, queue = self.record.queue, "a part queue is left behind");
         }

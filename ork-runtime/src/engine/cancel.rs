@@ -53,33 +53,33 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result
 /// The input of `ork.cancel`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct CancelInput {
     /// The id of the job, or the `message_id` that its sender gave it.
     job: String,
 }
 
 /// Runs a claimed job of `ork.cancel`. It needs no slot, as the jobs that it cancels may hold them all.
-pub(super) async fn ask(
+pub(super) async fn run(
     engine: &Arc<Engine>,
     mut job: Box<Job>,
     task: &Task,
     message: &Message,
 ) -> Result<Done, ProcessError> {
-    let called = asked(engine, message).await?;
+    let called = execute(engine, message).await?;
     settle::job(engine, &mut job, (&task.work, None), Phase::Start, (called, None)).await?;
     Ok(Done::Settled)
 }
 
-async fn asked(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreError> {
-    let no = |words: String| Ok(CallOutcome::Failed(CallError::Task(Error::permanent(words))));
-    let asked: Asked = match serde_json::from_slice(&message.body) {
-        Ok(asked) => asked,
+async fn execute(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreError> {
+    let no = |detail: String| Ok(CallOutcome::Failed(CallError::Task(Error::permanent(detail))));
+    let input: CancelInput = match serde_json::from_slice(&message.body) {
+        Ok(input) => input,
         Err(error) => return no(format!("this names no job: expected {{\"job\": ID}}: {error}")),
     };
     if !engine.store.is_durable() {
         return no("without a store nobody knows the job, so it cannot be cancelled: set ORK_STORE".into());
     }
-    let id = JobId::from_foreign(&asked.job);
+    let id = JobId::from_foreign(&input.job);
     match stop(engine, id, CancelMode::Immediate).await? {
         ControlResult::InvalidState(state) => {
             no(format!("job {id} is {state}: only a job that has not ended can be cancelled"))

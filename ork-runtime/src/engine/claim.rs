@@ -15,26 +15,26 @@ use crate::tx::{
 /// The result of claiming a job.
 pub(super) enum ClaimedJob {
     /// Run it.
-    Ours(Box<Job>),
+    Granted(Box<Job>),
     /// This process is running the job and may be alive: run nothing beside it.
-    Elsewhere(String),
+    RunningElsewhere(String),
     /// Run nothing now.
-    Nothing,
+    Declined,
 }
 
 /// How a job is claimed, which depends on what is known of its message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct ClaimOptions {
     /// Whether the claim must survive the death of this process, see [`Claim::durable`].
-    pub(super) firm: bool,
+    pub(super) make_durable: bool,
     /// Whether the message may be a duplicate, see [`Claim::may_be_duplicate`].
-    pub(super) may_be_copy: bool,
+    pub(super) maybe_duplicate: bool,
 }
 
 /// The result of claiming a part.
 pub(super) enum ClaimedPart {
     /// Run it.
-    Ours {
+    Granted {
         /// The part and its attempt.
         key: PartKey,
         /// The number of parts, if it is known.
@@ -43,7 +43,7 @@ pub(super) enum ClaimedPart {
         losses: u32,
     },
     /// Run nothing.
-    Nothing,
+    Declined,
 }
 
 /// Returns the unique key that the job of a message takes, if this is its first message.
@@ -57,7 +57,7 @@ pub(super) async fn job(
     engine: &Engine,
     message: &Message,
     phase: Phase,
-    Terms { firm, may_be_copy }: Terms,
+    ClaimOptions { make_durable, maybe_duplicate }: ClaimOptions,
     (limit, losses): (Option<&Limit>, u32),
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
@@ -67,8 +67,8 @@ pub(super) async fn job(
         // Without a store every redelivery counts as a loss, as calls are not recorded.
         job.losses = losses;
         return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
-            crate::job::JobClaim::Granted => ClaimedJob::Ours(Box::new(job)),
-            crate::job::JobClaim::Ended | crate::job::JobClaim::Stale => ClaimedJob::Nothing,
+            crate::job::JobClaim::Granted => ClaimedJob::Granted(Box::new(job)),
+            crate::job::JobClaim::Ended | crate::job::JobClaim::Stale => ClaimedJob::Declined,
         });
     }
     let unique = unique_of(engine, message);
@@ -77,8 +77,8 @@ pub(super) async fn job(
         unique,
         phase,
         attempt: message.attempt,
-        durable: firm,
-        may_be_duplicate: may_be_copy,
+        durable: make_durable,
+        may_be_duplicate: maybe_duplicate,
         limit: limit.cloned(),
         losses,
         actor: engine.actor(),
@@ -87,21 +87,22 @@ pub(super) async fn job(
         Claimed::Granted { job, reclaimed: again, created: made } => {
             // The sender has published no event of the job, and a worker that died may not have either.
             if made || (again && phase == Phase::Start && message.attempt == 1) {
-                engine.tell(engine.before(message, true)).await;
+                engine.emit(engine.events_before(message, true)).await;
             }
-            ClaimedJob::Ours(job)
+            ClaimedJob::Granted(job)
         }
-        Claimed::RunningElsewhere(worker) => ClaimedJob::Elsewhere(worker),
-        Claimed::Stale | Claimed::Waiting => ClaimedJob::Nothing,
+        Claimed::RunningElsewhere(worker) => ClaimedJob::RunningElsewhere(worker),
+        Claimed::Stale | Claimed::Waiting => ClaimedJob::Declined,
         Claimed::NotFound => {
-            let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
-            return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
+            let detail =
+                format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
+            return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
         }
     })
 }
 
 /// Starts the next attempt at a storeless job.
-pub(super) fn again(engine: &Engine, job: &mut Job, phase: Phase) {
+pub(super) fn next_attempt(engine: &Engine, job: &mut Job, phase: Phase) {
     let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "it waited for this attempt");
 }
@@ -121,14 +122,14 @@ pub(super) async fn part(
     };
     let started = engine.commit(start).await?;
     match started.parts.first().copied().unwrap_or(PartStart::Stale) {
-        PartStart::Run { losses } => Ok(ClaimedPart::Ours { key, count: started.count, losses }),
-        PartStart::Waiting | PartStart::Stale => Ok(ClaimedPart::Nothing),
+        PartStart::Run { losses } => Ok(ClaimedPart::Granted { key, count: started.count, losses }),
+        PartStart::Waiting | PartStart::Stale => Ok(ClaimedPart::Declined),
         PartStart::NotFound { parts } => {
-            let words = match parts {
+            let detail = match parts {
                 None => format!("there is no job {} in this store, so it has no part {index}", message.job),
                 Some(parts) => format!("job {} has {parts} parts, so there is no part {index}", message.job),
             };
-            Err(reject::rejected(message, DeadLetterReason::UnknownJob, words))
+            Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail))
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::mutant::{self, Mutant};
 
 /// Returns whether a delivery may be a duplicate of a message that a live process is working on.
-pub(super) fn may_be(engine: &Engine, message: &Message, redelivered: u32) -> bool {
+pub(super) fn may_be_duplicate(engine: &Engine, message: &Message, redelivered: u32) -> bool {
     if mutant::is_on(Mutant::RunsCopies) {
         return false;
     }
@@ -25,35 +25,35 @@ pub(super) fn may_be(engine: &Engine, message: &Message, redelivered: u32) -> bo
 
 /// What became of the process that runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum RunnerStatus {
     /// The process is dead, and the job is still in the state in which it left it.
     Dead,
     /// The process has ended the job, or released it.
-    Over,
+    Finished,
     /// Not known yet, and this worker has to stop.
-    Open,
+    Unknown,
 }
 
 /// Waits until the process that runs the job of this message has ended the job or has died. That may take long: then
 /// a lease replaces the delivery.
-pub(super) async fn outlive(
+pub(super) async fn wait_for_runner(
     engine: &Engine,
     message: &Message,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
     worker: &str,
-) -> Result<Fate, ProcessError> {
+) -> Result<RunnerStatus, ProcessError> {
     tracing::debug!(job = %message.job, worker, "a copy of a message waits, as a living process runs its job");
-    let fate = lease::keep(engine, message, tenure, fate(engine, message.job, worker)).await?;
-    if fate == Fate::Open {
+    let runner_status = lease::keep(engine, message, guard, runner_status(engine, message.job, worker)).await?;
+    if runner_status == RunnerStatus::Unknown {
         // Requeued, the message would arrive as a redelivery, which counts as lost by a worker, and would run at
         // once. So a lease replaces the delivery first.
-        tenure.exchange(engine, message).await;
+        guard.exchange(engine, message).await;
         return Err(ProcessError::Unsettled(Disposition::Requeue));
     }
-    Ok(fate)
+    Ok(runner_status)
 }
 
-async fn fate(engine: &Engine, job: JobId, worker: &str) -> Result<Fate, ProcessError> {
+async fn runner_status(engine: &Engine, job: JobId, worker: &str) -> Result<RunnerStatus, ProcessError> {
     let mut changes = engine.store.notifier().of(job, false);
     loop {
         let view = engine.store.job(job).await?;
@@ -61,12 +61,12 @@ async fn fate(engine: &Engine, job: JobId, worker: &str) -> Result<Fate, Process
             view.job.state == State::Running && view.job.worker.as_deref() == Some(worker)
         };
         if !view.is_some_and(|view| runs(&view)) {
-            return Ok(Fate::Over);
+            return Ok(RunnerStatus::Finished);
         }
-        let Some(until) = reject::lives_until(engine, job, worker).await? else { return Ok(Fate::Dead) };
+        let Some(until) = reject::next_check(engine, job, worker).await? else { return Ok(RunnerStatus::Dead) };
         tokio::select! {
             biased;
-            () = engine.drain.cancelled() => return Ok(Fate::Open),
+            () = engine.drain.cancelled() => return Ok(RunnerStatus::Unknown),
             () = changes.changed() => {}
             () = engine.clock.pause_until(until) => {}
         }

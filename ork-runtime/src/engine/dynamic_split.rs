@@ -46,9 +46,9 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
             ledger::AppendResult::Added | ledger::AppendResult::Already => n += len,
             ledger::AppendResult::Halted => return halted(engine, about.job, Made { epoch, n }).await,
             ledger::AppendResult::Stale => {
-                split::outlast(engine, about.job, about.fence).await;
-                let words = format!("another worker has split job {} anew, so that this one must stop", about.job);
-                return Err(NoSplit::Overtaken(Error::permanent(words)));
+                split::wait_for_current_run(engine, about.job, about.fence).await;
+                let detail = format!("another worker has split job {} anew, so that this one must stop", about.job);
+                return Err(NoSplit::Overtaken(Error::permanent(detail)));
             }
             ledger::AppendResult::TooMany => return Err(NoSplit::Broken(split::too_many())),
         }

@@ -16,7 +16,7 @@ const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
 /// How much later than a child process this process may receive a signal.
-const RUMOUR: Duration = Duration::from_millis(500);
+const SIGNAL_DELAY: Duration = Duration::from_millis(500);
 
 /// Runs an external step to its end. Its progress and its measurements are handled like those of a function.
 pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> Result<Bytes, CallError> {
@@ -60,7 +60,7 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
         tokio::select! {
             biased;
             () = engine.force.cancelled() => return std::future::pending().await,
-            () = engine.clock.pause(RUMOUR) => {}
+            () = engine.clock.pause(SIGNAL_DELAY) => {}
         }
     }
     match called.map_err(ExecutorError::into_call_error) {

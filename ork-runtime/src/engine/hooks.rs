@@ -64,7 +64,7 @@ pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>
         Err((follow, SendFailure::NoRoute(why))) => {
             tracing::error!(job = ended.name, route = follow.route, why, "a hook was not sent, nor those after it");
             let dead = HookMessage { failed: Some(why), ..*follow };
-            patiently(engine, || services::publish(engine, Outgoing::Hook(dead.clone()))).await.map(drop)
+            with_retries(engine, || services::publish(engine, Outgoing::Hook(dead.clone()))).await.map(drop)
         }
         Err((_, interrupted)) => Err(interrupted),
     }
@@ -76,7 +76,7 @@ async fn send(
     follows: impl Iterator<Item = (usize, HookMessage)> + Send,
 ) -> Result<(), (Box<HookMessage>, SendFailure)> {
     for (at, follow) in follows {
-        let sent = patiently(engine, || services::publish(engine, Outgoing::Hook(follow.clone()))).await;
+        let sent = with_retries(engine, || services::publish(engine, Outgoing::Hook(follow.clone()))).await;
         let why = match sent {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => SendFailure::NoRoute(format!("hook {at} of `on_complete` was not sent: {error}")),
@@ -89,7 +89,7 @@ async fn send(
 
 /// Sends the hooks of a job in the store that the bit mask selects, and records it on the job if that is impossible.
 /// Returns whether it is done; if not, the worker has to stop, and another worker does it.
-pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
+pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
     let Some(kept) = &job.hooks else { return Ok(true) };
     let success = job.state == State::Succeeded;
@@ -160,15 +160,15 @@ async fn submit(
 }
 
 /// Retries an operation of the broker until it succeeds or fails permanently, and returns that result.
-pub(super) async fn patiently<T, F>(
+pub(super) async fn with_retries<T, F>(
     engine: &Engine,
-    ask: impl Fn() -> F + Send,
+    operation: impl Fn() -> F + Send,
 ) -> Result<Result<T, BrokerError>, SendFailure>
 where
     F: Future<Output = Result<T, BrokerError>> + Send,
 {
     loop {
-        let error = match ask().await {
+        let error = match operation().await {
             Ok(done) => return Ok(Ok(done)),
             Err(error) => error,
         };

@@ -19,15 +19,15 @@ use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 
 /// The cache holds the data of at most this many jobs, and at most this many bytes.
-const KEPT: (usize, usize) = (8, 32 * 1024 * 1024);
+const CACHE_LIMITS: (usize, usize) = (8, 32 * 1024 * 1024);
 
 /// A cache of what messages inherit from jobs, the most recently used last. The data never changes, so each is read
 /// once.
 #[derive(Debug, Default)]
-pub(crate) struct Inputs(Mutex<VecDeque<Place>>);
+pub(crate) struct Inputs(Mutex<VecDeque<Entry>>);
 
 /// An entry of the cache: what messages of this task inherit from one job.
-type Place = ((JobId, &'static str), Arc<OnceCell<Hydrated>>);
+type Entry = ((JobId, &'static str), Arc<OnceCell<Hydrated>>);
 
 /// What the messages of a job have in common.
 #[derive(Debug, Clone)]
@@ -49,16 +49,16 @@ impl Hydrated {
 
 impl Inputs {
     /// Returns the entry of a job and task. Entries that were not used lately are evicted.
-    fn place(&self, whose: (JobId, &'static str)) -> Arc<OnceCell<Hydrated>> {
+    fn entry(&self, key: (JobId, &'static str)) -> Arc<OnceCell<Hydrated>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.iter().position(|(known, _)| *known == whose).and_then(|at| kept.remove(at));
+        let known = kept.iter().position(|(known, _)| *known == key).and_then(|at| kept.remove(at));
         let place = known.map(|(_, place)| place).unwrap_or_default();
         let bytes =
-            |kept: &VecDeque<Place>| kept.iter().filter_map(|(_, place)| place.get()).map(Hydrated::len).sum::<usize>();
-        while kept.len() >= KEPT.0 || bytes(&kept) > KEPT.1 {
+            |kept: &VecDeque<Entry>| kept.iter().filter_map(|(_, place)| place.get()).map(Hydrated::len).sum::<usize>();
+        while kept.len() >= CACHE_LIMITS.0 || bytes(&kept) > CACHE_LIMITS.1 {
             kept.pop_front();
         }
-        kept.push_back((whose, Arc::clone(&place)));
+        kept.push_back((key, Arc::clone(&place)));
         place
     }
 }
@@ -80,7 +80,7 @@ pub(super) async fn inherit(
     task: &Task,
     message: &mut Message,
 ) -> Result<Option<Arc<Step>>, ProcessError> {
-    let place = engine.inputs.place((message.job, task.name()));
+    let place = engine.inputs.entry((message.job, task.name()));
     let inherited = tokio::select! {
         biased;
         () = engine.force.cancelled() => return Err(ProcessError::Unsettled(Disposition::Requeue)),
@@ -119,22 +119,22 @@ mod tests {
     #[test]
     fn the_latest_inputs_are_kept_and_not_too_many_bytes() {
         let (inputs, jobs) = (Inputs::default(), [(); 9].map(|()| (JobId::new(), "a")));
-        let first = inputs.place(jobs[0]);
+        let first = inputs.entry(jobs[0]);
         first.set(Hydrated::Input(Bytes::from_static(b"first"))).unwrap();
         for job in &jobs[1..8] {
-            inputs.place(*job);
+            inputs.entry(*job);
         }
-        assert!(Arc::ptr_eq(&first, &inputs.place(jobs[0])));
-        assert!(inputs.place((jobs[0].0, "b")).get().is_none(), "another task has no part in it");
+        assert!(Arc::ptr_eq(&first, &inputs.entry(jobs[0])));
+        assert!(inputs.entry((jobs[0].0, "b")).get().is_none(), "another task has no part in it");
         // The first was used lately, so that others were evicted.
-        assert!(Arc::ptr_eq(&first, &inputs.place(jobs[0])));
+        assert!(Arc::ptr_eq(&first, &inputs.entry(jobs[0])));
         for job in &jobs[1..] {
-            inputs.place(*job);
+            inputs.entry(*job);
         }
-        assert!(inputs.place(jobs[0]).get().is_none());
-        assert_eq!(inputs.0.lock().unwrap().len(), KEPT.0);
-        inputs.place(jobs[1]).set(Hydrated::Input(vec![0; KEPT.1 + 1].into())).unwrap();
-        inputs.place(jobs[2]);
+        assert!(inputs.entry(jobs[0]).get().is_none());
+        assert_eq!(inputs.0.lock().unwrap().len(), CACHE_LIMITS.0);
+        inputs.entry(jobs[1]).set(Hydrated::Input(vec![0; CACHE_LIMITS.1 + 1].into())).unwrap();
+        inputs.entry(jobs[2]);
         assert_eq!(inputs.0.lock().unwrap().len(), 1);
     }
 }

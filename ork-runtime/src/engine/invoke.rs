@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::progress::Of;
-use super::running_calls::Guest;
-use super::slots::Place;
+use super::progress::ReportKey;
+use super::running_calls::RunningCall;
+use super::slots::CallSlot;
 use super::{Engine, large_outputs, services};
 use crate::context::{About, Context, Made, Split};
 use crate::message::Message;
@@ -26,9 +26,9 @@ use crate::task::wait;
 /// What a call holds while it runs.
 pub(super) struct Hold<'a> {
     /// Its registration among the running calls, so that a cancel reaches it.
-    pub(super) running: &'a Guest,
+    pub(super) running: &'a RunningCall,
     /// Its slot.
-    pub(super) place: Place,
+    pub(super) place: CallSlot,
 }
 
 /// How a call ended.
@@ -103,8 +103,8 @@ pub(super) async fn invoke(
     let split = context.end_split();
     let took = engine.clock.now() - begun;
     engine.calls.add(&message.task, took);
-    engine.paces.called(def.name, took);
-    last_word(engine, (message.job, part));
+    engine.batch_sizer.called(def.name, took);
+    emit_last_progress(engine, (message.job, part));
     // The progress of a part that has ended is not needed. Short parts may report faster than reports are written.
     if part.is_some() {
         engine.reports.forget((message.job, part));
@@ -112,7 +112,7 @@ pub(super) async fn invoke(
     let called = match called {
         // Still under its slot: so large outputs cannot pile up while they cannot be written.
         CallOutcome::Returned(output) if engine.large.is_large(output.len()) => {
-            Box::pin(large_outputs::put_aside(engine, message, output, cancelled)).await
+            Box::pin(large_outputs::store_output(engine, message, output, cancelled)).await
         }
         called => called,
     };
@@ -130,9 +130,9 @@ pub(super) async fn invoke(
 }
 
 /// Publishes the last progress report of a job or part before the event of its end.
-pub(super) fn last_word(engine: &Engine, of: Of) {
-    if let Some(report) = engine.reports.last(of) {
-        engine.tell_progress(&report.about, &report.progress);
+pub(super) fn emit_last_progress(engine: &Engine, report_key: ReportKey) {
+    if let Some(report) = engine.reports.take_unpublished(report_key) {
+        engine.emit_progress(&report.about, &report.progress);
     }
 }
 
@@ -198,11 +198,11 @@ pub(super) async fn guard<T>(
 
 /// Turns a panic into an error of the call.
 pub(super) fn flatten<T>(output: Result<Result<T, CallError>, Box<dyn Any + Send>>) -> Result<T, CallError> {
-    output.unwrap_or_else(|panic| Err(CallError::Panicked(words(&*panic))))
+    output.unwrap_or_else(|panic| Err(CallError::Panicked(panic_message(&*panic))))
 }
 
 /// Returns the message of a panic.
-fn words(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it said nothing".into())
 }

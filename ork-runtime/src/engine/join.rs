@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::large_outputs::{self, Whose};
+use super::large_outputs::{self, OutputKey};
 use super::{Engine, ProcessError};
 use crate::id::JobId;
 use crate::job::{Job, Phase};
@@ -16,7 +16,7 @@ use crate::task::parts::{PartSource, RawParts, SettledPart};
 use crate::task::{Error, Result};
 
 /// How long a join that has to stop is kept waiting before its read fails.
-const GOODBYE: Duration = Duration::from_secs(1);
+const STOP_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct FromStore {
@@ -34,9 +34,10 @@ impl PartSource for FromStore {
 
     async fn whole(&self, part: SettledPart) -> Result<SettledPart> {
         let Some(row) = part.output else { return Ok(part) };
-        let (large, whose) = (&self.engine.large, Whose { job: self.job, part: Some(part.index) });
+        let (large, whose) = (&self.engine.large, OutputKey { job: self.job, part: Some(part.index) });
         let may_pass = |kind| kind == ObjectErrorKind::Unavailable;
-        match large_outputs::patiently(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone())).await
+        match large_outputs::with_retries(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone()))
+            .await
         {
             Some(Ok(output)) => Ok(SettledPart { output: Some(output), ..part }),
             // A lost output stays lost, but an output that only this program cannot find may be found by another one.
@@ -45,7 +46,7 @@ impl PartSource for FromStore {
             None => {
                 // A join that can be dropped is dropped during this pause. If it received the error first, its
                 // attempt would fail.
-                self.engine.clock.pause(GOODBYE).await;
+                self.engine.clock.pause(STOP_PAUSE).await;
                 Err(Error::new(format!("{whose} was not read: the join is to stop")))
             }
         }

@@ -1,7 +1,7 @@
 //! Replies for a message whose job has ended, or is running elsewhere: its sender still gets the outcome, at once or
 //! when the job ends.
 
-use super::hooks::patiently;
+use super::hooks::with_retries;
 use super::{Engine, ProcessError, services};
 use crate::broker::{BrokerErrorKind, Disposition};
 use crate::message::{Message, Outgoing, Reply, WorkKind};
@@ -9,7 +9,7 @@ use crate::tx::{AddReply, ReplyAdded};
 
 /// Sends or registers the reply of a message that runs nothing. A redelivered message has its reply already, or will
 /// get it.
-pub(super) async fn again(engine: &Engine, message: &Message, redelivered: bool) -> Result<(), ProcessError> {
+pub(super) async fn send(engine: &Engine, message: &Message, redelivered: bool) -> Result<(), ProcessError> {
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
     let Some(to) = message.reply.clone().filter(|_| first && engine.store.is_durable()) else { return Ok(()) };
     let (job, task) = (message.job, message.task.clone());
@@ -23,7 +23,7 @@ pub(super) async fn again(engine: &Engine, message: &Message, redelivered: bool)
         reply.leave_out();
     }
     loop {
-        let sent = patiently(engine, || services::publish(engine, Outgoing::Reply(reply.clone()))).await;
+        let sent = with_retries(engine, || services::publish(engine, Outgoing::Reply(reply.clone()))).await;
         match sent {
             Ok(Err(error)) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {}
             Ok(Err(error)) => {

@@ -20,10 +20,10 @@ use crate::mutant::{self, Mutant};
 use crate::tx::{Lease, OutboxId, OutboxKind};
 
 /// Added to `ack_within`, so that work without a slot is requeued before it would be leased.
-const GRACE: Duration = Duration::from_millis(100);
+const LEASE_DELAY: Duration = Duration::from_millis(100);
 
 /// The pause before a failed lease is requested again.
-const AGAIN: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// The number of leases of this process. The broker does not count their deliveries any more, so the consumer must:
 /// otherwise one worker would take all the work.
@@ -40,7 +40,7 @@ impl Leases {
         self.0.subscribe()
     }
 
-    fn one_more(&self) -> Counted {
+    fn add(&self) -> Counted {
         self.0.send_modify(|n| *n += 1);
         Counted(self.0.clone())
     }
@@ -67,7 +67,7 @@ impl DeliveryGuard {
     /// Settles the delivery or the lease. Leased work is never dead-lettered: its job records the failure.
     pub(super) async fn settle(self, engine: &Engine, settlement: Disposition) {
         match self {
-            Self::Delivery(receipt) => receipt.settle(settlement),
+            Self::Delivery(acker) => acker.settle(settlement),
             Self::Lease(row, _counted) => loop {
                 let end = match settlement {
                     Disposition::Ack | Disposition::DeadLetter(..) => {
@@ -91,7 +91,7 @@ impl DeliveryGuard {
     /// Returns whether the channel of the delivery is closed, so that the broker redelivers the message.
     pub(super) fn is_lost(&self) -> bool {
         match self {
-            Self::Delivery(receipt) => receipt.is_channel_closed(),
+            Self::Delivery(acker) => acker.is_channel_closed(),
             Self::Lease(..) | Self::Ended => false,
         }
     }
@@ -109,8 +109,8 @@ impl DeliveryGuard {
         };
         let lease = Lease { job: message.job, kind: ask, attempt: message.attempt, actor: engine.actor() };
         let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.commit(lease).await };
-        let tenure = match lease {
-            Ok(Some(row)) => Self::Lease(row, engine.leases.one_more()),
+        let guard = match lease {
+            Ok(Some(row)) => Self::Lease(row, engine.leases.add()),
             // Another process has settled the work in the meantime: nothing is left to redeliver.
             Ok(None) => Self::Ended,
             Err(error) => {
@@ -118,9 +118,9 @@ impl DeliveryGuard {
                 return;
             }
         };
-        if let Self::Delivery(receipt) = std::mem::replace(self, tenure) {
+        if let Self::Delivery(acker) = std::mem::replace(self, guard) {
             tracing::debug!(job = %message.job, "the work is long, its delivery is acknowledged");
-            receipt.settle(Disposition::Ack);
+            acker.settle(Disposition::Ack);
         }
     }
 }
@@ -130,20 +130,20 @@ impl DeliveryGuard {
 pub(super) async fn call(
     engine: &Engine,
     message: &Message,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
     call: impl Future<Output = (CallOutcome, Option<Made>)>,
 ) -> (CallOutcome, Option<Made>) {
-    if tenure.is_lost() {
+    if guard.is_lost() {
         return (CallOutcome::Interrupted, None);
     }
-    keep(engine, message, tenure, call).await
+    keep(engine, message, guard, call).await
 }
 
 /// Runs work to its end, and replaces the delivery with a lease when that takes long.
 pub(super) async fn keep<T>(
     engine: &Engine,
     message: &Message,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
@@ -156,14 +156,14 @@ pub(super) async fn keep<T>(
         return end;
     }
     // A little longer than work may wait for its slot, so that leased work has started.
-    let mut patience = engine.settings.ack_within + GRACE;
-    while matches!(tenure, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {
+    let mut patience = engine.settings.ack_within + LEASE_DELAY;
+    while matches!(guard, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {
         match select(work.as_mut(), engine.clock.pause(patience)).await {
             Either::Left((end, _)) => return end,
-            Either::Right(((), _)) => patience = AGAIN,
+            Either::Right(((), _)) => patience = RETRY_PAUSE,
         }
         // An exchange that has started is finished: otherwise no process would release the row.
-        match select(work.as_mut(), pin!(tenure.exchange(engine, message))).await {
+        match select(work.as_mut(), pin!(guard.exchange(engine, message))).await {
             Either::Left((end, exchange)) => {
                 exchange.await;
                 return end;

@@ -53,7 +53,7 @@ impl Pending {
             return Added::Kept;
         }
         if of_job.len() >= MOST_SERIES {
-            return Added::Crowded { first: self.warns(job) };
+            return Added::Crowded { first: self.should_warn(job) };
         }
         let bytes = series.len() + OVERHEAD;
         if self.bytes + bytes > MOST_BYTES {
@@ -67,7 +67,7 @@ impl Pending {
         Added::Kept
     }
 
-    fn warns(&mut self, job: JobId) -> bool {
+    fn should_warn(&mut self, job: JobId) -> bool {
         if self.warned.len() >= WARNED {
             self.warned.clear();
         }
@@ -81,7 +81,7 @@ struct Shared {
     /// Notified when there is something to write, or a flush is requested.
     some: Notify,
     /// Notified when it should be written now.
-    press: Notify,
+    flush: Notify,
     /// The number of flushes that were requested.
     asked: AtomicU64,
     /// The number of flushes that were done.
@@ -93,7 +93,7 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_asked(&self) -> bool {
+    fn is_flush_requested(&self) -> bool {
         self.asked.load(Ordering::Acquire) > *self.written.borrow()
     }
 }
@@ -112,7 +112,7 @@ impl MetricsBuffer {
         let shared = Arc::new(Shared {
             pending: Mutex::default(),
             some: Notify::new(),
-            press: Notify::new(),
+            flush: Notify::new(),
             asked: AtomicU64::new(0),
             written,
         });
@@ -130,7 +130,7 @@ impl MetricsBuffer {
             self.0.some.notify_one();
         }
         if before < MANY && count >= MANY {
-            self.0.press.notify_one();
+            self.0.flush.notify_one();
         }
         added
     }
@@ -142,7 +142,7 @@ impl MetricsBuffer {
     pub(crate) async fn written(&self) {
         let ticket = self.0.asked.fetch_add(1, Ordering::AcqRel) + 1;
         self.0.some.notify_one();
-        self.0.press.notify_one();
+        self.0.flush.notify_one();
         // The wait ends when the writer is gone.
         let mut written = self.0.written.clone();
         let _ended = written.wait_for(|written| *written >= ticket).await;
@@ -152,15 +152,15 @@ impl MetricsBuffer {
 impl MetricsReceiver {
     /// Waits until there is something to write, or a flush is requested.
     pub(crate) async fn some(&self) {
-        while self.0.pending().count == 0 && !self.0.is_asked() {
+        while self.0.pending().count == 0 && !self.0.is_flush_requested() {
             self.0.some.notified().await;
         }
     }
 
     /// Waits until the measurements should be written at once.
     pub(crate) async fn pressing(&self) {
-        while self.0.pending().count < MANY && !self.0.is_asked() {
-            self.0.press.notified().await;
+        while self.0.pending().count < MANY && !self.0.is_flush_requested() {
+            self.0.flush.notified().await;
         }
     }
 
@@ -199,8 +199,8 @@ impl MetricsReceiver {
     }
 
     /// Returns whether to log a warning that this job has recorded too many series: only once for each job.
-    pub(crate) fn warns(&self, job: JobId) -> bool {
-        self.0.pending().warns(job)
+    pub(crate) fn should_warn(&self, job: JobId) -> bool {
+        self.0.pending().should_warn(job)
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(measures.add(job, series(MOST_SERIES), &one(1.0)), Added::Crowded { first: true });
         assert_eq!(measures.add(job, series(MOST_SERIES + 1), &one(1.0)), Added::Crowded { first: false });
         assert_eq!(measures.add(job, series(3), &one(1.0)), Added::Kept);
-        assert!(!receiver.warns(job));
+        assert!(!receiver.should_warn(job));
         assert_eq!(measures.add(JobId::new(), series(0), &one(1.0)), Added::Kept);
         assert_eq!(receiver.take().len(), MOST_SERIES + 1);
     }

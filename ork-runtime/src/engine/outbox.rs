@@ -40,8 +40,8 @@ impl Outbox {
     /// Creates an outbox and its receiving side.
     pub(super) fn new() -> (Self, OutboxReceiver) {
         let (sender, rows) = mpsc::channel(CAPACITY);
-        let (told, events) = mpsc::unbounded_channel();
-        (Self { rows: sender, events: told }, OutboxReceiver { rows, events })
+        let (event_sender, events) = mpsc::unbounded_channel();
+        (Self { rows: sender, events: event_sender }, OutboxReceiver { rows, events })
     }
 
     /// Passes rows to the relay; waits while too many are queued.
@@ -54,9 +54,9 @@ impl Outbox {
 
     /// Queues events to be published, in the order of these calls. The returned receiver resolves when the broker has
     /// them.
-    pub(crate) fn tell(&self, events: Vec<Event>) -> oneshot::Receiver<()> {
-        let (done, told) = oneshot::channel();
+    pub(crate) fn emit(&self, events: Vec<Event>) -> oneshot::Receiver<()> {
+        let (done, confirmed) = oneshot::channel();
         drop(self.events.send(Batch { events, done: Some(done) }));
-        told
+        confirmed
     }
 }

@@ -29,16 +29,16 @@ pub(super) fn why(def: &TaskDef, schemas: Option<Fingerprint>, error: &CallError
     if theirs == own {
         return None;
     }
-    let words = format!(
+    let detail = format!(
         "parked for another version of `{}`: {difference} (the input was made for schema {theirs}, this worker has {own})",
         def.name
     );
     tracing::warn!(task = def.name, %difference, %theirs, %own, "input parked");
-    Some(Failure { retryable: true, ..Failure::new(FailureKind::Input, words) })
+    Some(Failure { retryable: true, ..Failure::new(FailureKind::Input, detail) })
 }
 
 /// Returns when a parked input is tried again after this many attempts.
-pub(super) fn again(engine: &Engine, attempts: u32) -> Timestamp {
+pub(super) fn retry_at(engine: &Engine, attempts: u32) -> Timestamp {
     engine.clock.now() + Duration::from_secs(1 << attempts.saturating_sub(1).min(DOUBLINGS))
 }
 

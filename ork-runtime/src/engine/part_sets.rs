@@ -25,8 +25,8 @@ use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 
 /// Returns the pause before the next check, after so many checks.
-const fn pause_after(n_looks: u32) -> Duration {
-    match n_looks {
+const fn pause_after(n_checks: u32) -> Duration {
+    match n_checks {
         0 => Duration::from_secs(1),
         1 => Duration::from_secs(10),
         _ => Duration::from_mins(1),
@@ -35,7 +35,7 @@ const fn pause_after(n_looks: u32) -> Duration {
 
 /// What a process needs to check a set again.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct SetCheck {
     pub(super) whose: Whose,
     /// The record that this process put into the queue last, of a part or of the head. It is published again behind
     /// all records that are put back.
@@ -52,7 +52,7 @@ pub(super) enum Follows {
     Hooks { task: String, hooks: Vec<OnComplete> },
 }
 
-impl Look {
+impl SetCheck {
     async fn run(&self, engine: &Arc<Engine>) -> Passed {
         let whose = Whose { mark: engine.entropy.uuid().as_u128(), ..self.whose };
         let task;
@@ -86,8 +86,8 @@ pub(super) fn follow_set<'a>(engine: &'a Engine, task: &'a str, queue: &'a str, 
 /// A set that is not complete.
 #[derive(Debug)]
 struct Open {
-    look: Arc<Look>,
-    n_looks: u32,
+    check: Arc<SetCheck>,
+    n_checks: u32,
     due: Timestamp,
 }
 
@@ -107,20 +107,20 @@ struct Inner {
 
 impl Sets {
     /// Records how a part of this process has passed the barrier of its set.
-    pub(super) fn note(&self, queue: &str, passed: &Passed, now: Timestamp, look: impl FnOnce() -> Look) {
+    pub(super) fn note(&self, queue: &str, passed: &Passed, now: Timestamp, check: impl FnOnce() -> SetCheck) {
         match passed {
             Passed::Done(End::Waits) if mutant::is_on(Mutant::ForgetsOpenSets) => {}
-            Passed::Done(End::Waits) => self.made(look(), now),
+            Passed::Done(End::Waits) => self.opened(check(), now),
             Passed::Done(End::Fired | End::NoQueue | End::Gone) => self.forget(queue),
             Passed::Interrupted | Passed::NoParts => {}
         }
     }
 
     /// Records that a set is open.
-    pub(super) fn made(&self, look: Look, now: Timestamp) {
+    pub(super) fn opened(&self, check: SetCheck, now: Timestamp) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let due = now + pause_after(0);
-        open.sets.insert(look.record.queue.clone(), Open { look: Arc::new(look), n_looks: 0, due });
+        open.sets.insert(check.record.queue.clone(), Open { check: Arc::new(check), n_checks: 0, due });
         if open.waits_until.is_none_or(|until| due < until) {
             self.news.notify_one();
         }
@@ -143,26 +143,26 @@ impl Sets {
     }
 
     /// Returns the checks that are due. Each is repeated later, unless its set is removed before.
-    pub(crate) fn due(&self, now: Timestamp) -> Vec<Arc<Look>> {
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<Arc<SetCheck>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let due = open.sets.values_mut().filter(|set| set.due <= now);
         due.map(|set| {
-            set.n_looks = set.n_looks.saturating_add(1);
-            set.due = now + pause_after(set.n_looks);
-            Arc::clone(&set.look)
+            set.n_checks = set.n_checks.saturating_add(1);
+            set.due = now + pause_after(set.n_checks);
+            Arc::clone(&set.check)
         })
         .collect()
     }
 }
 
 /// Checks a set, and does what follows it if it is complete.
-pub(crate) async fn look(engine: Arc<Engine>, look: Arc<Look>) {
-    let passed = look.run(&engine).await;
+pub(crate) async fn check(engine: Arc<Engine>, check: Arc<SetCheck>) {
+    let passed = check.run(&engine).await;
     if let Passed::Done(End::Fired) = passed {
-        tracing::info!(queue = look.record.queue, "a set is complete whose records were held by another program");
+        tracing::info!(queue = check.record.queue, "a set is complete whose records were held by another program");
     }
     if matches!(passed, Passed::Done(End::Fired | End::NoQueue | End::Gone)) {
-        engine.sets.forget(&look.record.queue);
+        engine.sets.forget(&check.record.queue);
     }
 }
 
@@ -173,9 +173,9 @@ mod tests {
     use super::*;
     use crate::barrier::Entry;
 
-    fn look(queue: &str) -> Look {
+    fn check(queue: &str) -> SetCheck {
         let entry = Entry::Part { epoch: 0, id: 0, total: 2, ok: true };
-        Look {
+        SetCheck {
             whose: Whose { total: 2, headed: false, mark: 0, suspect: false },
             record: PartRecord { queue: queue.to_owned(), id: String::new(), entry, body: Bytes::new() },
             follows: Follows::Hooks { task: String::new(), hooks: Vec::new() },
@@ -190,15 +190,15 @@ mod tests {
     fn an_open_set_is_looked_at_after_1_10_and_each_60_seconds_until_it_is_done() {
         let sets = Sets::default();
         assert_eq!(sets.next(), None);
-        sets.note("q", &Passed::Done(End::Waits), at(0), || look("q"));
+        sets.note("q", &Passed::Done(End::Waits), at(0), || check("q"));
         for seconds in [1, 11, 71, 131, 191] {
             assert_eq!(sets.next(), Some(at(seconds)));
             assert!(sets.due(at(seconds - 1)).is_empty());
             assert_eq!(sets.due(at(seconds)).len(), 1);
         }
-        sets.note("q", &Passed::Interrupted, at(191), || look("q"));
+        sets.note("q", &Passed::Interrupted, at(191), || check("q"));
         assert_eq!(sets.next(), Some(at(251)));
-        sets.note("q", &Passed::Done(End::Gone), at(192), || look("q"));
+        sets.note("q", &Passed::Done(End::Gone), at(192), || check("q"));
         assert_eq!(sets.next(), None, "nothing is looked at while no set is open");
     }
 
@@ -206,7 +206,7 @@ mod tests {
     fn a_part_that_ends_puts_off_the_next_look() {
         let sets = Sets::default();
         for part in 0..9 {
-            sets.note("q", &Passed::Done(End::Waits), at(part), || look("q"));
+            sets.note("q", &Passed::Done(End::Waits), at(part), || check("q"));
             assert!(sets.due(at(part)).is_empty());
             assert_eq!(sets.next(), Some(at(part + 1)));
         }

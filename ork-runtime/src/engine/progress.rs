@@ -10,7 +10,7 @@ use crate::context::{About, Progress};
 use crate::id::JobId;
 
 /// A job, or one part of it.
-pub(crate) type Of = (JobId, Option<u64>);
+pub(crate) type ReportKey = (JobId, Option<u64>);
 
 /// The progress that a job or a part has reported.
 #[derive(Debug, Clone)]
@@ -18,12 +18,12 @@ pub(crate) struct Report {
     pub(crate) about: About,
     pub(crate) progress: Progress,
     /// Whether its event was published.
-    pub(crate) told: bool,
+    pub(crate) emitted: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    newest: Mutex<BTreeMap<Of, Report>>,
+    newest: Mutex<BTreeMap<ReportKey, Report>>,
     some: Notify,
 }
 
@@ -42,23 +42,23 @@ impl Reports {
     }
 
     pub(super) fn report(&self, about: &About, progress: Progress) {
-        let report = Report { about: about.clone(), progress, told: false };
+        let report = Report { about: about.clone(), progress, emitted: false };
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert((about.job, about.index), report);
         self.0.some.notify_one();
     }
 
     /// Returns the report whose event was not published yet, and marks it as published: it is the last chance before
     /// the end event.
-    pub(super) fn last(&self, of: Of) -> Option<Report> {
+    pub(super) fn take_unpublished(&self, report_key: ReportKey) -> Option<Report> {
         let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = newest.get_mut(&of).filter(|report| !report.told)?;
-        report.told = true;
+        let report = newest.get_mut(&report_key).filter(|report| !report.emitted)?;
+        report.emitted = true;
         Some(report.clone())
     }
 
     /// Removes the unwritten report of a job or part that has ended.
-    pub(super) fn forget(&self, of: Of) {
-        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&of);
+    pub(super) fn forget(&self, report_key: ReportKey) {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&report_key);
     }
 }
 
@@ -67,7 +67,7 @@ impl ProgressReceiver {
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
-    pub(crate) async fn next(&self) -> BTreeMap<Of, Report> {
+    pub(crate) async fn next(&self) -> BTreeMap<ReportKey, Report> {
         loop {
             let newest = self.take();
             if !newest.is_empty() {
@@ -78,7 +78,7 @@ impl ProgressReceiver {
     }
 
     /// Returns the reports that are waiting now.
-    pub(crate) fn take(&self) -> BTreeMap<Of, Report> {
+    pub(crate) fn take(&self) -> BTreeMap<ReportKey, Report> {
         std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

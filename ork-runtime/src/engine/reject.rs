@@ -23,10 +23,10 @@ use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, Se
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause before a worker requeues a message that it cannot run.
-const DECLINE_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The pause between two checks of a process whose heartbeat is out of date.
-const AGAIN: Duration = Duration::from_secs(1);
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
 
 /// The smallest difference between two timestamps.
 const INSTANT: Duration = Duration::from_millis(1);
@@ -46,8 +46,9 @@ pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, Pro
 /// Returns the join of a task, for a message that requests one.
 pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskDef, ProcessError> {
     task.join.as_ref().ok_or_else(|| {
-        let words = format!("the task `{}` of this program has no join, though its job was split for one", task.name());
-        rejected(message, DeadLetterReason::UnknownTask, words)
+        let detail =
+            format!("the task `{}` of this program has no join, though its job was split for one", task.name());
+        rejected(message, DeadLetterReason::UnknownTask, detail)
     })
 }
 
@@ -66,7 +67,7 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
     };
     let detail = format!("it is {what}, and no worker that took it has a store (ORK_STORE=none)");
     tracing::warn!(task = message.task, redelivered, detail, "message declined");
-    let pause = Duration::from_secs(1 << redelivered.min(5)).min(DECLINE_PAUSE);
+    let pause = Duration::from_secs(1 << redelivered.min(5)).min(LONGEST_PAUSE);
     tokio::select! {
         biased;
         () = engine.force.cancelled() => Done::Interrupted,
@@ -96,31 +97,31 @@ pub(super) async fn settlement(
     engine: &Engine,
     error: ProcessError,
     message: Option<&Message>,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
 ) -> Option<Disposition> {
     match error {
         ProcessError::Refused(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
-            let written = write_down(engine, &refused, (part, message));
+            let written = record_rejection(engine, &refused, (part, message));
             // Recording the rejection may wait for as long as another process runs the job.
             let written = match message {
-                Some(message) => lease::keep(engine, message, tenure, written).await,
+                Some(message) => lease::keep(engine, message, guard, written).await,
                 None => written.await,
             };
             match written {
                 Ok(()) => Some(Disposition::DeadLetter(refused.reason, refused.detail)),
-                Err(ProcessError::Store(error)) => of_store(engine, &error, message).await,
+                Err(ProcessError::Store(error)) => store_disposition(engine, &error, message).await,
                 Err(ProcessError::Unsettled(settlement)) => Some(settlement),
                 Err(ProcessError::Refused(..)) => None,
             }
         }
-        ProcessError::Store(error) => of_store(engine, &error, message).await,
+        ProcessError::Store(error) => store_disposition(engine, &error, message).await,
         ProcessError::Unsettled(settlement) => Some(settlement),
     }
 }
 
 /// Returns the disposition of a delivery after an error of the store.
-async fn of_store(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
+async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
     match message.filter(|_| error.kind() == StoreErrorKind::Data) {
         Some(message) => unstorable::settlement(engine, error, message).await,
         None => store_failed(engine, error).await,
@@ -156,7 +157,7 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
 
 /// Fails the job or the part of a rejected message, so that its submitter, and anything that waits for it, learns the
 /// reason.
-async fn write_down(
+async fn record_rejection(
     engine: &Engine,
     refused: &Rejected,
     (part, message): (Option<PartKey>, Option<&Message>),
@@ -211,20 +212,20 @@ async fn write_down(
             JobRejection::Failed => return Ok(()),
             JobRejection::Ignored => {
                 return match message {
-                    Some(message) => late_reply::again(engine, message, false).await,
+                    Some(message) => late_reply::send(engine, message, false).await,
                     None => Ok(()),
                 };
             }
             // While that process lives, the message is only a duplicate of what it runs. Once it has died, this
             // message may be the one that the job waits for.
-            JobRejection::RunningElsewhere(worker) => dead = outlived(engine, id, worker).await?,
+            JobRejection::RunningElsewhere(worker) => dead = wait_until_dead(engine, id, worker).await?,
         }
     }
 }
 
 /// Returns the process that runs a job if it is dead; otherwise waits until the next check.
-async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
-    let Some(until) = lives_until(engine, job, &worker).await? else { return Ok(Some(worker)) };
+async fn wait_until_dead(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
+    let Some(until) = next_check(engine, job, &worker).await? else { return Ok(Some(worker)) };
     tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
     tokio::select! {
         biased;
@@ -237,11 +238,11 @@ async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<
 ///
 /// An outdated heartbeat alone is no proof: a computer that slept has stopped this process, too. The next heartbeat
 /// of any process decides whether that one is dead, and then removes it.
-pub(super) async fn lives_until(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
+pub(super) async fn next_check(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
     let processes = engine.store.diagnostics(job).await?.processes;
     // Each process writes a heartbeat before it runs anything, so one without a heartbeat has ended.
     let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.until);
     let now = engine.clock.now();
     let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
-    Ok(sign.map(|until| (until + INSTANT).max(now + AGAIN)))
+    Ok(sign.map(|until| (until + INSTANT).max(now + CHECK_PAUSE)))
 }

@@ -23,7 +23,7 @@ struct Calls {
 /// take a snapshot, query the store for jobs that have ended, and stop their calls in the snapshot. A call that
 /// started after the snapshot is never stopped by it.
 #[derive(Debug)]
-pub(crate) struct Noted {
+pub(crate) struct RunningSnapshot {
     /// The jobs with running calls.
     pub(crate) jobs: Vec<JobId>,
     begun: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Noted {
 
 /// The registration of a running call, removed on drop.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct RunningCall {
     running: Running,
     key: (JobId, u64),
     token: CancellationToken,
@@ -42,12 +42,12 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(&self, job: JobId) -> Guest {
+    pub(super) fn enter(&self, job: JobId) -> RunningCall {
         let (mut calls, token) = (self.calls(), CancellationToken::new());
         let key = (job, calls.begun);
         calls.begun += 1;
         calls.tokens.insert(key, token.clone());
-        Guest { running: self.clone(), key, token }
+        RunningCall { running: self.clone(), key, token }
     }
 
     /// Returns whether any call is running.
@@ -61,28 +61,28 @@ impl Running {
     }
 
     /// Takes a snapshot of the running calls.
-    pub(crate) fn note(&self) -> Noted {
+    pub(crate) fn snapshot(&self) -> RunningSnapshot {
         let calls = self.calls();
         let mut jobs: Vec<_> = calls.tokens.keys().map(|(job, _)| *job).collect();
         jobs.dedup();
-        Noted { jobs, begun: calls.begun }
+        RunningSnapshot { jobs, begun: calls.begun }
     }
 
     /// Cancels the calls of a job that are in the snapshot.
-    pub(crate) fn stop(&self, job: JobId, noted: &Noted) {
-        for token in self.calls().tokens.range((job, 0)..(job, noted.begun)).map(|(_, token)| token) {
+    pub(crate) fn stop(&self, job: JobId, snapshot: &RunningSnapshot) {
+        for token in self.calls().tokens.range((job, 0)..(job, snapshot.begun)).map(|(_, token)| token) {
             token.cancel();
         }
     }
 }
 
-impl Guest {
+impl RunningCall {
     pub(super) const fn token(&self) -> &CancellationToken {
         &self.token
     }
 }
 
-impl Drop for Guest {
+impl Drop for RunningCall {
     fn drop(&mut self) {
         self.running.calls().tokens.remove(&self.key);
     }
@@ -97,14 +97,14 @@ mod tests {
         let (running, job, other) = (Running::default(), JobId::new(), JobId::new());
         assert!(!running.any() && !running.runs(job));
         let (first, second, stranger) = (running.enter(job), running.enter(job), running.enter(other));
-        let noted = running.note();
+        let snapshot = running.snapshot();
         let mut jobs = vec![job, other];
         jobs.sort();
-        assert_eq!(noted.jobs, jobs);
+        assert_eq!(snapshot.jobs, jobs);
         // The job is retried while the store is queried.
         drop(second);
         let retried = running.enter(job);
-        running.stop(job, &noted);
+        running.stop(job, &snapshot);
         assert!(first.token().is_cancelled());
         assert!(!retried.token().is_cancelled() && !stranger.token().is_cancelled());
         drop((first, retried));

@@ -23,7 +23,7 @@ use crate::tx::{FireSchedule, NewJob};
 use crate::workflow_run::RUN;
 
 /// A scheduled time that is longer past than this was missed.
-const LATE: Duration = Duration::from_mins(1);
+const MISSED_AFTER: Duration = Duration::from_mins(1);
 
 /// The input of a schedule's job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,16 +46,16 @@ impl ScheduleSpec {
     }
 
     /// Returns the time for which the schedule fires now, if it does, and the next time.
-    fn due(&self, ticks: ScheduleState, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+    fn due(&self, state: ScheduleState, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
         // The first worker may process the schedule after its first time.
         let first = if mutant::is_on(Mutant::CountsFromFirstTick) { now } else { created };
-        let next = ticks.next.or_else(|| self.after(first));
+        let next = state.next.or_else(|| self.after(first));
         // Nothing is started twice if a clock is set back.
         let Some(due) = next.filter(|due| *due <= now) else {
             return (None, next);
         };
         match self.schedule.missed {
-            Missed::Skip => (Some(due).filter(|due| now - *due <= LATE), self.after(now)),
+            Missed::Skip => (Some(due).filter(|due| now - *due <= MISSED_AFTER), self.after(now)),
             Missed::Once => (Some(due), self.after(now)),
             Missed::All => (Some(due), self.after(due)),
         }
@@ -74,8 +74,8 @@ impl ScheduleSpec {
             input = serde_json::to_value(plan)?;
         } else if let Value::Object(fields) = &mut input {
             let Schedule { time_as, date_as, .. } = &self.schedule;
-            let told = [(time_as, &*time), (date_as, date_of(&time))].into_iter();
-            fields.extend(told.filter_map(|(name, told)| Some((name.clone()?, Value::from(told)))));
+            let value = [(time_as, &*time), (date_as, date_of(&time))].into_iter();
+            fields.extend(value.filter_map(|(name, value)| Some((name.clone()?, Value::from(value)))));
         }
         serde_json::to_vec(&input).map(Bytes::from)
     }
@@ -89,13 +89,13 @@ impl ScheduleSpec {
 }
 
 /// Returns whether the job that a schedule has started last is still under way.
-async fn is_busy(engine: &Engine, ticks: ScheduleState) -> Result<bool, StoreError> {
-    let Some(last) = ticks.last else { return Ok(false) };
+async fn is_busy(engine: &Engine, state: ScheduleState) -> Result<bool, StoreError> {
+    let Some(last) = state.last else { return Ok(false) };
     Ok(engine.store.job(last).await?.is_some_and(|view| !view.job.state.is_final()))
 }
 
 /// Fires a claimed schedule if it is due.
-pub(super) async fn tick(
+pub(super) async fn fire(
     engine: &Arc<Engine>,
     mut job: Box<Job>,
     task: &Task,
@@ -103,19 +103,19 @@ pub(super) async fn tick(
 ) -> Result<Done, ProcessError> {
     let foreign = matches!(job.role.as_deref(), Some(JobRole::Untrusted));
     let refused = Error::permanent("schedules are made through the store, with `schedules add`, and not over a broker");
-    let table = if foreign {
+    let spec = if foreign {
         Err(refused)
     } else {
         serde_json::from_slice::<ScheduleSpec>(&message.body)
             .map_err(|error| Error::permanent(format!("this is no schedule: {error}")))
     };
-    let (now, ticks) = (engine.clock.now(), job.schedule_state().copied().unwrap_or_default());
-    let skips = matches!(&table, Ok(table) if table.schedule.overlap == Overlap::Skip);
-    let is_busy = skips && !mutant::is_on(Mutant::StartsBesideLast) && is_busy(engine, ticks).await?;
-    let due = table.and_then(|table| {
-        let (time, next) = table.due(ticks, job.created, now);
+    let (now, state) = (engine.clock.now(), job.schedule_state().copied().unwrap_or_default());
+    let skips = matches!(&spec, Ok(spec) if spec.schedule.overlap == Overlap::Skip);
+    let is_busy = skips && !mutant::is_on(Mutant::StartsBesideLast) && is_busy(engine, state).await?;
+    let due = spec.and_then(|spec| {
+        let (time, next) = spec.due(state, job.created, now);
         let time = time.filter(|_| !is_busy);
-        Ok((time.map(|time| table.start(engine, time)).transpose()?, next))
+        Ok((time.map(|time| spec.start(engine, time)).transpose()?, next))
     });
     let (starts, next) = match due {
         Ok(due) => due,
@@ -125,8 +125,8 @@ pub(super) async fn tick(
             return Ok(Done::Settled);
         }
     };
-    let tick = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
-    engine.commit(tick).await?;
+    let fire = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
+    engine.commit(fire).await?;
     Ok(Done::Settled)
 }
 
@@ -141,10 +141,10 @@ mod tests {
 
     fn due(missed: Missed, next: Option<i64>, now: i64) -> (Option<i64>, Option<i64>) {
         let schedule = Schedule { missed, ..Schedule::new("*/10 * * * *", "UTC") };
-        let table = ScheduleSpec { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
+        let spec = ScheduleSpec { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
         let at = |minutes: i64| Timestamp::from_millis(minutes * MINUTE);
         let (time, next) =
-            table.due(ScheduleState { next: next.map(at), ..ScheduleState::default() }, at(CREATED), at(now));
+            spec.due(ScheduleState { next: next.map(at), ..ScheduleState::default() }, at(CREATED), at(now));
         let minutes = |time: Timestamp| time.as_millis() / MINUTE;
         (time.map(minutes), next.map(minutes))
     }

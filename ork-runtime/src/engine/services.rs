@@ -33,7 +33,8 @@ impl Services for Engine {
         }
         let joins = unique.is_some();
         let after = after.into_iter().collect();
-        match send(self, NewJob { job, input: body }, Terms { after, unique, ..Terms::default() }).await {
+        match send(self, NewJob { job, input: body }, SubmitOptions { after, unique, ..SubmitOptions::default() }).await
+        {
             Err(SendError::Taken { job, .. }) if joins => Ok(job),
             sent => Ok(sent.map(|_new| id)?),
         }
@@ -48,7 +49,7 @@ impl Services for Engine {
             self.reports.report(about, progress);
         } else {
             // No store records it.
-            self.tell_progress(about, &progress);
+            self.emit_progress(about, &progress);
         }
     }
 
@@ -57,7 +58,7 @@ impl Services for Engine {
             return;
         }
         let job = about.job;
-        match self.measures.add(job, series, &Measured::one(value, self.clock.now())) {
+        match self.metrics.add(job, series, &Measured::one(value, self.clock.now())) {
             Added::Crowded { first: true } => tracing::warn!(
                 %job,
                 task = about.task,
@@ -91,7 +92,7 @@ const LONGEST_KEY: usize = 512;
 
 /// The options of a submission.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Terms {
+pub(crate) struct SubmitOptions {
     /// The jobs that must end before this one starts.
     pub(crate) after: Vec<JobId>,
     /// The unique key that the job takes; `None` for the key that its task sets, if any.
@@ -109,7 +110,7 @@ pub(crate) fn unique_of(engine: &Engine, task: &str) -> Option<UniqueKey> {
     Some(UniqueKey { key: key.into(), stale_after: None })
 }
 
-impl Terms {
+impl SubmitOptions {
     /// Returns whether no option is set that needs a store.
     #[cfg(feature = "cli")]
     pub(crate) const fn are_plain(&self) -> bool {
@@ -150,9 +151,9 @@ pub(crate) enum SendError {
 
 /// Submits a job: when this returns, the job is in the store, or its message is confirmed by the broker. Returns
 /// whether the job is new.
-pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<bool, SendError> {
+pub(crate) async fn send(engine: &Engine, new: NewJob, options: SubmitOptions) -> Result<bool, SendError> {
     let parent = new.job.parent.unwrap_or(new.job.id);
-    let Terms { after, unique, hooks: _, first: _ } = terms;
+    let SubmitOptions { after, unique, hooks: _, first: _ } = options;
     let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     key.as_deref().map_or(Ok(()), check_key)?;
@@ -244,7 +245,7 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
 async fn publish_first(engine: &Engine, new: Vec<NewJob>) -> Result<(), BrokerError> {
     let mut outgoing = Vec::with_capacity(new.len());
     for message in new.into_iter().map(first_message) {
-        outgoing.extend(engine.before(&message, true).into_iter().map(|event| Outgoing::Event(event.into())));
+        outgoing.extend(engine.events_before(&message, true).into_iter().map(|event| Outgoing::Event(event.into())));
         outgoing.push(Outgoing::Work(message));
     }
     engine.broker.publish(outgoing).await.into_iter().collect()

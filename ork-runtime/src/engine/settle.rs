@@ -29,12 +29,12 @@ pub(super) enum Next {
 pub(super) fn settlement(done: Done) -> Disposition {
     match done {
         Done::Settled => Disposition::Ack,
-        Done::WrongInput(words) => Disposition::DeadLetter(DeadLetterReason::WrongInput, words),
-        Done::Exhausted(words) => Disposition::DeadLetter(DeadLetterReason::Exhausted, words),
+        Done::WrongInput(detail) => Disposition::DeadLetter(DeadLetterReason::WrongInput, detail),
+        Done::Exhausted(detail) => Disposition::DeadLetter(DeadLetterReason::Exhausted, detail),
         Done::Interrupted if mutant::is_on(Mutant::AcksInterrupted) => Disposition::Ack,
         Done::Interrupted => Disposition::Requeue,
-        Done::NeedsStore(words) => Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, words),
-        Done::OtherSchema(words) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, words),
+        Done::NeedsStore(detail) => Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, detail),
+        Done::OtherSchema(detail) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, detail),
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn job(
     }
     let (how, output, done) = job_attempt(engine, job, def, phase, called);
     if !engine.store.is_durable() {
-        let again = unkept(engine, job, phase, how, output).await;
+        let again = settle_storeless(engine, job, phase, how, output).await;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
     let limit = limit.cloned();
@@ -127,7 +127,7 @@ pub(super) fn job_attempt(
             // Without a store this was checked before the call.
             let schemas = job.schemas.input.filter(|_| phase == Phase::Start && engine.store.is_durable());
             if let Some(failure) = parked::why(def, schemas, &error) {
-                let again = parked::again(engine, job.attempt);
+                let again = parked::retry_at(engine, job.attempt);
                 return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);
             }
             let (failure, again) = failed(engine, def, job.phase_attempt(), error);
@@ -152,7 +152,7 @@ pub(super) fn part_attempt(
         CallOutcome::Returned(output) => (PartAttemptOutcome::Succeeded(output), Done::Settled),
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schemas, &error) {
-                let again = Some(parked::again(engine, attempt));
+                let again = Some(parked::retry_at(engine, attempt));
                 return (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled);
             }
             let (failure, again) = failed(engine, def, attempt, error);
@@ -168,12 +168,12 @@ pub(super) async fn lost_job(
     phase: Phase,
 ) -> Result<Done, ProcessError> {
     let failure = lost(job.losses);
-    let words = failure.message.clone();
+    let detail = failure.message.clone();
     let how = AttemptOutcome::Failed { failure, retry_at: None };
     let (attempt, limit, actor) = (job.attempt, limit.cloned(), engine.actor());
     let settle = Settle { job: job.id, phase, attempt, outcome: how, output: None, limit, actor };
     engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(Done::Exhausted(words))
+    Ok(Done::Exhausted(detail))
 }
 
 /// Fails a part that was lost with its workers too often.
@@ -183,11 +183,11 @@ pub(super) async fn lost_part(
     times: u32,
 ) -> Result<Done, ProcessError> {
     let failure = lost(times);
-    let words = failure.message.clone();
+    let detail = failure.message.clone();
     let how = PartAttemptOutcome::Failed { failure, retry_at: None };
     let settle = SettleParts { limit: limit.cloned(), ..SettleParts::one(part, how, engine.actor()) };
     engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(Done::Exhausted(words))
+    Ok(Done::Exhausted(detail))
 }
 
 pub(super) fn lost(times: u32) -> Failure {
@@ -209,7 +209,7 @@ fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Fa
 }
 
 /// Settles a storeless job. Returns the time of the next attempt, if there is one.
-pub(super) async fn unkept(
+pub(super) async fn settle_storeless(
     engine: &Engine,
     job: &mut Job,
     phase: Phase,
@@ -220,11 +220,11 @@ pub(super) async fn unkept(
     let AttemptEnd::Applied(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
         return None;
     };
-    carry_out(engine, job, effects, output.as_ref()).await
+    apply_effects(engine, job, effects, output.as_ref()).await
 }
 
 /// Carries out the effects of a change of a storeless job. Returns the time of the next attempt, if there is one.
-pub(super) async fn carry_out(
+pub(super) async fn apply_effects(
     engine: &Engine,
     job: &Job,
     effects: Vec<Effect>,
@@ -236,12 +236,12 @@ pub(super) async fn carry_out(
             // A storeless job has no stored parent to notify. Its hooks are those of its message, and are sent after
             // this.
             Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
-            Effect::Emit(kind) => engine.tell_of(job, kind).await,
+            Effect::Emit(kind) => engine.emit_job_event(job, kind).await,
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output) else {
                     continue;
                 };
-                if let Err(error) = tell(engine, reply).await {
+                if let Err(error) = send_reply(engine, reply).await {
                     tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
                 }
             }
@@ -251,18 +251,18 @@ pub(super) async fn carry_out(
 }
 
 /// Sends the reply of a storeless job. An output that no message can carry is lost, so the job has failed.
-async fn tell(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
+async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
     let bytes = reply.output_bytes();
     match services::publish(engine, Outgoing::Reply(reply.clone())).await {
         Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
             if let Some(bytes) = bytes {
-                let words =
+                let detail =
                     format!("without a store an output travels in a message, and {bytes} bytes do not fit: {error}");
-                let error = Some(Failure::new(FailureKind::Output, words).into());
+                let error = Some(Failure::new(FailureKind::Output, detail).into());
                 (reply.state, reply.output, reply.error) = (State::Failed, None, error);
             }
             services::publish(engine, Outgoing::Reply(reply)).await
         }
-        told => told,
+        sent => sent,
     }
 }

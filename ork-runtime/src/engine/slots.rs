@@ -19,11 +19,11 @@ use crate::task::def::{Run, TaskDef};
 use crate::workflow_run::{PROCESS, PYTHON};
 
 /// How long a call that was claimed as one of a batch may wait for its slot before it is released.
-const AHEAD: Duration = Duration::from_millis(100);
+const LANE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long suspect work waits until nothing else runs in this process. Work is suspect if one more loss would fail
 /// it.
-const ALONE: Duration = Duration::from_secs(30);
+const ALONE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The two kinds of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,11 +103,11 @@ pub(super) struct Lane {
 
 /// The right to run one call.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum CallSlot {
     /// An exclusive slot.
-    Own { _slot: Slot },
+    Exclusive { _slot: Slot },
     /// The current turn in a lane, which shares one slot.
-    Turn { _turn: OwnedSemaphorePermit, _slot: Arc<Slot> },
+    Shared { _turn: OwnedSemaphorePermit, _slot: Arc<Slot> },
 }
 
 impl Lane {
@@ -182,13 +182,13 @@ impl Slots {
     ///
     /// # Cancel safety
     /// If the future is dropped, no slot is taken, and its place in the queue is lost.
-    pub(crate) fn ask(&self, kind: SlotKind) -> impl Future<Output = Option<Slot>> + Send + use<> {
+    pub(crate) fn acquire(&self, kind: SlotKind) -> impl Future<Output = Option<Slot>> + Send + use<> {
         let free = Arc::clone(&self.pool(kind).free);
         async move { free.acquire_owned().await.ok().map(Slot) }
     }
 
     /// Waits until user code that takes no slot, a split, may run.
-    pub(super) async fn beside(&self) -> RwLockReadGuard<'_, ()> {
+    pub(super) async fn enter_split(&self) -> RwLockReadGuard<'_, ()> {
         self.alone.read().await
     }
 
@@ -230,30 +230,30 @@ pub(super) async fn wait(engine: &Engine, kind: SlotKind) -> Option<Slot> {
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => None,
-        slot = engine.slots.ask(kind) => slot,
+        slot = engine.slots.acquire(kind) => slot,
         () = too_long => None,
     }
 }
 
 /// Waits for the turn of a call that was claimed as one of a batch of short calls. Returns `None` if the call is not
 /// to be made: its turn did not come soon, its job has ended, or the worker has to stop.
-pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationToken) -> Option<Place> {
+pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationToken) -> Option<CallSlot> {
     let Lane { turn, slot } = lane;
     if let Ok(turn) = Arc::clone(&turn).try_acquire_owned() {
-        return Some(Place::Turn { _turn: turn, _slot: slot });
+        return Some(CallSlot::Shared { _turn: turn, _slot: slot });
     }
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => None,
         () = cancelled.cancelled() => None,
-        turn = turn.acquire_owned() => turn.ok().map(|turn| Place::Turn { _turn: turn, _slot: slot }),
-        () = engine.clock.pause(AHEAD) => None,
+        turn = turn.acquire_owned() => turn.ok().map(|turn| CallSlot::Shared { _turn: turn, _slot: slot }),
+        () = engine.clock.pause(LANE_TIMEOUT) => None,
     }
 }
 
 /// Waits for the slot of a call, unless it has one. Returns no slot if `kind` is `None`, as there is no call then, or
-/// if the worker has to stop. Suspect work gets its slot when nothing else runs here, or after [`ALONE`].
-pub(super) async fn for_call(
+/// if the worker has to stop. Suspect work gets its slot when nothing else runs here, or after [`ALONE_TIMEOUT`].
+pub(super) async fn wait_for_call(
     engine: &Engine,
     kind: Option<SlotKind>,
     slot: Option<Slot>,
@@ -277,7 +277,7 @@ async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alo
         biased;
         () = engine.drain.cancelled() => return None,
         all = engine.slots.take_all(kind) => return all.map(|(slot, alone)| (slot, Some(alone))),
-        () = engine.clock.pause(ALONE) => {}
+        () = engine.clock.pause(ALONE_TIMEOUT) => {}
     }
     tracing::warn!("this process is too busy for a suspect to run alone in it; it runs beside others");
     wait(engine, kind).await.map(|slot| (slot, None))
@@ -290,7 +290,7 @@ pub(super) async fn keep_alone<T>(engine: &Engine, alone: Option<Alone<'_>>, wor
     tokio::select! {
         biased;
         end = &mut work => return end,
-        () = engine.clock.pause(ALONE) => drop(alone),
+        () = engine.clock.pause(ALONE_TIMEOUT) => drop(alone),
     }
     work.await
 }

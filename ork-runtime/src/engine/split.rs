@@ -35,7 +35,7 @@ pub(super) const FIRST_PAGE: usize = 16;
 const PAGE_TIME: Duration = Duration::from_millis(50);
 
 /// How often a worker with a stale run of a split checks whether the current run has ended.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a split ended.
 pub(super) enum Split {
@@ -60,7 +60,7 @@ pub(super) async fn split(
         return Ok(Split::Ended(CallOutcome::Failed(CallError::Input(error))));
     }
     // A split takes no slot, but must not run beside suspect work.
-    let _beside = engine.slots.beside().await;
+    let _beside = engine.slots.enter_split().await;
     if engine.drain.is_cancelled() {
         return Ok(Split::Ended(CallOutcome::Interrupted));
     }
@@ -103,7 +103,7 @@ pub(super) async fn make(
     };
     let run = async { flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await) };
     let split = guard(engine, def, token, run).await;
-    invoke::last_word(engine, (job.id, None));
+    invoke::emit_last_progress(engine, (job.id, None));
     let stored = match split {
         CallOutcome::Returned(stored) => stored,
         CallOutcome::Failed(error) => return Ok(Split::Ended(CallOutcome::Failed(error))),
@@ -114,7 +114,7 @@ pub(super) async fn make(
     Ok(match engine.commit(seal).await? {
         SettleResult::Applied => Split::Sealed,
         SettleResult::Stale => {
-            outlast(engine, job.id, job.attempt).await;
+            wait_for_current_run(engine, job.id, job.attempt).await;
             Split::Overtaken
         }
     })
@@ -122,7 +122,7 @@ pub(super) async fn make(
 
 /// Waits while another worker, with a duplicate of this message, runs the current run of the split. Requeued at once,
 /// this copy would overtake that run in turn, and so on. So it waits here until that run has ended or was given up.
-pub(super) async fn outlast(engine: &Engine, job: JobId, attempt: u32) {
+pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u32) {
     let mut changes = engine.store.notifier().of(job, true);
     loop {
         let runs = match engine.store.job(job).await {
@@ -140,7 +140,7 @@ pub(super) async fn outlast(engine: &Engine, job: JobId, attempt: u32) {
             () = engine.force.cancelled() => return,
             () = changes.changed() => {}
             // The store sends no notice when a split has ended.
-            () = engine.clock.pause(LOOK) => {}
+            () = engine.clock.pause(CHECK_INTERVAL) => {}
         }
     }
 }
@@ -171,11 +171,11 @@ pub(super) async fn collect(
                 items.push(item);
             }
             if bytes > most {
-                let words = format!(
+                let detail = format!(
                     "the parts have more than {most} bytes of input, and without a store all are held in memory: \
                      name a store with ORK_STORE"
                 );
-                return Err(CallError::Task(crate::Error::permanent(words)));
+                return Err(CallError::Task(crate::Error::permanent(detail)));
             }
         }
         Ok(items)

@@ -36,7 +36,7 @@ pub(super) async fn consume(
     let mut window = Window::new(slots(&engine, &tasks));
     let mut backlog = Backlog::default();
     let mut leases = engine.leases.watch();
-    let heard = engine.idle.consumes(tasks.clone(), engine.clock.now());
+    let heard = engine.idle.register(tasks.clone(), engine.clock.now());
     // A broker waits only so long for an acknowledgement.
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut nothing_began) = (STALLED.min(ack_within), Duration::ZERO);
@@ -55,7 +55,7 @@ pub(super) async fn consume(
         }
     };
     let receive = |backlog: &mut Backlog, mut delivery: Delivery| {
-        engine.tell_ready(&delivery);
+        engine.emit_ready(&delivery);
         // The store knows of what the outbox holds.
         if engine.broker.needs_relay() {
             delivery = engine.held.until_settled(delivery);

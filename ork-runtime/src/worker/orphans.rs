@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::retention::earlier;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
-use crate::engine::large_outputs::{Place, job_of};
+use crate::engine::large_outputs::{ObjectLocation, job_of};
 use crate::mutant::{self, Mutant};
 use crate::objects::{Object, ObjectError};
 use crate::store::{Store, StoreError};
@@ -101,7 +101,11 @@ fn warn(error: &OrphanError) {
 }
 
 /// Removes the objects of this store whose jobs it does not know.
-pub(crate) async fn collect(store: &dyn Store, place: &Place, now: Timestamp) -> Result<Collected, OrphanError> {
+pub(crate) async fn collect(
+    store: &dyn Store,
+    place: &ObjectLocation,
+    now: Timestamp,
+) -> Result<Collected, OrphanError> {
     let mut collected = Collected::default();
     let mut pages = place.objects.list(&place.home).try_ready_chunks(PAGE);
     while let Some(page) = pages.next().await {

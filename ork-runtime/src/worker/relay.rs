@@ -119,7 +119,7 @@ async fn follow(engine: &Arc<Engine>, row: HeldRow) {
         let before = begun;
         begun = begun.saturating_add(1);
         let done = async {
-            let paid = hooks::pay(engine, *job, *which, before).await?;
+            let paid = hooks::send_stored(engine, *job, *which, before).await?;
             if paid { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
@@ -179,14 +179,14 @@ fn send<'a>(
         match message {
             Outgoing::Event(event) => told.push(*event),
             Outgoing::Work(message) => {
-                told.extend(engine.before(&message, found));
+                told.extend(engine.events_before(&message, found));
                 messages.push(Outgoing::Work(message));
             }
             message => messages.push(message),
         }
     }
     // Their place is taken here, whichever batch is done first.
-    let told = (!told.is_empty() || !back.is_empty()).then(|| engine.outbox.tell(told));
+    let told = (!told.is_empty() || !back.is_empty()).then(|| engine.outbox.emit(told));
     async move {
         let is_told = match told {
             Some(told) => told.await.is_ok(),

@@ -25,7 +25,7 @@ pub(super) async fn count_again(engine: Arc<Engine>, supervisor: Supervisor, sto
             () = due => {}
         }
         for look in engine.sets.due(engine.clock.now()) {
-            supervisor.delivery(part_sets::look(Arc::clone(&engine), look));
+            supervisor.delivery(part_sets::check(Arc::clone(&engine), look));
         }
     }
 }

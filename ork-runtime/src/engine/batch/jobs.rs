@@ -30,27 +30,27 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, st
     let claimed = engine.commit_all(items.iter().map(claim).collect()).await;
     // Where the store does not work, each job is processed alone and waits for it.
     let claimed = claimed.unwrap_or_else(|_waits| items.iter().map(|_| Claimed::NotFound).collect());
-    let mut ours = Vec::with_capacity(items.len());
-    let mut told = Vec::new();
+    let mut granted = Vec::with_capacity(items.len());
+    let mut events = Vec::new();
     for (item, claimed) in items.into_iter().zip(claimed) {
         match claimed {
             Claimed::Granted { job, reclaimed: again, created: made } => {
                 if made || again {
-                    told.extend(engine.before(&item.message, true));
+                    events.extend(engine.events_before(&item.message, true));
                 }
-                ours.push((item, job));
+                granted.push((item, job));
             }
             // The sender may be waiting for the outcome.
             Claimed::Stale if item.message.reply.is_some() => item.alone(engine, spawn),
             // A job that waits for a permit is sent again when it has one.
-            Claimed::Stale | Claimed::Waiting => item.tenure.settle(engine, Disposition::Ack).await,
+            Claimed::Stale | Claimed::Waiting => item.guard.settle(engine, Disposition::Ack).await,
             Claimed::RunningElsewhere(_) | Claimed::NotFound => item.alone(engine, spawn),
         }
     }
-    if !told.is_empty() {
-        engine.tell(told).await;
+    if !events.is_empty() {
+        engine.emit(events).await;
     }
-    let calls = ours.into_iter().map(|(item, job)| attempt(Arc::clone(engine), Arc::clone(&task), item, job));
+    let calls = granted.into_iter().map(|(item, job)| attempt(Arc::clone(engine), Arc::clone(&task), item, job));
     let settle = {
         let (engine, task) = (Arc::clone(engine), Arc::clone(&task));
         move |ended| settle_all(Arc::clone(&engine), Arc::clone(&task), limit.clone(), ended)
@@ -79,7 +79,7 @@ async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, 
             // A dynamic split is sealed in a separate transaction, as few jobs make one.
             let sealed = Box::pin(settle::seal(&engine, &job, limit.as_ref(), (output.clone(), made))).await;
             let settlement = sealed.map_or_else(|settlement| settlement, settle::settlement);
-            item.tenure.settle(&engine, settlement).await;
+            item.guard.settle(&engine, settlement).await;
             continue;
         }
         let (how, output, done) = settle::job_attempt(&engine, &job, &task.work, phase, called);
@@ -89,6 +89,6 @@ async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, 
     }
     let failed = engine.settle(settles).await.err();
     for (item, settlement) in settlements {
-        item.tenure.settle(&engine, failed.clone().unwrap_or(settlement)).await;
+        item.guard.settle(&engine, failed.clone().unwrap_or(settlement)).await;
     }
 }

@@ -14,10 +14,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use super::inflight::{self, Turn};
+use super::inflight::{self, InflightGuard};
 use super::invoke::{CallOutcome, Hold, invoke};
 use super::lease::{self, DeliveryGuard};
-use super::running_calls::Guest;
+use super::running_calls::RunningCall;
 use super::slots::{Lane, Slot, SlotKind};
 use super::step::Step;
 use super::{Engine, limit, process, reject, slots};
@@ -121,7 +121,7 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
 /// never larger than the number of calls that can start.
 pub(crate) fn size(engine: &Engine, delivery: &Delivery, slot: &mut Slot, kind: SlotKind) -> usize {
     let Ok(message) = &delivery.message else { return 1 };
-    let Pace { size, mut by_slot } = engine.paces.pace(&message.task);
+    let Pace { size, mut by_slot } = engine.batch_sizer.pace(&message.task);
     if engine.registry.get(&message.task).is_ok_and(|task| is_scarce(engine, task, None)) {
         by_slot = 1;
     }
@@ -148,7 +148,7 @@ pub(crate) type Spawn<'a> = &'a (dyn Fn(BoxFuture<()>) + Send + Sync);
 pub(crate) async fn process_run(engine: &Arc<Engine>, batch: Batch, spawn: Spawn<'_>) {
     let Batch { kind, deliveries, slot } = batch;
     if !engine.store.is_durable() {
-        return unkept(engine, deliveries, slot, spawn);
+        return process_storeless(engine, deliveries, slot, spawn);
     }
     match kind {
         Kind::Parts(job, epoch, attempt) => {
@@ -180,31 +180,31 @@ type Ended = (CallOutcome, Option<Made>);
 /// One delivery of a batch.
 struct Item {
     message: Message,
-    tenure: DeliveryGuard,
+    guard: DeliveryGuard,
     /// The lane in which its call has its turn.
     lane: Lane,
     /// Held while the delivery is processed, as the message may arrive twice.
-    turn: Turn,
+    turn: InflightGuard,
 }
 
 impl Item {
     /// Processes the delivery alone, which handles its special case.
     fn alone(self, engine: &Arc<Engine>, spawn: Spawn<'_>) {
-        let Self { message, tenure, turn, lane } = self;
+        let Self { message, guard, turn, lane } = self;
         drop((turn, lane));
-        let DeliveryGuard::Delivery(receipt) = tenure else { return };
+        let DeliveryGuard::Delivery(receipt) = guard else { return };
         spawn(alone(engine, Delivery { message: Ok(message), redelivered: 0, anonymous: false, acker: receipt }));
     }
 
     /// Calls the function, once it is the turn of this call.
-    async fn call(&mut self, engine: &Arc<Engine>, def: &TaskDef, about: About, running: &Guest) -> Ended {
+    async fn call(&mut self, engine: &Arc<Engine>, def: &TaskDef, about: About, running: &RunningCall) -> Ended {
         let Some(place) = slots::turn(engine, self.lane.clone(), running.token()).await else {
             // The call was expected to be short, but others of its kind are not.
-            engine.paces.called(def.name, THREAD_TIME);
+            engine.batch_sizer.called(def.name, THREAD_TIME);
             return (CallOutcome::Interrupted, None);
         };
         let call = invoke(engine, def, &self.message, about, None, Hold { running, place });
-        lease::call(engine, &self.message, &mut self.tenure, call).await
+        lease::call(engine, &self.message, &mut self.guard, call).await
     }
 }
 
@@ -233,12 +233,12 @@ fn admit(
             let known = reject::check(engine, message).ok()?;
             let name = known.name();
             let same = task.get_or_insert(known).name() == name;
-            same.then(|| engine.turns.try_take(inflight::what(message)))?
+            same.then(|| engine.inflight.try_take(inflight::call_key(message)))?
         });
         match (turn, delivery) {
             (Some(turn), Delivery { message: Ok(message), acker: receipt, .. }) => {
                 let Some(lane) = lanes_in_turn.next().cloned() else { continue };
-                items.push(Item { message, tenure: DeliveryGuard::Delivery(receipt), lane, turn });
+                items.push(Item { message, guard: DeliveryGuard::Delivery(receipt), lane, turn });
             }
             (_, delivery) => spawn(alone(engine, delivery)),
         }
@@ -272,7 +272,7 @@ fn alone(engine: &Arc<Engine>, delivery: Delivery) -> BoxFuture<()> {
 }
 
 /// Processes each delivery as if it had arrived alone, without spawning a task for those that end at once.
-fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, slot: Slot, spawn: Spawn<'_>) {
+fn process_storeless(engine: &Arc<Engine>, deliveries: Vec<Delivery>, slot: Slot, spawn: Spawn<'_>) {
     // Each delivery waits for its own slot: nothing is claimed.
     drop(slot);
     let (begun, len) = (engine.clock.now(), deliveries.len());
@@ -286,7 +286,7 @@ fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, slot: Slot, spawn: Sp
         }
     }
     if let Some(task) = task {
-        engine.paces.measured(task, len, engine.clock.now() - begun);
+        engine.batch_sizer.measured(task, len, engine.clock.now() - begun);
     }
 }
 
@@ -318,7 +318,7 @@ where
             settle(vec![end]).await;
         }));
     }
-    engine.paces.measured(task.work.name, len, engine.clock.now() - begun);
+    engine.batch_sizer.measured(task.work.name, len, engine.clock.now() - begun);
     ended
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::invoke::CallOutcome;
-use super::super::running_calls::Guest;
+use super::super::running_calls::RunningCall;
 use super::super::step::Step;
 use super::super::{Engine, hydrate, reject, services, settle};
 use super::{Group, Item, Spawn, alone, call};
@@ -43,7 +43,7 @@ pub(super) async fn process(
     for item in items {
         match starts.next() {
             Some(PartStart::Run { .. }) => run.push(item),
-            Some(PartStart::Waiting) => item.tenure.settle(engine, Disposition::Ack).await,
+            Some(PartStart::Waiting) => item.guard.settle(engine, Disposition::Ack).await,
             Some(PartStart::Stale | PartStart::NotFound { .. }) | None => item.alone(engine, spawn),
         }
     }
@@ -95,7 +95,7 @@ fn index(item: &Item) -> u64 {
 }
 
 impl Run {
-    async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, CallOutcome) {
+    async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<RunningCall>) -> (Item, CallOutcome) {
         let about = services::about_part(&item.message, (index(&item), self.count), self.step.as_ref());
         let (called, _) = item.call(&self.engine, &self.task.work, about, &running).await;
         (item, called)
@@ -117,7 +117,7 @@ impl Run {
         let (first, limit, actor) = (self.first, self.limit.clone(), engine.actor());
         let failed = engine.settle(vec![SettleParts { first, ended: ended.into(), limit, actor }]).await.err();
         for (item, settlement) in settlements {
-            item.tenure.settle(engine, failed.clone().unwrap_or(settlement)).await;
+            item.guard.settle(engine, failed.clone().unwrap_or(settlement)).await;
         }
     }
 }

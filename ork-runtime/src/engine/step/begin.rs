@@ -33,7 +33,7 @@ pub(in super::super) async fn begin(
         }
     };
     for task in job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default() {
-        take_up(engine, task).await?;
+        retry(engine, task).await?;
     }
     let begin = StartWorkflow { job: job.id, attempt: job.attempt, run: flow, actor: engine.actor() };
     engine.commit(begin).await?;
@@ -41,7 +41,7 @@ pub(in super::super) async fn begin(
 }
 
 /// Retries a job that did not succeed, or those jobs below it that did not.
-async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
+async fn retry(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
     let mut jobs = vec![job];
     while let Some(job) = jobs.pop() {
         match engine.commit(Retry::new(job, engine.actor())).await? {
@@ -69,12 +69,12 @@ fn flow(job: &Job, message: &Message) -> Result<WorkflowRun, CallError> {
         .map_err(|error| CallError::Task(Error::permanent(format!("this is no plan of a workflow: {error}"))))?;
     let program = |step: &&ork_workflow::Step| !matches!(step.runs, Runs::Rust { .. });
     if let (Some(JobRole::Untrusted), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
-        let words = format!(
+        let detail = format!(
             "the task `{}` is no function of this program, and whoever sends a run over a broker is trusted with no more: \
              submit it through the store, with `submit`",
             step.name
         );
-        return Err(CallError::Task(Error::permanent(words)));
+        return Err(CallError::Task(Error::permanent(detail)));
     }
     WorkflowRun::of(&plan).map_err(|error| CallError::Task(Error::permanent(error.to_string())))
 }

@@ -26,8 +26,8 @@ pub(in super::super) async fn fan_out(
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
     let failed = |error| Ok(Split::Ended(CallOutcome::Failed(error)));
-    if let Some(trouble) = step.trouble() {
-        return failed(trouble);
+    if let Some(error) = step.error() {
+        return failed(error);
     }
     let Some(Many { foreach, items: _, each, run }) = step.many() else { return Ok(Split::Sealed) };
     let items = match foreach {

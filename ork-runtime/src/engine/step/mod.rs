@@ -81,7 +81,7 @@ impl Step {
     }
 
     /// Returns why the step cannot run, if so.
-    pub(super) fn trouble(&self) -> Option<CallError> {
+    pub(super) fn error(&self) -> Option<CallError> {
         self.made.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))
     }
 
@@ -130,13 +130,13 @@ fn with_item(common: &Bytes, item: &Bytes) -> Bytes {
 /// the step itself fails because of them.
 pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Result<Step, ProcessError> {
     let (Some((at, _)), Some(run)) = (view.job.step(), view.job.parent) else {
-        let words = format!("job {} is no step of a run", view.job.id);
-        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
+        let detail = format!("job {} is no step of a run", view.job.id);
+        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
     };
     let run = Run::read(engine, message, run).await?;
     let Some(step) = run.plan.tasks.get(at) else {
-        let words = format!("the plan of its run {} has no task {at}", run.id);
-        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
+        let detail = format!("the plan of its run {} has no task {at}", run.id);
+        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
     };
     let task = Arc::new(with_options(engine, &view.job, step)?);
     Ok(Step {

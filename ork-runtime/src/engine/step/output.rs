@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ork_workflow::{Plan, Reference};
 use serde_json::value::RawValue;
 
-use super::super::large_outputs::Whose;
+use super::super::large_outputs::OutputKey;
 use super::super::{Engine, ProcessError, reject};
 use crate::broker::DeadLetterReason;
 use crate::id::JobId;
@@ -88,7 +88,7 @@ impl Outputs<'_> {
             (Some(_), None) => Bytes::from_static(b"[]"),
             (Some(_), Some(view)) => self.list(&view).await?,
             (None, Some(JobView { job, output: Some(output), .. })) if job.state == State::Succeeded => {
-                self.read(Whose { job: job.id, part: None }, output).await?
+                self.read(OutputKey { job: job.id, part: None }, output).await?
             }
             (None, Some(_)) => Bytes::from_static(b"null"),
         };
@@ -130,7 +130,7 @@ impl Outputs<'_> {
                 match part.output {
                     None => push(&mut list, b"null"),
                     Some(output) => {
-                        push(&mut list, &self.read(Whose { job, part: Some(part.index) }, output).await?);
+                        push(&mut list, &self.read(OutputKey { job, part: Some(part.index) }, output).await?);
                     }
                 }
             }
@@ -141,7 +141,7 @@ impl Outputs<'_> {
     }
 
     /// Reads an output, which may be stored as an object.
-    async fn read(&self, whose: Whose, row: Bytes) -> Result<Bytes, NoOutput> {
+    async fn read(&self, whose: OutputKey, row: Bytes) -> Result<Bytes, NoOutput> {
         self.engine.large.read(whose, row).await.map_err(|error| match error.kind() {
             ObjectErrorKind::Unavailable | ObjectErrorKind::Config => not_read(error).into(),
             ObjectErrorKind::Missing | ObjectErrorKind::Damaged => NoOutput::Wrong(error.to_string()),

@@ -19,8 +19,8 @@ use super::barrier::{Bodies, Passed, pass};
 use super::hooks::{Ended, fire};
 use super::invoke::Hold;
 use super::lease::DeliveryGuard;
-use super::part_sets::{Follows, Look, follow_job, follow_set};
-use super::slots::{Place, Slot, SlotKind};
+use super::part_sets::{Follows, SetCheck, follow_job, follow_set};
+use super::slots::{CallSlot, Slot, SlotKind};
 use super::{Done, Engine, ProcessError, invoke, reject, services, settle, slots};
 use crate::barrier::{Barrier, End, Entry, Whose};
 use crate::broker::{DeadLetterReason, PartRecord};
@@ -78,7 +78,7 @@ pub(super) struct Delivered<'a> {
     pub(super) redelivered: u32,
     /// The slot of the first attempt.
     pub(super) slot: Option<Slot>,
-    pub(super) tenure: &'a mut DeliveryGuard,
+    pub(super) guard: &'a mut DeliveryGuard,
 }
 
 /// Processes one part of a job whose parts are counted in a part queue.
@@ -87,21 +87,21 @@ pub(super) async fn part(
     task: &Task,
     (message, part): (&Message, &PartHook),
     (epoch, index): (u32, u64),
-    Delivered { redelivered, slot, tenure }: Delivered<'_>,
+    Delivered { redelivered, slot, guard }: Delivered<'_>,
 ) -> Result<Done, ProcessError> {
     let lost = redelivered > engine.settings.losses;
     let ended = if lost {
         Err(settle::lost(redelivered))
     } else {
-        match attempts(engine, task, message, (index, part.total_parts), (slot, tenure)).await {
+        match attempts(engine, task, message, (index, part.total_parts), (slot, guard)).await {
             Some(ended) => ended,
             None => return Ok(Done::Interrupted),
         }
     };
-    let words = ended.as_ref().err().map(|failure| failure.message.clone());
+    let detail = ended.as_ref().err().map(|failure| failure.message.clone());
     let passed = Box::pin(arrive(engine, task, (message, part), (epoch, redelivered > 0), ended)).await;
-    Ok(match (passed, words) {
-        (Passed::Done(_), Some(words)) if lost => Done::Exhausted(words),
+    Ok(match (passed, detail) {
+        (Passed::Done(_), Some(detail)) if lost => Done::Exhausted(detail),
         (Passed::Done(_), _) => Done::Settled,
         (Passed::Interrupted, _) => Done::Interrupted,
         (Passed::NoParts, _) => Done::NeedsStore(no_parts(message)),
@@ -115,7 +115,7 @@ async fn attempts(
     task: &Task,
     message: &Message,
     (index, count): (u64, u64),
-    (mut slot, tenure): (Option<Slot>, &mut DeliveryGuard),
+    (mut slot, guard): (Option<Slot>, &mut DeliveryGuard),
 ) -> Option<Result<Bytes, Failure>> {
     let mut message = message.clone();
     let kind = SlotKind::of(&task.work);
@@ -125,7 +125,7 @@ async fn attempts(
             None => slots::wait(engine, kind).await?,
         };
         // The next delivery of the message makes this attempt.
-        if tenure.is_lost() {
+        if guard.is_lost() {
             return None;
         }
         let running = engine.running.enter(message.job);
@@ -136,7 +136,7 @@ async fn attempts(
             &message,
             about,
             None,
-            Hold { running: &running, place: Place::Own { _slot: slot } },
+            Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } },
         )
         .await;
         drop(running);
@@ -172,7 +172,7 @@ async fn arrive(
     let passed = pass(engine, (Barrier::new(whose), Bodies::Keep), record.clone(), fire).await;
     engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
         let message = Message { body: Bytes::new(), ..message.clone() };
-        Look { whose, record, follows: Follows::Join(Box::new(message)) }
+        SetCheck { whose, record, follows: Follows::Join(Box::new(message)) }
     });
     passed
 }
@@ -195,7 +195,7 @@ pub(super) async fn lost_job(
         return Ok(Done::Interrupted);
     }
     let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let again = settle::unkept(engine, &mut job, Phase::Start, how, None).await;
+    let again = settle::settle_storeless(engine, &mut job, Phase::Start, how, None).await;
     debug_assert_eq!(again, None, "the last attempt has no next one");
     if mutant::is_on(Mutant::FollowsNothingLost) {
         return Ok(done);
@@ -224,7 +224,7 @@ pub(super) async fn follow(
         Member::Interrupted => Ok(Done::Interrupted),
         // A redelivered part may have been counted before: then its set is complete, and the queue was removed.
         Member::NoQueue(_) if !fresh => Ok(done),
-        Member::NoQueue(words) => Err(reject::rejected(message, DeadLetterReason::NoPartQueue, words)),
+        Member::NoQueue(detail) => Err(reject::rejected(message, DeadLetterReason::NoPartQueue, detail)),
     }
 }
 
@@ -260,7 +260,7 @@ pub(crate) async fn member(
     let passed = pass(engine, (Barrier::new(whose), Bodies::Drop), record.clone(), follows).await;
     engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
         let follows = Follows::Hooks { task: task.to_owned(), hooks: on_complete.clone() };
-        Look { whose, record, follows }
+        SetCheck { whose, record, follows }
     });
     match passed {
         Passed::Done(End::NoQueue) => {
@@ -273,6 +273,6 @@ pub(crate) async fn member(
 }
 
 /// Allows every name: they were checked when the message arrived.
-fn everything() -> Allowed {
+fn allow_all() -> Allowed {
     Allowed { part_queues: vec![String::new()], routes: vec![String::new()] }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::super::barrier::{Bodies, Fire, Kept, Passed, pass};
+use super::super::barrier::{Bodies, Fire, HeldRecord, Passed, pass};
 use super::super::hooks::{Ended, fire};
 use super::super::{Engine, ProcessError, settle};
 use super::{Head, Member, member};
@@ -62,7 +62,8 @@ async fn fail(engine: &Engine, job: &mut Job, failure: Failure) {
     let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
     let again =
-        settle::unkept(engine, job, Phase::Start, AttemptOutcome::Failed { failure, retry_at: None }, None).await;
+        settle::settle_storeless(engine, job, Phase::Start, AttemptOutcome::Failed { failure, retry_at: None }, None)
+            .await;
     debug_assert_eq!(again, None, "the last attempt has no next one");
 }
 
@@ -89,8 +90,8 @@ async fn own_part(
 }
 
 /// Fails a job whose parts have all ended and whose task this worker does not know. Returns whether that was done.
-async fn cannot_join(engine: &Engine, message: &Message, set: Set, kept: Vec<Kept>, failure: &Failure) -> bool {
-    let is_head = |kept: &&Kept| matches!(kept.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
+async fn cannot_join(engine: &Engine, message: &Message, set: Set, kept: Vec<HeldRecord>, failure: &Failure) -> bool {
+    let is_head = |kept: &&HeldRecord| matches!(kept.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
     let head = kept.iter().find(is_head).and_then(|kept| serde_json::from_slice::<Head>(&kept.body).ok());
     let Some(head) = head else {
         tracing::error!(job = %message.job, "what the split said of its job cannot be read: its parts are dropped");
@@ -98,7 +99,7 @@ async fn cannot_join(engine: &Engine, message: &Message, set: Set, kept: Vec<Kep
     };
     let mut job = head.job(message.job, &message.task, engine.clock.now());
     fail(engine, &mut job, failure.clone()).await;
-    let hooks = OnComplete::read_all(head.on_complete.as_bytes(), &super::everything()).unwrap_or_default();
+    let hooks = OnComplete::read_all(head.on_complete.as_bytes(), &super::allow_all()).unwrap_or_default();
     let inputs = head.input.as_deref().map_or("null", |input| input.get());
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
     let ended = Ended { job: job.id, name: &name, task: &job.task, inputs: inputs.as_bytes(), success };

@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::barrier::Passed;
-use super::super::hooks::{PAUSE, SendFailure, patiently};
+use super::super::hooks::{PAUSE, SendFailure, with_retries};
 use super::super::invoke::{CallOutcome, call, guard, token};
 use super::super::lease::DeliveryGuard;
-use super::super::part_sets::{Follows, Look};
+use super::super::part_sets::{Follows, SetCheck};
 use super::super::settle::{self, Next};
 use super::super::split::collect;
 use super::super::{Done, Engine, ProcessError, claim, services};
@@ -40,11 +40,11 @@ pub(in super::super) async fn split(
     engine: &Arc<Engine>,
     (task, def): (&Task, &TaskDef),
     message: &Message,
-    (mut job, tenure): (Box<Job>, &mut DeliveryGuard),
+    (mut job, guard): (Box<Job>, &mut DeliveryGuard),
 ) -> Result<Done, ProcessError> {
     let Some(queues) = engine.broker.parts() else {
-        let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
-        let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(words)));
+        let detail = "a job with parts needs a store: unset ORK_STORE=none, or name one";
+        let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
         settle::job(engine, &mut job, (def, None), Phase::Start, (failed, None)).await?;
         return Ok(Done::Settled);
     };
@@ -69,10 +69,10 @@ pub(in super::super) async fn split(
                 tokio::select! {
                     biased;
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
-                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, Phase::Start),
+                    () = engine.clock.pause_until(due) => claim::next_attempt(engine, &mut job, Phase::Start),
                 }
                 // The next delivery of the message makes this attempt.
-                if tenure.is_lost() {
+                if guard.is_lost() {
                     return Ok(Done::Interrupted);
                 }
             }
@@ -85,7 +85,7 @@ pub(in super::super) async fn split(
 pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     let Some(queues) = engine.broker.parts() else { return true };
     let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
-    match patiently(engine, || queues.remove(&queue)).await {
+    match with_retries(engine, || queues.remove(&queue)).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%error, queue, "a part queue is left behind");
@@ -100,7 +100,7 @@ async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job
     if let Err(error) = def.check_rules(&message.body) {
         return CallOutcome::Failed(CallError::Input(error));
     }
-    let _beside = engine.slots.beside().await;
+    let _beside = engine.slots.enter_split().await;
     if engine.drain.is_cancelled() {
         return CallOutcome::Interrupted;
     }
@@ -113,7 +113,7 @@ async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job
 }
 
 /// Parts that cannot be delivered to any queue, with the reasons.
-struct Never {
+struct Undelivered {
     queue: String,
     epoch: u32,
     total: u64,
@@ -125,9 +125,9 @@ async fn settle_unsent(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
-    never: Never,
+    never: Undelivered,
 ) -> Result<Done, ProcessError> {
-    let Never { queue, epoch, total, parts } = never;
+    let Undelivered { queue, epoch, total, parts } = never;
     for (index, failure) in parts {
         let part = PartHook { part_id: index, total_parts: total, part_queue: queue.clone() };
         if let Passed::Interrupted = arrive(engine, task, (message, &part), (epoch, false), Err(failure)).await {
@@ -144,7 +144,7 @@ async fn send(
     queues: &dyn PartQueues,
     message: &Message,
     (items, schemas): (Vec<Bytes>, Fingerprint),
-) -> Result<Result<Never, Failure>, SendFailure> {
+) -> Result<Result<Undelivered, Failure>, SendFailure> {
     let never = |error: &dyn std::fmt::Display| {
         Ok(Err(Failure::new(FailureKind::Lost, format!("its parts cannot be sent: {error}"))))
     };
@@ -156,12 +156,12 @@ async fn send(
     let (epoch, head) = loop {
         // Runs of a split have to be distinguished, not ordered.
         let epoch = engine.entropy.uuid().as_fields().0.max(1);
-        if let Err(error) = patiently(engine, || queues.make(&queue)).await? {
+        if let Err(error) = with_retries(engine, || queues.make(&queue)).await? {
             return never(&error);
         }
         let (id, entry) = (message.job.to_string(), Entry::Head { epoch });
         let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
-        match patiently(engine, || queues.record(&head)).await? {
+        match with_retries(engine, || queues.record(&head)).await? {
             Ok(()) => break (epoch, head),
             // Another worker has a duplicate of this message, and has removed the queue to create its own. The head
             // of the later one of the two is in the queue.
@@ -175,8 +175,8 @@ async fn send(
     let total_parts = u64::try_from(items.len()).unwrap_or(u64::MAX);
     // Every part may be run by a program that does not use ork, and such programs join nothing. So this process
     // checks the set, too.
-    engine.sets.made(
-        Look {
+    engine.sets.opened(
+        SetCheck {
             whose: Whose { total: total_parts, headed: true, mark: 0, suspect: false },
             record: head,
             follows: Follows::Join(Box::new(Message { body: Bytes::new(), ..message.clone() })),
@@ -203,7 +203,7 @@ async fn send(
             batch = publish(engine, batch, &mut never).await?;
         }
     }
-    Ok(Ok(Never { queue, epoch, total: total_parts, parts: never }))
+    Ok(Ok(Undelivered { queue, epoch, total: total_parts, parts: never }))
 }
 
 /// Publishes parts. Returns those that have to be published again.
@@ -212,17 +212,17 @@ async fn publish(
     batch: Vec<Outgoing>,
     never: &mut Vec<(u64, Failure)>,
 ) -> Result<Vec<Outgoing>, SendFailure> {
-    let answers = engine.broker.publish(batch.clone()).await;
+    let results = engine.broker.publish(batch.clone()).await;
     let mut again = Vec::new();
-    for (message, answer) in batch.into_iter().zip(answers) {
-        let Err(error) = answer else { continue };
+    for (message, result) in batch.into_iter().zip(results) {
+        let Err(error) = result else { continue };
         match (error.kind(), &message) {
             (
                 BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable,
                 Outgoing::Work(Message { kind: WorkKind::Part { index, .. }, .. }),
             ) => {
-                let words = format!("its message cannot be delivered: {error}");
-                never.push((*index, Failure::new(FailureKind::Lost, words)));
+                let detail = format!("its message cannot be delivered: {error}");
+                never.push((*index, Failure::new(FailureKind::Lost, detail)));
             }
             (BrokerErrorKind::Closed, _) => return Err(SendFailure::Interrupted),
             _ => again.push(message),
