@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_is_that_of_the_tasks_asked_for_and_of_new_calls() {
+    fn mean_covers_the_given_tasks_and_calls_since_the_last_time() {
         let (calls, second) = (Calls::default(), Duration::from_secs(1));
         for (task, n) in [("a", 1), ("a", 3), ("b", 8), ("c", 100)] {
             calls.add(task, second * n);

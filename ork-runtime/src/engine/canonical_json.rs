@@ -166,7 +166,7 @@ mod tests {
     proptest! {
         /// A regression test: comparing raw texts gave one value in two forms two limits.
         #[test]
-        fn two_texts_are_the_same_exactly_if_their_values_are(one in value(), other in value(), again in value()) {
+        fn canonical_texts_are_equal_exactly_if_their_values_are(one in value(), other in value(), again in value()) {
             prop_assert_eq!(canonical(&one.1) == canonical(&other.1), one.0 == other.0);
             prop_assert_eq!(canonical(&canonical(&one.1)), canonical(&one.1));
             // The same value in two forms, nested in another value.
@@ -175,7 +175,7 @@ mod tests {
         }
 
         #[test]
-        fn texts_of_any_length_are_told_apart(begin in "[a-z]{0,60}", one in "[a-z]{0,9}", other in "[a-z]{0,9}") {
+        fn shortened_texts_stay_distinct(begin in "[a-z]{0,60}", one in "[a-z]{0,9}", other in "[a-z]{0,9}") {
             let (one, other) = (format!("{begin}{one}"), format!("{begin}{other}"));
             prop_assert_eq!(shortened(&one, 50) == shortened(&other, 50), one == other);
             prop_assert!(shortened(&one, 50).len() <= 50);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_stands_for_itself() {
+    fn unreadable_value_is_kept_as_written() {
         for json in [
             "\"\\ud800\"",
             "1e99999999999999999999",

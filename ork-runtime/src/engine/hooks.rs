@@ -91,12 +91,12 @@ async fn send(
 /// Returns whether it is done; if not, the worker has to stop, and another worker does it.
 pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
-    let Some(kept) = &job.hooks else { return Ok(true) };
+    let Some(stored) = &job.hooks else { return Ok(true) };
     let success = job.state == State::Succeeded;
-    let unsent = if kept.hooks.part.is_some() {
+    let unsent = if stored.hooks.part.is_some() {
         let failure = || serde_json::to_vec(&job.failure).unwrap_or_default().into();
         let body = output.filter(|_| success).unwrap_or_else(failure);
-        match member(engine, &kept.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
+        match member(engine, &stored.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
             Member::Done => None,
             Member::Interrupted => return Ok(false),
             // An earlier try may have counted the part: then its set was complete, and its queue was removed.
@@ -106,7 +106,7 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
     } else {
         let name = id.to_string();
         let ended = Ended { job: id, name: &name, task: &job.task, inputs: &input, success };
-        let due = kept.due(which).filter(|_| !mutant::is_on(Mutant::ForgetsHooks));
+        let due = stored.due(which).filter(|_| !mutant::is_on(Mutant::ForgetsHooks));
         let follows: Vec<_> = due.map(|(at, hook)| (at, ended.follow(at, hook))).collect();
         let sent = if engine.broker.needs_relay() {
             send(engine, follows.into_iter()).await

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_inputs_are_kept_and_not_too_many_bytes() {
+    fn cache_keeps_recent_inputs_within_its_limits() {
         let (inputs, jobs) = (Inputs::default(), [(); 9].map(|()| (JobId::new(), "a")));
         let first = inputs.entry(jobs[0]);
         first.set(Hydrated::Input(Bytes::from_static(b"first"))).unwrap();

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_work_waits_and_other_work_does_not() {
+    fn same_work_waits_and_other_work_does_not() {
         let (inflight, job) = (InFlight::default(), JobId::new());
         let first = inflight.take((job, WorkKind::Job, 1)).now_or_never().unwrap();
         let other = inflight.take((job, WorkKind::Part { epoch: 1, index: 0 }, 1)).now_or_never().unwrap();

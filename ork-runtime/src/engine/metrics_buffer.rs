@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_twice_is_added_up() {
+    fn repeated_measurements_are_added_up() {
         let (measures, receiver) = MetricsBuffer::new();
         let (one_job, other) = (JobId::new(), JobId::new());
         for value in [1.0, 2.0, 4.0] {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_has_an_end_and_one_warning() {
+    fn series_of_a_job_are_limited_with_one_warning() {
         let (measures, receiver) = MetricsBuffer::new();
         let job = JobId::new();
         for n in 0..MOST_SERIES {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_has_an_end() {
+    fn waiting_measurements_are_limited_in_bytes() {
         let (measures, receiver) = MetricsBuffer::new();
         let (label, mut kept) = ("x".repeat(1_900), 0);
         let series = |n: usize| Series::new(&n.to_string(), &[("label", &label)]).unwrap();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_writer_that_is_gone() {
+    async fn flush_does_not_wait_for_a_writer_that_is_gone() {
         let (measures, receiver) = MetricsBuffer::new();
         drop(receiver);
         measures.written().await;

@@ -109,7 +109,7 @@ async fn run(
     Arrival { redelivered, anonymous, mut slot }: Arrival,
     guard: &mut DeliveryGuard,
 ) -> Result<Done, ProcessError> {
-    let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
+    let message = message.as_mut().map_err(|refused| ProcessError::Rejected(Box::new(refused.clone()), None))?;
     // The hooks of a job are in the store, so sending them needs no task: no worker may know that task any more.
     if let WorkKind::Hooks(which) = message.kind
         && engine.store.is_durable()

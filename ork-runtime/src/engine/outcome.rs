@@ -9,7 +9,7 @@ use crate::tx::PartKey;
 pub(crate) enum ProcessError {
     /// It is not a valid message, or this program cannot run it.
     #[error("{}", .0.detail)]
-    Refused(Box<Rejected>, Option<PartKey>),
+    Rejected(Box<Rejected>, Option<PartKey>),
     /// The store has failed.
     #[error("the store does not work")]
     Store(#[from] StoreError),

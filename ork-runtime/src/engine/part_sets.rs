@@ -70,13 +70,13 @@ impl SetCheck {
 
 /// Returns what follows the parts of a job: its join, its outcome, its hooks.
 pub(super) fn follow_job<'a>(engine: &'a Arc<Engine>, task: &'a Task, message: &'a Message) -> Fire<'a> {
-    Box::new(move |set, kept| Box::pin(join::join(engine, task, message, (set, kept))))
+    Box::new(move |set, records| Box::pin(join::join(engine, task, message, (set, records))))
 }
 
 /// Returns what follows an external set: hooks. No single part represents the set, so the set has the name of its
 /// queue and no input.
 pub(super) fn follow_set<'a>(engine: &'a Engine, task: &'a str, queue: &'a str, hooks: &'a [OnComplete]) -> Fire<'a> {
-    Box::new(move |set, _kept| {
+    Box::new(move |set, _records| {
         let job = JobId::from_foreign(queue);
         let ended = Ended { job, name: queue, task, inputs: b"null", success: set.n_failed() == 0 };
         Box::pin(async move { fire(engine, hooks, ended).await.is_ok() })
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_set_is_looked_at_after_1_10_and_each_60_seconds_until_it_is_done() {
+    fn open_set_is_checked_after_1_10_and_every_60_seconds_until_done() {
         let sets = Sets::default();
         assert_eq!(sets.next(), None);
         sets.note("q", &Passed::Done(End::Waits), at(0), || check("q"));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_ends_puts_off_the_next_look() {
+    fn ended_part_postpones_the_next_check() {
         let sets = Sets::default();
         for part in 0..9 {
             sets.note("q", &Passed::Done(End::Waits), at(part), || check("q"));

@@ -89,7 +89,7 @@ pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: Stri
         task: Some(message.task.clone()),
         hooks: message.hooks.clone(),
     };
-    ProcessError::Refused(Box::new(refused), part)
+    ProcessError::Rejected(Box::new(refused), part)
 }
 
 /// Returns the disposition of a delivery that could not be processed; `None` if it is worth another try.
@@ -100,7 +100,7 @@ pub(super) async fn settlement(
     guard: &mut DeliveryGuard,
 ) -> Option<Disposition> {
     match error {
-        ProcessError::Refused(refused, part) => {
+        ProcessError::Rejected(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
             let written = record_rejection(engine, &refused, (part, message));
             // Recording the rejection may wait for as long as another process runs the job.
@@ -112,7 +112,7 @@ pub(super) async fn settlement(
                 Ok(()) => Some(Disposition::DeadLetter(refused.reason, refused.detail)),
                 Err(ProcessError::Store(error)) => store_disposition(engine, &error, message).await,
                 Err(ProcessError::Unsettled(settlement)) => Some(settlement),
-                Err(ProcessError::Refused(..)) => None,
+                Err(ProcessError::Rejected(..)) => None,
             }
         }
         ProcessError::Store(error) => store_disposition(engine, &error, message).await,

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_noted_of_a_job_is_stopped() {
+    fn stop_cancels_only_calls_in_the_snapshot() {
         let (running, job, other) = (Running::default(), JobId::new(), JobId::new());
         assert!(!running.any() && !running.runs(job));
         let (first, second, stranger) = (running.enter(job), running.enter(job), running.enter(other));

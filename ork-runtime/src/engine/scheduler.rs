@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_skipped_done_once_or_made_up_for() {
+    fn missed_times_are_skipped_fired_once_or_all_fired() {
         for missed in [Missed::Skip, Missed::Once, Missed::All] {
             assert_eq!(due(missed, None, 5), (None, Some(10)), "it has only begun");
             assert_eq!(due(missed, Some(10), 10), (Some(10), Some(20)), "in time");

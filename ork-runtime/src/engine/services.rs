@@ -266,7 +266,7 @@ fn first_message(new: NewJob) -> Message {
         body: input,
         reply: job.reply,
         schema: job.schemas.input,
-        hooks: job.hooks.map(|kept| Box::new(kept.hooks)),
+        hooks: job.hooks.map(|stored| Box::new(stored.hooks)),
         data: None,
     }
 }
@@ -281,7 +281,7 @@ pub(super) fn about_job(job: &Job) -> About {
         parent: job.parent,
         attempt: job.phase_attempt(),
         fence: job.attempt,
-        member: job.hooks.as_ref().is_some_and(|kept| kept.hooks.part.is_some()),
+        member: job.hooks.as_ref().is_some_and(|stored| stored.hooks.part.is_some()),
         ..About::new(job.id, job.root, job.task.clone(), job.phase)
     }
 }

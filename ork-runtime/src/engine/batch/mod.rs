@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_short_parts_are_long_and_of_long_parts_short() {
+    fn batches_grow_for_short_parts_and_shrink_for_long_ones() {
         let paces = BatchSizer::default();
         assert_eq!(paces.pace("a").size, 1);
         for _ in 0..10 {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_admits_many_short_calls_and_one_long_one() {
+    fn slot_admits_many_short_calls_or_one_long_one() {
         let paces = BatchSizer::default();
         assert_eq!(paces.pace("a").by_slot, 1);
         for _ in 0..3 {

@@ -9,7 +9,7 @@ use super::super::invoke::CallOutcome;
 use super::super::split::{self, Split};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
-use super::{Many, Step};
+use super::{FanOut, Step};
 use crate::job::Job;
 use crate::ledger::MOST_PARTS;
 use crate::policy::Policy;
@@ -29,7 +29,7 @@ pub(in super::super) async fn fan_out(
     if let Some(error) = step.error() {
         return failed(error);
     }
-    let Some(Many { foreach, items: _, each, run }) = step.many() else { return Ok(Split::Sealed) };
+    let Some(FanOut { foreach, items: _, each, run }) = step.many() else { return Ok(Split::Sealed) };
     let items = match foreach {
         None => vec![Bytes::from_static(b"null")],
         Some(reference) => match (Outputs { engine, run }).items(reference).await {

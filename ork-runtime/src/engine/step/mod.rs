@@ -43,21 +43,21 @@ pub(super) struct Step {
     /// Whether its task has an input for an item.
     takes_item: bool,
     /// What was built from the outputs of other steps, or the reason why that failed.
-    made: Result<Made, String>,
+    built: Result<StepInput, String>,
 }
 
 /// The input and the fan-out of a step.
 #[derive(Debug)]
-struct Made {
+struct StepInput {
     /// The input, without the `item`.
     input: Bytes,
     /// The fan-out; `None` for a step that runs once.
-    many: Option<Many>,
+    many: Option<FanOut>,
 }
 
 /// The fan-out of a step.
 #[derive(Debug)]
-struct Many {
+struct FanOut {
     /// Refers to a list with an item for each instance, or for each group of instances; `None` for a fan-out by
     /// number alone.
     foreach: Option<Reference>,
@@ -77,17 +77,17 @@ impl Step {
 
     /// Returns whether the step is a single call of its task.
     pub(super) const fn is_call(&self) -> bool {
-        !self.fans_out && self.made.is_ok()
+        !self.fans_out && self.built.is_ok()
     }
 
     /// Returns why the step cannot run, if so.
     pub(super) fn error(&self) -> Option<CallError> {
-        self.made.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))
+        self.built.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))
     }
 
     /// Returns the input without the item; empty if the step cannot run.
     pub(super) fn input(&self) -> Bytes {
-        self.made.as_ref().map(|made| made.input.clone()).unwrap_or_default()
+        self.built.as_ref().map(|built| built.input.clone()).unwrap_or_default()
     }
 
     /// Returns the input of the instance with this data, which is its item.
@@ -103,13 +103,13 @@ impl Step {
     pub(super) fn place(&self, index: u64) -> (u64, Option<u64>) {
         match self.many() {
             None => (0, Some(1)),
-            Some(Many { each: Some(each), .. }) => (index % each.max(&1), Some(*each)),
-            Some(Many { items, .. }) => (index, Some(items.unwrap_or(1))),
+            Some(FanOut { each: Some(each), .. }) => (index % each.max(&1), Some(*each)),
+            Some(FanOut { items, .. }) => (index, Some(items.unwrap_or(1))),
         }
     }
 
-    fn many(&self) -> Option<&Many> {
-        self.made.as_ref().ok()?.many.as_ref()
+    fn many(&self) -> Option<&FanOut> {
+        self.built.as_ref().ok()?.many.as_ref()
     }
 }
 
@@ -149,8 +149,8 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
         }),
         limit: step.concurrency.map(|permits| Limit { name: limit_name(&view.job).into(), permits }),
         fans_out: step.fan.is_some(),
-        made: match make(&Outputs { engine, run: &run }, &task, step).await {
-            Ok(made) => Ok(made),
+        built: match make(&Outputs { engine, run: &run }, &task, step).await {
+            Ok(built) => Ok(built),
             Err(NoOutput::Wrong(why)) => Err(why),
             Err(NoOutput::Process(error)) => return Err(error),
         },
@@ -158,12 +158,12 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
 }
 
 /// Builds the input and the fan-out of a step from the outputs of other steps.
-async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> Result<Made, NoOutput> {
+async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> Result<StepInput, NoOutput> {
     let input = match step.input.get(WHOLE) {
         Some(source) if takes_field_alone(task, step) => value(outputs, WHOLE, source).await?,
         Some(_) | None => input(outputs, step).await?,
     };
-    let Some(fan) = &step.fan else { return Ok(Made { input, many: None }) };
+    let Some(fan) = &step.fan else { return Ok(StepInput { input, many: None }) };
     let each = match &fan.parallel {
         None => None,
         Some(Count::Fixed(count)) => Some(*count),
@@ -173,7 +173,7 @@ async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> 
         None => None,
         Some(reference) => u64::try_from(outputs.items(reference).await?.len()).ok(),
     };
-    Ok(Made { input, many: Some(Many { foreach: fan.foreach.clone(), items, each, run: outputs.run.clone() }) })
+    Ok(StepInput { input, many: Some(FanOut { foreach: fan.foreach.clone(), items, each, run: outputs.run.clone() }) })
 }
 
 /// Returns the name of the limit that all instances of a step share within its run.
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_is_added_to_what_is_common() {
+    fn item_is_added_to_the_common_input() {
         let with = |common: &'static str| with_item(&common.into(), &Bytes::from_static(b"[1]"));
         assert_eq!(with("{}"), r#"{"item":[1]}"#);
         assert_eq!(with(r#"{"a":{}}"#), r#"{"a":{},"item":[1]}"#);

@@ -53,11 +53,11 @@ pub(in super::super) async fn join(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
-    (set, kept): (Set, Vec<HeldRecord>),
+    (set, records): (Set, Vec<HeldRecord>),
 ) -> bool {
     let Some(run) = set.epoch() else { return false };
     let (mut head, mut parts) = (None, BTreeMap::new());
-    for HeldRecord { entry, body, .. } in kept {
+    for HeldRecord { entry, body, .. } in records {
         match entry {
             Entry::Head { epoch } if epoch == run => head = serde_json::from_slice(&body).ok(),
             Entry::Part { epoch, id, ok, .. } if epoch == run => {

@@ -82,7 +82,7 @@ async fn own_part(
     let entry = Entry::Part { epoch, id: part.part_id, total: part.total_parts, ok: false };
     let id = format!("{}.{}", message.job, part.part_id);
     let record = PartRecord { queue: part.part_queue.clone(), id, entry, body };
-    let follows: Fire<'_> = Box::new(move |set, kept| Box::pin(cannot_join(engine, message, set, kept, failure)));
+    let follows: Fire<'_> = Box::new(move |set, records| Box::pin(cannot_join(engine, message, set, records, failure)));
     match pass(engine, (Barrier::new(whose), Bodies::Drop), record, follows).await {
         Passed::Interrupted => Err(interrupted()),
         Passed::Done(_) | Passed::NoParts => Ok(()),
@@ -90,9 +90,15 @@ async fn own_part(
 }
 
 /// Fails a job whose parts have all ended and whose task this worker does not know. Returns whether that was done.
-async fn cannot_join(engine: &Engine, message: &Message, set: Set, kept: Vec<HeldRecord>, failure: &Failure) -> bool {
-    let is_head = |kept: &&HeldRecord| matches!(kept.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
-    let head = kept.iter().find(is_head).and_then(|kept| serde_json::from_slice::<Head>(&kept.body).ok());
+async fn cannot_join(
+    engine: &Engine,
+    message: &Message,
+    set: Set,
+    records: Vec<HeldRecord>,
+    failure: &Failure,
+) -> bool {
+    let is_head = |record: &&HeldRecord| matches!(record.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
+    let head = records.iter().find(is_head).and_then(|record| serde_json::from_slice::<Head>(&record.body).ok());
     let Some(head) = head else {
         tracing::error!(job = %message.job, "what the split said of its job cannot be read: its parts are dropped");
         return true;
