@@ -16,7 +16,7 @@ use crate::tx::{
 pub(super) enum ClaimedJob {
     /// Run it.
     Granted(Box<Job>),
-    /// This process is running the job and may be alive: run nothing beside it.
+    /// The named process is running the job and may be alive: run nothing beside it.
     RunningElsewhere(String),
     /// Run nothing now.
     Declined,

@@ -2,7 +2,7 @@
 //!
 //! `worker::consume` calls it once for each delivery. It calls, in this order, `claim` (is the work still to be
 //! done?), `split` or `invoke` (run the function), and `settle` (record the result and send what follows). It depends
-//! on ports only, and returns a value: the disposition of the delivery.
+//! on ports only. The result of each step is a value, and the disposition of the delivery follows from the last one.
 
 mod barrier;
 pub(crate) mod batch;
@@ -167,7 +167,8 @@ async fn run(
         Some(step) if message.kind == WorkKind::Step && !step.is_call() => None,
         _ => SlotKind::of_message(&task, message),
     };
-    // One more loss would fail this work, so the process must not die because of another call that runs beside it.
+    // One more loss would fail this work, so it runs alone: a crash that another call causes must not count against
+    // it.
     let is_suspect = redelivered > 0 && redelivered >= engine.settings.losses;
     let (slot, alone) = slots::wait_for_call(engine, kind, slot, is_suspect).await;
     // The delivery may have been lost in the meantime: the redelivery calls the function then.

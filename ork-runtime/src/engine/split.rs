@@ -1,8 +1,8 @@
 //! Splits a job: the items that the user's function yields become parts, page after page, and the last page is
 //! sealed.
 //!
-//! No page is pulled before the previous one is committed and sent, so a split of any length needs the memory of a
-//! few pages.
+//! A page is appended after the previous one is committed and sent, and at most one page is pulled ahead. So a split
+//! of any length needs the memory of a few pages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,7 +216,7 @@ pub(super) fn too_many() -> crate::Error {
     crate::Error::permanent(format!("the split yields more than {most} parts, and no job may have more"))
 }
 
-/// Groups items into pages, a few pages ahead of the store.
+/// Groups items into pages, at most one page ahead of the store.
 fn pages(engine: &Arc<Engine>, items: Items, size: usize) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
     match items {
         Items::Stream(items) => stream_pages(engine, items, size),

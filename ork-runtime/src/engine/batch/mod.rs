@@ -56,18 +56,18 @@ impl Default for Pace {
 }
 
 impl BatchSizer {
-    fn paces(&self) -> MutexGuard<'_, HashMap<&'static str, Pace>> {
+    fn sizes(&self) -> MutexGuard<'_, HashMap<&'static str, Pace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pace(&self, task: &str) -> Pace {
-        self.paces().get(task).copied().unwrap_or_default()
+        self.sizes().get(task).copied().unwrap_or_default()
     }
 
     /// Learns from a batch of `len` deliveries that occupied its thread for `took`.
     fn measured(&self, task: &'static str, len: usize, took: Duration) {
-        let mut paces = self.paces();
-        let size = &mut paces.entry(task).or_default().size;
+        let mut sizes = self.sizes();
+        let size = &mut sizes.entry(task).or_default().size;
         if took > THREAD_TIME {
             *size = fitting(len, took);
         } else if len >= *size {
@@ -78,8 +78,8 @@ impl BatchSizer {
     /// Learns from the duration of a call. One long call outweighs many short ones: the calls that were claimed with
     /// it wait for it.
     pub(super) fn called(&self, task: &'static str, took: Duration) {
-        let mut paces = self.paces();
-        let by_slot = &mut paces.entry(task).or_default().by_slot;
+        let mut sizes = self.sizes();
+        let by_slot = &mut sizes.entry(task).or_default().by_slot;
         *by_slot = fitting(1, took).min(*by_slot * 2);
     }
 }
@@ -145,7 +145,7 @@ pub(crate) type Spawn<'a> = &'a (dyn Fn(BoxFuture<()>) + Send + Sync);
 ///
 /// # Cancel safety
 /// If the future is dropped, no delivery is lost: the broker or the store redelivers what was not settled.
-pub(crate) async fn process_run(engine: &Arc<Engine>, batch: Batch, spawn: Spawn<'_>) {
+pub(crate) async fn process_batch(engine: &Arc<Engine>, batch: Batch, spawn: Spawn<'_>) {
     let Batch { kind, deliveries, slot } = batch;
     if !engine.store.is_durable() {
         return process_storeless(engine, deliveries, slot, spawn);
@@ -328,35 +328,35 @@ mod tests {
 
     #[test]
     fn batches_grow_for_short_parts_and_shrink_for_long_ones() {
-        let paces = BatchSizer::default();
-        assert_eq!(paces.pace("a").size, 1);
+        let sizer = BatchSizer::default();
+        assert_eq!(sizer.pace("a").size, 1);
         for _ in 0..10 {
-            paces.measured("a", paces.pace("a").size, Duration::ZERO);
+            sizer.measured("a", sizer.pace("a").size, Duration::ZERO);
         }
-        assert_eq!((paces.pace("a").size, paces.pace("b").size), (MOST, 1));
-        paces.measured("a", MOST, Duration::from_millis(16));
-        assert_eq!(paces.pace("a").size, 4);
-        paces.measured("a", 4, Duration::from_secs(1));
-        assert_eq!(paces.pace("a").size, 1);
+        assert_eq!((sizer.pace("a").size, sizer.pace("b").size), (MOST, 1));
+        sizer.measured("a", MOST, Duration::from_millis(16));
+        assert_eq!(sizer.pace("a").size, 4);
+        sizer.measured("a", 4, Duration::from_secs(1));
+        assert_eq!(sizer.pace("a").size, 1);
         // Fewer deliveries than a batch were available: that shows nothing about larger batches.
-        paces.measured("a", 1, Duration::ZERO);
-        paces.measured("a", 1, Duration::ZERO);
-        assert_eq!(paces.pace("a").size, 2);
+        sizer.measured("a", 1, Duration::ZERO);
+        sizer.measured("a", 1, Duration::ZERO);
+        assert_eq!(sizer.pace("a").size, 2);
     }
 
     #[test]
     fn slot_admits_many_short_calls_or_one_long_one() {
-        let paces = BatchSizer::default();
-        assert_eq!(paces.pace("a").by_slot, 1);
+        let sizer = BatchSizer::default();
+        assert_eq!(sizer.pace("a").by_slot, 1);
         for _ in 0..3 {
-            paces.called("a", Duration::from_micros(10));
+            sizer.called("a", Duration::from_micros(10));
         }
-        assert_eq!(paces.pace("a").by_slot, 8);
+        assert_eq!(sizer.pace("a").by_slot, 8);
         for _ in 0..10 {
-            paces.called("a", Duration::from_micros(100));
+            sizer.called("a", Duration::from_micros(100));
         }
-        assert_eq!(paces.pace("a").by_slot, 10);
-        paces.called("a", Duration::from_secs(1));
-        assert_eq!(paces.pace("a").by_slot, 1);
+        assert_eq!(sizer.pace("a").by_slot, 10);
+        sizer.called("a", Duration::from_secs(1));
+        assert_eq!(sizer.pace("a").by_slot, 1);
     }
 }

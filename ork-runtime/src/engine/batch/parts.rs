@@ -14,7 +14,7 @@ use crate::registry::Task;
 use crate::tx::{Limit, PartKey, PartStart, PartsStarted, SettleParts, StartParts};
 
 /// What the parts of a batch have in common.
-struct Run {
+struct PartsBatch {
     engine: Arc<Engine>,
     task: Arc<Task>,
     first: PartKey,
@@ -39,27 +39,27 @@ pub(super) async fn process(
     // Where the store does not work, each part is processed alone and waits for it.
     let PartsStarted { parts, count } = engine.commit(start).await.unwrap_or_default();
     let mut starts = parts.into_iter();
-    let mut run = Vec::with_capacity(items.len());
+    let mut batch = Vec::with_capacity(items.len());
     for item in items {
         match starts.next() {
-            Some(PartStart::Run { .. }) => run.push(item),
+            Some(PartStart::Run { .. }) => batch.push(item),
             Some(PartStart::Waiting) => item.guard.settle(engine, Disposition::Ack).await,
             Some(PartStart::Stale | PartStart::NotFound { .. }) | None => item.alone(engine, spawn),
         }
     }
-    let items = run;
-    let run = Arc::new(Run { engine: Arc::clone(engine), task: Arc::clone(&task), first, count, limit, step });
+    let items = batch;
+    let batch = Arc::new(PartsBatch { engine: Arc::clone(engine), task: Arc::clone(&task), first, count, limit, step });
     let running = Arc::new(engine.running.enter(job));
     let calls = {
-        let run = Arc::clone(&run);
-        items.into_iter().map(move |item| Arc::clone(&run).attempt(item, Arc::clone(&running)))
+        let batch = Arc::clone(&batch);
+        items.into_iter().map(move |item| Arc::clone(&batch).attempt(item, Arc::clone(&running)))
     };
     let settle = {
-        let run = Arc::clone(&run);
-        move |ended| Arc::clone(&run).settle(ended)
+        let batch = Arc::clone(&batch);
+        move |ended| Arc::clone(&batch).settle(ended)
     };
     let ended = call(engine, &task, calls, settle, spawn);
-    run.settle(ended).await;
+    batch.settle(ended).await;
 }
 
 /// Adds the inherited input to parts of a dynamic split or a step. Returns the deliveries that can go on, and the
@@ -94,7 +94,7 @@ fn index(item: &Item) -> u64 {
     }
 }
 
-impl Run {
+impl PartsBatch {
     async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<RunningCall>) -> (Item, CallOutcome) {
         let about = services::about_part(&item.message, (index(&item), self.count), self.step.as_ref());
         let (called, _) = item.call(&self.engine, &self.task.work, about, &running).await;

@@ -49,7 +49,7 @@ pub(in super::super) async fn fan_out(
     };
     let parts = items.into_iter().flat_map(move |item| (0..each).map(move |_| Ok(item.clone())));
     let parts = async { Ok(Items::Iterator(Box::new(parts))) };
-    // The timeout of an attempt applies to the instances, not to this.
+    // The timeout of an attempt applies to the instances, not to the fan-out itself.
     let work = &step.task.work;
     let def = TaskDef { options: Options { timeout: None, ..work.options }, ..*work };
     split::make(engine, (job, epoch), &def, cancelled, parts).await
