@@ -20,7 +20,7 @@ const SIGNAL_DELAY: Duration = Duration::from_millis(500);
 
 /// Runs an external step to its end. Its progress and its measurements are handled like those of a function.
 pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> Result<Bytes, CallError> {
-    let permanent = |words: &str| CallError::Task(Error::permanent(words));
+    let permanent = |detail: &str| CallError::Task(Error::permanent(detail));
     let Some(executor) = &engine.executor else {
         return Err(permanent(
             "this program was built without the feature `workflow`, which runs tasks in other languages",

@@ -101,7 +101,7 @@ pub(super) async fn inherit(
 
 async fn inherited(engine: &Engine, message: &Message) -> Result<Hydrated, ProcessError> {
     let Message { job: id, task, .. } = message;
-    let words = match engine.store.job(*id).await? {
+    let detail = match engine.store.job(*id).await? {
         Some(view) if view.job.task == *task && view.job.kind == JobKind::Step => {
             return Ok(Hydrated::Step(Arc::new(step::of(engine, message, &view).await?)));
         }
@@ -109,7 +109,7 @@ async fn inherited(engine: &Engine, message: &Message) -> Result<Hydrated, Proce
         Some(view) => format!("job {id} is one of `{}`, so it has no parts for `{task}`", view.job.task),
         None => format!("there is no job {id} in this store, so it has no parts"),
     };
-    Err(reject::rejected(message, DeadLetterReason::UnknownJob, words))
+    Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail))
 }
 
 #[cfg(test)]

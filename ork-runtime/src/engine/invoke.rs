@@ -122,8 +122,8 @@ pub(super) async fn invoke(
         // The worker that has split the job again settles it.
         (_, Split::Overtaken) => (CallOutcome::Interrupted, None),
         (CallOutcome::Returned(_), Split::Begun) => {
-            let words = "it returned before its split had come to its end";
-            (CallOutcome::Failed(CallError::Task(crate::Error::new(words))), None)
+            let detail = "it returned before its split had come to its end";
+            (CallOutcome::Failed(CallError::Task(crate::Error::new(detail))), None)
         }
         (called, Split::Not | Split::Begun | Split::Over) => (called, None),
     }
