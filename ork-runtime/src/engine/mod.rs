@@ -201,7 +201,9 @@ async fn dispatched(engine: &Arc<Engine>, task: &Arc<Task>, dispatch: Dispatch<'
 
 /// A message that is being processed, with everything it needs.
 struct Dispatch<'a> {
+    /// The message, with what it inherits.
     message: &'a Message,
+    /// How many times the message was delivered before.
     redelivered: u32,
     /// The concurrency limit of its call, or `None`.
     limit: Option<Limit>,
@@ -209,6 +211,7 @@ struct Dispatch<'a> {
     slot: Option<Slot>,
     /// The step that the job is in its workflow run, or `None` outside of workflows.
     step: Option<Arc<Step>>,
+    /// The delivery, which a lease replaces when the work takes long.
     guard: &'a mut DeliveryGuard,
 }
 

@@ -36,10 +36,12 @@ const fn pause_after(n_checks: u32) -> Duration {
 /// What a process needs to check a set again.
 #[derive(Debug)]
 pub(crate) struct SetCheck {
+    /// The set, as its barrier needs it.
     pub(super) whose: Whose,
     /// The record that this process put into the queue last, of a part or of the head. It is published again behind
     /// all records that are put back.
     pub(super) record: PartRecord,
+    /// What follows the set.
     pub(super) follows: Follows,
 }
 

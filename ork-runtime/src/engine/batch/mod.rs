@@ -179,7 +179,9 @@ type Ended = (CallOutcome, Option<Made>);
 
 /// One delivery of a batch.
 struct Item {
+    /// The message, with what it inherits.
     message: Message,
+    /// The delivery, which a lease replaces when the call takes long.
     guard: DeliveryGuard,
     /// The lane in which its call has its turn.
     lane: Lane,
@@ -210,9 +212,12 @@ impl Item {
 
 /// Deliveries of one task that are under one concurrency limit, or under none.
 struct Group {
+    /// The task, with the options of its step if it is one.
     task: Arc<Task>,
     items: Vec<Item>,
+    /// The limit that all of them are under.
     limit: Option<Limit>,
+    /// The step that all of them are instances of, if they are.
     step: Option<Arc<Step>>,
 }
 

@@ -17,7 +17,9 @@ use crate::tx::{Limit, PartKey, PartStart, PartsStarted, SettleParts, StartParts
 struct PartsBatch {
     engine: Arc<Engine>,
     task: Arc<Task>,
+    /// The first part of the batch, which also has the epoch and the attempt of the others.
     first: PartKey,
+    /// The number of parts of the job, if it is known.
     count: Option<u64>,
     limit: Option<Limit>,
     step: Option<Arc<Step>>,

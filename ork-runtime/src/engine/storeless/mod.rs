@@ -36,9 +36,12 @@ use crate::tx::PartAttemptOutcome;
 /// The first record of a part queue, which describes the job.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
+    /// The root of the tree of the job.
     root: JobId,
+    /// The job that has submitted it, if one has.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<JobId>,
+    /// The priority of its messages.
     priority: u8,
     /// The reply queue, and the correlation id of the sender.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +81,7 @@ pub(super) struct Delivered<'a> {
     pub(super) redelivered: u32,
     /// The slot of the first attempt.
     pub(super) slot: Option<Slot>,
+    /// The delivery of its message.
     pub(super) guard: &'a mut DeliveryGuard,
 }
 
