@@ -7,7 +7,7 @@ use super::watch::{self, Told};
 use super::work::{Asked, Work};
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
-use crate::engine::services::Terms;
+use crate::engine::services::SubmitOptions;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,7 +31,7 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
 async fn to_its_end(ork: &Ork, asked: Asked, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let work = Work::read(ork, asked, output).await?;
     // With the highest priority, so that it goes before the jobs that earlier runs have left in the store.
-    let id = work.submit(ork, Terms { first: true, ..Terms::default() }).await?;
+    let id = work.submit(ork, SubmitOptions { first: true, ..SubmitOptions::default() }).await?;
     ork.start_worker();
     let failed = ork.failed();
     tokio::select! {

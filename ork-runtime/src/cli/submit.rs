@@ -10,7 +10,7 @@ use super::work::{Asked, Work};
 use super::{Failure, Output, watch};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::ClientError;
-use crate::engine::services::Terms;
+use crate::engine::services::SubmitOptions;
 use crate::id::JobId;
 use crate::job::UniqueKey;
 
@@ -43,9 +43,13 @@ struct How {
 }
 
 impl How {
-    fn terms(&self) -> Terms {
+    fn terms(&self) -> SubmitOptions {
         let unique = |key: &String| UniqueKey { key: key.as_str().into(), stale_after: self.stale_after };
-        Terms { after: self.after.clone(), unique: self.unique.as_ref().map(unique), ..Terms::default() }
+        SubmitOptions {
+            after: self.after.clone(),
+            unique: self.unique.as_ref().map(unique),
+            ..SubmitOptions::default()
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::input::Input;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::ClientError;
-use crate::engine::services::Terms;
+use crate::engine::services::SubmitOptions;
 use crate::id::JobId;
 
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,7 @@ impl Work {
     }
 
     /// Submits the work.
-    pub(super) async fn submit(&self, ork: &Ork, terms: Terms) -> Result<JobId, ClientError> {
+    pub(super) async fn submit(&self, ork: &Ork, terms: SubmitOptions) -> Result<JobId, ClientError> {
         match self {
             Self::Task { name, input } => ork.submit_json_on(name, input.clone(), terms).await,
             #[cfg(feature = "workflow")]

@@ -41,7 +41,7 @@ impl Client {
     /// This method is cancel safe: it only reads.
     pub async fn metrics(&self, id: JobId) -> Result<Vec<Metric>, ClientError> {
         let job = self.view(id).await?.job;
-        self.engine.measures.written().await;
+        self.engine.metrics.written().await;
         if job.root == id {
             return Ok(self.engine.store.metrics(MetricsOf::Tree(id)).await?);
         }

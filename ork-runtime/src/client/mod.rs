@@ -33,8 +33,8 @@ pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
-use crate::engine::large_outputs::Whose;
-use crate::engine::services::Terms;
+use crate::engine::large_outputs::OutputKey;
+use crate::engine::services::SubmitOptions;
 use crate::engine::{Engine, services};
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
@@ -129,11 +129,16 @@ impl Client {
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
-        self.submit_json_on(task, body, Terms::default()).await
+        self.submit_json_on(task, body, SubmitOptions::default()).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, with options.
-    pub(crate) async fn submit_json_on(&self, task: &str, body: Bytes, terms: Terms) -> Result<JobId, ClientError> {
+    pub(crate) async fn submit_json_on(
+        &self,
+        task: &str,
+        body: Bytes,
+        terms: SubmitOptions,
+    ) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
         self.send(task, JobKind::Full, body, terms, None).await
     }
@@ -149,7 +154,7 @@ impl Client {
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
-        self.send_and_wait((task, JobKind::Full), body, Terms::default()).await
+        self.send_and_wait((task, JobKind::Full), body, SubmitOptions::default()).await
     }
 
     /// Submits a job and waits for its result. The result comes as a reply if the broker has replies, otherwise from
@@ -158,7 +163,7 @@ impl Client {
         &self,
         (task, kind): (&str, JobKind),
         body: Bytes,
-        terms: Terms,
+        terms: SubmitOptions,
     ) -> Result<T, ClientError> {
         let waiter = self.waiters.waiter();
         let id = self.send(task, kind, body, terms, waiter.as_ref()).await?;
@@ -206,7 +211,7 @@ impl Client {
             let mut view = self.view(id).await?;
             if view.job.state.is_final() {
                 if let Some(row) = view.output.take() {
-                    view.output = Some(self.engine.large.read(Whose { job: id, part: None }, row).await?);
+                    view.output = Some(self.engine.large.read(OutputKey { job: id, part: None }, row).await?);
                 }
                 return Ok(JobOutcome::new(view));
             }
@@ -243,7 +248,7 @@ impl Client {
         let parts = self.engine.store.parts(id, from, limit).await?;
         let whole = parts.into_iter().map(|mut part| async {
             if let Some(row) = part.output.take() {
-                part.output = Some(self.engine.large.read(Whose { job: id, part: Some(part.index) }, row).await?);
+                part.output = Some(self.engine.large.read(OutputKey { job: id, part: Some(part.index) }, row).await?);
             }
             Ok(part)
         });
@@ -389,7 +394,7 @@ impl Client {
         task: &str,
         kind: JobKind,
         body: Bytes,
-        mut terms: Terms,
+        mut terms: SubmitOptions,
         waiter: Option<&Waiter>,
     ) -> Result<JobId, ClientError> {
         let mut new = self.new_job(task, kind, body, waiter)?;

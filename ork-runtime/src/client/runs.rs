@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, ClientError, Handle};
-use crate::engine::services::Terms;
+use crate::engine::services::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};
@@ -65,11 +65,11 @@ impl Client {
     /// # Cancel safety
     /// If the future is dropped, the run may or may not have been submitted.
     pub async fn submit_plan(&self, plan: &Plan) -> Result<Handle<Plan>, ClientError> {
-        self.submit_plan_on(plan, Terms::default()).await
+        self.submit_plan_on(plan, SubmitOptions::default()).await
     }
 
     /// Submits a workflow run as [`Client::submit_plan`] does, with options.
-    pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: Terms) -> Result<Handle<Plan>, ClientError> {
+    pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.is_durable() {
             let message = "the tasks of a workflow are kept in a store, and this process has none, so set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
 use crate::engine::scheduler::ScheduleSpec;
-use crate::engine::services::{self, SendError, Terms};
+use crate::engine::services::{self, SendError, SubmitOptions};
 use crate::id::JobId;
 use crate::job::{JobKind, State, UniqueKey};
 use crate::store::{Filter, JobView, StoreError, StoreErrorKind};
@@ -67,7 +67,7 @@ impl Client {
         let body = serde_json::to_vec(&table).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
         let key = UniqueKey { key: format!("{SCHEDULE} {name}").into(), stale_after: None };
         loop {
-            let terms = Terms { unique: Some(key.clone()), ..Terms::default() };
+            let terms = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
             let new = self.new_job(SCHEDULE, JobKind::Full, body.clone().into(), None)?;
             let id = new.job.id;
             match services::send(&self.engine, new, terms).await {
@@ -133,7 +133,7 @@ impl Client {
         let (_, table) = self.find_schedule(name).await?;
         let body = table.input_at(self.engine.clock.now());
         let body = body.map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        self.send(&table.task, JobKind::Full, body, Terms::default(), None).await
+        self.send(&table.task, JobKind::Full, body, SubmitOptions::default(), None).await
     }
 
     /// Removes a schedule. The jobs that it has started continue.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::hooks::Following;
 use super::{Client, ClientError, Handle, JobOutcome, encode};
-use crate::engine::services::{self, Terms};
+use crate::engine::services::{self, SubmitOptions};
 use crate::hook::When;
 use crate::id::JobId;
 use crate::job::UniqueKey;
@@ -57,7 +57,7 @@ struct Asked {
 
 impl Asked {
     /// Checks the options and turns them into the terms of a job of this task.
-    fn terms(&mut self, client: &Client, task: &str) -> Result<Terms, ClientError> {
+    fn terms(&mut self, client: &Client, task: &str) -> Result<SubmitOptions, ClientError> {
         let after = std::mem::take(&mut self.after);
         let key = self.unique.take().map(|key| UniqueKey { key, stale_after: None });
         let mut unique = key.or_else(|| services::unique_of(&client.engine, task));
@@ -71,7 +71,7 @@ impl Asked {
             }
             None => {}
         }
-        Ok(Terms { after, unique, ..Terms::default() })
+        Ok(SubmitOptions { after, unique, ..SubmitOptions::default() })
     }
 }
 

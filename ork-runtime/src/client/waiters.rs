@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Client, ClientError};
 use crate::broker::Replies;
-use crate::engine::large_outputs::Whose;
+use crate::engine::large_outputs::OutputKey;
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{ReplyTo, State};

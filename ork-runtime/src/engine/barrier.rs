@@ -1,5 +1,5 @@
-//! Carrying out the barrier of a set of parts that no store knows: `crate::barrier` decides, a broker's part queue
-//! counts.
+//! The barrier of a storeless set of parts: `crate::barrier` decides, a part queue of the broker counts, and this
+//! file performs the actions.
 //!
 //! Called when a part has ended, before its delivery is acknowledged.
 
@@ -10,48 +10,49 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::Engine;
-use super::hooks::{SendFailure, patiently};
+use super::hooks::{SendFailure, with_retries};
 use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
 use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::mutant::{self, Mutant};
 
-/// How long a reader waits for its own mark. It comes at once, unless somebody else takes from the queue as well.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a reader waits for its own mark. It arrives at once, unless another consumer reads from the queue as
+/// well.
+const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a worker that has to stop takes to remove the queue of a set that was followed.
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a worker that has to stop may take to remove the queue of a set whose join or hooks were done.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a worker passed the barrier.
+/// How a worker left the barrier.
 #[derive(Debug)]
 pub(super) enum Passed {
-    /// It is done there.
+    /// The worker has left the barrier.
     Done(End),
-    /// The worker has to stop: the part comes again.
+    /// The worker has to stop: the part is redelivered.
     Interrupted,
     /// The broker has no part queues.
     NoParts,
 }
 
-/// A record that is held.
+/// An unacknowledged record of the part queue.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct HeldRecord {
     tag: u64,
     pub(super) entry: Entry,
     pub(super) body: bytes::Bytes,
 }
 
-/// Whether bodies are kept: whoever joins the parts needs them, whoever only counts them does not.
+/// Whether the bodies of records are kept in memory: a join needs them, a mere count does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bodies {
     Keep,
     Drop,
 }
 
-/// What follows a complete set, from its records; it answers whether it could be done.
-pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<Kept>) -> BoxFuture<'a, bool> + Send + 'a>;
+/// What follows a complete set, given its records. It returns whether that was done.
+pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<HeldRecord>) -> BoxFuture<'a, bool> + Send + 'a>;
 
-/// Brings a worker past the barrier. `fire` does what follows the set, once it is complete.
+/// Takes a worker through the barrier. `fire` does what follows the set, once it is complete.
 pub(super) async fn pass(
     engine: &Engine,
     (barrier, bodies): (Barrier, Bodies),
@@ -80,12 +81,12 @@ pub(super) async fn pass(
     if !fired.load(Ordering::Relaxed) {
         return Passed::Interrupted;
     }
-    // What follows was done: a queue that is left would have it done once more, and one that is gone unnoticed be
-    // missed.
+    // What follows the set was done. If the queue stayed, another worker would do it again; if this worker did not
+    // learn of the removal, its redelivered part would find the queue missing.
     tokio::select! {
         biased;
         passed = run => passed,
-        () = engine.clock.pause(LAST_WORD) => Passed::Interrupted,
+        () = engine.clock.pause(REMOVE_TIMEOUT) => Passed::Interrupted,
     }
 }
 
@@ -95,11 +96,11 @@ struct Passing<'a> {
     record: PartRecord,
     bodies: Bodies,
     total: u64,
-    /// How often all was put back, and how often a reader was lost.
+    /// How often all records were put back, or a reader was lost.
     rounds: u32,
     /// Whether a failure has replaced the output in the record, which was too large.
     is_replaced: bool,
-    reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
+    reader: Option<(Box<dyn PartReader>, Vec<HeldRecord>)>,
     /// Whether what follows the set was done.
     fired: &'a AtomicBool,
 }
@@ -124,7 +125,7 @@ impl Passing<'_> {
                         return Passed::Interrupted;
                     };
                     if !fire(set.clone(), kept).await {
-                        // Dropping the reader gives all back.
+                        // Dropping the reader returns all records to the queue.
                         return Passed::Interrupted;
                     }
                     self.fired.store(true, Ordering::Relaxed);
@@ -151,7 +152,7 @@ impl Passing<'_> {
                 n_tries.fetch_add(1, Ordering::Relaxed);
                 queues.record(record)
             };
-            let Err(error) = patiently(self.engine, try_once).await? else { return Ok(Event::Recorded) };
+            let Err(error) = with_retries(self.engine, try_once).await? else { return Ok(Event::Recorded) };
             if error.kind() == BrokerErrorKind::TooLarge && !self.is_replaced {
                 self.fail_record(&error);
                 continue;
@@ -170,8 +171,8 @@ impl Passing<'_> {
 
     /// Replaces an output that is too large for the queue by a failure of the part.
     fn fail_record(&mut self, error: &BrokerError) {
-        let words = format!("what it returned cannot be recorded: {error}");
-        let failure = Failure::new(FailureKind::Output, words);
+        let detail = format!("what it returned cannot be recorded: {error}");
+        let failure = Failure::new(FailureKind::Output, detail);
         self.record.body = serde_json::to_vec(&failure).unwrap_or_default().into();
         if let Entry::Part { ok, .. } = &mut self.record.entry {
             *ok = false;
@@ -181,16 +182,16 @@ impl Passing<'_> {
 
     async fn count(&mut self) -> Result<Event, SendFailure> {
         if self.rounds > 1 {
-            // Somebody shares the queue, or takes from it: not always at the same moment again.
+            // Another consumer reads from the queue: a random pause avoids a collision at the same moment again.
             let pause = super::hooks::PAUSE.mul_f64(self.engine.entropy.fraction());
             self.engine.clock.pause(pause).await;
         }
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let counted = patiently(self.engine, move || queues.count(queue)).await?;
+        let counted = with_retries(self.engine, move || queues.count(queue)).await?;
         Ok(counted.ok().flatten().map_or(Event::NoQueue, Event::Counted))
     }
 
-    /// Looks whether nobody holds records that are not counted.
+    /// Checks that no consumer holds records that are not counted.
     async fn probe(&mut self) -> Result<Event, SendFailure> {
         let event = self.open(0).await?;
         if event == Event::Busy {
@@ -201,7 +202,7 @@ impl Passing<'_> {
 
     async fn open(&mut self, total: u64) -> Result<Event, SendFailure> {
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let opened = patiently(self.engine, move || queues.open(queue, total)).await?;
+        let opened = with_retries(self.engine, move || queues.open(queue, total)).await?;
         Ok(match opened {
             Ok(Opened::Reader(reader)) => {
                 self.reader = Some((reader, Vec::new()));
@@ -212,13 +213,13 @@ impl Passing<'_> {
         })
     }
 
-    /// Reads one record; answers what has come in between.
+    /// Reads one record. Returns an event if something else happened.
     async fn read(&mut self, barrier: &mut Barrier) -> Option<Event> {
         let Some((reader, kept)) = &mut self.reader else { return Some(Event::Lost) };
-        // Before the first one another reader may be at work, for as long as it likes.
+        // Before the first record another reader may be at work, for as long as it likes.
         let patience = async {
             if barrier.waits_for_mark() {
-                self.engine.clock.pause(PATIENCE).await;
+                self.engine.clock.pause(MARK_TIMEOUT).await;
             } else {
                 std::future::pending::<()>().await;
             }
@@ -240,7 +241,7 @@ impl Passing<'_> {
                 if self.bodies == Bodies::Drop && !is_head {
                     read.body = bytes::Bytes::new();
                 }
-                kept.push(Kept { tag: read.tag, entry: read.entry, body: read.body });
+                kept.push(HeldRecord { tag: read.tag, entry: read.entry, body: read.body });
                 true
             }
             Fate::Drop => reader.done(read.tag).await,
@@ -254,7 +255,7 @@ impl Passing<'_> {
         let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
         tracing::debug!(queue = self.record.queue, kept = kept.len(), "not every part is there, all go back");
         let mut own = None;
-        for Kept { tag, entry, .. } in kept {
+        for HeldRecord { tag, entry, .. } in kept {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
                 return Ok(Event::Lost);
             }
@@ -267,7 +268,7 @@ impl Passing<'_> {
 
     async fn remove(&mut self) -> Result<Event, SendFailure> {
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let removed = patiently(self.engine, move || queues.remove(queue)).await?;
+        let removed = with_retries(self.engine, move || queues.remove(queue)).await?;
         if let Err(error) = removed {
             tracing::warn!(%error, queue = self.record.queue, "a part queue is left behind");
         }
@@ -276,7 +277,7 @@ impl Passing<'_> {
     }
 }
 
-/// Whether two records say the same of the same part, or both are the head of the same run.
+/// Returns whether two records state the same of the same part, or both are the head of the same run.
 fn same(one: &Entry, other: &Entry) -> bool {
     match (one, other) {
         (Entry::Head { epoch }, Entry::Head { epoch: e }) => epoch == e,

@@ -1,12 +1,13 @@
-//! How long calls of the user's functions take: what decides how much work to have at hand.
+//! Durations of calls of the user's functions: they decide how much work a worker prefetches.
 //!
-//! Not how long a delivery takes: where the store or the broker is slow, more at hand is the cure, not less.
+//! The duration of a whole delivery would mislead: where the store or the broker is slow, the cure is to prefetch
+//! more, not less.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Sums by task, since they were asked for last.
+/// Sums by task since the last [`Calls::take_mean`].
 #[derive(Debug, Default)]
 pub(crate) struct Calls(Mutex<HashMap<String, Sum>>);
 
@@ -17,7 +18,7 @@ struct Sum {
 }
 
 impl Calls {
-    /// One more call took this long.
+    /// Adds the duration of one call.
     pub(super) fn add(&self, task: &str, took: Duration) {
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = match sums.get_mut(task) {
@@ -28,7 +29,8 @@ impl Calls {
         sum.took += took;
     }
 
-    /// The mean of these tasks' calls since this was asked last, if there were any.
+    /// Returns the mean duration of calls of these tasks since the last time, and starts over; `None` if there were
+    /// none.
     pub(crate) fn take_mean(&self, tasks: &[String]) -> Option<Duration> {
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = tasks.iter().fold(Sum::default(), |all, task| {
@@ -44,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_is_that_of_the_tasks_asked_for_and_of_new_calls() {
+    fn mean_covers_the_given_tasks_and_calls_since_the_last_time() {
         let (calls, second) = (Calls::default(), Duration::from_secs(1));
         for (task, n) in [("a", 1), ("a", 3), ("b", 8), ("c", 100)] {
             calls.add(task, second * n);

@@ -1,4 +1,4 @@
-//! Cancelling a job with all below it; and `ork.cancel`, by which a program without the store asks for that.
+//! Cancels a job with all jobs below it; and runs `ork.cancel`, by which a program without the store requests that.
 
 use std::sync::Arc;
 
@@ -15,20 +15,21 @@ use crate::task::{CallError, Error};
 use crate::tree::CancelMode;
 use crate::tx::{Cancel, ControlResult};
 
-/// How many jobs are looked at in one go.
+/// How many jobs are read at once.
 const PAGE: usize = 500;
 
-/// Stops a job and all jobs below it. When it is done, what is owed has been sent.
+/// Cancels a job and all jobs below it. When this returns, the outbox rows of that have been passed to the relay.
 ///
 /// # Cancel safety
-/// If the future is dropped, the job may or may not have been stopped; if it has, nothing begins below it any more.
+/// If the future is dropped, the job may or may not have been cancelled. If it has, nothing starts below it any more.
 pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result<ControlResult, StoreError> {
     let cancel = Cancel { job: id, mode: stop, from_ancestor: false, actor: engine.actor() };
     match engine.commit(cancel).await? {
         ControlResult::Done => {}
         other => return Ok(other),
     }
-    // From here on nothing below it begins; this only makes it known sooner, and stops what runs.
+    // From here on nothing starts below the job. The rest only makes the cancel known sooner, and stops running
+    // calls.
     let mut parents = vec![id];
     while let Some(parent) = parents.pop() {
         let mut before = None;
@@ -52,33 +53,33 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result
 /// The input of `ork.cancel`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
-    /// The job's id, or the `message_id` that its sender gave it.
+struct CancelInput {
+    /// The id of the job, or the `message_id` that its sender gave it.
     job: String,
 }
 
-/// Brings a claimed job of `ork.cancel` to its end. It needs no slot, for what it stops may hold them all.
-pub(super) async fn ask(
+/// Runs a claimed job of `ork.cancel`. It needs no slot, as the jobs that it cancels may hold them all.
+pub(super) async fn run(
     engine: &Arc<Engine>,
     mut job: Box<Job>,
     task: &Task,
     message: &Message,
 ) -> Result<Done, ProcessError> {
-    let called = asked(engine, message).await?;
+    let called = execute(engine, message).await?;
     settle::job(engine, &mut job, (&task.work, None), Phase::Start, (called, None)).await?;
     Ok(Done::Settled)
 }
 
-async fn asked(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreError> {
-    let no = |words: String| Ok(CallOutcome::Failed(CallError::Task(Error::permanent(words))));
-    let asked: Asked = match serde_json::from_slice(&message.body) {
-        Ok(asked) => asked,
+async fn execute(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreError> {
+    let no = |detail: String| Ok(CallOutcome::Failed(CallError::Task(Error::permanent(detail))));
+    let input: CancelInput = match serde_json::from_slice(&message.body) {
+        Ok(input) => input,
         Err(error) => return no(format!("this names no job: expected {{\"job\": ID}}: {error}")),
     };
     if !engine.store.is_durable() {
         return no("without a store nobody knows the job, so it cannot be cancelled: set ORK_STORE".into());
     }
-    let id = JobId::from_foreign(&asked.job);
+    let id = JobId::from_foreign(&input.job);
     match stop(engine, id, CancelMode::Immediate).await? {
         ControlResult::InvalidState(state) => {
             no(format!("job {id} is {state}: only a job that has not ended can be cancelled"))

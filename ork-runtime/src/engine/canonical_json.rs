@@ -1,5 +1,5 @@
-//! JSON values as texts that are equal exactly if the values are, whatever was written: escapes, blanks, the order of
-//! keys, and the form of numbers make no difference.
+//! Canonical JSON: two texts are equal exactly if their values are. Escapes, whitespace, the order of keys, and the
+//! form of numbers make no difference.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,17 +7,18 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
-/// No value is nested deeper that a task can read; what is, stands for itself.
+/// The maximum depth of a value that a task can read. A deeper value is kept as it was written.
 const DEEPEST: usize = 128;
 
-/// The same text for the same value.
+/// Returns the canonical text of a JSON value.
 pub(super) fn canonical(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     write(json, DEEPEST, &mut text);
     text
 }
 
-/// Keeps a canonical text within a number of bytes, and tells it from all others: by a digest of what is cut off.
+/// Shortens a canonical text to at most `longest` bytes. A digest of the whole text replaces the rest, so that
+/// different texts stay different.
 pub(super) fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
     if text.len() <= longest {
         return Cow::Borrowed(text);
@@ -46,7 +47,7 @@ fn write(json: &str, deeper: usize, text: &mut String) {
 }
 
 fn object(json: &str, deeper: usize, text: &mut String) -> bool {
-    // Of a key that is there twice the last one counts, as it does for readers.
+    // The last one of duplicate keys counts, as it does for readers.
     let Ok(fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(json) else { return false };
     text.push('{');
     for (place, (key, value)) in fields.into_iter().enumerate() {
@@ -84,7 +85,7 @@ fn quoted(value: &str) -> String {
     serde_json::Value::from(value).to_string()
 }
 
-/// Writes a number as a whole one and the power of ten by which it is multiplied: exact, however large it is.
+/// Writes a number as an integer and a power of ten: exact, however large the number is.
 fn number(json: &str, text: &mut String) -> bool {
     let (sign, digits) = json.strip_prefix('-').map_or(("", json), |digits| ("-", digits));
     let (mantissa, exponent) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
@@ -104,7 +105,7 @@ fn number(json: &str, text: &mut String) -> bool {
     text.push_str(kept);
     match power {
         0 => {}
-        // As it is usually written.
+        // The usual form.
         1..=20 => text.extend((0..power).map(|_| '0')),
         _ => {
             let _infallible = write!(text, "e{power}");
@@ -120,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// A value and one of the many texts that mean it.
+    /// Generates a value and one of the many texts that represent it.
     fn value() -> impl Strategy<Value = (Value, String)> {
         let blank = || prop::sample::select(vec!["", " ", "\n\t ", "\r"]);
         let leaf = prop_oneof![
@@ -163,18 +164,18 @@ mod tests {
     }
 
     proptest! {
-        /// Texts were compared before, so that one value in two forms had two limits.
+        /// A regression test: comparing raw texts gave one value in two forms two limits.
         #[test]
-        fn two_texts_are_the_same_exactly_if_their_values_are(one in value(), other in value(), again in value()) {
+        fn canonical_texts_are_equal_exactly_if_their_values_are(one in value(), other in value(), again in value()) {
             prop_assert_eq!(canonical(&one.1) == canonical(&other.1), one.0 == other.0);
             prop_assert_eq!(canonical(&canonical(&one.1)), canonical(&one.1));
-            // The same value in two forms, inside of another one.
+            // The same value in two forms, nested in another value.
             let inside = |text: &str| canonical(&format!("{{\"k\":[{text}]}}"));
             prop_assert_eq!(inside(&again.1), inside(&canonical(&again.1)));
         }
 
         #[test]
-        fn texts_of_any_length_are_told_apart(begin in "[a-z]{0,60}", one in "[a-z]{0,9}", other in "[a-z]{0,9}") {
+        fn shortened_texts_stay_distinct(begin in "[a-z]{0,60}", one in "[a-z]{0,9}", other in "[a-z]{0,9}") {
             let (one, other) = (format!("{begin}{one}"), format!("{begin}{other}"));
             prop_assert_eq!(shortened(&one, 50) == shortened(&other, 50), one == other);
             prop_assert!(shortened(&one, 50).len() <= 50);
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_stands_for_itself() {
+    fn unreadable_value_is_kept_as_written() {
         for json in [
             "\"\\ud800\"",
             "1e99999999999999999999",

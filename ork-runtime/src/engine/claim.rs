@@ -1,4 +1,5 @@
-//! Is this delivery still owed? Called by `engine::process`; asks the store, which decides by the pure accounting.
+//! Claims the work of a delivery, unless it is stale. Called by `engine::process`; the store decides, by pure
+//! transitions of the job.
 
 use super::{Done, Engine, ProcessError, reject, services};
 use crate::broker::DeadLetterReason;
@@ -11,63 +12,63 @@ use crate::tx::{
     Claim, Claimed, Limit, NewJob, PartKey, PartStart, RejectJob, StartParts, Submit, Submitted, key_taken,
 };
 
-/// The answer for a job.
+/// The result of claiming a job.
 pub(super) enum ClaimedJob {
     /// Run it.
-    Ours(Box<Job>),
-    /// This process runs it, and may live: run nothing beside it.
-    Elsewhere(String),
+    Granted(Box<Job>),
+    /// The named process is running the job and may be alive: run nothing beside it.
+    RunningElsewhere(String),
     /// Run nothing now.
-    Nothing,
+    Declined,
 }
 
-/// What is known of the message by which a job is claimed.
+/// How a job is claimed, which depends on what is known of its message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
-    /// See [`Claim::firm`].
-    pub(super) firm: bool,
-    /// See [`Claim::may_be_copy`].
-    pub(super) may_be_copy: bool,
+pub(super) struct ClaimOptions {
+    /// Whether the claim must survive the death of this process, see [`Claim::durable`].
+    pub(super) make_durable: bool,
+    /// Whether the message may be a duplicate, see [`Claim::may_be_duplicate`].
+    pub(super) maybe_duplicate: bool,
 }
 
-/// The answer for a part.
+/// The result of claiming a part.
 pub(super) enum ClaimedPart {
     /// Run it.
-    Ours {
-        /// Which attempt at which part.
+    Granted {
+        /// The part and its attempt.
         key: PartKey,
-        /// How many parts there are, if that is known.
+        /// The number of parts, if it is known.
         count: Option<u64>,
-        /// How often its workers died while they ran it.
+        /// How many times its workers died while they ran it.
         losses: u32,
     },
     /// Run nothing.
-    Nothing,
+    Declined,
 }
 
-/// The key that the job of a message takes, if this is its first message.
+/// Returns the unique key that the job of a message takes, if this is its first message.
 pub(super) fn unique_of(engine: &Engine, message: &Message) -> Option<UniqueKey> {
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
     first.then(|| services::unique_of(engine, &message.task)).flatten()
 }
 
-/// Claims a job, which is made first if another program sent it.
+/// Claims a job. It is created first if another program sent the message.
 pub(super) async fn job(
     engine: &Engine,
     message: &Message,
     phase: Phase,
-    Terms { firm, may_be_copy }: Terms,
+    ClaimOptions { make_durable, maybe_duplicate }: ClaimOptions,
     (limit, losses): (Option<&Limit>, u32),
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
     if !engine.store.is_durable() {
         let mut job = unknown.job;
         job.attempt = message.attempt;
-        // Without a store calls cannot be told from deliveries.
+        // Without a store every redelivery counts as a loss, as calls are not recorded.
         job.losses = losses;
         return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
-            crate::job::JobClaim::Granted => ClaimedJob::Ours(Box::new(job)),
-            crate::job::JobClaim::Ended | crate::job::JobClaim::Stale => ClaimedJob::Nothing,
+            crate::job::JobClaim::Granted => ClaimedJob::Granted(Box::new(job)),
+            crate::job::JobClaim::Ended | crate::job::JobClaim::Stale => ClaimedJob::Declined,
         });
     }
     let unique = unique_of(engine, message);
@@ -76,31 +77,32 @@ pub(super) async fn job(
         unique,
         phase,
         attempt: message.attempt,
-        durable: firm,
-        may_be_duplicate: may_be_copy,
+        durable: make_durable,
+        may_be_duplicate: maybe_duplicate,
         limit: limit.cloned(),
         losses,
         actor: engine.actor(),
     };
     Ok(match engine.commit(claim).await? {
         Claimed::Granted { job, reclaimed: again, created: made } => {
-            // Its sender told nothing, and a worker that died may not have either.
+            // The sender has published no event of the job, and a worker that died may not have either.
             if made || (again && phase == Phase::Start && message.attempt == 1) {
-                engine.tell(engine.before(message, true)).await;
+                engine.emit(engine.events_before(message, true)).await;
             }
-            ClaimedJob::Ours(job)
+            ClaimedJob::Granted(job)
         }
-        Claimed::RunningElsewhere(worker) => ClaimedJob::Elsewhere(worker),
-        Claimed::Stale | Claimed::Waiting => ClaimedJob::Nothing,
+        Claimed::RunningElsewhere(worker) => ClaimedJob::RunningElsewhere(worker),
+        Claimed::Stale | Claimed::Waiting => ClaimedJob::Declined,
         Claimed::NotFound => {
-            let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
-            return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
+            let detail =
+                format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
+            return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
         }
     })
 }
 
-/// Begins the next attempt at a job that no store keeps.
-pub(super) fn again(engine: &Engine, job: &mut Job, phase: Phase) {
+/// Starts the next attempt at a storeless job.
+pub(super) fn next_attempt(engine: &Engine, job: &mut Job, phase: Phase) {
     let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "it waited for this attempt");
 }
@@ -120,20 +122,20 @@ pub(super) async fn part(
     };
     let started = engine.commit(start).await?;
     match started.parts.first().copied().unwrap_or(PartStart::Stale) {
-        PartStart::Run { losses } => Ok(ClaimedPart::Ours { key, count: started.count, losses }),
-        PartStart::Waiting | PartStart::Stale => Ok(ClaimedPart::Nothing),
+        PartStart::Run { losses } => Ok(ClaimedPart::Granted { key, count: started.count, losses }),
+        PartStart::Waiting | PartStart::Stale => Ok(ClaimedPart::Declined),
         PartStart::NotFound { parts } => {
-            let words = match parts {
+            let detail = match parts {
                 None => format!("there is no job {} in this store, so it has no part {index}", message.job),
                 Some(parts) => format!("job {} has {parts} parts, so there is no part {index}", message.job),
             };
-            Err(reject::rejected(message, DeadLetterReason::UnknownJob, words))
+            Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail))
         }
     }
 }
 
-/// Takes a message without an id into the store under a new one. Delivered again, it would get another id, so it is
-/// not run before it has one for good.
+/// Takes a message without an id into the store under a new id. A redelivery would get another id, so the job does
+/// not run before its id is committed.
 pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, ProcessError> {
     let unique = unique_of(engine, message);
     let submit = Submit { unique, ..Submit::new(new_job(engine, message), engine.actor()) };
@@ -153,7 +155,7 @@ pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, Pr
     Ok(Done::Settled)
 }
 
-/// The job that a message asks for, if the store does not know it.
+/// Returns the job that a message describes, for a store that does not know it.
 pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     let mut job = Job::new(message.job, message.task.clone(), engine.clock.now());
     job.root = message.root;

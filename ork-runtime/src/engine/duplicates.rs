@@ -1,8 +1,10 @@
-//! Another copy of a message whose job a living process runs: it waits until that process has ended the job, or has died.
+//! Duplicates of a message whose job a live process is running: the duplicate waits until that process has ended the
+//! job, or has died.
 //!
-//! A process that publishes a message and is killed before it has noted that leaves a row of the outbox, from which the
-//! message is sent once more. Both copies may be in a queue at once, and come to two workers. A delivery that the broker has
-//! made before is another matter: the worker that had it has lost it, be it by its death, so that it is run at once.
+//! A process that publishes a message and is killed before it has marked the outbox row as sent leaves that row
+//! behind, and the relay sends the message again. Both copies may then be in a queue at once and reach two workers. A
+//! redelivery by the broker is a different case: the worker that had the message has lost it (it may have died), so
+//! the message runs at once.
 
 use super::lease::{self, DeliveryGuard};
 use super::{Engine, ProcessError, reject};
@@ -12,45 +14,46 @@ use crate::job::State;
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
 
-/// Whether a delivery may be another copy of a message that a living process works on.
-pub(super) fn may_be(engine: &Engine, message: &Message, redelivered: u32) -> bool {
+/// Returns whether a delivery may be a duplicate of a message that a live process is working on.
+pub(super) fn may_be_duplicate(engine: &Engine, message: &Message, redelivered: u32) -> bool {
     if mutant::is_on(Mutant::RunsCopies) {
         return false;
     }
-    // What is beyond the losses that the message itself tells of, the broker has counted.
+    // Any redelivery beyond the losses that the message itself records was counted by the broker.
     engine.broker.needs_relay() && redelivered <= message.losses
 }
 
-/// What has become of a process that runs a job.
+/// What became of the process that runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is dead, and its job still stands as it left it.
+pub(super) enum RunnerStatus {
+    /// The process is dead, and the job is still in the state in which it left it.
     Dead,
-    /// It has ended the job, or given it back.
-    Over,
-    /// It is not known, and this worker has to stop.
-    Open,
+    /// The process has ended the job, or released it.
+    Finished,
+    /// Not known yet, and this worker has to stop.
+    Unknown,
 }
 
-/// Waits for the fate of the process that runs the job of this message. That may take long: then the delivery is
-/// acknowledged, and a lease takes its place.
-pub(super) async fn outlive(
+/// Waits until the process that runs the job of this message has ended the job or has died. That may take long: then
+/// a lease replaces the delivery.
+pub(super) async fn wait_for_runner(
     engine: &Engine,
     message: &Message,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
     worker: &str,
-) -> Result<Fate, ProcessError> {
+) -> Result<RunnerStatus, ProcessError> {
     tracing::debug!(job = %message.job, worker, "a copy of a message waits, as a living process runs its job");
-    let fate = lease::keep(engine, message, tenure, fate(engine, message.job, worker)).await?;
-    if fate == Fate::Open {
-        // Given back to the broker it would come as a delivery that somebody has lost, and be run at once.
-        tenure.exchange(engine, message).await;
+    let runner_status = lease::keep(engine, message, guard, runner_status(engine, message.job, worker)).await?;
+    if runner_status == RunnerStatus::Unknown {
+        // Requeued, the message would arrive as a redelivery, which counts as lost by a worker, and would run at
+        // once. So a lease replaces the delivery first.
+        guard.exchange(engine, message).await;
         return Err(ProcessError::Unsettled(Disposition::Requeue));
     }
-    Ok(fate)
+    Ok(runner_status)
 }
 
-async fn fate(engine: &Engine, job: JobId, worker: &str) -> Result<Fate, ProcessError> {
+async fn runner_status(engine: &Engine, job: JobId, worker: &str) -> Result<RunnerStatus, ProcessError> {
     let mut changes = engine.store.notifier().of(job, false);
     loop {
         let view = engine.store.job(job).await?;
@@ -58,12 +61,12 @@ async fn fate(engine: &Engine, job: JobId, worker: &str) -> Result<Fate, Process
             view.job.state == State::Running && view.job.worker.as_deref() == Some(worker)
         };
         if !view.is_some_and(|view| runs(&view)) {
-            return Ok(Fate::Over);
+            return Ok(RunnerStatus::Finished);
         }
-        let Some(until) = reject::lives_until(engine, job, worker).await? else { return Ok(Fate::Dead) };
+        let Some(until) = reject::next_check(engine, job, worker).await? else { return Ok(RunnerStatus::Dead) };
         tokio::select! {
             biased;
-            () = engine.drain.cancelled() => return Ok(Fate::Open),
+            () = engine.drain.cancelled() => return Ok(RunnerStatus::Unknown),
             () = changes.changed() => {}
             () = engine.clock.pause_until(until) => {}
         }

@@ -1,4 +1,4 @@
-//! A task that splits itself: making the parts while its function runs.
+//! Dynamic splits: a task makes parts of its job while its function runs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::store::JobView;
 use crate::task::Error;
 use crate::tx::{OpenParts, PartPage};
 
-/// Makes parts of the running job, page after page; nothing is taken before the page before it is in the store.
+/// Makes parts of the running job, page after page; no item is taken before the previous page is in the store.
 pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit> {
     let task = Arc::clone(engine.registry.get(&about.task).map_err(|error| NoSplit::Refused(error.into()))?);
     if let Some(why) = refusal(engine, about, &task) {
@@ -46,9 +46,9 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
             ledger::AppendResult::Added | ledger::AppendResult::Already => n += len,
             ledger::AppendResult::Halted => return halted(engine, about.job, Made { epoch, n }).await,
             ledger::AppendResult::Stale => {
-                split::outlast(engine, about.job, about.fence).await;
-                let words = format!("another worker has split job {} anew, so that this one must stop", about.job);
-                return Err(NoSplit::Overtaken(Error::permanent(words)));
+                split::wait_for_current_run(engine, about.job, about.fence).await;
+                let detail = format!("another worker has split job {} anew, so that this one must stop", about.job);
+                return Err(NoSplit::Overtaken(Error::permanent(detail)));
             }
             ledger::AppendResult::TooMany => return Err(NoSplit::Broken(split::too_many())),
         }
@@ -56,7 +56,7 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
     }
 }
 
-/// Why this call can make no parts.
+/// Returns why this call cannot make parts, if so.
 fn refusal(engine: &Engine, about: &About, task: &Task) -> Option<String> {
     let About { job, phase, index, member, .. } = about;
     let name = task.name();
@@ -79,8 +79,8 @@ fn over(job: JobId) -> Error {
     Error::permanent(format!("job {job} was cancelled or has ended, so it cannot be split any more"))
 }
 
-/// No further part is wanted: its job was cancelled, or too many parts have failed for it to succeed. The latter is said
-/// when it has ended, by its parts.
+/// No further part is wanted: either the job was cancelled, or too many parts have failed for it to succeed. The
+/// latter is no error here: the parts report it when the job ends.
 async fn halted(engine: &Engine, job: JobId, made: Made) -> Result<Made, NoSplit> {
     match engine.store.job(job).await {
         Ok(Some(JobView { job, .. })) if job.accepts_children() => Ok(made),

@@ -1,7 +1,8 @@
-//! Telling events: which ones, on which way, and in which order.
+//! Publishing events: which ones, on which way, and in which order.
 //!
-//! What a transaction tells comes with it, as rows of the outbox or as news of the store. That a job is there and ready is
-//! told by whoever sends its message, and before it: so no worker can tell anything of a job that nobody has heard of.
+//! The events of a transaction are part of it, as rows of the outbox or as notices of the store. The process that
+//! sends the message of a job publishes that the job was created and is ready, and does so before the message: so no
+//! worker can publish an event of a job before its `created` event.
 
 use tokio::sync::oneshot;
 
@@ -17,28 +18,30 @@ use crate::store::{PartFilter, PartStatus, StoreError};
 use crate::tx::{OutboxId, StoreNotice};
 
 impl Engine {
-    /// How this process tells events.
-    pub(crate) fn telling(&self) -> EventRouting {
+    /// Returns how this process publishes events.
+    pub(crate) fn event_routing(&self) -> EventRouting {
         match self.settings.events {
             EventScope::Off => EventRouting::Off,
-            told if self.broker.needs_relay() => EventRouting::Outbox(told),
-            told if self.store.notifier().has_listeners() => EventRouting::Local(told),
+            scope if self.broker.needs_relay() => EventRouting::Outbox(scope),
+            scope if self.store.notifier().has_listeners() => EventRouting::Local(scope),
             EventScope::Jobs | EventScope::Parts => EventRouting::Off,
         }
     }
 
-    /// Tells events that no store owes; they come after those told before. Answers once the broker has them, or never will.
-    pub(crate) async fn tell(&self, events: Vec<Event>) {
-        if let Some(told) = self.tell_soon(events) {
-            // If it is not done the process ends.
-            drop(told.await);
+    /// Publishes events that are not in the outbox, after those published before. Returns once the broker has them,
+    /// or never will.
+    pub(crate) async fn emit(&self, events: Vec<Event>) {
+        if let Some(confirmed) = self.queue_events(events) {
+            // An error means that the process is ending.
+            drop(confirmed.await);
         }
     }
 
-    /// The same, answering with what says that the broker has them, if that takes time.
-    fn tell_soon(&self, events: Vec<Event>) -> Option<oneshot::Receiver<()>> {
-        match self.telling() {
-            EventRouting::Outbox(_) => return (!events.is_empty()).then(|| self.outbox.tell(events)),
+    /// Publishes events without waiting. Returns a receiver for the confirmation of the broker, if there is one to
+    /// wait for.
+    fn queue_events(&self, events: Vec<Event>) -> Option<oneshot::Receiver<()>> {
+        match self.event_routing() {
+            EventRouting::Outbox(_) => return (!events.is_empty()).then(|| self.outbox.emit(events)),
             EventRouting::Local(_) => {
                 for event in events {
                     self.store.notifier().notify(StoreNotice::Event(event.into()));
@@ -49,14 +52,14 @@ impl Engine {
         None
     }
 
-    /// Tells how far a job, or a part, says it is.
-    pub(crate) fn tell_progress(&self, about: &context::About, progress: &Progress) {
-        let told = self.telling().scope();
-        if told == EventScope::Off || (about.index.is_some() && told != EventScope::Parts) {
+    /// Publishes the progress that a job or a part has reported.
+    pub(crate) fn emit_progress(&self, about: &context::About, progress: &Progress) {
+        let scope = self.event_routing().scope();
+        if scope == EventScope::Off || (about.index.is_some() && scope != EventScope::Parts) {
             return;
         }
         let (now, root, task) = (self.clock.now(), about.root, about.task.clone());
-        let whom = EventSubject {
+        let subject = EventSubject {
             job: about.job,
             part: about.index,
             root,
@@ -65,20 +68,20 @@ impl Engine {
             attempt: about.attempt,
         };
         let number = u64::try_from(now.as_millis()).unwrap_or(0);
-        let event = Event::new(EventKind::Progress, whom, number, now);
+        let event = Event::new(EventKind::Progress, subject, number, now);
         let (percent, info) = (Some(progress.percent), Some(progress.info.clone()));
-        drop(self.tell_soon(vec![Event { progress: percent, info, ..event }]));
+        drop(self.queue_events(vec![Event { progress: percent, info, ..event }]));
     }
 
-    /// What is told before a message is sent; that the job is there, too, unless whoever made it has told that.
-    pub(crate) fn before(&self, message: &Message, new: bool) -> Vec<Event> {
+    /// Returns the events that precede a message: that the work is ready and, if `new`, that it was created.
+    pub(crate) fn events_before(&self, message: &Message, new: bool) -> Vec<Event> {
         let part = match message.kind {
             WorkKind::Job | WorkKind::Single | WorkKind::Step => None,
             WorkKind::Part { index, .. } => Some(index),
             WorkKind::Join | WorkKind::Hooks(_) => return Vec::new(),
         };
-        let told = self.telling().scope();
-        if told == EventScope::Off || (part.is_some() && told != EventScope::Parts) {
+        let scope = self.event_routing().scope();
+        if scope == EventScope::Off || (part.is_some() && scope != EventScope::Parts) {
             return Vec::new();
         }
         let (new, now) = ((new || part.is_some()) && message.attempt == 1, self.clock.now());
@@ -96,40 +99,40 @@ impl Engine {
         new.then_some(EventKind::Created).into_iter().chain([EventKind::Ready]).map(event).collect()
     }
 
-    /// The same where the store hands messages out itself.
-    pub(crate) fn tell_ready(&self, delivery: &Delivery) {
-        if let (EventRouting::Local(_), Ok(message)) = (self.telling(), &delivery.message) {
-            drop(self.tell_soon(self.before(message, false)));
+    /// Publishes that work is ready when the store itself delivers its message.
+    pub(crate) fn emit_ready(&self, delivery: &Delivery) {
+        if let (EventRouting::Local(_), Ok(message)) = (self.event_routing(), &delivery.message) {
+            drop(self.queue_events(self.events_before(message, false)));
         }
     }
 
-    /// Tells what became of a job that no store keeps.
-    pub(super) async fn tell_of(&self, job: &Job, kind: EventKind) {
-        if self.telling() != EventRouting::Off {
-            self.tell(vec![Event::of(job, kind, sequence(kind, job.attempt, job.attempt.into()), self.clock.now())])
+    /// Publishes an event of a storeless job.
+    pub(super) async fn emit_job_event(&self, job: &Job, kind: EventKind) {
+        if self.event_routing() != EventRouting::Off {
+            self.emit(vec![Event::of(job, kind, sequence(kind, job.attempt, job.attempt.into()), self.clock.now())])
                 .await;
         }
     }
 
-    /// Tells how the parts of a job ended that no store keeps.
-    pub(super) async fn tell_parts(&self, job: &Job, counts: Counts) {
-        if self.telling() != EventRouting::Off {
+    /// Publishes that the parts of a storeless job have ended.
+    pub(super) async fn emit_parts_completed(&self, job: &Job, counts: Counts) {
+        if self.event_routing() != EventRouting::Off {
             let kind = EventKind::PartsCompleted;
             let event = Event::of(job, kind, job.attempt.into(), self.clock.now());
-            self.tell(vec![Event { parts: Some(counts.into()), ..event }]).await;
+            self.emit(vec![Event { parts: Some(counts.into()), ..event }]).await;
         }
     }
 }
 
-/// The events of a row that another process left: what the store still knows of them.
+/// Returns the events of an outbox row that another process left behind, as far as the store still knows them.
 pub(crate) async fn read(
     engine: &Engine,
     (id, row): (JobId, OutboxId),
-    what: PendingEvent,
+    pending: PendingEvent,
 ) -> Result<Vec<Outgoing>, StoreError> {
     let Some(view) = engine.store.job(id).await? else { return Ok(Vec::new()) };
     let now = engine.clock.now();
-    let events = match what {
+    let events = match pending {
         PendingEvent::Job(kind) => {
             let parts = (kind == EventKind::PartsCompleted).then(|| view.counts.into());
             let event = Event::of(&view.job, kind, sequence(kind, view.job.attempt, row), now);

@@ -1,4 +1,5 @@
-//! Calling what is no function of this program: a step of a workflow, handed to the executor with all it has to know.
+//! Steps of a workflow that are not functions of this program: they are passed to the executor, with everything it
+//! needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use crate::task::{CallError, Error, json};
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-/// How much later than others this process may hear of a signal.
-const RUMOUR: Duration = Duration::from_millis(500);
+/// How much later than a child process this process may receive a signal.
+const SIGNAL_DELAY: Duration = Duration::from_millis(500);
 
-/// Runs it to its end; what it says while it runs is told as if a function had said it.
+/// Runs an external step to its end. Its progress and its measurements are handled like those of a function.
 pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> Result<Bytes, CallError> {
-    let permanent = |words: &str| CallError::Task(Error::permanent(words));
+    let permanent = |detail: &str| CallError::Task(Error::permanent(detail));
     let Some(executor) = &engine.executor else {
         return Err(permanent(
             "this program was built without the feature `workflow`, which runs tasks in other languages",
@@ -54,18 +55,18 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
     let listener: Arc<dyn Listener> = Arc::new(context);
     let called = executor.run(call, listener).await;
     if let Err(ExecutorError::Crashed(Crash { ended: Ended::Signal(SIGINT | SIGTERM), .. })) = &called {
-        // Who stops a service, or types Ctrl-C, may have met the program before this process hears of it. Then what has
-        // died is given back, and has not failed.
+        // Stopping a service, or Ctrl-C, may signal the child process before this one. In that case the step is
+        // requeued, and has not failed.
         tokio::select! {
             biased;
             () = engine.force.cancelled() => return std::future::pending().await,
-            () = engine.clock.pause(RUMOUR) => {}
+            () = engine.clock.pause(SIGNAL_DELAY) => {}
         }
     }
     match called.map_err(ExecutorError::into_call_error) {
         Ok(output) => json::check_depth(&output).map(|()| output).map_err(CallError::Output),
         Err(Some(error)) => Err(error),
-        // Whoever guards the call knows why, and ends it.
+        // `invoke::guard` knows why the call was stopped, and ends it.
         Err(None) => std::future::pending().await,
     }
 }

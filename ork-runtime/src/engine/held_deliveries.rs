@@ -1,4 +1,4 @@
-//! Which jobs this process holds messages of that it has not settled: what waits here for a slot is not lost.
+//! The jobs of which this process holds unsettled messages: a message that waits here for a slot is not lost.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The message of a delivery is held until it is settled.
+    /// Counts the message of a delivery as held until the delivery is settled.
     pub(crate) fn until_settled(&self, delivery: Delivery) -> Delivery {
         let Ok(job) = delivery.message.as_ref().map(|message| message.job) else { return delivery };
         *self.messages().entry(job).or_default() += 1;
@@ -24,7 +24,7 @@ impl Held {
         Delivery { acker, ..delivery }
     }
 
-    /// The jobs of which messages are held.
+    /// Returns the jobs of which messages are held.
     pub(crate) fn jobs(&self) -> Vec<JobId> {
         self.messages().keys().copied().collect()
     }
@@ -40,7 +40,7 @@ impl Held {
     }
 }
 
-/// The acker of a message that is held until it is settled or dropped.
+/// The acker of a message that counts as held until it is settled or dropped.
 #[derive(Debug)]
 struct HeldAcker {
     held: Option<(Held, JobId)>,

@@ -1,4 +1,5 @@
-//! What follows a job that has ended: its hooks, sent one after the other, each under an id that is always the same.
+//! The hooks of a job that has ended. They are sent one after the other, each under an id that is the same on every
+//! try.
 
 use std::time::Duration;
 
@@ -13,26 +14,26 @@ use crate::mutant::{self, Mutant};
 use crate::store::{JobView, StoreError};
 use crate::tx::{NewJob, RecordHookFailure, Submit, Submitted};
 
-/// How long to wait when the broker is away.
+/// The pause between two tries while the broker is unavailable.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
-/// Whose hooks they are, for those that do not say what to send.
+/// The job that has ended, for hooks that do not set their own inputs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended<'a> {
-    /// What the ids of the messages are made from.
+    /// The job from whose id the ids of the messages are derived.
     pub(crate) job: JobId,
-    /// What it is called.
+    /// The name that the messages give the job.
     pub(crate) name: &'a str,
-    /// Its task.
+    /// The name of its task.
     pub(crate) task: &'a str,
-    /// What it was given.
+    /// Its input.
     pub(crate) inputs: &'a [u8],
-    /// Whether it ended well.
+    /// Whether it has succeeded.
     pub(crate) success: bool,
 }
 
 impl Ended<'_> {
-    /// The message of one hook.
+    /// Returns the message of one hook.
     pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> HookMessage {
         HookMessage {
             id: self.job.following(at),
@@ -47,13 +48,14 @@ impl Ended<'_> {
 /// Why hooks were not sent.
 #[derive(Debug)]
 pub(crate) enum SendFailure {
-    /// The worker has to stop; they are sent again, under the same ids.
+    /// The worker has to stop; the hooks are sent again later, under the same ids.
     Interrupted,
-    /// No queue takes this one, so those after it were not sent.
+    /// No queue takes this hook, so those after it were not sent.
     NoRoute(String),
 }
 
-/// Sends the hooks of a job that no store keeps. What no queue takes goes to the dead letters, and nothing follows it.
+/// Sends the hooks of a storeless job. A hook that no queue takes goes to the dead letters, and the hooks after it
+/// are not sent.
 pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), SendFailure> {
     let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
     let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
@@ -62,19 +64,19 @@ pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>
         Err((follow, SendFailure::NoRoute(why))) => {
             tracing::error!(job = ended.name, route = follow.route, why, "a hook was not sent, nor those after it");
             let dead = HookMessage { failed: Some(why), ..*follow };
-            patiently(engine, || services::publish(engine, Outgoing::Hook(dead.clone()))).await.map(drop)
+            with_retries(engine, || services::publish(engine, Outgoing::Hook(dead.clone()))).await.map(drop)
         }
         Err((_, interrupted)) => Err(interrupted),
     }
 }
 
-/// Sends messages of hooks in order; answers the one that was not sent.
+/// Sends messages of hooks in order. Returns the first one that was not sent, if any.
 async fn send(
     engine: &Engine,
     follows: impl Iterator<Item = (usize, HookMessage)> + Send,
 ) -> Result<(), (Box<HookMessage>, SendFailure)> {
     for (at, follow) in follows {
-        let sent = patiently(engine, || services::publish(engine, Outgoing::Hook(follow.clone()))).await;
+        let sent = with_retries(engine, || services::publish(engine, Outgoing::Hook(follow.clone()))).await;
         let why = match sent {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => SendFailure::NoRoute(format!("hook {at} of `on_complete` was not sent: {error}")),
@@ -85,26 +87,26 @@ async fn send(
     Ok(())
 }
 
-/// Sends the hooks of a job in the store, a bit for each, and notes it if that cannot be. Answers whether it is done:
-/// if not, the worker has to stop, and another one does it.
-pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
+/// Sends the hooks of a job in the store that the bit mask selects, and records it on the job if that is impossible.
+/// Returns whether it is done; if not, the worker has to stop, and another worker does it.
+pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
-    let Some(kept) = &job.hooks else { return Ok(true) };
+    let Some(stored) = &job.hooks else { return Ok(true) };
     let success = job.state == State::Succeeded;
-    let unsent = if kept.hooks.part.is_some() {
+    let unsent = if stored.hooks.part.is_some() {
         let failure = || serde_json::to_vec(&job.failure).unwrap_or_default().into();
         let body = output.filter(|_| success).unwrap_or_else(failure);
-        match member(engine, &kept.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
+        match member(engine, &stored.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
             Member::Done => None,
             Member::Interrupted => return Ok(false),
-            // One that was begun before may have been counted: its set was complete then, and its queue is removed.
+            // An earlier try may have counted the part: then its set was complete, and its queue was removed.
             Member::NoQueue(_) if lost > 0 && !mutant::is_on(Mutant::ReportsFollowedSets) => None,
             Member::NoQueue(why) => Some(why),
         }
     } else {
         let name = id.to_string();
         let ended = Ended { job: id, name: &name, task: &job.task, inputs: &input, success };
-        let due = kept.due(which).filter(|_| !mutant::is_on(Mutant::ForgetsHooks));
+        let due = stored.due(which).filter(|_| !mutant::is_on(Mutant::ForgetsHooks));
         let follows: Vec<_> = due.map(|(at, hook)| (at, ended.follow(at, hook))).collect();
         let sent = if engine.broker.needs_relay() {
             send(engine, follows.into_iter()).await
@@ -124,7 +126,8 @@ pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Re
     Ok(true)
 }
 
-/// The same without a broker: what follows are jobs of the same store, which knows those that are there already.
+/// Submits the hooks as jobs, when there is no broker: they go to the same store, which recognizes those that it
+/// already has.
 async fn submit(
     engine: &Engine,
     follows: Vec<(usize, HookMessage)>,
@@ -156,16 +159,16 @@ async fn submit(
     Ok(Ok(()))
 }
 
-/// Asks the broker until it has done what it is asked, or never will: that is its answer.
-pub(super) async fn patiently<T, F>(
+/// Retries an operation of the broker until it succeeds or fails permanently, and returns that result.
+pub(super) async fn with_retries<T, F>(
     engine: &Engine,
-    ask: impl Fn() -> F + Send,
+    operation: impl Fn() -> F + Send,
 ) -> Result<Result<T, BrokerError>, SendFailure>
 where
     F: Future<Output = Result<T, BrokerError>> + Send,
 {
     loop {
-        let error = match ask().await {
+        let error = match operation().await {
             Ok(done) => return Ok(Ok(done)),
             Err(error) => error,
         };

@@ -1,4 +1,4 @@
-//! One at a time: deliveries of the same piece of work wait for one another within a process.
+//! Calls in flight: within a process, deliveries of the same piece of work run one at a time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,59 +9,60 @@ use crate::id::JobId;
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 
-/// What a message asks for, and at which attempt: the next one does not wait until this one's call has tidied up.
-pub(super) type What = (JobId, WorkKind, u32);
+/// The work of a message and its attempt. The attempt is part of the key so that the next attempt does not wait until
+/// the call of the previous one has cleaned up.
+pub(super) type CallKey = (JobId, WorkKind, u32);
 
-/// What this message asks for. A job may arrive as `Whole` from its sender and as `Item` from the store's outbox:
-/// that is the same call.
-pub(super) fn what(message: &Message) -> What {
-    let ask = match message.kind {
+/// Returns the key of the work that a message requests. A job may arrive as `Job` from its sender and as `Single`
+/// from the outbox: that is the same call.
+pub(super) fn call_key(message: &Message) -> CallKey {
+    let kind = match message.kind {
         WorkKind::Single | WorkKind::Step if !mutant::is_on(Mutant::TellsItemsFromWholes) => WorkKind::Job,
-        ask => ask,
+        kind => kind,
     };
-    (message.job, ask, message.attempt)
+    (message.job, kind, message.attempt)
 }
 
-/// Whose turn it is. Most turns are never waited for, so they hold nothing to wait on until somebody does.
+/// The calls in flight. Most entries are never waited for, so they hold no token until a second delivery waits.
 #[derive(Debug, Default, Clone)]
-pub(super) struct InFlight(Arc<Mutex<HashMap<What, Option<CancellationToken>>>>);
+pub(super) struct InFlight(Arc<Mutex<HashMap<CallKey, Option<CancellationToken>>>>);
 
-/// A turn, until it is dropped.
+/// An entry of the calls in flight, removed on drop.
 #[derive(Debug)]
-pub(super) struct Turn {
-    turns: InFlight,
-    what: What,
+pub(super) struct InflightGuard {
+    inflight: InFlight,
+    call_key: CallKey,
 }
 
 impl InFlight {
-    fn taken(&self) -> MutexGuard<'_, HashMap<What, Option<CancellationToken>>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<CallKey, Option<CancellationToken>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The turn, if nobody else is at this.
-    pub(super) fn try_take(&self, what: What) -> Option<Turn> {
+    /// Enters the work, unless it is in flight.
+    pub(super) fn try_take(&self, call_key: CallKey) -> Option<InflightGuard> {
         if mutant::is_on(Mutant::TakesNoTurn) {
-            return Some(Turn { turns: Self::default(), what });
+            return Some(InflightGuard { inflight: Self::default(), call_key });
         }
         let mut taken = self.taken();
-        let std::collections::hash_map::Entry::Vacant(free) = taken.entry(what) else { return None };
+        let std::collections::hash_map::Entry::Vacant(free) = taken.entry(call_key) else { return None };
         free.insert(None);
-        Some(Turn { turns: self.clone(), what })
+        Some(InflightGuard { inflight: self.clone(), call_key })
     }
 
-    /// Waits until nobody else is at this.
+    /// Waits until the work is not in flight, and enters it.
     ///
     /// # Cancel safety
-    /// Nothing is taken if the future is dropped.
-    pub(super) async fn take(&self, what: What) -> Turn {
+    /// If the future is dropped, nothing is entered.
+    pub(super) async fn take(&self, call_key: CallKey) -> InflightGuard {
         if mutant::is_on(Mutant::TakesNoTurn) {
-            return Turn { turns: Self::default(), what };
+            return InflightGuard { inflight: Self::default(), call_key };
         }
         loop {
-            let ended = match self.taken().entry(what) {
+            let ended = match self.taken().entry(call_key) {
                 std::collections::hash_map::Entry::Vacant(free) => {
                     free.insert(None);
-                    return Turn { turns: self.clone(), what };
+                    return InflightGuard { inflight: self.clone(), call_key };
                 }
                 std::collections::hash_map::Entry::Occupied(mut taken) => {
                     taken.get_mut().get_or_insert_with(CancellationToken::new).clone()
@@ -72,9 +73,9 @@ impl InFlight {
     }
 }
 
-impl Drop for Turn {
+impl Drop for InflightGuard {
     fn drop(&mut self) {
-        let waited_for = self.turns.taken().remove(&self.what).flatten();
+        let waited_for = self.inflight.taken().remove(&self.call_key).flatten();
         if let Some(ended) = waited_for {
             ended.cancel();
         }
@@ -88,17 +89,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_work_waits_and_other_work_does_not() {
-        let (turns, job) = (InFlight::default(), JobId::new());
-        let first = turns.take((job, WorkKind::Job, 1)).now_or_never().unwrap();
-        let other = turns.take((job, WorkKind::Part { epoch: 1, index: 0 }, 1)).now_or_never().unwrap();
-        drop(turns.take((job, WorkKind::Job, 2)).now_or_never().unwrap());
-        let mut second = Box::pin(turns.take((job, WorkKind::Job, 1)));
+    fn same_work_waits_and_other_work_does_not() {
+        let (inflight, job) = (InFlight::default(), JobId::new());
+        let first = inflight.take((job, WorkKind::Job, 1)).now_or_never().unwrap();
+        let other = inflight.take((job, WorkKind::Part { epoch: 1, index: 0 }, 1)).now_or_never().unwrap();
+        drop(inflight.take((job, WorkKind::Job, 2)).now_or_never().unwrap());
+        let mut second = Box::pin(inflight.take((job, WorkKind::Job, 1)));
         assert!(second.as_mut().now_or_never().is_none());
         drop(other);
         assert!(second.as_mut().now_or_never().is_none());
         drop(first);
         drop(second.now_or_never().unwrap());
-        assert!(turns.taken().is_empty());
+        assert!(inflight.taken().is_empty());
     }
 }

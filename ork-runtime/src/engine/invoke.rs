@@ -1,4 +1,5 @@
-//! Running the user's function: timeout, cancel, panic. Called by `engine::process`; answers how it ended.
+//! Runs the user's function, with timeout, cancellation and panics. Called by `engine::process`; returns how the call
+//! ended.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -9,9 +10,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::progress::Of;
-use super::running_calls::Guest;
-use super::slots::Place;
+use super::progress::ReportKey;
+use super::running_calls::RunningCall;
+use super::slots::CallSlot;
 use super::{Engine, large_outputs, services};
 use crate::context::{About, Context, Made, Split};
 use crate::message::Message;
@@ -24,25 +25,25 @@ use crate::task::wait;
 
 /// What a call holds while it runs.
 pub(super) struct Hold<'a> {
-    /// Its place among what runs here, so that a cancel reaches it.
-    pub(super) running: &'a Guest,
-    /// The place in which it runs.
-    pub(super) place: Place,
+    /// Its registration among the running calls, so that a cancel reaches it.
+    pub(super) running: &'a RunningCall,
+    /// Its slot.
+    pub(super) place: CallSlot,
 }
 
 /// How a call ended.
 #[derive(Debug)]
 pub(super) enum CallOutcome<T = Bytes> {
-    /// It returned this.
+    /// The function returned this value.
     Returned(T),
-    /// It failed.
+    /// The function failed.
     Failed(CallError),
-    /// It was stopped: the worker has to stop, or its job has ended and nobody wants its result.
+    /// The call was stopped: the worker has to stop, or the job has ended and its result is not wanted any more.
     Interrupted,
 }
 
 impl<T> CallOutcome<T> {
-    /// What it returned.
+    /// Returns the value of the function, if it returned one.
     pub(super) const fn returned(&self) -> Option<&T> {
         match self {
             Self::Returned(output) => Some(output),
@@ -51,8 +52,8 @@ impl<T> CallOutcome<T> {
     }
 }
 
-/// Calls the function of a task on a message. Answers how that ended, and the parts that it has made of its job: if it
-/// returned, they are sealed.
+/// Calls the function of a task on a message. Returns how that ended, and the parts that the function has made of its
+/// job: they are sealed if it returned.
 pub(super) async fn invoke(
     engine: &Arc<Engine>,
     def: &TaskDef,
@@ -65,7 +66,8 @@ pub(super) async fn invoke(
         return (CallOutcome::Failed(CallError::Input(error)), None);
     }
     let cancelled = running.token();
-    // It may have waited: nothing begins that is not wanted any more, or after the worker was told to stop.
+    // The call may have waited: it must not start if it is not wanted any more, or after the worker was told to
+    // drain.
     let drained = engine.drain.is_cancelled() && !mutant::is_on(Mutant::BeginsAfterDrain);
     if cancelled.is_cancelled() || drained {
         return (CallOutcome::Interrupted, None);
@@ -84,7 +86,7 @@ pub(super) async fn invoke(
         }
         Run::Blocking(run) => {
             let (unwanted, drain) = (cancelled.clone(), engine.drain.clone());
-            // It may have waited for its thread, too.
+            // The call may also have waited for its thread.
             let is_wanted =
                 move || !unwanted.is_cancelled() && !drain.is_cancelled() || mutant::is_on(Mutant::BeginsAfterWait);
             let output = engine.runtime.call_blocking(move || is_wanted().then(|| run(call)).transpose());
@@ -101,41 +103,41 @@ pub(super) async fn invoke(
     let split = context.end_split();
     let took = engine.clock.now() - begun;
     engine.calls.add(&message.task, took);
-    engine.paces.called(def.name, took);
-    last_word(engine, (message.job, part));
-    // Of a part that has ended nobody asks how far it is. Short ones may report faster than that is written.
+    engine.batch_sizer.called(def.name, took);
+    emit_last_progress(engine, (message.job, part));
+    // The progress of a part that has ended is not needed. Short parts may report faster than reports are written.
     if part.is_some() {
         engine.reports.forget((message.job, part));
     }
     let called = match called {
-        // Under its slot: while outputs cannot be put aside, not ever more of them pile up.
+        // Still under its slot: so large outputs cannot pile up while they cannot be written.
         CallOutcome::Returned(output) if engine.large.is_large(output.len()) => {
-            Box::pin(large_outputs::put_aside(engine, message, output, cancelled)).await
+            Box::pin(large_outputs::store_output(engine, message, output, cancelled)).await
         }
         called => called,
     };
     drop(place);
     match (called, split) {
         (called, Split::Made(made)) => (called, Some(made)),
-        // Whoever has split it anew settles it.
+        // The worker that has split the job again settles it.
         (_, Split::Overtaken) => (CallOutcome::Interrupted, None),
         (CallOutcome::Returned(_), Split::Begun) => {
-            let words = "it returned before its split had come to its end";
-            (CallOutcome::Failed(CallError::Task(crate::Error::new(words))), None)
+            let detail = "it returned before its split had come to its end";
+            (CallOutcome::Failed(CallError::Task(crate::Error::new(detail))), None)
         }
         (called, Split::Not | Split::Begun | Split::Over) => (called, None),
     }
 }
 
-/// Tells how far a job, or a part, said it was, before anything can tell its end.
-pub(super) fn last_word(engine: &Engine, of: Of) {
-    if let Some(report) = engine.reports.last(of) {
-        engine.tell_progress(&report.about, &report.progress);
+/// Publishes the last progress report of a job or part before the event of its end.
+pub(super) fn emit_last_progress(engine: &Engine, report_key: ReportKey) {
+    if let Some(report) = engine.reports.take_unpublished(report_key) {
+        engine.emit_progress(&report.about, &report.progress);
     }
 }
 
-/// The token of one attempt. Only a timeout ends an attempt and not the other parts of its job, so only then it needs
-/// one of its own.
+/// Returns the cancellation token of one attempt. Only a timeout ends one attempt without the other parts of its job,
+/// so only then the attempt gets a separate token.
 pub(super) fn token(def: &TaskDef, job: &CancellationToken) -> CancellationToken {
     match def.options.timeout {
         Some(_) => job.child_token(),
@@ -143,7 +145,7 @@ pub(super) fn token(def: &TaskDef, job: &CancellationToken) -> CancellationToken
     }
 }
 
-/// What a function is given.
+/// Builds the arguments of a function call.
 pub(super) fn call(
     engine: &Arc<Engine>,
     def: &TaskDef,
@@ -157,7 +159,7 @@ pub(super) fn call(
     Call { body: message.body.clone(), context, states: engine.states.clone(), parts }
 }
 
-/// Lets a call run until it returns, its time is up, its job is cancelled, or the worker has to stop.
+/// Runs a call until it returns, times out, its job is cancelled, or the worker has to stop.
 pub(super) async fn guard<T>(
     engine: &Engine,
     def: &TaskDef,
@@ -175,7 +177,8 @@ pub(super) async fn guard<T>(
     };
     let unwanted = async {
         token.cancelled().await;
-        // It may want to tidy up; then it is dropped. A blocking function goes on alone, unheard.
+        // The function may need time to clean up; then it is dropped. A blocking function runs on, and its result is
+        // ignored.
         engine.clock.pause(engine.settings.grace).await;
     };
     tokio::select! {
@@ -193,13 +196,13 @@ pub(super) async fn guard<T>(
     }
 }
 
-/// The outcome of a call that may have panicked.
+/// Turns a panic into an error of the call.
 pub(super) fn flatten<T>(output: Result<Result<T, CallError>, Box<dyn Any + Send>>) -> Result<T, CallError> {
-    output.unwrap_or_else(|panic| Err(CallError::Panicked(words(&*panic))))
+    output.unwrap_or_else(|panic| Err(CallError::Panicked(panic_message(&*panic))))
 }
 
-/// The message of a panic.
-fn words(panic: &(dyn Any + Send)) -> String {
+/// Returns the message of a panic.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it said nothing".into())
 }

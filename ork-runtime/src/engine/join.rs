@@ -1,4 +1,4 @@
-//! The parts a join is given: read from the store, a page at a time.
+//! The parts that a join receives, read from the store a page at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::large_outputs::{self, Whose};
+use super::large_outputs::{self, OutputKey};
 use super::{Engine, ProcessError};
 use crate::id::JobId;
 use crate::job::{Job, Phase};
@@ -15,14 +15,14 @@ use crate::store::StoreError;
 use crate::task::parts::{PartSource, RawParts, SettledPart};
 use crate::task::{Error, Result};
 
-/// How long a join that is to stop is left waiting.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a join that has to stop is kept waiting before its read fails.
+const STOP_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct FromStore {
     engine: Arc<Engine>,
     job: JobId,
-    /// Fires when nobody wants the join any more.
+    /// Cancelled when the result of the join is no longer wanted.
     unwanted: CancellationToken,
 }
 
@@ -34,24 +34,26 @@ impl PartSource for FromStore {
 
     async fn whole(&self, part: SettledPart) -> Result<SettledPart> {
         let Some(row) = part.output else { return Ok(part) };
-        let (large, whose) = (&self.engine.large, Whose { job: self.job, part: Some(part.index) });
+        let (large, whose) = (&self.engine.large, OutputKey { job: self.job, part: Some(part.index) });
         let may_pass = |kind| kind == ObjectErrorKind::Unavailable;
-        match large_outputs::patiently(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone())).await
+        match large_outputs::with_retries(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone()))
+            .await
         {
             Some(Ok(output)) => Ok(SettledPart { output: Some(output), ..part }),
-            // What is lost stays lost; what only this program does not find another one may.
+            // A lost output stays lost, but an output that only this program cannot find may be found by another one.
             Some(Err(error)) if error.kind() == ObjectErrorKind::Config => Err(Error::new(error)),
             Some(Err(error)) => Err(Error::permanent(error)),
             None => {
-                // A join that can be dropped is dropped here; were it told first, its attempt would have failed.
-                self.engine.clock.pause(GOODBYE).await;
+                // A join that can be dropped is dropped during this pause. If it received the error first, its
+                // attempt would fail.
+                self.engine.clock.pause(STOP_PAUSE).await;
                 Err(Error::new(format!("{whose} was not read: the join is to stop")))
             }
         }
     }
 }
 
-/// The parts of a job, if it is its join that runs.
+/// Returns the parts of a job if the call is its join.
 pub(super) async fn parts(
     engine: &Arc<Engine>,
     job: &Job,

@@ -1,7 +1,7 @@
-//! Large outputs: put aside before their settlement is written, read back where they are asked for.
+//! Large outputs: written as objects before their settlement is recorded, and read back on demand.
 //!
-//! Every call of a function writes an object of its own, so that a late one, whose settlement changes nothing, cannot
-//! change what the settlement that counted refers to either.
+//! Every call of a function writes a new object. So a late call, whose settlement is stale, cannot change the object
+//! that the valid settlement refers to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,36 +17,36 @@ use crate::message::{Message, WorkKind};
 use crate::objects::{ObjectError, ObjectErrorKind, Objects};
 use crate::output::OutputRef;
 
-/// How long to wait after objects could not be written or read: at first, and at most.
+/// The first and the longest pause after objects could not be written or read.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Where large outputs go.
+/// Where large outputs are stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Large {
-    /// `None`: they stay in their rows.
+    /// The object storage; `None` if large outputs stay in their rows.
     objects: Option<Arc<dyn Objects>>,
-    /// The word that the names of this store's objects begin with; `None` where nothing is kept.
+    /// The prefix of the names of this store's objects; `None` without a store.
     home: Option<Arc<str>>,
     /// Outputs of more bytes than this are large.
     beyond: usize,
 }
 
-/// Where this process puts large outputs, and the word that the names of its store's begin with.
+/// The object storage that this process writes to, and the prefix of the names of its store's objects.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct ObjectLocation {
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) home: Arc<str>,
 }
 
-/// Whose output something is.
+/// Identifies an output: of a job, or of a part.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Whose {
+pub(crate) struct OutputKey {
     pub(crate) job: JobId,
-    /// Of which part; `None` for the job's own.
+    /// The index of the part; `None` for the output of the job itself.
     pub(crate) part: Option<u64>,
 }
 
-impl std::fmt::Display for Whose {
+impl std::fmt::Display for OutputKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.part {
             None => write!(f, "the output of job {}", self.job),
@@ -56,70 +56,70 @@ impl std::fmt::Display for Whose {
 }
 
 impl Large {
-    /// Outputs beyond so many bytes become objects of this store, if there is a place for them.
+    /// Creates the settings. Outputs of more than `beyond` bytes become objects of this store, if `objects` is set.
     pub(crate) fn new(objects: Option<Arc<dyn Objects>>, store: Option<Uuid>, beyond: usize) -> Self {
         Self { objects, home: store.map(|store| store.to_string().into()), beyond }
     }
 
-    /// Where large outputs are put.
-    pub(crate) fn place(&self) -> Option<Place> {
-        Some(Place { objects: Arc::clone(self.objects.as_ref()?), home: Arc::clone(self.home.as_ref()?) })
+    /// Returns where large outputs are written; `None` if they stay in their rows.
+    pub(crate) fn place(&self) -> Option<ObjectLocation> {
+        Some(ObjectLocation { objects: Arc::clone(self.objects.as_ref()?), home: Arc::clone(self.home.as_ref()?) })
     }
 
-    /// Whether an output of so many bytes is large.
+    /// Returns whether an output of so many bytes is large.
     pub(crate) const fn is_large(&self, bytes: usize) -> bool {
         bytes > self.beyond
     }
 
-    /// The output that a row holds or refers to.
-    pub(crate) async fn read(&self, whose: Whose, row: Bytes) -> Result<Bytes, ObjectError> {
+    /// Returns the output that a row holds or refers to.
+    pub(crate) async fn read(&self, whose: OutputKey, row: Bytes) -> Result<Bytes, ObjectError> {
         match OutputRef::read(&row) {
             None => Ok(row),
             Some(Ok(note)) => self.fetch(whose, note).await,
             Some(Err(error)) => {
-                let words = format!("{whose} cannot be found");
-                Err(ObjectError::new(ObjectErrorKind::Damaged, words).with_source(error))
+                let detail = format!("{whose} cannot be found");
+                Err(ObjectError::new(ObjectErrorKind::Damaged, detail).with_source(error))
             }
         }
     }
 
-    /// The output that a note refers to.
-    pub(crate) async fn fetch(&self, whose: Whose, note: OutputRef) -> Result<Bytes, ObjectError> {
+    /// Returns the output that a reference points to.
+    pub(crate) async fn fetch(&self, whose: OutputKey, note: OutputRef) -> Result<Bytes, ObjectError> {
         let OutputRef { bytes, object } = note;
         let Some(object) = object else {
-            let words =
+            let detail =
                 format!("{whose} has {bytes} bytes and is in the store of its job: name that one with ORK_STORE");
-            return Err(ObjectError::new(ObjectErrorKind::Config, words));
+            return Err(ObjectError::new(ObjectErrorKind::Config, detail));
         };
         let Some(objects) = &self.objects else {
-            let words = format!(
+            let detail = format!(
                 "{whose} has {bytes} bytes and is in the object `{object}`: set ORK_LARGE_OUTPUTS as its worker has it"
             );
-            return Err(ObjectError::new(ObjectErrorKind::Config, words));
+            return Err(ObjectError::new(ObjectErrorKind::Config, detail));
         };
         let error = match objects.get(&object, bytes).await {
             Ok(output) if u64::try_from(output.len()) == Ok(bytes) => return Ok(output),
             Ok(output) => {
-                let words = format!(
+                let detail = format!(
                     "{whose} had {bytes} bytes, and the object `{object}` in {} has {}",
                     objects.place(),
                     output.len()
                 );
-                return Err(ObjectError::new(ObjectErrorKind::Damaged, words));
+                return Err(ObjectError::new(ObjectErrorKind::Damaged, detail));
             }
             Err(error) => error,
         };
-        let words = match error.kind() {
+        let detail = match error.kind() {
             ObjectErrorKind::Missing => format!("{whose} is lost"),
             _ => format!("{whose} cannot be read"),
         };
-        Err(ObjectError::new(error.kind(), words).with_source(error))
+        Err(ObjectError::new(error.kind(), detail).with_source(error))
     }
 }
 
-/// Writes a large output to an object of its own; what is settled then is a note. A place that does not work is waited
-/// for, as a store is: what was worked out is neither lost nor failed.
-pub(super) async fn put_aside(
+/// Writes a large output to a new object; the settlement then records a reference to it. If the storage does not
+/// work, this retries, as for a store: the result must be neither lost nor failed.
+pub(super) async fn store_output(
     engine: &Engine,
     message: &Message,
     output: Bytes,
@@ -128,15 +128,15 @@ pub(super) async fn put_aside(
     let Some(place) = engine.large.place() else { return CallOutcome::Returned(output) };
     let bytes = u64::try_from(output.len()).unwrap_or(u64::MAX);
     let object = name(&place, message, engine.entropy.uuid());
-    let written = patiently(engine, unwanted, |_any| true, || place.objects.put(&object, output.clone())).await;
+    let written = with_retries(engine, unwanted, |_any| true, || place.objects.put(&object, output.clone())).await;
     match written {
         Some(Ok(())) => CallOutcome::Returned(OutputRef { bytes, object: Some(object) }.to_row()),
         Some(Err(_)) | None => CallOutcome::Interrupted,
     }
 }
 
-/// The name of one object: it says whose it is, and is never used twice.
-fn name(place: &Place, message: &Message, once: Uuid) -> String {
+/// Returns the name of a new object: it contains the job, and is never used twice.
+fn name(place: &ObjectLocation, message: &Message, once: Uuid) -> String {
     let Message { job, attempt, .. } = message;
     let once = once.simple();
     match message.kind {
@@ -148,17 +148,18 @@ fn name(place: &Place, message: &Message, once: Uuid) -> String {
     }
 }
 
-/// The job that an object of this store belongs to.
-pub(crate) fn job_of(place: &Place, name: &str) -> Option<JobId> {
+/// Returns the job that an object of this store belongs to.
+pub(crate) fn job_of(place: &ObjectLocation, name: &str) -> Option<JobId> {
     name.strip_prefix(&*place.home)?.strip_prefix('/')?.split('/').next()?.parse().ok()
 }
 
-/// Does it until it works, or fails for good; `None` if the worker has to stop, or nobody wants it any more.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
+/// Retries an operation until it succeeds or fails permanently. Returns `None` if the worker has to stop, or the
+/// result is not wanted any more.
+pub(super) async fn with_retries<T, F: Future<Output = Result<T, ObjectError>>>(
     engine: &Engine,
     unwanted: &CancellationToken,
     may_pass: fn(ObjectErrorKind) -> bool,
-    mut what: impl FnMut() -> F,
+    mut operation: impl FnMut() -> F,
 ) -> Option<Result<T, ObjectError>> {
     let stopped = || async {
         tokio::select! {
@@ -172,7 +173,7 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
         let done = tokio::select! {
             biased;
             () = stopped() => return None,
-            done = what() => done,
+            done = operation() => done,
         };
         let error = match done {
             Err(error) if may_pass(error.kind()) => error,

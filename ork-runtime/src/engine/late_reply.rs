@@ -1,14 +1,15 @@
-//! A message whose job is done with, or under way elsewhere, and that asks for the outcome: its sender is answered all the
-//! same, at once or when the job has ended.
+//! Replies for a message whose job has ended, or is running elsewhere: its sender still gets the outcome, at once or
+//! when the job ends.
 
-use super::hooks::patiently;
+use super::hooks::with_retries;
 use super::{Engine, ProcessError, services};
 use crate::broker::{BrokerErrorKind, Disposition};
 use crate::message::{Message, Outgoing, Reply, WorkKind};
 use crate::tx::{AddReply, ReplyAdded};
 
-/// Answers the sender of a message of which nothing is run. One that came before has been answered, or will be.
-pub(super) async fn again(engine: &Engine, message: &Message, redelivered: bool) -> Result<(), ProcessError> {
+/// Sends or registers the reply of a message that runs nothing. A redelivered message has its reply already, or will
+/// get it.
+pub(super) async fn send(engine: &Engine, message: &Message, redelivered: bool) -> Result<(), ProcessError> {
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
     let Some(to) = message.reply.clone().filter(|_| first && engine.store.is_durable()) else { return Ok(()) };
     let (job, task) = (message.job, message.task.clone());
@@ -22,7 +23,7 @@ pub(super) async fn again(engine: &Engine, message: &Message, redelivered: bool)
         reply.leave_out();
     }
     loop {
-        let sent = patiently(engine, || services::publish(engine, Outgoing::Reply(reply.clone()))).await;
+        let sent = with_retries(engine, || services::publish(engine, Outgoing::Reply(reply.clone()))).await;
         match sent {
             Ok(Err(error)) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {}
             Ok(Err(error)) => {

@@ -1,7 +1,7 @@
-//! Long work: after a while its delivery is acknowledged, and a lease in the store takes its place.
+//! Long work: after a while its delivery is acknowledged, and a lease in the store replaces it.
 //!
-//! A broker waits only so long for an acknowledgement. Called around every call of the user's functions; what ends in
-//! time costs nothing. What has not begun by then is given back instead, by `invoke`.
+//! A broker waits only so long for an acknowledgement. [`keep`] wraps every call of the user's functions; it costs
+//! nothing if the call ends in time. Work that has not started by then is requeued instead, by `slots::wait`.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,28 +19,28 @@ use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::tx::{Lease, OutboxId, OutboxKind};
 
-/// What is given back for want of a slot is given back before it would be leased.
-const GRACE: Duration = Duration::from_millis(100);
+/// Added to `ack_within`, so that work without a slot is requeued before it would be leased.
+const LEASE_DELAY: Duration = Duration::from_millis(100);
 
-/// How long a lease that was not given is not asked for again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// The pause before a failed lease is requested again.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// How many leases this process has. Their deliveries are not counted by the broker any more, so whoever consumes
-/// must: or one worker would take the work of all.
+/// The number of leases of this process. The broker does not count their deliveries any more, so the consumer must:
+/// otherwise one worker would take all the work.
 #[derive(Debug, Default)]
 pub(crate) struct Leases(watch::Sender<usize>);
 
-/// One lease, until it is dropped.
+/// Counts one lease until it is dropped.
 #[derive(Debug)]
 pub(super) struct Counted(watch::Sender<usize>);
 
 impl Leases {
-    /// Their number, now and whenever it changes.
+    /// Returns the number of leases, now and whenever it changes.
     pub(crate) fn watch(&self) -> watch::Receiver<usize> {
         self.0.subscribe()
     }
 
-    fn one_more(&self) -> Counted {
+    fn add(&self) -> Counted {
         self.0.send_modify(|n| *n += 1);
         Counted(self.0.clone())
     }
@@ -52,22 +52,22 @@ impl Drop for Counted {
     }
 }
 
-/// What a process holds of a dispatch: the receipt of its delivery, later a lease.
+/// What a process holds of a message that it processes: first the delivery, later a lease.
 #[derive(Debug)]
 pub(super) enum DeliveryGuard {
-    /// The delivery waits for its settlement.
+    /// The delivery, which is not acknowledged yet.
     Delivery(Box<dyn Acker>),
-    /// The delivery is settled, and this row of the outbox is held.
+    /// The delivery is acknowledged, and this process holds this row of the outbox.
     Lease(OutboxId, Counted),
     /// Nothing any more.
     Ended,
 }
 
 impl DeliveryGuard {
-    /// Says what becomes of the dispatch. What a dead letter would say of leased work, its job says.
+    /// Settles the delivery or the lease. Leased work is never dead-lettered: its job records the failure.
     pub(super) async fn settle(self, engine: &Engine, settlement: Disposition) {
         match self {
-            Self::Delivery(receipt) => receipt.settle(settlement),
+            Self::Delivery(acker) => acker.settle(settlement),
             Self::Lease(row, _counted) => loop {
                 let end = match settlement {
                     Disposition::Ack | Disposition::DeadLetter(..) => {
@@ -78,7 +78,8 @@ impl DeliveryGuard {
                     }
                 };
                 let Err(error) = end else { return };
-                // If the worker ends before that, the row is found with what it held, and then that it is not owed.
+                // If the worker ends before that, another process takes the row over, and then finds that the work is
+                // done.
                 if reject::store_failed(engine, &error).await.is_some() {
                     return;
                 }
@@ -87,15 +88,15 @@ impl DeliveryGuard {
         }
     }
 
-    /// Whether the channel of the delivery is closed, so that the broker delivers the message again.
+    /// Returns whether the channel of the delivery is closed, so that the broker redelivers the message.
     pub(super) fn is_lost(&self) -> bool {
         match self {
-            Self::Delivery(receipt) => receipt.is_channel_closed(),
+            Self::Delivery(acker) => acker.is_channel_closed(),
             Self::Lease(..) | Self::Ended => false,
         }
     }
 
-    /// Exchanges the receipt for a lease, if it has none yet.
+    /// Replaces the delivery with a lease, unless that was done before.
     pub(super) async fn exchange(&mut self, engine: &Engine, message: &Message) {
         if !matches!(self, Self::Delivery(_)) {
             return;
@@ -108,45 +109,45 @@ impl DeliveryGuard {
         };
         let lease = Lease { job: message.job, kind: ask, attempt: message.attempt, actor: engine.actor() };
         let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.commit(lease).await };
-        let tenure = match lease {
-            Ok(Some(row)) => Self::Lease(row, engine.leases.one_more()),
-            // Somebody has settled it in the meantime: there is nothing left to come again.
+        let guard = match lease {
+            Ok(Some(row)) => Self::Lease(row, engine.leases.add()),
+            // Another process has settled the work in the meantime: nothing is left to redeliver.
             Ok(None) => Self::Ended,
             Err(error) => {
                 tracing::warn!(job = %message.job, %error, "long work could not be leased, its delivery is kept");
                 return;
             }
         };
-        if let Self::Delivery(receipt) = std::mem::replace(self, tenure) {
+        if let Self::Delivery(acker) = std::mem::replace(self, guard) {
             tracing::debug!(job = %message.job, "the work is long, its delivery is acknowledged");
-            receipt.settle(Disposition::Ack);
+            acker.settle(Disposition::Ack);
         }
     }
 }
 
-/// Calls a function and exchanges its receipt for a lease when that takes long. If the delivery was lost during the
-/// claim the function is not called, as the next delivery of the message calls it.
+/// Calls a function, and replaces the delivery with a lease when that takes long. If the delivery was lost during the
+/// claim, the function is not called, as the redelivery calls it.
 pub(super) async fn call(
     engine: &Engine,
     message: &Message,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
     call: impl Future<Output = (CallOutcome, Option<Made>)>,
 ) -> (CallOutcome, Option<Made>) {
-    if tenure.is_lost() {
+    if guard.is_lost() {
         return (CallOutcome::Interrupted, None);
     }
-    keep(engine, message, tenure, call).await
+    keep(engine, message, guard, call).await
 }
 
-/// Lets work run to its end, and exchanges its receipt for a lease when that takes long.
+/// Runs work to its end, and replaces the delivery with a lease when that takes long.
 pub(super) async fn keep<T>(
     engine: &Engine,
     message: &Message,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
-    // Most of it ends at once, and needs no timer.
+    // Most work ends at once, and needs no timer.
     let at_once = poll_fn(|context| match work.as_mut().poll(context) {
         Poll::Ready(end) => Poll::Ready(Some(end)),
         Poll::Pending => Poll::Ready(None),
@@ -154,15 +155,15 @@ pub(super) async fn keep<T>(
     if let Some(end) = at_once.await {
         return end;
     }
-    // A little more than work may wait for its slot, so that what is leased has begun.
-    let mut patience = engine.settings.ack_within + GRACE;
-    while matches!(tenure, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {
+    // A little longer than work may wait for its slot, so that leased work has started.
+    let mut patience = engine.settings.ack_within + LEASE_DELAY;
+    while matches!(guard, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {
         match select(work.as_mut(), engine.clock.pause(patience)).await {
             Either::Left((end, _)) => return end,
-            Either::Right(((), _)) => patience = AGAIN,
+            Either::Right(((), _)) => patience = RETRY_PAUSE,
         }
-        // An exchange that has begun is brought to its end, or nobody would know of the row.
-        match select(work.as_mut(), pin!(tenure.exchange(engine, message))).await {
+        // An exchange that has started is finished: otherwise no process would release the row.
+        match select(work.as_mut(), pin!(guard.exchange(engine, message))).await {
             Either::Left((end, exchange)) => {
                 exchange.await;
                 return end;

@@ -1,4 +1,5 @@
-//! The way of measurements to the store: added up as they come, never in a task's way, and written a page at a time.
+//! A buffer of measurements on their way to the store: they are added up as they arrive, never block a task, and are
+//! written a page at a time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,16 +10,17 @@ use tokio::sync::{Notify, watch};
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Series};
 
-/// From so many on they are written at once.
+/// When this many wait, they are written at once.
 const MANY: usize = 8_192;
 
-/// At most so many bytes wait to be written, as while the store cannot be reached; what is new is dropped then.
+/// The maximum size of the waiting measurements in bytes, reached for example while the store is unavailable. New
+/// ones are dropped then.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-/// What one takes beside its texts, more or less.
+/// The approximate size of a measurement without its texts, in bytes.
 const OVERHEAD: usize = 192;
 
-/// Of how many jobs it is remembered that a warning was given.
+/// For how many jobs the buffer remembers that a warning was logged.
 const WARNED: usize = 1_024;
 
 /// What became of a measurement.
@@ -26,9 +28,9 @@ const WARNED: usize = 1_024;
 pub(super) enum Added {
     /// It will be written.
     Kept,
-    /// It is dropped: its job has as many names with labels as a job may have. The first time, somebody should know.
+    /// Dropped: its job has as many series as a job may have. `first` asks for a warning in the log.
     Crowded { first: bool },
-    /// It is dropped: too many wait to be written.
+    /// Dropped: too many measurements are waiting. `first` asks for a warning in the log.
     Full { first: bool },
 }
 
@@ -37,9 +39,9 @@ struct Pending {
     jobs: BTreeMap<JobId, BTreeMap<Series, Measured>>,
     count: usize,
     bytes: usize,
-    /// Whether a warning was given since they were written.
+    /// Whether a warning was logged since the last write.
     full: bool,
-    /// The jobs of which a warning was given.
+    /// The jobs for which a warning was logged.
     warned: HashSet<JobId>,
 }
 
@@ -51,7 +53,7 @@ impl Pending {
             return Added::Kept;
         }
         if of_job.len() >= MOST_SERIES {
-            return Added::Crowded { first: self.warns(job) };
+            return Added::Crowded { first: self.should_warn(job) };
         }
         let bytes = series.len() + OVERHEAD;
         if self.bytes + bytes > MOST_BYTES {
@@ -65,7 +67,7 @@ impl Pending {
         Added::Kept
     }
 
-    fn warns(&mut self, job: JobId) -> bool {
+    fn should_warn(&mut self, job: JobId) -> bool {
         if self.warned.len() >= WARNED {
             self.warned.clear();
         }
@@ -76,13 +78,13 @@ impl Pending {
 #[derive(Debug)]
 struct Shared {
     pending: Mutex<Pending>,
-    /// There is something to write, or somebody waits.
+    /// Notified when there is something to write, or a flush is requested.
     some: Notify,
-    /// It should be written now.
-    press: Notify,
-    /// How often somebody has asked to have it written.
+    /// Notified when it should be written now.
+    flush: Notify,
+    /// The number of flushes that were requested.
     asked: AtomicU64,
-    /// Up to which of them that was done.
+    /// The number of flushes that were done.
     written: watch::Receiver<u64>,
 }
 
@@ -91,16 +93,16 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_asked(&self) -> bool {
+    fn is_flush_requested(&self) -> bool {
         self.asked.load(Ordering::Acquire) > *self.written.borrow()
     }
 }
 
-/// Takes measurements.
+/// The sending side.
 #[derive(Debug, Clone)]
 pub(crate) struct MetricsBuffer(Arc<Shared>);
 
-/// Hands out what is to be written.
+/// The receiving side.
 #[derive(Debug)]
 pub(crate) struct MetricsReceiver(Arc<Shared>, watch::Sender<u64>);
 
@@ -110,14 +112,14 @@ impl MetricsBuffer {
         let shared = Arc::new(Shared {
             pending: Mutex::default(),
             some: Notify::new(),
-            press: Notify::new(),
+            flush: Notify::new(),
             asked: AtomicU64::new(0),
             written,
         });
         (Self(Arc::clone(&shared)), MetricsReceiver(shared, done))
     }
 
-    /// Adds a measurement to those that wait.
+    /// Adds a measurement.
     pub(super) fn add(&self, job: JobId, series: Series, measured: &Measured) -> Added {
         let mut pending = self.0.pending();
         let before = pending.count;
@@ -128,56 +130,56 @@ impl MetricsBuffer {
             self.0.some.notify_one();
         }
         if before < MANY && count >= MANY {
-            self.0.press.notify_one();
+            self.0.flush.notify_one();
         }
         added
     }
 
-    /// Waits until what was recorded before is written, or it was tried.
+    /// Requests a flush, and waits until all earlier measurements were written, or the write has failed.
     ///
     /// # Cancel safety
-    /// It is written all the same if the future is dropped.
+    /// If the future is dropped, the measurements are still written.
     pub(crate) async fn written(&self) {
         let ticket = self.0.asked.fetch_add(1, Ordering::AcqRel) + 1;
         self.0.some.notify_one();
-        self.0.press.notify_one();
-        // Once nobody writes any more, nothing is waited for.
+        self.0.flush.notify_one();
+        // The wait ends when the writer is gone.
         let mut written = self.0.written.clone();
         let _ended = written.wait_for(|written| *written >= ticket).await;
     }
 }
 
 impl MetricsReceiver {
-    /// Waits until there is something to write, or somebody asks for it.
+    /// Waits until there is something to write, or a flush is requested.
     pub(crate) async fn some(&self) {
-        while self.0.pending().count == 0 && !self.0.is_asked() {
+        while self.0.pending().count == 0 && !self.0.is_flush_requested() {
             self.0.some.notified().await;
         }
     }
 
-    /// Waits until what there is should be written at once.
+    /// Waits until the measurements should be written at once.
     pub(crate) async fn pressing(&self) {
-        while self.0.pending().count < MANY && !self.0.is_asked() {
-            self.0.press.notified().await;
+        while self.0.pending().count < MANY && !self.0.is_flush_requested() {
+            self.0.flush.notified().await;
         }
     }
 
-    /// Whether something of this job waits.
+    /// Returns whether measurements of this job are waiting.
     pub(crate) fn has(&self, job: JobId) -> bool {
         self.0.pending().jobs.contains_key(&job)
     }
 
-    /// How often it was asked to be written, so far.
+    /// Returns the number of flushes that were requested so far.
     pub(crate) fn asked(&self) -> u64 {
         self.0.asked.load(Ordering::Acquire)
     }
 
-    /// Says that all was written, or tried, that had been recorded when it was asked so often.
+    /// Marks the first `asked` flushes as done: what was recorded before them was written, or the write has failed.
     pub(crate) fn done(&self, asked: u64) {
         self.1.send_replace(asked);
     }
 
-    /// All that waits.
+    /// Takes all waiting measurements.
     pub(crate) fn take(&self) -> Vec<Delta> {
         let mut pending = self.0.pending();
         let jobs = std::mem::take(&mut pending.jobs);
@@ -189,16 +191,16 @@ impl MetricsReceiver {
         jobs.into_iter().flat_map(of_job).collect()
     }
 
-    /// Puts back what could not be written; answers how many found no place.
+    /// Puts back what could not be written. Returns how many did not fit and are dropped.
     pub(crate) fn put_back(&self, deltas: impl IntoIterator<Item = Delta>) -> usize {
         let mut pending = self.0.pending();
         let mut put = |Delta { job, series, measured }| pending.add(job, series, &measured) != Added::Kept;
         deltas.into_iter().map(&mut put).filter(|lost| *lost).count()
     }
 
-    /// Whether somebody should know that this job has recorded too many names with labels.
-    pub(crate) fn warns(&self, job: JobId) -> bool {
-        self.0.pending().warns(job)
+    /// Returns whether to log a warning that this job has recorded too many series: only once for each job.
+    pub(crate) fn should_warn(&self, job: JobId) -> bool {
+        self.0.pending().should_warn(job)
     }
 }
 
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_twice_is_added_up() {
+    fn repeated_measurements_are_added_up() {
         let (measures, receiver) = MetricsBuffer::new();
         let (one_job, other) = (JobId::new(), JobId::new());
         for value in [1.0, 2.0, 4.0] {
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_has_an_end_and_one_warning() {
+    fn series_of_a_job_are_limited_with_one_warning() {
         let (measures, receiver) = MetricsBuffer::new();
         let job = JobId::new();
         for n in 0..MOST_SERIES {
@@ -240,13 +242,13 @@ mod tests {
         assert_eq!(measures.add(job, series(MOST_SERIES), &one(1.0)), Added::Crowded { first: true });
         assert_eq!(measures.add(job, series(MOST_SERIES + 1), &one(1.0)), Added::Crowded { first: false });
         assert_eq!(measures.add(job, series(3), &one(1.0)), Added::Kept);
-        assert!(!receiver.warns(job));
+        assert!(!receiver.should_warn(job));
         assert_eq!(measures.add(JobId::new(), series(0), &one(1.0)), Added::Kept);
         assert_eq!(receiver.take().len(), MOST_SERIES + 1);
     }
 
     #[test]
-    fn what_waits_has_an_end() {
+    fn waiting_measurements_are_limited_in_bytes() {
         let (measures, receiver) = MetricsBuffer::new();
         let (label, mut kept) = ("x".repeat(1_900), 0);
         let series = |n: usize| Series::new(&n.to_string(), &[("label", &label)]).unwrap();
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_writer_that_is_gone() {
+    async fn flush_does_not_wait_for_a_writer_that_is_gone() {
         let (measures, receiver) = MetricsBuffer::new();
         drop(receiver);
         measures.written().await;

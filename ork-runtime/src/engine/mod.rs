@@ -1,8 +1,8 @@
-//! The engine: what happens to one delivery. Read [`process`] downward.
+//! The engine: processes one delivery at a time. Start reading at [`process`].
 //!
-//! `worker::consume` calls it once for each delivery. It calls, in this order, `claim` (is the work still to be done?),
-//! `split` or `invoke` (run the function), and `settle` (record the result and send what follows). It knows ports only,
-//! and returns a value: what happens to the delivery.
+//! `worker::consume` calls it once for each delivery. It calls, in this order, `claim` (is the work still to be
+//! done?), `split` or `invoke` (run the function), and `settle` (record the result and send what follows). It depends
+//! on ports only. The result of each step is a value, and the disposition of the delivery follows from the last one.
 
 mod barrier;
 pub(crate) mod batch;
@@ -67,39 +67,39 @@ pub(crate) use self::metrics_buffer::MetricsReceiver;
 pub(crate) use self::outbox::{Batch, EventReceiver, OutboxReceiver, RowReceiver};
 use self::outcome::{Done, ProcessError};
 pub(crate) use self::progress::ProgressReceiver;
-use self::slots::{Place, Slot, SlotKind};
+use self::slots::{CallSlot, Slot, SlotKind};
 pub(crate) use self::state::{Engine, Ports, Settings};
 use self::step::Step;
 
-/// Brings one delivery to its end, and settles it; under this slot, if it has one already.
+/// Processes one delivery and settles it. `slot` is the slot that the caller has already taken for it, if any.
 ///
 /// # Cancel safety
-/// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
+/// If the future is dropped, the delivery is neither settled nor lost: the broker or the store delivers it again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery, mut slot: Option<Slot>) {
     let Delivery { mut message, redelivered, anonymous, acker: receipt } = delivery;
-    let mut tenure = DeliveryGuard::Delivery(receipt);
+    let mut guard = DeliveryGuard::Delivery(receipt);
     let settlement = loop {
         let arrival = Arrival { redelivered, anonymous, slot: slot.take() };
-        match run(engine, &mut message, arrival, &mut tenure).await {
+        match run(engine, &mut message, arrival, &mut guard).await {
             Ok(done) => break settle::settlement(parked::hold(engine, done, redelivered).await),
             Err(error) => {
                 let message = message.as_ref().ok();
-                if let Some(settlement) = Box::pin(reject::settlement(engine, error, message, &mut tenure)).await {
+                if let Some(settlement) = Box::pin(reject::settlement(engine, error, message, &mut guard)).await {
                     break settlement;
                 }
             }
         }
     };
-    tenure.settle(engine, settlement).await;
+    guard.settle(engine, settlement).await;
 }
 
-/// How a message has come.
+/// How a message arrived.
 struct Arrival {
-    /// How often it was delivered before.
+    /// How many times the message was delivered before.
     redelivered: u32,
-    /// Whether its sender gave it no id.
+    /// Whether the sender gave the message no id.
     anonymous: bool,
-    /// The slot that its call has already.
+    /// The slot that was already taken for its call, if any.
     slot: Option<Slot>,
 }
 
@@ -107,15 +107,15 @@ async fn run(
     engine: &Arc<Engine>,
     message: &mut Result<Message, Rejected>,
     Arrival { redelivered, anonymous, mut slot }: Arrival,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
 ) -> Result<Done, ProcessError> {
-    let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
-    // What follows a job is in the store, so it needs no task: that may be one that no worker knows.
+    let message = message.as_mut().map_err(|refused| ProcessError::Rejected(Box::new(refused.clone()), None))?;
+    // The hooks of a job are in the store, so sending them needs no task: no worker may know that task any more.
     if let WorkKind::Hooks(which) = message.kind
         && engine.store.is_durable()
     {
-        let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
-        return Ok(if paid { Done::Settled } else { Done::Interrupted });
+        let sent = Box::pin(hooks::send_stored(engine, message.job, which, redelivered)).await?;
+        return Ok(if sent { Done::Settled } else { Done::Interrupted });
     }
     let task = reject::check(engine, message)?;
     let mut step = None;
@@ -125,7 +125,7 @@ async fn run(
     let message = &*message;
     let task = step.as_ref().map_or(task, |step| Arc::clone(&step.task));
     let limit = limit::limit_of(&task, step.as_deref(), message);
-    // Parts that are counted by the broker need no store, and ask none.
+    // Parts that the broker counts need no store, and do not query one.
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
     let has_parts = match message.kind {
         WorkKind::Part { .. } => counted.is_none(),
@@ -135,17 +135,17 @@ async fn run(
     if (has_parts || limit.is_some()) && !engine.store.is_durable() {
         return Ok(Box::pin(reject::needs_store(engine, message, redelivered)).await);
     }
-    if let Some(words) = parked::without_store(engine, &task, message) {
-        return Ok(Done::OtherSchema(words));
+    if let Some(detail) = parked::without_store(engine, &task, message) {
+        return Ok(Done::OtherSchema(detail));
     }
     if anonymous && engine.store.is_durable() {
         return Box::pin(claim::adopt(engine, message)).await;
     }
-    // A second delivery waits for the first: neither a lost connection nor a sign of life that came too late must run
-    // twice what still runs here.
-    let what = inflight::what(message);
-    let _turn = if let Some(turn) = engine.turns.try_take(what) {
-        turn
+    // A second delivery of the same work waits for the first one. Otherwise a lost connection or a late heartbeat
+    // could start a second run of a call that is still running here.
+    let call_key = inflight::call_key(message);
+    let _inflight = if let Some(entry) = engine.inflight.try_take(call_key) {
+        entry
     } else {
         // The first delivery may need this slot for its next attempt.
         if !mutant::is_on(Mutant::HoldsSlotForTurn) {
@@ -154,32 +154,33 @@ async fn run(
         tokio::select! {
             biased;
             () = engine.force.cancelled() => return Ok(Done::Interrupted),
-            turn = engine.turns.take(what) => turn,
+            entry = engine.inflight.take(call_key) => entry,
         }
     };
-    // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
-    // After too many losses the function is not called again, so that no slot is needed to fail.
+    // A claim means that a call is under way, and takes a permit if there is a limit, so the slot is acquired first.
+    // After too many losses the function is not called any more, and failing the work needs no slot.
     let is_counted_part = matches!(message.kind, WorkKind::Part { .. }) && counted.is_some();
     let is_exhausted = (is_counted_part || !engine.store.is_durable()) && redelivered > engine.settings.losses;
     let kind = match &step {
         _ if is_exhausted && !mutant::is_on(Mutant::WaitsToFail) => None,
-        // It is made many, or cannot be made.
+        // The step fans out, or its input cannot be built.
         Some(step) if message.kind == WorkKind::Step && !step.is_call() => None,
         _ => SlotKind::of_message(&task, message),
     };
-    // One more loss would fail it, so that it must not be for the sake of what runs beside it.
+    // One more loss would fail this work, so it runs alone: a crash that another call causes must not count against
+    // it.
     let is_suspect = redelivered > 0 && redelivered >= engine.settings.losses;
-    let (slot, alone) = slots::for_call(engine, kind, slot, is_suspect).await;
-    // The delivery may have been lost meanwhile: then the next one calls the function.
-    if (kind.is_some() && slot.is_none()) || tenure.is_lost() {
+    let (slot, alone) = slots::wait_for_call(engine, kind, slot, is_suspect).await;
+    // The delivery may have been lost in the meantime: the redelivery calls the function then.
+    if (kind.is_some() && slot.is_none()) || guard.is_lost() {
         return Ok(Done::Interrupted);
     }
     if let (WorkKind::Part { epoch, index }, Some(part)) = (message.kind, counted) {
-        let delivered = storeless::Delivered { redelivered, slot, tenure };
+        let delivered = storeless::Delivered { redelivered, slot, guard };
         let part = storeless::part(engine, &task, (message, part), (epoch, index), delivered);
         return slots::keep_alone(engine, alone, Box::pin(part)).await;
     }
-    let dispatch = Dispatch { message, redelivered, limit, slot, step, tenure };
+    let dispatch = Dispatch { message, redelivered, limit, slot, step, guard };
     slots::keep_alone(engine, alone, Box::pin(dispatched(engine, &task, dispatch))).await
 }
 
@@ -188,7 +189,7 @@ async fn dispatched(engine: &Arc<Engine>, task: &Arc<Task>, dispatch: Dispatch<'
     let message = dispatch.message;
     let is_part = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
     match message.kind {
-        // Who is a part already is not split once more.
+        // A job that is already a part is not split again.
         WorkKind::Job if is_part => job(engine, task, &task.work, Phase::Start, dispatch).await,
         WorkKind::Job | WorkKind::Step => job(engine, task, task.entry(), Phase::Start, dispatch).await,
         WorkKind::Single => job(engine, task, &task.work, Phase::Start, dispatch).await,
@@ -198,46 +199,51 @@ async fn dispatched(engine: &Arc<Engine>, task: &Arc<Task>, dispatch: Dispatch<'
     }
 }
 
-/// A dispatch that is worked on.
+/// A message that is being processed, with everything it needs.
 struct Dispatch<'a> {
+    /// The message, with what it inherits.
     message: &'a Message,
+    /// How many times the message was delivered before.
     redelivered: u32,
-    /// The concurrency limit that its call is under.
+    /// The concurrency limit of its call, or `None`.
     limit: Option<Limit>,
-    /// The slot of its call, if it is one.
+    /// The slot of its call; `None` if it makes no call.
     slot: Option<Slot>,
-    /// The step that it is of a run.
+    /// The step that the job is in its workflow run, or `None` outside of workflows.
     step: Option<Arc<Step>>,
-    tenure: &'a mut DeliveryGuard,
+    /// The delivery, which a lease replaces when the work takes long.
+    guard: &'a mut DeliveryGuard,
 }
 
-/// A job, its split, or its join.
+/// Processes a job, its split, or its join.
 async fn job(
     engine: &Arc<Engine>,
     task: &Task,
     def: &TaskDef,
     phase: Phase,
-    Dispatch { message, redelivered, limit, mut slot, step, tenure }: Dispatch<'_>,
+    Dispatch { message, redelivered, limit, mut slot, step, guard }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
-    let mut terms = claim::Terms {
-        firm: redelivered > 0 || is_split,
-        may_be_copy: duplicates::may_be(engine, message, redelivered),
+    let mut claim_options = claim::ClaimOptions {
+        make_durable: redelivered > 0 || is_split,
+        maybe_duplicate: duplicates::may_be_duplicate(engine, message, redelivered),
     };
     let job = loop {
-        let worker = match claim::job(engine, message, phase, terms, (limit, redelivered)).await? {
-            ClaimedJob::Ours(job) => break job,
-            ClaimedJob::Nothing => {
-                Box::pin(late_reply::again(engine, message, redelivered > 0)).await?;
+        let worker = match claim::job(engine, message, phase, claim_options, (limit, redelivered)).await? {
+            ClaimedJob::Granted(job) => break job,
+            ClaimedJob::Declined => {
+                Box::pin(late_reply::send(engine, message, redelivered > 0)).await?;
                 return Ok(Done::Settled);
             }
-            ClaimedJob::Elsewhere(worker) => worker,
+            ClaimedJob::RunningElsewhere(worker) => worker,
         };
-        // What waits keeps no slot from what can run.
+        // A delivery that waits must not keep a slot from work that can run.
         let kind = slot.take().map(|_slot| SlotKind::of(def));
-        if Box::pin(duplicates::outlive(engine, message, tenure, &worker)).await? == duplicates::Fate::Dead {
-            terms = claim::Terms { firm: true, may_be_copy: false };
+        if Box::pin(duplicates::wait_for_runner(engine, message, guard, &worker)).await?
+            == duplicates::RunnerStatus::Dead
+        {
+            claim_options = claim::ClaimOptions { make_durable: true, maybe_duplicate: false };
         }
         if let Some(kind) = kind {
             slot = slots::wait(engine, kind).await;
@@ -253,33 +259,33 @@ async fn job(
         return Box::pin(storeless::lost_job(engine, (task, message), job, is_split)).await;
     }
     match task.name() {
-        CANCEL => return Box::pin(cancel::ask(engine, job, task, message)).await,
+        CANCEL => return Box::pin(cancel::run(engine, job, task, message)).await,
         RUN => return Box::pin(step::begin(engine, job, task, message)).await,
         #[cfg(feature = "workflow")]
-        SCHEDULE => return Box::pin(scheduler::tick(engine, job, task, message)).await,
+        SCHEDULE => return Box::pin(scheduler::fire(engine, job, task, message)).await,
         _ => {}
     }
     if let Some(step) = step.as_ref().filter(|step| !step.is_call()) {
         let running = engine.running.enter(job.id);
         let fan = Box::pin(step::fan_out(engine, &job, step, running.token()));
-        let ended = lease::keep(engine, message, tenure, fan).await?;
+        let ended = lease::keep(engine, message, guard, fan).await?;
         drop(running);
         return Box::pin(settle::split(engine, job, (def, limit), ended)).await;
     }
     if is_split && !engine.store.is_durable() {
-        return Box::pin(storeless::split(engine, (task, def), message, (job, tenure))).await;
+        return Box::pin(storeless::split(engine, (task, def), message, (job, guard))).await;
     }
     if is_split {
         let running = engine.running.enter(job.id);
-        // A split is rare and its future large: on the heap it does not weigh on every other delivery.
+        // A split is rare and its future is large: boxed, it does not enlarge the future of every other delivery.
         let split = Box::pin(split::split(engine, &job, task, def, message, running.token()));
-        let ended = lease::keep(engine, message, tenure, split).await?;
+        let ended = lease::keep(engine, message, guard, split).await?;
         drop(running);
         return Box::pin(settle::split(engine, job, (def, None), ended)).await;
     }
     let (mut job, kind) = (job, SlotKind::of(def));
     loop {
-        // The first attempt has its slot; later ones are made here only where no store keeps their time.
+        // The first attempt has its slot; later attempts run here only if no store records when they are due.
         let Some(slot) = (match slot.take() {
             Some(slot) => Some(slot),
             None => slots::wait(engine, kind).await,
@@ -296,9 +302,9 @@ async fn job(
             message,
             about,
             parts,
-            Hold { running: &running, place: Place::Own { _slot: slot } },
+            Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } },
         );
-        let called = lease::call(engine, message, tenure, call).await;
+        let called = lease::call(engine, message, guard, call).await;
         drop(running);
         let output = message.hooks.as_ref().and_then(|_| called.0.returned().cloned());
         match settle::job(engine, &mut job, (def, limit), phase, called).await? {
@@ -307,37 +313,37 @@ async fn job(
                 let fresh = redelivered == 0;
                 return Box::pin(storeless::follow(engine, message, (&job, output), fresh, done)).await;
             }
-            // Without a store nobody else can keep the time of the next attempt.
+            // Without a store only this process knows when the next attempt is due.
             settle::Next::AgainHere(due) => {
                 tokio::select! {
                     biased;
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
-                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, phase),
+                    () = engine.clock.pause_until(due) => claim::next_attempt(engine, &mut job, phase),
                 }
             }
         }
     }
 }
 
-/// One part of a job.
+/// Processes one part of a job.
 async fn part(
     engine: &Arc<Engine>,
     task: &Task,
     (epoch, index): (u32, u64),
-    Dispatch { message, redelivered, limit, slot, step, tenure }: Dispatch<'_>,
+    Dispatch { message, redelivered, limit, slot, step, guard }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let Some(slot) = slot else { return Ok(Done::Interrupted) };
     let claimed = claim::part(engine, message, (epoch, index), (limit, redelivered)).await?;
-    let ClaimedPart::Ours { key, count, losses } = claimed else {
+    let ClaimedPart::Granted { key, count, losses } = claimed else {
         return Ok(Done::Settled);
     };
     if losses > engine.settings.losses {
         return Box::pin(settle::lost_part(engine, (key, limit), losses)).await;
     }
-    // Another worker runs the part now. To release it here would clear that worker's mark; only a permit must be
-    // returned.
-    if tenure.is_lost() && limit.is_none() {
+    // Another worker runs the part now. Releasing the part here would clear that worker's mark; only a permit has to
+    // be returned.
+    if guard.is_lost() && limit.is_none() {
         return Ok(Done::Interrupted);
     }
     let running = engine.running.enter(message.job);
@@ -348,9 +354,9 @@ async fn part(
         message,
         about,
         None,
-        Hold { running: &running, place: Place::Own { _slot: slot } },
+        Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } },
     );
-    let (called, _) = lease::call(engine, message, tenure, call).await;
+    let (called, _) = lease::call(engine, message, guard, call).await;
     drop(running);
     settle::part(engine, (&task.work, limit), (key, message.schema), called).await
 }

@@ -1,36 +1,36 @@
-//! What comes of a delivery, or why it could not be brought to an end.
+//! The result of processing a delivery, or the reason why it could not be processed.
 
 use crate::broker::{Disposition, Rejected};
 use crate::store::StoreError;
 use crate::tx::PartKey;
 
-/// Why a delivery could not be brought to an end.
+/// Why a delivery could not be processed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
-    /// It is no message, or not one for this program.
+    /// It is not a valid message, or this program cannot run it.
     #[error("{}", .0.detail)]
-    Refused(Box<Rejected>, Option<PartKey>),
-    /// The store did not do what it was asked.
+    Rejected(Box<Rejected>, Option<PartKey>),
+    /// The store has failed.
     #[error("the store does not work")]
     Store(#[from] StoreError),
-    /// How it ended was never written down; what becomes of its delivery.
+    /// The end of the call was never recorded; the disposition of its delivery.
     #[error("the store does not work, and the worker has to stop")]
     Unsettled(Disposition),
 }
 
-/// What came of a delivery.
+/// The result of processing a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Done {
-    /// It is done with: run, or rightly not run.
+    /// The delivery is done: the work was run, or rightly not run.
     Settled,
-    /// It was run, and its input is not what the task takes.
+    /// The work was run, and its input is not what the task takes.
     WrongInput(String),
-    /// Its workers died too often.
+    /// The work was lost with its workers too often.
     Exhausted(String),
-    /// The worker has to stop: another one must run it.
+    /// The worker has to stop: another one must run the work.
     Interrupted,
-    /// It is about the parts of a job, and this worker has no store.
+    /// The work needs a store, and this worker has none.
     NeedsStore(String),
-    /// Its input was made for another schema and does not fit, and no store keeps it.
+    /// The job is storeless, and its input was made for another schema and does not match.
     OtherSchema(String),
 }

@@ -1,5 +1,6 @@
-//! An input that does not fit, and was made for another version of its task: parked, not failed. It may fit a worker that
-//! is still to come, or one that is still there ([why so](../../../docs/decisions/0028-parking.md)).
+//! Parking: an input that does not match this worker's version of the task, but was made for another version, is
+//! parked instead of failed. A worker with that version may exist already, or may be deployed later
+//! ([why](../../../docs/decisions/0028-parking.md)).
 
 use std::time::Duration;
 
@@ -11,36 +12,38 @@ use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
-/// How often the time doubles after which it is looked at again, from one second: eight and a half minutes.
+/// How many times the pause before a parked job is tried again doubles, starting at one second: up to eight and a
+/// half minutes.
 const DOUBLINGS: u32 = 9;
 
-/// The longest that a message is kept back by a worker that cannot run it.
+/// The longest pause before a worker requeues a message that it cannot run.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Why an input is parked, if it is: it does not fit, and its sender had another schema.
+/// Returns why an input is parked; `None` unless it does not match the task and its sender used another schema.
 ///
-/// What fits runs, whatever is said of it; what does not fit the very schema it was made for never will.
+/// An input that matches runs, whatever schema it was made for. An input that does not match the very schema it was
+/// made for never will.
 pub(super) fn why(def: &TaskDef, schemas: Option<Fingerprint>, error: &CallError) -> Option<Failure> {
     let CallError::Input(difference) = error else { return None };
     let (theirs, own) = (schemas?, def.fingerprint());
     if theirs == own {
         return None;
     }
-    let words = format!(
+    let detail = format!(
         "parked for another version of `{}`: {difference} (the input was made for schema {theirs}, this worker has {own})",
         def.name
     );
     tracing::warn!(task = def.name, %difference, %theirs, %own, "input parked");
-    Some(Failure { retryable: true, ..Failure::new(FailureKind::Input, words) })
+    Some(Failure { retryable: true, ..Failure::new(FailureKind::Input, detail) })
 }
 
-/// When a parked input is looked at again, after so many attempts.
-pub(super) fn again(engine: &Engine, attempts: u32) -> Timestamp {
+/// Returns when a parked input is tried again after this many attempts.
+pub(super) fn retry_at(engine: &Engine, attempts: u32) -> Timestamp {
     engine.clock.now() + Duration::from_secs(1 << attempts.saturating_sub(1).min(DOUBLINGS))
 }
 
-/// Why a message is parked that no store keeps. It is found before anything runs, so that what was given back again and
-/// again for this does not look as if its workers had died.
+/// Returns why the message of a storeless job is parked, or `None`. This is checked before anything runs, so that
+/// repeated requeues for this reason are not counted as deaths of its workers.
 pub(super) fn without_store(engine: &Engine, task: &Task, message: &Message) -> Option<String> {
     let is_part = message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some());
     let def = match message.kind {
@@ -56,8 +59,8 @@ pub(super) fn without_store(engine: &Engine, task: &Task, message: &Message) -> 
     why(def, message.schema, &error).map(|failure| failure.message)
 }
 
-/// Without a store the broker keeps what is parked: it is given back, each time after a longer pause, and put aside when
-/// that has gone on for too long.
+/// Delays the requeue of a parked message. Without a store the broker keeps it: it is requeued, each time after a
+/// longer pause, and dead-lettered when that has gone on for too long.
 pub(super) async fn hold(engine: &Engine, done: Done, redelivered: u32) -> Done {
     if !matches!(done, Done::OtherSchema(_)) {
         return done;

@@ -1,4 +1,5 @@
-//! The way of progress reports to the store: the newest of each job and part, never in a task's way.
+//! A buffer of progress reports on their way to the store: it holds the newest report of each job and part, and never
+//! blocks a task.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,28 +10,28 @@ use crate::context::{About, Progress};
 use crate::id::JobId;
 
 /// A job, or one part of it.
-pub(crate) type Of = (JobId, Option<u64>);
+pub(crate) type ReportKey = (JobId, Option<u64>);
 
-/// How far a job, or a part, is, and who says so.
+/// The progress that a job or a part has reported.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
     pub(crate) about: About,
     pub(crate) progress: Progress,
-    /// Whether its event was told.
-    pub(crate) told: bool,
+    /// Whether its event was published.
+    pub(crate) emitted: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    newest: Mutex<BTreeMap<Of, Report>>,
+    newest: Mutex<BTreeMap<ReportKey, Report>>,
     some: Notify,
 }
 
-/// Takes reports; a newer one replaces one that was not written yet.
+/// The sending side. A newer report replaces one that was not written yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports(Arc<Shared>);
 
-/// Hands out the newest reports.
+/// The receiving side.
 #[derive(Debug)]
 pub(crate) struct ProgressReceiver(Arc<Shared>);
 
@@ -41,31 +42,32 @@ impl Reports {
     }
 
     pub(super) fn report(&self, about: &About, progress: Progress) {
-        let report = Report { about: about.clone(), progress, told: false };
+        let report = Report { about: about.clone(), progress, emitted: false };
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert((about.job, about.index), report);
         self.0.some.notify_one();
     }
 
-    /// The report of which no event was told: now is the time, for the end is near.
-    pub(super) fn last(&self, of: Of) -> Option<Report> {
+    /// Returns the report whose event was not published yet, and marks it as published: it is the last chance before
+    /// the end event.
+    pub(super) fn take_unpublished(&self, report_key: ReportKey) -> Option<Report> {
         let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = newest.get_mut(&of).filter(|report| !report.told)?;
-        report.told = true;
+        let report = newest.get_mut(&report_key).filter(|report| !report.emitted)?;
+        report.emitted = true;
         Some(report.clone())
     }
 
-    /// Forgets what was not written yet: it has ended.
-    pub(super) fn forget(&self, of: Of) {
-        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&of);
+    /// Removes the unwritten report of a job or part that has ended.
+    pub(super) fn forget(&self, report_key: ReportKey) {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&report_key);
     }
 }
 
 impl ProgressReceiver {
-    /// The newest report of each job and part that has one; waits for some.
+    /// Waits for reports, and returns the newest one of each job and part.
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
-    pub(crate) async fn next(&self) -> BTreeMap<Of, Report> {
+    pub(crate) async fn next(&self) -> BTreeMap<ReportKey, Report> {
         loop {
             let newest = self.take();
             if !newest.is_empty() {
@@ -75,8 +77,8 @@ impl ProgressReceiver {
         }
     }
 
-    /// The reports that wait right now.
-    pub(crate) fn take(&self) -> BTreeMap<Of, Report> {
+    /// Returns the reports that are waiting now.
+    pub(crate) fn take(&self) -> BTreeMap<ReportKey, Report> {
         std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

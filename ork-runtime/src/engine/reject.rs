@@ -1,4 +1,5 @@
-//! What cannot be run: found before anything runs, written down where there is a store, put aside with the reason.
+//! Messages that cannot be run: they are rejected before anything runs, recorded if there is a store, and
+//! dead-lettered with the reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,19 +19,19 @@ use crate::store::{StoreError, StoreErrorKind};
 use crate::task::TaskDef;
 use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts};
 
-/// How long a delivery is kept back when the store does not work, so that it does not come again at once.
+/// How long a delivery is kept when the store does not work, so that it is not redelivered at once.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest that a message is kept back by a worker that cannot run it.
-const DECLINE_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause before a worker requeues a message that it cannot run.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Between two checks of a process whose heartbeat is out of date.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The pause between two checks of a process whose heartbeat is out of date.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
 
-/// The least by which one moment is after another.
+/// The smallest difference between two timestamps.
 const INSTANT: Duration = Duration::from_millis(1);
 
-/// Checks a message against what is accepted, and finds its task.
+/// Checks a message against the limits, and finds its task.
 pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, ProcessError> {
     engine.settings.limits.check(&message.body).map_err(|error| {
         let reason = match error {
@@ -42,18 +43,20 @@ pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, Pro
     task.cloned().map_err(|unknown| rejected(message, DeadLetterReason::UnknownTask, unknown.to_string()))
 }
 
-/// The join of a task, for a message that asks for one.
+/// Returns the join of a task, for a message that requests one.
 pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskDef, ProcessError> {
     task.join.as_ref().ok_or_else(|| {
-        let words = format!("the task `{}` of this program has no join, though its job was split for one", task.name());
-        rejected(message, DeadLetterReason::UnknownTask, words)
+        let detail =
+            format!("the task `{}` of this program has no join, though its job was split for one", task.name());
+        rejected(message, DeadLetterReason::UnknownTask, detail)
     })
 }
 
-/// A part or a join that came to a worker without a store. Another worker of its queue may have one, so it is given
-/// back, each time after a longer pause; the broker puts it aside when that has gone on for too long.
+/// Requeues work that needs a store, such as a part or a join, when this worker has none. Another worker of the queue
+/// may have one. Each requeue comes after a longer pause, and the broker dead-letters the message when that has gone
+/// on for too long.
 ///
-/// Nothing is written down or answered: its job is in a store that this process does not know.
+/// Nothing is recorded and no reply is sent: the job is in a store that this process does not know.
 pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered: u32) -> Done {
     let what = match message.kind {
         WorkKind::Join => format!("a join of job {}", message.job),
@@ -64,7 +67,7 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
     };
     let detail = format!("it is {what}, and no worker that took it has a store (ORK_STORE=none)");
     tracing::warn!(task = message.task, redelivered, detail, "message declined");
-    let pause = Duration::from_secs(1 << redelivered.min(5)).min(DECLINE_PAUSE);
+    let pause = Duration::from_secs(1 << redelivered.min(5)).min(LONGEST_PAUSE);
     tokio::select! {
         biased;
         () = engine.force.cancelled() => Done::Interrupted,
@@ -72,7 +75,7 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
     }
 }
 
-/// A message that is refused, and why.
+/// Returns the error that rejects a message.
 pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: String) -> ProcessError {
     let part = match message.kind {
         WorkKind::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
@@ -86,47 +89,48 @@ pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: Stri
         task: Some(message.task.clone()),
         hooks: message.hooks.clone(),
     };
-    ProcessError::Refused(Box::new(refused), part)
+    ProcessError::Rejected(Box::new(refused), part)
 }
 
-/// What becomes of a delivery that could not be brought to an end; `None` if it is worth another try.
+/// Returns the disposition of a delivery that could not be processed; `None` if it is worth another try.
 pub(super) async fn settlement(
     engine: &Engine,
     error: ProcessError,
     message: Option<&Message>,
-    tenure: &mut DeliveryGuard,
+    guard: &mut DeliveryGuard,
 ) -> Option<Disposition> {
     match error {
-        ProcessError::Refused(refused, part) => {
+        ProcessError::Rejected(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
-            let written = write_down(engine, &refused, (part, message));
-            // It may wait for as long as somebody else runs the job.
+            let written = record_rejection(engine, &refused, (part, message));
+            // Recording the rejection may wait for as long as another process runs the job.
             let written = match message {
-                Some(message) => lease::keep(engine, message, tenure, written).await,
+                Some(message) => lease::keep(engine, message, guard, written).await,
                 None => written.await,
             };
             match written {
                 Ok(()) => Some(Disposition::DeadLetter(refused.reason, refused.detail)),
-                Err(ProcessError::Store(error)) => of_store(engine, &error, message).await,
+                Err(ProcessError::Store(error)) => store_disposition(engine, &error, message).await,
                 Err(ProcessError::Unsettled(settlement)) => Some(settlement),
-                Err(ProcessError::Refused(..)) => None,
+                Err(ProcessError::Rejected(..)) => None,
             }
         }
-        ProcessError::Store(error) => of_store(engine, &error, message).await,
+        ProcessError::Store(error) => store_disposition(engine, &error, message).await,
         ProcessError::Unsettled(settlement) => Some(settlement),
     }
 }
 
-/// What becomes of a delivery when the store fails.
-async fn of_store(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
+/// Returns the disposition of a delivery after an error of the store.
+async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
     match message.filter(|_| error.kind() == StoreErrorKind::Data) {
         Some(message) => unstorable::settlement(engine, error, message).await,
         None => store_failed(engine, error).await,
     }
 }
 
-/// A store that fails now may work again soon. Until then the delivery stays here: given back it would come again at
-/// once, and the broker would count that as one more time that it came to nothing.
+/// Waits after an error of the store, which may work again soon. Until then the delivery stays here: requeued, it
+/// would be redelivered at once, and the broker would count that as one more failed delivery. Returns `None` if the
+/// operation is worth another try.
 pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
     let may_pass = match error.kind() {
         StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
@@ -134,7 +138,7 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
             engine.fatal.cancel();
             return Some(Disposition::Requeue);
         }
-        // The same again would come to the same.
+        // A retry would give the same result.
         StoreErrorKind::Closed | StoreErrorKind::Data => false,
         StoreErrorKind::Unavailable
         | StoreErrorKind::ReadOnly
@@ -151,8 +155,9 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
     }
 }
 
-/// Fails the job or the part of a refused message, so that whoever looks for it, or waits for it, learns why.
-async fn write_down(
+/// Fails the job or the part of a rejected message, so that its submitter, and anything that waits for it, learns the
+/// reason.
+async fn record_rejection(
     engine: &Engine,
     refused: &Rejected,
     (part, message): (Option<PartKey>, Option<&Message>),
@@ -163,7 +168,7 @@ async fn write_down(
     };
     let failure = Failure::new(kind, refused.detail.clone());
     if let Some(part) = part.filter(|_| engine.store.is_durable()) {
-        // A message that only bears the name of a job must not fail its parts.
+        // A message that merely carries the id of another job must not fail that job's parts.
         let job = engine.store.job(part.job).await?;
         if job.is_none_or(|view| Some(&view.job.task) != refused.task.as_ref()) {
             return Ok(());
@@ -174,7 +179,7 @@ async fn write_down(
     }
     let id = match (refused.job, &refused.reply) {
         (Some(id), _) => id,
-        // An answer, and what follows, name a job.
+        // A reply and hooks need the id of a job.
         (None, Some(_)) => engine.entropy.job_id(),
         (None, None) if refused.hooks.is_some() => engine.entropy.job_id(),
         (None, None) => return Ok(()),
@@ -182,7 +187,7 @@ async fn write_down(
     let task = refused.task.clone().unwrap_or_default();
     let mut job = Job::new(id, task, engine.clock.now());
     job.reply.clone_from(&refused.reply);
-    // What is too large or too deep is nowhere kept.
+    // An oversized body is not stored anywhere.
     let input = message.filter(|_| refused.reason != DeadLetterReason::Oversized).map(|message| message.body.clone());
     let input = input.unwrap_or_else(|| "null".into());
     if !engine.store.is_durable() {
@@ -207,20 +212,20 @@ async fn write_down(
             JobRejection::Failed => return Ok(()),
             JobRejection::Ignored => {
                 return match message {
-                    Some(message) => late_reply::again(engine, message, false).await,
+                    Some(message) => late_reply::send(engine, message, false).await,
                     None => Ok(()),
                 };
             }
-            // As long as that process lives the message is only another copy of what it runs. When it has died, this
-            // may be what its job waits for.
-            JobRejection::RunningElsewhere(worker) => dead = outlived(engine, id, worker).await?,
+            // While that process lives, the message is only a duplicate of what it runs. Once it has died, this
+            // message may be the one that the job waits for.
+            JobRejection::RunningElsewhere(worker) => dead = wait_until_dead(engine, id, worker).await?,
         }
     }
 }
 
-/// The process that runs a job, if it is dead; otherwise waits until the next check.
-async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
-    let Some(until) = lives_until(engine, job, &worker).await? else { return Ok(Some(worker)) };
+/// Returns the process that runs a job if it is dead; otherwise waits until the next check.
+async fn wait_until_dead(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
+    let Some(until) = next_check(engine, job, &worker).await? else { return Ok(Some(worker)) };
     tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
     tokio::select! {
         biased;
@@ -229,15 +234,15 @@ async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<
     }
 }
 
-/// When to check a process that runs a job again; `None` if it is dead.
+/// Returns when to check the process of a running job again; `None` if it is dead.
 ///
-/// An outdated heartbeat alone is no proof: a computer that slept stopped this process, too. The next heartbeat of any
-/// process decides whether that one is dead, and then removes it.
-pub(super) async fn lives_until(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
+/// An outdated heartbeat alone is no proof: a computer that slept has stopped this process, too. The next heartbeat
+/// of any process decides whether that one is dead, and then removes it.
+pub(super) async fn next_check(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
     let processes = engine.store.diagnostics(job).await?.processes;
-    // Each says that it lives before it runs anything, so one that is not there has ended.
+    // Each process writes a heartbeat before it runs anything, so one without a heartbeat has ended.
     let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.until);
     let now = engine.clock.now();
     let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
-    Ok(sign.map(|until| (until + INSTANT).max(now + AGAIN)))
+    Ok(sign.map(|until| (until + INSTANT).max(now + CHECK_PAUSE)))
 }

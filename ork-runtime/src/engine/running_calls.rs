@@ -1,4 +1,4 @@
-//! Which jobs this process runs right now, so that a cancel reaches them.
+//! The jobs that this process is running, so that a cancel reaches them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::id::JobId;
 
-/// The calls that run here, by job and in the order in which they began, each with the token that stops it.
+/// The running calls, by job and in the order in which they started, each with the token that stops it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Running(Arc<Mutex<Calls>>);
 
@@ -17,20 +17,21 @@ struct Calls {
     tokens: BTreeMap<(JobId, u64), CancellationToken>,
 }
 
-/// What ran here at one moment.
+/// A snapshot of the running calls.
 ///
-/// News of the end of a job may come late, when the job was retried and runs again. So the order is: note what runs, ask
-/// the store which jobs have ended, stop what was noted of these. What began after the note is never stopped by it.
+/// The notice that a job has ended may arrive late, when the job was retried and is running again. So the order is:
+/// take a snapshot, query the store for jobs that have ended, and stop their calls in the snapshot. A call that
+/// started after the snapshot is never stopped by it.
 #[derive(Debug)]
-pub(crate) struct Noted {
-    /// Whose calls ran.
+pub(crate) struct RunningSnapshot {
+    /// The jobs with running calls.
     pub(crate) jobs: Vec<JobId>,
     begun: u64,
 }
 
-/// Says that a job, or parts of it, run here, until it is dropped.
+/// The registration of a running call, removed on drop.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct RunningCall {
     running: Running,
     key: (JobId, u64),
     token: CancellationToken,
@@ -41,47 +42,47 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(&self, job: JobId) -> Guest {
+    pub(super) fn enter(&self, job: JobId) -> RunningCall {
         let (mut calls, token) = (self.calls(), CancellationToken::new());
         let key = (job, calls.begun);
         calls.begun += 1;
         calls.tokens.insert(key, token.clone());
-        Guest { running: self.clone(), key, token }
+        RunningCall { running: self.clone(), key, token }
     }
 
-    /// Whether any job runs here.
+    /// Returns whether any call is running.
     pub(crate) fn any(&self) -> bool {
         !self.calls().tokens.is_empty()
     }
 
-    /// Whether this job runs here.
+    /// Returns whether a call of this job is running.
     pub(crate) fn runs(&self, job: JobId) -> bool {
         self.calls().tokens.range((job, 0)..=(job, u64::MAX)).next().is_some()
     }
 
-    /// What runs here now.
-    pub(crate) fn note(&self) -> Noted {
+    /// Takes a snapshot of the running calls.
+    pub(crate) fn snapshot(&self) -> RunningSnapshot {
         let calls = self.calls();
         let mut jobs: Vec<_> = calls.tokens.keys().map(|(job, _)| *job).collect();
         jobs.dedup();
-        Noted { jobs, begun: calls.begun }
+        RunningSnapshot { jobs, begun: calls.begun }
     }
 
-    /// Asks what was noted of a job to stop.
-    pub(crate) fn stop(&self, job: JobId, noted: &Noted) {
-        for token in self.calls().tokens.range((job, 0)..(job, noted.begun)).map(|(_, token)| token) {
+    /// Cancels the calls of a job that are in the snapshot.
+    pub(crate) fn stop(&self, job: JobId, snapshot: &RunningSnapshot) {
+        for token in self.calls().tokens.range((job, 0)..(job, snapshot.begun)).map(|(_, token)| token) {
             token.cancel();
         }
     }
 }
 
-impl Guest {
+impl RunningCall {
     pub(super) const fn token(&self) -> &CancellationToken {
         &self.token
     }
 }
 
-impl Drop for Guest {
+impl Drop for RunningCall {
     fn drop(&mut self) {
         self.running.calls().tokens.remove(&self.key);
     }
@@ -92,18 +93,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_noted_of_a_job_is_stopped() {
+    fn stop_cancels_only_calls_in_the_snapshot() {
         let (running, job, other) = (Running::default(), JobId::new(), JobId::new());
         assert!(!running.any() && !running.runs(job));
         let (first, second, stranger) = (running.enter(job), running.enter(job), running.enter(other));
-        let noted = running.note();
+        let snapshot = running.snapshot();
         let mut jobs = vec![job, other];
         jobs.sort();
-        assert_eq!(noted.jobs, jobs);
-        // It was retried while the store was asked.
+        assert_eq!(snapshot.jobs, jobs);
+        // The job is retried while the store is queried.
         drop(second);
         let retried = running.enter(job);
-        running.stop(job, &noted);
+        running.stop(job, &snapshot);
         assert!(first.token().is_cancelled());
         assert!(!retried.token().is_cancelled() && !stranger.token().is_cancelled());
         drop((first, retried));

@@ -1,4 +1,4 @@
-//! Schedules at work: what the time of one means, and starting what is due.
+//! Runs schedules: decides what is due, and starts it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,49 +22,49 @@ use crate::task::{CallError, Error};
 use crate::tx::{FireSchedule, NewJob};
 use crate::workflow_run::RUN;
 
-/// A time that is so long past was missed.
-const LATE: Duration = Duration::from_mins(1);
+/// A scheduled time that is longer past than this was missed.
+const MISSED_AFTER: Duration = Duration::from_mins(1);
 
 /// The input of a schedule's job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ScheduleSpec {
-    /// The schedule's name.
+    /// The name of the schedule.
     pub(crate) name: String,
-    /// When.
+    /// When it fires.
     #[serde(flatten)]
     pub(crate) schedule: Schedule,
-    /// The task that is started.
+    /// The task that it starts.
     pub(crate) task: String,
-    /// Its input.
+    /// The input of that task.
     pub(crate) input: Value,
 }
 
 impl ScheduleSpec {
-    /// The first time after this one.
+    /// Returns the first scheduled time after this one.
     pub(crate) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         self.schedule.next_after(moment.as_millis()).map(Timestamp::from_millis)
     }
 
-    /// The time for which something starts now, if one does, and the next time.
-    fn due(&self, ticks: ScheduleState, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
-        // The first worker may see the schedule after its first time.
+    /// Returns the time for which the schedule fires now, if it does, and the next time.
+    fn due(&self, state: ScheduleState, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+        // The first worker may process the schedule after its first time.
         let first = if mutant::is_on(Mutant::CountsFromFirstTick) { now } else { created };
-        let next = ticks.next.or_else(|| self.after(first));
-        // Nothing is started twice where a clock was set back.
+        let next = state.next.or_else(|| self.after(first));
+        // Nothing is started twice if a clock is set back.
         let Some(due) = next.filter(|due| *due <= now) else {
             return (None, next);
         };
         match self.schedule.missed {
-            Missed::Skip => (Some(due).filter(|due| now - *due <= LATE), self.after(now)),
+            Missed::Skip => (Some(due).filter(|due| now - *due <= MISSED_AFTER), self.after(now)),
             Missed::Once => (Some(due), self.after(now)),
             Missed::All => (Some(due), self.after(due)),
         }
     }
 
-    /// The input of what it starts for this time.
+    /// Returns the input of the job that it starts for this time.
     ///
     /// # Errors
-    /// When that is a run, and its plan cannot be read.
+    /// When the job is a workflow run, and its plan cannot be read.
     pub(crate) fn input_at(&self, time: Timestamp) -> serde_json::Result<Bytes> {
         let mut input = self.input.clone();
         let time = self.schedule.shown(time.as_millis()).unwrap_or_default();
@@ -74,13 +74,13 @@ impl ScheduleSpec {
             input = serde_json::to_value(plan)?;
         } else if let Value::Object(fields) = &mut input {
             let Schedule { time_as, date_as, .. } = &self.schedule;
-            let told = [(time_as, &*time), (date_as, date_of(&time))].into_iter();
-            fields.extend(told.filter_map(|(name, told)| Some((name.clone()?, Value::from(told)))));
+            let value = [(time_as, &*time), (date_as, date_of(&time))].into_iter();
+            fields.extend(value.filter_map(|(name, value)| Some((name.clone()?, Value::from(value)))));
         }
         serde_json::to_vec(&input).map(Bytes::from)
     }
 
-    /// The job that it starts for this time.
+    /// Returns the job that it starts for this time.
     fn start(&self, engine: &Engine, time: Timestamp) -> Result<NewJob, Error> {
         let task = engine.registry.get(&self.task)?;
         let input = self.input_at(time).map_err(Error::permanent)?;
@@ -88,14 +88,14 @@ impl ScheduleSpec {
     }
 }
 
-/// Whether what a schedule has started last is still under way.
-async fn is_busy(engine: &Engine, ticks: ScheduleState) -> Result<bool, StoreError> {
-    let Some(last) = ticks.last else { return Ok(false) };
+/// Returns whether the job that a schedule has started last is still under way.
+async fn is_busy(engine: &Engine, state: ScheduleState) -> Result<bool, StoreError> {
+    let Some(last) = state.last else { return Ok(false) };
     Ok(engine.store.job(last).await?.is_some_and(|view| !view.job.state.is_final()))
 }
 
-/// Does what is due of a claimed schedule.
-pub(super) async fn tick(
+/// Fires a claimed schedule if it is due.
+pub(super) async fn fire(
     engine: &Arc<Engine>,
     mut job: Box<Job>,
     task: &Task,
@@ -103,19 +103,19 @@ pub(super) async fn tick(
 ) -> Result<Done, ProcessError> {
     let foreign = matches!(job.role.as_deref(), Some(JobRole::Untrusted));
     let refused = Error::permanent("schedules are made through the store, with `schedules add`, and not over a broker");
-    let table = if foreign {
+    let spec = if foreign {
         Err(refused)
     } else {
         serde_json::from_slice::<ScheduleSpec>(&message.body)
             .map_err(|error| Error::permanent(format!("this is no schedule: {error}")))
     };
-    let (now, ticks) = (engine.clock.now(), job.schedule_state().copied().unwrap_or_default());
-    let skips = matches!(&table, Ok(table) if table.schedule.overlap == Overlap::Skip);
-    let is_busy = skips && !mutant::is_on(Mutant::StartsBesideLast) && is_busy(engine, ticks).await?;
-    let due = table.and_then(|table| {
-        let (time, next) = table.due(ticks, job.created, now);
+    let (now, state) = (engine.clock.now(), job.schedule_state().copied().unwrap_or_default());
+    let skips = matches!(&spec, Ok(spec) if spec.schedule.overlap == Overlap::Skip);
+    let is_busy = skips && !mutant::is_on(Mutant::StartsBesideLast) && is_busy(engine, state).await?;
+    let due = spec.and_then(|spec| {
+        let (time, next) = spec.due(state, job.created, now);
         let time = time.filter(|_| !is_busy);
-        Ok((time.map(|time| table.start(engine, time)).transpose()?, next))
+        Ok((time.map(|time| spec.start(engine, time)).transpose()?, next))
     });
     let (starts, next) = match due {
         Ok(due) => due,
@@ -125,8 +125,8 @@ pub(super) async fn tick(
             return Ok(Done::Settled);
         }
     };
-    let tick = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
-    engine.commit(tick).await?;
+    let fire = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
+    engine.commit(fire).await?;
     Ok(Done::Settled)
 }
 
@@ -136,21 +136,21 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    /// The minute in which the schedules of these tests were made.
+    /// The minute in which the schedules of these tests were created.
     const CREATED: i64 = 4;
 
     fn due(missed: Missed, next: Option<i64>, now: i64) -> (Option<i64>, Option<i64>) {
         let schedule = Schedule { missed, ..Schedule::new("*/10 * * * *", "UTC") };
-        let table = ScheduleSpec { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
+        let spec = ScheduleSpec { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
         let at = |minutes: i64| Timestamp::from_millis(minutes * MINUTE);
         let (time, next) =
-            table.due(ScheduleState { next: next.map(at), ..ScheduleState::default() }, at(CREATED), at(now));
+            spec.due(ScheduleState { next: next.map(at), ..ScheduleState::default() }, at(CREATED), at(now));
         let minutes = |time: Timestamp| time.as_millis() / MINUTE;
         (time.map(minutes), next.map(minutes))
     }
 
     #[test]
-    fn what_was_missed_is_skipped_done_once_or_made_up_for() {
+    fn missed_times_are_skipped_fired_once_or_all_fired() {
         for missed in [Missed::Skip, Missed::Once, Missed::All] {
             assert_eq!(due(missed, None, 5), (None, Some(10)), "it has only begun");
             assert_eq!(due(missed, Some(10), 10), (Some(10), Some(20)), "in time");

@@ -1,4 +1,4 @@
-//! What a running task may ask of ork: the implementation behind its `Context`.
+//! The services that a running task uses through its `Context`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ impl Services for Engine {
         }
         let joins = unique.is_some();
         let after = after.into_iter().collect();
-        match send(self, NewJob { job, input: body }, Terms { after, unique, ..Terms::default() }).await {
+        match send(self, NewJob { job, input: body }, SubmitOptions { after, unique, ..SubmitOptions::default() }).await
+        {
             Err(SendError::Taken { job, .. }) if joins => Ok(job),
             sent => Ok(sent.map(|_new| id)?),
         }
@@ -47,8 +48,8 @@ impl Services for Engine {
         if self.store.is_durable() {
             self.reports.report(about, progress);
         } else {
-            // Nobody writes it down.
-            self.tell_progress(about, &progress);
+            // No store records it.
+            self.emit_progress(about, &progress);
         }
     }
 
@@ -57,7 +58,7 @@ impl Services for Engine {
             return;
         }
         let job = about.job;
-        match self.measures.add(job, series, &Measured::one(value, self.clock.now())) {
+        match self.metrics.add(job, series, &Measured::one(value, self.clock.now())) {
             Added::Crowded { first: true } => tracing::warn!(
                 %job,
                 task = about.task,
@@ -75,10 +76,10 @@ impl Services for Engine {
     }
 }
 
-/// A new job of a task.
+/// Returns a new job of a task.
 pub(crate) fn new_job(engine: &Engine, task: &Task, kind: JobKind) -> Job {
     let mut job = Job::new(engine.entropy.job_id(), task.name(), engine.clock.now());
-    // Without a split both mean the same, and the message is simpler.
+    // Without a split both kinds mean the same, and the message is simpler.
     job.kind = if task.split.is_some() { kind } else { JobKind::Full };
     job.priority = task.work.options.priority;
     let takes = if job.kind == JobKind::Single { &task.work } else { task.entry() };
@@ -86,37 +87,38 @@ pub(crate) fn new_job(engine: &Engine, task: &Task, kind: JobKind) -> Job {
     job
 }
 
-/// The longest unique key, in bytes: it is an index of databases.
+/// The maximum length of a unique key in bytes: databases index it.
 const LONGEST_KEY: usize = 512;
 
-/// On what terms a job is submitted.
+/// The options of a submission.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Terms {
-    /// The jobs after whose ends it begins.
+pub(crate) struct SubmitOptions {
+    /// The jobs that must end before this one starts.
     pub(crate) after: Vec<JobId>,
-    /// The key that it takes.
+    /// The unique key that the job takes; `None` for the key that its task sets, if any.
     pub(crate) unique: Option<UniqueKey>,
-    /// What follows it.
+    /// The hooks of the job.
     pub(crate) hooks: Option<Box<StoredHooks>>,
-    /// Whether it goes before all that waits, whatever its task says.
+    /// Whether the job is queued ahead of all waiting work, regardless of the priority of its task.
     pub(crate) first: bool,
 }
 
-/// The key that every job of a task takes, if this program knows the task.
+/// Returns the unique key that every job of a task takes; `None` if the task has none, or this program does not know
+/// it.
 pub(crate) fn unique_of(engine: &Engine, task: &str) -> Option<UniqueKey> {
     let key = engine.registry.get(task).ok()?.work.options.unique?;
     Some(UniqueKey { key: key.into(), stale_after: None })
 }
 
-impl Terms {
-    /// Whether there are none.
+impl SubmitOptions {
+    /// Returns whether no option is set that needs a store.
     #[cfg(feature = "cli")]
     pub(crate) const fn are_plain(&self) -> bool {
         self.after.is_empty() && self.unique.is_none()
     }
 }
 
-/// Why a job could not be handed over.
+/// Why a job could not be submitted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     #[error(transparent)]
@@ -147,10 +149,11 @@ pub(crate) enum SendError {
     FollowsTooMany(usize),
 }
 
-/// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
-pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<bool, SendError> {
+/// Submits a job: when this returns, the job is in the store, or its message is confirmed by the broker. Returns
+/// whether the job is new.
+pub(crate) async fn send(engine: &Engine, new: NewJob, options: SubmitOptions) -> Result<bool, SendError> {
     let parent = new.job.parent.unwrap_or(new.job.id);
-    let Terms { after, unique, hooks: _, first: _ } = terms;
+    let SubmitOptions { after, unique, hooks: _, first: _ } = options;
     let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     key.as_deref().map_or(Ok(()), check_key)?;
@@ -194,8 +197,8 @@ fn check_key(key: &str) -> Result<(), SendError> {
     if key.is_empty() || key.len() > LONGEST_KEY { Err(SendError::Key(key.len())) } else { Ok(()) }
 }
 
-/// Hands many jobs over at once, all or none: in one transaction. Without a store it is one run of messages, of which
-/// some may have been confirmed when another one fails.
+/// Submits many jobs in one transaction, all or none. Without a store it publishes their messages, and some of them
+/// may have been confirmed when another one fails.
 pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), SendError> {
     let mut keys = HashMap::new();
     for unique in new.iter().filter_map(|new| unique_of(engine, &new.job.task)) {
@@ -210,7 +213,8 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
             return Err(SendError::Shared { key: Arc::clone(key), jobs: *jobs });
         }
     }
-    // A key that one job asks for can be taken by another one: beside other jobs that would be half of the way.
+    // A single job can cancel the stale holder of its key and take the key over; among several jobs in one
+    // transaction that would leave the submission half done.
     debug_assert!(keys.is_empty() || new.len() == 1, "jobs that are submitted at once are of one task");
     if engine.store.is_durable() {
         let submit = |new: NewJob| {
@@ -237,17 +241,17 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
     Ok(publish_first(engine, new).await?)
 }
 
-/// Publishes the first messages of jobs that no store keeps, each after its events.
+/// Publishes the first messages of storeless jobs, each after its events.
 async fn publish_first(engine: &Engine, new: Vec<NewJob>) -> Result<(), BrokerError> {
     let mut outgoing = Vec::with_capacity(new.len());
     for message in new.into_iter().map(first_message) {
-        outgoing.extend(engine.before(&message, true).into_iter().map(|event| Outgoing::Event(event.into())));
+        outgoing.extend(engine.events_before(&message, true).into_iter().map(|event| Outgoing::Event(event.into())));
         outgoing.push(Outgoing::Work(message));
     }
     engine.broker.publish(outgoing).await.into_iter().collect()
 }
 
-/// The first dispatch of a job that no store keeps.
+/// Returns the first message of a storeless job.
 fn first_message(new: NewJob) -> Message {
     let NewJob { job, input } = new;
     Message {
@@ -262,12 +266,12 @@ fn first_message(new: NewJob) -> Message {
         body: input,
         reply: job.reply,
         schema: job.schemas.input,
-        hooks: job.hooks.map(|kept| Box::new(kept.hooks)),
+        hooks: job.hooks.map(|stored| Box::new(stored.hooks)),
         data: None,
     }
 }
 
-/// Publishes one message that no store keeps.
+/// Publishes one message of a storeless job.
 pub(crate) async fn publish(engine: &Engine, message: Outgoing) -> Result<(), BrokerError> {
     engine.broker.publish(vec![message]).await.into_iter().collect()
 }
@@ -277,7 +281,7 @@ pub(super) fn about_job(job: &Job) -> About {
         parent: job.parent,
         attempt: job.phase_attempt(),
         fence: job.attempt,
-        member: job.hooks.as_ref().is_some_and(|kept| kept.hooks.part.is_some()),
+        member: job.hooks.as_ref().is_some_and(|stored| stored.hooks.part.is_some()),
         ..About::new(job.id, job.root, job.task.clone(), job.phase)
     }
 }
@@ -295,7 +299,7 @@ pub(super) fn about_part(message: &Message, place: (u64, Option<u64>), step: Opt
     }
 }
 
-/// The engine as a task sees it.
+/// Returns the engine as the services of a task.
 pub(super) fn of(engine: &Arc<Engine>) -> Arc<dyn Services> {
     Arc::<Engine>::clone(engine)
 }

@@ -1,4 +1,4 @@
-//! Writing down how a call ended, sending what is owed, and the one match that says what becomes of the delivery.
+//! Settling: records how a call ended, sends what follows, and maps the result to the disposition of the delivery.
 
 use bytes::Bytes;
 
@@ -19,22 +19,22 @@ use crate::tx::{Limit, PartAttemptOutcome, PartKey, SealParts, Settle, SettlePar
 
 /// What follows the settlement of a job.
 pub(super) enum Next {
-    /// The delivery is done with.
+    /// The delivery is done.
     Done(Done),
-    /// No store keeps the next attempt: it is made here, at this time.
+    /// The job is storeless: this process makes the next attempt, at this time.
     AgainHere(Timestamp),
 }
 
-/// What becomes of a delivery that was brought to an end.
+/// Returns the disposition of a delivery that was processed.
 pub(super) fn settlement(done: Done) -> Disposition {
     match done {
         Done::Settled => Disposition::Ack,
-        Done::WrongInput(words) => Disposition::DeadLetter(DeadLetterReason::WrongInput, words),
-        Done::Exhausted(words) => Disposition::DeadLetter(DeadLetterReason::Exhausted, words),
+        Done::WrongInput(detail) => Disposition::DeadLetter(DeadLetterReason::WrongInput, detail),
+        Done::Exhausted(detail) => Disposition::DeadLetter(DeadLetterReason::Exhausted, detail),
         Done::Interrupted if mutant::is_on(Mutant::AcksInterrupted) => Disposition::Ack,
         Done::Interrupted => Disposition::Requeue,
-        Done::NeedsStore(words) => Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, words),
-        Done::OtherSchema(words) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, words),
+        Done::NeedsStore(detail) => Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, detail),
+        Done::OtherSchema(detail) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, detail),
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn job(
     }
     let (how, output, done) = job_attempt(engine, job, def, phase, called);
     if !engine.store.is_durable() {
-        let again = unkept(engine, job, phase, how, output).await;
+        let again = settle_storeless(engine, job, phase, how, output).await;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
     let limit = limit.cloned();
@@ -62,10 +62,10 @@ pub(super) async fn job(
     Ok(Next::Done(done))
 }
 
-/// Lets a job that has split itself wait for its parts.
+/// Seals a dynamic split: the job waits for its parts.
 ///
 /// # Errors
-/// What becomes of its delivery if the store never will.
+/// The disposition of the delivery if the store cannot be used, or the worker has to stop.
 pub(super) async fn seal(
     engine: &Engine,
     job: &Job,
@@ -74,12 +74,12 @@ pub(super) async fn seal(
 ) -> Result<Done, Disposition> {
     let limit = limit.cloned();
     let seal = SealParts { job: job.id, epoch, n, output: Some(output), limit, actor: engine.actor() };
-    // Whoever has split it anew may die, so that the delivery is not done with.
+    // The worker that has split the job again may die, so this delivery is not done.
     let sealed = engine.settle(vec![seal]).await?;
     Ok(if sealed { Done::Settled } else { Done::Interrupted })
 }
 
-/// Settles a job whose split did not come to its end.
+/// Settles a job after its split has run.
 pub(super) async fn split(
     engine: &Engine,
     mut claimed: Box<Job>,
@@ -111,7 +111,7 @@ pub(super) async fn part(
     Ok(done)
 }
 
-/// How an attempt at a job ended, what it returned, and what came of its delivery.
+/// Returns how an attempt at a job ended, its output, and the result for its delivery.
 pub(super) fn job_attempt(
     engine: &Engine,
     job: &Job,
@@ -120,14 +120,14 @@ pub(super) fn job_attempt(
     called: CallOutcome,
 ) -> (AttemptOutcome, Option<Bytes>, Done) {
     match called {
-        // If its job has ended, its delivery comes back once more and is found to be done with.
+        // If the job has ended, the redelivery finds that out.
         CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),
         CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
         CallOutcome::Failed(error) => {
-            // Without a store this was looked at before.
+            // Without a store this was checked before the call.
             let schemas = job.schemas.input.filter(|_| phase == Phase::Start && engine.store.is_durable());
             if let Some(failure) = parked::why(def, schemas, &error) {
-                let again = parked::again(engine, job.attempt);
+                let again = parked::retry_at(engine, job.attempt);
                 return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);
             }
             let (failure, again) = failed(engine, def, job.phase_attempt(), error);
@@ -140,7 +140,7 @@ pub(super) fn job_attempt(
     }
 }
 
-/// How an attempt at a part ended, and what came of its delivery.
+/// Returns how an attempt at a part ended, and the result for its delivery.
 pub(super) fn part_attempt(
     engine: &Engine,
     def: &TaskDef,
@@ -152,7 +152,7 @@ pub(super) fn part_attempt(
         CallOutcome::Returned(output) => (PartAttemptOutcome::Succeeded(output), Done::Settled),
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schemas, &error) {
-                let again = Some(parked::again(engine, attempt));
+                let again = Some(parked::retry_at(engine, attempt));
                 return (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled);
             }
             let (failure, again) = failed(engine, def, attempt, error);
@@ -168,12 +168,12 @@ pub(super) async fn lost_job(
     phase: Phase,
 ) -> Result<Done, ProcessError> {
     let failure = lost(job.losses);
-    let words = failure.message.clone();
+    let detail = failure.message.clone();
     let how = AttemptOutcome::Failed { failure, retry_at: None };
     let (attempt, limit, actor) = (job.attempt, limit.cloned(), engine.actor());
     let settle = Settle { job: job.id, phase, attempt, outcome: how, output: None, limit, actor };
     engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(Done::Exhausted(words))
+    Ok(Done::Exhausted(detail))
 }
 
 /// Fails a part that was lost with its workers too often.
@@ -183,18 +183,18 @@ pub(super) async fn lost_part(
     times: u32,
 ) -> Result<Done, ProcessError> {
     let failure = lost(times);
-    let words = failure.message.clone();
+    let detail = failure.message.clone();
     let how = PartAttemptOutcome::Failed { failure, retry_at: None };
     let settle = SettleParts { limit: limit.cloned(), ..SettleParts::one(part, how, engine.actor()) };
     engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(Done::Exhausted(words))
+    Ok(Done::Exhausted(detail))
 }
 
 pub(super) fn lost(times: u32) -> Failure {
     Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
 }
 
-/// The failure of a call, and when it is tried again.
+/// Returns the failure of a call, and when it is retried, if it is.
 fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Failure, Option<Timestamp>) {
     let retry_after = error.retry_after();
     let failure = error.into_failure();
@@ -208,8 +208,8 @@ fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Fa
     (failure, again)
 }
 
-/// Settles a job that no store keeps; answers the time of the next attempt, if there is one.
-pub(super) async fn unkept(
+/// Settles a storeless job. Returns the time of the next attempt, if there is one.
+pub(super) async fn settle_storeless(
     engine: &Engine,
     job: &mut Job,
     phase: Phase,
@@ -220,11 +220,11 @@ pub(super) async fn unkept(
     let AttemptEnd::Applied(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
         return None;
     };
-    carry_out(engine, job, effects, output.as_ref()).await
+    apply_effects(engine, job, effects, output.as_ref()).await
 }
 
-/// Carries out what a change of a job owes that no store keeps; answers the time of the next attempt, if there is one.
-pub(super) async fn carry_out(
+/// Carries out the effects of a change of a storeless job. Returns the time of the next attempt, if there is one.
+pub(super) async fn apply_effects(
     engine: &Engine,
     job: &Job,
     effects: Vec<Effect>,
@@ -233,14 +233,15 @@ pub(super) async fn carry_out(
     for effect in effects {
         match effect {
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
-            // Nobody keeps what is above it; hooks are those of its message, and are sent after this.
+            // A storeless job has no stored parent to notify. Its hooks are those of its message, and are sent after
+            // this.
             Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
-            Effect::Emit(kind) => engine.tell_of(job, kind).await,
+            Effect::Emit(kind) => engine.emit_job_event(job, kind).await,
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output) else {
                     continue;
                 };
-                if let Err(error) = tell(engine, reply).await {
+                if let Err(error) = send_reply(engine, reply).await {
                     tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
                 }
             }
@@ -249,19 +250,19 @@ pub(super) async fn carry_out(
     None
 }
 
-/// Sends an outcome that no store keeps. An output that no message can carry is lost, so its job has failed.
-async fn tell(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
+/// Sends the reply of a storeless job. An output that no message can carry is lost, so the job has failed.
+async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
     let bytes = reply.output_bytes();
     match services::publish(engine, Outgoing::Reply(reply.clone())).await {
         Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
             if let Some(bytes) = bytes {
-                let words =
+                let detail =
                     format!("without a store an output travels in a message, and {bytes} bytes do not fit: {error}");
-                let error = Some(Failure::new(FailureKind::Output, words).into());
+                let error = Some(Failure::new(FailureKind::Output, detail).into());
                 (reply.state, reply.output, reply.error) = (State::Failed, None, error);
             }
             services::publish(engine, Outgoing::Reply(reply)).await
         }
-        told => told,
+        sent => sent,
     }
 }

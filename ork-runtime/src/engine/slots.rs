@@ -1,8 +1,8 @@
 //! Slots: how many of the user's functions run at once in this process.
 //!
-//! Work is claimed from the store only under a slot, so that `running` means that a call is under way, and so that
-//! whatever this process has no slot for stays where another process, a cancel or a drain can reach it. Calls that are
-//! known to be short are the exception: a slot admits as many of them as it takes to fill a millisecond.
+//! Work is claimed only under a slot. So `running` means that a call is under way, and work without a slot stays
+//! where another process, a cancel or a drain can reach it. Calls that are known to be short are the exception: one
+//! slot admits as many of them as fill a millisecond.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,34 +18,35 @@ use crate::task::builtin;
 use crate::task::def::{Run, TaskDef};
 use crate::workflow_run::{PROCESS, PYTHON};
 
-/// How long a call that was claimed together with others may wait for its slot before it is given back.
-const AHEAD: Duration = Duration::from_millis(100);
+/// How long a call that was claimed as one of a batch may wait for its slot before it is released.
+const LANE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long a suspect waits until nothing else runs in this process.
-const ALONE: Duration = Duration::from_secs(30);
+/// How long suspect work waits until nothing else runs in this process. Work is suspect if one more loss would fail
+/// it.
+const ALONE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which slots a function takes.
+/// The two kinds of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SlotKind {
-    /// Those of `async fn` tasks, which run on the runtime (`concurrency`).
+    /// Slots for `async fn` tasks, which run on the runtime (`concurrency`).
     Async,
-    /// Those of `fn` tasks and of programs, each of which keeps a thread or a process busy (`blocking`).
+    /// Slots for `fn` tasks and external programs, each of which occupies a thread or a process (`blocking`).
     Blocking,
 }
 
 impl SlotKind {
-    /// The slots that this function takes.
+    /// Returns the kind of slot that this function takes.
     pub(crate) fn of(def: &TaskDef) -> Self {
         match def.run {
-            // Each is a process of its own, which works as a thread would.
+            // Each is a separate process, which works as a thread would.
             Run::Async(_) if matches!(def.name, PYTHON | PROCESS) => Self::Blocking,
             Run::Async(_) | Run::AsyncSplit(_) => Self::Async,
             Run::Blocking(_) | Run::BlockingSplit(_) => Self::Blocking,
         }
     }
 
-    /// The slots that the function takes which a message of this task asks for; `None` if it is no call: a split, or
-    /// what the engine does itself.
+    /// Returns the kind of slot that a message of this task needs; `None` if it makes no call: a split, or work that
+    /// the engine does itself.
     pub(super) fn of_message(task: &Task, message: &Message) -> Option<Self> {
         if builtin::is_brought_on(task.name()) {
             return None;
@@ -60,8 +61,8 @@ impl SlotKind {
         Some(Self::of(def))
     }
 
-    /// The slots that the function takes which a message asks for, as far as the message alone says; `None` also if
-    /// the task is unknown, or is the step of a workflow, which may be a call or make many.
+    /// Returns the kind of slot that a message needs, as far as the message alone shows. Also `None` if the task is
+    /// unknown, or the message is a step of a workflow, which may be one call or fan out.
     pub(crate) fn needed(registry: &Registry, message: &Message) -> Option<Self> {
         let task = registry.get(&message.task).ok().filter(|_| message.kind != WorkKind::Step)?;
         Self::of_message(task, message)
@@ -73,7 +74,7 @@ impl SlotKind {
 pub(crate) struct Slots {
     tasks: Pool,
     blocking: Pool,
-    /// Read by splits, which take no slot, and written by a call that has to be alone.
+    /// Held for reading by splits, which take no slot, and for writing by a call that has to run alone.
     alone: RwLock<()>,
 }
 
@@ -89,11 +90,11 @@ impl Pool {
     }
 }
 
-/// One slot or more, until they are dropped.
+/// One or more slots, released on drop.
 #[derive(Debug)]
 pub(crate) struct Slot(OwnedSemaphorePermit);
 
-/// A slot that short calls use one after the other, free again when the last of them has ended.
+/// A slot that short calls use one after the other. It is free again when the last of them has ended.
 #[derive(Debug, Clone)]
 pub(super) struct Lane {
     turn: Arc<Semaphore>,
@@ -102,15 +103,15 @@ pub(super) struct Lane {
 
 /// The right to run one call.
 #[derive(Debug)]
-pub(super) enum Place {
-    /// A slot of its own.
-    Own { _slot: Slot },
-    /// Its turn in a lane.
-    Turn { _turn: OwnedSemaphorePermit, _slot: Arc<Slot> },
+pub(super) enum CallSlot {
+    /// An exclusive slot.
+    Exclusive { _slot: Slot },
+    /// The current turn in a lane, which shares one slot.
+    Shared { _turn: OwnedSemaphorePermit, _slot: Arc<Slot> },
 }
 
 impl Lane {
-    /// A lane for each of these slots.
+    /// Returns a lane for each of these slots.
     pub(super) fn of(mut slots: Slot) -> Vec<Self> {
         let mut lanes = Vec::with_capacity(slots.count());
         while let Some(one) = slots.split_off() {
@@ -126,18 +127,18 @@ impl Lane {
 }
 
 impl Slot {
-    /// How many slots these are.
+    /// Returns how many slots these are.
     pub(super) fn count(&self) -> usize {
         self.0.num_permits()
     }
 
-    /// Takes one out of several; the last one is left.
+    /// Splits one slot off; `None` if only one is left.
     fn split_off(&mut self) -> Option<Self> {
         let more = self.0.num_permits() > 1;
         more.then(|| self.0.split(1)).flatten().map(Self)
     }
 
-    /// As many as can be had now beside these, until there are `wanted`.
+    /// Adds slots that are free now, until there are `wanted`.
     pub(super) fn widen(&mut self, slots: &Slots, kind: SlotKind, wanted: usize) {
         let free = &slots.pool(kind).free;
         let more = wanted.saturating_sub(self.count()).min(free.available_permits());
@@ -148,7 +149,7 @@ impl Slot {
     }
 }
 
-/// All other slots of this process: until it is dropped, nothing else of the user runs in it.
+/// All other slots of this process: until this is dropped, no other user code runs in it.
 #[derive(Debug)]
 pub(super) struct Alone<'a> {
     _splits: RwLockWriteGuard<'a, ()>,
@@ -167,12 +168,12 @@ impl Slots {
         }
     }
 
-    /// How many slots of this kind there are, busy ones included.
+    /// Returns how many slots of this kind there are, including busy ones.
     pub(crate) const fn size(&self, kind: SlotKind) -> usize {
         self.pool(kind).size
     }
 
-    /// A slot, if one is free now.
+    /// Takes a slot if one is free now.
     pub(crate) fn try_take(&self, kind: SlotKind) -> Option<Slot> {
         Arc::clone(&self.pool(kind).free).try_acquire_owned().ok().map(Slot)
     }
@@ -180,18 +181,19 @@ impl Slots {
     /// Waits for a slot.
     ///
     /// # Cancel safety
-    /// Nothing is taken if the future is dropped; its place in the queue is lost.
-    pub(crate) fn ask(&self, kind: SlotKind) -> impl Future<Output = Option<Slot>> + Send + use<> {
+    /// If the future is dropped, no slot is taken, and its place in the queue is lost.
+    pub(crate) fn acquire(&self, kind: SlotKind) -> impl Future<Output = Option<Slot>> + Send + use<> {
         let free = Arc::clone(&self.pool(kind).free);
         async move { free.acquire_owned().await.ok().map(Slot) }
     }
 
-    /// Lets the user's code run that takes no slot: a split.
-    pub(super) async fn beside(&self) -> RwLockReadGuard<'_, ()> {
+    /// Waits until user code that takes no slot, a split, may run.
+    pub(super) async fn enter_split(&self) -> RwLockReadGuard<'_, ()> {
         self.alone.read().await
     }
 
-    /// Waits until nothing of the user runs in this process, and keeps it so but for one slot of this kind.
+    /// Waits until no user code runs in this process, then takes all slots. Returns one slot of this kind, and the
+    /// others.
     async fn take_all(&self, kind: SlotKind) -> Option<(Slot, Alone<'_>)> {
         let splits = self.alone.write().await;
         let all = async |pool: &Pool| {
@@ -209,8 +211,8 @@ impl Slots {
     }
 }
 
-/// Waits for a slot for work that is not claimed; `None` if the work is to be given back: the worker has to stop, or it
-/// would take so long that another worker should have the work.
+/// Waits for a slot for unclaimed work. Returns `None` if the work has to be requeued: the worker has to stop, or the
+/// wait would take so long that another worker should have the work.
 pub(super) async fn wait(engine: &Engine, kind: SlotKind) -> Option<Slot> {
     if engine.drain.is_cancelled() {
         return None;
@@ -228,30 +230,30 @@ pub(super) async fn wait(engine: &Engine, kind: SlotKind) -> Option<Slot> {
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => None,
-        slot = engine.slots.ask(kind) => slot,
+        slot = engine.slots.acquire(kind) => slot,
         () = too_long => None,
     }
 }
 
-/// Waits for the turn of a call that was claimed together with others because such calls are short; `None` if it is not
+/// Waits for the turn of a call that was claimed as one of a batch of short calls. Returns `None` if the call is not
 /// to be made: its turn did not come soon, its job has ended, or the worker has to stop.
-pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationToken) -> Option<Place> {
+pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationToken) -> Option<CallSlot> {
     let Lane { turn, slot } = lane;
     if let Ok(turn) = Arc::clone(&turn).try_acquire_owned() {
-        return Some(Place::Turn { _turn: turn, _slot: slot });
+        return Some(CallSlot::Shared { _turn: turn, _slot: slot });
     }
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => None,
         () = cancelled.cancelled() => None,
-        turn = turn.acquire_owned() => turn.ok().map(|turn| Place::Turn { _turn: turn, _slot: slot }),
-        () = engine.clock.pause(AHEAD) => None,
+        turn = turn.acquire_owned() => turn.ok().map(|turn| CallSlot::Shared { _turn: turn, _slot: slot }),
+        () = engine.clock.pause(LANE_TIMEOUT) => None,
     }
 }
 
-/// Waits for the slot of a call that has none yet; answers none if `kind` says that there is no call, or if the
-/// worker has to stop. A suspect gets its slot when nothing else runs here, or after [`ALONE`].
-pub(super) async fn for_call(
+/// Waits for the slot of a call, unless it has one. Returns no slot if `kind` is `None`, as there is no call then, or
+/// if the worker has to stop. Suspect work gets its slot when nothing else runs here, or after [`ALONE_TIMEOUT`].
+pub(super) async fn wait_for_call(
     engine: &Engine,
     kind: Option<SlotKind>,
     slot: Option<Slot>,
@@ -268,28 +270,27 @@ pub(super) async fn for_call(
     }
 }
 
-/// Waits for a slot in a process in which nothing else runs, for work that is not claimed. Where that takes long, any
-/// slot will do, so that nothing stands still for good.
+/// Waits for a slot in a process in which nothing else runs, for unclaimed work. If that takes long, any slot will
+/// do, so that the work is not blocked forever.
 async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alone<'_>>)> {
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => return None,
         all = engine.slots.take_all(kind) => return all.map(|(slot, alone)| (slot, Some(alone))),
-        () = engine.clock.pause(ALONE) => {}
+        () = engine.clock.pause(ALONE_TIMEOUT) => {}
     }
     tracing::warn!("this process is too busy for a suspect to run alone in it; it runs beside others");
     wait(engine, kind).await.map(|slot| (slot, None))
 }
 
-/// Lets work run alone for a while. It may itself wait for others that need a slot here, so that they get one in the
-/// end.
+/// Runs work alone for a while, and then beside others: it may itself wait for work that needs a slot here.
 pub(super) async fn keep_alone<T>(engine: &Engine, alone: Option<Alone<'_>>, work: impl Future<Output = T>) -> T {
     let Some(alone) = alone else { return work.await };
     let mut work = std::pin::pin!(work);
     tokio::select! {
         biased;
         end = &mut work => return end,
-        () = engine.clock.pause(ALONE) => drop(alone),
+        () = engine.clock.pause(ALONE_TIMEOUT) => drop(alone),
     }
     work.await
 }

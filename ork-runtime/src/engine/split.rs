@@ -1,7 +1,8 @@
-//! Splitting a job: the items of the user's function become parts, page after page, and the last page is sealed.
+//! Splits a job: the items that the user's function yields become parts, page after page, and the last page is
+//! sealed.
 //!
-//! Nothing is pulled before the page before it is durable and handed on, so a split of any length needs the memory of
-//! a few pages.
+//! A page is appended after the previous one is committed and sent, and at most one page is pulled ahead. So a split
+//! of any length needs the memory of a few pages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,16 +34,16 @@ pub(super) const FIRST_PAGE: usize = 16;
 /// A page that takes longer than this to fill is sent as it is.
 const PAGE_TIME: Duration = Duration::from_millis(50);
 
-/// How often a worker whose run was overtaken looks for the end of the other one.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a worker with a stale run of a split checks whether the current run has ended.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a split ended.
 pub(super) enum Split {
     /// All parts are there, or no more are wanted: the job waits for them.
     Sealed,
-    /// Another run of the split has taken over. It may die, so the delivery is not done with.
+    /// Another run of the split has taken over. Its process may die, so the delivery of this one is not done.
     Overtaken,
-    /// It did not come to its end.
+    /// The split did not finish.
     Ended(CallOutcome<()>),
 }
 
@@ -58,8 +59,8 @@ pub(super) async fn split(
     if let Err(error) = def.check_rules(&message.body) {
         return Ok(Split::Ended(CallOutcome::Failed(CallError::Input(error))));
     }
-    // It takes no slot, and yet must not run beside a suspect.
-    let _beside = engine.slots.beside().await;
+    // A split takes no slot, but must not run beside suspect work.
+    let _beside = engine.slots.enter_split().await;
     if engine.drain.is_cancelled() {
         return Ok(Split::Ended(CallOutcome::Interrupted));
     }
@@ -79,7 +80,7 @@ pub(super) async fn split(
     make(engine, (job, epoch), def, &token, items(engine, def, call)).await
 }
 
-/// What a split yields.
+/// Calls the split and returns the items that it yields.
 async fn items(engine: &Engine, def: &TaskDef, call: Call) -> Result<Items, CallError> {
     match def.run {
         Run::AsyncSplit(run) => run(call).await,
@@ -102,7 +103,7 @@ pub(super) async fn make(
     };
     let run = async { flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await) };
     let split = guard(engine, def, token, run).await;
-    invoke::last_word(engine, (job.id, None));
+    invoke::emit_last_progress(engine, (job.id, None));
     let stored = match split {
         CallOutcome::Returned(stored) => stored,
         CallOutcome::Failed(error) => return Ok(Split::Ended(CallOutcome::Failed(error))),
@@ -113,22 +114,22 @@ pub(super) async fn make(
     Ok(match engine.commit(seal).await? {
         SettleResult::Applied => Split::Sealed,
         SettleResult::Stale => {
-            outlast(engine, job.id, job.attempt).await;
+            wait_for_current_run(engine, job.id, job.attempt).await;
             Split::Overtaken
         }
     })
 }
 
-/// Another worker has another copy of the message, and its run of the split counts now. Given back at once, this copy would
-/// overtake that run in turn, and so on; so it waits here until that has come to its end, or was given up.
-pub(super) async fn outlast(engine: &Engine, job: JobId, attempt: u32) {
+/// Waits while another worker, with a duplicate of this message, runs the current run of the split. Requeued at once,
+/// this copy would overtake that run in turn, and so on. So it waits here until that run has ended or was given up.
+pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u32) {
     let mut changes = engine.store.notifier().of(job, true);
     loop {
         let runs = match engine.store.job(job).await {
             Ok(view) => view.is_some_and(|JobView { job, .. }| {
                 job.state == State::Running && job.is_current(Phase::Start, attempt)
             }),
-            // It may know more later.
+            // The store may be available again at the next check.
             Err(_) => true,
         };
         if !runs {
@@ -138,23 +139,23 @@ pub(super) async fn outlast(engine: &Engine, job: JobId, attempt: u32) {
             biased;
             () = engine.force.cancelled() => return,
             () = changes.changed() => {}
-            // That a split has come to its end is no news to others.
-            () = engine.clock.pause(LOOK) => {}
+            // The store sends no notice when a split has ended.
+            () = engine.clock.pause(CHECK_INTERVAL) => {}
         }
     }
 }
 
-/// What failed parts mean, by the options of the function that makes them.
+/// Returns the error policy for the parts of this function.
 pub(super) fn policy(def: &TaskDef) -> Policy {
     Policy { on_error: def.options.on_error, tolerate: def.options.tolerate.unwrap_or_default() }
 }
 
-/// How many parts of this function travel in one page.
+/// Returns how many parts of this function go into one page.
 pub(super) fn page_size(engine: &Engine, def: &TaskDef) -> usize {
     def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.page)
 }
 
-/// Runs a split to its end without handing on what it yields, which must not be more than so many bytes.
+/// Runs a split and collects its items, which must not exceed `most` bytes in total.
 pub(super) async fn collect(
     engine: &Arc<Engine>,
     def: &TaskDef,
@@ -170,11 +171,11 @@ pub(super) async fn collect(
                 items.push(item);
             }
             if bytes > most {
-                let words = format!(
+                let detail = format!(
                     "the parts have more than {most} bytes of input, and without a store all are held in memory: \
                      name a store with ORK_STORE"
                 );
-                return Err(CallError::Task(crate::Error::permanent(words)));
+                return Err(CallError::Task(crate::Error::permanent(detail)));
             }
         }
         Ok(items)
@@ -182,7 +183,7 @@ pub(super) async fn collect(
     flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(all)).await)
 }
 
-/// Appends page after page; answers how many parts there are, or why the store took no more.
+/// Appends page after page. Returns the number of parts, or the error of the store.
 async fn append_all(
     engine: &Engine,
     job: &Job,
@@ -205,7 +206,7 @@ async fn append_all(
     Ok(Ok(first))
 }
 
-/// Appends one page, and sends what it owes.
+/// Appends one page, and sends the outbox rows of its parts.
 pub(super) async fn append(engine: &Engine, page: PartPage) -> Result<ledger::AppendResult, StoreError> {
     engine.commit(AppendParts { page, actor: engine.actor() }).await
 }
@@ -215,7 +216,7 @@ pub(super) fn too_many() -> crate::Error {
     crate::Error::permanent(format!("the split yields more than {most} parts, and no job may have more"))
 }
 
-/// Groups items into pages, ahead of the store by a few.
+/// Groups items into pages, at most one page ahead of the store.
 fn pages(engine: &Arc<Engine>, items: Items, size: usize) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
     match items {
         Items::Stream(items) => stream_pages(engine, items, size),
@@ -256,10 +257,10 @@ fn stream_pages(
 }
 
 type IteratorItems = Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>;
-/// A page, and what comes after it.
+/// A page, and the iterator over the items after it.
 type Pulled = Result<(Vec<Bytes>, Option<IteratorItems>), CallError>;
 
-/// The page after the one that the store is given is pulled meanwhile.
+/// While the store commits one page, the next one is pulled.
 fn iterator_pages(
     engine: &Arc<Engine>,
     items: IteratorItems,
@@ -281,7 +282,7 @@ fn iterator_pages(
     .boxed()
 }
 
-/// Begins to pull one page. The iterator may block, so it is pulled on a thread that may.
+/// Starts to pull one page. The iterator may block, so it is pulled on a blocking thread.
 fn pull(engine: &Engine, mut items: IteratorItems, want: usize) -> BoxFuture<'static, Pulled> {
     let clock = Arc::clone(&engine.clock);
     let pulled = engine.runtime.call_blocking(move || {

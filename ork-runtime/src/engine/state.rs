@@ -86,10 +86,10 @@ pub(crate) struct Engine {
     pub(crate) held: Held,
     pub(crate) idle: Idle,
     pub(crate) sets: Sets,
-    pub(super) turns: InFlight,
-    pub(super) paces: BatchSizer,
+    pub(super) inflight: InFlight,
+    pub(super) batch_sizer: BatchSizer,
     pub(crate) reports: Reports,
-    pub(crate) measures: MetricsBuffer,
+    pub(crate) metrics: MetricsBuffer,
     /// Cancelled when the worker starts no more calls; running calls go on.
     pub(crate) drain: CancellationToken,
     /// Cancelled when running calls must stop.
@@ -117,7 +117,7 @@ impl Engine {
     ) -> (Self, OutboxReceiver, (ProgressReceiver, MetricsReceiver)) {
         let (outbox, to_send) = Outbox::new();
         let (reports, progress) = Reports::new();
-        let (measures, to_write) = MetricsBuffer::new();
+        let (metrics, to_write) = MetricsBuffer::new();
         let engine = Self {
             registry,
             states,
@@ -140,10 +140,10 @@ impl Engine {
             held: Held::default(),
             idle: Idle::default(),
             sets: Sets::default(),
-            turns: InFlight::default(),
-            paces: BatchSizer::default(),
+            inflight: InFlight::default(),
+            batch_sizer: BatchSizer::default(),
             reports,
-            measures,
+            metrics,
             drain: CancellationToken::new(),
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
@@ -157,7 +157,7 @@ impl Engine {
             worker: self.worker.clone(),
             now: self.clock.now(),
             hold: self.broker.needs_relay(),
-            events: self.telling(),
+            events: self.event_routing(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Work for which something must be written that the store cannot hold: it fails in words, as the same again would come
-//! to the same.
+//! Work whose claim or settlement the store cannot hold: it fails with the reason, as a retry would give the same
+//! result.
 
 use super::{Engine, reject};
 use crate::broker::{DeadLetterReason, Disposition};
@@ -9,7 +9,7 @@ use crate::message::{Message, WorkKind};
 use crate::store::StoreError;
 use crate::tx::{PartAttemptOutcome, PartKey, RecordHookFailure, Settle, SettleParts};
 
-/// Fails what a message asks for. `None` if that cannot be written now, and is worth another try.
+/// Fails the work of a message. Returns `None` if the failure cannot be written now, and is worth another try.
 pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Message) -> Option<Disposition> {
     let Message { job, kind, attempt, .. } = *message;
     tracing::warn!(%job, %error, "the store cannot hold what is to be written: it fails");
@@ -35,7 +35,7 @@ pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Me
     };
     match settled {
         Ok(true) => Some(Disposition::Ack),
-        // It has ended already, or it is not even there.
+        // The job has ended already, or does not exist.
         Ok(false) => match engine.store.existing_jobs(vec![job]).await {
             Ok(known) if known.contains(&job) => Some(Disposition::Ack),
             Ok(_) => Some(Disposition::DeadLetter(DeadLetterReason::Unstorable, why)),

@@ -99,7 +99,7 @@ impl Line {
         if self.waiting.is_empty() {
             std::future::pending::<()>().await;
         }
-        let asked = self.asked.get_or_insert_with(|| engine.slots.ask(kind).boxed());
+        let asked = self.asked.get_or_insert_with(|| engine.slots.acquire(kind).boxed());
         let slot = asked.await;
         self.asked = None;
         slot

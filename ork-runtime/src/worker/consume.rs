@@ -51,7 +51,7 @@ pub(super) async fn consume(
             let (engine, tracker) = (Arc::clone(&engine), supervisor.clone());
             supervisor.delivery(async move {
                 let spawn = |alone: BoxFuture<()>| tracker.delivery(alone);
-                batch::process_run(&engine, batch, &spawn).await;
+                batch::process_batch(&engine, batch, &spawn).await;
             });
         }
     };

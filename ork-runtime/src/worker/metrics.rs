@@ -92,7 +92,7 @@ async fn pages(engine: &Engine, measures: &MetricsReceiver, last: bool) -> Resul
         // Cloned, because the page is put back if it cannot be written.
         match engine.store.record(left.clone()).await {
             Ok(crowded) => {
-                for job in crowded.into_iter().filter(|job| measures.warns(*job)) {
+                for job in crowded.into_iter().filter(|job| measures.should_warn(*job)) {
                     tracing::warn!(%job, "a job has recorded {MOST_SERIES} names with labels, further ones are dropped");
                 }
             }

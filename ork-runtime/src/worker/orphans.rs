@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::retention::earlier;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
-use crate::engine::large_outputs::{Place, job_of};
+use crate::engine::large_outputs::{ObjectLocation, job_of};
 use crate::mutant::{self, Mutant};
 use crate::objects::{Object, ObjectError};
 use crate::store::{Store, StoreError};

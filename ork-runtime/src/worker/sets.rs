@@ -26,7 +26,7 @@ pub(super) async fn recount(engine: Arc<Engine>, supervisor: Supervisor, stop: C
             () = due => {}
         }
         for look in engine.sets.due(engine.clock.now()) {
-            supervisor.delivery(part_sets::look(Arc::clone(&engine), look));
+            supervisor.delivery(part_sets::check(Arc::clone(&engine), look));
         }
     }
 }

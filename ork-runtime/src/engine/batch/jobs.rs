@@ -1,4 +1,4 @@
-//! Jobs of one task that came together: claimed in one transaction, settled in another.
+//! A batch of jobs of one task: claimed in one transaction, settled in another.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::job::{Job, Phase};
 use crate::registry::Task;
 use crate::tx::{Claim, Claimed, Limit, Settle};
 
-/// Brings jobs to their end.
+/// Processes a batch of jobs.
 pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, step: _ }: Group, spawn: Spawn<'_>) {
     let claim = |item: &Item| {
         let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
@@ -28,29 +28,29 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, st
         }
     };
     let claimed = engine.commit_all(items.iter().map(claim).collect()).await;
-    // Where the store does not work, each job waits for it alone.
+    // Where the store does not work, each job is processed alone and waits for it.
     let claimed = claimed.unwrap_or_else(|_waits| items.iter().map(|_| Claimed::NotFound).collect());
-    let mut ours = Vec::with_capacity(items.len());
-    let mut told = Vec::new();
+    let mut granted = Vec::with_capacity(items.len());
+    let mut events = Vec::new();
     for (item, claimed) in items.into_iter().zip(claimed) {
         match claimed {
             Claimed::Granted { job, reclaimed: again, created: made } => {
                 if made || again {
-                    told.extend(engine.before(&item.message, true));
+                    events.extend(engine.events_before(&item.message, true));
                 }
-                ours.push((item, job));
+                granted.push((item, job));
             }
-            // Its sender may wait for the outcome.
+            // The sender may be waiting for the outcome.
             Claimed::Stale if item.message.reply.is_some() => item.alone(engine, spawn),
-            // What waits for a permit comes again when it has one.
-            Claimed::Stale | Claimed::Waiting => item.tenure.settle(engine, Disposition::Ack).await,
+            // A job that waits for a permit is sent again when it has one.
+            Claimed::Stale | Claimed::Waiting => item.guard.settle(engine, Disposition::Ack).await,
             Claimed::RunningElsewhere(_) | Claimed::NotFound => item.alone(engine, spawn),
         }
     }
-    if !told.is_empty() {
-        engine.tell(told).await;
+    if !events.is_empty() {
+        engine.emit(events).await;
     }
-    let calls = ours.into_iter().map(|(item, job)| attempt(Arc::clone(engine), Arc::clone(&task), item, job));
+    let calls = granted.into_iter().map(|(item, job)| attempt(Arc::clone(engine), Arc::clone(&task), item, job));
     let settle = {
         let (engine, task) = (Arc::clone(engine), Arc::clone(&task));
         move |ended| settle_all(Arc::clone(&engine), Arc::clone(&task), limit.clone(), ended)
@@ -67,19 +67,19 @@ async fn attempt(engine: Arc<Engine>, task: Arc<Task>, mut item: Item, job: Box<
     (item, job, called)
 }
 
-/// A call that has ended: of which job, and how.
+/// A call that has ended: its item, its job, and how it ended.
 type Finished = (Item, Box<Job>, Ended);
 
-/// Writes down in one transaction how the calls ended, then settles their deliveries.
+/// Records in one transaction how the calls ended, then settles their deliveries.
 async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, calls: Vec<Finished>) {
     let (mut settles, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
     for (item, job, (called, made)) in calls {
         let phase = Phase::Start;
         if let (CallOutcome::Returned(output), Some(made)) = (&called, made) {
-            // What has split itself has a transaction of its own, since few do.
+            // A dynamic split is sealed in a separate transaction, as few jobs make one.
             let sealed = Box::pin(settle::seal(&engine, &job, limit.as_ref(), (output.clone(), made))).await;
             let settlement = sealed.map_or_else(|settlement| settlement, settle::settlement);
-            item.tenure.settle(&engine, settlement).await;
+            item.guard.settle(&engine, settlement).await;
             continue;
         }
         let (how, output, done) = settle::job_attempt(&engine, &job, &task.work, phase, called);
@@ -89,6 +89,6 @@ async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, 
     }
     let failed = engine.settle(settles).await.err();
     for (item, settlement) in settlements {
-        item.tenure.settle(&engine, failed.clone().unwrap_or(settlement)).await;
+        item.guard.settle(&engine, failed.clone().unwrap_or(settlement)).await;
     }
 }

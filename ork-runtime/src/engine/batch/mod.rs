@@ -1,7 +1,8 @@
-//! A run: deliveries of one kind that are at hand together are begun together and settled together.
+//! Batches: deliveries of one kind that are available together are claimed together and settled together.
 //!
-//! Called by `worker::consume`. What ends at once needs no task of its own and shares its two transactions with its
-//! neighbours. What does not goes on alone, exactly as if it had come alone: nobody waits for a neighbour.
+//! Called by `worker::consume`. Calls that finish synchronously need no tokio task, and share one claim and one
+//! settle transaction. The others continue as individual tasks, exactly as if they had been processed alone: no call
+//! waits for another one of its batch.
 
 mod jobs;
 mod parts;
@@ -13,10 +14,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use super::inflight::{self, Turn};
+use super::inflight::{self, InflightGuard};
 use super::invoke::{CallOutcome, Hold, invoke};
 use super::lease::{self, DeliveryGuard};
-use super::running_calls::Guest;
+use super::running_calls::RunningCall;
 use super::slots::{Lane, Slot, SlotKind};
 use super::step::Step;
 use super::{Engine, limit, process, reject, slots};
@@ -30,19 +31,19 @@ use crate::task::builtin;
 use crate::task::def::BoxFuture;
 use crate::tx::Limit;
 
-/// A run is to keep its thread about this long: then it costs little, and delays nobody.
+/// The target time that a batch occupies its thread: short enough to delay nothing else.
 const THREAD_TIME: Duration = Duration::from_millis(1);
 
-/// No run is longer: beyond it little is gained.
+/// The maximum size of a batch: a larger one gains little.
 const MOST: usize = 64;
 
-/// How calls of each task are batched.
+/// The batch sizes of each task, learned from the durations of earlier batches and calls.
 #[derive(Debug, Default)]
 pub(super) struct BatchSizer(Mutex<HashMap<&'static str, Pace>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// How many deliveries make a run.
+    /// How many deliveries make a batch.
     size: usize,
     /// How many calls one slot admits: as many as it makes in [`THREAD_TIME`].
     by_slot: usize,
@@ -55,18 +56,18 @@ impl Default for Pace {
 }
 
 impl BatchSizer {
-    fn paces(&self) -> MutexGuard<'_, HashMap<&'static str, Pace>> {
+    fn sizes(&self) -> MutexGuard<'_, HashMap<&'static str, Pace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pace(&self, task: &str) -> Pace {
-        self.paces().get(task).copied().unwrap_or_default()
+        self.sizes().get(task).copied().unwrap_or_default()
     }
 
-    /// A run of `len` deliveries kept its thread for `took`.
+    /// Learns from a batch of `len` deliveries that occupied its thread for `took`.
     fn measured(&self, task: &'static str, len: usize, took: Duration) {
-        let mut paces = self.paces();
-        let size = &mut paces.entry(task).or_default().size;
+        let mut sizes = self.sizes();
+        let size = &mut sizes.entry(task).or_default().size;
         if took > THREAD_TIME {
             *size = fitting(len, took);
         } else if len >= *size {
@@ -74,30 +75,31 @@ impl BatchSizer {
         }
     }
 
-    /// A call has taken this long. One long call says more than many short ones: what is claimed with it waits for it.
+    /// Learns from the duration of a call. One long call outweighs many short ones: the calls that were claimed with
+    /// it wait for it.
     pub(super) fn called(&self, task: &'static str, took: Duration) {
-        let mut paces = self.paces();
-        let by_slot = &mut paces.entry(task).or_default().by_slot;
+        let mut sizes = self.sizes();
+        let by_slot = &mut sizes.entry(task).or_default().by_slot;
         *by_slot = fitting(1, took).min(*by_slot * 2);
     }
 }
 
-/// How many calls fit into [`THREAD_TIME`], if so many took so long.
+/// Returns how many calls fit into [`THREAD_TIME`], given that `len` calls took `took`.
 fn fitting(len: usize, took: Duration) -> usize {
     let fits = u128::try_from(len).unwrap_or(1) * THREAD_TIME.as_micros() / took.as_micros().max(1);
     usize::try_from(fits).unwrap_or(MOST).clamp(1, MOST)
 }
 
-/// What the deliveries of one run have in common.
+/// What the deliveries of one batch have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Parts of one job, under one epoch, at one attempt.
+    /// Parts of one job: its id, the epoch, and the attempt.
     Parts(JobId, u32, u32),
     /// Jobs of one task, without parts.
     Jobs(String),
 }
 
-/// The kind of run that a delivery may be in; `None` if its workers may have died, or it needs a closer look.
+/// Returns the kind of batch that a delivery may join; `None` if it was delivered before, or needs a closer look.
 pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     let fresh = delivery.redelivered == 0 && !delivery.anonymous;
     let message = delivery.message.as_ref().ok().filter(|_| fresh)?;
@@ -115,11 +117,11 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     }
 }
 
-/// How many deliveries like this one make a run under this slot, which is widened for them. No more are taken together
-/// than can begin.
+/// Returns how many deliveries like this one make a batch under this slot, which is widened for them. The batch is
+/// never larger than the number of calls that can start.
 pub(crate) fn size(engine: &Engine, delivery: &Delivery, slot: &mut Slot, kind: SlotKind) -> usize {
     let Ok(message) = &delivery.message else { return 1 };
-    let Pace { size, mut by_slot } = engine.paces.pace(&message.task);
+    let Pace { size, mut by_slot } = engine.batch_sizer.pace(&message.task);
     if engine.registry.get(&message.task).is_ok_and(|task| is_scarce(engine, task, None)) {
         by_slot = 1;
     }
@@ -127,7 +129,8 @@ pub(crate) fn size(engine: &Engine, delivery: &Delivery, slot: &mut Slot, kind: 
     size.min(slot.count() * by_slot)
 }
 
-/// Whether a limit lets fewer calls run than there are slots: what has one of few permits must not wait for a slot.
+/// Returns whether a concurrency limit admits fewer calls than there are slots: work that holds one of few permits
+/// must not wait for a slot.
 fn is_scarce(engine: &Engine, task: &Task, step: Option<&Arc<Step>>) -> bool {
     let of_task = task.work.options.concurrency.as_ref().map(|limit| limit.calls);
     let of_step = step.and_then(|step| step.limit.as_ref()).map(|limit| limit.permits);
@@ -135,17 +138,17 @@ fn is_scarce(engine: &Engine, task: &Task, step: Option<&Arc<Step>>) -> bool {
     of_step.or(of_task).is_some_and(|permits| usize::try_from(permits).unwrap_or(usize::MAX) < slots)
 }
 
-/// Lets one delivery go on alone.
+/// Spawns a task in which one delivery continues alone.
 pub(crate) type Spawn<'a> = &'a (dyn Fn(BoxFuture<()>) + Send + Sync);
 
-/// Brings deliveries of one kind to their end, each with a settlement of its own.
+/// Processes deliveries of one kind, and settles each of them.
 ///
 /// # Cancel safety
-/// If the future is dropped no delivery is lost: the broker or the store hands out again what was not settled.
-pub(crate) async fn process_run(engine: &Arc<Engine>, batch: Batch, spawn: Spawn<'_>) {
+/// If the future is dropped, no delivery is lost: the broker or the store redelivers what was not settled.
+pub(crate) async fn process_batch(engine: &Arc<Engine>, batch: Batch, spawn: Spawn<'_>) {
     let Batch { kind, deliveries, slot } = batch;
     if !engine.store.is_durable() {
-        return unkept(engine, deliveries, slot, spawn);
+        return process_storeless(engine, deliveries, slot, spawn);
     }
     match kind {
         Kind::Parts(job, epoch, attempt) => {
@@ -160,61 +163,66 @@ pub(crate) async fn process_run(engine: &Arc<Engine>, batch: Batch, spawn: Spawn
     }
 }
 
-/// Deliveries that are processed together, and the slots that they have between them.
+/// Deliveries that are processed together, and the slots that they share.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// What they have in common.
+    /// What the deliveries have in common.
     pub(crate) kind: Kind,
-    /// As many as [`size`] allows.
+    /// The deliveries, at most as many as [`size`] returned.
     pub(crate) deliveries: Vec<Delivery>,
-    /// Widened by [`size`].
+    /// The slots, as widened by [`size`].
     pub(crate) slot: Slot,
 }
 
 /// How a call ended, and the parts that it has made of its job.
 type Ended = (CallOutcome, Option<Made>);
 
-/// One delivery of a run.
+/// One delivery of a batch.
 struct Item {
+    /// The message, with what it inherits.
     message: Message,
-    tenure: DeliveryGuard,
-    /// Where its call has its turn.
+    /// The delivery, which a lease replaces when the call takes long.
+    guard: DeliveryGuard,
+    /// The lane in which its call has its turn.
     lane: Lane,
-    /// Held while it is worked on: the message may come twice.
-    turn: Turn,
+    /// Held while the delivery is processed, as the message may arrive twice.
+    turn: InflightGuard,
 }
 
 impl Item {
-    /// Processes it alone, which finds out what is special about it.
+    /// Processes the delivery alone, which handles its special case.
     fn alone(self, engine: &Arc<Engine>, spawn: Spawn<'_>) {
-        let Self { message, tenure, turn, lane } = self;
+        let Self { message, guard, turn, lane } = self;
         drop((turn, lane));
-        let DeliveryGuard::Delivery(receipt) = tenure else { return };
+        let DeliveryGuard::Delivery(receipt) = guard else { return };
         spawn(alone(engine, Delivery { message: Ok(message), redelivered: 0, anonymous: false, acker: receipt }));
     }
 
-    /// Calls its function, once it is its turn.
-    async fn call(&mut self, engine: &Arc<Engine>, def: &TaskDef, about: About, running: &Guest) -> Ended {
+    /// Calls the function, once it is the turn of this call.
+    async fn call(&mut self, engine: &Arc<Engine>, def: &TaskDef, about: About, running: &RunningCall) -> Ended {
         let Some(place) = slots::turn(engine, self.lane.clone(), running.token()).await else {
-            // It was thought to be short, and others of its kind are not.
-            engine.paces.called(def.name, THREAD_TIME);
+            // The call was expected to be short, but others of its kind are not.
+            engine.batch_sizer.called(def.name, THREAD_TIME);
             return (CallOutcome::Interrupted, None);
         };
         let call = invoke(engine, def, &self.message, about, None, Hold { running, place });
-        lease::call(engine, &self.message, &mut self.tenure, call).await
+        lease::call(engine, &self.message, &mut self.guard, call).await
     }
 }
 
-/// Deliveries of one task that are under one limit, or under none.
+/// Deliveries of one task that are under one concurrency limit, or under none.
 struct Group {
+    /// The task, with the options of its step if it is one.
     task: Arc<Task>,
     items: Vec<Item>,
+    /// The limit that all of them are under.
     limit: Option<Limit>,
+    /// The step that all of them are instances of, if they are.
     step: Option<Arc<Step>>,
 }
 
-/// Takes those that can be run, all of the task of the first one, those under one limit together; the others are
-/// processed alone. Of work that needs one of few permits no more is begun than there are slots for.
+/// Selects the deliveries that can run in batches: all of the task of the first one, grouped by concurrency limit.
+/// The others are processed alone. If permits are scarcer than slots, no more calls start than there are slots.
 fn admit(
     engine: &Arc<Engine>,
     (deliveries, slot): (Vec<Delivery>, Slot),
@@ -230,12 +238,12 @@ fn admit(
             let known = reject::check(engine, message).ok()?;
             let name = known.name();
             let same = task.get_or_insert(known).name() == name;
-            same.then(|| engine.turns.try_take(inflight::what(message)))?
+            same.then(|| engine.inflight.try_take(inflight::call_key(message)))?
         });
         match (turn, delivery) {
             (Some(turn), Delivery { message: Ok(message), acker: receipt, .. }) => {
                 let Some(lane) = lanes_in_turn.next().cloned() else { continue };
-                items.push(Item { message, tenure: DeliveryGuard::Delivery(receipt), lane, turn });
+                items.push(Item { message, guard: DeliveryGuard::Delivery(receipt), lane, turn });
             }
             (_, delivery) => spawn(alone(engine, delivery)),
         }
@@ -268,9 +276,9 @@ fn alone(engine: &Arc<Engine>, delivery: Delivery) -> BoxFuture<()> {
     Box::pin(async move { process(&engine, delivery, None).await })
 }
 
-/// Processes each as if it had come alone, without a task of its own where it ends at once.
-fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, slot: Slot, spawn: Spawn<'_>) {
-    // Each waits for a slot of its own: nothing is claimed.
+/// Processes each delivery as if it had arrived alone, without spawning a task for those that end at once.
+fn process_storeless(engine: &Arc<Engine>, deliveries: Vec<Delivery>, slot: Slot, spawn: Spawn<'_>) {
+    // Each delivery waits for its own slot: nothing is claimed.
     drop(slot);
     let (begun, len) = (engine.clock.now(), deliveries.len());
     let mut task = None;
@@ -283,11 +291,12 @@ fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, slot: Slot, spawn: Sp
         }
     }
     if let Some(task) = task {
-        engine.paces.measured(task, len, engine.clock.now() - begun);
+        engine.batch_sizer.measured(task, len, engine.clock.now() - begun);
     }
 }
 
-/// Calls each; answers those that have ended. The others go on alone, and then `settle`.
+/// Polls each call once and returns those that have ended. The others continue as individual tasks, each followed by
+/// `settle`.
 fn call<T, C, S>(
     engine: &Engine,
     task: &Task,
@@ -314,7 +323,7 @@ where
             settle(vec![end]).await;
         }));
     }
-    engine.paces.measured(task.work.name, len, engine.clock.now() - begun);
+    engine.batch_sizer.measured(task.work.name, len, engine.clock.now() - begun);
     ended
 }
 
@@ -323,36 +332,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_short_parts_are_long_and_of_long_parts_short() {
-        let paces = BatchSizer::default();
-        assert_eq!(paces.pace("a").size, 1);
+    fn batches_grow_for_short_parts_and_shrink_for_long_ones() {
+        let sizer = BatchSizer::default();
+        assert_eq!(sizer.pace("a").size, 1);
         for _ in 0..10 {
-            paces.measured("a", paces.pace("a").size, Duration::ZERO);
+            sizer.measured("a", sizer.pace("a").size, Duration::ZERO);
         }
-        assert_eq!((paces.pace("a").size, paces.pace("b").size), (MOST, 1));
-        paces.measured("a", MOST, Duration::from_millis(16));
-        assert_eq!(paces.pace("a").size, 4);
-        paces.measured("a", 4, Duration::from_secs(1));
-        assert_eq!(paces.pace("a").size, 1);
-        // Fewer than a run were at hand: that says nothing about longer ones.
-        paces.measured("a", 1, Duration::ZERO);
-        paces.measured("a", 1, Duration::ZERO);
-        assert_eq!(paces.pace("a").size, 2);
+        assert_eq!((sizer.pace("a").size, sizer.pace("b").size), (MOST, 1));
+        sizer.measured("a", MOST, Duration::from_millis(16));
+        assert_eq!(sizer.pace("a").size, 4);
+        sizer.measured("a", 4, Duration::from_secs(1));
+        assert_eq!(sizer.pace("a").size, 1);
+        // Fewer deliveries than a batch were available: that shows nothing about larger batches.
+        sizer.measured("a", 1, Duration::ZERO);
+        sizer.measured("a", 1, Duration::ZERO);
+        assert_eq!(sizer.pace("a").size, 2);
     }
 
     #[test]
-    fn a_slot_admits_many_short_calls_and_one_long_one() {
-        let paces = BatchSizer::default();
-        assert_eq!(paces.pace("a").by_slot, 1);
+    fn slot_admits_many_short_calls_or_one_long_one() {
+        let sizer = BatchSizer::default();
+        assert_eq!(sizer.pace("a").by_slot, 1);
         for _ in 0..3 {
-            paces.called("a", Duration::from_micros(10));
+            sizer.called("a", Duration::from_micros(10));
         }
-        assert_eq!(paces.pace("a").by_slot, 8);
+        assert_eq!(sizer.pace("a").by_slot, 8);
         for _ in 0..10 {
-            paces.called("a", Duration::from_micros(100));
+            sizer.called("a", Duration::from_micros(100));
         }
-        assert_eq!(paces.pace("a").by_slot, 10);
-        paces.called("a", Duration::from_secs(1));
-        assert_eq!(paces.pace("a").by_slot, 1);
+        assert_eq!(sizer.pace("a").by_slot, 10);
+        sizer.called("a", Duration::from_secs(1));
+        assert_eq!(sizer.pace("a").by_slot, 1);
     }
 }

@@ -1,9 +1,9 @@
-//! Parts of one job that came together: started in one transaction, settled in another.
+//! A batch of parts of one job: started in one transaction, settled in another.
 
 use std::sync::Arc;
 
 use super::super::invoke::CallOutcome;
-use super::super::running_calls::Guest;
+use super::super::running_calls::RunningCall;
 use super::super::step::Step;
 use super::super::{Engine, hydrate, reject, services, settle};
 use super::{Group, Item, Spawn, alone, call};
@@ -13,17 +13,19 @@ use crate::message::WorkKind;
 use crate::registry::Task;
 use crate::tx::{Limit, PartKey, PartStart, PartsStarted, SettleParts, StartParts};
 
-/// What the parts of a run share.
-struct Run {
+/// What the parts of a batch have in common.
+struct PartsBatch {
     engine: Arc<Engine>,
     task: Arc<Task>,
+    /// The first part of the batch, which also has the epoch and the attempt of the others.
     first: PartKey,
+    /// The number of parts of the job, if it is known.
     count: Option<u64>,
     limit: Option<Limit>,
     step: Option<Arc<Step>>,
 }
 
-/// Brings parts to their end.
+/// Processes a batch of parts.
 pub(super) async fn process(
     engine: &Arc<Engine>,
     (job, epoch, attempt): (JobId, u32, u32),
@@ -36,34 +38,34 @@ pub(super) async fn process(
         limit: limit.clone(),
         ..StartParts::one(first, false, engine.actor())
     };
-    // Where the store does not work, each part waits for it alone.
+    // Where the store does not work, each part is processed alone and waits for it.
     let PartsStarted { parts, count } = engine.commit(start).await.unwrap_or_default();
     let mut starts = parts.into_iter();
-    let mut run = Vec::with_capacity(items.len());
+    let mut batch = Vec::with_capacity(items.len());
     for item in items {
         match starts.next() {
-            Some(PartStart::Run { .. }) => run.push(item),
-            Some(PartStart::Waiting) => item.tenure.settle(engine, Disposition::Ack).await,
+            Some(PartStart::Run { .. }) => batch.push(item),
+            Some(PartStart::Waiting) => item.guard.settle(engine, Disposition::Ack).await,
             Some(PartStart::Stale | PartStart::NotFound { .. }) | None => item.alone(engine, spawn),
         }
     }
-    let items = run;
-    let run = Arc::new(Run { engine: Arc::clone(engine), task: Arc::clone(&task), first, count, limit, step });
+    let items = batch;
+    let batch = Arc::new(PartsBatch { engine: Arc::clone(engine), task: Arc::clone(&task), first, count, limit, step });
     let running = Arc::new(engine.running.enter(job));
     let calls = {
-        let run = Arc::clone(&run);
-        items.into_iter().map(move |item| Arc::clone(&run).attempt(item, Arc::clone(&running)))
+        let batch = Arc::clone(&batch);
+        items.into_iter().map(move |item| Arc::clone(&batch).attempt(item, Arc::clone(&running)))
     };
     let settle = {
-        let run = Arc::clone(&run);
-        move |ended| Arc::clone(&run).settle(ended)
+        let batch = Arc::clone(&batch);
+        move |ended| Arc::clone(&batch).settle(ended)
     };
     let ended = call(engine, &task, calls, settle, spawn);
-    run.settle(ended).await;
+    batch.settle(ended).await;
 }
 
-/// Gives parts of a job that has split itself its input; answers those that can go on, and the step that they are of, if
-/// they are. Where the store does not work, each part waits for it alone.
+/// Adds the inherited input to parts of a dynamic split or a step. Returns the deliveries that can go on, and the
+/// step of the parts, if they have one. Where the store does not work, each part is processed alone and waits for it.
 pub(super) async fn inherit(
     engine: &Arc<Engine>,
     mut deliveries: Vec<Delivery>,
@@ -94,14 +96,14 @@ fn index(item: &Item) -> u64 {
     }
 }
 
-impl Run {
-    async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, CallOutcome) {
+impl PartsBatch {
+    async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<RunningCall>) -> (Item, CallOutcome) {
         let about = services::about_part(&item.message, (index(&item), self.count), self.step.as_ref());
         let (called, _) = item.call(&self.engine, &self.task.work, about, &running).await;
         (item, called)
     }
 
-    /// Writes down in one transaction how the calls ended, then settles their deliveries.
+    /// Records in one transaction how the calls ended, then settles their deliveries.
     async fn settle(self: Arc<Self>, calls: Vec<(Item, CallOutcome)>) {
         if calls.is_empty() {
             return;
@@ -117,7 +119,7 @@ impl Run {
         let (first, limit, actor) = (self.first, self.limit.clone(), engine.actor());
         let failed = engine.settle(vec![SettleParts { first, ended: ended.into(), limit, actor }]).await.err();
         for (item, settlement) in settlements {
-            item.tenure.settle(engine, failed.clone().unwrap_or(settlement)).await;
+            item.guard.settle(engine, failed.clone().unwrap_or(settlement)).await;
         }
     }
 }

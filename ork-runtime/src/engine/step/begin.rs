@@ -1,4 +1,5 @@
-//! Beginning a run: its first tasks are made. A run that was taken up takes up what of it did not succeed.
+//! Starts a workflow run: its first tasks are created. A run that was retried retries those of its tasks that did not
+//! succeed.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::task::{CallError, Error};
 use crate::tx::{ControlResult, Retry, StartWorkflow};
 use crate::workflow_run::WorkflowRun;
 
-/// Begins a claimed run.
+/// Starts a claimed run.
 pub(in super::super) async fn begin(
     engine: &Arc<Engine>,
     mut job: Box<Job>,
@@ -32,15 +33,15 @@ pub(in super::super) async fn begin(
         }
     };
     for task in job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default() {
-        take_up(engine, task).await?;
+        retry(engine, task).await?;
     }
     let begin = StartWorkflow { job: job.id, attempt: job.attempt, run: flow, actor: engine.actor() };
     engine.commit(begin).await?;
     Ok(Done::Settled)
 }
 
-/// Takes up a job that did not end well, or what of the jobs below it did not.
-async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
+/// Retries a job that did not succeed, or those jobs below it that did not.
+async fn retry(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
     let mut jobs = vec![job];
     while let Some(job) = jobs.pop() {
         match engine.commit(Retry::new(job, engine.actor())).await? {
@@ -49,7 +50,8 @@ async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
                 let below = Filter { states, parent: Some(job), limit: usize::from(u16::MAX), ..Filter::default() };
                 jobs.extend(engine.store.jobs(below).await?.into_iter().map(|view| view.job.id));
             }
-            // What others have taken up in the meantime goes on, and what rests on something that was begins anew.
+            // A job that others have retried in the meantime goes on, and the run restarts steps that depend on a
+            // retried one as new jobs.
             ControlResult::Done
             | ControlResult::InvalidState(_)
             | ControlResult::AncestorCancelled(_)
@@ -67,12 +69,12 @@ fn flow(job: &Job, message: &Message) -> Result<WorkflowRun, CallError> {
         .map_err(|error| CallError::Task(Error::permanent(format!("this is no plan of a workflow: {error}"))))?;
     let program = |step: &&ork_workflow::Step| !matches!(step.runs, Runs::Rust { .. });
     if let (Some(JobRole::Untrusted), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
-        let words = format!(
+        let detail = format!(
             "the task `{}` is no function of this program, and whoever sends a run over a broker is trusted with no more: \
              submit it through the store, with `submit`",
             step.name
         );
-        return Err(CallError::Task(Error::permanent(words)));
+        return Err(CallError::Task(Error::permanent(detail)));
     }
     WorkflowRun::of(&plan).map_err(|error| CallError::Task(Error::permanent(error.to_string())))
 }

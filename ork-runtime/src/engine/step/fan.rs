@@ -1,4 +1,4 @@
-//! Making a step many: a part for each item, or as many as were asked for.
+//! Fans a step out: one part for each item, or a given number of parts.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::super::invoke::CallOutcome;
 use super::super::split::{self, Split};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
-use super::{Many, Step};
+use super::{FanOut, Step};
 use crate::job::Job;
 use crate::ledger::MOST_PARTS;
 use crate::policy::Policy;
@@ -18,7 +18,7 @@ use crate::task::outcome::Items;
 use crate::task::{CallError, Error};
 use crate::tx::OpenParts;
 
-/// Makes the parts of a claimed step.
+/// Creates the parts of a claimed step.
 pub(in super::super) async fn fan_out(
     engine: &Arc<Engine>,
     job: &Job,
@@ -26,10 +26,10 @@ pub(in super::super) async fn fan_out(
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
     let failed = |error| Ok(Split::Ended(CallOutcome::Failed(error)));
-    if let Some(trouble) = step.trouble() {
-        return failed(trouble);
+    if let Some(error) = step.error() {
+        return failed(error);
     }
-    let Some(Many { foreach, items: _, each, run }) = step.many() else { return Ok(Split::Sealed) };
+    let Some(FanOut { foreach, items: _, each, run }) = step.many() else { return Ok(Split::Sealed) };
     let items = match foreach {
         None => vec![Bytes::from_static(b"null")],
         Some(reference) => match (Outputs { engine, run }).items(reference).await {
@@ -49,7 +49,7 @@ pub(in super::super) async fn fan_out(
     };
     let parts = items.into_iter().flat_map(move |item| (0..each).map(move |_| Ok(item.clone())));
     let parts = async { Ok(Items::Iterator(Box::new(parts))) };
-    // How long an attempt may take is said of the instances.
+    // The timeout of an attempt applies to the instances, not to the fan-out itself.
     let work = &step.task.work;
     let def = TaskDef { options: Options { timeout: None, ..work.options }, ..*work };
     split::make(engine, (job, epoch), &def, cancelled, parts).await

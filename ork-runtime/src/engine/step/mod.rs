@@ -1,8 +1,8 @@
-//! A step of a run: which task it is and with which options, and the input that is made from what the steps before it
-//! returned.
+//! Steps of a workflow run: the task of a step, its options, and its input, which is built from the outputs of
+//! earlier steps.
 //!
-//! The message of a step says nothing but its name. Whoever takes it reads the plan from the run and the outputs from the
-//! jobs of the other steps, so that the transaction in which those end stays small.
+//! The message of a step contains only its name. The worker that processes it reads the plan from the run and the
+//! outputs from the jobs of the other steps, so that the transaction that ends those jobs stays small.
 
 mod begin;
 mod fan;
@@ -32,64 +32,65 @@ use crate::tx::Limit;
 /// What all instances of a step have in common.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// Its task, with the options that the workflow gives it.
+    /// The task, with the options that the workflow sets for the step.
     pub(super) task: Arc<Task>,
-    /// What it is called.
+    /// The names of the workflow and the step, and how it runs if it is external.
     pub(super) name: Arc<StepInfo>,
-    /// The limit that its calls are under, if the workflow gives it one.
+    /// The concurrency limit of its calls, if the workflow sets one.
     pub(super) limit: Option<Limit>,
-    /// Whether it is made many.
+    /// Whether the step fans out.
     fans_out: bool,
     /// Whether its task has an input for an item.
     takes_item: bool,
-    /// What is made of what other steps returned; why it cannot be made, if so.
-    made: Result<Made, String>,
+    /// What was built from the outputs of other steps, or the reason why that failed.
+    built: Result<StepInput, String>,
 }
 
-/// What a step is given.
+/// The input and the fan-out of a step.
 #[derive(Debug)]
-struct Made {
-    /// Its input, without the `item`.
+struct StepInput {
+    /// The input, without the `item`.
     input: Bytes,
-    /// How it is made many.
-    many: Option<Many>,
+    /// The fan-out; `None` for a step that runs once.
+    many: Option<FanOut>,
 }
 
-/// How a step is made many.
+/// The fan-out of a step.
 #[derive(Debug)]
-struct Many {
-    /// A list with an item for each instance, or for each group of them.
+struct FanOut {
+    /// Refers to a list with an item for each instance, or for each group of instances; `None` for a fan-out by
+    /// number alone.
     foreach: Option<Reference>,
-    /// How many items that list has.
+    /// The number of items in that list.
     items: Option<u64>,
-    /// How many instances there are, or how many of each item; `None` for one of each.
+    /// The number of instances in total or, with a list, for each item; `None` for one for each item.
     each: Option<u64>,
-    /// Whose outputs the list is in.
+    /// The run whose outputs contain the list.
     run: Run,
 }
 
 impl Step {
-    /// Whether it is made many.
+    /// Returns whether the step fans out.
     pub(super) const fn fans_out(&self) -> bool {
         self.fans_out
     }
 
-    /// Whether it is one call of its task.
+    /// Returns whether the step is a single call of its task.
     pub(super) const fn is_call(&self) -> bool {
-        !self.fans_out && self.made.is_ok()
+        !self.fans_out && self.built.is_ok()
     }
 
-    /// Why it cannot run.
-    pub(super) fn trouble(&self) -> Option<CallError> {
-        self.made.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))
+    /// Returns why the step cannot run, if so.
+    pub(super) fn error(&self) -> Option<CallError> {
+        self.built.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))
     }
 
-    /// Its input, without the item; empty if it cannot run.
+    /// Returns the input without the item; empty if the step cannot run.
     pub(super) fn input(&self) -> Bytes {
-        self.made.as_ref().map(|made| made.input.clone()).unwrap_or_default()
+        self.built.as_ref().map(|built| built.input.clone()).unwrap_or_default()
     }
 
-    /// The input of the instance with this data, which is its item.
+    /// Returns the input of the instance with this data, which is its item.
     pub(super) fn input_of(&self, data: &Bytes) -> Bytes {
         match self.many().and_then(|many| many.foreach.as_ref()) {
             Some(_) if self.takes_item => with_item(&self.input(), data),
@@ -97,21 +98,22 @@ impl Step {
         }
     }
 
-    /// Which instance a part is, and of how many: of those of its item, if each has more than one.
+    /// Returns which instance a part is, and of how many. If each item has several instances, they are counted for
+    /// that item.
     pub(super) fn place(&self, index: u64) -> (u64, Option<u64>) {
         match self.many() {
             None => (0, Some(1)),
-            Some(Many { each: Some(each), .. }) => (index % each.max(&1), Some(*each)),
-            Some(Many { items, .. }) => (index, Some(items.unwrap_or(1))),
+            Some(FanOut { each: Some(each), .. }) => (index % each.max(&1), Some(*each)),
+            Some(FanOut { items, .. }) => (index, Some(items.unwrap_or(1))),
         }
     }
 
-    fn many(&self) -> Option<&Many> {
-        self.made.as_ref().ok()?.many.as_ref()
+    fn many(&self) -> Option<&FanOut> {
+        self.built.as_ref().ok()?.many.as_ref()
     }
 }
 
-/// The input that gets the item of a fan-out.
+/// The name of the input that receives the item of a fan-out.
 const ITEM: &str = "item";
 
 /// Adds the item to an object.
@@ -121,20 +123,20 @@ fn with_item(common: &Bytes, item: &Bytes) -> Bytes {
     [fields, comma, b"\"item\":", item, b"}"].concat().into()
 }
 
-/// Finds out what a job is to do that is a step of a run.
+/// Reads the step that a job runs, and builds its input.
 ///
 /// # Errors
-/// When it is none, or the store does not work. What is wrong with what other steps returned is no error here: the step
-/// fails with it.
+/// When the job is no step of a run, or the store does not work. Unsuitable outputs of other steps are no error here:
+/// the step itself fails because of them.
 pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Result<Step, ProcessError> {
     let (Some((at, _)), Some(run)) = (view.job.step(), view.job.parent) else {
-        let words = format!("job {} is no step of a run", view.job.id);
-        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
+        let detail = format!("job {} is no step of a run", view.job.id);
+        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
     };
     let run = Run::read(engine, message, run).await?;
     let Some(step) = run.plan.tasks.get(at) else {
-        let words = format!("the plan of its run {} has no task {at}", run.id);
-        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
+        let detail = format!("the plan of its run {} has no task {at}", run.id);
+        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
     };
     let task = Arc::new(with_options(engine, &view.job, step)?);
     Ok(Step {
@@ -147,21 +149,21 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
         }),
         limit: step.concurrency.map(|permits| Limit { name: limit_name(&view.job).into(), permits }),
         fans_out: step.fan.is_some(),
-        made: match make(&Outputs { engine, run: &run }, &task, step).await {
-            Ok(made) => Ok(made),
+        built: match make(&Outputs { engine, run: &run }, &task, step).await {
+            Ok(built) => Ok(built),
             Err(NoOutput::Wrong(why)) => Err(why),
             Err(NoOutput::Process(error)) => return Err(error),
         },
     })
 }
 
-/// Makes what a step is given of what other steps returned.
-async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> Result<Made, NoOutput> {
+/// Builds the input and the fan-out of a step from the outputs of other steps.
+async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> Result<StepInput, NoOutput> {
     let input = match step.input.get(WHOLE) {
         Some(source) if takes_field_alone(task, step) => value(outputs, WHOLE, source).await?,
         Some(_) | None => input(outputs, step).await?,
     };
-    let Some(fan) = &step.fan else { return Ok(Made { input, many: None }) };
+    let Some(fan) = &step.fan else { return Ok(StepInput { input, many: None }) };
     let each = match &fan.parallel {
         None => None,
         Some(Count::Fixed(count)) => Some(*count),
@@ -171,15 +173,15 @@ async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> 
         None => None,
         Some(reference) => u64::try_from(outputs.items(reference).await?.len()).ok(),
     };
-    Ok(Made { input, many: Some(Many { foreach: fan.foreach.clone(), items, each, run: outputs.run.clone() }) })
+    Ok(StepInput { input, many: Some(FanOut { foreach: fan.foreach.clone(), items, each, run: outputs.run.clone() }) })
 }
 
-/// One limit for all instances of a step in its run.
+/// Returns the name of the limit that all instances of a step share within its run.
 fn limit_name(job: &Job) -> String {
     format!("{} of {}", job.task, job.id)
 }
 
-/// What runs for a step that is no function of this program.
+/// Returns what runs a step that is no function of this program.
 fn external(plan: &Plan, step: &ork_workflow::Step) -> Option<External> {
     match &step.runs {
         Runs::Rust { .. } => None,
@@ -193,7 +195,7 @@ fn external(plan: &Plan, step: &ork_workflow::Step) -> Option<External> {
     }
 }
 
-/// The task with the options of the step in place of its own.
+/// Returns the task with the options of the step in place of its defaults.
 fn with_options(engine: &Engine, job: &Job, step: &ork_workflow::Step) -> Result<Task, ProcessError> {
     let known = engine.registry.get(&job.task).map_err(|unknown| {
         let message = Message::about(job.id, &job.task);
@@ -204,14 +206,16 @@ fn with_options(engine: &Engine, job: &Job, step: &ork_workflow::Step) -> Result
         let options = &mut def.options;
         options.retries = step.retries.unwrap_or(options.retries);
         options.backoff = step.retry_delay.map(Duration::from_millis).or(options.backoff);
-        // What waits for a process does not run yet: whoever runs it keeps its time.
+        // The executor enforces the timeout of an external step, because a call that waits for a process is not
+        // running yet.
         let timeout = step.timeout.filter(|_| matches!(step.runs, Runs::Rust { .. }));
         options.timeout = timeout.map(Duration::from_millis).or(options.timeout);
     }
     Ok(task)
 }
 
-/// Whether a function has an input of this name. What takes its whole input as one value takes any.
+/// Returns whether a function has an input of this name. A function that takes its whole input as one value accepts
+/// any name.
 fn takes(def: &TaskDef, input: &str) -> bool {
     def.params.iter().any(|param| match param {
         Param::Field { name, .. } => *name == input,
@@ -220,13 +224,13 @@ fn takes(def: &TaskDef, input: &str) -> bool {
     })
 }
 
-/// Whether the body of a function of this program is one field of the step's input, and not the object around it. Other
-/// programs are told so and take the field themselves.
+/// Returns whether the body of a function of this program is one field of the step's input, and not the object around
+/// it. External programs are told the form and extract the field themselves.
 fn takes_field_alone(task: &Task, step: &ork_workflow::Step) -> bool {
     step.form == Form::Field && matches!(step.runs, Runs::Rust { .. }) && schema::takes_whole(task.entry())
 }
 
-/// The input of a step, without its item.
+/// Returns the input of a step, without its item.
 async fn input(outputs: &Outputs<'_>, step: &ork_workflow::Step) -> Result<Bytes, NoOutput> {
     let mut object = b"{".to_vec();
     for (name, source) in &step.input {
@@ -241,7 +245,7 @@ async fn input(outputs: &Outputs<'_>, step: &ork_workflow::Step) -> Result<Bytes
     Ok(object.into())
 }
 
-/// The value of one input.
+/// Returns the value of one input.
 async fn value(outputs: &Outputs<'_>, name: &str, source: &Source) -> Result<Bytes, NoOutput> {
     match source {
         Source::Value(value) => Ok(serde_json::to_vec(value).unwrap_or_default().into()),
@@ -257,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_is_added_to_what_is_common() {
+    fn item_is_added_to_the_common_input() {
         let with = |common: &'static str| with_item(&common.into(), &Bytes::from_static(b"[1]"));
         assert_eq!(with("{}"), r#"{"item":[1]}"#);
         assert_eq!(with(r#"{"a":{}}"#), r#"{"a":{},"item":[1]}"#);

@@ -1,4 +1,4 @@
-//! What the steps of a run have returned: read from the store, as a whole or a field of it.
+//! The outputs of the steps of a run: read from the store, as a whole or one field.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ork_workflow::{Plan, Reference};
 use serde_json::value::RawValue;
 
-use super::super::large_outputs::Whose;
+use super::super::large_outputs::OutputKey;
 use super::super::{Engine, ProcessError, reject};
 use crate::broker::DeadLetterReason;
 use crate::id::JobId;
@@ -19,15 +19,15 @@ use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::store::{JobView, StoreError, StoreErrorKind};
 use crate::workflow_run::WorkflowRun;
 
-/// So many parts are read at once.
+/// How many parts are read at once.
 const PAGE: usize = 1_000;
 
-/// Why a step has not what it needs of what another one returned.
+/// Why an output that a step needs is missing.
 #[derive(Debug)]
 pub(super) enum NoOutput {
-    /// That is not what the workflow says.
+    /// The output does not match the workflow.
     Wrong(String),
-    /// It cannot be read now.
+    /// The output cannot be read now.
     Process(ProcessError),
 }
 
@@ -42,12 +42,13 @@ impl From<StoreError> for NoOutput {
 pub(super) struct Run {
     pub(super) id: JobId,
     pub(super) plan: Arc<Plan>,
-    /// How far it was when the step began: what it needs had ended, and does not change without it.
+    /// The state of the run when the step started. What the step needs had ended by that time, and does not change
+    /// while the step runs.
     pub(super) flow: Arc<WorkflowRun>,
 }
 
 impl Run {
-    /// Reads a run of which this message is about a step.
+    /// Reads the run that this message is a step of.
     pub(super) async fn read(engine: &Engine, message: &Message, id: JobId) -> Result<Self, ProcessError> {
         let rejected = |why: String| reject::rejected(message, DeadLetterReason::UnknownJob, why);
         let view = engine.store.job(id).await?.ok_or_else(|| rejected(format!("its run {id} is not in this store")))?;
@@ -73,7 +74,7 @@ impl Outputs<'_> {
         [&[self.task(reference).to_owned()], reference.path.as_slice()].concat().join(".")
     }
 
-    /// What is referred to, as JSON.
+    /// Returns the value that a reference points to, as JSON.
     pub(super) async fn value(&self, reference: &Reference) -> Result<Bytes, NoOutput> {
         let Run { id, plan, flow } = self.run;
         let (Some(step), Some(of)) = (plan.tasks.get(reference.task), flow.steps.get(reference.task)) else {
@@ -82,19 +83,19 @@ impl Outputs<'_> {
         let view = self.engine.store.job(of.job(*id)).await?;
         let whole = match (&step.fan, view) {
             _ if mutant::is_on(Mutant::GivesNoOutputs) => Bytes::from_static(b"null"),
-            // It was skipped.
+            // The step was skipped.
             (None, None) => return Ok(Bytes::from_static(b"null")),
             (Some(_), None) => Bytes::from_static(b"[]"),
             (Some(_), Some(view)) => self.list(&view).await?,
             (None, Some(JobView { job, output: Some(output), .. })) if job.state == State::Succeeded => {
-                self.read(Whose { job: job.id, part: None }, output).await?
+                self.read(OutputKey { job: job.id, part: None }, output).await?
             }
             (None, Some(_)) => Bytes::from_static(b"null"),
         };
         field(&whole, reference).map_err(|at| self.no_field(reference, at))
     }
 
-    /// A whole number that says how many instances there are.
+    /// Returns the number of instances that a reference points to.
     pub(super) async fn count(&self, reference: &Reference) -> Result<u64, NoOutput> {
         let value = self.value(reference).await?;
         whole(&value).filter(|count| *count <= MOST_PARTS).ok_or_else(|| {
@@ -103,7 +104,7 @@ impl Outputs<'_> {
         })
     }
 
-    /// The items of a list.
+    /// Returns the items of the list that a reference points to.
     pub(super) async fn items(&self, reference: &Reference) -> Result<Vec<Bytes>, NoOutput> {
         let value = self.value(reference).await?;
         let items: Vec<&RawValue> = serde_json::from_slice(&value).map_err(|_not_a_list| {
@@ -113,7 +114,8 @@ impl Outputs<'_> {
         Ok(items.into_iter().map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
     }
 
-    /// What the instances of a step have returned, in order; `null` for each that has not.
+    /// Returns the outputs of the instances of a step as a list, in order; `null` for each instance without an
+    /// output.
     async fn list(&self, view: &JobView) -> Result<Bytes, NoOutput> {
         let (job, total) = (view.job.id, view.head.appended);
         let (mut list, mut next) = (b"[".to_vec(), 0);
@@ -128,7 +130,7 @@ impl Outputs<'_> {
                 match part.output {
                     None => push(&mut list, b"null"),
                     Some(output) => {
-                        push(&mut list, &self.read(Whose { job, part: Some(part.index) }, output).await?);
+                        push(&mut list, &self.read(OutputKey { job, part: Some(part.index) }, output).await?);
                     }
                 }
             }
@@ -138,8 +140,8 @@ impl Outputs<'_> {
         Ok(list.into())
     }
 
-    /// An output that may be elsewhere.
-    async fn read(&self, whose: Whose, row: Bytes) -> Result<Bytes, NoOutput> {
+    /// Reads an output, which may be stored as an object.
+    async fn read(&self, whose: OutputKey, row: Bytes) -> Result<Bytes, NoOutput> {
         self.engine.large.read(whose, row).await.map_err(|error| match error.kind() {
             ObjectErrorKind::Unavailable | ObjectErrorKind::Config => not_read(error).into(),
             ObjectErrorKind::Missing | ObjectErrorKind::Damaged => NoOutput::Wrong(error.to_string()),
@@ -168,7 +170,7 @@ fn push(list: &mut Vec<u8>, value: &[u8]) {
     list.extend_from_slice(value);
 }
 
-/// A whole number, however it is written: `2.0` is one, too.
+/// Reads a whole number in any notation, e.g. `2.0`.
 fn whole(value: &[u8]) -> Option<u64> {
     let number: serde_json::Number = serde_json::from_slice(value).ok()?;
     #[expect(
@@ -186,7 +188,7 @@ enum NoField {
     Not(String),
 }
 
-/// A field of a value; what is `null` has only `null` in it.
+/// Returns a field of a value. Every field of `null` is `null`.
 fn field(whole: &Bytes, reference: &Reference) -> Result<Bytes, NoField> {
     let mut value = whole.clone();
     for name in &reference.path {
@@ -201,10 +203,10 @@ fn field(whole: &Bytes, reference: &Reference) -> Result<Bytes, NoField> {
     Ok(value)
 }
 
-/// The beginning of a value, for people.
+/// Returns the beginning of a value, for messages.
 fn shown(value: &[u8]) -> String {
     const LONGEST: usize = 60;
-    // A program may have written it over many lines.
+    // An external program may have written it over many lines.
     let text = String::from_utf8_lossy(value).split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(LONGEST) {
         None => format!("`{text}`"),

@@ -1,4 +1,4 @@
-//! What follows the last part of a job that no store knows: the join over the records at hand, the outcome, the hooks.
+//! What follows the last part of a storeless job: the join over the records in memory, the outcome, the hooks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::super::barrier::Kept;
+use super::super::barrier::HeldRecord;
 use super::super::hooks::{Ended, fire};
 use super::super::invoke::Hold;
 use super::super::settle::{self, Next};
-use super::super::slots::{Place, SlotKind};
+use super::super::slots::{CallSlot, SlotKind};
 use super::super::{Engine, claim, invoke, services, slots};
 use super::Head;
 use crate::barrier::{Entry, Set};
@@ -26,10 +26,10 @@ use crate::task::parts::{PartSource, RawParts, SettledPart};
 
 /// Parts in memory, in order.
 #[derive(Debug)]
-struct AtHand(BTreeMap<u64, (bool, Bytes)>);
+struct InMemoryParts(BTreeMap<u64, (bool, Bytes)>);
 
 #[async_trait]
-impl PartSource for AtHand {
+impl PartSource for InMemoryParts {
     async fn page(&self, from: u64, limit: usize) -> Result<Vec<SettledPart>> {
         let settled = |(index, (ok, body)): (&u64, &(bool, Bytes))| {
             if *ok {
@@ -48,16 +48,16 @@ impl PartSource for AtHand {
     }
 }
 
-/// Ends a job whose parts are all there. Answers whether it is done: if not, somebody else does it.
+/// Ends a job whose parts have all ended. Returns whether that was done; if not, another worker does it.
 pub(in super::super) async fn join(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
-    (set, kept): (Set, Vec<Kept>),
+    (set, records): (Set, Vec<HeldRecord>),
 ) -> bool {
     let Some(run) = set.epoch() else { return false };
     let (mut head, mut parts) = (None, BTreeMap::new());
-    for Kept { entry, body, .. } in kept {
+    for HeldRecord { entry, body, .. } in records {
         match entry {
             Entry::Head { epoch } if epoch == run => head = serde_json::from_slice(&body).ok(),
             Entry::Part { epoch, id, ok, .. } if epoch == run => {
@@ -73,7 +73,7 @@ pub(in super::super) async fn join(
     finish(engine, task, (message, head), parts).await
 }
 
-/// Ends a job with these parts.
+/// Ends a job with these parts. Returns whether that was done.
 pub(super) async fn finish(
     engine: &Arc<Engine>,
     task: &Task,
@@ -89,17 +89,17 @@ pub(super) async fn finish(
     let policy = Policy { on_error: options.on_error, tolerate: options.tolerate.unwrap_or_default() };
     let joined = ledger::Head { policy, joined: task.join.is_some(), ..ledger::Head::default() };
     let effects = job.on_parts_completed(&joined, counts, engine.clock.now());
-    engine.tell_parts(&job, counts).await;
+    engine.emit_parts_completed(&job, counts).await;
     if let Some(def) = &task.join {
-        let parts = RawParts::new(counts, Arc::new(AtHand(parts)));
+        let parts = RawParts::new(counts, Arc::new(InMemoryParts(parts)));
         if !attempts(engine, def, (message, &mut job), parts).await {
             return false;
         }
     } else {
         let others = effects.into_iter().filter(|effect| *effect != Effect::Emit(EventKind::PartsCompleted));
-        settle::carry_out(engine, &job, others.collect(), None).await;
+        settle::apply_effects(engine, &job, others.collect(), None).await;
     }
-    let hooks = crate::hook::OnComplete::read_all(head.on_complete.as_bytes(), &super::everything());
+    let hooks = crate::hook::OnComplete::read_all(head.on_complete.as_bytes(), &super::allow_all());
     let hooks = hooks.unwrap_or_default();
     let inputs = head.input.as_deref().map_or("null", |input| input.get());
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
@@ -107,7 +107,7 @@ pub(super) async fn finish(
     fire(engine, &hooks, ended).await.is_ok()
 }
 
-/// Runs the join until it has succeeded or has no attempt left. Answers whether it has ended.
+/// Runs the join until it succeeds or has no attempt left. Returns whether the job has ended.
 async fn attempts(
     engine: &Arc<Engine>,
     def: &crate::task::TaskDef,
@@ -117,10 +117,10 @@ async fn attempts(
     let message = Message { kind: WorkKind::Join, body: Bytes::from_static(b"null"), ..message.clone() };
     loop {
         let Some(slot) = slots::wait(engine, SlotKind::of(def)).await else { return false };
-        claim::again(engine, job, Phase::Join);
+        claim::next_attempt(engine, job, Phase::Join);
         let running = engine.running.enter(job.id);
         let about = services::about_job(job);
-        let hold = Hold { running: &running, place: Place::Own { _slot: slot } };
+        let hold = Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } };
         let called = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
         drop(running);
         match settle::job(engine, job, (def, None), Phase::Join, called).await {

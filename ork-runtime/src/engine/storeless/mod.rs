@@ -1,7 +1,8 @@
-//! Jobs with parts that no store knows: their parts are counted in a part queue, and whoever finds it full joins them.
+//! Storeless jobs with parts: their parts are counted in a part queue, and the worker that finds it complete joins
+//! them.
 //!
-//! `split` makes the parts and the queue, `join` is what follows the last of them. In between, here: a part that has
-//! ended goes to the barrier before its delivery is acknowledged.
+//! `split` makes the parts and the queue, and `join` runs after the last part has ended. This file handles what is in
+//! between: a part that has ended passes the barrier before its delivery is acknowledged.
 
 pub(super) mod join;
 pub(super) mod rejected;
@@ -18,8 +19,8 @@ use super::barrier::{Bodies, Passed, pass};
 use super::hooks::{Ended, fire};
 use super::invoke::Hold;
 use super::lease::DeliveryGuard;
-use super::part_sets::{Follows, Look, follow_job, follow_set};
-use super::slots::{Place, Slot, SlotKind};
+use super::part_sets::{Follows, SetCheck, follow_job, follow_set};
+use super::slots::{CallSlot, Slot, SlotKind};
 use super::{Done, Engine, ProcessError, invoke, reject, services, settle, slots};
 use crate::barrier::{Barrier, End, Entry, Whose};
 use crate::broker::{DeadLetterReason, PartRecord};
@@ -32,19 +33,22 @@ use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::tx::PartAttemptOutcome;
 
-/// What the first record of a part queue tells of its job.
+/// The first record of a part queue, which describes the job.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
+    /// The root of the tree of the job.
     root: JobId,
+    /// The job that has submitted it, if one has.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<JobId>,
+    /// The priority of its messages.
     priority: u8,
-    /// The queue, and what the sender wants to see again.
+    /// The reply queue, and the correlation id of the sender.
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<(String, String)>,
-    /// The hooks' own JSON.
+    /// The hooks, as JSON text.
     on_complete: String,
-    /// What the job was given, for hooks that do not say what to send.
+    /// The input of the job, present if a hook does not set its own inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<Box<RawValue>>,
 }
@@ -71,50 +75,51 @@ impl Head {
     }
 }
 
-/// How a part has come to its worker.
+/// How a part arrived at its worker.
 pub(super) struct Delivered<'a> {
-    /// How often it was delivered before.
+    /// How many times the message was delivered before.
     pub(super) redelivered: u32,
-    /// The slot of its first attempt.
+    /// The slot of the first attempt.
     pub(super) slot: Option<Slot>,
-    pub(super) tenure: &'a mut DeliveryGuard,
+    /// The delivery of its message.
+    pub(super) guard: &'a mut DeliveryGuard,
 }
 
-/// One part of a job whose parts are counted in a part queue.
+/// Processes one part of a job whose parts are counted in a part queue.
 pub(super) async fn part(
     engine: &Arc<Engine>,
     task: &Task,
     (message, part): (&Message, &PartHook),
     (epoch, index): (u32, u64),
-    Delivered { redelivered, slot, tenure }: Delivered<'_>,
+    Delivered { redelivered, slot, guard }: Delivered<'_>,
 ) -> Result<Done, ProcessError> {
     let lost = redelivered > engine.settings.losses;
     let ended = if lost {
         Err(settle::lost(redelivered))
     } else {
-        match attempts(engine, task, message, (index, part.total_parts), (slot, tenure)).await {
+        match attempts(engine, task, message, (index, part.total_parts), (slot, guard)).await {
             Some(ended) => ended,
             None => return Ok(Done::Interrupted),
         }
     };
-    let words = ended.as_ref().err().map(|failure| failure.message.clone());
+    let detail = ended.as_ref().err().map(|failure| failure.message.clone());
     let passed = Box::pin(arrive(engine, task, (message, part), (epoch, redelivered > 0), ended)).await;
-    Ok(match (passed, words) {
-        (Passed::Done(_), Some(words)) if lost => Done::Exhausted(words),
+    Ok(match (passed, detail) {
+        (Passed::Done(_), Some(detail)) if lost => Done::Exhausted(detail),
         (Passed::Done(_), _) => Done::Settled,
         (Passed::Interrupted, _) => Done::Interrupted,
         (Passed::NoParts, _) => Done::NeedsStore(no_parts(message)),
     })
 }
 
-/// Calls the function until it has succeeded or has no attempt left; `None` if the worker has to stop, or the
+/// Calls the function until it succeeds or has no attempt left. Returns `None` if the worker has to stop, or the
 /// delivery was lost.
 async fn attempts(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
     (index, count): (u64, u64),
-    (mut slot, tenure): (Option<Slot>, &mut DeliveryGuard),
+    (mut slot, guard): (Option<Slot>, &mut DeliveryGuard),
 ) -> Option<Result<Bytes, Failure>> {
     let mut message = message.clone();
     let kind = SlotKind::of(&task.work);
@@ -124,7 +129,7 @@ async fn attempts(
             None => slots::wait(engine, kind).await?,
         };
         // The next delivery of the message makes this attempt.
-        if tenure.is_lost() {
+        if guard.is_lost() {
             return None;
         }
         let running = engine.running.enter(message.job);
@@ -135,7 +140,7 @@ async fn attempts(
             &message,
             about,
             None,
-            Hold { running: &running, place: Place::Own { _slot: slot } },
+            Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } },
         )
         .await;
         drop(running);
@@ -154,7 +159,7 @@ async fn attempts(
     }
 }
 
-/// A part has ended: to the barrier, and if it was the last one, what follows.
+/// Takes an ended part to the barrier, and if it was the last one, does what follows.
 async fn arrive(
     engine: &Arc<Engine>,
     task: &Task,
@@ -171,7 +176,7 @@ async fn arrive(
     let passed = pass(engine, (Barrier::new(whose), Bodies::Keep), record.clone(), fire).await;
     engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
         let message = Message { body: Bytes::new(), ..message.clone() };
-        Look { whose, record, follows: Follows::Join(Box::new(message)) }
+        SetCheck { whose, record, follows: Follows::Join(Box::new(message)) }
     });
     passed
 }
@@ -180,7 +185,8 @@ fn no_parts(message: &Message) -> String {
     format!("it is a part of job {} whose parts are counted by a broker that this worker does not use", message.job)
 }
 
-/// Fails a job that was lost with its workers too often: sends its answer and its hooks, and drops parts sent before.
+/// Fails a job that was lost with its workers too often: sends its reply and its hooks, and drops parts that were
+/// sent before.
 pub(super) async fn lost_job(
     engine: &Engine,
     (task, message): (&Task, &Message),
@@ -193,7 +199,7 @@ pub(super) async fn lost_job(
         return Ok(Done::Interrupted);
     }
     let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let again = settle::unkept(engine, &mut job, Phase::Start, how, None).await;
+    let again = settle::settle_storeless(engine, &mut job, Phase::Start, how, None).await;
     debug_assert_eq!(again, None, "the last attempt has no next one");
     if mutant::is_on(Mutant::FollowsNothingLost) {
         return Ok(done);
@@ -201,8 +207,8 @@ pub(super) async fn lost_job(
     follow(engine, message, (&job, None), false, done).await
 }
 
-/// What follows a job that has ended and that no store keeps: its record in the part queue if it is a part of a set of
-/// others, and if that is complete, or it is none, its hooks.
+/// Does what follows a storeless job that has ended. If the job is part of an external set, this records it in the
+/// part queue, and sends the hooks once the set is complete; otherwise it sends the hooks.
 pub(super) async fn follow(
     engine: &Engine,
     message: &Message,
@@ -220,23 +226,23 @@ pub(super) async fn follow(
     match member(engine, hooks, (&message.task, job.id, &message.body), (success, body, !fresh)).await {
         Member::Done => Ok(done),
         Member::Interrupted => Ok(Done::Interrupted),
-        // One that comes again may have been counted before: its set is complete then.
+        // A redelivered part may have been counted before: then its set is complete, and the queue was removed.
         Member::NoQueue(_) if !fresh => Ok(done),
-        Member::NoQueue(words) => Err(reject::rejected(message, DeadLetterReason::NoPartQueue, words)),
+        Member::NoQueue(detail) => Err(reject::rejected(message, DeadLetterReason::NoPartQueue, detail)),
     }
 }
 
 /// What became of the hooks of a job that has ended.
 pub(crate) enum Member {
-    /// All is done.
+    /// They were sent or, for a part of a set, the part was counted.
     Done,
     /// The worker has to stop.
     Interrupted,
-    /// There is no part queue, in words.
+    /// There is no part queue; with the reason.
     NoQueue(String),
 }
 
-/// Carries out the hooks of a job: alone, or as one part of a set that others made.
+/// Carries out the hooks of a job: alone, or as one part of a set that another program made.
 pub(crate) async fn member(
     engine: &Engine,
     hooks: &Hooks,
@@ -258,7 +264,7 @@ pub(crate) async fn member(
     let passed = pass(engine, (Barrier::new(whose), Bodies::Drop), record.clone(), follows).await;
     engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
         let follows = Follows::Hooks { task: task.to_owned(), hooks: on_complete.clone() };
-        Look { whose, record, follows }
+        SetCheck { whose, record, follows }
     });
     match passed {
         Passed::Done(End::NoQueue) => {
@@ -270,7 +276,7 @@ pub(crate) async fn member(
     }
 }
 
-/// Names that were checked when they came in.
-fn everything() -> Allowed {
+/// Allows every name: they were checked when the message arrived.
+fn allow_all() -> Allowed {
     Allowed { part_queues: vec![String::new()], routes: vec![String::new()] }
 }

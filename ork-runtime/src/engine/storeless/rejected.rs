@@ -1,9 +1,9 @@
-//! What cannot be run and no store keeps: it has failed, and what its sender asked for follows as after any other
+//! Storeless jobs whose message was rejected: the job has failed, and its reply and hooks follow as after any other
 //! failure.
 
 use bytes::Bytes;
 
-use super::super::barrier::{Bodies, Fire, Kept, Passed, pass};
+use super::super::barrier::{Bodies, Fire, HeldRecord, Passed, pass};
 use super::super::hooks::{Ended, fire};
 use super::super::{Engine, ProcessError, settle};
 use super::{Head, Member, member};
@@ -15,7 +15,7 @@ use crate::job::{AttemptOutcome, Job, Phase, State};
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 
-/// Ends the job of a refused message, or the part that the message is of one: its outcome, its record, its hooks.
+/// Ends the job of a rejected message, or its part: the outcome, the record in the part queue, the hooks.
 pub(in super::super) async fn end(
     engine: &Engine,
     refused: &Rejected,
@@ -24,7 +24,7 @@ pub(in super::super) async fn end(
     failure: Failure,
     input: Bytes,
 ) -> Result<(), ProcessError> {
-    // Its job has ended and was answered before this was found.
+    // The job ended, and its reply was sent, before this was found.
     if refused.reason == DeadLetterReason::NoPartQueue {
         return Ok(());
     }
@@ -35,13 +35,13 @@ pub(in super::super) async fn end(
     {
         return match hooks.and_then(|hooks| hooks.part.as_ref()) {
             Some(part) => own_part(engine, message, part, epoch, body, &failure).await,
-            // The store of its job counts it.
+            // The store of its job counts the part.
             None => Ok(()),
         };
     }
     fail(engine, &mut job, failure).await;
     let Some(hooks) = hooks.filter(|_| !mutant::is_on(Mutant::FollowsNothingRefused)) else { return Ok(()) };
-    // Whether it came before is not known here, so it is taken for one that did.
+    // Whether the message was delivered before is not known here, so it is treated as a redelivery.
     match member(engine, hooks, (&job.task, job.id, &input), (false, body, true)).await {
         Member::Done => Ok(()),
         Member::Interrupted => Err(interrupted()),
@@ -52,22 +52,23 @@ pub(in super::super) async fn end(
     }
 }
 
-/// The worker has to stop: the message comes again.
+/// The worker has to stop: the message is requeued.
 const fn interrupted() -> ProcessError {
     ProcessError::Unsettled(Disposition::Requeue)
 }
 
-/// Fails a job that was never begun.
+/// Fails a job that never started.
 async fn fail(engine: &Engine, job: &mut Job, failure: Failure) {
     let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
     let again =
-        settle::unkept(engine, job, Phase::Start, AttemptOutcome::Failed { failure, retry_at: None }, None).await;
+        settle::settle_storeless(engine, job, Phase::Start, AttemptOutcome::Failed { failure, retry_at: None }, None)
+            .await;
     debug_assert_eq!(again, None, "the last attempt has no next one");
 }
 
-/// Counts a part of a job that ork has split. If it is the last one its job fails as well, as this worker cannot join
-/// it.
+/// Counts a part of a job that ork has split. If it is the last one, the job fails as well, as this worker cannot
+/// join it.
 async fn own_part(
     engine: &Engine,
     message: &Message,
@@ -81,24 +82,30 @@ async fn own_part(
     let entry = Entry::Part { epoch, id: part.part_id, total: part.total_parts, ok: false };
     let id = format!("{}.{}", message.job, part.part_id);
     let record = PartRecord { queue: part.part_queue.clone(), id, entry, body };
-    let follows: Fire<'_> = Box::new(move |set, kept| Box::pin(cannot_join(engine, message, set, kept, failure)));
+    let follows: Fire<'_> = Box::new(move |set, records| Box::pin(cannot_join(engine, message, set, records, failure)));
     match pass(engine, (Barrier::new(whose), Bodies::Drop), record, follows).await {
         Passed::Interrupted => Err(interrupted()),
         Passed::Done(_) | Passed::NoParts => Ok(()),
     }
 }
 
-/// Fails a job whose parts are all there and whose task this worker does not know. Answers whether that is done.
-async fn cannot_join(engine: &Engine, message: &Message, set: Set, kept: Vec<Kept>, failure: &Failure) -> bool {
-    let is_head = |kept: &&Kept| matches!(kept.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
-    let head = kept.iter().find(is_head).and_then(|kept| serde_json::from_slice::<Head>(&kept.body).ok());
+/// Fails a job whose parts have all ended and whose task this worker does not know. Returns whether that was done.
+async fn cannot_join(
+    engine: &Engine,
+    message: &Message,
+    set: Set,
+    records: Vec<HeldRecord>,
+    failure: &Failure,
+) -> bool {
+    let is_head = |record: &&HeldRecord| matches!(record.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
+    let head = records.iter().find(is_head).and_then(|record| serde_json::from_slice::<Head>(&record.body).ok());
     let Some(head) = head else {
         tracing::error!(job = %message.job, "what the split said of its job cannot be read: its parts are dropped");
         return true;
     };
     let mut job = head.job(message.job, &message.task, engine.clock.now());
     fail(engine, &mut job, failure.clone()).await;
-    let hooks = OnComplete::read_all(head.on_complete.as_bytes(), &super::everything()).unwrap_or_default();
+    let hooks = OnComplete::read_all(head.on_complete.as_bytes(), &super::allow_all()).unwrap_or_default();
     let inputs = head.input.as_deref().map_or("null", |input| input.get());
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
     let ended = Ended { job: job.id, name: &name, task: &job.task, inputs: inputs.as_bytes(), success };

@@ -1,7 +1,8 @@
-//! Splitting a job that no store knows: all parts are made first, as each must say how many there are, then sent.
+//! Splits a storeless job: all parts are made first, as each must state how many there are, and then sent.
 //!
-//! So a split that fails or dies has begun nothing. One that dies while it sends is run again: it makes the part queue
-//! anew, which forgets what the parts of before have said, and what they say later has the number of another run.
+//! So a split that fails, or whose process dies before it sends, has started nothing. If the process dies while it
+//! sends, the split runs again: it recreates the part queue, which drops all earlier records, and later records of
+//! the earlier run carry another epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::barrier::Passed;
-use super::super::hooks::{PAUSE, SendFailure, patiently};
+use super::super::hooks::{PAUSE, SendFailure, with_retries};
 use super::super::invoke::{CallOutcome, call, guard, token};
 use super::super::lease::DeliveryGuard;
-use super::super::part_sets::{Follows, Look};
+use super::super::part_sets::{Follows, SetCheck};
 use super::super::settle::{self, Next};
 use super::super::split::collect;
 use super::super::{Done, Engine, ProcessError, claim, services};
@@ -28,10 +29,10 @@ use crate::message::{Message, Outgoing, WorkKind};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
-/// How many bytes the inputs of all parts may have: they are in memory until the last one is there.
+/// The maximum total size of the inputs of all parts, which are in memory until the split has yielded the last one.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
-/// How many parts are sent together.
+/// How many parts are published together.
 const BATCH: usize = 512;
 
 /// Splits a job and sends its parts.
@@ -39,11 +40,11 @@ pub(in super::super) async fn split(
     engine: &Arc<Engine>,
     (task, def): (&Task, &TaskDef),
     message: &Message,
-    (mut job, tenure): (Box<Job>, &mut DeliveryGuard),
+    (mut job, guard): (Box<Job>, &mut DeliveryGuard),
 ) -> Result<Done, ProcessError> {
     let Some(queues) = engine.broker.parts() else {
-        let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
-        let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(words)));
+        let detail = "a job with parts needs a store: unset ORK_STORE=none, or name one";
+        let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
         settle::job(engine, &mut job, (def, None), Phase::Start, (failed, None)).await?;
         return Ok(Done::Settled);
     };
@@ -68,10 +69,10 @@ pub(in super::super) async fn split(
                 tokio::select! {
                     biased;
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
-                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, Phase::Start),
+                    () = engine.clock.pause_until(due) => claim::next_attempt(engine, &mut job, Phase::Start),
                 }
                 // The next delivery of the message makes this attempt.
-                if tenure.is_lost() {
+                if guard.is_lost() {
                     return Ok(Done::Interrupted);
                 }
             }
@@ -79,12 +80,12 @@ pub(in super::super) async fn split(
     }
 }
 
-/// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they end.
-/// Answers `false` if the worker has to stop.
+/// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they
+/// end. Returns `false` if the worker has to stop.
 pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     let Some(queues) = engine.broker.parts() else { return true };
     let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
-    match patiently(engine, || queues.remove(&queue)).await {
+    match with_retries(engine, || queues.remove(&queue)).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%error, queue, "a part queue is left behind");
@@ -94,12 +95,12 @@ pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     }
 }
 
-/// Runs the split to its end.
+/// Runs the split and collects its items.
 async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job) -> CallOutcome<Vec<Bytes>> {
     if let Err(error) = def.check_rules(&message.body) {
         return CallOutcome::Failed(CallError::Input(error));
     }
-    let _beside = engine.slots.beside().await;
+    let _beside = engine.slots.enter_split().await;
     if engine.drain.is_cancelled() {
         return CallOutcome::Interrupted;
     }
@@ -111,22 +112,22 @@ async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job
     all
 }
 
-/// Parts that no queue takes, and why.
-struct Never {
+/// Parts that cannot be delivered to any queue, with the reasons.
+struct Undelivered {
     queue: String,
     epoch: u32,
     total: u64,
     parts: Vec<(u64, Failure)>,
 }
 
-/// Parts that cannot be sent have failed, and the last one of them may be the last one of all.
+/// Settles parts that cannot be sent: they have failed, and the last one of them may be the last part of the job.
 async fn settle_unsent(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
-    never: Never,
+    never: Undelivered,
 ) -> Result<Done, ProcessError> {
-    let Never { queue, epoch, total, parts } = never;
+    let Undelivered { queue, epoch, total, parts } = never;
     for (index, failure) in parts {
         let part = PartHook { part_id: index, total_parts: total, part_queue: queue.clone() };
         if let Passed::Interrupted = arrive(engine, task, (message, &part), (epoch, false), Err(failure)).await {
@@ -136,13 +137,14 @@ async fn settle_unsent(
     Ok(Done::Settled)
 }
 
-/// Makes the queue and sends the parts; answers why that can never be.
+/// Creates the part queue and sends the parts. Returns the parts that cannot be delivered, or the failure of the job
+/// if nothing can be sent.
 async fn send(
     engine: &Engine,
     queues: &dyn PartQueues,
     message: &Message,
     (items, schemas): (Vec<Bytes>, Fingerprint),
-) -> Result<Result<Never, Failure>, SendFailure> {
+) -> Result<Result<Undelivered, Failure>, SendFailure> {
     let never = |error: &dyn std::fmt::Display| {
         Ok(Err(Failure::new(FailureKind::Lost, format!("its parts cannot be sent: {error}"))))
     };
@@ -152,17 +154,17 @@ async fn send(
     };
     let body: Bytes = serde_json::to_vec(&Head::of(message)).unwrap_or_default().into();
     let (epoch, head) = loop {
-        // Runs are told apart, not ordered.
+        // Runs of a split have to be distinguished, not ordered.
         let epoch = engine.entropy.uuid().as_fields().0.max(1);
-        if let Err(error) = patiently(engine, || queues.make(&queue)).await? {
+        if let Err(error) = with_retries(engine, || queues.make(&queue)).await? {
             return never(&error);
         }
         let (id, entry) = (message.job.to_string(), Entry::Head { epoch });
         let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
-        match patiently(engine, || queues.record(&head)).await? {
+        match with_retries(engine, || queues.record(&head)).await? {
             Ok(()) => break (epoch, head),
-            // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the
-            // two is last has its head in the queue.
+            // Another worker has a duplicate of this message, and has removed the queue to create its own. The head
+            // of the later one of the two is in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
                 pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
@@ -171,9 +173,10 @@ async fn send(
         }
     };
     let total_parts = u64::try_from(items.len()).unwrap_or(u64::MAX);
-    // Programs that do not know ork may end all of the parts, and they join none.
-    engine.sets.made(
-        Look {
+    // Every part may be run by a program that does not use ork, and such programs join nothing. So this process
+    // checks the set, too.
+    engine.sets.opened(
+        SetCheck {
             whose: Whose { total: total_parts, headed: true, mark: 0, suspect: false },
             record: head,
             follows: Follows::Join(Box::new(Message { body: Bytes::new(), ..message.clone() })),
@@ -200,26 +203,26 @@ async fn send(
             batch = publish(engine, batch, &mut never).await?;
         }
     }
-    Ok(Ok(Never { queue, epoch, total: total_parts, parts: never }))
+    Ok(Ok(Undelivered { queue, epoch, total: total_parts, parts: never }))
 }
 
-/// Publishes parts; answers those that are to be published once more.
+/// Publishes parts. Returns those that have to be published again.
 async fn publish(
     engine: &Engine,
     batch: Vec<Outgoing>,
     never: &mut Vec<(u64, Failure)>,
 ) -> Result<Vec<Outgoing>, SendFailure> {
-    let answers = engine.broker.publish(batch.clone()).await;
+    let results = engine.broker.publish(batch.clone()).await;
     let mut again = Vec::new();
-    for (message, answer) in batch.into_iter().zip(answers) {
-        let Err(error) = answer else { continue };
+    for (message, result) in batch.into_iter().zip(results) {
+        let Err(error) = result else { continue };
         match (error.kind(), &message) {
             (
                 BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable,
                 Outgoing::Work(Message { kind: WorkKind::Part { index, .. }, .. }),
             ) => {
-                let words = format!("its message cannot be delivered: {error}");
-                never.push((*index, Failure::new(FailureKind::Lost, words)));
+                let detail = format!("its message cannot be delivered: {error}");
+                never.push((*index, Failure::new(FailureKind::Lost, detail)));
             }
             (BrokerErrorKind::Closed, _) => return Err(SendFailure::Interrupted),
             _ => again.push(message),
