@@ -240,10 +240,10 @@ impl Config {
     }
 
     /// Lets the mutant change what an operation has decided.
-    pub(crate) fn falsify(&self, before: &Tables, books: &mut Transaction, writes: &mut Writes, step: Step) {
+    pub(crate) fn falsify(&self, before: &Tables, tx: &mut Transaction, writes: &mut Writes, step: Step) {
         let (Some(mutant), Some(old)) = (self.mutant, &before.job) else { return };
-        let next = books.next_outbox_id();
-        let Some(entry) = books.get_mut(id()) else { return };
+        let next = tx.next_outbox_id();
+        let Some(entry) = tx.get_mut(id()) else { return };
         let head = *entry.ledger.head();
         let all_settled = entry.ledger.counts().settled() == head.appended;
         let done = match (mutant, step) {
@@ -257,7 +257,7 @@ impl Config {
             (Mutant::JoinAgain, Step::Settles { .. }) => {
                 if old.job.phase == Phase::Join && !old.job.state.is_final() {
                     writes.outbox.push(row(next, OutboxKind::Join, old.job.attempt));
-                    books.number_from(next + 1);
+                    tx.number_from(next + 1);
                 }
                 return;
             }
@@ -265,7 +265,7 @@ impl Config {
                 writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Parts { .. }));
                 let ask = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
                 writes.outbox.push(row(next, ask, 1));
-                books.number_from(next + 1);
+                tx.number_from(next + 1);
                 return;
             }
             (Mutant::LossPerDelivery, Step::Claims { suspect: true }) => {
@@ -285,7 +285,7 @@ impl Config {
             (Mutant::ToldEarly, Step::Settles { .. }) => {
                 if head.sealed.is_some() && !all_settled {
                     writes.outbox.push(row(next, OutboxKind::Event(PendingEvent::Job(EventKind::PartsCompleted)), 1));
-                    books.number_from(next + 1);
+                    tx.number_from(next + 1);
                 }
                 return;
             }
@@ -300,16 +300,16 @@ impl Config {
             let counts = entry.ledger.counts();
             let effects = entry.job.on_parts_completed(&head, counts, entry.job.created);
             entry.dirty = true;
-            let owed = |effect| match effect {
+            let row_of = |effect| match effect {
                 Effect::Ended | Effect::Reopened { .. } => unreachable!("the only job has none above it"),
                 Effect::Dispatch { attempt, .. } => (OutboxKind::Join, attempt),
                 Effect::Reply => (OutboxKind::Reply, 1),
                 Effect::Hooks(mask) => (OutboxKind::Hooks { mask }, 1),
                 Effect::Emit(kind) => (OutboxKind::Event(PendingEvent::Job(kind)), 1),
             };
-            let rows = effects.into_iter().map(owed).zip(next..);
+            let rows = effects.into_iter().map(row_of).zip(next..);
             writes.outbox.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
-            books.number_from(next + 2);
+            tx.number_from(next + 2);
         }
     }
 }

@@ -5,10 +5,10 @@ use ork::ledger::PartResult;
 use stateright::{Model, Property};
 
 use super::config::{Config, Mutant};
+use super::leases::held_row;
 use super::rules::Flaw;
 use super::search::{Found, search};
-use super::tenure::asked;
-use super::world::{Asked, Hand, World};
+use super::world::{Activity, Request, World};
 
 /// One step of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -230,10 +230,10 @@ impl Model for Explored {
                 !is_quiet(w) || w.seen.permits.iter().all(|held| *held == 0)
             }),
             Property::always("nobody waits for a permit for ever", |_, w: &World| {
-                !is_quiet(w) || w.seen.room() > 0 || w.seen.owed.iter().all(|row| row.waits_for.is_none())
+                !is_quiet(w) || w.seen.room() > 0 || w.seen.outbox.iter().all(|row| row.waits_for.is_none())
             }),
             Property::always("a lease ends with its work", |_, w: &World| {
-                !is_quiet(w) || w.seen.owed.iter().all(|row| row.holder.is_none())
+                !is_quiet(w) || w.seen.outbox.iter().all(|row| row.holder.is_none())
             }),
             Property::sometimes("a job succeeds", |_, w: &World| w.seen.state() == Some(JobState::Succeeded)),
         ]
@@ -257,7 +257,7 @@ fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
         }
         if !state.late.is_empty() {
             actions.push(Action::Late { worker });
-        } else if state.hand == Hand::Idle {
+        } else if state.activity == Activity::Idle {
             if !state.drained {
                 take(world, worker, actions);
             }
@@ -282,9 +282,9 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
         if world.left.holds > 0 {
             actions.push(Action::Hold { worker, msg });
         }
-        let Asked::Part { epoch, .. } = message.asked else { continue };
+        let Request::Part { epoch, .. } = message.request else { continue };
         let alike = |other: &&super::world::Msg| {
-            let same = matches!(other.asked, Asked::Part { epoch: theirs, .. } if theirs == epoch);
+            let same = matches!(other.request, Request::Part { epoch: theirs, .. } if theirs == epoch);
             same && !other.suspect && other.attempt == message.attempt
         };
         // A run takes all messages that are alike, so it does not matter which of them comes first.
@@ -322,11 +322,11 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         if left.drains > 0 && !it.drained {
             actions.push(Action::Drain { worker });
         }
-        let busy = matches!(it.hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Parts { .. });
+        let busy = matches!(it.activity, Activity::Job { .. } | Activity::Split { .. } | Activity::Parts { .. });
         if left.failures > 0 && busy {
             actions.push(Action::GoOn { worker, fails: true });
         }
-        if left.parks > 0 && matches!(it.hand, Hand::Job { join: false, .. }) {
+        if left.parks > 0 && matches!(it.activity, Activity::Job { join: false, .. }) {
             actions.push(Action::Park { worker });
         }
         if left.interrupts > 0 && busy {
@@ -335,10 +335,10 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         if left.crashes > 0 && it.soon {
             actions.push(Action::Crash { worker, forget: true });
         }
-        if left.crashes > 0 && (it.hand != Hand::Idle || !it.late.is_empty()) {
+        if left.crashes > 0 && (it.activity != Activity::Idle || !it.late.is_empty()) {
             actions.push(Action::Crash { worker, forget: false });
         }
-        if left.leases > 0 && it.lease.is_none() && asked(it).is_some() {
+        if left.leases > 0 && it.lease.is_none() && held_row(it).is_some() {
             actions.push(Action::Lease { worker });
         }
         let permits = world.seen.permits.get(worker).is_some_and(|held| *held > 0);
@@ -348,7 +348,7 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         if left.doubles > 0 && !it.unacked.is_empty() && !it.stale {
             actions.push(Action::Redeliver { worker });
         }
-        if left.refusals > 0 && it.hand == Hand::Idle {
+        if left.refusals > 0 && it.activity == Activity::Idle {
             actions.extend((0..world.bag.len()).map(|msg| Action::Refuse { worker, msg }));
         }
     }
@@ -359,9 +359,9 @@ fn is_noticed(config: &Config, world: &World) -> bool {
     config.mutant != Some(Mutant::LostUnnoticed) && world.lost && !world.seen.state().is_some_and(JobState::is_final)
 }
 
-/// Returns whether no row can be sent, nothing is under way, and no worker has anything in hand.
+/// Returns whether no row can be sent, nothing is under way, and every worker is idle.
 fn is_quiet(world: &World) -> bool {
-    let idle = world.workers.iter().all(|worker| worker.hand == Hand::Idle && worker.late.is_empty());
+    let idle = world.workers.iter().all(|worker| worker.activity == Activity::Idle && worker.late.is_empty());
     world.free_rows().next().is_none() && world.bag.is_empty() && idle
 }
 

@@ -13,7 +13,7 @@ use ork::tx::{
 };
 use stateright::{Model, Property};
 
-use super::given::{NOW, by, failure};
+use super::fixtures::{NOW, by, failure};
 use super::search::{Found, caught, search};
 use super::{proof, store};
 
@@ -103,15 +103,15 @@ impl World {
 
     /// Carries out an operation, as every store does.
     fn change<O: Operation>(&mut self, config: &Config, operation: &O) -> O::Output {
-        let mut books = Transaction::new(1);
+        let mut tx = Transaction::new(1);
         for id in [operation.job()].iter().chain(operation.follows()) {
-            if !books.is_open(*id) {
-                books.open(*id, self.jobs.get(id).map(|job| (job.clone(), Ledger::default())));
+            if !tx.is_open(*id) {
+                tx.open(*id, self.jobs.get(id).map(|job| (job.clone(), Ledger::default())));
             }
         }
-        let answer = operation.apply(&mut books);
-        let (mut writes, _) = books.finish();
-        let entries = books.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
+        let answer = operation.apply(&mut tx);
+        let (mut writes, _) = tx.finish();
+        let entries = tx.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
         self.jobs.extend(entries);
         config.falsify(&mut writes);
         for row in writes.outbox.iter().filter(|row| row.job == follower() && row.kind == OutboxKind::Start) {

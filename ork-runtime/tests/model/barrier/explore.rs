@@ -112,7 +112,7 @@ impl Model for Explored {
             Action::Take { worker, msg } => {
                 let (part, suspect) = next.work.remove(msg);
                 next.marks += 1;
-                let barrier = Barrier::new(config.whose(next.marks, suspect));
+                let barrier = Barrier::new(config.member(next.marks, suspect));
                 let (held, back) = (Vec::new(), Vec::new());
                 next.workers[worker] = Some(Worker { part, acked: false, barrier, held, back, removed: false });
             }

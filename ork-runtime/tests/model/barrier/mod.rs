@@ -55,7 +55,7 @@ pub(super) struct Left {
 }
 
 impl Config {
-    pub(super) fn whose(&self, mark: u8, suspect: bool) -> Whose {
+    pub(super) fn member(&self, mark: u8, suspect: bool) -> Whose {
         let suspect = suspect && self.mutant != Some(Mutant::NoSuspicion);
         Whose { total: self.parts.into(), headed: self.headed, mark: mark.into(), suspect }
     }

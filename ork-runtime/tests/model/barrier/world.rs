@@ -86,7 +86,7 @@ impl World {
     }
 
     pub(super) fn look(&mut self, config: &Config, at: usize) {
-        let barrier = Barrier::look(config.whose(LOOK, false));
+        let barrier = Barrier::look(config.member(LOOK, false));
         let (held, back) = (Vec::new(), Vec::new());
         self.workers[at] = Some(Worker { part: 0, acked: true, barrier, held, back, removed: false });
     }
@@ -207,7 +207,7 @@ impl World {
                 None => Event::NoQueue,
                 Some(queue) => {
                     let n = u64::try_from(queue.len()).unwrap();
-                    if config.mutant == Some(Mutant::Length) && n == config.whose(0, false).full() {
+                    if config.mutant == Some(Mutant::Length) && n == config.member(0, false).full() {
                         self.fire();
                         self.remove();
                         return self.end(at, true);

@@ -6,7 +6,7 @@ use stateright::{Model, Property};
 use super::super::search::{Found, search};
 use super::super::store::id;
 use super::Config;
-use super::world::{Flaw, Hand, World};
+use super::world::{Activity, Flaw, World};
 
 /// One step of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,13 +60,13 @@ impl Model for Explored {
             if worker > 0 && world.workers[worker - 1] == *it {
                 continue;
             }
-            if it.hand == Hand::Idle {
+            if it.activity == Activity::Idle {
                 let first = |msg: &usize| *msg == 0 || world.bag[*msg - 1] != world.bag[*msg];
                 actions.extend((0..world.bag.len()).filter(first).map(|msg| Action::Take { worker, msg }));
                 continue;
             }
             actions.push(Action::GoOn { worker, fails: false });
-            if left.failures > 0 && matches!(it.hand, Hand::Task { .. }) {
+            if left.failures > 0 && matches!(it.activity, Activity::Task { .. }) {
                 actions.push(Action::GoOn { worker, fails: true });
             }
             if left.crashes > 0 {
@@ -139,9 +139,9 @@ impl Model for Explored {
     }
 }
 
-/// Returns whether nothing is under way and no worker has anything in hand.
+/// Returns whether nothing is under way and every worker is idle.
 fn is_quiet(world: &World) -> bool {
-    world.bag.is_empty() && world.workers.iter().all(|worker| worker.hand == Hand::Idle)
+    world.bag.is_empty() && world.workers.iter().all(|worker| worker.activity == Activity::Idle)
 }
 
 /// Explores every world, or up to `most` states.
