@@ -141,8 +141,8 @@ fn wrong_input_is_answered_recorded_and_dead_lettered() {
                 properties = properties.with_message_id(correlation.as_str().into());
             }
             foreigner.publish("add", body.as_bytes(), properties).await;
-            let (told, answer) = foreigner.answer().await;
-            assert_eq!((told.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
+            let (correlates, answer) = foreigner.answer().await;
+            assert_eq!((correlates.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
             let words = answer["error"]["message"].as_str().unwrap();
             assert!(words.contains(expected), "{words}");
             let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
@@ -192,8 +192,12 @@ fn invalid_message_is_answered_and_dead_lettered() {
                 let words = header(&dead, "x-ork-detail");
                 assert!(words.contains(expected), "{words}");
                 assert_eq!(dead.data, body.as_bytes());
-                let (told, answer) = foreigner.answer().await;
-                assert_eq!((told.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
+                let (correlates, answer) = foreigner.answer().await;
+                assert_eq!(
+                    (correlates.as_str(), &answer["state"]),
+                    (correlation.as_str(), &"failed".into()),
+                    "{answer}"
+                );
                 assert!(answer["error"]["message"].as_str().unwrap().contains(expected), "{answer}");
                 if named {
                     let id = correlation.parse().unwrap();
@@ -232,8 +236,8 @@ fn wrong_message_is_answered_and_dead_lettered_without_a_store() {
         assert_eq!(foreigner.answer().await.1["output"], "hello Ada");
         for (reason, kind, body) in [("wrong-input", "add", "{}"), ("unknown-task", "nobody", "{}")] {
             foreigner.publish("add", body.as_bytes(), foreigner.asking(reason).with_type(kind.into())).await;
-            let (told, answer) = foreigner.answer().await;
-            assert_eq!((told.as_str(), &answer["state"]), (reason, &"failed".into()), "{answer}");
+            let (correlates, answer) = foreigner.answer().await;
+            assert_eq!((correlates.as_str(), &answer["state"]), (reason, &"failed".into()), "{answer}");
             assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), reason);
         }
         ork.shutdown().await;
@@ -262,8 +266,8 @@ fn input_that_violates_a_schema_rule_is_wrong_input() {
             foreigner.publish("percent", br#"{"share": 0.5}"#, foreigner.asking("good")).await;
             assert_eq!(foreigner.answer().await.1["output"], 50.0);
             foreigner.publish("percent", br#"{"share": 1.5}"#, foreigner.asking("wrong")).await;
-            let (told, answer) = foreigner.answer().await;
-            assert_eq!((told.as_str(), &answer["error"]["kind"]), ("wrong", &"input".into()), "{answer}");
+            let (correlates, answer) = foreigner.answer().await;
+            assert_eq!((correlates.as_str(), &answer["error"]["kind"]), ("wrong", &"input".into()), "{answer}");
             let dead = foreigner.dead().await;
             assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
             assert!(header(&dead, "x-ork-detail").contains("`share`: 1.5 is greater than the maximum of 1"));

@@ -114,7 +114,7 @@ fn cancelled_job_ends_and_its_running_calls_notice() {
         let job = ork.submit(listens { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         job.cancel().await.unwrap();
-        Gate::of(&key).heard().await;
+        Gate::of(&key).cancel_noticed().await;
         assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
 
         let run = fresh();

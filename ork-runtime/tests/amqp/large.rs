@@ -29,8 +29,8 @@ fn outcome_names_the_location_of_a_large_output() {
             for (length, correlation) in [(992, "small"), (993, "large")] {
                 let body = format!(r#"{{"name": "{}"}}"#, name(length));
                 foreigner.publish("hello", body.as_bytes(), foreigner.asking(correlation)).await;
-                let (told, answer) = foreigner.answer().await;
-                assert_eq!((told.as_str(), &answer["state"]), (correlation, &"succeeded".into()));
+                let (correlates, answer) = foreigner.answer().await;
+                assert_eq!((correlates.as_str(), &answer["state"]), (correlation, &"succeeded".into()));
                 if length == 992 {
                     assert_eq!(answer["output"].as_str().unwrap().len(), 998);
                     continue;

@@ -75,7 +75,7 @@ fn process_cancels_a_job_running_in_another() {
         let job = client.submit(listens { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         client.cancel(job.id()).await.unwrap();
-        Gate::of(&key).heard().await;
+        Gate::of(&key).cancel_noticed().await;
         client.shutdown().await;
         worker.shutdown().await;
     });

@@ -71,21 +71,21 @@ impl Store for Flaky {
         self.store.take_outbox(take).await
     }
 
-    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         if *self.remembers.borrow() {
             self.refused.send_modify(|refused| *refused += 1);
             return Err(StoreError::new(StoreErrorKind::Unavailable, "nothing can be removed from the outbox"));
         }
         self.works()?;
-        let n = owed.len();
-        self.store.delete_outbox(owed, by).await?;
+        let n = ids.len();
+        self.store.delete_outbox(ids, by).await?;
         self.forgotten.send_modify(|forgotten| *forgotten += n);
         Ok(())
     }
 
-    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+    async fn release_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         self.works()?;
-        self.store.release_outbox(owed, by).await
+        self.store.release_outbox(ids, by).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {

@@ -73,10 +73,10 @@ fn outcome(to: ReplyTo) -> Outgoing {
 async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let [nobody, silent] = [nobody, answering(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [closed, silent] = [closed, answering(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
         // The first node that accepts connections is behind the proxy. The one after it is used once that is cut off.
-        let url = format!("{nobody}, {},{}", cut_corner.url, corner.url);
+        let url = format!("{closed}, {},{}", cut_corner.url, corner.url);
         let at = |url: String| Corner { url, ..corner.clone() }.config();
         let broker = Arc::new(Amqp::new(at(url)).unwrap());
         let mut subscription = broker.subscribe(queue(10)).await.unwrap();
@@ -97,11 +97,11 @@ async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
         broker.check().await.unwrap();
         broker.close().await;
 
-        let mut config = at(format!("{nobody},{silent}"));
+        let mut config = at(format!("{closed},{silent}"));
         config.deadline = Duration::from_secs(4);
         let broker = Amqp::new(config).unwrap();
         let error = broker.check().await.unwrap_err().to_string();
-        for node in [nobody, silent] {
+        for node in [closed, silent] {
             assert!(error.contains(&node.replace("s3cret", "***")), "{error}");
         }
         assert!(error.contains("connection refused") && error.contains("does not answer with AMQP"), "{error}");
@@ -123,10 +123,10 @@ async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
         broker.prepare(&[queue(1)]).await.unwrap();
         proxy.is_away();
         // The first call may merely discover that the connection is lost.
-        for words in ["", "hangs up when it hears AMQP"] {
+        for expected in ["", "hangs up when it hears AMQP"] {
             let error = broker.subscribe(queue(1)).await.map(drop).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}");
-            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
         proxy.is_back(1).await;
         let mut subscription = loop {
@@ -255,8 +255,8 @@ async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
 async fn messages_that_a_full_queue_rejects_are_accepted_later() {
     let Some(node) = private_node() else { return };
     let full = r#"{"max-length": 3, "overflow": "reject-publish"}"#;
-    let told = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
-    assert!(told.status.success(), "{told:?}");
+    let output = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
     let corner = Corner::new(&node.url(), QueueKind::Classic);
     let broker = corner.amqp();
     broker.prepare(&[queue(1)]).await.unwrap();

@@ -28,12 +28,12 @@ pub(super) fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step
     for k in (1..).step_by(step) {
         let (world, run) = (world(), JobId::new().to_string());
         let faults = Faults::at(k, fault);
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             world.life(work, &run, &faults);
             world.life(work, &run, &Faults::at(0, Fault::Error));
             world.audit(work, &run, 2);
         }));
-        if let Err(panic) = told {
+        if let Err(panic) = result {
             eprintln!("{fault:?} at call {k} of {calls}: {work:?} over {world:?}");
             std::panic::resume_unwind(panic);
         }

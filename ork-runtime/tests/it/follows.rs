@@ -122,10 +122,10 @@ fn ended_or_repeated_jobs_do_not_delay_a_follower() {
 fn follower_of_an_unknown_job_is_refused_without_side_effects() {
     each(|world| async move {
         let (open, open_key) = begun(&world, End::Well).await;
-        let (nobody, after) = (JobId::new(), key());
+        let (unknown, after) = (JobId::new(), key());
         let follow = || world.ork.submit(comes_after { key: after.clone() }).unique(after.as_str());
-        let refused = follow().after(open.id()).after(nobody).await.unwrap_err().to_string();
-        assert!(refused.starts_with(&format!("there is no job {nobody}")), "{refused}");
+        let refused = follow().after(open.id()).after(unknown).await.unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("there is no job {unknown}")), "{refused}");
         let many = (0..1_001).fold(follow(), |submission, _| submission.after(JobId::new()));
         let refused = many.await.unwrap_err().to_string();
         assert!(refused.contains("a job follows at most 1000 jobs, and this one was to follow 1001"), "{refused}");

@@ -135,8 +135,8 @@ fn every_part_reports_progress_and_the_job_counts_settled_parts() {
         }
         job.outcome().await.unwrap();
         assert_eq!(listed(&world, job.id()).await, vec![(PartState::Succeeded, 1, None); 3]);
-        let nobody = world.ork.list_parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
-        assert!(nobody.to_string().contains("there is no job"), "{nobody}");
+        let unknown = world.ork.list_parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
+        assert!(unknown.to_string().contains("there is no job"), "{unknown}");
         world.end().await;
     });
 }

@@ -162,15 +162,15 @@ fn started_job_gets_the_time_of_its_schedule() {
         clock.is_awaited(first() + TEN * 3).await;
         let by_hand = world.ork.trigger_schedule("told").await.unwrap();
         let filter = Filter { task: Some("told".into()), limit: 100, ..Filter::default() };
-        let mut told = Vec::new();
+        let mut runs = Vec::new();
         for job in world.ork.jobs(filter).await.unwrap() {
             let time: String = serde_json::from_slice(world.outcome(job.id).await.output().unwrap()).unwrap();
-            told.push((job.id == by_hand, time));
+            runs.push((job.id == by_hand, time));
         }
-        told.sort();
+        runs.sort();
         let expected = [(false, "13:30"), (false, "13:40"), (false, "13:50"), (true, "13:55")];
         let expected = expected.map(|(by_hand, time)| (by_hand, format!("2027-01-15 2027-01-15T{time}:00+05:30")));
-        assert_eq!(told, expected);
+        assert_eq!(runs, expected);
         world.end().await;
     });
 }

@@ -383,9 +383,10 @@ fn follower_starts_once_the_whole_tree_has_ended() {
         let mut words = noted(&key);
         words[2..].sort();
         assert_eq!(words, ["root", "child", "after", "last", "more"]);
-        let nobody = JobId::new();
-        let unknown = world.ork.submit(note { key, word: "never".into() }).after(nobody).await.unwrap_err().to_string();
-        assert!(unknown.starts_with(&format!("there is no job {nobody}")), "{unknown}");
+        let missing = JobId::new();
+        let unknown =
+            world.ork.submit(note { key, word: "never".into() }).after(missing).await.unwrap_err().to_string();
+        assert!(unknown.starts_with(&format!("there is no job {missing}")), "{unknown}");
         world.end().await;
     });
 }

@@ -71,9 +71,9 @@ fn bucket_passes_all_cases() {
     command.env("AWS_ENDPOINT_URL", format!("http://{}", server.address)).env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", "ork").env("AWS_SECRET_ACCESS_KEY", "s3cret");
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     // Without this check the test would pass even if no test had this name.
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    assert!(output.status.success() && output_text.contains("1 passed"), "{output_text}");
 }
 
 #[test]

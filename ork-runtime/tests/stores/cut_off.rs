@@ -98,7 +98,7 @@ fn work_that_waits_for_a_lock_gets_an_error_that_names_it_while_other_work_conti
         let error = loop {
             tokio::select! {
                 biased;
-                told = &mut waiting => break told.unwrap_err(),
+                result = &mut waiting => break result.unwrap_err(),
                 id = world.submit("other") => {
                     drop(cancel(id).await.unwrap());
                     others += 1;
@@ -209,8 +209,8 @@ fn a_dead_listening_connection_is_replaced_while_others_work() {
         let id = other.submit("one").await;
         other.apply(ork::tx::Cancel::new(id, other.by())).await;
         proxy.go_on_with_new_connections();
-        let told = timeout(Duration::from_mins(1), news.recv()).await.expect("no news");
-        assert_eq!(told.unwrap(), ork::tx::StoreNotice::ChangedElsewhere);
+        let result = timeout(Duration::from_mins(1), news.recv()).await.expect("no news");
+        assert_eq!(result.unwrap(), ork::tx::StoreNotice::ChangedElsewhere);
         ork::store::Store::close(&watcher).await;
         other.store.close().await;
     });

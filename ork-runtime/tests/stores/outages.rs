@@ -65,8 +65,8 @@ fn a_long_outage_is_an_error_in_time_and_then_work_continues() {
         .await
         .unwrap();
         // Listeners are notified that changes may have been missed.
-        let told = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
-        assert!(matches!(told, Ok(ork::tx::StoreNotice::ChangedElsewhere)), "{told:?}");
+        let notice = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
+        assert!(matches!(notice, Ok(ork::tx::StoreNotice::ChangedElsewhere)), "{notice:?}");
         world.apply(submit(&world)).await;
         assert_eq!(world.take(100).await.len(), 1);
         assert_eq!(world.store.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);

@@ -31,9 +31,9 @@ impl World {
 
     /// Takes all rows of the outbox and deletes them, as if a broker had confirmed them.
     async fn send(&self) -> usize {
-        let owed = self.take(1_000).await;
-        let sent = owed.iter().map(|owed| owed.messages.len()).sum();
-        self.store.delete_outbox(owed.iter().map(|owed| owed.id).collect(), self.by()).await.unwrap();
+        let rows = self.take(1_000).await;
+        let sent = rows.iter().map(|row| row.messages.len()).sum();
+        self.store.delete_outbox(rows.iter().map(|row| row.id).collect(), self.by()).await.unwrap();
         sent
     }
 

@@ -24,7 +24,7 @@ use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::told::Told;
+use super::told::ReportingWork;
 
 /// How long the last call of a dying process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);
@@ -49,7 +49,7 @@ pub struct Faults {
     /// Fires when the last call has been carried out.
     died: CancellationToken,
     /// Work that ended after the death of its process. It is never finished.
-    unheard: Mutex<Vec<Box<dyn Work>>>,
+    unreported: Mutex<Vec<Box<dyn Work>>>,
 }
 
 impl std::fmt::Debug for Faults {
@@ -61,7 +61,7 @@ impl std::fmt::Debug for Faults {
 /// What is done with one call.
 enum Call {
     Goes,
-    GoesUnheard,
+    GoesUnreported,
     Fails,
     IsNotMade,
 }
@@ -71,7 +71,7 @@ impl Faults {
     pub fn at(at: usize, fault: Fault) -> Arc<Self> {
         let (calls, is_dead) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (doomed, died) = Default::default();
-        Arc::new(Self { at, fault, calls, is_dead, doomed, died, unheard: Mutex::default() })
+        Arc::new(Self { at, fault, calls, is_dead, doomed, died, unreported: Mutex::default() })
     }
 
     /// Returns the number of calls so far.
@@ -98,7 +98,7 @@ impl Faults {
             Fault::Crash => {
                 self.is_dead.store(true, Ordering::SeqCst);
                 self.doomed.cancel();
-                Call::GoesUnheard
+                Call::GoesUnreported
             }
         }
     }
@@ -114,7 +114,7 @@ impl Faults {
                     return made;
                 }
             }
-            Call::GoesUnheard => {
+            Call::GoesUnreported => {
                 drop(call.await);
                 self.died.cancel();
             }
@@ -144,15 +144,15 @@ impl Store for FaultyStore {
     fn enqueue(&self, work: Box<dyn Work>) {
         let last = match self.1.call() {
             Call::Goes => false,
-            Call::GoesUnheard => true,
+            Call::GoesUnreported => true,
             Call::Fails => return work.finish(Err(no_store())),
-            Call::IsNotMade => return self.1.unheard.lock().unwrap().push(work),
+            Call::IsNotMade => return self.1.unreported.lock().unwrap().push(work),
         };
         let faults = Arc::clone(&self.1);
-        let tell = move |work: Box<dyn Work>, result| {
+        let report = move |work: Box<dyn Work>, result| {
             if faults.is_dead.load(Ordering::SeqCst) {
                 // Kept, because dropping it would report its end to the caller that waits for it.
-                faults.unheard.lock().unwrap().push(work);
+                faults.unreported.lock().unwrap().push(work);
             } else {
                 work.finish(result);
             }
@@ -160,19 +160,19 @@ impl Store for FaultyStore {
                 faults.died.cancel();
             }
         };
-        self.0.enqueue(Box::new(Told { work, tell }));
+        self.0.enqueue(Box::new(ReportingWork { work, report }));
     }
 
     async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         self.1.make(self.0.take_outbox(take), no_store).await
     }
 
-    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.make(self.0.delete_outbox(owed, by), no_store).await
+    async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.make(self.0.delete_outbox(ids, by), no_store).await
     }
 
-    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.make(self.0.release_outbox(owed, by), no_store).await
+    async fn release_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.make(self.0.release_outbox(ids, by), no_store).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
@@ -367,7 +367,7 @@ impl Acker for FaultyReceipt {
         match self.1.call() {
             Call::Goes => self.0.settle(settlement),
             Call::Fails | Call::IsNotMade => drop(self.0),
-            Call::GoesUnheard => {
+            Call::GoesUnreported => {
                 self.0.settle(settlement);
                 self.1.died.cancel();
             }
