@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use ork::{JobId, Ork};
 
 use super::audit::audit;
-use super::heard;
+use super::events;
 use super::node::private_node;
 use super::postgres::{self, Server};
 use super::processes::{Place, Worker};
@@ -68,7 +68,7 @@ async fn round(Ground { rabbit, postgres }: &mut Ground, parts: u64, seed: u64) 
     let through = place.by(format!("amqp://guest:guest@127.0.0.1:{}/%2f", proxy.port()));
     let client = place.builder().build().await.unwrap();
     rabbit.wait_for_quorum_queue("task.storm");
-    heard::listen(&place).await;
+    events::listen(&place).await;
     rabbit.wait_for_quorum_queue("heard");
     let start = |at: usize| if at.is_multiple_of(2) { place.worker() } else { through.worker() };
     let mut workers: Vec<Worker> = (0..WORKERS).map(start).collect();
@@ -116,7 +116,7 @@ async fn round(Ground { rabbit, postgres }: &mut Ground, parts: u64, seed: u64) 
     let splits = std::fs::read_to_string(&log).unwrap().lines().count();
     assert!((1..=1 + BLOWS).contains(&splits), "the split ran {splits} times");
     audit(&place, job.id(), parts).await;
-    heard::audit(&place, job.id(), parts).await;
+    events::audit(&place, job.id(), parts).await;
 }
 
 /// Rounds over an `SQLite` file.

@@ -358,7 +358,7 @@ impl World {
             }
             self.nothing_is_left(matches!(work, Work::Limited(_)), lives).await;
             if let Some(hub) = &self.hub {
-                super::heard::audit(
+                super::events::audit(
                     hub.events(),
                     id,
                     matches!(work, Work::Parts(_) | Work::Limited(_) | Work::Itself(_)),

@@ -9,7 +9,7 @@ use ork::message::{BodyError, Limits};
 use ork::{Config, Failure, JobId, JobState, Tolerate};
 use proptest::prelude::*;
 
-use super::hook_words::HOOKS;
+use super::hook_fragments::HOOKS;
 
 /// Bodies that are almost JSON.
 const BODIES: &[&str] = &[
