@@ -122,8 +122,8 @@ fn an_invalid_input_is_answered_with_an_error() {
     {
         let (code, outcome) = world.submit(input, input);
         assert_eq!((code, &outcome["state"]), (Some(1), &json!("failed")), "{outcome}");
-        let words = outcome["error"]["message"].as_str().unwrap();
-        assert!(words.contains(expected), "{words}");
+        let message = outcome["error"]["message"].as_str().unwrap();
+        assert!(message.contains(expected), "{message}");
         let job = world.ork(&format!("jobs show {} --json", outcome["job"].as_str().unwrap()));
         assert_eq!(job["state"], "failed");
     }

@@ -109,11 +109,11 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
             ("job.parts-completed", parts(10, 0)),
             ("job.completed", String::new()),
         ];
-        for (kind, words) in events {
+        for (kind, suffix) in events {
             // Progress that was reported just before may have been published too.
             let line = listener.out_line(|line| line.contains(&job) && !line.contains(" 10 % "));
             assert!(
-                line.contains(&format!(" {kind} ")) && line.ends_with(&format!(" submit_large_sheet{words}")),
+                line.contains(&format!(" {kind} ")) && line.ends_with(&format!(" submit_large_sheet{suffix}")),
                 "{line}"
             );
         }

@@ -58,10 +58,10 @@ fn an_input_can_be_read_from_stdin() {
     };
     let well = run(r#"{"name": "Ada"}"#);
     assert_eq!((well.status.code(), &well.stdout[..]), (Some(0), &b"hello Ada\n"[..]), "{well:?}");
-    for (input, words) in [("", "not JSON"), (r#"{"name": 1}"#, "expected a string")] {
+    for (input, expected) in [("", "not JSON"), (r#"{"name": 1}"#, "expected a string")] {
         let ended = run(input);
         assert_eq!(ended.status.code(), Some(2), "{ended:?}");
-        assert!(String::from_utf8_lossy(&ended.stderr).contains(words), "{ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains(expected), "{ended:?}");
     }
 }
 
@@ -88,8 +88,8 @@ fn a_store_on_a_read_only_file_system_is_reported() {
     let script = "mount --bind .ork .ork; mount -o remount,bind,ro .ork; exec \"$0\" run hello name=b";
     let Some(ended) = apart(&place, script) else { return };
     assert_eq!(ended.status.code(), Some(4), "{ended:?}");
-    let words = text(&ended.stderr);
-    assert!(words.contains("ork.db") && words.contains("read-only"), "{words}");
+    let stderr = text(&ended.stderr);
+    assert!(stderr.contains("ork.db") && stderr.contains("read-only"), "{stderr}");
     assert_eq!(place.run(HELLO, "run hello name=c").ok(), "hello c\n");
 }
 

@@ -400,8 +400,8 @@ fn main() {
                     measured
                 });
                 let (fan_in, name) = (median(rates), program.name());
-                let words = format!("{PARTS} parts, submit to joined, two workers of at most {peak:.0} MiB");
-                println!("{queues:>8}  {name:>15}  {words}: {fan_in:.0}/s");
+                let description = format!("{PARTS} parts, submit to joined, two workers of at most {peak:.0} MiB");
+                println!("{queues:>8}  {name:>15}  {description}: {fan_in:.0}/s");
                 programs.insert(key.to_owned(), round(fan_in).into());
                 programs.insert(key.replace("per_s", "mib"), round(peak).into());
             }

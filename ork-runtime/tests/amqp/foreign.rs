@@ -83,8 +83,8 @@ fn message_for_an_unknown_task_becomes_a_dead_letter() {
         foreigner.publish("hello", br#"{"name": "Ada"}"#, named).await;
         let dead = foreigner.dead().await;
         assert_eq!(header(&dead, "x-ork-reason"), "unknown-task");
-        let words = header(&dead, "x-ork-detail");
-        assert!(words.contains("no task `helo`, did you mean `hello`?"), "{words}");
+        let message = header(&dead, "x-ork-detail");
+        assert!(message.contains("no task `helo`, did you mean `hello`?"), "{message}");
         let (_, answer) = foreigner.answer().await;
         assert_eq!((&answer["state"], &answer["job"]), (&"failed".into(), &id.to_string().into()));
         assert!(why(&ork.wait(id).await.unwrap()).contains("no task `helo`"));
@@ -112,8 +112,8 @@ fn message_with_a_taken_unique_key_is_answered_and_its_job_fails() {
             let (_, answer) = foreigner.answer().await;
             assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"taken".into()));
             let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
-            let words = format!("the unique key `lone` is taken: job {} has it and has not ended", first.id());
-            assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {words}"));
+            let message = format!("the unique key `lone` is taken: job {} has it and has not ended", first.id());
+            assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {message}"));
         }
         Gate::of(&key).open();
         first.wait().await.unwrap();
@@ -143,8 +143,8 @@ fn wrong_input_is_answered_recorded_and_dead_lettered() {
             foreigner.publish("add", body.as_bytes(), properties).await;
             let (correlates, answer) = foreigner.answer().await;
             assert_eq!((correlates.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
-            let words = answer["error"]["message"].as_str().unwrap();
-            assert!(words.contains(expected), "{words}");
+            let message = answer["error"]["message"].as_str().unwrap();
+            assert!(message.contains(expected), "{message}");
             let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
             assert!(!named || id.to_string() == correlation);
             assert!(why(&ork.wait(id).await.unwrap()).contains(expected));
@@ -189,8 +189,8 @@ fn invalid_message_is_answered_and_dead_lettered() {
                 foreigner.publish("hello", body.as_bytes(), properties).await;
                 let dead = foreigner.dead().await;
                 assert_eq!(header(&dead, "x-ork-reason"), reason);
-                let words = header(&dead, "x-ork-detail");
-                assert!(words.contains(expected), "{words}");
+                let message = header(&dead, "x-ork-detail");
+                assert!(message.contains(expected), "{message}");
                 assert_eq!(dead.data, body.as_bytes());
                 let (correlates, answer) = foreigner.answer().await;
                 assert_eq!(
@@ -306,8 +306,8 @@ fn plain_amqp_client_cancels_a_job_by_its_message_id() {
             (r#"{"id": 7}"#, "this names no job: expected {\"job\": ID}"),
         ] {
             foreigner.publish("ork.cancel", body.as_bytes(), foreigner.asking(body)).await;
-            let said = foreigner.answer().await.1["error"]["message"].clone();
-            assert!(said.as_str().is_some_and(|said| said.contains(expected)), "{said}");
+            let message = foreigner.answer().await.1["error"]["message"].clone();
+            assert!(message.as_str().is_some_and(|message| message.contains(expected)), "{message}");
         }
         ork.shutdown().await;
     });

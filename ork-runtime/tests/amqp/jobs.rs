@@ -47,8 +47,8 @@ fn failures_and_panics_keep_their_messages() {
         let ended = ork.submit(fails { message: "no luck".into() }).and_wait().await;
         assert!(matches!(ended, Err(ClientError::Failed { .. })), "{ended:?}");
         let job = ork.submit(panics { message: "oh no".into() }).await.unwrap();
-        let words = why(&job.outcome().await.unwrap());
-        assert!(words.contains("oh no"), "{words}");
+        let message = why(&job.outcome().await.unwrap());
+        assert!(message.contains("oh no"), "{message}");
         ork.shutdown().await;
     });
 }

@@ -246,11 +246,11 @@ fn wrong_hooks_are_dead_lettered_with_a_reason() {
             (table([("on_complete", many)]), "3000 hooks"),
             (table([("on_complete", text(r#"[{"when": "never"}]"#))]), "`route` is missing"),
         ];
-        for (headers, words) in cases {
+        for (headers, expected) in cases {
             foreigner.publish("add", b"{}", BasicProperties::default().with_headers(headers)).await;
             let dead = foreigner.dead().await;
             assert_eq!(header(&dead, "x-ork-reason"), "undecodable");
-            assert!(header(&dead, "x-ork-detail").contains(words), "{}", header(&dead, "x-ork-detail"));
+            assert!(header(&dead, "x-ork-detail").contains(expected), "{}", header(&dead, "x-ork-detail"));
         }
         // Its part queue was never declared.
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(0, 2, "part.nowhere", "[]")).await;

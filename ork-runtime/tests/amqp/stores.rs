@@ -222,8 +222,8 @@ fn temporary_store_failure_loses_nothing() {
         assert_eq!((status.parts.ok, status.parts.settled(), status.attempt), (300, 300, 2));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
         // Nothing was moved to the dead letters in the meantime.
-        let words = client_check(&world).await;
-        assert!(words.contains("are empty"), "{words}");
+        let report = client_check(&world).await;
+        assert!(report.contains("are empty"), "{report}");
         worker.shutdown().await;
         client.shutdown().await;
     });
@@ -304,7 +304,7 @@ async fn client_check(world: &World) -> String {
     let mut config = amqp::Config::new(&world.url).unwrap();
     config.prefix.clone_from(&world.prefix);
     let broker = Amqp::new(config).unwrap();
-    let words = broker.check().await.unwrap();
+    let report = broker.check().await.unwrap();
     broker.close().await;
-    words
+    report
 }

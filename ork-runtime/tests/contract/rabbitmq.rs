@@ -220,8 +220,11 @@ async fn queue_with_other_arguments_is_reported_with_advice() {
         let classic = Corner { kind: QueueKind::Classic, ..corner.clone() };
         let error = classic.amqp().prepare(&[queue(1)]).await.unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Refused);
-        let words = error.to_string();
-        assert!(words.contains("exists with other arguments") && words.contains("configure the queue kind"), "{words}");
+        let message = error.to_string();
+        assert!(
+            message.contains("exists with other arguments") && message.contains("configure the queue kind"),
+            "{message}"
+        );
         let error = classic.amqp().subscribe(queue(1)).await.unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Refused);
     })
@@ -309,7 +312,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
         (format!("amqp://u:s3cret@127.0.0.1:{in_vain}/"), BrokerErrorKind::Disconnected, "hangs up when it hears AMQP"),
         (format!("amqps://u:s3cret@127.0.0.1:{port}/"), BrokerErrorKind::Disconnected, "cannot reach RabbitMQ"),
     ];
-    for (url, kind, words) in cases {
+    for (url, kind, expected) in cases {
         let mut config = Config::new(&url).unwrap();
         config.deadline = Duration::from_secs(4);
         let broker = Amqp::new(config.clone()).unwrap();
@@ -324,7 +327,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
         assert!(since.elapsed() < 6 * config.deadline, "{url}: {:?}", since.elapsed());
         for error in errors {
             assert_eq!(error.kind(), kind, "{url}: {error}");
-            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
             assert!(error.to_string().contains("127.0.0.1"), "{error}");
             let all = format!("{error} {error:?} {broker:?} {config:?}");
             assert!(!all.replace("s3cret-no-vhost", "").contains("s3cret"), "{all}");
@@ -336,17 +339,17 @@ async fn connection_errors_report_the_reason_without_the_password() {
 }
 
 /// Returns a port that answers any data with these bytes, or never answers if they are empty.
-pub fn answering(words: &'static [u8]) -> u16 {
+pub fn answering(reply: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         let mut kept = Vec::new();
         for mut stream in listener.incoming().flatten() {
-            if words.is_empty() {
+            if reply.is_empty() {
                 kept.push(stream);
             } else if stream.read(&mut [0; 8]).is_ok() {
                 // The client may close the connection first.
-                let _gone = stream.write_all(words);
+                let _gone = stream.write_all(reply);
             }
         }
     });
@@ -356,8 +359,8 @@ pub fn answering(words: &'static [u8]) -> u16 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_reports_a_reachable_broker() {
     in_a_corner(QueueKind::Quorum, async |corner| {
-        let words = corner.amqp().check().await.unwrap();
-        assert!(words.contains("answers") && words.contains(":***@"), "{words}");
+        let report = corner.amqp().check().await.unwrap();
+        assert!(report.contains("answers") && report.contains(":***@"), "{report}");
         corner.world().await;
     })
     .await;

@@ -88,8 +88,8 @@ fn depth(body: &str) -> usize {
 
 #[track_caller]
 fn check_message(error: &impl std::fmt::Display) {
-    let words = error.to_string();
-    assert!(!words.is_empty() && words.len() < 12_000, "{} bytes", words.len());
+    let message = error.to_string();
+    assert!(!message.is_empty() && message.len() < 12_000, "{} bytes", message.len());
 }
 
 /// A shard that a program has written.

@@ -58,8 +58,8 @@ impl Footprint {
 
     /// Prints both, and panics if anything has grown from `self`, which is older, to `later`.
     pub fn is_as_large_as(self, later: Self, what: &str) {
-        if let Some(words) = self.growth(later, what) {
-            panic!("{words}");
+        if let Some(growth) = self.growth(later, what) {
+            panic!("{growth}");
         }
     }
 

@@ -74,11 +74,11 @@ fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() 
                 let why = world.ork.why(follower.id()).await.unwrap();
                 left.sort_unstable();
                 assert_eq!((why.waits_for, &why.follows), (WaitsFor::Job, &left), "{why}");
-                let words = match left.as_slice() {
+                let expected = match left.as_slice() {
                     [one] => format!("its message waits for the end of {one}, which it follows"),
                     several => format!("its message waits for the ends of {} jobs, which it follows: ", several.len()),
                 };
-                assert!(why.sentence.contains(&words), "{why}");
+                assert!(why.sentence.contains(&expected), "{why}");
                 assert!(left.iter().all(|job| why.sentence.contains(&job.to_string())), "{why}");
                 assert_eq!(follower.status().await.unwrap().started, None);
                 bring_to_end(&world, job, key, *end).await;

@@ -91,9 +91,9 @@ fn each_counted<F: Future<Output = ()>>(relayed: &[bool], test: impl Fn(World) -
         for relayed in relayed {
             let folder = tempfile::tempdir().unwrap();
             for store in stores(&folder) {
-                let words = format!("hangs over {store:?}, relayed: {relayed}");
+                let message = format!("hangs over {store:?}, relayed: {relayed}");
                 let test = async { test(World::new(store, *relayed).await).await };
-                tokio::time::timeout(DEADLINE, test).await.unwrap_or_else(|_| panic!("{words}"));
+                tokio::time::timeout(DEADLINE, test).await.unwrap_or_else(|_| panic!("{message}"));
             }
         }
     });

@@ -199,8 +199,8 @@ fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
             }
             tokio::task::yield_now().await;
         };
-        let words = "waits for a permit of the concurrency limit `one_at_a_time`: 1 of 1 are taken";
-        assert!(why.sentence.contains(words), "{why}");
+        let expected = "waits for a permit of the concurrency limit `one_at_a_time`: 1 of 1 are taken";
+        assert!(why.sentence.contains(expected), "{why}");
         second.cancel().await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();

@@ -36,8 +36,8 @@ fn hundred_thousand_parts_are_joined() {
 #[test]
 fn join_sees_every_outcome_in_order() {
     each(|world| async move {
-        let words = world.ork.submit(seen_part { count: 7 }).and_wait().await.unwrap();
-        assert_eq!(words, "0!a third one 1=1 2=2 3!a third one 4=4 5=5 6!a third one");
+        let output = world.ork.submit(seen_part { count: 7 }).and_wait().await.unwrap();
+        assert_eq!(output, "0!a third one 1=1 2=2 3!a third one 4=4 5=5 6!a third one");
         world.end().await;
     });
 }

@@ -210,12 +210,12 @@ fn overlapping_time_is_skipped_if_the_schedule_says_so() {
 fn invalid_schedule_is_refused() {
     each(|world| async move {
         let ork = &world.ork;
-        let words = |refused: Result<ScheduleStatus, ork::ClientError>| refused.unwrap_err().to_string();
+        let message_of = |refused: Result<ScheduleStatus, ork::ClientError>| refused.unwrap_err().to_string();
         let run = json!({ "run": "a" });
         let never = Schedule { cron: "0 0 30 2 *".into(), ..ten(Missed::Skip) };
-        let refused = words(ork.schedule("never", never, "ticked", run.clone()).await);
+        let refused = message_of(ork.schedule("never", never, "ticked", run.clone()).await);
         assert_eq!(refused, "the schedule `0 0 30 2 *` never comes");
-        let refused = words(ork.schedule("a", ten(Missed::Skip), "tickt", run).await);
+        let refused = message_of(ork.schedule("a", ten(Missed::Skip), "tickt", run).await);
         assert!(refused.contains("there is no task `tickt`, did you mean `ticked`?"), "{refused}");
         let refused = ork.pause_schedule("a").await.unwrap_err().to_string();
         assert_eq!(refused, "there is no schedule `a`: there are none");

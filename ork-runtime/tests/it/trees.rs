@@ -344,8 +344,8 @@ fn nothing_can_be_submitted_below_a_gracefully_cancelled_job() {
         world.ork.interrupt(root.id()).await.unwrap();
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
-        let words = format!("{key}: job {} was cancelled, so nothing can be submitted below it any more", root.id());
-        assert!(REFUSED.lock().unwrap().contains(&words));
+        let expected = format!("{key}: job {} was cancelled, so nothing can be submitted below it any more", root.id());
+        assert!(REFUSED.lock().unwrap().contains(&expected));
         assert_eq!(root.status().await.unwrap().below, 0);
         world.end().await;
     });
@@ -380,9 +380,9 @@ fn follower_starts_once_the_whole_tree_has_ended() {
         for job in after {
             world.outcome(job.id).await;
         }
-        let mut words = noted(&key);
-        words[2..].sort();
-        assert_eq!(words, ["root", "child", "after", "last", "more"]);
+        let mut notes = noted(&key);
+        notes[2..].sort();
+        assert_eq!(notes, ["root", "child", "after", "last", "more"]);
         let missing = JobId::new();
         let unknown =
             world.ork.submit(note { key, word: "never".into() }).after(missing).await.unwrap_err().to_string();

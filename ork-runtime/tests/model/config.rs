@@ -152,13 +152,13 @@ impl Mutant {
 }
 
 /// A row of the outbox.
-pub(crate) fn row(number: OutboxId, ask: OutboxKind, attempt: u32) -> OutboxRow {
+pub(crate) fn row(number: OutboxId, row_kind: OutboxKind, attempt: u32) -> OutboxRow {
     let task = "task".to_owned();
     OutboxRow {
         id: number,
         job: id(),
         task,
-        kind: ask,
+        kind: row_kind,
         attempt,
         priority: 0,
         due: None,
@@ -263,8 +263,8 @@ impl Config {
             }
             (Mutant::RetryAll, Step::Retry) => {
                 writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Parts { .. }));
-                let ask = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
-                writes.outbox.push(row(next, ask, 1));
+                let row_kind = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
+                writes.outbox.push(row(next, row_kind, 1));
                 tx.number_from(next + 1);
                 return;
             }
@@ -308,7 +308,7 @@ impl Config {
                 Effect::Emit(kind) => (OutboxKind::Event(PendingEvent::Job(kind)), 1),
             };
             let rows = effects.into_iter().map(row_of).zip(next..);
-            writes.outbox.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
+            writes.outbox.extend(rows.map(|((row_kind, attempt), number)| row(number, row_kind, attempt)));
             tx.number_from(next + 2);
         }
     }

@@ -23,12 +23,12 @@ impl World {
 
     /// The work takes long: a lease replaces its delivery.
     pub(crate) fn lease(&mut self, config: &Config, worker: usize) {
-        let Some((ask, attempt)) = held_row(&self.workers[worker]) else { return };
-        let lease = Lease { job: id(), kind: ask, attempt, actor: by(Some(worker)) };
+        let Some((row_kind, attempt)) = held_row(&self.workers[worker]) else { return };
+        let lease = Lease { job: id(), kind: row_kind, attempt, actor: by(Some(worker)) };
         let leased =
             config.mutant == Some(Mutant::Unleased) || self.change(config, Some(worker), &lease, Step::Other).is_some();
         self.workers[worker].unacked.clear();
-        self.workers[worker].lease = (leased && config.mutant != Some(Mutant::Unleased)).then_some((ask, attempt));
+        self.workers[worker].lease = (leased && config.mutant != Some(Mutant::Unleased)).then_some((row_kind, attempt));
     }
 
     /// The leased work has ended, or need not be done.

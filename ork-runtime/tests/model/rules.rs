@@ -109,8 +109,8 @@ fn moved(old: &JobRow, new: &JobRow, writes: &Writes, step: Step) -> bool {
     after_end || (same_run && old.parts().into_iter().zip(new.parts()).any(unsettled))
 }
 
-const fn is_part(ask: OutboxKind) -> bool {
-    matches!(ask, OutboxKind::Parts { .. })
+const fn is_part(kind: OutboxKind) -> bool {
+    matches!(kind, OutboxKind::Parts { .. })
 }
 
 /// Every row is justified by the step itself: attempts and epochs only grow, so no row can be enqueued twice.
@@ -144,7 +144,7 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
         OutboxKind::Parts { .. } => is_new(row.kind, row.attempt),
         OutboxKind::Event(_) => true,
     };
-    let is_event = |ask| matches!(ask, OutboxKind::Event(_));
+    let is_event = |kind| matches!(kind, OutboxKind::Event(_));
     let is_work = |row: &&ork::tx::OutboxRow| !is_part(row.kind) && !is_event(row.kind) && !is_copy(row);
     let single = writes.outbox.iter().filter(is_work).count() <= 1;
     !(single

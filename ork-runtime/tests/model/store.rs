@@ -211,9 +211,9 @@ impl Tables {
     }
 
     /// Frees a row that a worker holds, any of those that ask for the same work; `lost` if the worker died.
-    pub(crate) fn free(&mut self, (ask, attempt): (OutboxKind, u32), lost: bool) {
+    pub(crate) fn free(&mut self, (kind, attempt): (OutboxKind, u32), lost: bool) {
         if let Some(row) =
-            self.outbox.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt))
+            self.outbox.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (kind, attempt))
         {
             row.holder = None;
             row.losses = (row.losses + u32::from(lost)).min(1);
@@ -221,8 +221,9 @@ impl Tables {
     }
 
     /// Removes a row that a worker holds.
-    pub(crate) fn forget(&mut self, (ask, attempt): (OutboxKind, u32)) {
-        let held = self.outbox.iter().position(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt));
+    pub(crate) fn forget(&mut self, (kind, attempt): (OutboxKind, u32)) {
+        let held =
+            self.outbox.iter().position(|row| row.holder.is_some() && (row.kind, row.attempt) == (kind, attempt));
         held.map(|row| self.outbox.remove(row));
     }
 

@@ -476,8 +476,8 @@ impl World {
         self.write();
         let mut tables = Tables::clone(&self.seen);
         for (join, attempt) in std::mem::take(&mut self.workers[worker].late) {
-            let ask = if join { OutboxKind::Join } else { OutboxKind::Reply };
-            tables.outbox.push(super::config::row(tables.next_outbox_id, ask, attempt));
+            let kind = if join { OutboxKind::Join } else { OutboxKind::Reply };
+            tables.outbox.push(super::config::row(tables.next_outbox_id, kind, attempt));
             tables.next_outbox_id += 1;
             tables.replies += u8::from(!join);
         }

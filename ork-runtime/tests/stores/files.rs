@@ -34,10 +34,10 @@ async fn submit(store: &dyn Store) -> JobId {
     id
 }
 
-fn refused(path: &Path, kind: StoreErrorKind, words: &str) {
+fn refused(path: &Path, kind: StoreErrorKind, expected: &str) {
     let error = open(path).unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(words), "{error}");
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[test]

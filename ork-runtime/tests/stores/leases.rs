@@ -12,8 +12,8 @@ use super::world::{START, World, each, open};
 
 const TTL: Duration = Duration::from_secs(15);
 
-async fn lease(world: &World, job: JobId, ask: OutboxKind, attempt: u32) -> Option<u64> {
-    world.apply(Lease { job, kind: ask, attempt, actor: world.by() }).await
+async fn lease(world: &World, job: JobId, row_kind: OutboxKind, attempt: u32) -> Option<u64> {
+    world.apply(Lease { job, kind: row_kind, attempt, actor: world.by() }).await
 }
 
 async fn beat(world: &World, after: Duration) {
@@ -86,14 +86,14 @@ fn only_the_current_attempt_of_a_part_is_leased() {
     each(|world| async move {
         let job = world.with_parts(3, Policy::default(), true).await;
         let part = PartKey { job, epoch: 1, index: 1, attempt: 1 };
-        let ask = |epoch, first| OutboxKind::Parts { epoch, first, len: 1 };
+        let parts_row = |epoch, first| OutboxKind::Parts { epoch, first, len: 1 };
         world.start(part).await;
-        assert_eq!(lease(&world, job, ask(2, 1), 1).await, None);
-        assert_eq!(lease(&world, job, ask(1, 3), 1).await, None);
-        assert_eq!(lease(&world, job, ask(1, 1), 2).await, None);
-        lease(&world, job, ask(1, 1), 1).await.unwrap();
+        assert_eq!(lease(&world, job, parts_row(2, 1), 1).await, None);
+        assert_eq!(lease(&world, job, parts_row(1, 3), 1).await, None);
+        assert_eq!(lease(&world, job, parts_row(1, 1), 2).await, None);
+        lease(&world, job, parts_row(1, 1), 1).await.unwrap();
         world.settle(part, PartAttemptOutcome::Succeeded("1".into())).await;
-        assert_eq!(lease(&world, job, ask(1, 1), 1).await, None);
+        assert_eq!(lease(&world, job, parts_row(1, 1), 1).await, None);
     });
 }
 

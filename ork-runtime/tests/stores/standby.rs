@@ -52,7 +52,7 @@ fn submit(world: &World) -> Submit {
 }
 
 /// Runs a query with a boolean result on a server.
-async fn ask(server: &Server, query: &'static str) -> bool {
+async fn query_bool(server: &Server, query: &'static str) -> bool {
     let row = sqlx::query(query).fetch_one(&mut postgres::connect(&server.url("postgres")).await).await;
     row.unwrap().get(0)
 }
@@ -95,7 +95,7 @@ fn a_standby_is_rejected_and_takes_over_once_promoted() {
         assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
         let (store, waiting) = (Arc::clone(&world.store), submit(&world));
         let waiting = tokio::spawn(async move { store.apply(waiting).await });
-        assert!(ask(&standby, "SELECT pg_promote(true, 60)").await);
+        assert!(query_bool(&standby, "SELECT pg_promote(true, 60)").await);
         assert_eq!(waiting.await.unwrap().unwrap().output, Submitted::Created);
 
         // Everything that was acknowledged exists exactly once, and can continue.

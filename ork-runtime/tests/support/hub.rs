@@ -220,7 +220,7 @@ impl HubReceipt {
         match settlement {
             Disposition::Ack => {}
             Disposition::Requeue | Disposition::RequeueElsewhere(..) => queue.ready.push((message, redelivered + lost)),
-            Disposition::DeadLetter(_, words) => self.hub.dead.lock().unwrap().push(words.clone()),
+            Disposition::DeadLetter(_, detail) => self.hub.dead.lock().unwrap().push(detail.clone()),
         }
         drop(queues);
         self.hub.moved.send_replace(());

@@ -232,16 +232,16 @@ fn restricted_words_stay_in_their_modules() {
         let own = module.path.join("::");
         for (word, places) in WORDS {
             // The word may also be a field, or another module of this crate, which is not the crate that is meant.
-            let says = module.tokens.windows(2).any(|pair| pair[0] == *word && matches!(pair[1].as_str(), "::" | ";"));
-            if says && !places.iter().any(|place| is_in(&own, place)) {
+            let uses = module.tokens.windows(2).any(|pair| pair[0] == *word && matches!(pair[1].as_str(), "::" | ";"));
+            if uses && !places.iter().any(|place| is_in(&own, place)) {
                 problems.push(format!("{}: only {places:?} may say `{word}`", module.file));
             }
         }
         let is_pure = PURE.iter().any(|pure| is_in(&own, pure)) || rank(&own).is_some_and(|(rank, _)| rank == 0);
         for word in IMPURE.iter().filter(|_| is_pure) {
-            let says =
+            let uses =
                 module.tokens.windows(2).any(|pair| pair[0] == *word && (pair[1] == "::" || word.starts_with('a')));
-            if says {
+            if uses {
                 problems.push(format!("{}: pure code does not say `{word}`", module.file));
             }
         }

@@ -52,7 +52,7 @@ impl Tables {
         let (writes, _) = tx.finish();
         let mut tables = self.clone();
         tables.jobs.extend(tx.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
-        let of = |row: &OutboxRow, ask| row.kind == ask;
+        let of = |row: &OutboxRow, kind| row.kind == kind;
         let replies = writes.outbox.iter().filter(|row| of(row, OutboxKind::Reply)).count();
         let messages = writes.outbox.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
         Applied { answer, messages, replies, tables }

@@ -83,11 +83,11 @@ async fn message_that_all_workers_decline_is_dead_lettered() {
             QueueKind::Classic => 2,
         };
         for _ in 0..n_declined {
-            let words = "no store".to_owned();
+            let message = "no store".to_owned();
             next(&mut subscription)
                 .await
                 .acker
-                .settle(Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, words));
+                .settle(Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, message));
         }
         let (_connection, channel) = corner.plain().await;
         let dead = get(&channel, corner.name(".dead")).await;
@@ -111,8 +111,8 @@ async fn check_reports_the_number_of_dead_letters() {
             .settle(Disposition::DeadLetter(DeadLetterReason::Exhausted, "it died".to_owned()));
         // Closing carries out the pending dispositions first.
         world.broker.close().await;
-        let words = corner.amqp().check().await.unwrap();
-        assert!(words.contains("holding 1 that nobody could run"), "{words}");
+        let report = corner.amqp().check().await.unwrap();
+        assert!(report.contains("holding 1 that nobody could run"), "{report}");
     })
     .await;
 }
