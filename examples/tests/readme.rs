@@ -213,7 +213,7 @@ fn the_features_match_the_manifest() {
     assert!(features.is_empty(), "{features:?}");
 }
 
-/// The workflow is that of the example, and its commands do what the README says.
+/// The workflow is that of the example, and its commands behave as the README describes.
 #[test]
 fn a_workflow_is_checked_and_run() {
     let file = include_str!("../flows/files.yaml");

@@ -40,7 +40,7 @@ fn golden(name: &str, text: &str) {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     let place = kept.lines().zip(text.lines()).position(|(kept, now)| kept != now);
-    assert!(kept == text, "{name} is not what it was, first at line {place:?}: ORK_BLESS=1 writes it anew");
+    assert!(kept == text, "{name} is not what it was, first at line {place:?}: ORK_BLESS=1 rewrites it");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn an_input_can_be_read_from_stdin() {
     }
 }
 
-/// Runs a script in a mount namespace of its own, so that it can mount file systems that no other process sees. In
+/// Runs a script in a separate mount namespace, so that it can mount file systems that no other process sees. In
 /// the script, `$0` is the program, and the working directory is that of the place. Returns `None` if mounting is not
 /// allowed.
 fn apart(place: &Place, script: &str) -> Option<Output> {

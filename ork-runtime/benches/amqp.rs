@@ -188,7 +188,7 @@ impl Place {
             line
         };
         for (_, out) in &mut workers {
-            // The first line says that the worker consumes.
+            // The first line reports that the worker consumes.
             line(out);
         }
         let mut rates = Vec::new();

@@ -20,7 +20,7 @@ async fn send_again(foreigner: &Foreigner, id: JobId, key: &str) {
 }
 
 /// Regression test: the second worker called the function while the first one was still running it, and the job was
-/// counted as lost once more.
+/// counted as lost a second time.
 #[test]
 fn copy_of_a_job_running_in_a_live_process_waits_for_its_end() {
     shared(|world| async move {

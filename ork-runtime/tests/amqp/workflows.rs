@@ -26,7 +26,7 @@ async fn wire_gather(run: String, each: Vec<Vec<u64>>, by_number: Vec<Vec<Option
 }
 
 /// A plan with a list, a fan-out over its items with two calls for each, a fan-out with as many calls as the list
-/// says, and a step that gathers all outputs.
+/// requests, and a step that gathers all outputs.
 fn plan(run: &str, n: u64) -> Plan {
     let list = json!({ "name": "list", "executor": "rust", "task": "wire_list",
         "input": { "run": { "value": run }, "n": { "value": n } } });

@@ -39,7 +39,7 @@ async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
         asker.close().await;
         let to = ReplyTo { queue, correlation: String::new() };
         let error = worker.publish(vec![outcome(to)]).await.remove(0).unwrap_err();
-        assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with whoever asked");
+        assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with its client");
     })
     .await;
 }
@@ -92,7 +92,7 @@ async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
         assert!(used.contains(&format!(":{}/", port_of(&corner.url))), "{used}");
         broker.close().await;
 
-        // A node that never answers does not use up the whole deadline.
+        // A node that never responds does not use up the whole deadline.
         let broker = Amqp::new(at(format!("{silent},{}", corner.url))).unwrap();
         broker.check().await.unwrap();
         broker.close().await;
@@ -362,7 +362,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     let [one, two] = <[_; 2]>::try_from(sides).unwrap();
     let (mut node, (), ()) = tokio::join!(killing, one, two);
 
-    // Closing does not wait for the answer of a dead node.
+    // Closing does not wait for a response of a dead node.
     for corner in &corners {
         let broker = corner.amqp();
         let mut subscription = broker.subscribe(queue(10)).await.unwrap();

@@ -251,7 +251,7 @@ async fn names_and_bodies_that_amqp_cannot_carry_are_rejected_alone() {
     .await;
 }
 
-/// RabbitMQ closes the channel on such a message, and does not say which message it was.
+/// RabbitMQ closes the channel on such a message, and does not report which message it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn body_that_only_the_broker_finds_too_large_is_rejected_alone() {
     if !can_start_nodes() {
@@ -301,7 +301,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let silent = answering(b"");
     // Behaves like a load balancer in front of a broker that is down.
-    let in_vain = Proxy::to(closed_port).port();
+    let hangs_up = Proxy::to(closed_port).port();
     let cases = [
         (format!("amqp://guest:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `guest`"),
         (format!("amqp://nobody:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `nobody`"),
@@ -309,7 +309,11 @@ async fn connection_errors_report_the_reason_without_the_password() {
         (format!("amqp://u:s3cret@127.0.0.1:{closed_port}/"), BrokerErrorKind::Disconnected, "connection refused"),
         (format!("amqp://u:s3cret@127.0.0.1:{web}/"), BrokerErrorKind::Protocol, "does not speak AMQP"),
         (format!("amqp://u:s3cret@127.0.0.1:{silent}/"), BrokerErrorKind::TimedOut, "does not answer with AMQP"),
-        (format!("amqp://u:s3cret@127.0.0.1:{in_vain}/"), BrokerErrorKind::Disconnected, "hangs up when it hears AMQP"),
+        (
+            format!("amqp://u:s3cret@127.0.0.1:{hangs_up}/"),
+            BrokerErrorKind::Disconnected,
+            "hangs up when it hears AMQP",
+        ),
         (format!("amqps://u:s3cret@127.0.0.1:{port}/"), BrokerErrorKind::Disconnected, "cannot reach RabbitMQ"),
     ];
     for (url, kind, expected) in cases {
@@ -338,7 +342,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
     }
 }
 
-/// Returns a port that answers any data with these bytes, or never answers if they are empty.
+/// Returns a port that responds to any data with these bytes, or never responds if they are empty.
 pub fn answering(reply: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -194,7 +194,7 @@ async fn files_are_discovered_processed_and_aggregated() {
     world.end().await;
 }
 
-/// The programs in `docs/python.md` run, and do what the page says.
+/// The programs in `docs/python.md` run, and behave as the page describes.
 #[tokio::test]
 async fn examples_in_the_python_document_work() {
     let Some(world) = World::new() else { return };

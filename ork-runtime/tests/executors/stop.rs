@@ -11,7 +11,7 @@ use super::clock::Manual;
 use super::installed::python;
 use super::world::{Recorder, World, gone, is_alive, killed, within};
 
-/// Logs the ids of its own process and of the process that it has started, then refuses to end in one of several ways.
+/// Logs the ids of its process and of the process that it has started, then refuses to end in one of several ways.
 const STUBBORN: &str = r#"
 import os, signal, subprocess, sys, time
 from ork import task, Context

@@ -144,7 +144,7 @@ def main(load: Report) -> str:
     world.file("task.py", &held);
     let call = Call { form: Form::Either, ..world.python("task.py", &json!({ "load": 6 })) };
     assert_eq!(world.make(call).await.unwrap(), json!("6 rows"));
-    // An untyped parameter named `input` takes the whole input as well, unless the call asks for the other form.
+    // An untyped parameter named `input` takes the whole input as well, unless the call requests the other form.
     world.file("task.py", "def main(input):\n    return input\n");
     for (form, expected) in [(Form::Whole, json!({ "input": 1 })), (Form::Field, json!(1)), (Form::Either, json!(1))] {
         let call = world.python("task.py", &json!({ "input": 1 }));

@@ -84,7 +84,7 @@ pub(crate) enum Work {
     /// Parts under a concurrency limit.
     Limited(u64),
     /// Parts of a job that splits itself.
-    Itself(u64),
+    DynamicSplit(u64),
     /// A job with this many child jobs, and a follower.
     Tree(u64),
     /// A plain job with hooks.
@@ -164,7 +164,7 @@ impl World {
                     }
                     Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
-                    Work::Itself(parts) => ork.submit(itself { run, parts }).await.map(|job| job.id()),
+                    Work::DynamicSplit(parts) => ork.submit(itself { run, parts }).await.map(|job| job.id()),
                     Work::Tree(twigs) => ork.submit(trunk { run, twigs }).await.map(|job| job.id()),
                     Work::AfterTwo => match self.pair(&ork, &run).await {
                         Ok([one, two]) => {
@@ -232,7 +232,7 @@ impl World {
             Work::Plain | Work::Hooked => "plain",
             Work::Parts(_) => "many",
             Work::Limited(_) => "narrow",
-            Work::Itself(_) => "itself",
+            Work::DynamicSplit(_) => "itself",
             Work::Tree(_) => "trunk",
             Work::AfterTwo => "after_both",
             Work::Run(_) => ork::workflow_run::RUN,
@@ -329,7 +329,7 @@ impl World {
                         assert!((attempts..attempts + lives).contains(&calls), "twig {number} ran {calls} times");
                     }
                 }
-                Work::Parts(n) | Work::Limited(n) | Work::Itself(n) => {
+                Work::Parts(n) | Work::Limited(n) | Work::DynamicSplit(n) => {
                     let counts = view.counts;
                     assert_eq!((counts.ok, counts.settled(), counts.running), (n, n, 0));
                     assert_eq!(self.output(view.output).await, (n * (n - 1) / 2).to_string().as_bytes());
@@ -361,7 +361,7 @@ impl World {
                 super::events::audit(
                     hub.events(),
                     id,
-                    matches!(work, Work::Parts(_) | Work::Limited(_) | Work::Itself(_)),
+                    matches!(work, Work::Parts(_) | Work::Limited(_) | Work::DynamicSplit(_)),
                     hub.forgets(),
                 );
             }

@@ -68,7 +68,7 @@ fn many_jobs_can_split_themselves_at_once() {
     });
 }
 
-/// Follows a script, which says how often it splits, whether it fails, and where it waits.
+/// Follows a script, which determines how often it splits, whether it fails, and where it waits.
 #[task(retries = 2, backoff = "1ms", chunk = 3, on_error = "stop")]
 async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<String> {
     if context.is_part() {

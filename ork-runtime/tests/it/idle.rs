@@ -1,4 +1,4 @@
-//! What a process asks of its store and its broker while it has nothing to do but wait for its tasks.
+//! The calls that a process makes to its store and its broker while it only waits for its tasks.
 //!
 //! The tests were checked against two broken variants, and each variant failed its test: a pump and a relay that also
 //! poll once a second, and an additional heartbeat for each running job.
@@ -42,7 +42,7 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(CountedStore(store, calls.clone()));
         let worker = WorkerId::new("one");
         let broker: Arc<dyn Broker> = if relayed {
-            Arc::new(HubEnd(Hub::tame()))
+            Arc::new(HubEnd(Hub::in_order()))
         } else {
             let clock: Arc<dyn Clock> = Arc::<Manual>::clone(&clock);
             Arc::new(Embedded::new(Arc::clone(&store), clock, Arc::new(TokioRuntime), worker.clone()))

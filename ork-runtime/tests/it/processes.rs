@@ -160,7 +160,7 @@ fn no_process_is_presumed_dead_after_the_computer_has_slept() {
         let woken = clock.now();
         clock.is_awaited_by(woken + look, 2).await;
         clock.turn(look);
-        // If a notice came during the pause, a process looks once more, and pauses again.
+        // If a notice came during the pause, a process looks again, and pauses again.
         while clock.are_awaited_by([woken + beat, clock.now() + look], 2).await != [2, 0] {
             clock.turn(look);
         }

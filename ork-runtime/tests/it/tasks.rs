@@ -146,7 +146,7 @@ pub(crate) async fn heals(key: String, context: Context) -> Result<bool> {
     Ok(!context.cancelled().is_cancelled())
 }
 
-/// A part that doubles its number, or fails if told to.
+/// A part that doubles its number, or fails if its input requests that.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn double(number: u64, fail: bool, run: String, context: Context) -> Result<u64> {
     called(&format!("{run}.{number}"));

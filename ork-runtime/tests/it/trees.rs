@@ -50,7 +50,7 @@ async fn stem(key: String, leaves: u32, context: Context) -> Result<u32> {
     Ok(leaves)
 }
 
-/// Submits leaves, some of which fail. If told to, fails itself after that, at its first attempt.
+/// Submits leaves, some of which fail. If its input requests it, fails itself after that, at its first attempt.
 #[task(retries = 1, backoff = "1ms")]
 async fn branch(key: String, leaves: u32, failing: Vec<u32>, breaks: bool, context: Context) -> Result<String> {
     for number in 0..leaves {

@@ -104,8 +104,8 @@ async fn submits(key: String, context: Context) -> Result<String> {
     Ok(refused.to_string())
 }
 
-/// Regression: each of these used to succeed, with `null` as output, or with one that the client said another version
-/// had written.
+/// Regression: each of these used to succeed, with `null` as output, or with one that the client reported as
+/// written by another version.
 #[test]
 fn output_that_cannot_be_read_back_fails_its_job_with_the_path() {
     each(|world| async move {

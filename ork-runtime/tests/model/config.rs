@@ -39,8 +39,10 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Left {
     pub(crate) crashes: u8,
-    pub(crate) doubles: u8,
-    pub(crate) forgets: u8,
+    /// How often a message is delivered twice.
+    pub(crate) duplicates: u8,
+    /// How often the store loses what it has confirmed and not written yet.
+    pub(crate) rollbacks: u8,
     pub(crate) cancels: u8,
     pub(crate) retries: u8,
     pub(crate) interrupts: u8,
@@ -91,23 +93,23 @@ pub(crate) enum Mutant {
     RefusedAlone,
     /// Fails a job whose message is rejected while a living process runs it.
     RefusedRunning,
-    /// Acknowledges long work without a row that says which process has it.
+    /// Acknowledges long work without a row that names the process that has it.
     Unleased,
     /// Leaves the row of leased work behind after its end.
     LeaseKept,
-    /// Settles without giving the permit back.
+    /// Settles without releasing the permit.
     PermitKept,
-    /// Gives permits back and wakes no row.
-    NobodyWoken,
+    /// Releases permits and wakes no row.
+    NoWake,
     /// Ignores the permits of other processes.
     PermitsUncounted,
     /// Lets dead processes keep their permits.
     PermitsOfDead,
     /// Publishes that all parts have ended whenever one has, once the split is sealed.
-    ToldEarly,
+    EventTooEarly,
     /// Ends a job without publishing an event.
-    EndUntold,
-    /// Claims what it holds on arrival, and does not ask again once it has a slot.
+    EndWithoutEvent,
+    /// Claims a held message on arrival, and does not claim it again once it has a slot.
     ClaimedEarly,
     /// Calls what it holds although it was drained.
     CalledAfterDrain,
@@ -138,11 +140,11 @@ impl Mutant {
         Self::Unleased,
         Self::LeaseKept,
         Self::PermitKept,
-        Self::NobodyWoken,
+        Self::NoWake,
         Self::PermitsUncounted,
         Self::PermitsOfDead,
-        Self::ToldEarly,
-        Self::EndUntold,
+        Self::EventTooEarly,
+        Self::EndWithoutEvent,
         Self::ClaimedEarly,
         Self::CalledAfterDrain,
         Self::LossPerDelivery,
@@ -281,15 +283,17 @@ impl Config {
                 }
                 return;
             }
-            (Mutant::NobodyWoken, _) => return writes.woken.clear(),
-            (Mutant::ToldEarly, Step::Settles { .. }) => {
+            (Mutant::NoWake, _) => return writes.woken.clear(),
+            (Mutant::EventTooEarly, Step::Settles { .. }) => {
                 if head.sealed.is_some() && !all_settled {
                     writes.outbox.push(row(next, OutboxKind::Event(PendingEvent::Job(EventKind::PartsCompleted)), 1));
                     tx.number_from(next + 1);
                 }
                 return;
             }
-            (Mutant::EndUntold, _) => return writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Event(_))),
+            (Mutant::EndWithoutEvent, _) => {
+                return writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Event(_)));
+            }
             (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
                 entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
                 return;

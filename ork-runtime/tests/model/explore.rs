@@ -33,7 +33,7 @@ pub(crate) enum Action {
     Park {
         worker: usize,
     },
-    /// A worker gives back what it is working on.
+    /// A worker requeues what it is working on.
     Interrupt {
         worker: usize,
     },
@@ -114,7 +114,7 @@ impl Model for Explored {
         let left = &mut next.left;
         match action {
             Action::Publish { row, keep } => {
-                left.doubles -= u8::from(keep);
+                left.duplicates -= u8::from(keep);
                 next.publish(row, keep);
             }
             Action::Take { worker, msg, run } => next.take(config, worker, msg, run),
@@ -144,7 +144,7 @@ impl Model for Explored {
                 next.expire(config, worker);
             }
             Action::Redeliver { worker } => {
-                left.doubles -= 1;
+                left.duplicates -= 1;
                 next.redeliver(worker);
             }
             Action::Hold { worker, msg } => {
@@ -161,7 +161,7 @@ impl Model for Explored {
             }
             Action::Resend => next.resend(config),
             Action::RollBack => {
-                left.forgets -= 1;
+                left.rollbacks -= 1;
                 next.roll_back(config);
             }
             Action::Refuse { worker, msg } => {
@@ -194,7 +194,7 @@ impl Model for Explored {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("join, verdict and reply are owed once", |_, w: &World| w.flaw != Some(Flaw::Twice)),
+            Property::always("join, verdict and reply are enqueued once", |_, w: &World| w.flaw != Some(Flaw::Twice)),
             Property::always("nothing follows the parts before all have ended", |_, w: &World| {
                 w.flaw != Some(Flaw::Early)
             }),
@@ -219,17 +219,17 @@ impl Model for Explored {
                 let Self(config) = model;
                 let most = config.permits.unwrap_or(u32::MAX);
                 // The permits of workers that are presumed dead, or of claims that were lost, belong to others.
-                let sure = config.left.expiries + config.left.forgets == 0;
+                let sure = config.left.expiries + config.left.rollbacks == 0;
                 let calls = u32::try_from(w.limited_calls(config)).unwrap();
                 w.seen.permits.iter().sum::<u32>() <= most && (calls <= most || !sure)
             }),
-            Property::always("a permit that comes back wakes who waits for it", |_, w: &World| {
+            Property::always("a released permit wakes a row that waits for it", |_, w: &World| {
                 w.flaw != Some(Flaw::Unwoken)
             }),
-            Property::always("every permit is given back", |_, w: &World| {
+            Property::always("every permit is released", |_, w: &World| {
                 !is_quiet(w) || w.seen.permits.iter().all(|held| *held == 0)
             }),
-            Property::always("nobody waits for a permit for ever", |_, w: &World| {
+            Property::always("no row waits for a permit forever", |_, w: &World| {
                 !is_quiet(w) || w.seen.room() > 0 || w.seen.outbox.iter().all(|row| row.waits_for.is_none())
             }),
             Property::always("a lease ends with its work", |_, w: &World| {
@@ -298,10 +298,10 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
 /// Faults, and requests of clients, as often as they may still happen.
 fn faults(world: &World, actions: &mut Vec<Action>) {
     let left = world.left;
-    if left.doubles > 0 {
+    if left.duplicates > 0 {
         actions.extend(world.free_rows().map(|row| Action::Publish { row, keep: true }));
     }
-    if left.forgets > 0 && world.disk != world.seen {
+    if left.rollbacks > 0 && world.disk != world.seen {
         actions.push(Action::RollBack);
     }
     let state = world.seen.state();
@@ -345,7 +345,7 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         if left.expiries > 0 && (it.lease.is_some() || permits) {
             actions.push(Action::Expire { worker });
         }
-        if left.doubles > 0 && !it.unacked.is_empty() && !it.stale {
+        if left.duplicates > 0 && !it.unacked.is_empty() && !it.stale {
             actions.push(Action::Redeliver { worker });
         }
         if left.refusals > 0 && it.activity == Activity::Idle {

@@ -1,4 +1,5 @@
-//! Messages that a worker cannot run: rejecting one ends the work it asks for, unless a living process is doing that.
+//! Messages that a worker cannot run: rejecting one ends the work that it requests, unless a live process does
+//! that work.
 
 use ork::JobState;
 use ork::job::Phase;

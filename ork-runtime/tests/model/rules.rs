@@ -124,7 +124,7 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
             epoch == new.head.epoch && (epoch > old.head.epoch || index >= old.head.appended || again)
         })
     };
-    // A lease, or a row that waits for a permit, asks again for current work.
+    // A lease, or a row that waits for a permit, is a second row for current work.
     let is_copy = |row: &ork::tx::OutboxRow| row.holder.is_some() || row.waits_for.is_some();
     let justified = |row: &ork::tx::OutboxRow| match row.kind {
         OutboxKind::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
@@ -170,7 +170,7 @@ fn has_expected_events(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> b
             JobState::Cancelled => new.job.tree.cancel_mode == Some(CancelMode::Graceful),
             JobState::Running | JobState::Retrying | JobState::Waiting => false,
         };
-    // A retry that finds every part settled completes them once more.
+    // A retry that finds every part settled publishes their completion again.
     let again = was.is_some_and(JobState::is_final);
     let expected = [
         (fails(new).is_some() && old.and_then(fails) != fails(new)).then_some(EventKind::Retrying),

@@ -189,7 +189,7 @@ impl Tables {
         writes.woken.values().for_each(|count| self.wake(*count));
     }
 
-    /// Releases rows that wait for a permit, the oldest first, as nothing else tells them apart here.
+    /// Releases rows that wait for a permit, the oldest first, as nothing else distinguishes them here.
     fn wake(&mut self, count: u32) {
         let waiting = self.outbox.iter_mut().filter(|row| row.waits_for.is_some());
         waiting.take(usize::try_from(count).unwrap()).for_each(|row| row.waits_for = None);
@@ -210,7 +210,7 @@ impl Tables {
         self.outbox.iter().filter(|row| row.waits_for.is_some()).count()
     }
 
-    /// Frees a row that a worker holds, any of those that ask for the same work; `lost` if the worker died.
+    /// Frees a row that a worker holds, any of those for the same work; `lost` if the worker died.
     pub(crate) fn free(&mut self, (kind, attempt): (OutboxKind, u32), lost: bool) {
         if let Some(row) =
             self.outbox.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (kind, attempt))

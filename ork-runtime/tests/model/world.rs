@@ -17,7 +17,7 @@ pub(crate) use super::fixtures::{NOW, by, failure, new_job};
 use super::rules::{Flaw, Step, flaw};
 use super::store::{Tables, id};
 
-/// What a message asks for.
+/// The work that a message requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Request {
     Whole,
@@ -212,7 +212,7 @@ impl World {
         self.calls(worker);
     }
 
-    /// A worker asks the store whether the work of a message is still to be done. If `run`, its neighbors are included.
+    /// A worker claims the work of a message, if that is still to be done. If `run`, its neighbors are claimed with it.
     pub(crate) fn start_work(&mut self, config: &Config, worker: usize, msg: &Msg, run: bool) -> Activity {
         match &msg.request {
             Request::Whole => self.claim(config, worker, msg, Phase::Start),
@@ -348,7 +348,7 @@ impl World {
             if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
-                // Another run has taken over, and may die, so the delivery is given back. This run was overtaken
+                // Another run has taken over, and may die, so the delivery is requeued. This run was overtaken
                 // because its worker was thought lost, so it counts as a loss.
                 world.dies(worker);
                 world.free(config, worker, false);
@@ -413,7 +413,7 @@ impl World {
         self.workers[worker].activity = Activity::Done;
     }
 
-    /// The worker has to stop: it gives back what it is doing, which costs no attempt.
+    /// The worker has to stop: it requeues what it is doing, which costs no attempt.
     pub(crate) fn interrupt(&mut self, config: &Config, worker: usize) {
         match self.workers[worker].activity.clone() {
             Activity::Job { join, attempt, .. } => {
@@ -430,7 +430,7 @@ impl World {
             Activity::Idle | Activity::Done | Activity::Held { .. } | Activity::Early { .. } => {}
         }
         self.free(config, worker, false);
-        // What is given back starts again: the broker does not count it as a redelivery.
+        // Requeued work starts again: the broker does not count it as a redelivery.
         let freed = self.workers[worker].freed();
         let before = std::mem::replace(&mut self.workers[worker], freed);
         self.bag.extend(before.unacked);
@@ -444,7 +444,7 @@ impl World {
             self.workers.iter_mut().for_each(|worker| worker.owner = false);
         }
         for worker in &mut self.workers {
-            let safe = !fragile && (worker.stale || self.left.doubles == 0);
+            let safe = !fragile && (worker.stale || self.left.duplicates == 0);
             if worker.activity == Activity::Done && safe && worker.late.is_empty() && worker.lease.is_none() {
                 *worker = worker.freed();
             }

@@ -52,7 +52,7 @@ async fn cut_off_with_a_lock(url: &str, world: &World, proxy: &Proxy) -> JobId {
 }
 
 /// Regression: all work of the healthy process waited behind the one row for ten seconds, until the server ended the
-/// transaction of the other process; sometimes it reported that PostgreSQL did not answer.
+/// transaction of the other process; sometimes it reported that PostgreSQL did not respond.
 #[test]
 fn others_continue_and_soon_get_the_row_that_a_cut_off_process_has_locked() {
     on(async {

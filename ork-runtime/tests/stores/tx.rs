@@ -413,7 +413,7 @@ fn a_duplicate_does_not_take_a_job_from_the_process_that_runs_it() {
         assert_eq!(worker, Some(world.worker.to_string()), "nothing changed");
         // A delivery that the broker has made before shows that the first worker has lost it.
         let Claimed::Granted { job, reclaimed: again, .. } = claim(other.by(), false).await else {
-            panic!("it is owed")
+            panic!("it is in the outbox")
         };
         assert!(again && job.worker == Some(other.worker.to_string()));
         // A job that has ended is not waited for.

@@ -51,7 +51,7 @@ fn job_is_unattended_while_its_message_is_not_in_the_outbox_and_no_process_works
         assert_eq!(world.unattended(&[], &["one"]).await, [one]);
         assert_eq!(world.unattended(&[], &["else"]).await, []);
         assert_eq!(world.unattended(&[], &[]).await, [], "it was not asked for");
-        // One process reports that it works on the job; another one asks.
+        // One process reports that it works on the job; another one queries.
         let other = world.other();
         world.unattended(&[one], &[]).await;
         assert_eq!(other.unattended(&[], &["one"]).await, []);

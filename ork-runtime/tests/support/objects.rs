@@ -63,7 +63,7 @@ impl Shelf {
             return Ok(());
         }
         self.refused.send_modify(|n| *n += 1);
-        Err(ObjectError::new(ObjectErrorKind::Unavailable, "the shelf was told to fail"))
+        Err(ObjectError::new(ObjectErrorKind::Unavailable, "the shelf is set to fail"))
     }
 }
 

@@ -447,10 +447,10 @@ fn documented_states_and_transitions_match_the_code() {
     }
     // Each arrow between two states has its line, and each line its arrow.
     for text in [jobs, parts] {
-        let (mut drawn, mut told) = (BTreeSet::new(), BTreeSet::new());
+        let (mut drawn, mut described) = (BTreeSet::new(), BTreeSet::new());
         for line in text.lines() {
             let (line, set) = match line.strip_prefix("- ") {
-                Some(line) => (line.replace('`', ""), &mut told),
+                Some(line) => (line.replace('`', ""), &mut described),
                 None => (line.to_owned(), &mut drawn),
             };
             if let Some((from, to)) = line.split_once(" --> ").or_else(|| line.split_once(" → ")) {
@@ -461,7 +461,7 @@ fn documented_states_and_transitions_match_the_code() {
             }
         }
         let mut differences = String::new();
-        drawn.symmetric_difference(&told).for_each(|pair| writeln!(differences, "{pair:?}").unwrap());
-        assert!(differences.is_empty() && !drawn.is_empty(), "drawn or told, not both:\n{differences}");
+        drawn.symmetric_difference(&described).for_each(|pair| writeln!(differences, "{pair:?}").unwrap());
+        assert!(differences.is_empty() && !drawn.is_empty(), "drawn or described, not both:\n{differences}");
     }
 }

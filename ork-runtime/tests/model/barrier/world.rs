@@ -13,14 +13,14 @@ pub(super) struct Worker {
     pub(super) barrier: Barrier,
     /// Entries that it has read and not settled.
     pub(super) held: Vec<Entry>,
-    /// Entries that it has given back and that are not in the queue yet.
+    /// Entries that it has requeued and that are not in the queue yet.
     pub(super) back: Vec<Entry>,
     pub(super) removed: bool,
 }
 
 /// The entries of a reader that has died or lost its channel, which the broker has not noticed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Ghost {
+pub(super) struct DeadReader {
     /// Its place among the readers.
     pub(super) reader: usize,
     pub(super) held: Vec<Entry>,
@@ -30,8 +30,8 @@ pub(super) struct Ghost {
 pub(super) struct World {
     /// Messages of parts, each with whether it was delivered before.
     pub(super) work: Vec<(u8, bool)>,
-    pub(super) ghosts: Vec<Ghost>,
-    pub(super) n_ghosts: usize,
+    pub(super) dead_readers: Vec<DeadReader>,
+    pub(super) n_dead_readers: usize,
     pub(super) workers: Vec<Option<Worker>>,
     /// The queue, until it is removed.
     pub(super) queue: Option<Vec<Entry>>,
@@ -46,7 +46,7 @@ pub(super) struct World {
     pub(super) left: Left,
     pub(super) marks: u8,
     /// The record that a program other than ork holds.
-    pub(super) stranger: Option<Entry>,
+    pub(super) held_by_other: Option<Entry>,
     /// Whether a process has ended a part while the set was incomplete, and therefore looks at it again.
     pub(super) is_watched: bool,
 }
@@ -59,8 +59,8 @@ impl World {
         let head = config.headed.then_some(Entry::Head { epoch: 1 });
         Self {
             work: (0..config.parts).map(|part| (part, false)).collect(),
-            ghosts: Vec::new(),
-            n_ghosts: 0,
+            dead_readers: Vec::new(),
+            n_dead_readers: 0,
             workers: vec![None; config.workers],
             queue: Some(head.into_iter().collect()),
             readers: Vec::new(),
@@ -70,7 +70,7 @@ impl World {
             excused: 0,
             left: config.left,
             marks: 0,
-            stranger: None,
+            held_by_other: None,
             is_watched: false,
         }
     }
@@ -114,7 +114,7 @@ impl World {
         world
     }
 
-    /// The entries that a worker has given back arrive in the queue.
+    /// The entries that a worker has requeued arrive in the queue.
     pub(super) fn back(&mut self, at: usize) {
         let back = std::mem::take(&mut self.worker(at).back);
         self.give_back(back);
@@ -143,10 +143,10 @@ impl World {
         held.append(&mut worker.held);
         let Some(place) = self.readers.iter().position(|reader| *reader == at) else { return self.give_back(held) };
         // Ghosts are numbered beyond all workers.
-        let reader = 100 + self.n_ghosts;
-        self.n_ghosts += 1;
+        let reader = 100 + self.n_dead_readers;
+        self.n_dead_readers += 1;
         self.readers[place] = reader;
-        self.ghosts.push(Ghost { reader, held });
+        self.dead_readers.push(DeadReader { reader, held });
     }
 
     pub(super) fn give_back(&mut self, mut held: Vec<Entry>) {
@@ -177,7 +177,7 @@ impl World {
     fn remove(&mut self) {
         self.queue = None;
         self.readers.clear();
-        self.ghosts.clear();
+        self.dead_readers.clear();
         for worker in self.workers.iter_mut().flatten() {
             worker.held.clear();
             worker.back.clear();

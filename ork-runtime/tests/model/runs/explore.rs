@@ -72,7 +72,7 @@ impl Model for Explored {
             if left.crashes > 0 {
                 actions.push(Action::Crash { worker });
             }
-            if left.doubles > 0 && it.unacked.is_some() && !it.stale {
+            if left.duplicates > 0 && it.unacked.is_some() && !it.stale {
                 actions.push(Action::Redeliver { worker });
             }
         }
@@ -105,7 +105,7 @@ impl Model for Explored {
                 next.crash(worker);
             }
             Action::Redeliver { worker } => {
-                left.doubles -= 1;
+                left.duplicates -= 1;
                 next.redeliver(worker);
             }
             Action::Retry { job } => {

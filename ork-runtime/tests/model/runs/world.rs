@@ -184,7 +184,7 @@ impl World {
         (well && steps().enumerate().any(outdated)).then_some(Flaw::Outdated)
     }
 
-    /// A worker is handed a message, and asks the store whether the work is still to be done.
+    /// A worker receives a message and claims its work, if that is still to be done.
     pub(super) fn take(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         let job = self.tables.jobs[&msg.job].clone();
