@@ -56,7 +56,7 @@ fn copy_of_a_job_of_a_dead_process_is_run() {
     shared(|world| async move {
         let worker = world.worker().await;
         let (key, foreigner) = (fresh(), world.foreigner().await);
-        let doomed = super::rejections::Doomed::new(&world).await;
+        let doomed = super::rejections::DyingProcess::new(&world).await;
         let id = JobId::new();
         let until = doomed.beat(Duration::from_secs(4)).await;
         doomed.claim(id).await;

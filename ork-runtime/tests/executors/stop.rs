@@ -162,7 +162,7 @@ async fn timeout_interrupts_at_once() {
         let recorder = Arc::new(Recorder::default());
         let running = world.start_with_listener(call, &recorder);
         let pids = recorder.pids("INFO pids ").await;
-        clock.turn(Duration::from_secs(3));
+        clock.advance(Duration::from_secs(3));
         let ended = within(running).await.unwrap();
         assert!(matches!(ended, Err(ExecutorError::TimedOut(_))), "{ended:?}");
         assert_eq!(recorder.wait("INFO tidy ").await, "True", "{text}");

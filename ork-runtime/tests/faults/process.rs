@@ -36,13 +36,13 @@ const FAST: u32 = 25;
 #[derive(Debug)]
 pub(crate) struct FastClock {
     start: Instant,
-    turned: AtomicI64,
+    advanced: AtomicI64,
 }
 
 impl Clock for FastClock {
     fn now(&self) -> Timestamp {
         let since = i64::try_from((self.start.elapsed() * FAST).as_millis()).unwrap();
-        Timestamp::from_millis(1_000_000_000 + since + self.turned.load(Ordering::SeqCst))
+        Timestamp::from_millis(1_000_000_000 + since + self.advanced.load(Ordering::SeqCst))
     }
 
     fn pause(&self, duration: Duration) -> Pause {
@@ -106,7 +106,7 @@ impl World {
             // The process dies here, not the machine.
             Kind::Sqlite => Arc::new(Sqlite::open(&folder.path().join("ork.db"), Synchronous::Normal).unwrap()),
         };
-        let clock = Arc::new(FastClock { start: Instant::now(), turned: AtomicI64::new(0) });
+        let clock = Arc::new(FastClock { start: Instant::now(), advanced: AtomicI64::new(0) });
         Self { kind, store, hub, shelf: None, clock, _folder: folder }
     }
 
@@ -224,7 +224,7 @@ impl World {
         });
         runtime.shutdown_timeout(DEADLINE);
         // Longer than it takes until a dead process is presumed dead.
-        self.clock.turned.fetch_add(60_000, Ordering::SeqCst);
+        self.clock.advanced.fetch_add(60_000, Ordering::SeqCst);
     }
 
     async fn find(&self, work: Work) -> Option<JobId> {

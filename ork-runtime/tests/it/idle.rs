@@ -59,10 +59,10 @@ impl World {
         for _ in 0..beats {
             let start = self.clock.now();
             self.clock.is_awaited(start + REST).await;
-            self.clock.turn(REST);
+            self.clock.advance(REST);
             self.clock.is_awaited(start + BEAT).await;
             let so_far = self.calls.of("beat");
-            self.clock.turn(SLEEP);
+            self.clock.advance(SLEEP);
             self.calls.reach("beat", so_far + 1).await;
         }
     }
@@ -172,7 +172,7 @@ fn metrics_of_a_running_job_are_written_after_a_second() {
         let second = Duration::from_secs(1);
         world.clock.is_awaited(world.clock.now() + second).await;
         assert_eq!(world.calls.of("record"), 0);
-        world.clock.turn(second);
+        world.clock.advance(second);
         world.calls.reach("record", 1).await;
         Gate::of(&key).open();
         job.wait().await.unwrap();
@@ -194,7 +194,7 @@ fn process_sleeps_until_the_next_due_time() {
         world.clock.is_awaited(due).await;
         // The retry is due after seven and a half minutes or more.
         world.only_beats(20, 4).await;
-        world.clock.turn(due - world.clock.now());
+        world.clock.advance(due - world.clock.now());
         assert_eq!(job.wait().await.unwrap(), "later");
         world.ork.shutdown().await;
     });

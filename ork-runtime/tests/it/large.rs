@@ -317,12 +317,12 @@ fn worker_with_retention_removes_large_outputs() {
         for first in [1, 2] {
             clock.is_awaited(start + Duration::from_mins(first)).await;
         }
-        clock.turn(Duration::from_hours(3));
+        clock.advance(Duration::from_hours(3));
         while ork.status(id).await.is_ok() {
             tokio::task::yield_now().await;
         }
         // The service that looked for orphaned objects just before looks again within the hour.
-        clock.turn(Duration::from_hours(2));
+        clock.advance(Duration::from_hours(2));
         while !shelf.names().is_empty() {
             tokio::task::yield_now().await;
         }

@@ -428,7 +428,7 @@ fn tree_is_pruned_once_all_of_it_has_ended() {
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 0);
         let_pass(&key, 1).await;
         root.wait().await.unwrap();
-        clock.turn(Duration::from_millis(1));
+        clock.advance(Duration::from_millis(1));
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 3);
         world.end().await;
     });

@@ -109,7 +109,7 @@ fn key_of_a_job_in_progress_is_kept_however_old_it_is() {
             Gate::of(key).entered().await;
         }
         clock.is_awaited(clock.now() + REST).await;
-        clock.turn(Duration::from_hours(1));
+        clock.advance(Duration::from_hours(1));
         // The next heartbeat has been written.
         clock.is_awaited(clock.now() + REST).await;
         for (key, job) in keys.iter().zip([works.id(), above.id()]) {
@@ -134,7 +134,7 @@ fn stale_job_is_cancelled_before_its_key_is_taken_over() {
         let first = ork.submit(gated { key: key.clone() }).await.unwrap();
         let waits = ork.submit(gated { key: late.clone() }).unique(late.as_str()).after(first.id()).await.unwrap();
         Gate::of(&key).entered().await;
-        clock.turn(Duration::from_secs(20));
+        clock.advance(Duration::from_secs(20));
         let again = |stale| ork.submit(greet { name: "Ada".into() }).stale_after(stale).unique(late.as_str());
         let taken = again(Duration::from_secs(21)).await.unwrap_err();
         assert!(matches!(taken, ClientError::Taken { by, .. } if by == waits.id()), "{taken}");

@@ -218,7 +218,7 @@ impl Config {
     }
 
     /// Whether a worker that rejects a message presumes the process dead that claimed the job last.
-    pub(crate) fn believes_dead(&self, lives: bool) -> bool {
+    pub(crate) fn presumes_dead(&self, lives: bool) -> bool {
         match self.mutant {
             Some(Mutant::RefusedAlone) => false,
             Some(Mutant::RefusedRunning) => true,

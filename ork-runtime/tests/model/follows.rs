@@ -117,7 +117,7 @@ impl World {
         for row in writes.outbox.iter().filter(|row| row.job == follower() && row.kind == OutboxKind::Start) {
             match &row.waits_for {
                 Some(limit) => self.waits.push((row.attempt, (&*limit.name).into())),
-                None => self.let_go(row.attempt),
+                None => self.release(row.attempt),
             }
         }
         for name in writes.woken.keys() {
@@ -130,7 +130,7 @@ impl World {
             }
             let last = self.follow.is_empty() || config.mutant == Some(Mutant::FirstEnd);
             if followed && config.mutant == Some(Mutant::NothingRemoved) && self.open.is_empty() {
-                self.let_go(self.jobs[&follower()].attempt);
+                self.release(self.jobs[&follower()].attempt);
             } else if followed && last {
                 self.wake(&ends_before(follower()));
             }
@@ -145,12 +145,12 @@ impl World {
             std::mem::take(&mut self.waits).into_iter().partition(|(_, waits)| **waits == *name);
         self.waits = others;
         for (attempt, _) in woken {
-            self.let_go(attempt);
+            self.release(attempt);
         }
     }
 
     /// A message of an older attempt, or of a cancelled job, starts nothing.
-    fn let_go(&mut self, attempt: u32) {
+    fn release(&mut self, attempt: u32) {
         let job = &self.jobs[&follower()];
         if attempt == job.attempt && !job.state.is_final() {
             self.freed += 1;

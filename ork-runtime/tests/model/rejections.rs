@@ -20,7 +20,7 @@ impl World {
             let phase = if msg.request == Request::Join { Phase::Join } else { Phase::Start };
             let lives = self.workers.iter().any(|worker| worker.owner);
             let owner = self.seen.job.as_ref().and_then(|row| row.job.worker.clone());
-            let dead = owner.filter(|_| config.believes_dead(lives));
+            let dead = owner.filter(|_| config.presumes_dead(lives));
             let work = Some((phase, msg.attempt));
             let runs = self.seen.state() == Some(JobState::Running);
             let refuse =

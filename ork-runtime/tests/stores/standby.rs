@@ -41,7 +41,7 @@ impl Address {
         Self { port, target }
     }
 
-    fn leads_to(&self, server: &Server) {
+    fn set_target(&self, server: &Server) {
         self.target.store(server.port(), Ordering::SeqCst);
     }
 }
@@ -89,7 +89,7 @@ fn a_standby_is_rejected_and_takes_over_once_promoted() {
         assert!(error.to_string().contains("is read-only, a standby perhaps: name the primary"), "{error}");
 
         primary.kill();
-        address.leads_to(&standby);
+        address.set_target(&standby);
         // The standby is not promoted yet: the caller gets an error that says why the write fails.
         let error = world.store.apply(submit(&world)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");

@@ -60,10 +60,10 @@ impl std::fmt::Debug for Faults {
 
 /// What is done with one call.
 enum Call {
-    Goes,
-    GoesUnreported,
-    Fails,
-    IsNotMade,
+    Forwarded,
+    ForwardedUnreported,
+    Failing,
+    NotMade,
 }
 
 impl Faults {
@@ -88,17 +88,17 @@ impl Faults {
 
     fn call(&self) -> Call {
         if self.is_dead.load(Ordering::SeqCst) {
-            return Call::IsNotMade;
+            return Call::NotMade;
         }
         if self.calls.fetch_add(1, Ordering::SeqCst) + 1 != self.at {
-            return Call::Goes;
+            return Call::Forwarded;
         }
         match self.fault {
-            Fault::Error => Call::Fails,
+            Fault::Error => Call::Failing,
             Fault::Crash => {
                 self.is_dead.store(true, Ordering::SeqCst);
                 self.doomed.cancel();
-                Call::GoesUnreported
+                Call::ForwardedUnreported
             }
         }
     }
@@ -106,15 +106,15 @@ impl Faults {
     /// Makes a call unless it is to fail. No call of a dead process ever returns.
     async fn make<T, E>(&self, call: impl Future<Output = Result<T, E>>, error: impl FnOnce() -> E) -> Result<T, E> {
         match self.call() {
-            Call::Fails => return Err(error()),
-            Call::IsNotMade => {}
-            Call::Goes => {
+            Call::Failing => return Err(error()),
+            Call::NotMade => {}
+            Call::Forwarded => {
                 let made = call.await;
                 if !self.is_dead.load(Ordering::SeqCst) {
                     return made;
                 }
             }
-            Call::GoesUnreported => {
+            Call::ForwardedUnreported => {
                 drop(call.await);
                 self.died.cancel();
             }
@@ -143,10 +143,10 @@ impl Store for FaultyStore {
 
     fn enqueue(&self, work: Box<dyn Work>) {
         let last = match self.1.call() {
-            Call::Goes => false,
-            Call::GoesUnreported => true,
-            Call::Fails => return work.finish(Err(no_store())),
-            Call::IsNotMade => return self.1.unreported.lock().unwrap().push(work),
+            Call::Forwarded => false,
+            Call::ForwardedUnreported => true,
+            Call::Failing => return work.finish(Err(no_store())),
+            Call::NotMade => return self.1.unreported.lock().unwrap().push(work),
         };
         let faults = Arc::clone(&self.1);
         let report = move |work: Box<dyn Work>, result| {
@@ -365,9 +365,9 @@ impl Acker for FaultyReceipt {
     /// the broker.
     fn settle(self: Box<Self>, settlement: Disposition) {
         match self.1.call() {
-            Call::Goes => self.0.settle(settlement),
-            Call::Fails | Call::IsNotMade => drop(self.0),
-            Call::GoesUnreported => {
+            Call::Forwarded => self.0.settle(settlement),
+            Call::Failing | Call::NotMade => drop(self.0),
+            Call::ForwardedUnreported => {
                 self.0.settle(settlement);
                 self.1.died.cancel();
             }

@@ -138,7 +138,7 @@ impl Model for Explored {
             }
             Action::Lose { worker } => {
                 next.left.crashes -= 1;
-                next.haunt(worker);
+                next.leave_unnoticed(worker);
                 next.worker(worker).barrier.happened(Event::Lost);
             }
             Action::Gone { dead_reader } => {

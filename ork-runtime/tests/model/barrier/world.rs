@@ -137,12 +137,12 @@ impl World {
     }
 
     /// A reader leaves, and the broker has not noticed it yet.
-    pub(super) fn haunt(&mut self, at: usize) {
+    pub(super) fn leave_unnoticed(&mut self, at: usize) {
         let worker = self.worker(at);
         let mut held = std::mem::take(&mut worker.back);
         held.append(&mut worker.held);
         let Some(place) = self.readers.iter().position(|reader| *reader == at) else { return self.give_back(held) };
-        // Ghosts are numbered beyond all workers.
+        // Dead readers are numbered beyond all workers.
         let reader = 100 + self.n_dead_readers;
         self.n_dead_readers += 1;
         self.readers[place] = reader;
@@ -160,7 +160,7 @@ impl World {
         if ack {
             self.leave(at);
         } else {
-            self.haunt(at);
+            self.leave_unnoticed(at);
         }
         let worker = self.workers[at].take().unwrap();
         if !ack && !worker.acked {
