@@ -42,7 +42,7 @@ impl Flaky {
             return Ok(());
         }
         self.refused.send_modify(|n| *n += 1);
-        Err(StoreError::new(StoreErrorKind::Unavailable, "it was told to fail"))
+        Err(StoreError::new(StoreErrorKind::Unavailable, "it is set to fail"))
     }
 
     /// Waits until this many more operations were refused.

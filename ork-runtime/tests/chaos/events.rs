@@ -45,7 +45,7 @@ async fn received(place: &Place) -> Vec<Event> {
 /// Asserts that each end was published, always under one id: that of this job, and that of its parts together.
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let events = received(place).await;
-    let n_heard = events.len();
+    let n_received = events.len();
     let mut seen = HashSet::new();
     let first: Vec<_> = events.into_iter().filter(|event| event.job == id && seen.insert(event.id.clone())).collect();
     let kinds: Vec<_> = first.iter().map(|event| event.kind).collect();
@@ -55,5 +55,5 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     assert_eq!((kinds.first(), kinds.last()), (Some(&EventKind::Created), Some(&EventKind::Completed)), "{kinds:?}");
     let completed = first.iter().find_map(|event| event.parts).unwrap();
     assert_eq!((completed.total, completed.completed, completed.failed, completed.canceled), (parts, parts, 0, 0));
-    println!("heard {n_heard} events, {kinds:?} of the job");
+    println!("received {n_received} events, {kinds:?} of the job");
 }

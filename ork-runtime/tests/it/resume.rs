@@ -104,7 +104,7 @@ fn notice_of_a_failure_does_not_stop_a_job_that_is_retried_at_once() {
             let job = world.ork.submit(heals { key: key.clone() }).await.unwrap();
             assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
             world.ork.retry(job.id()).await.unwrap();
-            assert!(job.wait().await.unwrap(), "it was told to stop");
+            assert!(job.wait().await.unwrap(), "it was stopped");
             assert_eq!(calls(&key), 2);
         }
         world.end().await;

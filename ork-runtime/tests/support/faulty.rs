@@ -124,11 +124,11 @@ impl Faults {
 }
 
 fn no_store() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "it was told to fail")
+    StoreError::new(StoreErrorKind::Unavailable, "it is set to fail")
 }
 
 fn no_broker() -> BrokerError {
-    BrokerError::new(BrokerErrorKind::Disconnected, "it was told to fail")
+    BrokerError::new(BrokerErrorKind::Disconnected, "it is set to fail")
 }
 
 /// The store of a process that may die.
@@ -244,7 +244,7 @@ impl Store for FaultyStore {
 pub struct FaultyObjects(pub Arc<dyn Objects>, pub Arc<Faults>);
 
 fn no_objects() -> ObjectError {
-    ObjectError::new(ObjectErrorKind::Unavailable, "it was told to fail")
+    ObjectError::new(ObjectErrorKind::Unavailable, "it is set to fail")
 }
 
 #[async_trait]

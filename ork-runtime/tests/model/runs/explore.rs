@@ -127,7 +127,7 @@ impl Model for Explored {
             Property::always("a task has one job at a time", |_, w: &World| w.flaw != Some(Flaw::Twice)),
             Property::always("nothing moves after the end", |_, w: &World| w.flaw != Some(Flaw::Moved)),
             Property::always("counts are what counting gives", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
-            Property::always("a run ends as its tasks, told once", |_, w: &World| w.flaw != Some(Flaw::Misjudged)),
+            Property::always("a run ends as its tasks, with one reply", |_, w: &World| w.flaw != Some(Flaw::Misjudged)),
             Property::always("a run that ends well has nothing outdated in it", |_, w: &World| {
                 w.flaw != Some(Flaw::Outdated)
             }),
