@@ -100,9 +100,9 @@ fn a_python_client_is_generated_checked_and_run() {
     assert_eq!(printed_now, printed("9223372036854775808", "True"));
 
     let wrong = ("ClimbInput(steps=20)", "ClimbInput(steps=\"20\")");
-    let said = world.checked_with("main.py", wrong, check, programs);
-    let words = "Argument \"steps\" to \"ClimbInput\" has incompatible type \"str\"; expected \"int\"";
-    assert!(said.contains(words), "{said}");
+    let output = world.checked_with("main.py", wrong, check, programs);
+    let message = "Argument \"steps\" to \"ClimbInput\" has incompatible type \"str\"; expected \"int\"";
+    assert!(output.contains(message), "{output}");
 }
 
 #[test]
@@ -116,8 +116,8 @@ fn a_typescript_client_is_generated_checked_and_run() {
     let printed_now = world.client(world.place.command("node", &["main.js"]));
     assert_eq!(printed_now, printed("9007199254740991", "true"));
 
-    let said = world.checked_with("main.ts", ("{ steps: 20 }", "{ steps: \"20\" }"), check, &programs);
-    assert!(said.contains("Type 'string' is not assignable to type 'number'"), "{said}");
+    let output = world.checked_with("main.ts", ("{ steps: 20 }", "{ steps: \"20\" }"), check, &programs);
+    assert!(output.contains("Type 'string' is not assignable to type 'number'"), "{output}");
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn a_java_client_is_generated_checked_and_run() {
     let printed_now = world.client(world.place.command("java", &["-cp", "classes:lib/*", "Main"]));
     assert_eq!(printed_now, printed("9223372036854775807", "true"));
 
-    let said = world.checked_with("Main.java", ("setSmall(255)", "setSmall(\"255\")"), check, &programs);
-    assert!(said.contains("incompatible types: String cannot be converted to long"), "{said}");
+    let output = world.checked_with("Main.java", ("setSmall(255)", "setSmall(\"255\")"), check, &programs);
+    assert!(output.contains("incompatible types: String cannot be converted to long"), "{output}");
 }
 
 /// Returns the first program in this language in the document.
@@ -152,8 +152,8 @@ fn the_programs_in_the_document_run_as_described() {
     let here = here.replace("events=True", &format!("events=True, prefix={:?}", world.prefix));
     world.place.write("main.py", here + "client.close()\n");
     assert_eq!(run(&world.place, PYTHON[0], Path::new(&python).parent().unwrap()).code, Some(0));
-    let said = world.client(world.place.command(&python, &["main.py"]));
-    assert!(said.contains("job.updated") && said.ends_with("\n20\n"), "{said}");
+    let output = world.client(world.place.command(&python, &["main.py"]));
+    assert!(output.contains("job.updated") && output.ends_with("\n20\n"), "{output}");
 
     let Some((programs, world)) = World::with("typescript", installed("node"), &["node_modules"]) else { return };
     let url = format!("{:?}", world.url);
@@ -163,8 +163,8 @@ fn the_programs_in_the_document_run_as_described() {
     for line in TYPESCRIPT {
         assert_eq!(run(&world.place, line, &programs).code, Some(0), "{line}");
     }
-    let said = world.client(world.place.command("node", &["main.js"]));
-    assert!(said.contains("job.updated") && said.ends_with("\n20\n"), "{said}");
+    let output = world.client(world.place.command("node", &["main.js"]));
+    assert!(output.contains("job.updated") && output.ends_with("\n20\n"), "{output}");
 
     let Some((programs, world)) = World::with("java", installed("java"), &["node_modules", "lib"]) else { return };
     let url = format!("{:?}, {:?}", world.url, world.prefix);
@@ -174,6 +174,6 @@ fn the_programs_in_the_document_run_as_described() {
     for line in JAVA {
         assert_eq!(run(&world.place, line, &programs).code, Some(0), "{line}");
     }
-    let said = world.client(world.place.command("java", &["-cp", "classes:lib/*", "Main"]));
-    assert!(said.contains("job.updated") && said.ends_with("\n20\n"), "{said}");
+    let output = world.client(world.place.command("java", &["-cp", "classes:lib/*", "Main"]));
+    assert!(output.contains("job.updated") && output.ends_with("\n20\n"), "{output}");
 }

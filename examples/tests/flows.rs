@@ -160,8 +160,8 @@ fn a_tree_is_counted_the_same_in_rust_and_python() {
 #[test]
 fn workflows_are_checked_and_drawn_without_running_anything() {
     let setting = Setting::embedded();
-    let said = setting.run("check flows/files.yaml flows/shares.yaml").ok();
-    assert_eq!(said, "flows/files.yaml: 3 tasks, fine\nflows/shares.yaml: 1 task, fine\n");
+    let output = setting.run("check flows/files.yaml flows/shares.yaml").ok();
+    assert_eq!(output, "flows/files.yaml: 3 tasks, fine\nflows/shares.yaml: 1 task, fine\n");
     let drawn = setting.run("graph flows/files.yaml").ok();
     assert!(drawn.contains("2  process    rust  each of discover.files, 8 at once  <- discover"), "{drawn}");
     assert!(setting.run("graph flows/files.yaml --format mermaid").ok().starts_with("flowchart"));
@@ -174,12 +174,13 @@ fn an_invalid_workflow_starts_nothing_and_all_errors_are_reported() {
     let setting = Setting::embedded();
     let broken = "tasks:\n  discovr: {}\n  process:\n    foreach: discover.file\n  discover:\n    input: {prefix: 3}\n";
     setting.place.write("flows/broken.yaml", broken);
-    let words = ["the program has no task `discovr`", "did you mean", "has no field `file`", "flows/broken.yaml:2:3"];
+    let expected =
+        ["the program has no task `discovr`", "did you mean", "has no field `file`", "flows/broken.yaml:2:3"];
     for command in ["run", "submit", "graph"] {
         let ended = setting.run(&format!("{command} flows/broken.yaml"));
         assert_eq!(ended.code, Some(2), "{ended:?}");
-        for words in words {
-            assert!(ended.err.contains(words), "no `{words}` in {}", ended.err);
+        for expected in expected {
+            assert!(ended.err.contains(expected), "no `{expected}` in {}", ended.err);
         }
     }
     let found = setting.run("check flows/broken.yaml --json");
@@ -389,15 +390,15 @@ fn non_files_and_non_executables_are_reported_without_blocking() {
     let text = "tasks:\n  a:\n    executor: python\n    file: pipe.yaml\n  b:\n    executor: process\n    command: [./plain.sh]\n  c:\n    executor: python\n    file: python\n";
     setting.place.write("flows/odd.yaml", text);
     setting.place.write("flows/plain.sh", "#!/bin/sh\necho 1\n");
-    let words = [
+    let expected = [
         "error[not-a-file]: `pipe.yaml` is a named pipe",
         "error[not-executable]: `./plain.sh` is not executable",
         "`chmod +x ./plain.sh`",
         "error[not-a-file]: `python` is a folder",
         "flows/odd.yaml:7:15",
     ];
-    setting.run("check flows/odd.yaml").fails(2, &words);
-    setting.run("run flows/odd.yaml").fails(2, &words);
+    setting.run("check flows/odd.yaml").fails(2, &expected);
+    setting.run("run flows/odd.yaml").fails(2, &expected);
 }
 
 #[test]
@@ -439,8 +440,8 @@ fn a_second_signal_ends_a_worker_without_waiting_for_python() {
     setting.place.write("flows/nap.yaml", "tasks:\n  nap:\n    executor: python\n    file: nap.py\n");
     let run = setting.run("submit flows/nap.yaml").ok();
     let mut worker = setting.start("worker");
-    let said = worker.err_line(|line| line.contains("begun"));
-    assert!(said.contains("task=\"nap\"") && !said.contains("ork.python"), "{said}");
+    let logged = worker.err_line(|line| line.contains("begun"));
+    assert!(logged.contains("task=\"nap\"") && !logged.contains("ork.python"), "{logged}");
     worker.signal("TERM");
     worker.err_line(|line| line.contains("a second signal ends at once"));
     worker.signal("TERM");

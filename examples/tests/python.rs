@@ -107,10 +107,10 @@ fn a_listener_receives_the_events_of_another_programs_job() {
     let mut listener = Process::start(at(world.place.command(&world.python, &args), &world.url, &world.prefix));
     listener.err_line(|line| line == "listening");
     assert_eq!(world.submit(r#"{"name": "Ada"}"#, "order-8").0, Some(0));
-    let heard = listener.end();
+    let received = listener.end();
     assert_eq!(
-        heard.out, "job.created hello ready\njob.ready hello ready\njob.completed hello succeeded\n",
-        "{heard:?}"
+        received.out, "job.created hello ready\njob.ready hello ready\njob.completed hello succeeded\n",
+        "{received:?}"
     );
 }
 
@@ -122,8 +122,8 @@ fn an_invalid_input_is_answered_with_an_error() {
     {
         let (code, outcome) = world.submit(input, input);
         assert_eq!((code, &outcome["state"]), (Some(1), &json!("failed")), "{outcome}");
-        let words = outcome["error"]["message"].as_str().unwrap();
-        assert!(words.contains(expected), "{words}");
+        let message = outcome["error"]["message"].as_str().unwrap();
+        assert!(message.contains(expected), "{message}");
         let job = world.ork(&format!("jobs show {} --json", outcome["job"].as_str().unwrap()));
         assert_eq!(job["state"], "failed");
     }
@@ -157,9 +157,9 @@ fn exchange(store: Option<&str>) {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/parts.py");
     for (total, ours, order) in [("20", "7", "first"), ("20", "7", "last"), ("3", "0", "first"), ("1", "1", "first")] {
         let ended = world.python(&[program.to_str().unwrap(), &world.url, "hello", total, ours, order]);
-        let told: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-        let once = json!([{"id": told["expected"], "body": {"set": told["set"]}}]);
-        assert_eq!((&told["followed"], &told["left"]), (&once, &Value::Null), "{total} {ours} {order}");
+        let state: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        let once = json!([{"id": state["expected"], "body": {"set": state["set"]}}]);
+        assert_eq!((&state["followed"], &state["left"]), (&once, &Value::Null), "{total} {ours} {order}");
     }
 }
 

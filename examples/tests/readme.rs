@@ -200,8 +200,8 @@ fn the_features_match_the_manifest() {
     let default = features.remove("default").unwrap();
     // Features for ork's own tests are documented with these tests.
     features.retain(|name, _| !name.starts_with('_'));
-    let said = README.split("\n| feature |").nth(1).unwrap().split("\n\n").next().unwrap();
-    for line in said.lines().skip(2) {
+    let table = README.split("\n| feature |").nth(1).unwrap().split("\n\n").next().unwrap();
+    for line in table.lines().skip(2) {
         let [_, name, by_default, ..] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
             panic!("{line}")
         };
@@ -213,7 +213,7 @@ fn the_features_match_the_manifest() {
     assert!(features.is_empty(), "{features:?}");
 }
 
-/// The workflow is that of the example, and its commands do what the README says.
+/// The workflow is that of the example, and its commands behave as the README describes.
 #[test]
 fn a_workflow_is_checked_and_run() {
     let file = include_str!("../flows/files.yaml");

@@ -316,15 +316,15 @@ fn completions_contain_the_commands() {
 fn jobs_why_explains_what_a_job_waits_for() {
     let place = Place::new();
     let id = place.run(HELLO, "submit hello name=Ada --json").json()["id"].as_str().unwrap().to_owned();
-    let words = place.run(HELLO, &format!("jobs why {id}")).ok();
+    let output = place.run(HELLO, &format!("jobs why {id}")).ok();
     let end = "and not begun: no worker has taken its message; no other process lives: start a worker\n";
-    assert!(words.starts_with("hello is ready: submitted ") && words.ends_with(end), "{words}");
+    assert!(output.starts_with("hello is ready: submitted ") && output.ends_with(end), "{output}");
     let why = place.run(HELLO, &format!("jobs why {id} --json")).json();
     assert_eq!((&why["id"], &why["state"], &why["waits_for"]), (&json!(id), &json!("ready"), &json!("worker")));
     assert!(why["sentence"].as_str().unwrap().ends_with(end.trim_end()), "{why}");
     place.run(HELLO, &format!("jobs cancel {id}")).ok();
-    let words = place.run(HELLO, &format!("jobs why {id}")).ok();
-    assert!(words.starts_with("hello is cancelled: was cancelled "), "{words}");
+    let output = place.run(HELLO, &format!("jobs why {id}")).ok();
+    assert!(output.starts_with("hello is cancelled: was cancelled "), "{output}");
     place.run(HELLO, &format!("jobs why {}", ork::JobId::new())).fails(2, &["there is no job"]);
 }
 
@@ -365,9 +365,9 @@ fn a_full_output_is_an_error_and_a_closed_pipe_is_not() {
         "schema export",
     ] {
         let ended = full(args);
-        let said = String::from_utf8(ended.stderr).unwrap();
-        assert_eq!(ended.status.code(), Some(4), "`{args}`: {said}");
-        assert!(said.contains("could not be written to the standard output"), "`{args}`: {said}");
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(4), "`{args}`: {stderr}");
+        assert!(stderr.contains("could not be written to the standard output"), "`{args}`: {stderr}");
     }
     let done = place.run(HELLO, list).json()[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(full(&format!("jobs output {done}")).status.code(), Some(4), "{id}");
@@ -387,8 +387,9 @@ fn a_full_output_is_an_error_and_a_closed_pipe_is_not() {
 fn a_job_that_would_be_lost_with_the_command_is_not_submitted() {
     let place = Place::new();
     for args in ["submit hello name=Ada", "submit hello name=Ada --wait"] {
-        let words = ["ORK_STORE=memory: and ORK_BROKER=embedded", "would end with this command", "`run` does it here"];
-        place.run_with(HELLO, args, ("ORK_STORE", "memory:")).fails(3, &words);
+        let expected =
+            ["ORK_STORE=memory: and ORK_BROKER=embedded", "would end with this command", "`run` does it here"];
+        place.run_with(HELLO, args, ("ORK_STORE", "memory:")).fails(3, &expected);
     }
     assert_eq!(place.run_with(HELLO, "run hello name=Ada", ("ORK_STORE", "memory:")).ok(), "hello Ada\n");
 }

@@ -40,7 +40,7 @@ fn golden(name: &str, text: &str) {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     let place = kept.lines().zip(text.lines()).position(|(kept, now)| kept != now);
-    assert!(kept == text, "{name} is not what it was, first at line {place:?}: ORK_BLESS=1 writes it anew");
+    assert!(kept == text, "{name} is not what it was, first at line {place:?}: ORK_BLESS=1 rewrites it");
 }
 
 #[test]
@@ -111,11 +111,11 @@ fn every_asyncapi_document_is_accepted_by_the_asyncapi_parser() {
     args.push(broken.display().to_string());
     let mut command = place.command("node", &args);
     command.env("ORK_TEST_NODE", packages);
-    let said = Process::start(command).end();
-    let wrong: Vec<_> = said.out.lines().filter(|line| !line.starts_with(broken.to_str().unwrap())).collect();
-    assert!(wrong.is_empty() && said.code == Some(0), "{said:?}");
-    assert!(said.out.contains("version"), "{said:?}");
-    assert!(said.err.contains("album.asyncapi.yaml: 4 operations"), "{said:?}");
+    let ended = Process::start(command).end();
+    let wrong: Vec<_> = ended.out.lines().filter(|line| !line.starts_with(broken.to_str().unwrap())).collect();
+    assert!(wrong.is_empty() && ended.code == Some(0), "{ended:?}");
+    assert!(ended.out.contains("version"), "{ended:?}");
+    assert!(ended.err.contains("album.asyncapi.yaml: 4 operations"), "{ended:?}");
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn a_breaking_schema_change_fails_and_names_what_it_breaks() {
         bundle["$defs"]["GreetInput"]["properties"]["language"] = serde_json::json!({ "type": "integer" });
         bundle["properties"]["greet"]["properties"]["output"] = serde_json::json!({ "type": ["string", "null"] });
     });
-    let said = place.run(exe!("greeting"), "schema diff ork.schema.json");
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let ended = place.run(exe!("greeting"), "schema diff ork.schema.json");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
     let expected = "task `greet` changed
   input.language  integer → string | null
   output          string | null → string
@@ -170,7 +170,7 @@ fn a_breaking_schema_change_fails_and_names_what_it_breaks() {
   workflows: broken
     `input.language`: integer where string | null is expected
 ";
-    assert_eq!(said.out, expected);
+    assert_eq!(ended.out, expected);
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/other-languages.md");
     assert!(std::fs::read_to_string(document).unwrap().contains(expected), "the document shows it");
     let json = place.run(exe!("greeting"), "schema diff ork.schema.json --json");
@@ -180,8 +180,8 @@ fn a_breaking_schema_change_fails_and_names_what_it_breaks() {
 
     // In the other direction no input accepts less, but readers of the output may get a value that they do not know.
     place.write("new.json", place.run(exe!("greeting"), "schema export").ok());
-    let said = place.run(exe!("greeting"), "schema diff new.json ork.schema.json");
-    assert!(said.code == Some(1) && said.out.contains("`output`: null where string is expected"), "{said:?}");
+    let ended = place.run(exe!("greeting"), "schema diff new.json ork.schema.json");
+    assert!(ended.code == Some(1) && ended.out.contains("`output`: null where string is expected"), "{ended:?}");
     assert!(place.run(exe!("greeting"), "schema diff new.json").ok().starts_with("no task takes"));
 }
 
@@ -190,8 +190,8 @@ fn a_schema_is_read_from_stdin() {
     let place = Place::new();
     changed(&place, |bundle| bundle["properties"] = serde_json::json!({}));
     let line = format!("cat ork.schema.json | {} schema diff -", exe!("greeting"));
-    let said = Process::start(place.command("sh", &["-c", &line])).end().ok();
-    assert!(said.starts_with("task `greet` is new\n  queued messages: compatible"), "{said}");
+    let output = Process::start(place.command("sh", &["-c", &line])).end().ok();
+    assert!(output.starts_with("task `greet` is new\n  queued messages: compatible"), "{output}");
 }
 
 #[test]
@@ -203,12 +203,12 @@ fn a_program_is_compared_with_its_stored_schema() {
     assert_eq!(place.run(greeting, "schema check").ok(), "");
     // A change that breaks nothing must be written to the file as well.
     changed(&place, |bundle| bundle["$defs"]["GreetInput"]["title"] = "Other".into());
-    let said = place.run(greeting, "schema check");
-    assert!(said.code == Some(1) && said.err.contains("is not what this program says: `schema export"), "{said:?}");
+    let ended = place.run(greeting, "schema check");
+    assert!(ended.code == Some(1) && ended.err.contains("is not what this program says: `schema export"), "{ended:?}");
     changed(&place, |bundle| bundle["$defs"]["GreetInput"]["required"] = serde_json::json!([]));
-    let said = place.run(greeting, "schema check");
-    assert!(said.code == Some(1) && said.err.contains("and the change breaks others"), "{said:?}");
-    assert!(said.out.contains("input.name  string, may be missing → string"), "{said:?}");
+    let ended = place.run(greeting, "schema check");
+    assert!(ended.code == Some(1) && ended.err.contains("and the change breaks others"), "{ended:?}");
+    assert!(ended.out.contains("input.name  string, may be missing → string"), "{ended:?}");
 
     place.write("other.json", "{}");
     place.run(greeting, "schema check other.json").fails(2, &["other.json cannot be compared: it is not what"]);

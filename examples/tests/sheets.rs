@@ -93,9 +93,9 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
     assert_eq!((records.len(), batches), (95, 10));
     assert!(records.iter().enumerate().all(|(n, record)| *record == format!("{n}@example.org")));
 
-    let told = setting.run(&format!("jobs watch {job}")).ok();
-    assert_eq!(told.lines().next(), Some("This job is now complete."), "{told}");
-    assert!(told.ends_with("next: See what was submitted: https://example.org/submissions\n95\n"), "{told}");
+    let output = setting.run(&format!("jobs watch {job}")).ok();
+    assert_eq!(output.lines().next(), Some("This job is now complete."), "{output}");
+    assert!(output.ends_with("next: See what was submitted: https://example.org/submissions\n95\n"), "{output}");
     if let Some(mut listener) = listener {
         let parts = |completed, failed| format!(" 10 parts: {completed} completed, {failed} failed, 0 canceled");
         let events = [
@@ -109,11 +109,11 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
             ("job.parts-completed", parts(10, 0)),
             ("job.completed", String::new()),
         ];
-        for (kind, words) in events {
+        for (kind, suffix) in events {
             // Progress that was reported just before may have been published too.
             let line = listener.out_line(|line| line.contains(&job) && !line.contains(" 10 % "));
             assert!(
-                line.contains(&format!(" {kind} ")) && line.ends_with(&format!(" submit_large_sheet{words}")),
+                line.contains(&format!(" {kind} ")) && line.ends_with(&format!(" submit_large_sheet{suffix}")),
                 "{line}"
             );
         }
@@ -133,14 +133,14 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
 
 #[test]
 fn a_large_sheet_runs_as_a_demonstration() {
-    let told = Place::new().run(PROGRAM, "").ok();
-    let lines: Vec<_> = told.lines().collect();
+    let output = Place::new().run(PROGRAM, "").ok();
+    let lines: Vec<_> = output.lines().collect();
     // Only the newest progress report is guaranteed to be seen.
     let lines = if lines[0] == "Splitting the job" { &lines[1..] } else { &lines };
-    let [splits, completed, failed, part, records, next] = lines[..] else { panic!("{told}") };
+    let [splits, completed, failed, part, records, next] = lines[..] else { panic!("{output}") };
     assert_eq!(splits, "The job is split into 11 parts");
     assert_eq!(completed, "job.parts-completed: 10 of 11 completed, 1 failed");
-    assert!(failed.ends_with("1 of 11 parts were not submitted"), "{told}");
+    assert!(failed.ends_with("1 of 11 parts were not submitted"), "{output}");
     assert_eq!(part, "part 7: line 7778 has no address");
     assert_eq!(records, "10500 records. This job is now complete.");
     assert_eq!(next, "next: See what was submitted: https://example.org/submissions");

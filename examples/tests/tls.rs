@@ -61,15 +61,15 @@ fn a_trusted_certificate_is_accepted_and_an_untrusted_one_rejected() {
     let url = format!("amqps://guest:guest@localhost:{port}/%2f");
 
     let trusted = doctor(&url, &files.path().join("authority.pem"));
-    let words = String::from_utf8_lossy(&trusted.stdout).into_owned();
-    assert!(trusted.status.success() && words.contains("ok   broker"), "{words}");
-    assert!(words.contains("amqps://guest:***@localhost") && !words.contains("guest:guest"), "{words}");
+    let output = String::from_utf8_lossy(&trusted.stdout).into_owned();
+    assert!(trusted.status.success() && output.contains("ok   broker"), "{output}");
+    assert!(output.contains("amqps://guest:***@localhost") && !output.contains("guest:guest"), "{output}");
 
     // Another authority that did not sign the certificate.
     let strangers = tempfile::tempdir().unwrap();
     certificates(strangers.path());
     let refused = doctor(&url, &strangers.path().join("authority.pem"));
-    let words = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert_eq!(refused.status.code(), Some(4), "{words}");
-    assert!(words.to_lowercase().contains("certificate"), "{words}");
+    let output = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{output}");
+    assert!(output.to_lowercase().contains("certificate"), "{output}");
 }

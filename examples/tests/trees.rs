@@ -111,12 +111,12 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
 
 #[test]
 fn a_big_job_runs_as_a_demonstration() {
-    let told = Place::new().run(BIG_JOB, "").ok();
-    let lines: Vec<_> = told.lines().collect();
+    let output = Place::new().run(BIG_JOB, "").ok();
+    let lines: Vec<_> = output.lines().collect();
     assert_eq!(lines[0], "a second big job was refused");
-    assert!(lines.contains(&"big job failed") && lines.contains(&"big job: reported"), "{told}");
-    assert_eq!(lines.iter().filter(|line| **line == "  small_job succeeded").count(), 2, "{told}");
-    assert!(lines.contains(&"  small_job failed: invalid data: \"two!\""), "{told}");
+    assert!(lines.contains(&"big job failed") && lines.contains(&"big job: reported"), "{output}");
+    assert_eq!(lines.iter().filter(|line| **line == "  small_job succeeded").count(), 2, "{output}");
+    assert!(lines.contains(&"  small_job failed: invalid data: \"two!\""), "{output}");
 }
 
 #[test]

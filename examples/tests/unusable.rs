@@ -58,14 +58,14 @@ fn an_input_can_be_read_from_stdin() {
     };
     let well = run(r#"{"name": "Ada"}"#);
     assert_eq!((well.status.code(), &well.stdout[..]), (Some(0), &b"hello Ada\n"[..]), "{well:?}");
-    for (input, words) in [("", "not JSON"), (r#"{"name": 1}"#, "expected a string")] {
+    for (input, expected) in [("", "not JSON"), (r#"{"name": 1}"#, "expected a string")] {
         let ended = run(input);
         assert_eq!(ended.status.code(), Some(2), "{ended:?}");
-        assert!(String::from_utf8_lossy(&ended.stderr).contains(words), "{ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains(expected), "{ended:?}");
     }
 }
 
-/// Runs a script in a mount namespace of its own, so that it can mount file systems that no other process sees. In
+/// Runs a script in a separate mount namespace, so that it can mount file systems that no other process sees. In
 /// the script, `$0` is the program, and the working directory is that of the place. Returns `None` if mounting is not
 /// allowed.
 fn apart(place: &Place, script: &str) -> Option<Output> {
@@ -88,8 +88,8 @@ fn a_store_on_a_read_only_file_system_is_reported() {
     let script = "mount --bind .ork .ork; mount -o remount,bind,ro .ork; exec \"$0\" run hello name=b";
     let Some(ended) = apart(&place, script) else { return };
     assert_eq!(ended.status.code(), Some(4), "{ended:?}");
-    let words = text(&ended.stderr);
-    assert!(words.contains("ork.db") && words.contains("read-only"), "{words}");
+    let stderr = text(&ended.stderr);
+    assert!(stderr.contains("ork.db") && stderr.contains("read-only"), "{stderr}");
     assert_eq!(place.run(HELLO, "run hello name=c").ok(), "hello c\n");
 }
 

@@ -39,15 +39,15 @@ fn expand_item(item: &Item) -> syn::Result<TokenStream> {
     let here = path.span().unwrap().local_file().unwrap_or_default();
     let file = here.parent().unwrap_or(Path::new("")).join(path.value());
     let bytes = std::fs::read(&file).map_err(|error| {
-        let words =
+        let message =
             format!("the workflow `{}` cannot be read: {error}; its path starts where this file is", path.value());
-        Error::new(path.span(), words)
+        Error::new(path.span(), message)
     })?;
     let workflow = Workflow::read(File::from_bytes(path.value(), &bytes));
     let checked = workflow.check(&NoCatalog, None);
     if checked.has_errors() {
-        let words = checked.render(workflow.file(), Style::Plain);
-        return Err(Error::new(path.span(), format!("the workflow has errors:\n\n{}", words.trim_end())));
+        let errors = checked.render(workflow.file(), Style::Plain);
+        return Err(Error::new(path.span(), format!("the workflow has errors:\n\n{}", errors.trim_end())));
     }
     let test = format_ident!("the_workflow_{}_fits_its_tasks", name.to_string().to_lowercase());
     Ok(quote! {

@@ -119,20 +119,20 @@ enum Program {
     /// ork with its default store.
     Sqlite,
     /// ork with its default store, which publishes events for every job. The other programs publish none.
-    Told,
+    Events,
     /// ork without a store.
     None,
 }
 
 impl Program {
-    const ALL: [Self; 5] = [Self::User, Self::Limit, Self::Sqlite, Self::Told, Self::None];
+    const ALL: [Self; 5] = [Self::User, Self::Limit, Self::Sqlite, Self::Events, Self::None];
 
     const fn name(self) -> &'static str {
         match self {
             Self::User => "lapin_each",
             Self::Limit => "lapin_multiple",
             Self::Sqlite => "ork_sqlite",
-            Self::Told => "ork_told",
+            Self::Events => "ork_told",
             Self::None => "ork_none",
         }
     }
@@ -155,14 +155,14 @@ impl Place {
     async fn ork(&self, program: Program) -> Ork {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let builder = Ork::builder().config(config).store(self.store(program)).broker(&self.url);
-        let events = if program == Program::Told { "jobs" } else { "none" };
+        let events = if program == Program::Events { "jobs" } else { "none" };
         let builder = builder.set("prefix", &self.prefix).set("queues", self.queues).set("events", events);
         builder.build().await.unwrap()
     }
 
     fn store(&self, program: Program) -> String {
         match program {
-            Program::Sqlite | Program::Told => format!("sqlite:{}", self.folder.path().join("bench.db").display()),
+            Program::Sqlite | Program::Events => format!("sqlite:{}", self.folder.path().join("bench.db").display()),
             _ => "none".to_owned(),
         }
     }
@@ -188,7 +188,7 @@ impl Place {
             line
         };
         for (_, out) in &mut workers {
-            // The first line says that the worker consumes.
+            // The first line reports that the worker consumes.
             line(out);
         }
         let mut rates = Vec::new();
@@ -241,7 +241,7 @@ impl Place {
                 let (_connection, channel) = self.raw().await;
                 raw_publish(&channel, self.queue(), count).await;
             }
-            Program::Sqlite | Program::Told | Program::None => {
+            Program::Sqlite | Program::Events | Program::None => {
                 let ork = self.ork(program).await;
                 submit(&ork, count).await;
                 // Returns when the broker has confirmed the last message.
@@ -257,7 +257,7 @@ impl Place {
                 let (_connection, channel) = self.raw().await;
                 raw_consume(&channel, self.queue(), program, count).await;
             }
-            Program::Sqlite | Program::Told | Program::None => {
+            Program::Sqlite | Program::Events | Program::None => {
                 let ork = self.ork(program).await;
                 ork.start_worker();
                 ALL.notified().await;
@@ -276,7 +276,7 @@ impl Place {
                     raw_consume(&consumer, self.queue(), program, count)
                 );
             }
-            Program::Sqlite | Program::Told | Program::None => {
+            Program::Sqlite | Program::Events | Program::None => {
                 let ork = self.ork(program).await;
                 ork.start_worker();
                 tokio::join!(submit(&ork, count), ALL.notified());
@@ -400,8 +400,8 @@ fn main() {
                     measured
                 });
                 let (fan_in, name) = (median(rates), program.name());
-                let words = format!("{PARTS} parts, submit to joined, two workers of at most {peak:.0} MiB");
-                println!("{queues:>8}  {name:>15}  {words}: {fan_in:.0}/s");
+                let description = format!("{PARTS} parts, submit to joined, two workers of at most {peak:.0} MiB");
+                println!("{queues:>8}  {name:>15}  {description}: {fan_in:.0}/s");
                 programs.insert(key.to_owned(), round(fan_in).into());
                 programs.insert(key.replace("per_s", "mib"), round(peak).into());
             }
@@ -417,7 +417,7 @@ fn main() {
         "ratio_limit": against("quorum", Program::Sqlite, Program::Limit),
         "ratio_classic": against("classic", Program::Sqlite, Program::User),
         "ratio_none": against("quorum", Program::None, Program::User),
-        "ratio_told": against("quorum", Program::Told, Program::Sqlite),
+        "ratio_told": against("quorum", Program::Events, Program::Sqlite),
         "count": count,
         "quorum": kinds["quorum"],
         "classic": kinds["classic"],

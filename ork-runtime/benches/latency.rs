@@ -71,14 +71,14 @@ async fn raw(url: &str, prefix: &str, count: u64) -> Vec<f64> {
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         (connection, channel)
     };
-    let ((_one, asks), (_two, answers)) = (connect().await, connect().await);
+    let ((_one, sender), (_two, answers)) = (connect().await, connect().await);
     let queue = format!("{prefix}.raw");
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let mut quorum = FieldTable::default();
     quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    asks.queue_declare(queue.as_str().into(), durable, quorum).await.unwrap();
+    sender.queue_declare(queue.as_str().into(), durable, quorum).await.unwrap();
     let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-    let back = asks.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap().name().to_string();
+    let back = sender.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap().name().to_string();
 
     let mut requests = consume(&answers, &queue, false).await;
     let replying = tokio::spawn(async move {
@@ -92,12 +92,12 @@ async fn raw(url: &str, prefix: &str, count: u64) -> Vec<f64> {
         }
         answers
     });
-    let mut replies = consume(&asks, &back, true).await;
+    let mut replies = consume(&sender, &back, true).await;
     let mut took = Vec::new();
     for number in 0..WARM + count {
         let begun = now();
         let properties = BasicProperties::default().with_reply_to(back.as_str().into());
-        publish(&asks, &queue, format!("{{\"number\":{number}}}").as_bytes(), properties).await;
+        publish(&sender, &queue, format!("{{\"number\":{number}}}").as_bytes(), properties).await;
         let reply = replies.next().await.unwrap().unwrap();
         assert_eq!(reply.data, (number + 1).to_string().as_bytes());
         took.push(begun.elapsed().as_secs_f64() * 1e3);

@@ -14,9 +14,9 @@
 //! let checked = workflow.check(&NoCatalog, None);
 //! assert!(checked.plan.is_none());
 //!
-//! let said = checked.render(workflow.file(), Style::Plain);
-//! assert!(said.contains("error[unknown-task]: there is no task `discovr`"));
-//! assert!(said.contains("did you mean `discover`?"));
+//! let report = checked.render(workflow.file(), Style::Plain);
+//! assert!(report.contains("error[unknown-task]: there is no task `discovr`"));
+//! assert!(report.contains("did you mean `discover`?"));
 //! # }
 //! ```
 

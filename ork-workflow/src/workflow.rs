@@ -111,9 +111,9 @@ impl Workflow {
     /// Returns the parameters that the schedule sets, by `time_as` and `date_as`. Names that are not parameters of
     /// the workflow are left out; the check reports them.
     pub fn told(&self) -> Parameters {
-        let told = self.schedule.as_ref().map(|it| [(&it.time_as, Given::Time), (&it.date_as, Given::Date)]);
-        let told = told.into_iter().flatten().filter_map(|(name, given)| Some((name.clone()?, given)));
-        told.filter(|(name, _)| self.parameters().iter().any(|(known, _)| known == name)).collect()
+        let set = self.schedule.as_ref().map(|it| [(&it.time_as, Given::Time), (&it.date_as, Given::Date)]);
+        let set = set.into_iter().flatten().filter_map(|(name, given)| Some((name.clone()?, given)));
+        set.filter(|(name, _)| self.parameters().iter().any(|(known, _)| known == name)).collect()
     }
 
     /// Checks the workflow. `parameters` holds the values for one run; `None` checks the workflow itself, without a

@@ -11,15 +11,15 @@ const REPORT: &str =
 /// of `load.py` is named `extract`, and all fields of its type have defaults.
 fn result(setting: &Setting, tasks: &[(&str, &str)]) -> Value {
     let extract = format!("{REPORT}def main() -> Report:\n    return Report(3, 'sales')\n");
-    let words = "return f\"{extract.rows} rows from '{extract.source}'\"";
-    let load = format!("{REPORT}def main(extract: Report) -> str:\n    {words}\n");
+    let statement = "return f\"{extract.rows} rows from '{extract.source}'\"";
+    let load = format!("{REPORT}def main(extract: Report) -> str:\n    {statement}\n");
     setting.place.write("flows/tasks/extract.py", &extract);
     setting.place.write("flows/tasks/load.py", &load);
     let task = |(name, rest): &(&str, &str)| format!("  {name}: {{{rest}}}\n");
     let tasks: Vec<String> = tasks.iter().map(task).collect();
     setting.place.write("flows/form.yaml", format!("tasks:\n{}", tasks.concat()));
-    let said = setting.run("check flows/form.yaml").ok();
-    assert!(said.ends_with("fine\n"), "{said}");
+    let output = setting.run("check flows/form.yaml").ok();
+    assert!(output.ends_with("fine\n"), "{output}");
     setting.run("run flows/form.yaml --json").json().get("result").cloned().unwrap_or_default()
 }
 

@@ -116,10 +116,10 @@ impl Ended {
 
     /// Asserts an exit code, phrases on stderr, and an empty standard output.
     #[track_caller]
-    pub(crate) fn fails(self, code: i32, words: &[&str]) {
+    pub(crate) fn fails(self, code: i32, expected: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
-        for words in words {
-            assert!(self.err.contains(words), "no `{words}` in:\n{}", self.err);
+        for expected in expected {
+            assert!(self.err.contains(expected), "no `{expected}` in:\n{}", self.err);
         }
         assert_eq!(self.out, "", "what fails has no result");
     }

@@ -1,4 +1,4 @@
-//! Questions about types that their tokens can answer. All others are left to traits in the expansion.
+//! Properties of types that can be read from their tokens. All others are left to traits in the expansion.
 
 use proc_macro2::Ident;
 use quote::ToTokens as _;

@@ -28,7 +28,7 @@ use super::world::{Foreigner, World, each, fresh, on, once, shared};
 /// A durable queue of some program, bound to the events that it wants.
 struct Listener {
     queue: String,
-    heard: Consumer,
+    consumer: Consumer,
 }
 
 impl Listener {
@@ -51,13 +51,13 @@ impl Listener {
         }
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let tag = queue.as_str().into();
-        let heard = channel.basic_consume(queue.as_str().into(), tag, options, FieldTable::default()).await.unwrap();
-        Self { queue, heard }
+        let consumer = channel.basic_consume(queue.as_str().into(), tag, options, FieldTable::default()).await.unwrap();
+        Self { queue, consumer }
     }
 
     /// Waits for the next event, and returns the JSON on the wire.
     async fn next(&mut self) -> Value {
-        let delivery = self.heard.next().await.unwrap().unwrap();
+        let delivery = self.consumer.next().await.unwrap().unwrap();
         let json: Value = serde_json::from_slice(&delivery.data).unwrap();
         let properties = &delivery.properties;
         assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/cloudevents+json");
@@ -216,16 +216,16 @@ fn events_are_published_without_a_store() {
         let mut events = ork.events().await.unwrap();
         let sum = count_part { count: 4, run: fresh(), hold: u64::MAX, failing: Vec::new() };
         assert_eq!(ork.submit(sum).and_wait().await.unwrap(), 6);
-        let mut told = Vec::new();
-        while told.last() != Some(&Completed) {
+        let mut kinds = Vec::new();
+        while kinds.last() != Some(&Completed) {
             let event = events.next().await.unwrap().unwrap();
             if event.kind == PartsCompleted {
                 let parts = event.parts.unwrap();
                 assert_eq!((parts.total, parts.completed), (4, 4));
             }
-            told.push(event.kind);
+            kinds.push(event.kind);
         }
-        assert_eq!(told, [Created, Ready, PartsCompleted, Completed]);
+        assert_eq!(kinds, [Created, Ready, PartsCompleted, Completed]);
         ork.shutdown().await;
     });
 }
@@ -287,12 +287,12 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         store.close().await;
 
         let next = client(&world).await;
-        let mut told = Vec::new();
-        while told.len() < 2 {
+        let mut ended_parts = Vec::new();
+        while ended_parts.len() < 2 {
             let event = listener.next().await;
             if event["data"]["isPart"] == true && event["type"] != "job.created" && event["type"] != "job.ready" {
                 let data = &event["data"];
-                told.push((
+                ended_parts.push((
                     event["type"].clone(),
                     data["part"].clone(),
                     data["attempt"].clone(),
@@ -302,7 +302,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         }
         let none = Value::Null;
         let completed = ("job.completed".into(), 0.into(), 1.into(), none);
-        assert_eq!(told, [completed, ("job.failed".into(), 2.into(), 1.into(), "no".into())]);
+        assert_eq!(ended_parts, [completed, ("job.failed".into(), 2.into(), 1.into(), "no".into())]);
         listener.end(&foreigner).await;
         next.shutdown().await;
     });

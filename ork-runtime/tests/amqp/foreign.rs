@@ -83,8 +83,8 @@ fn message_for_an_unknown_task_becomes_a_dead_letter() {
         foreigner.publish("hello", br#"{"name": "Ada"}"#, named).await;
         let dead = foreigner.dead().await;
         assert_eq!(header(&dead, "x-ork-reason"), "unknown-task");
-        let words = header(&dead, "x-ork-detail");
-        assert!(words.contains("no task `helo`, did you mean `hello`?"), "{words}");
+        let message = header(&dead, "x-ork-detail");
+        assert!(message.contains("no task `helo`, did you mean `hello`?"), "{message}");
         let (_, answer) = foreigner.answer().await;
         assert_eq!((&answer["state"], &answer["job"]), (&"failed".into(), &id.to_string().into()));
         assert!(why(&ork.wait(id).await.unwrap()).contains("no task `helo`"));
@@ -112,8 +112,8 @@ fn message_with_a_taken_unique_key_is_answered_and_its_job_fails() {
             let (_, answer) = foreigner.answer().await;
             assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"taken".into()));
             let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
-            let words = format!("the unique key `lone` is taken: job {} has it and has not ended", first.id());
-            assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {words}"));
+            let message = format!("the unique key `lone` is taken: job {} has it and has not ended", first.id());
+            assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {message}"));
         }
         Gate::of(&key).open();
         first.wait().await.unwrap();
@@ -141,10 +141,10 @@ fn wrong_input_is_answered_recorded_and_dead_lettered() {
                 properties = properties.with_message_id(correlation.as_str().into());
             }
             foreigner.publish("add", body.as_bytes(), properties).await;
-            let (told, answer) = foreigner.answer().await;
-            assert_eq!((told.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
-            let words = answer["error"]["message"].as_str().unwrap();
-            assert!(words.contains(expected), "{words}");
+            let (correlates, answer) = foreigner.answer().await;
+            assert_eq!((correlates.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
+            let message = answer["error"]["message"].as_str().unwrap();
+            assert!(message.contains(expected), "{message}");
             let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
             assert!(!named || id.to_string() == correlation);
             assert!(why(&ork.wait(id).await.unwrap()).contains(expected));
@@ -189,11 +189,15 @@ fn invalid_message_is_answered_and_dead_lettered() {
                 foreigner.publish("hello", body.as_bytes(), properties).await;
                 let dead = foreigner.dead().await;
                 assert_eq!(header(&dead, "x-ork-reason"), reason);
-                let words = header(&dead, "x-ork-detail");
-                assert!(words.contains(expected), "{words}");
+                let message = header(&dead, "x-ork-detail");
+                assert!(message.contains(expected), "{message}");
                 assert_eq!(dead.data, body.as_bytes());
-                let (told, answer) = foreigner.answer().await;
-                assert_eq!((told.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
+                let (correlates, answer) = foreigner.answer().await;
+                assert_eq!(
+                    (correlates.as_str(), &answer["state"]),
+                    (correlation.as_str(), &"failed".into()),
+                    "{answer}"
+                );
                 assert!(answer["error"]["message"].as_str().unwrap().contains(expected), "{answer}");
                 if named {
                     let id = correlation.parse().unwrap();
@@ -232,8 +236,8 @@ fn wrong_message_is_answered_and_dead_lettered_without_a_store() {
         assert_eq!(foreigner.answer().await.1["output"], "hello Ada");
         for (reason, kind, body) in [("wrong-input", "add", "{}"), ("unknown-task", "nobody", "{}")] {
             foreigner.publish("add", body.as_bytes(), foreigner.asking(reason).with_type(kind.into())).await;
-            let (told, answer) = foreigner.answer().await;
-            assert_eq!((told.as_str(), &answer["state"]), (reason, &"failed".into()), "{answer}");
+            let (correlates, answer) = foreigner.answer().await;
+            assert_eq!((correlates.as_str(), &answer["state"]), (reason, &"failed".into()), "{answer}");
             assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), reason);
         }
         ork.shutdown().await;
@@ -262,8 +266,8 @@ fn input_that_violates_a_schema_rule_is_wrong_input() {
             foreigner.publish("percent", br#"{"share": 0.5}"#, foreigner.asking("good")).await;
             assert_eq!(foreigner.answer().await.1["output"], 50.0);
             foreigner.publish("percent", br#"{"share": 1.5}"#, foreigner.asking("wrong")).await;
-            let (told, answer) = foreigner.answer().await;
-            assert_eq!((told.as_str(), &answer["error"]["kind"]), ("wrong", &"input".into()), "{answer}");
+            let (correlates, answer) = foreigner.answer().await;
+            assert_eq!((correlates.as_str(), &answer["error"]["kind"]), ("wrong", &"input".into()), "{answer}");
             let dead = foreigner.dead().await;
             assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
             assert!(header(&dead, "x-ork-detail").contains("`share`: 1.5 is greater than the maximum of 1"));
@@ -302,8 +306,8 @@ fn plain_amqp_client_cancels_a_job_by_its_message_id() {
             (r#"{"id": 7}"#, "this names no job: expected {\"job\": ID}"),
         ] {
             foreigner.publish("ork.cancel", body.as_bytes(), foreigner.asking(body)).await;
-            let said = foreigner.answer().await.1["error"]["message"].clone();
-            assert!(said.as_str().is_some_and(|said| said.contains(expected)), "{said}");
+            let message = foreigner.answer().await.1["error"]["message"].clone();
+            assert!(message.as_str().is_some_and(|message| message.contains(expected)), "{message}");
         }
         ork.shutdown().await;
     });

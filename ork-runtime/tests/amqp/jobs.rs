@@ -47,8 +47,8 @@ fn failures_and_panics_keep_their_messages() {
         let ended = ork.submit(fails { message: "no luck".into() }).and_wait().await;
         assert!(matches!(ended, Err(ClientError::Failed { .. })), "{ended:?}");
         let job = ork.submit(panics { message: "oh no".into() }).await.unwrap();
-        let words = why(&job.outcome().await.unwrap());
-        assert!(words.contains("oh no"), "{words}");
+        let message = why(&job.outcome().await.unwrap());
+        assert!(message.contains("oh no"), "{message}");
         ork.shutdown().await;
     });
 }
@@ -114,7 +114,7 @@ fn cancelled_job_ends_and_its_running_calls_notice() {
         let job = ork.submit(listens { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         job.cancel().await.unwrap();
-        Gate::of(&key).heard().await;
+        Gate::of(&key).cancel_noticed().await;
         assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
 
         let run = fresh();

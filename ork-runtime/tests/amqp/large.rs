@@ -29,8 +29,8 @@ fn outcome_names_the_location_of_a_large_output() {
             for (length, correlation) in [(992, "small"), (993, "large")] {
                 let body = format!(r#"{{"name": "{}"}}"#, name(length));
                 foreigner.publish("hello", body.as_bytes(), foreigner.asking(correlation)).await;
-                let (told, answer) = foreigner.answer().await;
-                assert_eq!((told.as_str(), &answer["state"]), (correlation, &"succeeded".into()));
+                let (correlates, answer) = foreigner.answer().await;
+                assert_eq!((correlates.as_str(), &answer["state"]), (correlation, &"succeeded".into()));
                 if length == 992 {
                     assert_eq!(answer["output"].as_str().unwrap().len(), 998);
                     continue;
@@ -85,8 +85,8 @@ fn too_large_output_fails_the_job_without_a_store() {
         worker.start_worker();
         let ended = client.submit(hello { name: name(980) }).and_wait().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
-        let words = failure.to_string();
-        assert!(words.contains("988 bytes") && words.contains("max_message_bytes"), "{words}");
+        let message = failure.to_string();
+        assert!(message.contains("988 bytes") && message.contains("max_message_bytes"), "{message}");
         assert_eq!(client.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
         worker.shutdown().await;
         client.shutdown().await;
@@ -108,8 +108,8 @@ fn message_too_large_for_the_server_affects_no_other_job() {
         for (a, job) in (0..).zip(beside) {
             assert_eq!(job.wait().await.unwrap(), a + 1);
         }
-        let words = super::world::why(&large.outcome().await.unwrap());
-        assert!(words.contains("configured max size 100000") && words.contains("max_message_size"), "{words}");
+        let message = super::world::why(&large.outcome().await.unwrap());
+        assert!(message.contains("configured max size 100000") && message.contains("max_message_size"), "{message}");
         // The output is too large for the server: the outcome is sent without it.
         let mut foreigner = world.foreigner().await;
         let body = format!(r#"{{"name": "{}"}}"#, name(99_980));

@@ -113,8 +113,8 @@ async fn outwait(world: &World) {
 #[test]
 fn consumer_timeout_does_not_affect_leased_work() {
     let Some(node) = private_node() else { return };
-    let told = node.command("rabbitmqctl").args(["eval", IMPATIENT]).output().unwrap();
-    assert!(told.status.success(), "{told:?}");
+    let output = node.command("rabbitmqctl").args(["eval", IMPATIENT]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
     let world = World::new(&node.url(), "sqlite", "quorum");
     run(async {
         for (ack_within, runs) in [("10m", 2), ("100ms", 1)] {

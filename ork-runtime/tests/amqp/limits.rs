@@ -33,8 +33,8 @@ fn two_workers_share_the_permits_of_a_limit() {
         let job = worker.submit(narrow_part { run: run.clone(), count: 100 }).await.unwrap();
         Gate::of(&run).entered(2).await;
         // All others wait in the store and none in the broker, and none has started.
-        let words = "98 parts waiting for a permit of the concurrency limit `narrow`: 2 of 2 are taken";
-        while !worker.why(job.id()).await.unwrap().sentence.contains(words) {
+        let expected = "98 parts waiting for a permit of the concurrency limit `narrow`: 2 of 2 are taken";
+        while !worker.why(job.id()).await.unwrap().sentence.contains(expected) {
             tokio::task::yield_now().await;
         }
         assert_eq!((0..100).map(|number| calls(&format!("{run}.{number}"))).sum::<u32>(), 2);

@@ -10,7 +10,7 @@ use super::world::{World, fresh, header, once, why};
 
 /// Starts the work and dies without any notice.
 #[expect(clippy::mem_forget, reason = "nothing of a dead process runs any more, not even what it does when it ends")]
-fn dies_of_it(world: &World, key: &str) {
+fn run_and_die(world: &World, key: &str) {
     let (proxy, through) = Proxy::before(&world.url);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -33,7 +33,7 @@ fn work_that_kills_its_workers_fails_after_max_losses() {
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
         for _ in 0..3 {
             let (world, key) = (Arc::clone(&world), key.clone());
-            tokio::task::spawn_blocking(move || dies_of_it(&world, &key)).await.unwrap();
+            tokio::task::spawn_blocking(move || run_and_die(&world, &key)).await.unwrap();
         }
         let last = world.builder().set("max_losses", "2").build().await.unwrap();
         last.start_worker();

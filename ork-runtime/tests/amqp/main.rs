@@ -12,14 +12,15 @@
     reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
 )]
 
-mod asked_again;
-mod copies;
+mod duplicate_messages;
+mod duplicate_splits;
+mod dynamic_splits;
 mod events;
 mod foreign;
 mod held;
-mod itself;
 mod jobs;
 mod large;
+mod late_replies;
 mod leases;
 mod limits;
 mod losses;
@@ -29,6 +30,7 @@ mod node;
 #[path = "../support/objects.rs"]
 #[expect(dead_code, reason = "each test program uses its own share of it")]
 mod objects;
+mod other_languages;
 mod outages;
 mod parts;
 #[cfg(feature = "postgres")]
@@ -43,12 +45,10 @@ mod proxy;
 mod rabbit;
 mod races;
 #[cfg(feature = "sqlite")]
-mod refusals;
+mod rejections;
 mod schemas;
 mod storeless;
 mod stores;
-mod strangers;
-mod surplus;
 mod tasks;
 mod trees;
 mod unknown;

@@ -46,9 +46,9 @@ fn error_names_a_broker_that_is_down_at_startup() {
         for store in ["sqlite", "none"] {
             let world = World::new(&url, store, "quorum");
             let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
-            let words = built.unwrap_err().to_string();
-            assert!(words.contains(&format!("127.0.0.1:{port}")), "{words}");
-            assert!(!words.contains("sesame"), "{words}");
+            let message = built.unwrap_err().to_string();
+            assert!(message.contains(&format!("127.0.0.1:{port}")), "{message}");
+            assert!(!message.contains("sesame"), "{message}");
         }
     });
 }
@@ -105,9 +105,9 @@ fn error_names_a_refused_login() {
     run(async {
         let world = World::new(&url, "sqlite", "quorum");
         let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
-        let words = built.unwrap_err().to_string();
-        assert!(words.contains("login") || words.contains("refused"), "{words}");
-        assert!(!words.contains("wrong"), "{words}");
+        let message = built.unwrap_err().to_string();
+        assert!(message.contains("login") || message.contains("refused"), "{message}");
+        assert!(!message.contains("wrong"), "{message}");
     });
 }
 
@@ -199,8 +199,8 @@ fn storeless_submission_reports_that_the_broker_is_down() {
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         node.kill();
         let submitted = tokio::time::timeout(SOON, ork.submit(add { a: 1, b: 1 })).await.expect("no word in time");
-        let words = submitted.unwrap_err().to_string();
-        assert!(words.contains("RabbitMQ at"), "{words}");
+        let message = submitted.unwrap_err().to_string();
+        assert!(message.contains("RabbitMQ at"), "{message}");
         ork.shutdown().await;
     });
 }

@@ -218,8 +218,8 @@ fn hooks_of_a_storeless_job_are_sent_in_order_until_one_has_no_route() {
         assert_eq!(header(&dead, "x-ork-reason"), "no-route");
         assert!(header(&dead, "x-ork-detail").contains("hook 1 of `on_complete` was not sent"));
         assert_eq!(header(&dead, "x-ork-routing-key"), "nowhere");
-        let told = serde_json::json!({"id": id.to_string(), "method": "add", "inputs": {"a": 1, "b": 2}});
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(&dead.data).unwrap(), told);
+        let expected = serde_json::json!({"id": id.to_string(), "method": "add", "inputs": {"a": 1, "b": 2}});
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&dead.data).unwrap(), expected);
         followed.nothing().await;
         // A hook may run a task of ork.
         let hooks = format!(r#"[{{"route": "low", "inputs": {{"run": "{id}"}}}}, {{"route": "after", "inputs": 9}}]"#);
@@ -246,11 +246,11 @@ fn wrong_hooks_are_dead_lettered_with_a_reason() {
             (table([("on_complete", many)]), "3000 hooks"),
             (table([("on_complete", text(r#"[{"when": "never"}]"#))]), "`route` is missing"),
         ];
-        for (headers, words) in cases {
+        for (headers, expected) in cases {
             foreigner.publish("add", b"{}", BasicProperties::default().with_headers(headers)).await;
             let dead = foreigner.dead().await;
             assert_eq!(header(&dead, "x-ork-reason"), "undecodable");
-            assert!(header(&dead, "x-ork-detail").contains(words), "{}", header(&dead, "x-ork-detail"));
+            assert!(header(&dead, "x-ork-detail").contains(expected), "{}", header(&dead, "x-ork-detail"));
         }
         // Its part queue was never declared.
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(0, 2, "part.nowhere", "[]")).await;
@@ -283,8 +283,8 @@ fn hooks_of_a_stored_job_are_sent_and_a_missing_route_is_reported() {
         let properties = BasicProperties::default().with_message_id("order-8".into()).with_headers(headers);
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
         let id = JobId::from_foreign("order-8");
-        let told = serde_json::json!({"id": id.to_string(), "method": "add", "inputs": {"a": 1, "b": 2}});
-        assert_eq!(followed.next().await, (id.following(0).to_string(), "after".to_owned(), told));
+        let expected = serde_json::json!({"id": id.to_string(), "method": "add", "inputs": {"a": 1, "b": 2}});
+        assert_eq!(followed.next().await, (id.following(0).to_string(), "after".to_owned(), expected));
         followed.nothing().await;
         let status = ork.status(id).await.unwrap();
         assert_eq!(status.state, ork::JobState::Succeeded);

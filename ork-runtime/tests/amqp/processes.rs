@@ -75,7 +75,7 @@ fn process_cancels_a_job_running_in_another() {
         let job = client.submit(listens { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         client.cancel(job.id()).await.unwrap();
-        Gate::of(&key).heard().await;
+        Gate::of(&key).cancel_noticed().await;
         client.shutdown().await;
         worker.shutdown().await;
     });
@@ -169,8 +169,8 @@ fn parts_that_a_worker_rejects_fail() {
 
         let strict = world.builder().set("max_message_bytes", "20").build().await.unwrap();
         strict.start_worker();
-        let words = why(&client.wait(job.id()).await.unwrap());
-        assert!(words.contains("50 failed"), "{words}");
+        let failure = why(&client.wait(job.id()).await.unwrap());
+        assert!(failure.contains("50 failed"), "{failure}");
         // A dead letter may be delivered twice: the forged message was moved there just before its worker ended.
         let mut n_oversized = 0;
         while n_oversized < 50 {
@@ -199,8 +199,8 @@ fn unknown_join_fails_its_job() {
         let older = world.builder().registry(registry).build().await.unwrap();
         older.start_worker();
         Gate::of(&run).open();
-        let words = why(&job.outcome().await.unwrap());
-        assert!(words.contains("the task `count` of this program has no join"), "{words}");
+        let failure = why(&job.outcome().await.unwrap());
+        assert!(failure.contains("the task `count` of this program has no join"), "{failure}");
         let dead = foreigner.dead().await;
         assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "ork-ask")), ("unknown-task".into(), "join".into()));
         // A newer version retries the job: its parts are settled, so only the join runs.

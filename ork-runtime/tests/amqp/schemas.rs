@@ -102,11 +102,11 @@ fn old_worker_parks_a_new_message_until_a_new_worker_starts() {
         let mut events = old.events().await.unwrap();
         let mut foreigner = world.foreigner().await;
         let id = send(&foreigner, "new-1", NEW, Some(fingerprint("resize_new"))).await;
-        let said = parked(&mut events, id).await;
+        let message = parked(&mut events, id).await;
         let expected = "parked for another version of `resize`: `width` is not an input: expected `path`, `key`";
-        assert!(said.starts_with(expected), "{said}");
+        assert!(message.starts_with(expected), "{message}");
         for version in ["resize_old", "resize_new"] {
-            assert!(said.contains(&fingerprint(version).to_string()), "{said}");
+            assert!(message.contains(&fingerprint(version).to_string()), "{message}");
         }
         if world.is_in_memory() {
             old.shutdown().await;
@@ -129,8 +129,8 @@ fn new_worker_parks_an_old_message_until_a_rollback() {
         let mut events = new.events().await.unwrap();
         let mut foreigner = world.foreigner().await;
         let id = send(&foreigner, "old-1", r#"{"path": "a"}"#, Some(fingerprint("resize_old"))).await;
-        let said = parked(&mut events, id).await;
-        assert!(said.contains("`width` is missing: expected integer"), "{said}");
+        let message = parked(&mut events, id).await;
+        assert!(message.contains("`width` is missing: expected integer"), "{message}");
         if world.is_in_memory() {
             // The job is no longer wanted, so it is cancelled.
             new.cancel(id).await.unwrap();
@@ -207,8 +207,8 @@ fn storeless_misfit_is_dead_lettered_and_can_be_sent_again() {
             send(&foreigner, "new-1", NEW, Some(fingerprint("resize_new"))).await;
             let dead = foreigner.dead().await;
             assert_eq!(header(&dead, "x-ork-reason"), "other-schema");
-            let words = header(&dead, "x-ork-detail");
-            assert!(words.contains("`width` is not an input"), "{words}");
+            let detail = header(&dead, "x-ork-detail");
+            assert!(detail.contains("`width` is not an input"), "{detail}");
             old.shutdown().await;
 
             // The sender was not answered. The unchanged message runs on a worker that it fits.

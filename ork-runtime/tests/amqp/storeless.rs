@@ -31,13 +31,13 @@ fn attempts_run_in_place_and_failures_are_returned() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         assert_eq!(ork.submit(succeeds_at { attempt: 4 }).and_wait().await.unwrap(), 4);
-        for (words, ended) in [
+        for (expected, ended) in [
             ("attempt 4", ork.submit(succeeds_at { attempt: 9 }).and_wait().await.map(drop)),
             ("no luck", ork.submit(fails { message: "no luck".into() }).and_wait().await),
             ("oh no", ork.submit(panics { message: "oh no".into() }).and_wait().await),
         ] {
             let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
-            assert!(failure.to_string().contains(words), "{failure}");
+            assert!(failure.to_string().contains(expected), "{failure}");
         }
         ork.shutdown().await;
     });
@@ -47,8 +47,8 @@ fn attempts_run_in_place_and_failures_are_returned() {
 fn operations_that_need_a_store_are_refused() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
-        let words = ork.status(JobId::new()).await.unwrap_err().to_string();
-        assert!(words.contains("there is no store"), "{words}");
+        let message = ork.status(JobId::new()).await.unwrap_err().to_string();
+        assert!(message.contains("there is no store"), "{message}");
         ork.shutdown().await;
     });
 }
@@ -76,11 +76,11 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
             ork.start_worker();
             let mut foreigner = world.foreigner().await;
             let text = |text: &str| AMQPValue::LongString(text.into());
-            for ask in ["part", "join"] {
+            for kind in ["part", "join"] {
                 let id = JobId::new();
                 let headers = [
                     ("ork-job", text(&id.to_string())),
-                    ("ork-ask", text(ask)),
+                    ("ork-ask", text(kind)),
                     ("ork-epoch", AMQPValue::LongInt(1)),
                     ("ork-index", AMQPValue::LongInt(7)),
                 ];
@@ -89,8 +89,11 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
                 foreigner.publish("count", b"null", properties).await;
                 let dead = foreigner.dead().await;
                 assert_eq!(header(&dead, "x-ork-reason"), "needs-store");
-                let words = header(&dead, "x-ork-detail");
-                assert!(words.contains(&format!("a {ask} of job {id}")) && words.contains("ORK_STORE"), "{words}");
+                let message = header(&dead, "x-ork-detail");
+                assert!(
+                    message.contains(&format!("a {kind} of job {id}")) && message.contains("ORK_STORE"),
+                    "{message}"
+                );
             }
             // Only a store can limit how many calls run at a time.
             let item = FieldTable::from(BTreeMap::from([("ork-ask".into(), text("item"))]));
@@ -98,8 +101,8 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
             foreigner.publish("narrow", b"{\"run\":\"r\",\"number\":1}", properties).await;
             let dead = foreigner.dead().await;
             assert_eq!(header(&dead, "x-ork-reason"), "needs-store");
-            let words = header(&dead, "x-ork-detail");
-            assert!(words.contains("a task with a concurrency limit") && words.contains("ORK_STORE"), "{words}");
+            let message = header(&dead, "x-ork-detail");
+            assert!(message.contains("a task with a concurrency limit") && message.contains("ORK_STORE"), "{message}");
             assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
             ork.shutdown().await;
         });

@@ -42,7 +42,7 @@ impl Flaky {
             return Ok(());
         }
         self.refused.send_modify(|n| *n += 1);
-        Err(StoreError::new(StoreErrorKind::Unavailable, "it was told to fail"))
+        Err(StoreError::new(StoreErrorKind::Unavailable, "it is set to fail"))
     }
 
     /// Waits until this many more operations were refused.
@@ -71,21 +71,21 @@ impl Store for Flaky {
         self.store.take_outbox(take).await
     }
 
-    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         if *self.remembers.borrow() {
             self.refused.send_modify(|refused| *refused += 1);
             return Err(StoreError::new(StoreErrorKind::Unavailable, "nothing can be removed from the outbox"));
         }
         self.works()?;
-        let n = owed.len();
-        self.store.delete_outbox(owed, by).await?;
+        let n = ids.len();
+        self.store.delete_outbox(ids, by).await?;
         self.forgotten.send_modify(|forgotten| *forgotten += n);
         Ok(())
     }
 
-    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+    async fn release_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         self.works()?;
-        self.store.release_outbox(owed, by).await
+        self.store.release_outbox(ids, by).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
@@ -222,8 +222,8 @@ fn temporary_store_failure_loses_nothing() {
         assert_eq!((status.parts.ok, status.parts.settled(), status.attempt), (300, 300, 2));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
         // Nothing was moved to the dead letters in the meantime.
-        let words = client_check(&world).await;
-        assert!(words.contains("are empty"), "{words}");
+        let report = client_check(&world).await;
+        assert!(report.contains("are empty"), "{report}");
         worker.shutdown().await;
         client.shutdown().await;
     });
@@ -304,7 +304,7 @@ async fn client_check(world: &World) -> String {
     let mut config = amqp::Config::new(&world.url).unwrap();
     config.prefix.clone_from(&world.prefix);
     let broker = Amqp::new(config).unwrap();
-    let words = broker.check().await.unwrap();
+    let report = broker.check().await.unwrap();
     broker.close().await;
-    words
+    report
 }

@@ -163,7 +163,7 @@ impl Gate {
     }
 
     /// Waits until one more listening call has noticed its cancellation.
-    pub(crate) async fn heard(&self) {
+    pub(crate) async fn cancel_noticed(&self) {
         self.left.acquire().await.unwrap().forget();
     }
 

@@ -31,8 +31,8 @@ async fn watchmen(key: String, many: u32, context: Context) -> Result<()> {
 fn outcome_is_sent_when_the_whole_tree_has_ended() {
     each(|world| async move {
         let ork = world.worker().await;
-        let told = ork.submit(family { numbers: vec![1, 2, 3], levels: 2 }).and_wait().await.unwrap();
-        assert_eq!(told, 6);
+        let sum = ork.submit(family { numbers: vec![1, 2, 3], levels: 2 }).and_wait().await.unwrap();
+        assert_eq!(sum, 6);
         let root = ork.submit(family { numbers: vec![4, 5], levels: 1 }).await.unwrap();
         assert_eq!(root.wait().await.unwrap(), 9);
         let status = root.status().await.unwrap();
@@ -72,7 +72,7 @@ fn cancel_stops_child_jobs_in_other_processes() {
         Gate::of(&key).entered(6).await;
         client.cancel(root.id()).await.unwrap();
         for _ in 0..6 {
-            Gate::of(&key).heard().await;
+            Gate::of(&key).cancel_noticed().await;
         }
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         for ork in [client, one, two] {

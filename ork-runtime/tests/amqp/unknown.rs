@@ -28,8 +28,8 @@ fn hooks_of_a_job_with_an_unknown_task_are_sent() {
         let (_, outcome) = foreigner.answer().await;
         assert_eq!((&outcome["state"], &outcome["error"]["kind"]), (&json!("failed"), &json!("unknown-task")));
         let id = JobId::from_foreign(&name);
-        let told = json!({"id": id.to_string(), "method": "nonesuch", "inputs": {"a": 1}});
-        assert_eq!(followed.next().await.2, told);
+        let expected = json!({"id": id.to_string(), "method": "nonesuch", "inputs": {"a": 1}});
+        assert_eq!(followed.next().await.2, expected);
         followed.nothing().await;
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
         ork.shutdown().await;

@@ -43,7 +43,7 @@ fn message_waiting_for_a_slot_goes_to_a_later_worker() {
         let long = busy.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         let waits = busy.submit(low { run: fresh() }).await.unwrap();
-        // Long enough for the busy worker to receive the message and give it back more than once.
+        // Long enough for the busy worker to receive the message and requeue it more than once.
         Fast::new().pause(Duration::from_secs(30)).await;
         let free = worker(&world).await;
         waits.wait().await.unwrap();

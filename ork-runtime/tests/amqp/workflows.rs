@@ -26,7 +26,7 @@ async fn wire_gather(run: String, each: Vec<Vec<u64>>, by_number: Vec<Vec<Option
 }
 
 /// A plan with a list, a fan-out over its items with two calls for each, a fan-out with as many calls as the list
-/// says, and a step that gathers all outputs.
+/// requests, and a step that gathers all outputs.
 fn plan(run: &str, n: u64) -> Plan {
     let list = json!({ "name": "list", "executor": "rust", "task": "wire_list",
         "input": { "run": { "value": run }, "n": { "value": n } } });
@@ -72,15 +72,15 @@ fn published_plan_cannot_start_programs_or_schedules() {
         let plan = json!({ "name": "evil", "tasks": [touch] });
         let schedule =
             json!({ "name": "evil", "cron": "* * * * *", "timezone": "UTC", "task": "ork.run", "input": plan });
-        for (task, body, words) in [
+        for (task, body, expected) in [
             ("ork.run", plan, "the task `touch` is no function of this program"),
             ("ork.schedule", schedule, "schedules are made through the store"),
             ("ork.process", json!({ "command": ["touch", marked] }), "runs as a task of a workflow, and only so"),
         ] {
             foreigner.publish(task, &serde_json::to_vec(&body).unwrap(), foreigner.asking(task)).await;
             let (_, answer) = foreigner.answer().await;
-            let said = answer["error"]["message"].as_str().unwrap();
-            assert!(answer["state"] == "failed" && said.contains(words), "{answer}");
+            let message = answer["error"]["message"].as_str().unwrap();
+            assert!(answer["state"] == "failed" && message.contains(expected), "{answer}");
         }
         assert!(!marked.exists() && worker.schedules().await.unwrap().is_empty());
         worker.shutdown().await;

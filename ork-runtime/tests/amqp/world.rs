@@ -144,9 +144,9 @@ impl World {
         let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
         let answers = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
         let answers = answers.name().to_string();
-        let told = consume(&channel, &answers).await;
+        let replies = consume(&channel, &answers).await;
         let dead = consume(&channel, &format!("{}.dead", self.prefix)).await;
-        Foreigner { exchange: self.prefix.clone(), channel, answers, told, dead, _connection: connection }
+        Foreigner { exchange: self.prefix.clone(), channel, answers, replies, dead, _connection: connection }
     }
 }
 
@@ -166,7 +166,7 @@ pub(crate) struct Foreigner {
     exchange: String,
     pub(crate) channel: Channel,
     pub(crate) answers: String,
-    told: Consumer,
+    replies: Consumer,
     dead: Consumer,
     _connection: Connection,
 }
@@ -192,7 +192,7 @@ impl Foreigner {
 
     /// Waits for the next outcome, and returns its correlation id and its JSON.
     pub(crate) async fn answer(&mut self) -> (String, serde_json::Value) {
-        let answer = self.told.next().await.unwrap().unwrap();
+        let answer = self.replies.next().await.unwrap().unwrap();
         let correlation = answer.properties.correlation_id().as_ref().unwrap().to_string();
         (correlation, serde_json::from_slice(&answer.data).unwrap())
     }

@@ -46,7 +46,7 @@ async fn free(store: &dyn Store) {
 }
 
 /// Removes the rows that killed processes held for work which others have done: they stay until a process looks at
-/// them, and ask for nothing.
+/// them, and no longer cause any work.
 async fn drain(store: &dyn Store) {
     loop {
         let left = store.take_outbox(Take { limit: 1_000, tasks: None, actor: auditor() }).await.unwrap();
@@ -90,7 +90,7 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     println!("{parts} parts: {lost} lost, {doubled} doubled, {counts:?}");
     assert_eq!((lost, doubled, counts.ok, counts.running), (0, 0, parts, 0));
     // A join that was enqueued again would be another attempt.
-    assert!(view.job.phase_attempt() == 1, "the join was owed {} times", view.job.phase_attempt());
+    assert!(view.job.phase_attempt() == 1, "the join was enqueued {} times", view.job.phase_attempt());
 
     for queue in ["task.storm", "task.last", "dead"] {
         assert_eq!(waiting(place, queue).await, 0, "messages are left in {queue}");

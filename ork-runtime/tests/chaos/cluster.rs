@@ -1,4 +1,4 @@
-//! Rounds of chaos over three RabbitMQ nodes, one of which at a time is killed and restarted, among other blows.
+//! Rounds of chaos over three RabbitMQ nodes, one of which at a time is killed and restarted, among other faults.
 
 use super::audit::audit;
 use super::cluster_of::Cluster;
@@ -9,7 +9,7 @@ use super::tasks::{last, storm_part};
 
 /// What is killed.
 #[derive(Debug, Clone, Copy)]
-enum Blow {
+enum Fault {
     /// The node that leads the queue of the parts; its clients go to another node.
     Leader,
     /// A node that follows.
@@ -17,7 +17,8 @@ enum Blow {
     Worker,
 }
 
-const BLOWS: [Blow; 6] = [Blow::Leader, Blow::Follower, Blow::Leader, Blow::Follower, Blow::Worker, Blow::Worker];
+const FAULTS: [Fault; 6] =
+    [Fault::Leader, Fault::Follower, Fault::Leader, Fault::Follower, Fault::Worker, Fault::Worker];
 
 async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -35,18 +36,18 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
     let log = folder.path().join("log").display().to_string();
     let job = client.submit(storm_part { parts, seed, log: log.clone() }).await.unwrap();
 
-    let mut blows = BLOWS;
-    rng.shuffle(&mut blows);
-    for (n, blow) in (0..).zip(blows) {
+    let mut faults = FAULTS;
+    rng.shuffle(&mut faults);
+    for (n, fault) in (0..).zip(faults) {
         // In the middle of its share of the job.
         let when = (n * 10 + rng.u64(1..6)) * parts / 70;
         until(&client, job.id(), when).await;
-        println!("seed {seed}: {blow:?} killed at {when} of {parts}");
+        println!("seed {seed}: {fault:?} killed at {when} of {parts}");
         let leader = cluster.leader(&queue);
-        let at = match blow {
-            Blow::Leader => leader,
-            Blow::Follower => (leader + rng.usize(1..3)) % 3,
-            Blow::Worker => {
+        let at = match fault {
+            Fault::Leader => leader,
+            Fault::Follower => (leader + rng.usize(1..3)) % 3,
+            Fault::Worker => {
                 let at = rng.usize(..workers.len());
                 std::mem::replace(&mut workers[at], places[at].worker()).kill();
                 continue;
@@ -67,7 +68,7 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
     client.shutdown().await;
     workers.into_iter().for_each(Worker::drain);
     let splits = std::fs::read_to_string(&log).unwrap().lines().count();
-    assert!((1..=1 + BLOWS.len()).contains(&splits), "the split ran {splits} times");
+    assert!((1..=1 + FAULTS.len()).contains(&splits), "the split ran {splits} times");
     audit(&place.by(cluster.nodes[0].url()), job.id(), parts).await;
 }
 

@@ -19,7 +19,7 @@ mod audit;
 mod cluster;
 #[path = "../support/cluster.rs"]
 mod cluster_of;
-mod heard;
+mod events;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/postgres.rs"]

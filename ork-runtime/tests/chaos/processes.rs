@@ -39,10 +39,10 @@ impl Place {
         let place = [&*self.store, &self.broker, &self.prefix, &self.losses.to_string()].join("\n");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["processes::worker", "--exact", "--ignored", "--nocapture"]).env(PLACE, place);
-        let told = tempfile::tempfile().unwrap();
-        let end = || told.try_clone().unwrap();
+        let log = tempfile::tempfile().unwrap();
+        let end = || log.try_clone().unwrap();
         let process = command.stdin(Stdio::piped()).stdout(end()).stderr(end()).spawn().unwrap();
-        Worker { process, told }
+        Worker { process, log }
     }
 }
 
@@ -51,14 +51,14 @@ impl Place {
 pub(crate) struct Worker {
     process: Child,
     /// What it has printed.
-    told: File,
+    log: File,
 }
 
 impl Worker {
     /// Kills the process, as a power cut would.
     pub(crate) fn kill(mut self) {
         let ended = self.process.try_wait().unwrap();
-        assert!(ended.is_none(), "a worker ended before it was killed: {ended:?}\n{}", self.told());
+        assert!(ended.is_none(), "a worker ended before it was killed: {ended:?}\n{}", self.read_log());
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -67,7 +67,7 @@ impl Worker {
     pub(crate) fn drain(mut self) {
         drop(self.process.stdin.take());
         let ended = self.process.wait().unwrap();
-        assert!(ended.success(), "a worker ended badly: {ended}\n{}", self.told());
+        assert!(ended.success(), "a worker ended badly: {ended}\n{}", self.read_log());
     }
 
     /// Returns the pid.
@@ -80,11 +80,11 @@ impl Worker {
         self.process.try_wait().unwrap().is_some()
     }
 
-    fn told(&mut self) -> String {
-        let mut told = String::new();
-        self.told.rewind().unwrap();
-        self.told.read_to_string(&mut told).unwrap();
-        told
+    fn read_log(&mut self) -> String {
+        let mut text = String::new();
+        self.log.rewind().unwrap();
+        self.log.read_to_string(&mut text).unwrap();
+        text
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use ork::{JobId, Ork};
 
 use super::audit::audit;
-use super::heard;
+use super::events;
 use super::node::private_node;
 use super::postgres::{self, Server};
 use super::processes::{Place, Worker};
@@ -17,13 +17,13 @@ use super::tasks::{last, storm_part};
 /// No round of this many parts takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
-/// How many workers there are, and how many blows a round has.
+/// How many workers there are, and how many faults a round has.
 const WORKERS: usize = 3;
-const BLOWS: usize = 6;
+const FAULTS: usize = 6;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
-enum Blow {
+enum Fault {
     KillWorker(usize),
     KillRabbit,
     CutConnections,
@@ -32,7 +32,7 @@ enum Blow {
 }
 
 /// What the processes share, private to the rounds.
-struct Ground {
+struct Services {
     rabbit: Rabbit,
     /// If `None`, they share an `SQLite` file.
     postgres: Option<Server>,
@@ -52,7 +52,7 @@ pub(crate) async fn until(ork: &Ork, id: JobId, settled: u64) {
     }
 }
 
-async fn round(Ground { rabbit, postgres }: &mut Ground, parts: u64, seed: u64) {
+async fn round(Services { rabbit, postgres }: &mut Services, parts: u64, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
     let place = Place {
@@ -68,38 +68,38 @@ async fn round(Ground { rabbit, postgres }: &mut Ground, parts: u64, seed: u64) 
     let through = place.by(format!("amqp://guest:guest@127.0.0.1:{}/%2f", proxy.port()));
     let client = place.builder().build().await.unwrap();
     rabbit.wait_for_quorum_queue("task.storm");
-    heard::listen(&place).await;
+    events::listen(&place).await;
     rabbit.wait_for_quorum_queue("heard");
     let start = |at: usize| if at.is_multiple_of(2) { place.worker() } else { through.worker() };
     let mut workers: Vec<Worker> = (0..WORKERS).map(start).collect();
     let log = folder.path().join("log").display().to_string();
     let job = client.submit(storm_part { parts, seed, log: log.clone() }).await.unwrap();
 
-    let mut blows: Vec<_> = (0..BLOWS)
+    let mut faults: Vec<_> = (0..FAULTS)
         .map(|n| {
-            let blow = match n {
-                0 => Blow::KillRabbit,
-                1 => Blow::CutConnections,
-                2 if postgres.is_some() => Blow::KillPostgres,
-                _ => Blow::KillWorker(rng.usize(..WORKERS)),
+            let fault = match n {
+                0 => Fault::KillRabbit,
+                1 => Fault::CutConnections,
+                2 if postgres.is_some() => Fault::KillPostgres,
+                _ => Fault::KillWorker(rng.usize(..WORKERS)),
             };
-            (rng.u64(..parts * 9 / 10), blow)
+            (rng.u64(..parts * 9 / 10), fault)
         })
         .collect();
-    blows.sort_unstable_by_key(|(when, _)| *when);
-    for (when, blow) in blows {
+    faults.sort_unstable_by_key(|(when, _)| *when);
+    for (when, fault) in faults {
         until(&client, job.id(), when).await;
-        println!("seed {seed}: {blow:?} at {when} of {parts}");
-        match blow {
-            Blow::KillWorker(at) => {
+        println!("seed {seed}: {fault:?} at {when} of {parts}");
+        match fault {
+            Fault::KillWorker(at) => {
                 std::mem::replace(&mut workers[at], start(at)).kill();
             }
-            Blow::KillRabbit => {
+            Fault::KillRabbit => {
                 rabbit.kill();
                 rabbit.restart();
             }
-            Blow::CutConnections => proxy.cut(),
-            Blow::KillPostgres => {
+            Fault::CutConnections => proxy.cut(),
+            Fault::KillPostgres => {
                 let server = postgres.as_mut().unwrap();
                 server.kill();
                 server.restart();
@@ -114,25 +114,25 @@ async fn round(Ground { rabbit, postgres }: &mut Ground, parts: u64, seed: u64) 
         worker.drain();
     }
     let splits = std::fs::read_to_string(&log).unwrap().lines().count();
-    assert!((1..=1 + BLOWS).contains(&splits), "the split ran {splits} times");
+    assert!((1..=1 + FAULTS).contains(&splits), "the split ran {splits} times");
     audit(&place, job.id(), parts).await;
-    heard::audit(&place, job.id(), parts).await;
+    events::audit(&place, job.id(), parts).await;
 }
 
 /// Rounds over an `SQLite` file.
 fn over_sqlite(n: u64, parts: u64) {
     let Some(rabbit) = private_node() else { return };
-    rounds(Ground { rabbit, postgres: None }, n, parts);
+    rounds(Services { rabbit, postgres: None }, n, parts);
 }
 
 /// Rounds over PostgreSQL.
 fn over_postgres(n: u64, parts: u64) {
     let (Some(rabbit), Some(server)) = (private_node(), postgres::private()) else { return };
-    rounds(Ground { rabbit, postgres: Some(server) }, n, parts);
+    rounds(Services { rabbit, postgres: Some(server) }, n, parts);
 }
 
-fn rounds(mut ground: Ground, n: u64, parts: u64) {
-    in_rounds(n, async |seed| round(&mut ground, parts, seed).await);
+fn rounds(mut services: Services, n: u64, parts: u64) {
+    in_rounds(n, async |seed| round(&mut services, parts, seed).await);
 }
 
 /// Runs `n` rounds, each with its own seed.

@@ -17,7 +17,7 @@ const WORKERS: usize = 5;
 
 /// How severe the storm is.
 #[derive(Clone, Copy)]
-struct Weather {
+struct StormConfig {
     jobs: u64,
     /// How long a join takes.
     join: Duration,
@@ -25,10 +25,11 @@ struct Weather {
     pause: Duration,
 }
 
-const SHORT: Weather = Weather { jobs: 100, join: Duration::from_millis(300), pause: Duration::from_millis(700) };
+const SHORT: StormConfig =
+    StormConfig { jobs: 100, join: Duration::from_millis(300), pause: Duration::from_millis(700) };
 
 /// Messages wait for longer than it takes until a process is presumed dead.
-const LONG: Weather = Weather { jobs: 250, join: Duration::from_secs(3), pause: Duration::from_secs(2) };
+const LONG: StormConfig = StormConfig { jobs: 250, join: Duration::from_secs(3), pause: Duration::from_secs(2) };
 
 #[task]
 fn fold(log: String, millis: u64) -> (String, u64) {
@@ -75,7 +76,7 @@ fn calls(log: &Path) -> BTreeMap<String, BTreeMap<(i64, u32), Option<i64>>> {
     calls
 }
 
-fn storm(Weather { jobs: n_jobs, join, pause }: Weather, store: &str, broker: &str, folder: &Path) {
+fn storm(StormConfig { jobs: n_jobs, join, pause }: StormConfig, store: &str, broker: &str, folder: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let place = Place { store: store.to_owned(), broker: broker.to_owned(), prefix: "storm".into(), losses: 50 };

@@ -13,13 +13,13 @@ use crate::node::shared_node;
 
 /// The part of a RabbitMQ node that one case uses: all names in it begin with a prefix that no other case has.
 #[derive(Debug, Clone)]
-pub struct Corner {
+pub struct Namespace {
     pub url: String,
     pub prefix: String,
     pub kind: QueueKind,
 }
 
-impl Corner {
+impl Namespace {
     pub fn new(url: &str, kind: QueueKind) -> Self {
         let random = ork::JobId::new().to_string();
         Self { url: url.to_owned(), prefix: format!("t{}", &random[20..]), kind }
@@ -77,16 +77,16 @@ impl Corner {
     }
 }
 
-/// Runs a case in a new corner of the shared node, and deletes its queues and exchanges afterwards.
-pub async fn in_a_corner<Case, Done>(kind: QueueKind, case: Case)
+/// Runs a case in a new namespace of the shared node, and deletes its queues and exchanges afterwards.
+pub async fn in_a_namespace<Case, Done>(kind: QueueKind, case: Case)
 where
-    Case: FnOnce(Corner) -> Done,
+    Case: FnOnce(Namespace) -> Done,
     Done: Future<Output = ()>,
 {
     let Some(url) = shared_node() else { return };
-    let corner = Corner::new(url, kind);
-    case(corner.clone()).await;
-    corner.clean().await;
+    let namespace = Namespace::new(url, kind);
+    case(namespace.clone()).await;
+    namespace.clean().await;
 }
 
 /// Makes a test for each case and kind of queue.
@@ -96,14 +96,20 @@ macro_rules! over_rabbitmq {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                in_a_corner(QueueKind::Quorum, async |corner| broker::$case(corner.world().await).await).await;
+                in_a_namespace(QueueKind::Quorum, async |namespace| {
+                    broker::$case(namespace.world().await).await;
+                })
+                .await;
             })*
         }
         mod classic {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                in_a_corner(QueueKind::Classic, async |corner| broker::$case(corner.world().await).await).await;
+                in_a_namespace(QueueKind::Classic, async |namespace| {
+                    broker::$case(namespace.world().await).await;
+                })
+                .await;
             })*
         }
     };
@@ -126,9 +132,9 @@ over_rabbitmq!(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_messages_are_never_redelivered() {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
-        in_a_corner(kind, async |corner| {
-            broker::acknowledged_messages_are_never_redelivered(corner.world().await).await;
-            broker::is_empty(corner.world().await).await;
+        in_a_namespace(kind, async |namespace| {
+            broker::acknowledged_messages_are_never_redelivered(namespace.world().await).await;
+            broker::is_empty(namespace.world().await).await;
         })
         .await;
     }

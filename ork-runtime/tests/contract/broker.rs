@@ -88,16 +88,16 @@ pub async fn nothing_comes(subscription: &mut Box<dyn Subscription>) {
 pub async fn published_messages_arrive_intact(world: World) {
     let (root, parent) = (JobId::new(), JobId::new());
     let reply = ork::job::ReplyTo { queue: "answers".to_owned(), correlation: "c ✓ 7".to_owned() };
-    let asks =
+    let kinds =
         [WorkKind::Job, WorkKind::Single, WorkKind::Join, WorkKind::Part { epoch: 3, index: u64::from(u32::MAX) + 7 }];
-    let sent: Vec<_> = asks
+    let sent: Vec<_> = kinds
         .into_iter()
         .enumerate()
-        .map(|(at, ask)| Message {
+        .map(|(at, work_kind)| Message {
             root: if at == 0 { root } else { JobId::new() },
             parent: (at != 1).then_some(parent),
             task: if at == 2 { "b".to_owned() } else { "a".to_owned() },
-            kind: ask,
+            kind: work_kind,
             attempt: 1 + u32::try_from(at).unwrap(),
             priority: 0,
             losses: 0,

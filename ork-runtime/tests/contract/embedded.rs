@@ -37,10 +37,10 @@ fn world(store: Arc<dyn Store>) -> World {
 }
 
 fn job_of(message: Message) -> NewJob {
-    let Message { job, root, parent, task, kind: ask, priority, body, reply, .. } = message;
+    let Message { job, root, parent, task, kind: work_kind, priority, body, reply, .. } = message;
     let mut new = Job::new(job, task, SystemClock.now());
     (new.root, new.parent, new.priority, new.reply) = (root, parent, priority, reply);
-    new.kind = if ask == WorkKind::Single { JobKind::Single } else { JobKind::Full };
+    new.kind = if work_kind == WorkKind::Single { JobKind::Single } else { JobKind::Full };
     NewJob { job: new, input: body }
 }
 

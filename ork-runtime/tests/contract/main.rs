@@ -36,4 +36,4 @@ mod rabbitmq;
 #[path = "../support/raw.rs"]
 mod raw;
 #[cfg(feature = "amqp")]
-mod wear;
+mod redeliveries;

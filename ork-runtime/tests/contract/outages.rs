@@ -14,7 +14,7 @@ use ork::message::{Message, Outgoing, Reply};
 use ork::{JobId, JobState};
 use tokio::time::timeout;
 
-use crate::adapters::{Corner, in_a_corner};
+use crate::adapters::{Namespace, in_a_namespace};
 use crate::broker::{SOON, next, nothing_comes, number_of, numbered, queue};
 use crate::node::private_node;
 use crate::proxy::Proxy;
@@ -22,9 +22,9 @@ use crate::rabbitmq::{answering, over_both};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let (proxy, cut_corner) = cuttable(&corner);
-        let (asker, worker) = (cut_corner.amqp(), corner.amqp());
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let (proxy, cut_namespace) = cuttable(&namespace);
+        let (asker, worker) = (cut_namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
         let mut replies = asker.replies().await.unwrap().unwrap();
         for round in 0..30 {
@@ -39,7 +39,7 @@ async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
         asker.close().await;
         let to = ReplyTo { queue, correlation: String::new() };
         let error = worker.publish(vec![outcome(to)]).await.remove(0).unwrap_err();
-        assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with whoever asked");
+        assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with its client");
     })
     .await;
 }
@@ -47,9 +47,9 @@ async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
 /// In earlier versions it took forty seconds to notice the dead connection, and up to ten more until the next attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reply_sent_while_packets_are_dropped_arrives_soon_after_the_network_recovers() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let (proxy, cut_corner) = cuttable(&corner);
-        let (asker, worker) = (cut_corner.amqp(), corner.amqp());
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let (proxy, cut_namespace) = cuttable(&namespace);
+        let (asker, worker) = (cut_namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
         let mut replies = asker.replies().await.unwrap().unwrap();
         proxy.stall();
@@ -71,13 +71,13 @@ fn outcome(to: ReplyTo) -> Outgoing {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let (proxy, cut_corner) = cuttable(&corner);
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let [nobody, silent] = [nobody, answering(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let (proxy, cut_namespace) = cuttable(&namespace);
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [closed, silent] = [closed, answering(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
         // The first node that accepts connections is behind the proxy. The one after it is used once that is cut off.
-        let url = format!("{nobody}, {},{}", cut_corner.url, corner.url);
-        let at = |url: String| Corner { url, ..corner.clone() }.config();
+        let url = format!("{closed}, {},{}", cut_namespace.url, namespace.url);
+        let at = |url: String| Namespace { url, ..namespace.clone() }.config();
         let broker = Arc::new(Amqp::new(at(url)).unwrap());
         let mut subscription = broker.subscribe(queue(10)).await.unwrap();
         let used = broker.check().await.unwrap();
@@ -89,24 +89,24 @@ async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
             proxy.cut();
         }
         let used = broker.check().await.unwrap();
-        assert!(used.contains(&format!(":{}/", port_of(&corner.url))), "{used}");
+        assert!(used.contains(&format!(":{}/", port_of(&namespace.url))), "{used}");
         broker.close().await;
 
-        // A node that never answers does not use up the whole deadline.
-        let broker = Amqp::new(at(format!("{silent},{}", corner.url))).unwrap();
+        // A node that never responds does not use up the whole deadline.
+        let broker = Amqp::new(at(format!("{silent},{}", namespace.url))).unwrap();
         broker.check().await.unwrap();
         broker.close().await;
 
-        let mut config = at(format!("{nobody},{silent}"));
+        let mut config = at(format!("{closed},{silent}"));
         config.deadline = Duration::from_secs(4);
         let broker = Amqp::new(config).unwrap();
         let error = broker.check().await.unwrap_err().to_string();
-        for node in [nobody, silent] {
+        for node in [closed, silent] {
             assert!(error.contains(&node.replace("s3cret", "***")), "{error}");
         }
         assert!(error.contains("connection refused") && error.contains("does not answer with AMQP"), "{error}");
         broker.close().await;
-        corner.world().await;
+        namespace.world().await;
     })
     .await;
 }
@@ -115,18 +115,18 @@ async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
 /// must then get a "disconnected" error, not a "wrong protocol" error, so that it keeps retrying.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let (proxy, cut_corner) = cuttable(&corner);
-        let mut config = cut_corner.config();
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let (proxy, cut_namespace) = cuttable(&namespace);
+        let mut config = cut_namespace.config();
         config.deadline = Duration::from_secs(1);
         let broker = Arc::new(Amqp::new(config).unwrap());
         broker.prepare(&[queue(1)]).await.unwrap();
         proxy.is_away();
         // The first call may merely discover that the connection is lost.
-        for words in ["", "hangs up when it hears AMQP"] {
+        for expected in ["", "hangs up when it hears AMQP"] {
             let error = broker.subscribe(queue(1)).await.map(drop).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}");
-            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
         proxy.is_back(1).await;
         let mut subscription = loop {
@@ -138,15 +138,15 @@ async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
         publish_until_confirmed(&broker, vec![numbered(1)]).await;
         next(&mut subscription).await.acker.settle(Disposition::Ack);
         broker.close().await;
-        corner.world().await;
+        namespace.world().await;
     })
     .await;
 }
 
-/// Returns the same corner behind a proxy that can be cut.
-fn cuttable(corner: &Corner) -> (Proxy, Corner) {
-    let (proxy, url) = Proxy::before(&corner.url);
-    (proxy, Corner { url, ..corner.clone() })
+/// Returns the same namespace behind a proxy that can be cut.
+fn cuttable(namespace: &Namespace) -> (Proxy, Namespace) {
+    let (proxy, url) = Proxy::before(&namespace.url);
+    (proxy, Namespace { url, ..namespace.clone() })
 }
 
 pub fn port_of(url: &str) -> u16 {
@@ -156,11 +156,11 @@ pub fn port_of(url: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unsettled_messages_are_redelivered_after_a_cut_and_stale_ackers_change_nothing() {
-    over_both(async |corner| {
-        let (proxy, cut_corner) = cuttable(&corner);
-        let broker = cut_corner.amqp();
+    over_both(async |namespace| {
+        let (proxy, cut_namespace) = cuttable(&namespace);
+        let broker = cut_namespace.amqp();
         let mut subscription = broker.subscribe(queue(10)).await.unwrap();
-        let world = corner.world().await;
+        let world = namespace.world().await;
         world.publish((0..20).map(numbered).collect()).await;
         let mut late = Vec::new();
         for _ in 0..10 {
@@ -197,12 +197,12 @@ async fn unsettled_messages_are_redelivered_after_a_cut_and_stale_ackers_change_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumer_survives_the_deletion_of_its_queue() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(5).await;
-        let (_connection, channel) = corner.plain().await;
+        let (_connection, channel) = namespace.plain().await;
         for number in 0..3 {
-            channel.queue_delete(corner.name(".task.a"), QueueDeleteOptions::default()).await.unwrap();
+            channel.queue_delete(namespace.name(".task.a"), QueueDeleteOptions::default()).await.unwrap();
             // A message that is published while the queue is missing is dead-lettered. A later one finds a new queue.
             let recovered = async {
                 loop {
@@ -221,12 +221,12 @@ async fn consumer_survives_the_deletion_of_its_queue() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publisher_survives_the_deletion_of_its_exchange() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let publisher = corner.amqp();
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let publisher = namespace.amqp();
         publisher.prepare(&[queue(1)]).await.unwrap();
         publish_until_confirmed(&publisher, vec![numbered(0)]).await;
-        let (_connection, channel) = corner.plain().await;
-        channel.exchange_delete(corner.name(""), ExchangeDeleteOptions::default()).await.unwrap();
+        let (_connection, channel) = namespace.plain().await;
+        channel.exchange_delete(namespace.name(""), ExchangeDeleteOptions::default()).await.unwrap();
         // The exchange is declared again with its bindings, so none of these messages is dead-lettered. A message that
         // is published while the channel is closed for this fails, and is published again.
         publish_until_confirmed(&publisher, (1..50).map(numbered).collect()).await;
@@ -255,10 +255,10 @@ async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
 async fn messages_that_a_full_queue_rejects_are_accepted_later() {
     let Some(node) = private_node() else { return };
     let full = r#"{"max-length": 3, "overflow": "reject-publish"}"#;
-    let told = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
-    assert!(told.status.success(), "{told:?}");
-    let corner = Corner::new(&node.url(), QueueKind::Classic);
-    let broker = corner.amqp();
+    let output = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let namespace = Namespace::new(&node.url(), QueueKind::Classic);
+    let broker = namespace.amqp();
     broker.prepare(&[queue(1)]).await.unwrap();
     let answers = broker.publish((0..10).map(numbered).map(Outgoing::Work).collect()).await;
     let refused: Vec<_> = (0..10).zip(answers).filter_map(|(at, answer)| Some((at, answer.err()?))).collect();
@@ -290,20 +290,20 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     let Some(mut node) = private_node() else {
         return;
     };
-    let corners = [QueueKind::Quorum, QueueKind::Classic].map(|kind| Corner::new(&node.url(), kind));
+    let namespaces = [QueueKind::Quorum, QueueKind::Classic].map(|kind| Namespace::new(&node.url(), kind));
 
     // Confirmed messages survive a restart.
-    for corner in &corners {
-        let world = corner.world().await;
+    for namespace in &namespaces {
+        let world = namespace.world().await;
         world.publish((0..500).map(numbered).collect()).await;
         world.broker.close().await;
     }
     for queue in [".task.a", ".dead"] {
-        node.wait_for_quorum_queue(corners[0].name(queue).as_str());
+        node.wait_for_quorum_queue(namespaces[0].name(queue).as_str());
     }
     node.restart();
-    for corner in &corners {
-        let world = corner.world().await;
+    for namespace in &namespaces {
+        let world = namespace.world().await;
         let mut subscription = world.consume(100).await;
         let mut left: BTreeSet<_> = (0..500).collect();
         while !left.is_empty() {
@@ -317,8 +317,8 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     // The node is killed while both sides work: both recover by themselves.
     let mut sides = Vec::new();
     let (half, mut halves) = tokio::sync::mpsc::unbounded_channel();
-    for corner in &corners {
-        let (publisher, consumer) = (corner.amqp(), corner.amqp());
+    for namespace in &namespaces {
+        let (publisher, consumer) = (namespace.amqp(), namespace.amqp());
         publisher.prepare(&[queue(1)]).await.unwrap();
         let mut subscription = consumer.subscribe(queue(50)).await.unwrap();
         let half = half.clone();
@@ -349,7 +349,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     }
     drop(half);
     let killing = async {
-        for _ in 0..corners.len() {
+        for _ in 0..namespaces.len() {
             halves.recv().await.unwrap();
         }
         tokio::task::spawn_blocking(move || {
@@ -362,9 +362,9 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     let [one, two] = <[_; 2]>::try_from(sides).unwrap();
     let (mut node, (), ()) = tokio::join!(killing, one, two);
 
-    // Closing does not wait for the answer of a dead node.
-    for corner in &corners {
-        let broker = corner.amqp();
+    // Closing does not wait for a response of a dead node.
+    for namespace in &namespaces {
+        let broker = namespace.amqp();
         let mut subscription = broker.subscribe(queue(10)).await.unwrap();
         publish_until_confirmed(&broker, vec![numbered(1)]).await;
         let held = next(&mut subscription).await;
@@ -378,8 +378,8 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dispositions_before_close_are_carried_out() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(200).await;
         world.publish((0..100).map(numbered).collect()).await;
         let mut held = Vec::new();
@@ -392,13 +392,13 @@ async fn dispositions_before_close_are_carried_out() {
         }
         world.broker.close().await;
         assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());
-        let (_connection, channel) = corner.plain().await;
+        let (_connection, channel) = namespace.plain().await;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         // RabbitMQ requeues the unsettled messages of a connection only after it has confirmed the close.
         let poll = async {
             loop {
                 let queue =
-                    channel.queue_declare(corner.name(".task.a"), passive, FieldTable::default()).await.unwrap();
+                    channel.queue_declare(namespace.name(".task.a"), passive, FieldTable::default()).await.unwrap();
                 if queue.message_count() == 10 {
                     return;
                 }

@@ -19,17 +19,17 @@ use ork::message::{Message, Outgoing, Reply, WorkKind};
 use ork::{JobId, JobState};
 use tokio::time::{Instant, timeout};
 
-use crate::adapters::{Corner, in_a_corner};
+use crate::adapters::{Namespace, in_a_namespace};
 use crate::broker::{QUEUE, SOON, next, nothing_comes, number_of, numbered, queue};
 use crate::node::{can_start_nodes, shared_node};
 use crate::outages::port_of;
 use crate::proxy::Proxy;
 use crate::rabbit::Rabbit;
 
-/// Runs a case with both kinds of queue, each in a corner of the shared node.
-pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done) {
+/// Runs a case with both kinds of queue, each in a namespace of the shared node.
+pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Namespace) -> Done) {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
-        in_a_corner(kind, &case).await;
+        in_a_namespace(kind, &case).await;
     }
 }
 
@@ -53,17 +53,23 @@ pub fn header(message: &Delivery, name: &str) -> String {
 }
 
 /// Publishes like a program that knows nothing of ork.
-pub async fn publish_plainly(channel: &Channel, corner: &Corner, key: &str, body: &[u8], properties: BasicProperties) {
+pub async fn publish_plainly(
+    channel: &Channel,
+    namespace: &Namespace,
+    key: &str,
+    body: &[u8],
+    properties: BasicProperties,
+) {
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let options = BasicPublishOptions { mandatory: true, immediate: false };
-    let sent = channel.basic_publish(corner.name(""), key.into(), options, body, properties).await.unwrap();
+    let sent = channel.basic_publish(namespace.name(""), key.into(), options, body, properties).await.unwrap();
     assert!(sent.await.unwrap().is_ack());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letter_records_its_reason_and_origin() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(5).await;
         let message = Message { attempt: 4, ..numbered(7) };
         world.publish(vec![message.clone()]).await;
@@ -72,11 +78,11 @@ async fn dead_letter_records_its_reason_and_origin() {
             .await
             .acker
             .settle(Disposition::DeadLetter(DeadLetterReason::WrongInput, why.to_owned()));
-        let (_connection, channel) = corner.plain().await;
-        let dead = get(&channel, corner.name(".dead")).await;
+        let (_connection, channel) = namespace.plain().await;
+        let dead = get(&channel, namespace.name(".dead")).await;
         assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
         assert_eq!(header(&dead, "x-ork-detail"), why);
-        assert_eq!(header(&dead, "x-ork-exchange"), corner.prefix);
+        assert_eq!(header(&dead, "x-ork-exchange"), namespace.prefix);
         assert_eq!(header(&dead, "x-ork-routing-key"), "a");
         assert_eq!(header(&dead, "x-ork-queue"), QUEUE);
         assert_eq!(dead.data, b"7");
@@ -89,11 +95,11 @@ async fn dead_letter_records_its_reason_and_origin() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unroutable_messages_are_dead_lettered() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
-        let (_connection, channel) = corner.plain().await;
-        let dead = get(&channel, corner.name(".dead")).await;
+        let (_connection, channel) = namespace.plain().await;
+        let dead = get(&channel, namespace.name(".dead")).await;
         assert_eq!((dead.routing_key.as_str(), &dead.data[..]), ("nobody", &b"5"[..]));
     })
     .await;
@@ -101,11 +107,11 @@ async fn unroutable_messages_are_dead_lettered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_of_a_plain_client_needs_only_a_body_and_a_routing_key() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(5).await;
-        let (_connection, channel) = corner.plain().await;
-        publish_plainly(&channel, &corner, "b", br#"{"path": "a.png"}"#, BasicProperties::default()).await;
+        let (_connection, channel) = namespace.plain().await;
+        publish_plainly(&channel, &namespace, "b", br#"{"path": "a.png"}"#, BasicProperties::default()).await;
         let delivery = next(&mut subscription).await;
         let message = delivery.message.unwrap();
         assert!(delivery.anonymous);
@@ -118,7 +124,7 @@ async fn message_of_a_plain_client_needs_only_a_body_and_a_routing_key() {
             .with_reply_to("answers".into())
             .with_content_type("application/json".into());
         for _ in 0..2 {
-            publish_plainly(&channel, &corner, "a", b"1", named.clone()).await;
+            publish_plainly(&channel, &namespace, "a", b"1", named.clone()).await;
             let delivery = next(&mut subscription).await;
             let message = delivery.message.unwrap();
             assert!(!delivery.anonymous);
@@ -135,10 +141,10 @@ async fn message_of_a_plain_client_needs_only_a_body_and_a_routing_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(20).await;
-        let (_connection, channel) = corner.plain().await;
+        let (_connection, channel) = namespace.plain().await;
         let with = |name: &str, value: AMQPValue| {
             let mut headers = FieldTable::default();
             headers.insert(name.into(), value);
@@ -157,16 +163,16 @@ async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
             (BasicProperties::default().with_content_encoding("gzip".into()), "the content encoding is `gzip`"),
         ];
         for (properties, why) in cases {
-            publish_plainly(&channel, &corner, "a", b"\xff\x00", properties).await;
+            publish_plainly(&channel, &namespace, "a", b"\xff\x00", properties).await;
             let delivery = next(&mut subscription).await;
             let refused = delivery.message.unwrap_err();
             assert!(refused.detail.contains(why), "{}", refused.detail);
             assert_eq!((refused.reason, refused.task.as_deref()), (DeadLetterReason::Undecodable, Some("a")));
             delivery.acker.settle(Disposition::DeadLetter(refused.reason, refused.detail));
-            get(&channel, corner.name(".dead")).await;
+            get(&channel, namespace.name(".dead")).await;
         }
         let garbage = with("x-whatever", AMQPValue::FieldArray(vec![AMQPValue::Void, AMQPValue::Float(0.5)].into()));
-        publish_plainly(&channel, &corner, "a", b"\xff\x00", garbage).await;
+        publish_plainly(&channel, &namespace, "a", b"\xff\x00", garbage).await;
         let delivery = next(&mut subscription).await;
         assert!(delivery.message.is_ok());
         delivery.acker.settle(Disposition::Ack);
@@ -176,8 +182,8 @@ async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_arrive_and_undeliverable_ones_fail() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let (asker, worker) = (corner.amqp(), corner.amqp());
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let (asker, worker) = (namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
         let mut replies = asker.replies().await.unwrap().unwrap();
         let outcome = |queue: &str, correlation: &str| {
@@ -202,7 +208,7 @@ async fn replies_arrive_and_undeliverable_ones_fail() {
             let answer = timeout(SOON, replies.replies.recv()).await.expect("an outcome").unwrap();
             assert!(seen.insert(answer.correlation) && answer.body.ends_with(br#""output":7}"#));
         }
-        let own = worker.publish(vec![outcome(corner.name(".task.a").as_str(), "1")]).await.remove(0).unwrap_err();
+        let own = worker.publish(vec![outcome(namespace.name(".task.a").as_str(), "1")]).await.remove(0).unwrap_err();
         assert!(
             own.kind() == BrokerErrorKind::Undeliverable && own.to_string().contains("queue of ork itself"),
             "{own}"
@@ -215,13 +221,16 @@ async fn replies_arrive_and_undeliverable_ones_fail() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queue_with_other_arguments_is_reported_with_advice() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        corner.world().await;
-        let classic = Corner { kind: QueueKind::Classic, ..corner.clone() };
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        namespace.world().await;
+        let classic = Namespace { kind: QueueKind::Classic, ..namespace.clone() };
         let error = classic.amqp().prepare(&[queue(1)]).await.unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Refused);
-        let words = error.to_string();
-        assert!(words.contains("exists with other arguments") && words.contains("configure the queue kind"), "{words}");
+        let message = error.to_string();
+        assert!(
+            message.contains("exists with other arguments") && message.contains("configure the queue kind"),
+            "{message}"
+        );
         let error = classic.amqp().subscribe(queue(1)).await.unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Refused);
     })
@@ -230,8 +239,8 @@ async fn queue_with_other_arguments_is_reported_with_advice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_bodies_that_amqp_cannot_carry_are_rejected_alone() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let mut config = corner.config();
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let mut config = namespace.config();
         config.max_message_bytes = 1_000;
         let broker = Amqp::new(config).unwrap();
         broker.prepare(&[queue(1)]).await.unwrap();
@@ -248,7 +257,7 @@ async fn names_and_bodies_that_amqp_cannot_carry_are_rejected_alone() {
     .await;
 }
 
-/// RabbitMQ closes the channel on such a message, and does not say which message it was.
+/// RabbitMQ closes the channel on such a message, and does not report which message it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn body_that_only_the_broker_finds_too_large_is_rejected_alone() {
     if !can_start_nodes() {
@@ -256,8 +265,8 @@ async fn body_that_only_the_broker_finds_too_large_is_rejected_alone() {
     }
     let node = Rabbit::start_with(|_| "max_message_size = 100000\n".to_owned());
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
-        let corner = Corner::new(&node.url(), kind);
-        let broker = corner.amqp();
+        let namespace = Namespace::new(&node.url(), kind);
+        let broker = namespace.amqp();
         let mut subscription = broker.subscribe(queue(100)).await.unwrap();
         let large = |at: usize| at % 20 == 7;
         let length = |at: usize| if large(at) { 100_001 } else { 100_000 - at };
@@ -298,7 +307,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let silent = answering(b"");
     // Behaves like a load balancer in front of a broker that is down.
-    let in_vain = Proxy::to(closed_port).port();
+    let hangs_up = Proxy::to(closed_port).port();
     let cases = [
         (format!("amqp://guest:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `guest`"),
         (format!("amqp://nobody:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `nobody`"),
@@ -306,10 +315,14 @@ async fn connection_errors_report_the_reason_without_the_password() {
         (format!("amqp://u:s3cret@127.0.0.1:{closed_port}/"), BrokerErrorKind::Disconnected, "connection refused"),
         (format!("amqp://u:s3cret@127.0.0.1:{web}/"), BrokerErrorKind::Protocol, "does not speak AMQP"),
         (format!("amqp://u:s3cret@127.0.0.1:{silent}/"), BrokerErrorKind::TimedOut, "does not answer with AMQP"),
-        (format!("amqp://u:s3cret@127.0.0.1:{in_vain}/"), BrokerErrorKind::Disconnected, "hangs up when it hears AMQP"),
+        (
+            format!("amqp://u:s3cret@127.0.0.1:{hangs_up}/"),
+            BrokerErrorKind::Disconnected,
+            "hangs up when it hears AMQP",
+        ),
         (format!("amqps://u:s3cret@127.0.0.1:{port}/"), BrokerErrorKind::Disconnected, "cannot reach RabbitMQ"),
     ];
-    for (url, kind, words) in cases {
+    for (url, kind, expected) in cases {
         let mut config = Config::new(&url).unwrap();
         config.deadline = Duration::from_secs(4);
         let broker = Amqp::new(config.clone()).unwrap();
@@ -324,7 +337,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
         assert!(since.elapsed() < 6 * config.deadline, "{url}: {:?}", since.elapsed());
         for error in errors {
             assert_eq!(error.kind(), kind, "{url}: {error}");
-            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
             assert!(error.to_string().contains("127.0.0.1"), "{error}");
             let all = format!("{error} {error:?} {broker:?} {config:?}");
             assert!(!all.replace("s3cret-no-vhost", "").contains("s3cret"), "{all}");
@@ -335,18 +348,18 @@ async fn connection_errors_report_the_reason_without_the_password() {
     }
 }
 
-/// Returns a port that answers any data with these bytes, or never answers if they are empty.
-pub fn answering(words: &'static [u8]) -> u16 {
+/// Returns a port that responds to any data with these bytes, or never responds if they are empty.
+pub fn answering(reply: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         let mut kept = Vec::new();
         for mut stream in listener.incoming().flatten() {
-            if words.is_empty() {
+            if reply.is_empty() {
                 kept.push(stream);
             } else if stream.read(&mut [0; 8]).is_ok() {
                 // The client may close the connection first.
-                let _gone = stream.write_all(words);
+                let _gone = stream.write_all(reply);
             }
         }
     });
@@ -355,10 +368,10 @@ pub fn answering(words: &'static [u8]) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_reports_a_reachable_broker() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let words = corner.amqp().check().await.unwrap();
-        assert!(words.contains("answers") && words.contains(":***@"), "{words}");
-        corner.world().await;
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let report = namespace.amqp().check().await.unwrap();
+        assert!(report.contains("answers") && report.contains(":***@"), "{report}");
+        namespace.world().await;
     })
     .await;
 }
@@ -366,15 +379,15 @@ async fn check_reports_a_reachable_broker() {
 /// RabbitMQ accepts any bytes in a name, lapin only UTF-8, so such a message ends the connection that it arrives on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_with_a_name_that_is_not_utf8_is_dead_lettered_alone() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let world = corner.world().await;
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(10).await;
         let other = Subscribe { queue: "b".to_owned(), tasks: vec!["c".to_owned()], window: 10 };
         let mut bystander = world.broker.subscribe(other).await.unwrap();
         world.publish(vec![Message { task: "c".to_owned(), ..numbered(100) }]).await;
         let mut held = next(&mut bystander).await;
         world.publish((0..20).map(numbered).collect()).await;
-        crate::raw::publish_named(&corner.url, &corner.prefix, "a", b"caf\xe9", b"21");
+        crate::raw::publish_named(&namespace.url, &namespace.prefix, "a", b"caf\xe9", b"21");
         world.publish((20..40).map(numbered).collect()).await;
         let mut left: BTreeSet<_> = (0..40).collect();
         while !left.is_empty() {
@@ -391,11 +404,11 @@ async fn message_with_a_name_that_is_not_utf8_is_dead_lettered_alone() {
         assert!(held.redelivered <= 1, "{}", held.redelivered);
         held.acker.settle(Disposition::Ack);
         nothing_comes(&mut bystander).await;
-        let (_connection, channel) = corner.plain().await;
-        channel.queue_delete(corner.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();
+        let (_connection, channel) = namespace.plain().await;
+        channel.queue_delete(namespace.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();
         // The message is in the dead-letter queue. There, too, it ends the connection of a lapin client that reads it.
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consume = channel.basic_consume(corner.name(".dead"), "dead".into(), options, arguments);
+        let consume = channel.basic_consume(namespace.name(".dead"), "dead".into(), options, arguments);
         let mut dead = consume.await.unwrap();
         let unreadable = timeout(SOON, dead.next()).await.expect("nothing in the queue").unwrap().unwrap_err();
         assert!(matches!(unreadable.kind(), lapin::ErrorKind::ParsingError(_)), "{unreadable}");

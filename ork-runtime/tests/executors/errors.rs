@@ -3,7 +3,7 @@
 use ork::executor::{Ended, ExecutorError};
 use serde_json::json;
 
-use super::world::{World, gone, says};
+use super::world::{World, assert_contains, gone};
 
 #[tokio::test]
 async fn exception_becomes_a_failure_with_its_location_and_its_traceback_is_logged() {
@@ -23,10 +23,10 @@ def helper(n):
     assert_eq!((raised.message.as_str(), raised.kind.as_str()), ("ValueError: no such share", "ValueError"));
     assert_eq!(raised.at, ["task.py:5 in main", "task.py:10 in helper"]);
     assert!(raised.retry && raised.details.is_none());
-    says(&raised.traceback, &["ZeroDivisionError", "return 1 / n", "direct cause", "in helper"]);
+    assert_contains(&raised.traceback, &["ZeroDivisionError", "return 1 / n", "direct cause", "in helper"]);
     assert!(!raised.traceback.contains("_worker.py"), "{}", raised.traceback);
-    let traceback = world.said.wait("ERROR Traceback").await;
-    says(&traceback, &["ValueError: no such share"]);
+    let traceback = world.recorder.wait("ERROR Traceback").await;
+    assert_contains(&traceback, &["ValueError: no such share"]);
     let failure = ExecutorError::Raised(raised).into_call_error().unwrap().into_failure();
     assert!(failure.retryable);
     let details = json!({ "type": "ValueError", "at": ["task.py:5 in main", "task.py:10 in helper"] });
@@ -58,14 +58,14 @@ def main(retry: bool):
 #[tokio::test]
 async fn memory_recursion_and_exit_errors_are_ordinary_failures() {
     let Some(world) = World::new() else { return };
-    for (body, words) in [
+    for (body, expected) in [
         ("def main():\n    raise MemoryError()\n", "MemoryError"),
         ("def main():\n    return main()\n", "RecursionError: maximum recursion depth exceeded"),
         ("import sys\ndef main():\n    sys.exit(3)\n", "SystemExit: 3"),
         ("import asyncio\nasync def main():\n    raise asyncio.CancelledError('by itself')\n", "CancelledError"),
         ("class Odd(Exception):\n    def __str__(self):\n        return 1/0\ndef main():\n    raise Odd()\n", "Odd"),
     ] {
-        says(&world.fails(body, json!({})).await, &[words]);
+        assert_contains(&world.fails(body, json!({})).await, &[expected]);
     }
     assert_eq!(world.run("def main():\n    return 1\n", json!({})).await.unwrap(), json!(1));
     world.end().await;
@@ -75,7 +75,7 @@ async fn memory_recursion_and_exit_errors_are_ordinary_failures() {
 async fn file_without_a_valid_task_is_rejected_with_the_reason() {
     let Some(world) = World::new() else { return };
     let task = "from ork import task\n";
-    for (text, words) in [
+    for (text, expected) in [
         ("x = 1\n", vec!["task.py has no task", "put `@task` above its function, or name it `main`"]),
         ("main = 5\n", vec!["`main` in task.py is not a function, but int"]),
         ("def main(:\n", vec!["task.py, line 1: invalid syntax"]),
@@ -85,23 +85,23 @@ async fn file_without_a_valid_task_is_rejected_with_the_reason() {
         ("def main(x: dict[int, int]): ...\n", vec!["write `dict[str, ..]`"]),
     ] {
         let error = world.run(text, json!({})).await.unwrap_err();
-        says(&error, &words);
-        assert!(!error.into_call_error().unwrap().into_failure().retryable, "{words:?}");
+        assert_contains(&error, &expected);
+        assert!(!error.into_call_error().unwrap().into_failure().retryable, "{expected:?}");
     }
     let two = format!("{task}@task\ndef a(): ...\n@task\ndef b(): ...\n");
-    says(&world.fails(&two, json!({})).await, &["2 functions with @task: `a` (line 2), `b` (line 4)"]);
+    assert_contains(&world.fails(&two, json!({})).await, &["2 functions with @task: `a` (line 2), `b` (line 4)"]);
     // A task that the file imports does not count as the task of the file.
     world.file("other.py", &format!("{task}@task\ndef other(): ...\n"));
     let own = format!("{task}from other import other\n@task()\ndef own():\n    return 'own'\n");
     assert_eq!(world.run(&own, json!({})).await.unwrap(), json!("own"));
-    for (text, words) in [
+    for (text, expected) in [
         ("import not_there\n", "task.py cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
         ("from ork import task\n@task\nclass A: ...\n", "@task stands above a function"),
         ("raise SystemExit(1)\n", "task.py cannot be imported: SystemExit: 1"),
     ] {
-        says(&world.fails(text, json!({})).await, &[words]);
+        assert_contains(&world.fails(text, json!({})).await, &[expected]);
         // Reading the types of the task fails with the same message.
-        says(&world.describe(text).await.unwrap_err(), &[words]);
+        assert_contains(&world.describe(text).await.unwrap_err(), &[expected]);
     }
     assert_eq!(world.local.interpreters(), 0, "what could not load a file is not kept");
     world.end().await;
@@ -129,12 +129,12 @@ def main(how: str, ctx: Context):
         let Err(ExecutorError::Crashed(crash)) = world.run(text, json!({ "how": how })).await else { panic!("{how}") };
         assert_eq!(crash.ended, ended, "{how}");
         assert_eq!(crash.stderr.last().unwrap(), "last words", "{how}");
-        says(&crash, &["the Python process of `task.py`", "last words"]);
+        assert_contains(&crash, &["the Python process of `task.py`", "last words"]);
         let failure = ExecutorError::Crashed(crash).into_call_error().unwrap().into_failure();
         assert!(failure.retryable);
         assert_eq!(world.local.interpreters(), 0, "{how}");
     }
-    gone(&world.said.pids("INFO pid ").await).await;
+    gone(&world.recorder.pids("INFO pid ").await).await;
     assert_eq!(world.run(text, json!({ "how": "well" })).await.unwrap(), json!("well"));
     world.end().await;
 }
@@ -153,7 +153,7 @@ def main():
             pass
     return 1
 ";
-    says(&world.fails(text, json!({})).await, &["wrote what ork does not understand to its private pipe"]);
+    assert_contains(&world.fails(text, json!({})).await, &["wrote what ork does not understand to its private pipe"]);
     assert_eq!(world.local.interpreters(), 0);
     world.end().await;
 }
@@ -161,13 +161,13 @@ def main():
 #[tokio::test]
 async fn missing_python_or_file_is_reported_with_advice() {
     let world = World::without_python(|_| {});
-    let words = world.fails("def main(): ...\n", json!({})).await;
-    says(
-        &words,
+    let error = world.fails("def main(): ...\n", json!({})).await;
+    assert_contains(
+        &error,
         &["`python-that-is-not-there`: it was not found; install Python 3.9 or newer, or say with ORK_PYTHON"],
     );
     let missing = world.make(world.python("tasks/none.py", &json!({}))).await.unwrap_err();
-    says(&missing, &["there is no `tasks/none.py` in the workflow's folder"]);
+    assert_contains(&missing, &["there is no `tasks/none.py` in the workflow's folder"]);
     assert_eq!(world.local.interpreters(), 0);
     world.end().await;
 }
@@ -179,7 +179,7 @@ async fn files_outside_of_the_workflow_folder_are_rejected() {
     std::fs::write(&outside, "def main(): ...\n").unwrap();
     std::os::unix::fs::symlink(&outside, world.folder.path().join("link.py")).unwrap();
     world.file("tasks/in.py", "");
-    for (file, words) in [
+    for (file, expected) in [
         (outside.to_str().unwrap(), "is outside of the workflow's folder"),
         ("../outside.py", "is outside of the workflow's folder"),
         ("tasks/../tasks/in.py", "is outside of the workflow's folder"),
@@ -188,7 +188,7 @@ async fn files_outside_of_the_workflow_folder_are_rejected() {
         ("", "no file is named"),
     ] {
         let error = world.make(world.python(file, &json!({}))).await.unwrap_err();
-        says(&error, &[words]);
+        assert_contains(&error, &[expected]);
         assert!(!error.into_call_error().unwrap().into_failure().retryable);
     }
     std::fs::remove_file(outside).unwrap();

@@ -17,7 +17,7 @@ async fn interpreter_is_reused_until_its_file_changes() {
     let Some(world) = World::new() else { return };
     let first = world.run(PID, json!({})).await.unwrap();
     assert_eq!(world.run(PID, json!({})).await.unwrap(), first);
-    assert_eq!(world.said.all(), ["INFO loaded"], "the file is read once");
+    assert_eq!(world.recorder.all(), ["INFO loaded"], "the file is read once");
     let changed = world.run(&format!("{PID}\n"), json!({})).await.unwrap();
     assert_ne!(changed, first);
     gone(&[pid(&first)]).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ork::executor::{Ended, ExecutorError};
 use serde_json::json;
 
-use super::world::{World, gone, killed, says, within};
+use super::world::{World, assert_contains, gone, killed, within};
 
 fn script(world: &World, name: &str, text: &str) {
     world.file(name, text);
@@ -20,7 +20,7 @@ async fn program_reads_its_input_and_prints_its_output() {
     script(&world, "bin/echo.sh", "#!/bin/sh\necho \"said $1\" >&2\ncat\n");
     let input = json!({ "a": [1, "ü"] });
     assert_eq!(world.make(world.program(&["./bin/echo.sh", "this"], &input)).await.unwrap(), input);
-    assert_eq!(world.said.all(), ["INFO said this"]);
+    assert_eq!(world.recorder.all(), ["INFO said this"]);
     // Programs that are looked up by name, and print nothing, do not read their input, or close it.
     assert_eq!(world.make(world.program(&["true"], &json!({}))).await.unwrap(), json!(null));
     let long = json!({ "text": "x".repeat(10_000_000) });
@@ -49,9 +49,9 @@ async fn failed_program_reports_its_exit_code_and_last_lines() {
     assert_eq!((crash.ended, &crash.stderr[..]), (Ended::Code(3), &["one".to_owned(), "two".into()][..]));
     assert_eq!(crash.to_string(), "`sh` ended with exit code 3; the last it said was: two");
     let killed = world.make(world.program(&["sh", "-c", "kill -9 $$"], &json!({}))).await.unwrap_err();
-    says(&killed, &["was killed by signal 9"]);
-    let words = world.make(world.program(&["sh", "-c", "echo done"], &json!({}))).await.unwrap_err();
-    says(&words, &["`sh` wrote no JSON to its standard output", "\"done\\n\"", "print the output only"]);
+    assert_contains(&killed, &["was killed by signal 9"]);
+    let error = world.make(world.program(&["sh", "-c", "echo done"], &json!({}))).await.unwrap_err();
+    assert_contains(&error, &["`sh` wrote no JSON to its standard output", "\"done\\n\"", "print the output only"]);
     let call = world.program(&["sh", "-c", "while :; do echo 1234567890; done"], &json!({}));
     assert_eq!(
         world.make(call).await.unwrap_err().to_string(),
@@ -68,7 +68,7 @@ async fn program_that_cannot_be_started_reports_the_reason() {
     script(&world, "bare", "\u{1}\u{2}no program\n");
     let outside = world.scratch.path().join("outside.sh");
     std::fs::write(&outside, "#!/bin/sh\n").unwrap();
-    for (program, words) in [
+    for (program, expected) in [
         ("no-such-program", "`no-such-program` cannot be started: it was not found"),
         ("./none.sh", "there is no `none.sh` in the workflow's folder"),
         ("./plain.txt", "it is not executable: `chmod +x` makes it so"),
@@ -77,9 +77,9 @@ async fn program_that_cannot_be_started_reports_the_reason() {
         (outside.to_str().unwrap(), "is outside of the workflow's folder"),
         ("../outside.sh", "is outside of the workflow's folder"),
     ] {
-        says(&world.make(world.program(&[program], &json!({}))).await.unwrap_err(), &[words]);
+        assert_contains(&world.make(world.program(&[program], &json!({}))).await.unwrap_err(), &[expected]);
     }
-    says(&world.make(world.program(&[], &json!({}))).await.unwrap_err(), &["no program is named"]);
+    assert_contains(&world.make(world.program(&[], &json!({}))).await.unwrap_err(), &["no program is named"]);
     std::fs::remove_file(outside).unwrap();
     world.end().await;
 }
@@ -93,7 +93,7 @@ async fn stopping_a_program_stops_its_child_processes() {
     let call = world.program(&["sh", "-c", STUBBORN], &json!({}));
     let cancelled = call.cancelled.clone();
     let running = world.start(call);
-    let pids = world.said.pids("INFO pids ").await;
+    let pids = world.recorder.pids("INFO pids ").await;
     cancelled.cancel();
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
     gone(&pids).await;
@@ -110,7 +110,7 @@ async fn a_program_that_is_killed() {
     let world = World::without_python(|_| {});
     assert_eq!(world.make(world.program(&["echo", "1"], &json!({}))).await.unwrap(), json!(1));
     let running = world.start(world.program(&["sh", "-c", STUBBORN], &json!({})));
-    let pids = world.said.pids("INFO pids ").await;
+    let pids = world.recorder.pids("INFO pids ").await;
     println!("\npids {} {}", pids[0], pids[1]);
     running.await.unwrap().unwrap();
 }
@@ -126,7 +126,7 @@ async fn process_that_left_its_group_does_not_block_the_call() {
     let line = "setsid sh -c 'echo pids $$ >&2; : > up; exec sleep 1000' & while [ ! -e up ]; do :; done; echo 1";
     let call = world.program(&["sh", "-c", line], &json!({}));
     assert_eq!(world.make(call).await.unwrap(), json!(1));
-    let pids = world.said.pids("INFO pids ").await;
+    let pids = world.recorder.pids("INFO pids ").await;
     world.end().await;
     for pid in &pids {
         let pid = rustix::process::Pid::from_raw(*pid).unwrap();
@@ -140,6 +140,6 @@ async fn background_processes_end_with_the_program() {
     let world = World::without_python(|_| {});
     let call = world.program(&["sh", "-c", "sleep 1000 & echo pids $! >&2; echo 1"], &json!({}));
     assert_eq!(world.make(call).await.unwrap(), json!(1));
-    gone(&world.said.pids("INFO pids ").await).await;
+    gone(&world.recorder.pids("INFO pids ").await).await;
     world.end().await;
 }

@@ -159,7 +159,7 @@ async fn instance_computes_its_share_of_the_work() {
     // The call is instance 1 of 4. Its input also has the output of the step before it, which the task ignores.
     let call = world.python("tasks/process.py", &json!({ "discover": { "count": 3 } }));
     assert_eq!(world.make(call).await.unwrap(), json!({ "processed": 3 }));
-    assert_eq!(world.said.all(), ["INFO Instance 1/4 processed 3 items"]);
+    assert_eq!(world.recorder.all(), ["INFO Instance 1/4 processed 3 items"]);
     world.end().await;
 }
 
@@ -188,13 +188,13 @@ async fn files_are_discovered_processed_and_aggregated() {
         outputs.push(world.make(call).await.unwrap());
     }
     assert_eq!(outputs[0]["output_file"], "gs://my-bucket/processed/2024-01-15/0.parquet");
-    assert!(world.said.all().contains(&"metric rows_processed 3 {}".to_owned()), "{:?}", world.said.all());
+    assert!(world.recorder.all().contains(&"metric rows_processed 3 {}".to_owned()), "{:?}", world.recorder.all());
     let call = world.python("tasks/aggregate.py", &json!({ "process": outputs }));
     assert_eq!(world.make(call).await.unwrap(), json!({ "total_rows": 9, "files_processed": 3 }));
     world.end().await;
 }
 
-/// The programs in `docs/python.md` run, and do what the page says.
+/// The programs in `docs/python.md` run, and behave as the page describes.
 #[tokio::test]
 async fn examples_in_the_python_document_work() {
     let Some(world) = World::new() else { return };
@@ -205,7 +205,7 @@ async fn examples_in_the_python_document_work() {
     world.file("rows.txt", "one\ntwo\n");
     let call = world.python("tasks/process.py", &json!({ "item": "rows.txt" }));
     assert_eq!(world.make(call).await.unwrap(), json!({ "path": "rows.txt", "rows": 2 }));
-    assert_eq!(world.said.all(), ["INFO reading rows.txt", "metric rows 2 {\"table\": \"users\"}"]);
+    assert_eq!(world.recorder.all(), ["INFO reading rows.txt", "metric rows 2 {\"table\": \"users\"}"]);
     let raises = programs[1].replace("raise", "def main():\n    raise");
     let failure = world.run(&raises, json!({})).await.unwrap_err().into_call_error().unwrap().into_failure();
     assert_eq!((failure.message.as_str(), failure.retryable), ("the album is empty", false));

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::clock::Manual;
 use super::installed::python;
-use super::world::{Said, World, gone, is_alive, killed, within};
+use super::world::{Recorder, World, gone, is_alive, killed, within};
 
-/// Logs the ids of its own process and of the process that it has started, then refuses to end in one of several ways.
+/// Logs the ids of its process and of the process that it has started, then refuses to end in one of several ways.
 const STUBBORN: &str = r#"
 import os, signal, subprocess, sys, time
 from ork import task, Context
@@ -50,9 +50,9 @@ async fn a_cancelled_call_ends_whatever_it_does() {
     world.file("task.py", STUBBORN);
     for how in WAYS {
         let call = world.python("task.py", &json!({ "how": how }));
-        let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
-        let running = world.start_heard(call, &said);
-        let pids = said.pids("INFO pids ").await;
+        let (cancelled, recorder) = (call.cancelled.clone(), Arc::new(Recorder::default()));
+        let running = world.start_with_listener(call, &recorder);
+        let pids = recorder.pids("INFO pids ").await;
         cancelled.cancel();
         let ended = within(running).await.unwrap();
         assert!(matches!(ended, Err(ExecutorError::Interrupted)), "{how}: {ended:?}");
@@ -71,13 +71,13 @@ async fn timed_out_calls_and_abandoned_calls_are_stopped() {
     let ended = world.make(call).await;
     assert!(matches!(ended, Err(ExecutorError::TimedOut(after)) if after.as_secs() == 1), "{ended:?}");
     // On a busy machine the task may not have logged its processes before the time limit.
-    if let Some(line) = world.said.all().iter().find_map(|line| line.strip_prefix("INFO pids ")) {
+    if let Some(line) = world.recorder.all().iter().find_map(|line| line.strip_prefix("INFO pids ")) {
         gone(&line.split(' ').map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).await;
     }
     let Some(world) = World::new() else { return };
     world.file("task.py", STUBBORN);
     let running = world.start(world.python("task.py", &json!({ "how": "busy" })));
-    let pids = world.said.pids("INFO pids ").await;
+    let pids = world.recorder.pids("INFO pids ").await;
     running.abort();
     gone(&pids).await;
     world.end().await;
@@ -104,12 +104,12 @@ async def main(ctx):
     for text in [polite, asynchronous] {
         world.file("task.py", text);
         let call = world.python("task.py", &json!({}));
-        let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
-        let running = world.start_heard(call, &said);
-        said.wait("INFO begun").await;
+        let (cancelled, recorder) = (call.cancelled.clone(), Arc::new(Recorder::default()));
+        let running = world.start_with_listener(call, &recorder);
+        recorder.wait("INFO begun").await;
         cancelled.cancel();
         assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-        said.wait("INFO tidy").await;
+        recorder.wait("INFO tidy").await;
     }
     world.end().await;
 }
@@ -159,13 +159,13 @@ async fn timeout_interrupts_at_once() {
         world.file("task.py", text);
         let mut call = world.python("task.py", &json!({}));
         call.timeout = Some(Duration::from_secs(3));
-        let said = Arc::new(Said::default());
-        let running = world.start_heard(call, &said);
-        let pids = said.pids("INFO pids ").await;
-        clock.turn(Duration::from_secs(3));
+        let recorder = Arc::new(Recorder::default());
+        let running = world.start_with_listener(call, &recorder);
+        let pids = recorder.pids("INFO pids ").await;
+        clock.advance(Duration::from_secs(3));
         let ended = within(running).await.unwrap();
         assert!(matches!(ended, Err(ExecutorError::TimedOut(_))), "{ended:?}");
-        assert_eq!(said.wait("INFO tidy ").await, "True", "{text}");
+        assert_eq!(recorder.wait("INFO tidy ").await, "True", "{text}");
         gone(&pids).await;
     }
     world.end().await;
@@ -174,24 +174,24 @@ async fn timeout_interrupts_at_once() {
 /// When the worker stops or the caller has gone, a call is interrupted at once, even if it was cancelled before.
 #[tokio::test]
 async fn shutdown_and_dropped_callers_interrupt_at_once() {
-    for asked in [false, true] {
+    for is_cancelled in [false, true] {
         let Some(world) = World::still(&Manual::new(Timestamp::default())) else { return };
         for text in SLEEPERS {
             world.file("task.py", text);
             let call = world.python("task.py", &json!({}));
-            let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
-            let running = world.start_heard(call, &said);
-            let pids = said.pids("INFO pids ").await;
-            if asked {
+            let (cancelled, recorder) = (call.cancelled.clone(), Arc::new(Recorder::default()));
+            let running = world.start_with_listener(call, &recorder);
+            let pids = recorder.pids("INFO pids ").await;
+            if is_cancelled {
                 cancelled.cancel();
             }
             running.abort();
-            assert_eq!(said.wait("INFO tidy ").await, "True", "{text}");
+            assert_eq!(recorder.wait("INFO tidy ").await, "True", "{text}");
             gone(&pids).await;
         }
         world.file("task.py", SLEEPERS[0]);
         let running = world.start(world.python("task.py", &json!({})));
-        let pids = world.said.pids("INFO pids ").await;
+        let pids = world.recorder.pids("INFO pids ").await;
         within(world.local.shutdown()).await;
         assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
         gone(&pids).await;
@@ -218,10 +218,10 @@ def main(ctx):
     let call = world.python("task.py", &json!({}));
     let cancelled = call.cancelled.clone();
     let running = world.start(call);
-    world.said.wait("INFO begun").await;
+    world.recorder.wait("INFO begun").await;
     cancelled.cancel();
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-    world.said.wait("INFO tidy").await;
+    world.recorder.wait("INFO tidy").await;
     world.end().await;
 }
 
@@ -251,7 +251,7 @@ async fn file_that_never_finishes_loading_can_be_cancelled() {
     let call = world.python("task.py", &json!({}));
     let cancelled = call.cancelled.clone();
     let running = world.start(call);
-    let pids = world.said.pids("INFO pids ").await;
+    let pids = world.recorder.pids("INFO pids ").await;
     cancelled.cancel();
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
     gone(&pids).await;
@@ -267,7 +267,7 @@ async fn shutdown_ends_running_calls_and_idle_interpreters() {
     assert!(is_alive(idle));
     world.file("task.py", STUBBORN);
     let running = world.start(world.python("task.py", &json!({ "how": "ignore" })));
-    let busy = world.said.pids("INFO pids ").await;
+    let busy = world.recorder.pids("INFO pids ").await;
     within(world.local.shutdown()).await;
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
     gone(&[idle]).await;
@@ -284,7 +284,7 @@ async fn a_program_that_is_killed() {
     let world = World::new().unwrap();
     world.file("task.py", STUBBORN);
     let running = world.start(world.python("task.py", &json!({ "how": "subprocess" })));
-    let pids = world.said.pids("INFO pids ").await;
+    let pids = world.recorder.pids("INFO pids ").await;
     println!("\npids {} {}", pids[0], pids[1]);
     running.await.unwrap().unwrap();
 }

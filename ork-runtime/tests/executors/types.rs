@@ -4,7 +4,7 @@ use ork::executor::Call;
 use ork::workflow::Form;
 use serde_json::json;
 
-use super::world::{World, says};
+use super::world::{World, assert_contains};
 
 #[tokio::test]
 async fn parameters_take_fields_by_name_and_type() {
@@ -129,7 +129,7 @@ def main(load: Report) -> str:
             assert_eq!(world.make(Call { form, ..call }).await.unwrap(), json!(expected), "{form:?}");
         }
         let wrong = Call { form: Form::Field, ..world.python("task.py", &json!({ "load": { "rows": "x" } })) };
-        says(&world.make(wrong).await.unwrap_err(), &["`load.rows`"]);
+        assert_contains(&world.make(wrong).await.unwrap_err(), &["`load.rows`"]);
         let missing = Call { form: Form::Field, ..world.python("task.py", &json!({})) };
         assert_eq!(world.make(missing).await.unwrap_err().to_string(), "`load`: is missing: expected an object");
         let signature = world.describe(text).await.unwrap();
@@ -144,7 +144,7 @@ def main(load: Report) -> str:
     world.file("task.py", &held);
     let call = Call { form: Form::Either, ..world.python("task.py", &json!({ "load": 6 })) };
     assert_eq!(world.make(call).await.unwrap(), json!("6 rows"));
-    // An untyped parameter named `input` takes the whole input as well, unless the call asks for the other form.
+    // An untyped parameter named `input` takes the whole input as well, unless the call requests the other form.
     world.file("task.py", "def main(input):\n    return input\n");
     for (form, expected) in [(Form::Whole, json!({ "input": 1 })), (Form::Field, json!(1)), (Form::Either, json!(1))] {
         let call = world.python("task.py", &json!({ "input": 1 }));
@@ -171,12 +171,12 @@ def main(load: Report) -> str:
 async fn wrong_input_names_its_field_and_is_not_retried() {
     let Some(world) = World::new() else { return };
     let plain = "def main(sizes: list[dict[str, int]], name: str = ''):\n    return 1\n";
-    for (input, words) in [
+    for (input, expected) in [
         (json!({}), "`sizes`: is missing: expected a list"),
         (json!({ "sizes": [{ "a": 1 }, { "b": "2" }] }), "`sizes.1.b`: expected an integer, found \"2\""),
         (json!({ "sizes": [], "name": true }), "`name`: expected a text, found true"),
     ] {
-        assert_eq!(world.fails(plain, input).await, words);
+        assert_eq!(world.fails(plain, input).await, expected);
     }
     let model = "
 from pydantic import BaseModel, Field
@@ -219,14 +219,14 @@ async def main(word: str, ctx: Context):
     let about = call.instance.clone();
     let expected = json!([about.job, about.root, "process", "nightly", 2, 1, 4, format!("{}.1", about.job)]);
     assert_eq!(world.make(call).await.unwrap(), expected);
-    let said = [
+    let lines = [
         "WARN careful, you",
         "DEBUG small",
         "metric rows 2 {\"table\": \"users\"}",
         "metric bytes 1.5 {\"kind\": \"out\"}",
         "progress 50 half",
     ];
-    assert_eq!(world.said.all(), said);
+    assert_eq!(world.recorder.all(), lines);
     world.end().await;
 }
 
@@ -260,7 +260,7 @@ def main(kind: str):
     assert_eq!(world.run(text, json!({ "kind": "all" })).await.unwrap(), expected);
     assert_eq!(world.run(text, json!({ "kind": "none" })).await.unwrap(), json!({ "mean": [null] }));
     // In earlier versions such a pydantic model became `{"mean": [1.0, null]}`, and the number was lost.
-    for (kind, words) in [
+    for (kind, message) in [
         ("nan", "it is nan, and JSON has no such number"),
         ("number", "`mean[1]` is nan"),
         ("within", "`mean[0]` is -inf"),
@@ -268,12 +268,12 @@ def main(kind: str):
         ("object", "type `object` has no form"),
         ("half", "no Unicode"),
     ] {
-        says(&world.fails(text, json!({ "kind": kind })).await, &[words]);
+        assert_contains(&world.fails(text, json!({ "kind": kind })).await, &[message]);
     }
     let wrong = "def main() -> list[int]:\n    return [1, 'two']\n";
-    let words = "`1` of what `main` returned is not what it says: expected an integer, found \"two\"";
+    let message = "`1` of what `main` returned is not what it says: expected an integer, found \"two\"";
     let error = world.run(wrong, json!({})).await.unwrap_err();
-    assert_eq!(error.to_string(), words);
+    assert_eq!(error.to_string(), message);
     assert_eq!(error.into_call_error().unwrap().into_failure().kind, ork::FailureKind::Output);
     assert_eq!(world.run("def main():\n    pass\n", json!({})).await.unwrap(), json!(null));
     world.end().await;

@@ -35,12 +35,12 @@ pub(crate) type Running = tokio::task::JoinHandle<Result<bytes::Bytes, ExecutorE
 
 /// A listener that records what a call reports.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct Recorder {
     lines: Mutex<Vec<String>>,
     news: Notify,
 }
 
-impl Said {
+impl Recorder {
     fn add(&self, line: String) {
         self.lines.lock().unwrap().push(line);
         self.news.notify_waiters();
@@ -71,7 +71,7 @@ impl Said {
     }
 }
 
-impl Listener for Said {
+impl Listener for Recorder {
     fn log(&self, level: Level, line: &str) {
         self.add(format!("{level} {line}"));
     }
@@ -104,7 +104,7 @@ pub(crate) struct World {
     pub(crate) local: Arc<Local>,
     pub(crate) folder: TempDir,
     pub(crate) scratch: TempDir,
-    pub(crate) said: Arc<Said>,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 impl World {
@@ -132,7 +132,7 @@ impl World {
         let mut settings = settings(python, scratch.path());
         change(&mut settings);
         let local = Arc::new(Local::new(settings, clock));
-        Self { local, folder, scratch, said: Arc::default() }
+        Self { local, folder, scratch, recorder: Arc::default() }
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) {
@@ -172,19 +172,19 @@ impl World {
 
     /// Makes a call and returns its output.
     pub(crate) async fn make(&self, call: Call) -> Result<Value, ExecutorError> {
-        let listener = Arc::clone(&self.said);
+        let listener = Arc::clone(&self.recorder);
         let output = within(self.local.run(call, listener)).await?;
         Ok(serde_json::from_slice(&output).unwrap())
     }
 
     /// Starts a call and returns without waiting for it.
     pub(crate) fn start(&self, call: Call) -> Running {
-        self.start_heard(call, &self.said)
+        self.start_with_listener(call, &self.recorder)
     }
 
     /// Like [`World::start`], with another listener.
-    pub(crate) fn start_heard(&self, call: Call, said: &Arc<Said>) -> Running {
-        let (local, listener) = (Arc::clone(&self.local), Arc::clone(said));
+    pub(crate) fn start_with_listener(&self, call: Call, recorder: &Arc<Recorder>) -> Running {
+        let (local, listener) = (Arc::clone(&self.local), Arc::clone(recorder));
         tokio::task::spawn(async move { local.run(call, listener).await })
     }
 
@@ -269,8 +269,8 @@ fn children(pid: u32) -> Vec<i32> {
 
 /// Asserts that a message contains all of these texts.
 #[track_caller]
-pub(crate) fn says(words: &(impl Debug + ToString), expected: &[&str]) {
-    let text = words.to_string();
+pub(crate) fn assert_contains(message: &(impl Debug + ToString), expected: &[&str]) {
+    let text = message.to_string();
     for word in expected {
         assert!(text.contains(word), "`{word}` is not in: {text}");
     }

@@ -17,7 +17,7 @@ const MISSED: usize = 3;
 
 /// Makes every `step`th call fail.
 fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
-    every_in(&|| World::new(kind, relayed.then(Hub::tame)), work, fault, step);
+    every_in(&|| World::new(kind, relayed.then(Hub::in_order)), work, fault, step);
 }
 
 /// Does so in a world that `world` makes.
@@ -28,12 +28,12 @@ pub(super) fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step
     for k in (1..).step_by(step) {
         let (world, run) = (world(), JobId::new().to_string());
         let faults = Faults::at(k, fault);
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             world.life(work, &run, &faults);
             world.life(work, &run, &Faults::at(0, Fault::Error));
             world.audit(work, &run, 2);
         }));
-        if let Err(panic) = told {
+        if let Err(panic) = result {
             eprintln!("{fault:?} at call {k} of {calls}: {work:?} over {world:?}");
             std::panic::resume_unwind(panic);
         }
@@ -53,7 +53,7 @@ pub(super) fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step
 
 const MANY: Work = Work::Parts(20);
 const LIMITED: Work = Work::Limited(20);
-const ITSELF: Work = Work::Itself(3);
+const DYNAMIC_SPLIT: Work = Work::DynamicSplit(3);
 const TREE: Work = Work::Tree(12);
 const RUN: Work = Work::Run(5);
 
@@ -141,7 +141,7 @@ fn dynamic_split_survives_every_crash_and_error() {
         for (kind, relayed) in
             [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
         {
-            every(kind, relayed, ITSELF, fault, 1);
+            every(kind, relayed, DYNAMIC_SPLIT, fault, 1);
         }
     }
 }
@@ -150,7 +150,7 @@ fn dynamic_split_survives_every_crash_and_error() {
 fn large_outputs_survive_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
         for kind in [Kind::Memory, Kind::Sqlite] {
-            every_in(&|| World::new(kind, Some(Hub::tame())).with_shelf(), Work::Plain, fault, 1);
+            every_in(&|| World::new(kind, Some(Hub::in_order())).with_shelf(), Work::Plain, fault, 1);
         }
         every_in(&|| World::new(Kind::Memory, None).with_shelf(), MANY, fault, 7);
     }
@@ -172,12 +172,12 @@ fn job_with_parts_survives_every_crash_and_error() {
 #[test]
 fn broker_that_delivers_everything_twice_and_in_any_order_changes_nothing() {
     for seed in 0..10 {
-        let (world, run) = (World::new(Kind::Memory, Some(Hub::wild(seed))), JobId::new().to_string());
+        let (world, run) = (World::new(Kind::Memory, Some(Hub::shuffled(seed))), JobId::new().to_string());
         let calls = count(&world, Work::Parts(50), &run);
         assert!(calls > 50, "seed {seed}: {calls}");
-        count(&World::new(Kind::Memory, Some(Hub::wild(seed))), Work::Itself(50), &JobId::new().to_string());
+        count(&World::new(Kind::Memory, Some(Hub::shuffled(seed))), Work::DynamicSplit(50), &JobId::new().to_string());
         // Nor are objects overwritten that a row refers to: the object store would notice.
-        let world = World::new(Kind::Memory, Some(Hub::wild(seed))).with_shelf();
+        let world = World::new(Kind::Memory, Some(Hub::shuffled(seed))).with_shelf();
         count(&world, Work::Parts(50), &JobId::new().to_string());
     }
 }
@@ -185,7 +185,7 @@ fn broker_that_delivers_everything_twice_and_in_any_order_changes_nothing() {
 #[test]
 fn store_that_reports_results_late_and_out_of_order_changes_nothing() {
     for seed in 0..10 {
-        let hub = (seed % 2 == 0).then(|| Hub::wild(seed));
+        let hub = (seed % 2 == 0).then(|| Hub::shuffled(seed));
         let world = World::new(Kind::Memory, hub).through(|store| Arc::new(SlowStore::new(store, seed)));
         count(&world, Work::Parts(50), &JobId::new().to_string());
     }

@@ -15,14 +15,14 @@ use super::proof;
 
 /// Loses each message in its own world, all at the same time: a loss is noticed only after minutes of a fast clock.
 fn every(kind: Kind, work: Work) {
-    let hub = Hub::tame();
+    let hub = Hub::in_order();
     lose(kind, work, &hub);
     let messages = hub.published();
     assert!(messages > 1, "{work:?} makes {messages} messages");
     thread::scope(|scope| {
         let worlds = (1..=messages).map(|nth| {
             thread::Builder::new().name(format!("message {nth} of {work:?}")).spawn_scoped(scope, move || {
-                let hub = Hub::forgetful(nth);
+                let hub = Hub::losing(nth);
                 lose(kind, work, &hub);
                 assert!(hub.published() > messages, "message {nth} of {messages} was not sent again");
             })
@@ -50,7 +50,7 @@ fn job_survives_the_loss_of_each_of_its_messages() {
 #[test]
 fn job_with_parts_survives_the_loss_of_each_of_its_messages() {
     every(Kind::Memory, Work::Parts(6));
-    every(Kind::Sqlite, Work::Itself(3));
+    every(Kind::Sqlite, Work::DynamicSplit(3));
 }
 
 #[test]
@@ -68,6 +68,6 @@ fn workflow_run_survives_the_loss_of_each_of_its_messages() {
 #[ignore = "long: .ci/prove --long"]
 fn lost_message_is_sent_again_by_the_next_process_after_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
-        super::crash::every_in(&|| World::new(Kind::Memory, Some(Hub::forgetful(1))), Work::Plain, fault, 1);
+        super::crash::every_in(&|| World::new(Kind::Memory, Some(Hub::losing(1))), Work::Plain, fault, 1);
     }
 }

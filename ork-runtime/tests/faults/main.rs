@@ -11,10 +11,10 @@
 )]
 
 mod crash;
+mod events;
 #[path = "../support/faulty.rs"]
 mod faulty;
 mod flows;
-mod heard;
 #[path = "../support/hub.rs"]
 mod hub;
 mod lost;
@@ -24,8 +24,8 @@ mod objects;
 mod process;
 #[path = "../support/proof.rs"]
 mod proof;
+#[path = "../support/reporting_work.rs"]
+mod reporting_work;
 #[path = "../support/slow.rs"]
 mod slow;
 mod tasks;
-#[path = "../support/told.rs"]
-mod told;

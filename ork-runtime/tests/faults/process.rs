@@ -36,13 +36,13 @@ const FAST: u32 = 25;
 #[derive(Debug)]
 pub(crate) struct FastClock {
     start: Instant,
-    turned: AtomicI64,
+    advanced: AtomicI64,
 }
 
 impl Clock for FastClock {
     fn now(&self) -> Timestamp {
         let since = i64::try_from((self.start.elapsed() * FAST).as_millis()).unwrap();
-        Timestamp::from_millis(1_000_000_000 + since + self.turned.load(Ordering::SeqCst))
+        Timestamp::from_millis(1_000_000_000 + since + self.advanced.load(Ordering::SeqCst))
     }
 
     fn pause(&self, duration: Duration) -> Pause {
@@ -84,7 +84,7 @@ pub(crate) enum Work {
     /// Parts under a concurrency limit.
     Limited(u64),
     /// Parts of a job that splits itself.
-    Itself(u64),
+    DynamicSplit(u64),
     /// A job with this many child jobs, and a follower.
     Tree(u64),
     /// A plain job with hooks.
@@ -106,7 +106,7 @@ impl World {
             // The process dies here, not the machine.
             Kind::Sqlite => Arc::new(Sqlite::open(&folder.path().join("ork.db"), Synchronous::Normal).unwrap()),
         };
-        let clock = Arc::new(FastClock { start: Instant::now(), turned: AtomicI64::new(0) });
+        let clock = Arc::new(FastClock { start: Instant::now(), advanced: AtomicI64::new(0) });
         Self { kind, store, hub, shelf: None, clock, _folder: folder }
     }
 
@@ -164,7 +164,7 @@ impl World {
                     }
                     Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
-                    Work::Itself(parts) => ork.submit(itself { run, parts }).await.map(|job| job.id()),
+                    Work::DynamicSplit(parts) => ork.submit(itself { run, parts }).await.map(|job| job.id()),
                     Work::Tree(twigs) => ork.submit(trunk { run, twigs }).await.map(|job| job.id()),
                     Work::AfterTwo => match self.pair(&ork, &run).await {
                         Ok([one, two]) => {
@@ -224,7 +224,7 @@ impl World {
         });
         runtime.shutdown_timeout(DEADLINE);
         // Longer than it takes until a dead process is presumed dead.
-        self.clock.turned.fetch_add(60_000, Ordering::SeqCst);
+        self.clock.advanced.fetch_add(60_000, Ordering::SeqCst);
     }
 
     async fn find(&self, work: Work) -> Option<JobId> {
@@ -232,7 +232,7 @@ impl World {
             Work::Plain | Work::Hooked => "plain",
             Work::Parts(_) => "many",
             Work::Limited(_) => "narrow",
-            Work::Itself(_) => "itself",
+            Work::DynamicSplit(_) => "itself",
             Work::Tree(_) => "trunk",
             Work::AfterTwo => "after_both",
             Work::Run(_) => ork::workflow_run::RUN,
@@ -329,7 +329,7 @@ impl World {
                         assert!((attempts..attempts + lives).contains(&calls), "twig {number} ran {calls} times");
                     }
                 }
-                Work::Parts(n) | Work::Limited(n) | Work::Itself(n) => {
+                Work::Parts(n) | Work::Limited(n) | Work::DynamicSplit(n) => {
                     let counts = view.counts;
                     assert_eq!((counts.ok, counts.settled(), counts.running), (n, n, 0));
                     assert_eq!(self.output(view.output).await, (n * (n - 1) / 2).to_string().as_bytes());
@@ -358,10 +358,10 @@ impl World {
             }
             self.nothing_is_left(matches!(work, Work::Limited(_)), lives).await;
             if let Some(hub) = &self.hub {
-                super::heard::audit(
+                super::events::audit(
                     hub.events(),
                     id,
-                    matches!(work, Work::Parts(_) | Work::Limited(_) | Work::Itself(_)),
+                    matches!(work, Work::Parts(_) | Work::Limited(_) | Work::DynamicSplit(_)),
                     hub.forgets(),
                 );
             }

@@ -9,7 +9,7 @@ use ork::message::{BodyError, Limits};
 use ork::{Config, Failure, JobId, JobState, Tolerate};
 use proptest::prelude::*;
 
-use super::hook_words::HOOKS;
+use super::hook_fragments::HOOKS;
 
 /// Bodies that are almost JSON.
 const BODIES: &[&str] = &[
@@ -87,9 +87,9 @@ fn depth(body: &str) -> usize {
 }
 
 #[track_caller]
-fn in_words(error: &impl std::fmt::Display) {
-    let words = error.to_string();
-    assert!(!words.is_empty() && words.len() < 12_000, "{} bytes", words.len());
+fn check_message(error: &impl std::fmt::Display) {
+    let message = error.to_string();
+    assert!(!message.is_empty() && message.len() < 12_000, "{} bytes", message.len());
 }
 
 /// A shard that a program has written.
@@ -161,10 +161,10 @@ proptest! {
                     let kept = StoredHooks::new(&Hooks { part: None, on_complete: hooks });
                     prop_assert!(kept.is_none_or(|kept| StoredHooks::from_row(&kept.to_row()) == Ok(kept)));
                 }
-                Err(error) => in_words(&error),
+                Err(error) => check_message(&error),
             }
             if let Err(error) = StoredHooks::from_row(&text) {
-                in_words(&error);
+                check_message(&error);
             }
         }
     }
@@ -177,17 +177,17 @@ proptest! {
                 prop_assert!(part.part_queue.starts_with("part.") && part.part_queue.len() <= 255 && part.total_parts > 0);
                 prop_assert_eq!(part.check_range().is_ok(), part.part_id < part.total_parts);
             }
-            Err(error) => in_words(&error),
+            Err(error) => check_message(&error),
         }
     }
 
     #[test]
     fn stored_failure_is_read_or_rejected(text in noise(), kind in "[a-z-]{0,12}") {
-        let _any = serde_json::from_str::<Failure>(&text).map_err(|error| in_words(&error));
+        let _any = serde_json::from_str::<Failure>(&text).map_err(|error| check_message(&error));
         let text = format!(r#"{{"kind":"{kind}","message":"m","causes":["c"],"details":{{"x":1}},"retryable":true}}"#);
         match serde_json::from_str::<Failure>(&text) {
             Ok(failure) => prop_assert_eq!(serde_json::to_string(&failure).unwrap(), text),
-            Err(error) => in_words(&error),
+            Err(error) => check_message(&error),
         }
     }
 
@@ -195,11 +195,11 @@ proptest! {
     fn stored_shard_is_read_or_rejected(bytes: Vec<u8>) {
         let mut bytes = bytes;
         if let Err(error) = Shard::decode(&bytes) {
-            in_words(&error);
+            check_message(&error);
         }
         bytes.insert(0, 1);
         if let Err(error) = Shard::decode(&bytes) {
-            in_words(&error);
+            check_message(&error);
         }
     }
 
@@ -215,7 +215,7 @@ proptest! {
             match Shard::decode(bytes) {
                 // What is decoded is a valid shard, and can be written and decoded again.
                 Ok(shard) => prop_assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard),
-                Err(error) => in_words(&error),
+                Err(error) => check_message(&error),
             }
         }
     }
@@ -228,7 +228,7 @@ proptest! {
             prop_assert_eq!(tolerate.to_string().parse(), Ok(tolerate));
         }
         if let Err(error) = word.parse::<JobId>() {
-            in_words(&error);
+            check_message(&error);
         }
         prop_assert_eq!(JobId::from_foreign(&word), JobId::from_foreign(&word));
     }
@@ -239,7 +239,7 @@ proptest! {
         let path = folder.path().join("ork.toml");
         std::fs::File::create(&path).unwrap().write_all(file.as_bytes()).unwrap();
         if let Err(error) = Config::from(Some(&path), []) {
-            in_words(&error);
+            check_message(&error);
         }
         let name = format!("ORK_{}", ork::CONFIG_KEYS[key % ork::CONFIG_KEYS.len()].name.to_uppercase());
         std::fs::write(&path, "").unwrap();
@@ -248,7 +248,7 @@ proptest! {
                 let shown = format!("{config:?}");
                 prop_assert!(!shown.is_empty());
             }
-            Err(error) => in_words(&error),
+            Err(error) => check_message(&error),
         }
     }
 }
@@ -267,7 +267,7 @@ proptest! {
                 prop_assert!(!shown.contains("s3cret-word"), "{}", shown);
             }
             Err(error) => {
-                in_words(&error);
+                check_message(&error);
                 let shown = format!("{error} {error:?}");
                 prop_assert!(!shown.contains("s3cret-word"));
             }
@@ -279,5 +279,5 @@ proptest! {
 fn oversized_shard_is_rejected() {
     let mut bytes = written();
     bytes.extend(vec![0; 2 << 20]);
-    in_words(&Shard::decode(&bytes).unwrap_err());
+    check_message(&Shard::decode(&bytes).unwrap_err());
 }

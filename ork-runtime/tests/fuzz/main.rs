@@ -4,6 +4,6 @@
 #![expect(clippy::indexing_slicing, reason = "what fails must fail loudly")]
 
 mod decoders;
-#[path = "../support/hook_words.rs"]
-mod hook_words;
+#[path = "../support/hook_fragments.rs"]
+mod hook_fragments;
 mod sets;

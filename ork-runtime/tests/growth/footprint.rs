@@ -38,10 +38,10 @@ impl Footprint {
     pub fn now(node: &Rabbit) -> Self {
         let count = "{length(rabbit_channel:list()), length(rabbit_networking:connections()), \
                      length(rabbit_amqqueue:list())}.";
-        let told = node.command("rabbitmqctl").args(["eval", count]).output().unwrap();
-        let told = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+        let output = node.command("rabbitmqctl").args(["eval", count]).output().unwrap();
+        let output = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let numbers: Vec<u64> =
-            told.trim_matches(['{', '}']).split(',').map(|number| number.trim().parse().expect(&told)).collect();
+            output.trim_matches(['{', '}']).split(',').map(|number| number.trim().parse().expect(&output)).collect();
         let entries = |folder: &str| u64::try_from(fs::read_dir(folder).unwrap().count()).unwrap();
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -58,8 +58,8 @@ impl Footprint {
 
     /// Prints both, and panics if anything has grown from `self`, which is older, to `later`.
     pub fn is_as_large_as(self, later: Self, what: &str) {
-        if let Some(words) = self.growth(later, what) {
-            panic!("{words}");
+        if let Some(growth) = self.growth(later, what) {
+            panic!("{growth}");
         }
     }
 

@@ -53,8 +53,8 @@ fn ended_job_cannot_be_cancelled() {
     each(|world| async move {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         job.wait().await.unwrap();
-        let words = job.cancel().await.unwrap_err().to_string();
-        assert_eq!(words, format!("job {} is succeeded and cannot be cancelled", job.id()));
+        let message = job.cancel().await.unwrap_err().to_string();
+        assert_eq!(message, format!("job {} is succeeded and cannot be cancelled", job.id()));
         world.end().await;
     });
 }

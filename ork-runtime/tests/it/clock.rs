@@ -23,7 +23,7 @@ impl Manual {
         Arc::new(Self { now: watch::channel(now).0, sleepers: Arc::default() })
     }
 
-    pub(crate) fn turn(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.now.send_modify(|now| *now = *now + by);
     }
 

@@ -41,17 +41,17 @@ async fn opens(key: String, context: Context) -> Result<()> {
 }
 
 /// Returns the events of a job until its end, each as its kind, state and attempt, with the part it is about.
-async fn told(events: &mut Events, id: JobId) -> Vec<String> {
-    let mut told = Vec::new();
+async fn events_of(events: &mut Events, id: JobId) -> Vec<String> {
+    let mut lines = Vec::new();
     loop {
         let event = events.next().await.unwrap().unwrap();
         if event.job != id {
             continue;
         }
         let part = event.part.map(|index| format!(".{index}")).unwrap_or_default();
-        told.push(format!("{}{part} {} {}", event.kind, event.state(), event.attempt));
+        lines.push(format!("{}{part} {} {}", event.kind, event.state(), event.attempt));
         if event.part.is_none() && event.state().is_final() {
-            return told;
+            return lines;
         }
     }
 }
@@ -62,13 +62,13 @@ fn events_of_a_job_come_in_order() {
         let mut events = world.ork.events().await.unwrap();
         let job = world.ork.submit(add { a: 1, b: 2 }).await.unwrap();
         assert_eq!(
-            told(&mut events, job.id()).await,
+            events_of(&mut events, job.id()).await,
             ["job.created ready 1", "job.ready ready 1", "job.completed succeeded 1"]
         );
 
         let job = world.ork.submit(fails { message: "no".into() }).await.unwrap();
         assert_eq!(
-            told(&mut events, job.id()).await,
+            events_of(&mut events, job.id()).await,
             ["job.created ready 1", "job.ready ready 1", "job.failed failed 1"]
         );
 
@@ -82,7 +82,7 @@ fn events_of_a_job_come_in_order() {
             "job.ready ready 3",
             "job.completed succeeded 3",
         ];
-        assert_eq!(told(&mut events, job.id()).await, expected);
+        assert_eq!(events_of(&mut events, job.id()).await, expected);
         world.end().await;
     });
 }
@@ -95,8 +95,8 @@ fn cancelled_job_publishes_canceled() {
         let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         job.cancel().await.unwrap();
-        let told = told(&mut events, job.id()).await;
-        assert_eq!(told, ["job.created ready 1", "job.ready ready 1", "job.canceled cancelled 1"]);
+        let lines = events_of(&mut events, job.id()).await;
+        assert_eq!(lines, ["job.created ready 1", "job.ready ready 1", "job.canceled cancelled 1"]);
         Gate::of(&key).open();
         world.end().await;
     });
@@ -124,12 +124,12 @@ fn parts_completed_is_published_once_with_the_counts() {
 
         // A retry that runs some of the parts again completes them again, before the join.
         let job = world.ork.submit(heals_or_not_part { key: run.clone() }).await.unwrap();
-        let first = told(&mut events, job.id()).await;
+        let first = events_of(&mut events, job.id()).await;
         let ends = ["job.created ready 1", "job.ready ready 1", "job.parts-completed waiting 1", "job.failed failed 1"];
         assert_eq!(first, ends);
         called(&run);
         world.ork.retry(job.id()).await.unwrap();
-        let second = told(&mut events, job.id()).await;
+        let second = events_of(&mut events, job.id()).await;
         assert_eq!(second, ["job.parts-completed waiting 1", "job.completed succeeded 1"]);
         world.end().await;
     });
@@ -157,15 +157,15 @@ fn events_and_part_events_are_published_only_if_enabled() {
         let mut events = ork.events().await.unwrap();
         let job =
             ork.submit(double_part { count: 3, failing: Vec::new(), run: JobId::new().to_string() }).await.unwrap();
-        let mut told = told(&mut events, job.id()).await;
-        assert_eq!(told.remove(0), "job.created ready 1");
-        assert_eq!(told.pop().unwrap(), "job.completed succeeded 2");
-        assert_eq!(told.pop().unwrap(), "job.parts-completed waiting 2");
+        let mut lines = events_of(&mut events, job.id()).await;
+        assert_eq!(lines.remove(0), "job.created ready 1");
+        assert_eq!(lines.pop().unwrap(), "job.completed succeeded 2");
+        assert_eq!(lines.pop().unwrap(), "job.parts-completed waiting 2");
         for index in 0..3 {
-            let of_part: Vec<_> = told.iter().filter(|told| told.contains(&format!(".{index} "))).collect();
+            let of_part: Vec<_> = lines.iter().filter(|line| line.contains(&format!(".{index} "))).collect();
             let kinds = ["job.created", "job.ready", "job.completed"];
-            assert_eq!(of_part.len(), 3, "{told:?}");
-            assert!(of_part.iter().zip(kinds).all(|(told, kind)| told.starts_with(kind)), "{of_part:?}");
+            assert_eq!(of_part.len(), 3, "{lines:?}");
+            assert!(of_part.iter().zip(kinds).all(|(line, kind)| line.starts_with(kind)), "{of_part:?}");
         }
         ork.shutdown().await;
         drop(folder);
@@ -207,8 +207,8 @@ fn event_stream_of_a_tree_ends_with_its_root() {
         Gate::of(&key).entered().await;
         let events = world.ork.events_of(root.id()).await.unwrap();
         Gate::of(&key).open();
-        let told: Vec<_> = events.map(|event| event.unwrap()).collect().await;
-        let (last, below) = told.split_last().unwrap();
+        let received: Vec<_> = events.map(|event| event.unwrap()).collect().await;
+        let (last, below) = received.split_last().unwrap();
         assert_eq!((last.job, last.kind), (root.id(), EventKind::Completed));
         let child: Vec<_> = below.iter().filter(|event| event.job != root.id()).map(|event| event.kind).collect();
         assert_eq!(child, [EventKind::Created, EventKind::Ready, EventKind::Completed]);

@@ -24,28 +24,28 @@ fn key() -> String {
 /// How a job ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
-    Well,
-    Badly,
+    Succeeded,
+    Failed,
     Cancelled,
 }
 
 /// A job at its gate, which is to end this way.
 async fn begun(world: &World, end: End) -> (Handle<ends>, String) {
     let key = key();
-    let job = world.ork.submit(ends { key: key.clone(), fails: end == End::Badly }).await.unwrap();
+    let job = world.ork.submit(ends { key: key.clone(), fails: end == End::Failed }).await.unwrap();
     Gate::of(&key).entered().await;
     (job, key)
 }
 
-async fn bring_to_end(world: &World, job: &Handle<ends>, key: &str, end: End) {
+async fn end_job(world: &World, job: &Handle<ends>, key: &str, end: End) {
     match end {
-        End::Well | End::Badly => Gate::of(key).open(),
+        End::Succeeded | End::Failed => Gate::of(key).open(),
         End::Cancelled => world.ork.cancel(job.id()).await.unwrap(),
     }
     let state = job.outcome().await.unwrap().status().state;
     let expected = match end {
-        End::Well => JobState::Succeeded,
-        End::Badly => JobState::Failed,
+        End::Succeeded => JobState::Succeeded,
+        End::Failed => JobState::Failed,
         End::Cancelled => JobState::Cancelled,
     };
     assert_eq!(state, expected);
@@ -56,9 +56,9 @@ async fn bring_to_end(world: &World, job: &Handle<ends>, key: &str, end: End) {
 fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() {
     each(|world| async move {
         let orders = [
-            [End::Well, End::Badly, End::Cancelled],
-            [End::Cancelled, End::Well, End::Badly],
-            [End::Badly, End::Cancelled, End::Well],
+            [End::Succeeded, End::Failed, End::Cancelled],
+            [End::Cancelled, End::Succeeded, End::Failed],
+            [End::Failed, End::Cancelled, End::Succeeded],
         ];
         for order in orders {
             let (mut jobs, after) = (Vec::new(), key());
@@ -74,14 +74,14 @@ fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() 
                 let why = world.ork.why(follower.id()).await.unwrap();
                 left.sort_unstable();
                 assert_eq!((why.waits_for, &why.follows), (WaitsFor::Job, &left), "{why}");
-                let words = match left.as_slice() {
+                let expected = match left.as_slice() {
                     [one] => format!("its message waits for the end of {one}, which it follows"),
                     several => format!("its message waits for the ends of {} jobs, which it follows: ", several.len()),
                 };
-                assert!(why.sentence.contains(&words), "{why}");
+                assert!(why.sentence.contains(&expected), "{why}");
                 assert!(left.iter().all(|job| why.sentence.contains(&job.to_string())), "{why}");
                 assert_eq!(follower.status().await.unwrap().started, None);
-                bring_to_end(&world, job, key, *end).await;
+                end_job(&world, job, key, *end).await;
                 left.retain(|id| *id != job.id());
             }
             assert_eq!(follower.wait().await.unwrap(), 1);
@@ -98,9 +98,9 @@ fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() 
 #[test]
 fn ended_or_repeated_jobs_do_not_delay_a_follower() {
     each(|world| async move {
-        let (open, open_key) = begun(&world, End::Well).await;
-        let (ended, ended_key) = begun(&world, End::Badly).await;
-        bring_to_end(&world, &ended, &ended_key, End::Badly).await;
+        let (open, open_key) = begun(&world, End::Succeeded).await;
+        let (ended, ended_key) = begun(&world, End::Failed).await;
+        end_job(&world, &ended, &ended_key, End::Failed).await;
         let follow = || world.ork.submit(comes_after { key: key() });
         let first = follow().after(ended.id()).after(open.id()).after(open.id()).await.unwrap();
         let why = world.ork.why(first.id()).await.unwrap();
@@ -110,7 +110,7 @@ fn ended_or_repeated_jobs_do_not_delay_a_follower() {
         // All of them have ended, so it starts at once.
         assert_eq!(follow().after(ended.id()).after(ended.id()).and_wait().await.unwrap(), 1);
         assert_eq!(world.ork.why(second.id()).await.unwrap().follows.len(), 2);
-        bring_to_end(&world, &open, &open_key, End::Well).await;
+        end_job(&world, &open, &open_key, End::Succeeded).await;
         assert_eq!((first.wait().await.unwrap(), second.wait().await.unwrap()), (1, 1));
         let begun = second.status().await.unwrap().started;
         assert!(begun >= first.status().await.unwrap().ended);
@@ -121,17 +121,17 @@ fn ended_or_repeated_jobs_do_not_delay_a_follower() {
 #[test]
 fn follower_of_an_unknown_job_is_refused_without_side_effects() {
     each(|world| async move {
-        let (open, open_key) = begun(&world, End::Well).await;
-        let (nobody, after) = (JobId::new(), key());
+        let (open, open_key) = begun(&world, End::Succeeded).await;
+        let (unknown, after) = (JobId::new(), key());
         let follow = || world.ork.submit(comes_after { key: after.clone() }).unique(after.as_str());
-        let refused = follow().after(open.id()).after(nobody).await.unwrap_err().to_string();
-        assert!(refused.starts_with(&format!("there is no job {nobody}")), "{refused}");
+        let refused = follow().after(open.id()).after(unknown).await.unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("there is no job {unknown}")), "{refused}");
         let many = (0..1_001).fold(follow(), |submission, _| submission.after(JobId::new()));
         let refused = many.await.unwrap_err().to_string();
         assert!(refused.contains("a job follows at most 1000 jobs, and this one was to follow 1001"), "{refused}");
         // Its unique key is free.
         let follower = follow().after(open.id()).await.unwrap();
-        bring_to_end(&world, &open, &open_key, End::Well).await;
+        end_job(&world, &open, &open_key, End::Succeeded).await;
         assert_eq!(follower.wait().await.unwrap(), 1);
         world.end().await;
     });
@@ -140,14 +140,14 @@ fn follower_of_an_unknown_job_is_refused_without_side_effects() {
 #[test]
 fn follower_of_several_jobs_can_be_cancelled_before_it_starts() {
     each(|world| async move {
-        let (one, one_key) = begun(&world, End::Well).await;
-        let (two, two_key) = begun(&world, End::Well).await;
+        let (one, one_key) = begun(&world, End::Succeeded).await;
+        let (two, two_key) = begun(&world, End::Succeeded).await;
         let (after, other) = (key(), key());
         let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id()).after(two.id());
         let (follower, other) = (follow(&after).await.unwrap(), follow(&other).await.unwrap());
-        bring_to_end(&world, &one, &one_key, End::Well).await;
+        end_job(&world, &one, &one_key, End::Succeeded).await;
         world.ork.cancel(follower.id()).await.unwrap();
-        bring_to_end(&world, &two, &two_key, End::Well).await;
+        end_job(&world, &two, &two_key, End::Succeeded).await;
         assert_eq!(other.wait().await.unwrap(), 1);
         assert_eq!(follower.outcome().await.unwrap().status().state, JobState::Cancelled);
         assert_eq!(calls(&after), 0);
@@ -159,7 +159,8 @@ fn follower_of_several_jobs_can_be_cancelled_before_it_starts() {
 #[test]
 fn retried_follower_waits_again_if_it_was_cancelled_while_waiting() {
     each(|world| async move {
-        let ((one, one_key), (two, two_key)) = (begun(&world, End::Well).await, begun(&world, End::Well).await);
+        let ((one, one_key), (two, two_key)) =
+            (begun(&world, End::Succeeded).await, begun(&world, End::Succeeded).await);
         let (single, several) = (key(), key());
         let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id());
         let jobs = [follow(&single).await.unwrap(), follow(&several).after(two.id()).await.unwrap()];
@@ -173,10 +174,10 @@ fn retried_follower_waits_again_if_it_was_cancelled_while_waiting() {
             assert_eq!((why.waits_for, why.state), (WaitsFor::Job, JobState::Ready), "{}", why.sentence);
             assert_eq!(why.follows, first);
         }
-        bring_to_end(&world, &one, &one_key, End::Well).await;
+        end_job(&world, &one, &one_key, End::Succeeded).await;
         jobs[0].outcome().await.unwrap();
         assert_eq!((calls(&single), calls(&several)), (1, 0));
-        bring_to_end(&world, &two, &two_key, End::Well).await;
+        end_job(&world, &two, &two_key, End::Succeeded).await;
         jobs[1].outcome().await.unwrap();
         assert_eq!((calls(&single), calls(&several)), (1, 1));
         // It does not wait for jobs that have ended.

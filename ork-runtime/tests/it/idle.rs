@@ -1,4 +1,4 @@
-//! What a process asks of its store and its broker while it has nothing to do but wait for its tasks.
+//! The calls that a process makes to its store and its broker while it only waits for its tasks.
 //!
 //! The tests were checked against two broken variants, and each variant failed its test: a pump and a relay that also
 //! poll once a second, and an additional heartbeat for each running job.
@@ -42,7 +42,7 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(CountedStore(store, calls.clone()));
         let worker = WorkerId::new("one");
         let broker: Arc<dyn Broker> = if relayed {
-            Arc::new(HubEnd(Hub::tame()))
+            Arc::new(HubEnd(Hub::in_order()))
         } else {
             let clock: Arc<dyn Clock> = Arc::<Manual>::clone(&clock);
             Arc::new(Embedded::new(Arc::clone(&store), clock, Arc::new(TokioRuntime), worker.clone()))
@@ -59,10 +59,10 @@ impl World {
         for _ in 0..beats {
             let start = self.clock.now();
             self.clock.is_awaited(start + REST).await;
-            self.clock.turn(REST);
+            self.clock.advance(REST);
             self.clock.is_awaited(start + BEAT).await;
             let so_far = self.calls.of("beat");
-            self.clock.turn(SLEEP);
+            self.clock.advance(SLEEP);
             self.calls.reach("beat", so_far + 1).await;
         }
     }
@@ -91,9 +91,9 @@ fn each_counted<F: Future<Output = ()>>(relayed: &[bool], test: impl Fn(World) -
         for relayed in relayed {
             let folder = tempfile::tempdir().unwrap();
             for store in stores(&folder) {
-                let words = format!("hangs over {store:?}, relayed: {relayed}");
+                let message = format!("hangs over {store:?}, relayed: {relayed}");
                 let test = async { test(World::new(store, *relayed).await).await };
-                tokio::time::timeout(DEADLINE, test).await.unwrap_or_else(|_| panic!("{words}"));
+                tokio::time::timeout(DEADLINE, test).await.unwrap_or_else(|_| panic!("{message}"));
             }
         }
     });
@@ -172,7 +172,7 @@ fn metrics_of_a_running_job_are_written_after_a_second() {
         let second = Duration::from_secs(1);
         world.clock.is_awaited(world.clock.now() + second).await;
         assert_eq!(world.calls.of("record"), 0);
-        world.clock.turn(second);
+        world.clock.advance(second);
         world.calls.reach("record", 1).await;
         Gate::of(&key).open();
         job.wait().await.unwrap();
@@ -194,7 +194,7 @@ fn process_sleeps_until_the_next_due_time() {
         world.clock.is_awaited(due).await;
         // The retry is due after seven and a half minutes or more.
         world.only_beats(20, 4).await;
-        world.clock.turn(due - world.clock.now());
+        world.clock.advance(due - world.clock.now());
         assert_eq!(job.wait().await.unwrap(), "later");
         world.ork.shutdown().await;
     });

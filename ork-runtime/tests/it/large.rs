@@ -113,9 +113,9 @@ fn large_output_is_stored_as_an_object_and_read_back() {
             let other = builder(&store).build().await.unwrap();
             assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Succeeded);
             let Err(ClientError::Objects(error)) = other.wait(job.id()).await else { panic!("it was read") };
-            let words = error.to_string();
+            let message = error.to_string();
             assert_eq!(error.kind(), ObjectErrorKind::Config);
-            assert!(words.contains(&job.id().to_string()) && words.contains("set ORK_LARGE_OUTPUTS"), "{words}");
+            assert!(message.contains(&job.id().to_string()) && message.contains("set ORK_LARGE_OUTPUTS"), "{message}");
             other.shutdown().await;
         }
         ork.shutdown().await;
@@ -249,20 +249,20 @@ fn lost_or_damaged_object_is_named_in_the_error() {
         let held = ork.submit(held_part { count: 4 }).await.unwrap();
         let gate = Gate::of(&held.id().to_string());
         gate.entered().await;
-        for (left, kind, words) in
+        for (left, kind, expected) in
             [(Some(5), ObjectErrorKind::Damaged, "had 1002 bytes"), (None, ObjectErrorKind::Missing, "is lost")]
         {
             shelf.damage(left);
             let Err(ClientError::Objects(error)) = job.wait().await else { panic!("it was read") };
             assert_eq!(error.kind(), kind);
-            let said = error.to_string();
-            assert!(said.contains(words) && said.contains(&job.id().to_string()), "{said}");
+            let message = error.to_string();
+            assert!(message.contains(expected) && message.contains(&job.id().to_string()), "{message}");
         }
         gate.open();
-        let said = why(&held.outcome().await.unwrap());
+        let message = why(&held.outcome().await.unwrap());
         let object = format!("{}/part-1-0-1-", held.id());
-        assert!(said.contains(&format!("the output of part 0 of job {} is lost", held.id())), "{said}");
-        assert!(said.contains(&object) && said.contains("the shelf"), "{said}");
+        assert!(message.contains(&format!("the output of part 0 of job {} is lost", held.id())), "{message}");
+        assert!(message.contains(&object) && message.contains("the shelf"), "{message}");
         ork.shutdown().await;
     });
 }
@@ -317,12 +317,12 @@ fn worker_with_retention_removes_large_outputs() {
         for first in [1, 2] {
             clock.is_awaited(start + Duration::from_mins(first)).await;
         }
-        clock.turn(Duration::from_hours(3));
+        clock.advance(Duration::from_hours(3));
         while ork.status(id).await.is_ok() {
             tokio::task::yield_now().await;
         }
         // The service that looked for orphaned objects just before looks again within the hour.
-        clock.turn(Duration::from_hours(2));
+        clock.advance(Duration::from_hours(2));
         while !shelf.names().is_empty() {
             tokio::task::yield_now().await;
         }

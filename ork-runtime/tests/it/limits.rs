@@ -35,7 +35,7 @@ fn most(key: &str) -> u32 {
 }
 
 /// Gives other calls time to start.
-async fn a_while() {
+async fn yield_often() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
@@ -44,9 +44,9 @@ async fn a_while() {
 #[task(concurrency = 3, retries = 2, backoff = "1ms")]
 async fn narrow(run: String, number: u64, context: Context) -> Result<u64> {
     let _runs = Runs::now(&run);
-    a_while().await;
+    yield_often().await;
     called(&format!("{run}.{number}"));
-    // A call that fails, panics or is retried gives its permit back, too.
+    // A call that fails, panics or is retried releases its permit, too.
     match number {
         5 if context.attempt() == 1 => Err(ork::Error::new("not yet")),
         6 => Err(ork::Error::permanent("never")),
@@ -69,7 +69,7 @@ fn narrow_join(parts: Parts<u64>) -> u64 {
 async fn per_tenant(tenant: String, run: String) {
     let _all = Runs::now(&run);
     let _runs = Runs::now(&format!("{run}.{tenant}"));
-    a_while().await;
+    yield_often().await;
 }
 
 #[task(concurrency = 1)]
@@ -147,7 +147,7 @@ fn each_value_of_a_limit_key_has_its_own_limit() {
 #[task(concurrency(1, key = "of"))]
 async fn by_value(of: serde_json::Value, run: String) -> serde_json::Value {
     let _runs = Runs::now(&run);
-    a_while().await;
+    yield_often().await;
     of
 }
 
@@ -199,8 +199,8 @@ fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
             }
             tokio::task::yield_now().await;
         };
-        let words = "waits for a permit of the concurrency limit `one_at_a_time`: 1 of 1 are taken";
-        assert!(why.sentence.contains(words), "{why}");
+        let expected = "waits for a permit of the concurrency limit `one_at_a_time`: 1 of 1 are taken";
+        assert!(why.sentence.contains(expected), "{why}");
         second.cancel().await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();

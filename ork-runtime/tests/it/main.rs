@@ -17,6 +17,7 @@ mod context;
 #[path = "../support/counted.rs"]
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
 mod counted;
+mod dynamic_splits;
 mod events;
 mod failures;
 mod follows;
@@ -29,7 +30,6 @@ mod idle;
 #[path = "../support/installed.rs"]
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
 mod installed;
-mod itself;
 mod large;
 mod limits;
 mod metrics;

@@ -54,7 +54,7 @@ async fn measure_attempts(context: Context) -> ork::Result<()> {
     if attempt < 3 { Err(ork::Error::new("not yet")) } else { Ok(()) }
 }
 
-fn brief(metrics: &[Metric]) -> Vec<(&str, &str, u64, f64)> {
+fn summary(metrics: &[Metric]) -> Vec<(&str, &str, u64, f64)> {
     metrics.iter().map(|metric| (&*metric.task, &*metric.name, metric.count, metric.sum)).collect()
 }
 
@@ -67,7 +67,10 @@ fn metrics_of_parts_add_up_in_their_job() {
         let labelled: Vec<_> = metrics.iter().map(|metric| metric.labels.get("parity").map(String::as_str)).collect();
         assert_eq!(labelled, [None, Some("even"), Some("odd")], "{metrics:?}");
         let task = "weigh";
-        assert_eq!(brief(&metrics), [(task, "parts", 1, 1.0), (task, "size", 51, 2550.0), (task, "size", 50, 2500.0)]);
+        assert_eq!(
+            summary(&metrics),
+            [(task, "parts", 1, 1.0), (task, "size", 51, 2550.0), (task, "size", 50, 2500.0)]
+        );
         assert_eq!((metrics[1].min, metrics[1].max, metrics[1].mean()), (0.0, 100.0, 50.0));
         world.end().await;
     });
@@ -81,11 +84,11 @@ fn metrics_of_a_child_job_are_its_own_and_count_for_its_parent() {
         let metrics = world.ork.metrics(job.id()).await.unwrap();
         let much = "measure_much";
         let expected = [("measure_parent", "asked", 1, 1.0), (much, "n0000", 1, 1.0), (much, "n0001", 1, 1.0)];
-        let mut found = brief(&metrics);
+        let mut found = summary(&metrics);
         found.sort_by_key(|(task, name, ..)| (*task != "measure_parent", *name));
         assert_eq!(found, expected);
         let child = metrics.iter().find(|metric| metric.task == much).unwrap().job;
-        assert_eq!(brief(&world.ork.metrics(child).await.unwrap()), expected[1..]);
+        assert_eq!(summary(&world.ork.metrics(child).await.unwrap()), expected[1..]);
         let error = world.ork.metrics(JobId::new()).await.unwrap_err();
         assert!(error.to_string().contains("there is no job"), "{error}");
         world.end().await;
@@ -99,7 +102,7 @@ fn each_attempt_records_its_metrics_once() {
         let job = world.ork.submit(measure_attempts {}).await.unwrap();
         job.wait().await.unwrap();
         let metrics = world.ork.metrics(job.id()).await.unwrap();
-        assert_eq!(brief(&metrics), [("measure_attempts", "tried", 3, 6.0)]);
+        assert_eq!(summary(&metrics), [("measure_attempts", "tried", 3, 6.0)]);
         assert_eq!((metrics[0].min, metrics[0].max, metrics[0].last), (1.0, 3.0, 3.0));
         world.end().await;
     });

@@ -11,16 +11,16 @@ async fn asks(place: String, context: Context) -> Result<String> {
     match (place.as_str(), context.is_part()) {
         ("twice", false) => {
             context.split(2).await?;
-            said(context.split(2).await)
+            yes_or_error(context.split(2).await)
         }
         ("part", false) => context.split(1).await.map(|()| String::new()),
-        ("part", true) => said(context.split(1).await),
-        ("many", false) => said(context.split((1 << 32) + 1).await),
-        ("data", false) => said(context.part_data::<u64>().map(drop)),
+        ("part", true) => yes_or_error(context.split(1).await),
+        ("many", false) => yes_or_error(context.split((1 << 32) + 1).await),
+        ("data", false) => yes_or_error(context.part_data::<u64>().map(drop)),
         ("kind", false) => context.split_into([serde_json::json!({"rows": [1, "two"]})]).await.map(|()| String::new()),
-        ("kind", true) => said(context.part_data::<Rows>().map(drop)),
+        ("kind", true) => yes_or_error(context.part_data::<Rows>().map(drop)),
         (_, true) => Ok(String::new()),
-        _ => said(context.split(1).await),
+        _ => yes_or_error(context.split(1).await),
     }
 }
 
@@ -31,43 +31,44 @@ struct Rows {
 }
 
 /// Returns "yes", or the error as text.
-fn said(answer: Result<()>) -> Result<String> {
+fn yes_or_error(answer: Result<()>) -> Result<String> {
     answer.map(|()| "yes".to_owned()).or_else(|no| Ok(no.to_string()))
 }
 
 #[task(join)]
 async fn asks_join(parts: Parts<String>, context: Context) -> Result<String> {
-    let mut words = parts.all_ok()?.collect().await?;
-    words.push(said(context.split(1).await)?);
-    Ok(words.join(" | "))
+    let mut texts = parts.all_ok()?.collect().await?;
+    texts.push(yes_or_error(context.split(1).await)?);
+    Ok(texts.join(" | "))
 }
 
 #[test]
 fn refused_split_says_why_and_loses_nothing() {
     each(|world| async move {
-        let ask = |place: &str| world.ork.submit(asks { place: place.into() });
-        let job = ask("part").await.unwrap();
+        let submit = |place: &str| world.ork.submit(asks { place: place.into() });
+        let job = submit("part").await.unwrap();
         let id = job.id();
         let join = |id| format!("this is the join of job {id}: its parts have ended, and there can be no more");
         let part = format!("this is part 0 of job {id}, and a part cannot be split");
         assert_eq!(job.wait().await.unwrap(), format!("{part} | {}", join(id)));
         // The second split is refused, and does not undo the first one.
-        let job = ask("twice").await.unwrap();
+        let job = submit("twice").await.unwrap();
         assert_eq!(job.wait().await.unwrap(), format!(" |  | {}", join(job.id())));
         assert_eq!(job.status().await.unwrap().parts.ok, 2);
-        let job = ask("many").await.unwrap();
+        let job = submit("many").await.unwrap();
         assert_eq!(job.wait().await.unwrap(), "4294967297 parts are more than 4294967296, and no job may have more");
         assert_eq!(job.status().await.unwrap().total, None);
-        let job = ask("data").await.unwrap();
-        let words = format!("job {} is no part of a job that has split itself, so it has no data of a part", job.id());
-        assert_eq!(job.wait().await.unwrap(), words);
-        let job = ask("kind").await.unwrap();
-        let words = format!(
+        let job = submit("data").await.unwrap();
+        let expected =
+            format!("job {} is no part of a job that has split itself, so it has no data of a part", job.id());
+        assert_eq!(job.wait().await.unwrap(), expected);
+        let job = submit("kind").await.unwrap();
+        let expected = format!(
             "the data of part 0 of job {} are no `it::no_splits::Rows`: `rows[1]`: invalid type: string \"two\", \
              expected u64 at line 1 column 16",
             job.id()
         );
-        assert_eq!(job.wait().await.unwrap(), format!("{words} | {}", join(job.id())));
+        assert_eq!(job.wait().await.unwrap(), format!("{expected} | {}", join(job.id())));
         world.end().await;
     });
 }
@@ -76,7 +77,7 @@ fn refused_split_says_why_and_loses_nothing() {
 #[task]
 async fn made(context: Context) -> Result<String> {
     assert!(context.is_part());
-    said(context.part_data::<u64>().map(drop)).map(|data| format!("{data} | {:?}", context.parent_id()))
+    yes_or_error(context.part_data::<u64>().map(drop)).map(|data| format!("{data} | {:?}", context.parent_id()))
 }
 
 #[task(part)]
@@ -92,7 +93,7 @@ async fn made_join(parts: Parts<String>) -> Result<String> {
 /// A part that tries to split its job, submitted as a single item.
 #[task]
 async fn item(context: Context) -> Result<String> {
-    said(context.split(1).await)
+    yes_or_error(context.split(1).await)
 }
 
 #[task(part)]
@@ -103,9 +104,9 @@ fn item_part() -> Vec<item> {
 #[test]
 fn task_with_a_split_function_cannot_split_its_job_itself() {
     each(|world| async move {
-        let words = world.ork.submit(item {}).and_wait().await.unwrap();
+        let message = world.ork.submit(item {}).and_wait().await.unwrap();
         assert_eq!(
-            words,
+            message,
             "the parts of `item` are made by its split, `it::no_splits::item_part`, so its function makes none"
         );
         let job = world.ork.submit(made_part {}).await.unwrap();
@@ -184,9 +185,9 @@ fn part_data_of_another_type_fail_the_part_permanently() {
         let job = world.ork.submit(reads {}).await.unwrap();
         assert_eq!(why(&job.outcome().await.unwrap()), "1 of 1 parts failed");
         let part = &world.ork.parts(job.id(), 0, 1).await.unwrap()[0];
-        let words = part.failure.as_ref().unwrap().to_string();
+        let message = part.failure.as_ref().unwrap().to_string();
         let expected = "are no `u64`: invalid type: string \"one\", expected u64";
-        assert!(words.starts_with(&format!("the data of part 0 of job {} {expected}", job.id())), "{words}");
+        assert!(message.starts_with(&format!("the data of part 0 of job {} {expected}", job.id())), "{message}");
         world.end().await;
     });
 }

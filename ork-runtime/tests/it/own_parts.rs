@@ -29,8 +29,8 @@ fn retry_runs_only_the_failed_parts_and_keeps_the_output() {
         world.ork.retry_part(job.id(), 2).await.unwrap();
         assert_eq!(why(&job.outcome().await.unwrap()), "2 of 4 parts failed");
         assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 1, 2, 1]);
-        let told = world.ork.why(job.id()).await.unwrap();
-        assert!(told.sentence.contains("runs the 2 parts again that are not ok"), "{told}");
+        let explained = world.ork.why(job.id()).await.unwrap();
+        assert!(explained.sentence.contains("runs the 2 parts again that are not ok"), "{explained}");
         world.ork.retry(job.id()).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), "healed");
         assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 2, 2, 2]);

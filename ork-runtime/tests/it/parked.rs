@@ -49,12 +49,12 @@ fn job_of_the_previous_version_is_parked_and_runs_once_that_version_is_back() {
         let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
         world.ork.shutdown().await;
         let (two, job, event) = parked(&store).await;
-        let words = event.error.unwrap().message;
-        assert!(words.starts_with("parked for another version of `invoice`: `address` is missing"), "{words}");
+        let message = event.error.unwrap().message;
+        assert!(message.starts_with("parked for another version of `invoice`: `address` is missing"), "{message}");
         let why = two.why(job).await.unwrap().sentence;
         let expected =
             ["its input is parked for another version of `invoice`: `address` is missing", "looked at again in"];
-        assert!(expected.iter().all(|words| why.contains(words)), "{why}");
+        assert!(expected.iter().all(|fragment| why.contains(fragment)), "{why}");
         two.shutdown().await;
 
         let one = version(&store, "invoice_one").await;

@@ -36,8 +36,8 @@ fn hundred_thousand_parts_are_joined() {
 #[test]
 fn join_sees_every_outcome_in_order() {
     each(|world| async move {
-        let words = world.ork.submit(seen_part { count: 7 }).and_wait().await.unwrap();
-        assert_eq!(words, "0!a third one 1=1 2=2 3!a third one 4=4 5=5 6!a third one");
+        let output = world.ork.submit(seen_part { count: 7 }).and_wait().await.unwrap();
+        assert_eq!(output, "0!a third one 1=1 2=2 3!a third one 4=4 5=5 6!a third one");
         world.end().await;
     });
 }
@@ -135,8 +135,8 @@ fn every_part_reports_progress_and_the_job_counts_settled_parts() {
         }
         job.outcome().await.unwrap();
         assert_eq!(listed(&world, job.id()).await, vec![(PartState::Succeeded, 1, None); 3]);
-        let nobody = world.ork.list_parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
-        assert!(nobody.to_string().contains("there is no job"), "{nobody}");
+        let unknown = world.ork.list_parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
+        assert!(unknown.to_string().contains("there is no job"), "{unknown}");
         world.end().await;
     });
 }

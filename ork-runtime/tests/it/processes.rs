@@ -89,9 +89,9 @@ fn watcher_in_another_process_sees_that_a_job_starts() {
 
 /// A clock that a test sets.
 #[derive(Debug)]
-struct Jumping(SystemClock, AtomicI64);
+struct SettableClock(SystemClock, AtomicI64);
 
-impl Clock for Jumping {
+impl Clock for SettableClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.now().as_millis() + self.1.load(Ordering::SeqCst))
     }
@@ -108,8 +108,8 @@ fn clock_set_back_or_forward_by_an_hour_loses_nothing() {
     each(|world| async move {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
-        let clock = Arc::new(Jumping(SystemClock, AtomicI64::new(0)));
-        let ork = builder(&store).clock(Arc::<Jumping>::clone(&clock)).build().await.unwrap();
+        let clock = Arc::new(SettableClock(SystemClock, AtomicI64::new(0)));
+        let ork = builder(&store).clock(Arc::<SettableClock>::clone(&clock)).build().await.unwrap();
         ork.start_worker();
         for jump in [-HOUR, HOUR] {
             let key = ork::JobId::new().to_string();
@@ -156,15 +156,15 @@ fn no_process_is_presumed_dead_after_the_computer_has_slept() {
         // The least pause of a process between two looks at the store, and the interval of its heartbeat.
         let (look, beat) = (Duration::from_millis(200), Duration::from_secs(5));
         clock.is_awaited_by(clock.now() + look, 2).await;
-        clock.turn(Duration::from_mins(1));
+        clock.advance(Duration::from_mins(1));
         let woken = clock.now();
         clock.is_awaited_by(woken + look, 2).await;
-        clock.turn(look);
-        // If a notice came during the pause, a process looks once more, and pauses again.
+        clock.advance(look);
+        // If a notice came during the pause, a process looks again, and pauses again.
         while clock.are_awaited_by([woken + beat, clock.now() + look], 2).await != [2, 0] {
-            clock.turn(look);
+            clock.advance(look);
         }
-        clock.turn(woken + beat - clock.now());
+        clock.advance(woken + beat - clock.now());
         clock.is_awaited_by(woken + beat + look, 2).await;
         for (key, _) in &jobs {
             let again = tokio::time::timeout(Duration::from_secs(1), Gate::of(key).entered()).await;

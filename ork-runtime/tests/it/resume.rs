@@ -40,9 +40,9 @@ fn single_part_can_be_retried() {
             let expected = if number == 4 { 2 } else { 1 };
             assert_eq!(calls(&format!("{run}.{number}")), expected, "part {number}");
         }
-        for (index, words) in [(0, "it ended well"), (20, "there is no such part, or it has not ended")] {
+        for (index, reason) in [(0, "it ended well"), (20, "there is no such part, or it has not ended")] {
             let refused = world.ork.retry_part(job.id(), index).await.unwrap_err().to_string();
-            assert_eq!(refused, format!("part {index} of job {} cannot be retried: {words}", job.id()));
+            assert_eq!(refused, format!("part {index} of job {} cannot be retried: {reason}", job.id()));
         }
         world.ork.retry(job.id()).await.unwrap();
         job.outcome().await.unwrap();
@@ -104,7 +104,7 @@ fn notice_of_a_failure_does_not_stop_a_job_that_is_retried_at_once() {
             let job = world.ork.submit(heals { key: key.clone() }).await.unwrap();
             assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
             world.ork.retry(job.id()).await.unwrap();
-            assert!(job.wait().await.unwrap(), "it was told to stop");
+            assert!(job.wait().await.unwrap(), "it was stopped");
             assert_eq!(calls(&key), 2);
         }
         world.end().await;
@@ -134,8 +134,8 @@ fn retry_is_refused_if_the_task_no_longer_takes_the_input() {
         let store: &dyn Store = &store;
         drop(store.apply(Submit::new(new, by)).await.unwrap());
         assert_eq!(world.outcome(id).await.status().state, JobState::Failed);
-        let words = world.ork.retry(id).await.unwrap_err().to_string();
-        assert!(words.contains("`add` does not take its input (any more)") && words.contains("`b`"), "{words}");
+        let message = world.ork.retry(id).await.unwrap_err().to_string();
+        assert!(message.contains("`add` does not take its input (any more)") && message.contains("`b`"), "{message}");
         assert_eq!(world.ork.status(id).await.unwrap().state, JobState::Failed);
         store.close().await;
         world.end().await;
@@ -148,16 +148,16 @@ fn running_or_succeeded_job_cannot_be_retried() {
         let key = ork::JobId::new().to_string();
         let running = world.ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        let words = world.ork.retry(running.id()).await.unwrap_err().to_string();
+        let message = world.ork.retry(running.id()).await.unwrap_err().to_string();
         let refused =
             format!("job {} is running and cannot be retried, as something is under way for it: ", running.id());
-        assert!(words.starts_with(&refused) && words.contains("runs it"), "{words}");
+        assert!(message.starts_with(&refused) && message.contains("runs it"), "{message}");
         Gate::of(&key).open();
         assert_eq!(running.wait().await.unwrap(), key);
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         job.wait().await.unwrap();
-        let words = world.ork.retry(job.id()).await.unwrap_err().to_string();
-        assert_eq!(words, format!("job {} is succeeded and cannot be retried", job.id()));
+        let message = world.ork.retry(job.id()).await.unwrap_err().to_string();
+        assert_eq!(message, format!("job {} is succeeded and cannot be retried", job.id()));
         world.end().await;
     });
 }

@@ -33,17 +33,17 @@ fn worker_removes_only_jobs_past_their_retention() {
         let running = ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         let old = ended().await;
-        clock.turn(Duration::from_mins(30));
+        clock.advance(Duration::from_mins(30));
         let young = ended().await;
-        clock.turn(Duration::from_mins(29));
+        clock.advance(Duration::from_mins(29));
         assert!(is_there(&ork, old).await);
         // Now it is due. The only sign is that it disappears.
-        clock.turn(Duration::from_mins(2));
+        clock.advance(Duration::from_mins(2));
         while is_there(&ork, old).await {
             tokio::task::yield_now().await;
         }
         assert!(is_there(&ork, young).await && is_there(&ork, running.id()).await);
-        clock.turn(Duration::from_mins(30));
+        clock.advance(Duration::from_mins(30));
         while is_there(&ork, young).await {
             tokio::task::yield_now().await;
         }

@@ -61,8 +61,8 @@ fn measure_part(widths: Vec<u32>) -> Vec<measure> {
 #[task(join)]
 async fn measure_join(parts: Parts<u32>) -> ork::Result<String> {
     let failed = parts.failed().collect().await?;
-    let words = failed.iter().map(|(index, failure)| format!("{index}: {:?} {}", failure.kind, failure.message));
-    Ok(words.collect::<Vec<_>>().join(", "))
+    let texts = failed.iter().map(|(index, failure)| format!("{index}: {:?} {}", failure.kind, failure.message));
+    Ok(texts.collect::<Vec<_>>().join(", "))
 }
 
 /// Nothing in it requires more than serde does.
@@ -87,7 +87,7 @@ fn input_that_violates_its_schema_is_refused_before_it_is_submitted() {
     each(|world| async move {
         let good = world.ork.submit_json("ship", GOOD.into()).await.unwrap();
         assert_eq!(world.outcome(good).await.into_output::<serde_json::Value>().unwrap(), 0.5);
-        for (from, to, words) in [
+        for (from, to, expected) in [
             ("0.5", "1.5", "`share`: 1.5 is greater than the maximum of 1"),
             ("0.5}", r#"0.5, "at": -1}"#, "`at`: -1 is less than the minimum of 0"),
             ("pens", "x", "`order.name`: \"x\" is shorter than 2 characters"),
@@ -105,7 +105,7 @@ fn input_that_violates_its_schema_is_refused_before_it_is_submitted() {
             let error = world.ork.submit_json("ship", GOOD.replace(from, to).into()).await.unwrap_err();
             assert!(matches!(error, ClientError::WrongInput { task: "ship", .. }), "{error:?}");
             assert!(
-                format!("{error} {error:?}").contains(words) || sources(&error).contains(words),
+                format!("{error} {error:?}").contains(expected) || sources(&error).contains(expected),
                 "{}",
                 sources(&error)
             );
@@ -139,10 +139,10 @@ fn typed_message_that_violates_its_schema_is_refused_before_it_is_submitted() {
 #[test]
 fn part_that_violates_its_schema_fails_alone() {
     each(|world| async move {
-        let words = world.ork.submit(measure_part { widths: vec![3, 11, 4, 0] }).and_wait().await.unwrap();
+        let output = world.ork.submit(measure_part { widths: vec![3, 11, 4, 0] }).and_wait().await.unwrap();
         let expected =
             "1: Input `width`: 11 is greater than the maximum of 10, 3: Input `width`: 0 is less than the minimum of 1";
-        assert_eq!(words, expected);
+        assert_eq!(output, expected);
         world.end().await;
     });
 }

@@ -69,14 +69,14 @@ fn schedule_starts_its_task_once_at_each_time_however_many_processes_work() {
             }
         }
         assert_eq!(found(&world.ork).await.next, Some(first()));
-        clock.turn(first() - start());
+        clock.advance(first() - start());
         for tick in 1..=3_u32 {
             clock.is_awaited(first() + TEN * tick).await;
             let status = found(&world.ork).await;
             assert_eq!(status.next, Some(first() + TEN * tick));
             assert_eq!(world.outcome(status.last.unwrap()).await.status().state, JobState::Succeeded);
             assert_eq!(calls(&run), tick);
-            clock.turn(TEN);
+            clock.advance(TEN);
         }
         clock.is_awaited(first() + TEN * 4).await;
         assert_eq!(started(&world.ork).await, 4);
@@ -102,7 +102,7 @@ fn missed_times_are_skipped_run_once_or_all_run() {
             clock.is_awaited(first() + day).await;
             // No process runs for 35 minutes, in which four times pass.
             now.shutdown().await;
-            clock.turn(Duration::from_mins(5 + 35));
+            clock.advance(Duration::from_mins(5 + 35));
             let later = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
             later.start_worker();
             clock.is_awaited(first() + day + TEN * 4).await;
@@ -122,7 +122,7 @@ fn schedule_can_be_paused_resumed_triggered_replaced_and_removed() {
         let ork = &world.ork;
         assert!(ork.pause_schedule("ten").await.unwrap());
         assert!(!ork.pause_schedule("ten").await.unwrap());
-        clock.turn(Duration::from_mins(15));
+        clock.advance(Duration::from_mins(15));
         assert_eq!((found(ork).await.paused, found(ork).await.next), (true, None));
         // It can still be triggered by hand.
         let job = ork.trigger_schedule("ten").await.unwrap();
@@ -158,19 +158,19 @@ fn started_job_gets_the_time_of_its_schedule() {
         };
         world.ork.schedule("told", schedule, "told", json!({})).await.unwrap();
         clock.is_awaited(first()).await;
-        clock.turn(Duration::from_mins(5 + 25));
+        clock.advance(Duration::from_mins(5 + 25));
         clock.is_awaited(first() + TEN * 3).await;
         let by_hand = world.ork.trigger_schedule("told").await.unwrap();
         let filter = Filter { task: Some("told".into()), limit: 100, ..Filter::default() };
-        let mut told = Vec::new();
+        let mut runs = Vec::new();
         for job in world.ork.jobs(filter).await.unwrap() {
             let time: String = serde_json::from_slice(world.outcome(job.id).await.output().unwrap()).unwrap();
-            told.push((job.id == by_hand, time));
+            runs.push((job.id == by_hand, time));
         }
-        told.sort();
+        runs.sort();
         let expected = [(false, "13:30"), (false, "13:40"), (false, "13:50"), (true, "13:55")];
         let expected = expected.map(|(by_hand, time)| (by_hand, format!("2027-01-15 2027-01-15T{time}:00+05:30")));
-        assert_eq!(told, expected);
+        assert_eq!(runs, expected);
         world.end().await;
     });
 }
@@ -183,20 +183,20 @@ fn overlapping_time_is_skipped_if_the_schedule_says_so() {
         let schedule = Schedule { overlap: Overlap::Skip, ..ten(Missed::All) };
         world.ork.schedule("slow", schedule, "gated", json!({ "key": key })).await.unwrap();
         clock.is_awaited(first()).await;
-        clock.turn(first() - start());
+        clock.advance(first() - start());
         let gate = Gate::of(&key);
         gate.entered().await;
         let slow = || Filter { task: Some("gated".into()), limit: 100, ..Filter::default() };
         for tick in 1..=2 {
             clock.is_awaited(first() + TEN * tick).await;
             assert_eq!(world.ork.jobs(slow()).await.unwrap().len(), 1);
-            clock.turn(TEN);
+            clock.advance(TEN);
         }
         clock.is_awaited(first() + TEN * 3).await;
         gate.open();
         let first_one = world.ork.jobs(slow()).await.unwrap().pop().unwrap().id;
         assert_eq!(world.outcome(first_one).await.status().state, JobState::Succeeded);
-        clock.turn(TEN);
+        clock.advance(TEN);
         clock.is_awaited(first() + TEN * 4).await;
         gate.open();
         let jobs = world.ork.jobs(slow()).await.unwrap();
@@ -210,12 +210,12 @@ fn overlapping_time_is_skipped_if_the_schedule_says_so() {
 fn invalid_schedule_is_refused() {
     each(|world| async move {
         let ork = &world.ork;
-        let words = |refused: Result<ScheduleStatus, ork::ClientError>| refused.unwrap_err().to_string();
+        let message_of = |refused: Result<ScheduleStatus, ork::ClientError>| refused.unwrap_err().to_string();
         let run = json!({ "run": "a" });
         let never = Schedule { cron: "0 0 30 2 *".into(), ..ten(Missed::Skip) };
-        let refused = words(ork.schedule("never", never, "ticked", run.clone()).await);
+        let refused = message_of(ork.schedule("never", never, "ticked", run.clone()).await);
         assert_eq!(refused, "the schedule `0 0 30 2 *` never comes");
-        let refused = words(ork.schedule("a", ten(Missed::Skip), "tickt", run).await);
+        let refused = message_of(ork.schedule("a", ten(Missed::Skip), "tickt", run).await);
         assert!(refused.contains("there is no task `tickt`, did you mean `ticked`?"), "{refused}");
         let refused = ork.pause_schedule("a").await.unwrap_err().to_string();
         assert_eq!(refused, "there is no schedule `a`: there are none");

@@ -66,7 +66,7 @@ fn dropped_process_sends_no_more_heartbeats() {
         let port: Arc<dyn Store> = Arc::<Memory>::clone(&store);
         let ork = builder("memory:").ports(port, None, worker).build().await.unwrap();
         drop(ork);
-        // The heartbeat runs on a thread of its own.
+        // The heartbeat runs on a separate thread.
         let gone = async {
             while Arc::strong_count(&store) > 1 {
                 tokio::task::yield_now().await;

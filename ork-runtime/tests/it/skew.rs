@@ -18,13 +18,13 @@ use tempfile::TempDir;
 
 /// The clock of a computer that is an hour ahead, or behind.
 #[derive(Debug)]
-struct Apart {
+struct SkewedClock {
     ahead: bool,
 }
 
 const APART: Duration = Duration::from_hours(1);
 
-impl Clock for Apart {
+impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
         let (now, apart) = (SystemClock.now().as_millis(), i64::try_from(APART.as_millis()).unwrap());
         Timestamp::from_millis(if self.ahead { now + apart } else { now - apart })
@@ -41,13 +41,13 @@ impl Clock for Apart {
 
 /// The clock of a computer that is set while it runs.
 #[derive(Debug, Default)]
-struct Turned {
+struct AdjustableClock {
     by: AtomicI64,
     /// The time for which the computer slept, in milliseconds, which its monotonic clock has not counted.
     slept: AtomicI64,
 }
 
-impl Clock for Turned {
+impl Clock for AdjustableClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(SystemClock.now().as_millis() + self.by.load(Ordering::SeqCst))
     }
@@ -75,16 +75,16 @@ async fn worker_by(store: &str, clock: Arc<dyn Clock>) -> Ork {
 }
 
 async fn worker(store: &str, ahead: bool) -> Ork {
-    worker_by(store, Arc::new(Apart { ahead })).await
+    worker_by(store, Arc::new(SkewedClock { ahead })).await
 }
 
 /// Returns a single worker over the store of this world, if processes can share it, with its clock.
-async fn turned(world: World) -> Option<(Ork, Arc<Turned>, String, TempDir)> {
+async fn worker_with_adjustable_clock(world: World) -> Option<(Ork, Arc<AdjustableClock>, String, TempDir)> {
     world.shared_store()?;
     let (ork, store, folder) = world.parts();
     ork.shutdown().await;
-    let clock = Arc::new(Turned::default());
-    Some((worker_by(&store, Arc::<Turned>::clone(&clock)).await, clock, store, folder))
+    let clock = Arc::new(AdjustableClock::default());
+    Some((worker_by(&store, Arc::<AdjustableClock>::clone(&clock)).await, clock, store, folder))
 }
 
 #[task]
@@ -187,16 +187,16 @@ fn work_postponed_by_a_process_whose_clock_is_ahead_is_due_for_others_in_time() 
 }
 
 /// Changes the clock of a working process between two heartbeats, and asserts that another process runs nothing again.
-fn is_not_taken_for_dead(turn: impl Fn(&Turned)) {
+fn is_not_presumed_dead(adjust: impl Fn(&AdjustableClock)) {
     each(async |world| {
-        let Some((turned, clock, store, _folder)) = turned(world).await else { return };
+        let Some((worker, clock, store, _folder)) = worker_with_adjustable_clock(world).await else { return };
         let key = JobId::new().to_string();
-        let job = turned.submit(steady { key: key.clone() }).await.unwrap();
+        let job = worker.submit(steady { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         let (stopped, seen) = (JobId::new().to_string(), JobId::new().to_string());
-        let cancelled = turned.submit(stops { key: stopped.clone(), seen: seen.clone() }).await.unwrap();
+        let cancelled = worker.submit(stops { key: stopped.clone(), seen: seen.clone() }).await.unwrap();
         Gate::of(&stopped).entered().await;
-        turn(&clock);
+        adjust(&clock);
         // A call learns through a heartbeat that it is cancelled, so one has been written by then.
         cancelled.cancel().await.unwrap();
         Gate::of(&seen).entered().await;
@@ -210,38 +210,38 @@ fn is_not_taken_for_dead(turn: impl Fn(&Turned)) {
         job.wait().await.unwrap();
         assert_eq!(calls(&key), 1);
         right.shutdown().await;
-        turned.shutdown().await;
+        worker.shutdown().await;
     });
 }
 
 /// Regression: its next heartbeat was written with the new time, which was an hour ago for all others.
 #[test]
 fn process_whose_clock_is_set_back_while_it_works_is_not_presumed_dead() {
-    is_not_taken_for_dead(|clock| clock.by.store(-3_600_000, Ordering::SeqCst));
+    is_not_presumed_dead(|clock| clock.by.store(-3_600_000, Ordering::SeqCst));
 }
 
 /// Its first heartbeat is written with the time that it assumes, and the second one at once with the right time.
 #[test]
 fn process_is_not_presumed_dead_after_its_computer_has_slept() {
-    is_not_taken_for_dead(|clock| clock.slept.store(3_600_000, Ordering::SeqCst));
+    is_not_presumed_dead(|clock| clock.slept.store(3_600_000, Ordering::SeqCst));
 }
 
 /// Regression: work that was postponed by half an hour used to start at once.
 #[test]
 fn clock_set_forward_starts_nothing_before_its_time() {
     each(|world| async move {
-        let Some((turned, clock, _, _folder)) = turned(world).await else { return };
-        let late = turned.submit(put_off_for_long {}).await.unwrap();
+        let Some((worker, clock, _, _folder)) = worker_with_adjustable_clock(world).await else { return };
+        let late = worker.submit(put_off_for_long {}).await.unwrap();
         while late.status().await.unwrap().due.is_none() {
             tokio::task::yield_now().await;
         }
         clock.by.store(3_600_000, Ordering::SeqCst);
         // Whatever is due would be taken along with this job.
         for _ in 0..3 {
-            assert_eq!(turned.submit(at_once {}).and_wait().await.unwrap(), 1);
+            assert_eq!(worker.submit(at_once {}).and_wait().await.unwrap(), 1);
         }
         let status = late.status().await.unwrap();
         assert_eq!((status.state, status.attempt), (JobState::Retrying, 2));
-        turned.shutdown().await;
+        worker.shutdown().await;
     });
 }

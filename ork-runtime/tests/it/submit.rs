@@ -30,8 +30,8 @@ fn unknown_task_is_refused_with_a_list_of_known_ones() {
     each(|world| async move {
         let error = world.ork.submit_json("gret", "{}".into()).await.unwrap_err();
         assert!(matches!(error, ClientError::UnknownTask(_)));
-        let words = error.to_string();
-        assert!(words.contains("no task `gret`, did you mean `greet`?") && words.contains("`add`"), "{words}");
+        let message = error.to_string();
+        assert!(message.contains("no task `gret`, did you mean `greet`?") && message.contains("`add`"), "{message}");
         world.end().await;
     });
 }
@@ -48,15 +48,15 @@ fn invalid_input_is_refused_before_it_is_submitted() {
             (r#"{"a": 1,"#, "the body is not JSON"),
             ("", "the body is not JSON"),
         ] {
-            let words = world.ork.submit_json("add", body.into()).await.unwrap_err().to_string();
-            assert!(words.contains(expected), "{body}: {words}");
+            let message = world.ork.submit_json("add", body.into()).await.unwrap_err().to_string();
+            assert!(message.contains(expected), "{body}: {message}");
         }
         let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
-        let words = world.ork.submit_json("add", deep.into()).await.unwrap_err().to_string();
-        assert!(words.contains("nested deeper than 64 levels"), "{words}");
+        let message = world.ork.submit_json("add", deep.into()).await.unwrap_err().to_string();
+        assert!(message.contains("nested deeper than 64 levels"), "{message}");
         let large = format!("\"{}\"", "x".repeat(17 * 1024 * 1024));
-        let words = world.ork.submit_json("add", large.into()).await.unwrap_err().to_string();
-        assert!(words.contains("max_message_bytes"), "{words}");
+        let message = world.ork.submit_json("add", large.into()).await.unwrap_err().to_string();
+        assert!(message.contains("max_message_bytes"), "{message}");
         assert!(world.ork.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().is_empty());
         world.end().await;
     });
@@ -77,8 +77,8 @@ fn failure_carries_the_message_of_the_task() {
 fn unknown_job_is_named_in_the_error() {
     each(|world| async move {
         let id = ork::JobId::new();
-        let words = world.ork.status(id).await.unwrap_err().to_string();
-        assert_eq!(words, format!("there is no job {id}"));
+        let message = world.ork.status(id).await.unwrap_err().to_string();
+        assert_eq!(message, format!("there is no job {id}"));
         assert!(world.ork.cancel(id).await.is_err());
         assert!(world.ork.retry(id).await.is_err());
         world.end().await;

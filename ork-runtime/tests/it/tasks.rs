@@ -146,7 +146,7 @@ pub(crate) async fn heals(key: String, context: Context) -> Result<bool> {
     Ok(!context.cancelled().is_cancelled())
 }
 
-/// A part that doubles its number, or fails if told to.
+/// A part that doubles its number, or fails if its input requests that.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn double(number: u64, fail: bool, run: String, context: Context) -> Result<u64> {
     called(&format!("{run}.{number}"));
@@ -208,16 +208,16 @@ pub(crate) fn seen_part(count: u64) -> impl futures_util::Stream<Item = seen> {
 
 #[task(join)]
 pub(crate) async fn seen_join(parts: Parts<u64>) -> Result<String> {
-    let mut words = Vec::new();
+    let mut texts = Vec::new();
     let mut outcomes = parts.outcomes();
     while let Some(outcome) = outcomes.next().await {
-        words.push(match outcome? {
+        texts.push(match outcome? {
             ork::Outcome::Ok { index, output } => format!("{index}={output}"),
             ork::Outcome::Failed { index, failure } => format!("{index}!{failure}"),
             other => format!("{other:?}"),
         });
     }
-    Ok(words.join(" "))
+    Ok(texts.join(" "))
 }
 
 /// A split that fails after some parts, in its first runs.

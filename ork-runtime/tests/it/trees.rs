@@ -50,7 +50,7 @@ async fn stem(key: String, leaves: u32, context: Context) -> Result<u32> {
     Ok(leaves)
 }
 
-/// Submits leaves, some of which fail. If told to, fails itself after that, at its first attempt.
+/// Submits leaves, some of which fail. If its input requests it, fails itself after that, at its first attempt.
 #[task(retries = 1, backoff = "1ms")]
 async fn branch(key: String, leaves: u32, failing: Vec<u32>, breaks: bool, context: Context) -> Result<String> {
     for number in 0..leaves {
@@ -344,8 +344,8 @@ fn nothing_can_be_submitted_below_a_gracefully_cancelled_job() {
         world.ork.interrupt(root.id()).await.unwrap();
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
-        let words = format!("{key}: job {} was cancelled, so nothing can be submitted below it any more", root.id());
-        assert!(REFUSED.lock().unwrap().contains(&words));
+        let expected = format!("{key}: job {} was cancelled, so nothing can be submitted below it any more", root.id());
+        assert!(REFUSED.lock().unwrap().contains(&expected));
         assert_eq!(root.status().await.unwrap().below, 0);
         world.end().await;
     });
@@ -380,12 +380,13 @@ fn follower_starts_once_the_whole_tree_has_ended() {
         for job in after {
             world.outcome(job.id).await;
         }
-        let mut words = noted(&key);
-        words[2..].sort();
-        assert_eq!(words, ["root", "child", "after", "last", "more"]);
-        let nobody = JobId::new();
-        let unknown = world.ork.submit(note { key, word: "never".into() }).after(nobody).await.unwrap_err().to_string();
-        assert!(unknown.starts_with(&format!("there is no job {nobody}")), "{unknown}");
+        let mut notes = noted(&key);
+        notes[2..].sort();
+        assert_eq!(notes, ["root", "child", "after", "last", "more"]);
+        let missing = JobId::new();
+        let unknown =
+            world.ork.submit(note { key, word: "never".into() }).after(missing).await.unwrap_err().to_string();
+        assert!(unknown.starts_with(&format!("there is no job {missing}")), "{unknown}");
         world.end().await;
     });
 }
@@ -427,7 +428,7 @@ fn tree_is_pruned_once_all_of_it_has_ended() {
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 0);
         let_pass(&key, 1).await;
         root.wait().await.unwrap();
-        clock.turn(Duration::from_millis(1));
+        clock.advance(Duration::from_millis(1));
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 3);
         world.end().await;
     });

@@ -65,8 +65,8 @@ fn task_with_a_unique_key_runs_one_job_at_a_time() {
         let refused = ork.submit(only { key: key.clone() }).await.unwrap_err();
         assert!(matches!(&refused, ClientError::Taken { key, by } if key == "the-only-one" && *by == first.id()));
         let many = ork.submit_all((0..2).map(|_| only { key: key.clone() })).await.unwrap_err();
-        let words = "2 jobs at once cannot have the unique key `the-only-one`";
-        assert!(many.to_string().contains(words), "{many}");
+        let expected = "2 jobs at once cannot have the unique key `the-only-one`";
+        assert!(many.to_string().contains(expected), "{many}");
         let one = ork.submit_all([only { key: key.clone() }]).await.unwrap_err();
         assert_eq!(one.to_string(), refused.to_string());
         // A key given at submission replaces the key of the task.
@@ -109,16 +109,16 @@ fn key_of_a_job_in_progress_is_kept_however_old_it_is() {
             Gate::of(key).entered().await;
         }
         clock.is_awaited(clock.now() + REST).await;
-        clock.turn(Duration::from_hours(1));
+        clock.advance(Duration::from_hours(1));
         // The next heartbeat has been written.
         clock.is_awaited(clock.now() + REST).await;
         for (key, job) in keys.iter().zip([works.id(), above.id()]) {
-            let asks = || ork.submit(greet { name: "Ada".into() }).unique(key.as_str());
-            let refused = asks().stale_after(Duration::ZERO).await.unwrap_err();
+            let submit = || ork.submit(greet { name: "Ada".into() }).unique(key.as_str());
+            let refused = submit().stale_after(Duration::ZERO).await.unwrap_err();
             assert!(matches!(refused, ClientError::Taken { by, .. } if by == job), "{refused}");
             Gate::of(key).open();
             world.outcome(job).await;
-            asks().and_wait().await.unwrap();
+            submit().and_wait().await.unwrap();
             assert_eq!(calls(key), 1);
         }
         world.end().await;
@@ -134,7 +134,7 @@ fn stale_job_is_cancelled_before_its_key_is_taken_over() {
         let first = ork.submit(gated { key: key.clone() }).await.unwrap();
         let waits = ork.submit(gated { key: late.clone() }).unique(late.as_str()).after(first.id()).await.unwrap();
         Gate::of(&key).entered().await;
-        clock.turn(Duration::from_secs(20));
+        clock.advance(Duration::from_secs(20));
         let again = |stale| ork.submit(greet { name: "Ada".into() }).stale_after(stale).unique(late.as_str());
         let taken = again(Duration::from_secs(21)).await.unwrap_err();
         assert!(matches!(taken, ClientError::Taken { by, .. } if by == waits.id()), "{taken}");
@@ -266,8 +266,8 @@ fn key_that_no_index_can_hold_is_refused() {
     each(|world| async move {
         for key in [String::new(), "k".repeat(10_000)] {
             let refused = world.ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err();
-            let words = format!("a unique key has 1 to 512 bytes, this one has {}", key.len());
-            assert_eq!(refused.to_string(), words);
+            let expected = format!("a unique key has 1 to 512 bytes, this one has {}", key.len());
+            assert_eq!(refused.to_string(), expected);
         }
         world.end().await;
     });

@@ -104,13 +104,13 @@ async fn submits(key: String, context: Context) -> Result<String> {
     Ok(refused.to_string())
 }
 
-/// Regression: each of these used to succeed, with `null` as output, or with one that the client said another version
-/// had written.
+/// Regression: each of these used to succeed, with `null` as output, or with one that the client reported as
+/// written by another version.
 #[test]
 fn output_that_cannot_be_read_back_fails_its_job_with_the_path() {
     each(|world| async move {
         let (ork, json) = (&world.ork, || "{}".into());
-        for (job, words) in [
+        for (job, expected) in [
             (ork.submit_json("not_a_number", json()).await.unwrap(), "it is NaN, and JSON has no such number"),
             (
                 ork.submit_json("counts_by_number", json()).await.unwrap(),
@@ -121,13 +121,13 @@ fn output_that_cannot_be_read_back_fails_its_job_with_the_path() {
         ] {
             let outcome = world.outcome(job).await;
             let failure = outcome.status().failure.clone().unwrap();
-            assert!(failure.kind == FailureKind::Output && failure.message.contains(words), "{failure:?}");
+            assert!(failure.kind == FailureKind::Output && failure.message.contains(expected), "{failure:?}");
         }
         assert_eq!(ork.submit(mean_of { last: 2.5 }).and_wait().await.unwrap().means, [1.0, 2.5]);
         let deep = ork.submit(very_deep { levels: 127 }).and_wait().await;
         assert!(deep.is_ok(), "{deep:?}");
-        let words = ork.submit_json_and_wait("words_for_ever", json()).await.unwrap();
-        assert_eq!(words.get(), "\"written, and never read by its type\"");
+        let output = ork.submit_json_and_wait("words_for_ever", json()).await.unwrap();
+        assert_eq!(output.get(), "\"written, and never read by its type\"");
         world.end().await;
     });
 }
@@ -150,12 +150,12 @@ fn input_that_cannot_be_read_back_is_refused_at_submission() {
         let (ork, key) = (&world.ork, ork::JobId::new().to_string());
         let takes = |last| takes { measured: measured(last), key: key.clone() };
         let place = "the input `measured`: `means[1]` is NaN";
-        let said = |error: ork::ClientError| format!("{error}: {}", std::error::Error::source(&error).unwrap());
-        let alone = said(ork.submit(takes(f64::NAN)).await.unwrap_err());
+        let message_of = |error: ork::ClientError| format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        let alone = message_of(ork.submit(takes(f64::NAN)).await.unwrap_err());
         assert!(alone.contains(place), "{alone}");
-        let many = said(ork.submit_all([takes(1.0), takes(f64::NAN)]).await.unwrap_err());
+        let many = message_of(ork.submit_all([takes(1.0), takes(f64::NAN)]).await.unwrap_err());
         assert!(many.contains(place), "{many}");
-        let hook = said(ork.submit(hello { name: "a".into() }).on_success(takes(f64::NAN)).await.unwrap_err());
+        let hook = message_of(ork.submit(hello { name: "a".into() }).on_success(takes(f64::NAN)).await.unwrap_err());
         assert!(hook.contains(place), "{hook}");
         let below = ork.submit(submits { key: key.clone() }).and_wait().await.unwrap();
         assert!(below.contains(place), "{below}");

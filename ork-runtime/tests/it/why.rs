@@ -34,12 +34,12 @@ fn why_describes_a_job_that_waits_for_its_parts() {
         world.until(job.id(), |status| status.state == ork::JobState::Waiting).await;
         let why = world.ork.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Parts);
-        let words = why.sentence;
-        assert!(words.starts_with("waits for its parts: ") && words.contains(" of 50 parts ok, "), "{words}");
-        assert!(words.contains("not ended: "), "{words}");
+        let sentence = why.sentence;
+        assert!(sentence.starts_with("waits for its parts: ") && sentence.contains(" of 50 parts ok, "), "{sentence}");
+        assert!(sentence.contains("not ended: "), "{sentence}");
         job.cancel().await.unwrap();
-        let words = world.ork.why(job.id()).await.unwrap().sentence;
-        assert!(words.starts_with("was cancelled ") && words.contains("`jobs retry "), "{words}");
+        let sentence = world.ork.why(job.id()).await.unwrap().sentence;
+        assert!(sentence.starts_with("was cancelled ") && sentence.contains("`jobs retry "), "{sentence}");
         world.end().await;
     });
 }

@@ -39,8 +39,10 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Left {
     pub(crate) crashes: u8,
-    pub(crate) doubles: u8,
-    pub(crate) forgets: u8,
+    /// How often a message is delivered twice.
+    pub(crate) duplicates: u8,
+    /// How often the store loses what it has confirmed and not written yet.
+    pub(crate) rollbacks: u8,
     pub(crate) cancels: u8,
     pub(crate) retries: u8,
     pub(crate) interrupts: u8,
@@ -91,23 +93,23 @@ pub(crate) enum Mutant {
     RefusedAlone,
     /// Fails a job whose message is rejected while a living process runs it.
     RefusedRunning,
-    /// Acknowledges long work without a row that says which process has it.
+    /// Acknowledges long work without a row that names the process that has it.
     Unleased,
     /// Leaves the row of leased work behind after its end.
     LeaseKept,
-    /// Settles without giving the permit back.
+    /// Settles without releasing the permit.
     PermitKept,
-    /// Gives permits back and wakes no row.
-    NobodyWoken,
+    /// Releases permits and wakes no row.
+    NoWake,
     /// Ignores the permits of other processes.
     PermitsUncounted,
     /// Lets dead processes keep their permits.
     PermitsOfDead,
     /// Publishes that all parts have ended whenever one has, once the split is sealed.
-    ToldEarly,
+    EventTooEarly,
     /// Ends a job without publishing an event.
-    EndUntold,
-    /// Claims what it holds on arrival, and does not ask again once it has a slot.
+    EndWithoutEvent,
+    /// Claims a held message on arrival, and does not claim it again once it has a slot.
     ClaimedEarly,
     /// Calls what it holds although it was drained.
     CalledAfterDrain,
@@ -138,11 +140,11 @@ impl Mutant {
         Self::Unleased,
         Self::LeaseKept,
         Self::PermitKept,
-        Self::NobodyWoken,
+        Self::NoWake,
         Self::PermitsUncounted,
         Self::PermitsOfDead,
-        Self::ToldEarly,
-        Self::EndUntold,
+        Self::EventTooEarly,
+        Self::EndWithoutEvent,
         Self::ClaimedEarly,
         Self::CalledAfterDrain,
         Self::LossPerDelivery,
@@ -152,13 +154,13 @@ impl Mutant {
 }
 
 /// A row of the outbox.
-pub(crate) fn row(number: OutboxId, ask: OutboxKind, attempt: u32) -> OutboxRow {
+pub(crate) fn row(number: OutboxId, row_kind: OutboxKind, attempt: u32) -> OutboxRow {
     let task = "task".to_owned();
     OutboxRow {
         id: number,
         job: id(),
         task,
-        kind: ask,
+        kind: row_kind,
         attempt,
         priority: 0,
         due: None,
@@ -216,7 +218,7 @@ impl Config {
     }
 
     /// Whether a worker that rejects a message presumes the process dead that claimed the job last.
-    pub(crate) fn believes_dead(&self, lives: bool) -> bool {
+    pub(crate) fn presumes_dead(&self, lives: bool) -> bool {
         match self.mutant {
             Some(Mutant::RefusedAlone) => false,
             Some(Mutant::RefusedRunning) => true,
@@ -240,10 +242,10 @@ impl Config {
     }
 
     /// Lets the mutant change what an operation has decided.
-    pub(crate) fn falsify(&self, before: &Tables, books: &mut Transaction, writes: &mut Writes, step: Step) {
+    pub(crate) fn falsify(&self, before: &Tables, tx: &mut Transaction, writes: &mut Writes, step: Step) {
         let (Some(mutant), Some(old)) = (self.mutant, &before.job) else { return };
-        let next = books.next_outbox_id();
-        let Some(entry) = books.get_mut(id()) else { return };
+        let next = tx.next_outbox_id();
+        let Some(entry) = tx.get_mut(id()) else { return };
         let head = *entry.ledger.head();
         let all_settled = entry.ledger.counts().settled() == head.appended;
         let done = match (mutant, step) {
@@ -257,15 +259,15 @@ impl Config {
             (Mutant::JoinAgain, Step::Settles { .. }) => {
                 if old.job.phase == Phase::Join && !old.job.state.is_final() {
                     writes.outbox.push(row(next, OutboxKind::Join, old.job.attempt));
-                    books.number_from(next + 1);
+                    tx.number_from(next + 1);
                 }
                 return;
             }
             (Mutant::RetryAll, Step::Retry) => {
                 writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Parts { .. }));
-                let ask = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
-                writes.outbox.push(row(next, ask, 1));
-                books.number_from(next + 1);
+                let row_kind = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
+                writes.outbox.push(row(next, row_kind, 1));
+                tx.number_from(next + 1);
                 return;
             }
             (Mutant::LossPerDelivery, Step::Claims { suspect: true }) => {
@@ -281,15 +283,17 @@ impl Config {
                 }
                 return;
             }
-            (Mutant::NobodyWoken, _) => return writes.woken.clear(),
-            (Mutant::ToldEarly, Step::Settles { .. }) => {
+            (Mutant::NoWake, _) => return writes.woken.clear(),
+            (Mutant::EventTooEarly, Step::Settles { .. }) => {
                 if head.sealed.is_some() && !all_settled {
                     writes.outbox.push(row(next, OutboxKind::Event(PendingEvent::Job(EventKind::PartsCompleted)), 1));
-                    books.number_from(next + 1);
+                    tx.number_from(next + 1);
                 }
                 return;
             }
-            (Mutant::EndUntold, _) => return writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Event(_))),
+            (Mutant::EndWithoutEvent, _) => {
+                return writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Event(_)));
+            }
             (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
                 entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
                 return;
@@ -300,16 +304,16 @@ impl Config {
             let counts = entry.ledger.counts();
             let effects = entry.job.on_parts_completed(&head, counts, entry.job.created);
             entry.dirty = true;
-            let owed = |effect| match effect {
+            let row_of = |effect| match effect {
                 Effect::Ended | Effect::Reopened { .. } => unreachable!("the only job has none above it"),
                 Effect::Dispatch { attempt, .. } => (OutboxKind::Join, attempt),
                 Effect::Reply => (OutboxKind::Reply, 1),
                 Effect::Hooks(mask) => (OutboxKind::Hooks { mask }, 1),
                 Effect::Emit(kind) => (OutboxKind::Event(PendingEvent::Job(kind)), 1),
             };
-            let rows = effects.into_iter().map(owed).zip(next..);
-            writes.outbox.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
-            books.number_from(next + 2);
+            let rows = effects.into_iter().map(row_of).zip(next..);
+            writes.outbox.extend(rows.map(|((row_kind, attempt), number)| row(number, row_kind, attempt)));
+            tx.number_from(next + 2);
         }
     }
 }

@@ -5,10 +5,10 @@ use ork::ledger::PartResult;
 use stateright::{Model, Property};
 
 use super::config::{Config, Mutant};
+use super::leases::held_row;
 use super::rules::Flaw;
 use super::search::{Found, search};
-use super::tenure::asked;
-use super::world::{Asked, Hand, World};
+use super::world::{Activity, Request, World};
 
 /// One step of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ pub(crate) enum Action {
     Park {
         worker: usize,
     },
-    /// A worker gives back what it is working on.
+    /// A worker requeues what it is working on.
     Interrupt {
         worker: usize,
     },
@@ -114,7 +114,7 @@ impl Model for Explored {
         let left = &mut next.left;
         match action {
             Action::Publish { row, keep } => {
-                left.doubles -= u8::from(keep);
+                left.duplicates -= u8::from(keep);
                 next.publish(row, keep);
             }
             Action::Take { worker, msg, run } => next.take(config, worker, msg, run),
@@ -144,7 +144,7 @@ impl Model for Explored {
                 next.expire(config, worker);
             }
             Action::Redeliver { worker } => {
-                left.doubles -= 1;
+                left.duplicates -= 1;
                 next.redeliver(worker);
             }
             Action::Hold { worker, msg } => {
@@ -161,7 +161,7 @@ impl Model for Explored {
             }
             Action::Resend => next.resend(config),
             Action::RollBack => {
-                left.forgets -= 1;
+                left.rollbacks -= 1;
                 next.roll_back(config);
             }
             Action::Refuse { worker, msg } => {
@@ -194,7 +194,7 @@ impl Model for Explored {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("join, verdict and reply are owed once", |_, w: &World| w.flaw != Some(Flaw::Twice)),
+            Property::always("join, verdict and reply are enqueued once", |_, w: &World| w.flaw != Some(Flaw::Twice)),
             Property::always("nothing follows the parts before all have ended", |_, w: &World| {
                 w.flaw != Some(Flaw::Early)
             }),
@@ -219,21 +219,21 @@ impl Model for Explored {
                 let Self(config) = model;
                 let most = config.permits.unwrap_or(u32::MAX);
                 // The permits of workers that are presumed dead, or of claims that were lost, belong to others.
-                let sure = config.left.expiries + config.left.forgets == 0;
+                let sure = config.left.expiries + config.left.rollbacks == 0;
                 let calls = u32::try_from(w.limited_calls(config)).unwrap();
                 w.seen.permits.iter().sum::<u32>() <= most && (calls <= most || !sure)
             }),
-            Property::always("a permit that comes back wakes who waits for it", |_, w: &World| {
+            Property::always("a released permit wakes a row that waits for it", |_, w: &World| {
                 w.flaw != Some(Flaw::Unwoken)
             }),
-            Property::always("every permit is given back", |_, w: &World| {
+            Property::always("every permit is released", |_, w: &World| {
                 !is_quiet(w) || w.seen.permits.iter().all(|held| *held == 0)
             }),
-            Property::always("nobody waits for a permit for ever", |_, w: &World| {
-                !is_quiet(w) || w.seen.room() > 0 || w.seen.owed.iter().all(|row| row.waits_for.is_none())
+            Property::always("no row waits for a permit forever", |_, w: &World| {
+                !is_quiet(w) || w.seen.room() > 0 || w.seen.outbox.iter().all(|row| row.waits_for.is_none())
             }),
             Property::always("a lease ends with its work", |_, w: &World| {
-                !is_quiet(w) || w.seen.owed.iter().all(|row| row.holder.is_none())
+                !is_quiet(w) || w.seen.outbox.iter().all(|row| row.holder.is_none())
             }),
             Property::sometimes("a job succeeds", |_, w: &World| w.seen.state() == Some(JobState::Succeeded)),
         ]
@@ -257,7 +257,7 @@ fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
         }
         if !state.late.is_empty() {
             actions.push(Action::Late { worker });
-        } else if state.hand == Hand::Idle {
+        } else if state.activity == Activity::Idle {
             if !state.drained {
                 take(world, worker, actions);
             }
@@ -282,9 +282,9 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
         if world.left.holds > 0 {
             actions.push(Action::Hold { worker, msg });
         }
-        let Asked::Part { epoch, .. } = message.asked else { continue };
+        let Request::Part { epoch, .. } = message.request else { continue };
         let alike = |other: &&super::world::Msg| {
-            let same = matches!(other.asked, Asked::Part { epoch: theirs, .. } if theirs == epoch);
+            let same = matches!(other.request, Request::Part { epoch: theirs, .. } if theirs == epoch);
             same && !other.suspect && other.attempt == message.attempt
         };
         // A run takes all messages that are alike, so it does not matter which of them comes first.
@@ -298,10 +298,10 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
 /// Faults, and requests of clients, as often as they may still happen.
 fn faults(world: &World, actions: &mut Vec<Action>) {
     let left = world.left;
-    if left.doubles > 0 {
+    if left.duplicates > 0 {
         actions.extend(world.free_rows().map(|row| Action::Publish { row, keep: true }));
     }
-    if left.forgets > 0 && world.disk != world.seen {
+    if left.rollbacks > 0 && world.disk != world.seen {
         actions.push(Action::RollBack);
     }
     let state = world.seen.state();
@@ -322,11 +322,11 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         if left.drains > 0 && !it.drained {
             actions.push(Action::Drain { worker });
         }
-        let busy = matches!(it.hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Parts { .. });
+        let busy = matches!(it.activity, Activity::Job { .. } | Activity::Split { .. } | Activity::Parts { .. });
         if left.failures > 0 && busy {
             actions.push(Action::GoOn { worker, fails: true });
         }
-        if left.parks > 0 && matches!(it.hand, Hand::Job { join: false, .. }) {
+        if left.parks > 0 && matches!(it.activity, Activity::Job { join: false, .. }) {
             actions.push(Action::Park { worker });
         }
         if left.interrupts > 0 && busy {
@@ -335,20 +335,20 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         if left.crashes > 0 && it.soon {
             actions.push(Action::Crash { worker, forget: true });
         }
-        if left.crashes > 0 && (it.hand != Hand::Idle || !it.late.is_empty()) {
+        if left.crashes > 0 && (it.activity != Activity::Idle || !it.late.is_empty()) {
             actions.push(Action::Crash { worker, forget: false });
         }
-        if left.leases > 0 && it.lease.is_none() && asked(it).is_some() {
+        if left.leases > 0 && it.lease.is_none() && held_row(it).is_some() {
             actions.push(Action::Lease { worker });
         }
         let permits = world.seen.permits.get(worker).is_some_and(|held| *held > 0);
         if left.expiries > 0 && (it.lease.is_some() || permits) {
             actions.push(Action::Expire { worker });
         }
-        if left.doubles > 0 && !it.unacked.is_empty() && !it.stale {
+        if left.duplicates > 0 && !it.unacked.is_empty() && !it.stale {
             actions.push(Action::Redeliver { worker });
         }
-        if left.refusals > 0 && it.hand == Hand::Idle {
+        if left.refusals > 0 && it.activity == Activity::Idle {
             actions.extend((0..world.bag.len()).map(|msg| Action::Refuse { worker, msg }));
         }
     }
@@ -359,9 +359,9 @@ fn is_noticed(config: &Config, world: &World) -> bool {
     config.mutant != Some(Mutant::LostUnnoticed) && world.lost && !world.seen.state().is_some_and(JobState::is_final)
 }
 
-/// Returns whether no row can be sent, nothing is under way, and no worker has anything in hand.
+/// Returns whether no row can be sent, nothing is under way, and every worker is idle.
 fn is_quiet(world: &World) -> bool {
-    let idle = world.workers.iter().all(|worker| worker.hand == Hand::Idle && worker.late.is_empty());
+    let idle = world.workers.iter().all(|worker| worker.activity == Activity::Idle && worker.late.is_empty());
     world.free_rows().next().is_none() && world.bag.is_empty() && idle
 }
 

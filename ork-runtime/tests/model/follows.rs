@@ -13,7 +13,7 @@ use ork::tx::{
 };
 use stateright::{Model, Property};
 
-use super::given::{NOW, by, failure};
+use super::fixtures::{NOW, by, failure};
 use super::search::{Found, caught, search};
 use super::{proof, store};
 
@@ -103,21 +103,21 @@ impl World {
 
     /// Carries out an operation, as every store does.
     fn change<O: Operation>(&mut self, config: &Config, operation: &O) -> O::Output {
-        let mut books = Transaction::new(1);
+        let mut tx = Transaction::new(1);
         for id in [operation.job()].iter().chain(operation.follows()) {
-            if !books.is_open(*id) {
-                books.open(*id, self.jobs.get(id).map(|job| (job.clone(), Ledger::default())));
+            if !tx.is_open(*id) {
+                tx.open(*id, self.jobs.get(id).map(|job| (job.clone(), Ledger::default())));
             }
         }
-        let answer = operation.apply(&mut books);
-        let (mut writes, _) = books.finish();
-        let entries = books.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
+        let answer = operation.apply(&mut tx);
+        let (mut writes, _) = tx.finish();
+        let entries = tx.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
         self.jobs.extend(entries);
         config.falsify(&mut writes);
         for row in writes.outbox.iter().filter(|row| row.job == follower() && row.kind == OutboxKind::Start) {
             match &row.waits_for {
                 Some(limit) => self.waits.push((row.attempt, (&*limit.name).into())),
-                None => self.let_go(row.attempt),
+                None => self.release(row.attempt),
             }
         }
         for name in writes.woken.keys() {
@@ -130,7 +130,7 @@ impl World {
             }
             let last = self.follow.is_empty() || config.mutant == Some(Mutant::FirstEnd);
             if followed && config.mutant == Some(Mutant::NothingRemoved) && self.open.is_empty() {
-                self.let_go(self.jobs[&follower()].attempt);
+                self.release(self.jobs[&follower()].attempt);
             } else if followed && last {
                 self.wake(&ends_before(follower()));
             }
@@ -145,12 +145,12 @@ impl World {
             std::mem::take(&mut self.waits).into_iter().partition(|(_, waits)| **waits == *name);
         self.waits = others;
         for (attempt, _) in woken {
-            self.let_go(attempt);
+            self.release(attempt);
         }
     }
 
     /// A message of an older attempt, or of a cancelled job, starts nothing.
-    fn let_go(&mut self, attempt: u32) {
+    fn release(&mut self, attempt: u32) {
         let job = &self.jobs[&follower()];
         if attempt == job.attempt && !job.state.is_final() {
             self.freed += 1;

@@ -6,10 +6,10 @@ use ork::tx::Resend;
 use super::config::{Config, Mutant};
 use super::rules::{Flaw, Step};
 use super::store::id;
-use super::world::{Hand, Msg, Worker, World, by};
+use super::world::{Activity, Msg, Worker, World, by};
 
 impl Worker {
-    /// Returns the same worker with nothing in hand.
+    /// Returns the same worker, idle.
     pub(crate) fn freed(&self) -> Self {
         Self { soon: self.soon, drained: self.drained, ..Self::default() }
     }
@@ -20,24 +20,24 @@ impl World {
     pub(crate) fn hold(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         self.workers[worker].unacked.push(msg.clone());
-        self.workers[worker].hand = if config.mutant == Some(Mutant::ClaimedEarly) {
-            Hand::Early { hand: Box::new(self.asks(config, worker, &msg, false)) }
+        self.workers[worker].activity = if config.mutant == Some(Mutant::ClaimedEarly) {
+            Activity::Early { activity: Box::new(self.start_work(config, worker, &msg, false)) }
         } else {
-            Hand::Held { msg }
+            Activity::Held { msg }
         };
     }
 
     /// A slot is free for what a worker holds.
     pub(crate) fn begins(&mut self, config: &Config, worker: usize) {
-        let hand = match std::mem::take(&mut self.workers[worker].hand) {
-            Hand::Held { msg } => self.asks(config, worker, &msg, false),
-            Hand::Early { hand } => *hand,
-            hand => hand,
+        let activity = match std::mem::take(&mut self.workers[worker].activity) {
+            Activity::Held { msg } => self.start_work(config, worker, &msg, false),
+            Activity::Early { activity } => *activity,
+            activity => activity,
         };
-        if hand == Hand::Idle {
+        if activity == Activity::Idle {
             self.workers[worker].unacked.clear();
         }
-        self.workers[worker].hand = hand;
+        self.workers[worker].activity = activity;
         self.calls(worker);
     }
 
@@ -47,8 +47,8 @@ impl World {
         if self.workers[worker].stale {
             self.dies(worker);
         }
-        let Worker { hand, drained, .. } = &self.workers[worker];
-        if *hand != Hand::Idle && (*drained || self.seen.state().is_some_and(ork::JobState::is_final)) {
+        let Worker { activity, drained, .. } = &self.workers[worker];
+        if *activity != Activity::Idle && (*drained || self.seen.state().is_some_and(ork::JobState::is_final)) {
             self.flaw = self.flaw.or(Some(Flaw::CallOutcome));
         }
     }
@@ -56,7 +56,7 @@ impl World {
     /// A worker is drained: what it holds goes back, what it has called goes on.
     pub(crate) fn drain(&mut self, config: &Config, worker: usize) {
         self.workers[worker].drained = true;
-        let holds = matches!(self.workers[worker].hand, Hand::Held { .. });
+        let holds = matches!(self.workers[worker].activity, Activity::Held { .. });
         if holds && config.mutant != Some(Mutant::CalledAfterDrain) {
             self.interrupt(config, worker);
         }
@@ -85,7 +85,8 @@ impl World {
 
     /// A worker or its connection is lost, and its calls of the job with it.
     pub(crate) fn dies(&mut self, worker: usize) {
-        let calls = matches!(self.workers[worker].hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Done);
+        let calls =
+            matches!(self.workers[worker].activity, Activity::Job { .. } | Activity::Split { .. } | Activity::Done);
         self.died += u32::from(calls);
     }
 

@@ -17,17 +17,17 @@
 mod barrier;
 mod config;
 mod explore;
+mod fixtures;
 mod follows;
-mod given;
 mod held;
+mod leases;
 mod mutants;
 #[path = "../support/proof.rs"]
 mod proof;
-mod refusals;
+mod rejections;
 mod rules;
 mod runs;
 mod search;
 mod store;
-mod tenure;
 mod world;
 mod worlds;

@@ -29,7 +29,7 @@ fn every_mutant_has_a_test() {
 
 #[test]
 fn counter_instead_of_the_set() {
-    caught(Mutant::Counter, Left { doubles: 1, ..CALM }, &[2], Policy::default(), 1);
+    caught(Mutant::Counter, Left { duplicates: 1, ..CALM }, &[2], Policy::default(), 1);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn no_epoch() {
 
 #[test]
 fn no_attempt_fence() {
-    caught(Mutant::NoFence, Left { doubles: 1, failures: 2, ..CALM }, &[1], Policy::default(), 2);
+    caught(Mutant::NoFence, Left { duplicates: 1, failures: 2, ..CALM }, &[1], Policy::default(), 2);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn acknowledgement_before_the_settlement() {
 
 #[test]
 fn join_enqueued_twice() {
-    caught(Mutant::JoinAgain, Left { doubles: 1, ..CALM }, &[1], Policy::default(), 1);
+    caught(Mutant::JoinAgain, Left { duplicates: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
@@ -69,24 +69,24 @@ fn completion_without_a_seal() {
 
 #[test]
 fn lost_claim_that_is_not_made_good() {
-    caught(Mutant::ClaimNeeded, Left { forgets: 1, failures: 1, ..CALM }, &[1], Policy::default(), 1);
+    caught(Mutant::ClaimNeeded, Left { rollbacks: 1, failures: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
 fn skipped_part_that_is_not_written() {
-    let left = Left { forgets: 1, failures: 1, interrupts: 1, ..CALM };
+    let left = Left { rollbacks: 1, failures: 1, interrupts: 1, ..CALM };
     caught(Mutant::SkippedSoon, left, &[2], STOP, 1);
 }
 
 #[test]
 fn retried_split_that_leaves_the_older_run_in_force() {
-    let left = Left { cancels: 1, retries: 1, doubles: 1, ..CALM };
+    let left = Left { cancels: 1, retries: 1, duplicates: 1, ..CALM };
     caught(Mutant::RetryUnfenced, left, &[1], Policy::default(), 1);
 }
 
 #[test]
 fn overtaken_split_that_is_acknowledged() {
-    caught(Mutant::OvertakenAcked, Left { doubles: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+    caught(Mutant::OvertakenAcked, Left { duplicates: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn rejection_that_ignores_the_job_of_a_dead_process() {
 
 #[test]
 fn rejection_that_fails_the_job_of_a_living_process() {
-    caught(Mutant::RefusedRunning, Left { doubles: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
+    caught(Mutant::RefusedRunning, Left { duplicates: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn settlement_that_keeps_its_permit() {
 
 #[test]
 fn returned_permit_that_wakes_no_row() {
-    caught_in(Mutant::NobodyWoken, limited());
+    caught_in(Mutant::NoWake, limited());
 }
 
 #[test]
@@ -136,12 +136,12 @@ fn permits_kept_by_a_dead_process() {
 
 #[test]
 fn parts_completed_published_before_the_last_part() {
-    caught(Mutant::ToldEarly, CALM, &[2], Policy::default(), 1);
+    caught(Mutant::EventTooEarly, CALM, &[2], Policy::default(), 1);
 }
 
 #[test]
 fn end_without_an_event() {
-    caught(Mutant::EndUntold, CALM, &[1], Policy::default(), 1);
+    caught(Mutant::EndWithoutEvent, CALM, &[1], Policy::default(), 1);
 }
 
 #[test]

@@ -82,11 +82,11 @@ fn miscounted(row: &JobRow) -> bool {
     let (parts, counts) = (row.parts(), row.counts());
     let settled = |how| parts.iter().filter(|part| part.how == Some(how)).count();
     let of_sets = [PartResult::Succeeded, PartResult::Failed, PartResult::Skipped, PartResult::Cancelled].map(settled);
-    let told = [counts.ok, counts.failed, counts.skipped, counts.cancelled].map(|n| usize::try_from(n).unwrap());
+    let counted = [counts.ok, counts.failed, counts.skipped, counts.cancelled].map(|n| usize::try_from(n).unwrap());
     let running = parts.iter().filter(|part| part.running).count();
     let both = parts.iter().any(|part| part.running && part.how.is_some());
     let sealed = row.head.sealed.is_some_and(|n| n != row.head.appended);
-    of_sets != told || usize::try_from(counts.running).unwrap() != running || both || sealed
+    of_sets != counted || usize::try_from(counts.running).unwrap() != running || both || sealed
 }
 
 /// Returns whether the job is sealed and all its parts have ended.
@@ -109,8 +109,8 @@ fn moved(old: &JobRow, new: &JobRow, writes: &Writes, step: Step) -> bool {
     after_end || (same_run && old.parts().into_iter().zip(new.parts()).any(unsettled))
 }
 
-const fn is_part(ask: OutboxKind) -> bool {
-    matches!(ask, OutboxKind::Parts { .. })
+const fn is_part(kind: OutboxKind) -> bool {
+    matches!(kind, OutboxKind::Parts { .. })
 }
 
 /// Every row is justified by the step itself: attempts and epochs only grow, so no row can be enqueued twice.
@@ -124,7 +124,7 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
             epoch == new.head.epoch && (epoch > old.head.epoch || index >= old.head.appended || again)
         })
     };
-    // A lease, or a row that waits for a permit, asks again for current work.
+    // A lease, or a row that waits for a permit, is a second row for current work.
     let is_copy = |row: &ork::tx::OutboxRow| row.holder.is_some() || row.waits_for.is_some();
     let justified = |row: &ork::tx::OutboxRow| match row.kind {
         OutboxKind::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
@@ -144,15 +144,18 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
         OutboxKind::Parts { .. } => is_new(row.kind, row.attempt),
         OutboxKind::Event(_) => true,
     };
-    let is_told = |ask| matches!(ask, OutboxKind::Event(_));
-    let asks = |row: &&ork::tx::OutboxRow| !is_part(row.kind) && !is_told(row.kind) && !is_copy(row);
-    let single = writes.outbox.iter().filter(asks).count() <= 1;
-    !(single && told(old, new, writes) && writes.outbox.iter().all(justified) && new.job.attempt >= before)
+    let is_event = |kind| matches!(kind, OutboxKind::Event(_));
+    let is_work = |row: &&ork::tx::OutboxRow| !is_part(row.kind) && !is_event(row.kind) && !is_copy(row);
+    let single = writes.outbox.iter().filter(is_work).count() <= 1;
+    !(single
+        && has_expected_events(old, new, writes)
+        && writes.outbox.iter().all(justified)
+        && new.job.attempt >= before)
 }
 
 /// The events are exactly those of the changes that the step has made to the job: its parts have ended, it has ended,
 /// an attempt failed. The creation of the job is published with its first message.
-fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
+fn has_expected_events(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
     let state = |job: Option<&JobRow>| job.map(|row| row.job.state);
     let (was, is) = (state(old), new.job.state);
     let fails = |row: &JobRow| matches!(row.job.state, JobState::Retrying).then_some(row.job.attempt);
@@ -167,7 +170,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
             JobState::Cancelled => new.job.tree.cancel_mode == Some(CancelMode::Graceful),
             JobState::Running | JobState::Retrying | JobState::Waiting => false,
         };
-    // A retry that finds every part settled completes them once more.
+    // A retry that finds every part settled publishes their completion again.
     let again = was.is_some_and(JobState::is_final);
     let expected = [
         (fails(new).is_some() && old.and_then(fails) != fails(new)).then_some(EventKind::Retrying),
@@ -178,12 +181,12 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
             _ => EventKind::Failed,
         }),
     ];
-    let told = writes
+    let events = writes
         .outbox
         .iter()
         .filter_map(|row| if let OutboxKind::Event(PendingEvent::Job(kind)) = row.kind { Some(kind) } else { None });
-    let told = told.filter(|kind| !(again && *kind == EventKind::PartsCompleted));
-    told.eq(expected.into_iter().flatten())
+    let events = events.filter(|kind| !(again && *kind == EventKind::PartsCompleted));
+    events.eq(expected.into_iter().flatten())
 }
 
 /// A retry of a job whose split had ended runs exactly the parts that are not `ok`, and keeps those that are.
@@ -222,7 +225,7 @@ fn overtried(row: &JobRow) -> bool {
 fn same(before: &Tables, after: &Tables) -> bool {
     let but_for_permits = |tables: &Tables| {
         let mut tables = Tables { permits: Vec::new(), ..tables.clone() };
-        tables.owed.iter_mut().for_each(|row| row.waits_for = None);
+        tables.outbox.iter_mut().for_each(|row| row.waits_for = None);
         tables
     };
     before == after || (!before.permits.is_empty() && but_for_permits(before) == but_for_permits(after))

@@ -49,7 +49,7 @@ pub(crate) struct PartRow {
 pub(crate) struct Tables {
     pub(crate) job: Option<JobRow>,
     pub(crate) parts: BTreeMap<u64, PartRow>,
-    pub(crate) owed: Vec<OutboxRow>,
+    pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) next_outbox_id: OutboxId,
     /// How many permits of the only limit each worker holds; empty if there is no limit.
     pub(crate) permits: Vec<u32>,
@@ -118,47 +118,47 @@ impl Tables {
         counts: impl Fn(usize) -> bool,
         mutate: impl FnOnce(&mut Transaction, &mut Writes),
     ) -> Applied<O::Output> {
-        let mut books = Transaction::new(self.next_outbox_id);
-        books.open(id(), self.job.as_ref().map(|row| (row.job.clone(), row.ledger())));
+        let mut tx = Transaction::new(self.next_outbox_id);
+        tx.open(id(), self.job.as_ref().map(|row| (row.job.clone(), row.ledger())));
         assert_eq!(operation.job(), id(), "an operation is about the only job");
-        let shards = operation.shards(&books);
-        self.load(&mut books, shards);
+        let shards = operation.shards(&tx);
+        self.load(&mut tx, shards);
         if let Some(limit) = operation.limit() {
             let held = self.permits.iter().enumerate().filter(|(at, _)| counts(*at));
-            books.open_permits(Arc::clone(limit), Permits::new(held.map(|(at, held)| (boot(at), *held))));
+            tx.open_permits(Arc::clone(limit), Permits::new(held.map(|(at, held)| (boot(at), *held))));
         }
-        let answer = operation.apply(&mut books);
-        let (soon, quiet) = (operation.durability() == Durability::Lazy, books.is_quiet());
-        let (mut writes, _) = books.finish();
-        mutate(&mut books, &mut writes);
+        let answer = operation.apply(&mut tx);
+        let (soon, quiet) = (operation.durability() == Durability::Lazy, tx.is_quiet());
+        let (mut writes, _) = tx.finish();
+        mutate(&mut tx, &mut writes);
         let mut tables = self.clone();
-        tables.next_outbox_id = books.next_outbox_id();
-        tables.write(books, &writes);
+        tables.next_outbox_id = tx.next_outbox_id();
+        tables.write(tx, &writes);
         Applied { answer, soon, quiet, writes, tables }
     }
 
     /// Loads only what was asked for: an operation that looks further fails in the ledger.
-    fn load(&self, books: &mut Transaction, shards: Shards) {
+    fn load(&self, tx: &mut Transaction, shards: Shards) {
         let range = match shards {
             Shards::None => return,
             Shards::Of(_, index) => place(index).0..=place(index).0,
             Shards::Between(_, first, last) => place(first).0..=place(last).0,
             Shards::All(_) => 0..=u64::MAX,
         };
-        let (Some(entry), Some(row)) = (books.get_mut(id()), &self.job) else { return };
+        let (Some(entry), Some(row)) = (tx.get_mut(id()), &self.job) else { return };
         for (number, (_, sets)) in row.shards.range(range) {
             entry.ledger.load(*number, Shard::decode(sets).expect("what was written can be read"));
         }
     }
 
-    fn write(&mut self, books: Transaction, writes: &Writes) {
+    fn write(&mut self, tx: Transaction, writes: &Writes) {
         if !writes.cleared.is_empty() {
             self.parts.clear();
             if let Some(row) = &mut self.job {
                 row.shards.clear();
             }
         }
-        for mut entry in books.into_jobs() {
+        for mut entry in tx.into_jobs() {
             let dirty: Vec<_> =
                 entry.ledger.take_dirty().into_iter().map(|(number, shard)| (number, shard.clone())).collect();
             let head = *entry.ledger.head();
@@ -181,7 +181,7 @@ impl Tables {
                 *part = PartRow { input: None, output: Some(output.clone()) };
             }
         }
-        self.owed.extend(writes.outbox.iter().cloned());
+        self.outbox.extend(writes.outbox.iter().cloned());
         for ((_, of), held) in &writes.permits {
             let at = (0..self.permits.len()).find(|at| boot(*at) == *of).expect("a worker has taken it");
             self.permits[at] = *held;
@@ -189,9 +189,9 @@ impl Tables {
         writes.woken.values().for_each(|count| self.wake(*count));
     }
 
-    /// Releases rows that wait for a permit, the oldest first, as nothing else tells them apart here.
+    /// Releases rows that wait for a permit, the oldest first, as nothing else distinguishes them here.
     fn wake(&mut self, count: u32) {
-        let waiting = self.owed.iter_mut().filter(|row| row.waits_for.is_some());
+        let waiting = self.outbox.iter_mut().filter(|row| row.waits_for.is_some());
         waiting.take(usize::try_from(count).unwrap()).for_each(|row| row.waits_for = None);
     }
 
@@ -202,18 +202,18 @@ impl Tables {
 
     /// The number of free permits, if a row waits for one.
     pub(crate) fn room(&self) -> u32 {
-        let limit = self.owed.iter().find_map(|row| Some(row.waits_for.as_ref()?.permits));
+        let limit = self.outbox.iter().find_map(|row| Some(row.waits_for.as_ref()?.permits));
         limit.unwrap_or(0).saturating_sub(self.permits.iter().sum())
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.owed.iter().filter(|row| row.waits_for.is_some()).count()
+        self.outbox.iter().filter(|row| row.waits_for.is_some()).count()
     }
 
-    /// Frees a row that a worker holds, any of those that ask for the same work; `lost` if the worker died.
-    pub(crate) fn free(&mut self, (ask, attempt): (OutboxKind, u32), lost: bool) {
+    /// Frees a row that a worker holds, any of those for the same work; `lost` if the worker died.
+    pub(crate) fn free(&mut self, (kind, attempt): (OutboxKind, u32), lost: bool) {
         if let Some(row) =
-            self.owed.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt))
+            self.outbox.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (kind, attempt))
         {
             row.holder = None;
             row.losses = (row.losses + u32::from(lost)).min(1);
@@ -221,9 +221,10 @@ impl Tables {
     }
 
     /// Removes a row that a worker holds.
-    pub(crate) fn forget(&mut self, (ask, attempt): (OutboxKind, u32)) {
-        let held = self.owed.iter().position(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt));
-        held.map(|row| self.owed.remove(row));
+    pub(crate) fn forget(&mut self, (kind, attempt): (OutboxKind, u32)) {
+        let held =
+            self.outbox.iter().position(|row| row.holder.is_some() && (row.kind, row.attempt) == (kind, attempt));
+        held.map(|row| self.outbox.remove(row));
     }
 
     /// Returns what the messages of an outbox row would carry now: each part with its input, except parts that have
@@ -247,7 +248,7 @@ impl Hash for Tables {
             }
         }
         self.parts.hash(hasher);
-        for row in &self.owed {
+        for row in &self.outbox {
             (row.kind, row.attempt, row.losses, row.holder.is_some(), row.waits_for.is_some()).hash(hasher);
         }
         (&self.permits, self.ends, self.replies, self.counter).hash(hasher);

@@ -13,13 +13,13 @@ use ork::tx::{
 };
 
 use super::config::{Config, Left, Mutant};
-pub(crate) use super::given::{NOW, by, failure, new_job};
+pub(crate) use super::fixtures::{NOW, by, failure, new_job};
 use super::rules::{Flaw, Step, flaw};
 use super::store::{Tables, id};
 
-/// What a message asks for.
+/// The work that a message requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Asked {
+pub(crate) enum Request {
     Whole,
     Part { epoch: u32, index: u64, body: Bytes },
     Join,
@@ -28,14 +28,14 @@ pub(crate) enum Asked {
 /// A message; `suspect` if it was delivered before and its worker may have died.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Msg {
-    pub(crate) asked: Asked,
+    pub(crate) request: Request,
     pub(crate) attempt: u32,
     pub(crate) suspect: bool,
 }
 
 /// What a worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) enum Hand {
+pub(crate) enum Activity {
     #[default]
     Idle,
     /// A claimed job, or its join.
@@ -45,7 +45,7 @@ pub(crate) enum Hand {
     /// A message for which there is no slot yet: it is not claimed.
     Held { msg: Msg },
     /// Work that only a mutant claims before it has a slot.
-    Early { hand: Box<Self> },
+    Early { activity: Box<Self> },
     /// Started parts.
     Parts { epoch: u32, attempt: u32, parts: Vec<(u64, Bytes)> },
     /// Everything is in the store; only the acknowledgement is missing.
@@ -55,7 +55,7 @@ pub(crate) enum Hand {
 /// A worker: what it is doing, and the deliveries that it has not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Worker {
-    pub(crate) hand: Hand,
+    pub(crate) activity: Activity,
     pub(crate) unacked: Vec<Msg>,
     /// Whether the store has confirmed to it something that is not written yet.
     pub(crate) soon: bool,
@@ -99,7 +99,7 @@ impl World {
         let disk = Arc::clone(&empty);
         let mut world = Self { disk, seen: empty, bag, workers, left, flaw: None, died: 0, lost: false };
         if config.foreign {
-            world.bag.push(Msg { asked: Asked::Whole, attempt: 1, suspect: false });
+            world.bag.push(Msg { request: Request::Whole, attempt: 1, suspect: false });
         } else {
             world.change(config, None, &Submit::new(new_job(), by(None)), Step::Other);
         }
@@ -121,17 +121,17 @@ impl World {
         }
         let before = Arc::clone(&self.seen);
         let counts = |at| config.counts_permits(at, worker);
-        let mut applied = before.apply(operation, counts, |books, writes| config.falsify(&before, books, writes, step));
+        let mut applied = before.apply(operation, counts, |tx, writes| config.falsify(&before, tx, writes, step));
         applied.tables.counter = config.count(&before, &applied.tables, step);
         let ended = |tables: &Tables| tables.state().is_some_and(JobState::is_final);
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
         let replies = applied.writes.outbox.iter().filter(|row| row.kind == OutboxKind::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
         // Events are checked below. Their arrival is not modeled, because it is no different from that of a reply.
-        applied.tables.owed.retain(|row| !matches!(row.kind, OutboxKind::Event(_)));
+        applied.tables.outbox.retain(|row| !matches!(row.kind, OutboxKind::Event(_)));
         if let (Some(Mutant::CallbackOutside), Some(worker)) = (config.mutant, worker) {
             let follows = |row: &mut OutboxRow| matches!(row.kind, OutboxKind::Join | OutboxKind::Reply);
-            for row in applied.tables.owed.extract_if(.., follows) {
+            for row in applied.tables.outbox.extract_if(.., follows) {
                 applied.tables.replies -= u8::from(row.kind == OutboxKind::Reply);
                 self.workers[worker].late.push((row.kind == OutboxKind::Join, row.attempt));
             }
@@ -163,7 +163,7 @@ impl World {
     /// The rows that a relay may take.
     pub(crate) fn free_rows(&self) -> impl Iterator<Item = usize> {
         let free = |(_, row): &(usize, &OutboxRow)| row.holder.is_none() && row.waits_for.is_none();
-        self.seen.owed.iter().enumerate().filter(free).map(|(at, _)| at)
+        self.seen.outbox.iter().enumerate().filter(free).map(|(at, _)| at)
     }
 
     pub(crate) fn write(&mut self) {
@@ -180,19 +180,19 @@ impl World {
     pub(crate) fn publish(&mut self, row: usize, keep: bool) {
         self.write();
         let mut tables = Tables::clone(&self.seen);
-        let owed = tables.owed[row].clone();
-        let inputs = tables.inputs(&owed);
-        let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: owed.losses > 0 };
-        match owed.kind {
-            OutboxKind::Start => self.bag.push(msg(Asked::Whole)),
-            OutboxKind::Join => self.bag.push(msg(Asked::Join)),
+        let outbox_row = tables.outbox[row].clone();
+        let inputs = tables.inputs(&outbox_row);
+        let msg = |request| Msg { request, attempt: outbox_row.attempt, suspect: outbox_row.losses > 0 };
+        match outbox_row.kind {
+            OutboxKind::Start => self.bag.push(msg(Request::Whole)),
+            OutboxKind::Join => self.bag.push(msg(Request::Join)),
             OutboxKind::Parts { epoch, .. } => {
-                self.bag.extend(inputs.into_iter().map(|(index, body)| msg(Asked::Part { epoch, index, body })));
+                self.bag.extend(inputs.into_iter().map(|(index, body)| msg(Request::Part { epoch, index, body })));
             }
             OutboxKind::Reply | OutboxKind::Hooks { .. } | OutboxKind::Event(_) => {}
         }
         if !keep {
-            tables.owed.remove(row);
+            tables.outbox.remove(row);
             self.seen = Arc::new(tables);
             self.write();
         }
@@ -204,25 +204,25 @@ impl World {
         if config.mutant != Some(Mutant::AckFirst) {
             self.workers[worker].unacked.push(msg.clone());
         }
-        let hand = self.asks(config, worker, &msg, run);
-        if hand == Hand::Idle {
+        let activity = self.start_work(config, worker, &msg, run);
+        if activity == Activity::Idle {
             self.workers[worker].unacked.clear();
         }
-        self.workers[worker].hand = hand;
+        self.workers[worker].activity = activity;
         self.calls(worker);
     }
 
-    /// A worker asks the store whether the work of a message is still to be done. If `run`, its neighbors are included.
-    pub(crate) fn asks(&mut self, config: &Config, worker: usize, msg: &Msg, run: bool) -> Hand {
-        match &msg.asked {
-            Asked::Whole => self.claim(config, worker, msg, Phase::Start),
-            Asked::Join => self.claim(config, worker, msg, Phase::Join),
-            Asked::Part { epoch, index, body } if !run => {
+    /// A worker claims the work of a message, if that is still to be done. If `run`, its neighbors are claimed with it.
+    pub(crate) fn start_work(&mut self, config: &Config, worker: usize, msg: &Msg, run: bool) -> Activity {
+        match &msg.request {
+            Request::Whole => self.claim(config, worker, msg, Phase::Start),
+            Request::Join => self.claim(config, worker, msg, Phase::Join),
+            Request::Part { epoch, index, body } if !run => {
                 self.start(config, worker, (*epoch, *index, msg.attempt, body), msg.suspect)
             }
-            Asked::Part { epoch, .. } => {
+            Request::Part { epoch, .. } => {
                 let neighbour = |other: &mut Msg| {
-                    let same = matches!(other.asked, Asked::Part { epoch: theirs, .. } if theirs == *epoch);
+                    let same = matches!(other.request, Request::Part { epoch: theirs, .. } if theirs == *epoch);
                     same && !other.suspect && other.attempt == msg.attempt
                 };
                 let neighbours: Vec<_> = self.bag.extract_if(.., neighbour).collect();
@@ -236,7 +236,7 @@ impl World {
         }
     }
 
-    fn claim(&mut self, config: &Config, worker: usize, msg: &Msg, phase: Phase) -> Hand {
+    fn claim(&mut self, config: &Config, worker: usize, msg: &Msg, phase: Phase) -> Activity {
         let claim = Claim {
             unknown: new_job(),
             unique: None,
@@ -253,26 +253,26 @@ impl World {
                 if self.left.refusals > 0 {
                     self.workers.iter_mut().enumerate().for_each(|(at, other)| other.owner = at == worker);
                 }
-                Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.phase_attempt() }
+                Activity::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.phase_attempt() }
             }
-            Claimed::Waiting | Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Hand::Idle,
+            Claimed::Waiting | Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Activity::Idle,
         }
     }
 
-    fn start(&mut self, config: &Config, worker: usize, part: (u32, u64, u32, &Bytes), suspect: bool) -> Hand {
+    fn start(&mut self, config: &Config, worker: usize, part: (u32, u64, u32, &Bytes), suspect: bool) -> Activity {
         let (epoch, index, attempt, body) = part;
         let part = config.key(&self.seen, PartKey { job: id(), epoch, index, attempt });
         let step = Step::Starts { epoch, attempt };
         let (limit, losses) = (Self::limit(config, true), u32::from(suspect));
         let start = StartParts { limit, losses, ..StartParts::one(part, suspect, by(Some(worker))) };
         match self.change(config, Some(worker), &start, step).parts[0] {
-            PartStart::Run { .. } => Hand::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
-            PartStart::Waiting | PartStart::Stale | PartStart::NotFound { .. } => Hand::Idle,
+            PartStart::Run { .. } => Activity::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
+            PartStart::Waiting | PartStart::Stale | PartStart::NotFound { .. } => Activity::Idle,
         }
     }
 
     /// Starts several parts together. The deliveries of those that do not run are acknowledged.
-    fn start_run(&mut self, config: &Config, worker: usize, run: (u32, u32), parts: &[(u64, Bytes)]) -> Hand {
+    fn start_run(&mut self, config: &Config, worker: usize, run: (u32, u32), parts: &[(u64, Bytes)]) -> Activity {
         let (epoch, attempt) = run;
         let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: indices[0], attempt });
@@ -286,38 +286,38 @@ impl World {
             .collect();
         let runs = |index| ours.iter().any(|(ours, _)| *ours == index);
         self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(index, _)| runs(index)));
-        if ours.is_empty() { Hand::Idle } else { Hand::Parts { epoch, attempt, parts: ours } }
+        if ours.is_empty() { Activity::Idle } else { Activity::Parts { epoch, attempt, parts: ours } }
     }
 
     /// A worker takes its next step; `fails` if its function does.
     pub(crate) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
-        match self.workers[worker].hand.clone() {
-            Hand::Idle => {}
-            Hand::Done => {
+        match self.workers[worker].activity.clone() {
+            Activity::Idle => {}
+            Activity::Done => {
                 self.end_lease(config, worker);
                 self.workers[worker] = self.workers[worker].freed();
                 return;
             }
-            Hand::Held { .. } | Hand::Early { .. } => {
+            Activity::Held { .. } | Activity::Early { .. } => {
                 self.begins(config, worker);
                 return;
             }
-            Hand::Job { join: false, attempt, counted } if !config.plain && !fails => {
+            Activity::Job { join: false, attempt, counted } if !config.plain && !fails => {
                 self.open(config, worker, attempt, counted);
                 return;
             }
-            Hand::Split { attempt, epoch, first, n, counted } if !fails => {
-                self.split(config, worker, Hand::Split { attempt, counted, epoch, first, n });
+            Activity::Split { attempt, epoch, first, n, counted } if !fails => {
+                self.split(config, worker, Activity::Split { attempt, counted, epoch, first, n });
                 return;
             }
-            Hand::Job { attempt, counted, join } => {
+            Activity::Job { attempt, counted, join } => {
                 let phase = if join { Phase::Join } else { Phase::Start };
                 self.settle(config, worker, (phase, attempt, None), config.job_end(fails, counted));
             }
-            Hand::Split { attempt, counted, epoch, .. } => {
+            Activity::Split { attempt, counted, epoch, .. } => {
                 self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), config.job_end(fails, counted));
             }
-            Hand::Parts { epoch, attempt, parts } => {
+            Activity::Parts { epoch, attempt, parts } => {
                 let how = |at: usize, body: Bytes| {
                     if fails && at == 0 { config.part_failed(attempt) } else { PartAttemptOutcome::Succeeded(body) }
                 };
@@ -325,40 +325,40 @@ impl World {
                 self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
             }
         }
-        self.workers[worker].hand = Hand::Done;
+        self.workers[worker].activity = Activity::Done;
     }
 
     fn open(&mut self, config: &Config, worker: usize, attempt: u32, counted: u32) {
         let open = OpenParts { job: id(), attempt, policy: config.policy, joined: config.joined, schema: None };
         let step = Step::Job { attempt, epoch: None, opens: true };
-        self.workers[worker].hand = match self.change(config, Some(worker), &open, step) {
+        self.workers[worker].activity = match self.change(config, Some(worker), &open, step) {
             Some(epoch) => {
                 let n = config.sizes[usize::try_from(epoch - 1).unwrap() % config.sizes.len()];
-                Hand::Split { attempt, counted, epoch, first: 0, n }
+                Activity::Split { attempt, counted, epoch, first: 0, n }
             }
-            None => Hand::Done,
+            None => Activity::Done,
         };
     }
 
-    fn split(&mut self, config: &Config, worker: usize, split: Hand) {
-        let Hand::Split { attempt, counted, epoch, first, n } = split else { return };
+    fn split(&mut self, config: &Config, worker: usize, split: Activity) {
+        let Activity::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
             let seal = SealParts { job: id(), epoch, n, output: None, limit: None, actor: by(Some(worker)) };
             if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
-                // Another run has taken over, and may die, so the delivery is given back. This run was overtaken
+                // Another run has taken over, and may die, so the delivery is requeued. This run was overtaken
                 // because its worker was thought lost, so it counts as a loss.
                 world.dies(worker);
                 world.free(config, worker, false);
                 let unacked = std::mem::take(&mut world.workers[worker].unacked);
                 world.bag.extend(unacked);
-                return Hand::Idle;
+                return Activity::Idle;
             }
-            Hand::Done
+            Activity::Done
         };
-        self.workers[worker].hand = if first == n {
+        self.workers[worker].activity = if first == n {
             seal(self, n)
         } else {
             let len = config.page.min(n - first);
@@ -366,7 +366,7 @@ impl World {
             let page = PartPage { job: id(), epoch, first, inputs };
             match self.change(config, Some(worker), &AppendParts { page, actor: by(Some(worker)) }, step) {
                 ork::ledger::AppendResult::Added | ork::ledger::AppendResult::Already => {
-                    Hand::Split { attempt, counted, epoch, first: first + len, n }
+                    Activity::Split { attempt, counted, epoch, first: first + len, n }
                 }
                 ork::ledger::AppendResult::Stale
                 | ork::ledger::AppendResult::Halted
@@ -407,30 +407,30 @@ impl World {
 
     /// The input was made for another version than that of the worker, which leaves it to a later attempt.
     pub(crate) fn park(&mut self, config: &Config, worker: usize) {
-        let Hand::Job { attempt, .. } = self.workers[worker].hand else { return };
+        let Activity::Job { attempt, .. } = self.workers[worker].activity else { return };
         let how = AttemptOutcome::Parked { failure: failure(), retry_at: NOW };
         self.settle(config, worker, (Phase::Start, attempt, None), how);
-        self.workers[worker].hand = Hand::Done;
+        self.workers[worker].activity = Activity::Done;
     }
 
-    /// The worker has to stop: it gives back what it is doing, which costs no attempt.
+    /// The worker has to stop: it requeues what it is doing, which costs no attempt.
     pub(crate) fn interrupt(&mut self, config: &Config, worker: usize) {
-        match self.workers[worker].hand.clone() {
-            Hand::Job { join, attempt, .. } => {
+        match self.workers[worker].activity.clone() {
+            Activity::Job { join, attempt, .. } => {
                 let phase = if join { Phase::Join } else { Phase::Start };
                 self.settle(config, worker, (phase, attempt, None), AttemptOutcome::Interrupted);
             }
-            Hand::Split { attempt, epoch, .. } => {
+            Activity::Split { attempt, epoch, .. } => {
                 self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), AttemptOutcome::Interrupted);
             }
-            Hand::Parts { epoch, attempt, parts } => {
+            Activity::Parts { epoch, attempt, parts } => {
                 let ended = parts.into_iter().map(|(index, _)| (index, PartAttemptOutcome::Interrupted));
                 self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
             }
-            Hand::Idle | Hand::Done | Hand::Held { .. } | Hand::Early { .. } => {}
+            Activity::Idle | Activity::Done | Activity::Held { .. } | Activity::Early { .. } => {}
         }
         self.free(config, worker, false);
-        // What is given back starts again: the broker does not count it as a redelivery.
+        // Requeued work starts again: the broker does not count it as a redelivery.
         let freed = self.workers[worker].freed();
         let before = std::mem::replace(&mut self.workers[worker], freed);
         self.bag.extend(before.unacked);
@@ -444,8 +444,8 @@ impl World {
             self.workers.iter_mut().for_each(|worker| worker.owner = false);
         }
         for worker in &mut self.workers {
-            let safe = !fragile && (worker.stale || self.left.doubles == 0);
-            if worker.hand == Hand::Done && safe && worker.late.is_empty() && worker.lease.is_none() {
+            let safe = !fragile && (worker.stale || self.left.duplicates == 0);
+            if worker.activity == Activity::Done && safe && worker.late.is_empty() && worker.lease.is_none() {
                 *worker = worker.freed();
             }
         }
@@ -476,8 +476,8 @@ impl World {
         self.write();
         let mut tables = Tables::clone(&self.seen);
         for (join, attempt) in std::mem::take(&mut self.workers[worker].late) {
-            let ask = if join { OutboxKind::Join } else { OutboxKind::Reply };
-            tables.owed.push(super::config::row(tables.next_outbox_id, ask, attempt));
+            let kind = if join { OutboxKind::Join } else { OutboxKind::Reply };
+            tables.outbox.push(super::config::row(tables.next_outbox_id, kind, attempt));
             tables.next_outbox_id += 1;
             tables.replies += u8::from(!join);
         }
@@ -488,6 +488,6 @@ impl World {
 }
 
 fn part_of(msg: &Msg) -> Option<(u64, Bytes)> {
-    let Asked::Part { index, body, .. } = &msg.asked else { return None };
+    let Request::Part { index, body, .. } = &msg.request else { return None };
     Some((*index, body.clone()))
 }

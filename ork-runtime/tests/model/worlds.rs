@@ -10,8 +10,8 @@ use super::rules::TRIES;
 /// Nothing goes wrong.
 pub(crate) const CALM: Left = Left {
     crashes: 0,
-    doubles: 0,
-    forgets: 0,
+    duplicates: 0,
+    rollbacks: 0,
     cancels: 0,
     retries: 0,
     interrupts: 0,
@@ -62,13 +62,13 @@ fn worker_dies_between_any_two_steps() {
 
 #[test]
 fn messages_are_duplicated_and_zombies_go_on() {
-    holds("doubles", Config { left: Left { doubles: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
+    holds("doubles", Config { left: Left { duplicates: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
 }
 
 /// Its connection is lost, so the broker redelivers its work to another worker, and then it has to stop.
 #[test]
 fn zombie_gives_back_what_another_worker_runs() {
-    let left = Left { doubles: 1, interrupts: 1, ..CALM };
+    let left = Left { duplicates: 1, interrupts: 1, ..CALM };
     holds("zombies that stop", Config { left, sizes: &[1, 2], ..small() }, 0);
 }
 
@@ -79,7 +79,11 @@ fn parts_and_joins_fail_and_are_retried() {
 
 #[test]
 fn parts_fail_while_zombies_go_on() {
-    holds("failures of zombies", Config { left: Left { failures: 2, doubles: 1, ..CALM }, sizes: &[1], ..small() }, 0);
+    holds(
+        "failures of zombies",
+        Config { left: Left { failures: 2, duplicates: 1, ..CALM }, sizes: &[1], ..small() },
+        0,
+    );
 }
 
 /// Workers of two versions: one that the input does not fit leaves it to a later attempt.
@@ -88,7 +92,7 @@ fn input_for_another_version_is_parked() {
     holds("parked", Config { left: Left { parks: 2, crashes: 1, failures: 1, ..CALM }, ..small() }, 0);
     let left = Left { parks: 1, crashes: 1, cancels: 1, retries: 1, ..CALM };
     holds("parked and cancelled", Config { left, page: 1, sizes: &[2], tries: 1, ..small() }, 0);
-    let left = Left { parks: 1, doubles: 1, interrupts: 1, ..CALM };
+    let left = Left { parks: 1, duplicates: 1, interrupts: 1, ..CALM };
     holds("parked by zombies", Config { left, sizes: &[1, 2], ..small() }, 0);
 }
 
@@ -112,7 +116,7 @@ fn client_retries_a_failed_job() {
 
 #[test]
 fn client_cancels_and_retries_while_zombies_go_on() {
-    let left = Left { cancels: 1, retries: 1, doubles: 1, ..CALM };
+    let left = Left { cancels: 1, retries: 1, duplicates: 1, ..CALM };
     holds("cancel and retry of zombies", Config { left, page: 1, tries: 1, sizes: &[1, 2], ..small() }, 0);
 }
 
@@ -123,7 +127,7 @@ fn messages_wait_for_a_slot_while_jobs_are_cancelled_and_workers_drain() {
     holds("held", Config { left, page: 1, sizes: &[2], ..small() }, 0);
     let left = Left { holds: 2, drains: 1, crashes: 2, ..CALM };
     holds("held and lost", Config { left, sizes: &[1, 2], ..small() }, 0);
-    let left = Left { holds: 2, doubles: 1, crashes: 1, ..CALM };
+    let left = Left { holds: 2, duplicates: 1, crashes: 1, ..CALM };
     holds("held by zombies", Config { left, sizes: &[1], ..small() }, 0);
 }
 
@@ -138,19 +142,19 @@ fn messages_are_lost_and_sent_again() {
 
 #[test]
 fn writes_confirmed_early_are_lost() {
-    let left = Left { forgets: 1, interrupts: 1, ..CALM };
+    let left = Left { rollbacks: 1, interrupts: 1, ..CALM };
     holds("forgotten", Config { left, ..small() }, 0);
 }
 
 #[test]
 fn writes_confirmed_early_are_lost_after_a_stop() {
-    let left = Left { forgets: 1, failures: 1, interrupts: 1, ..CALM };
+    let left = Left { rollbacks: 1, failures: 1, interrupts: 1, ..CALM };
     holds("forgotten after a stop", Config { left, policy: STOP, tries: 1, sizes: &[2], ..small() }, 0);
 }
 
 #[test]
 fn message_arrives_before_its_job_is_known() {
-    let left = Left { forgets: 1, crashes: 1, failures: 1, ..CALM };
+    let left = Left { rollbacks: 1, crashes: 1, failures: 1, ..CALM };
     holds("foreign", Config { left, foreign: true, sizes: &[1], ..small() }, 0);
     holds("foreign and plain", Config { left, foreign: true, plain: true, workers: 3, ..small() }, 0);
 }
@@ -163,7 +167,7 @@ fn worker_rejects_unknown_tasks() {
 
 #[test]
 fn worker_rejects_messages_redelivered_from_dead_workers_and_zombies() {
-    let left = Left { refusals: 2, crashes: 1, doubles: 1, ..CALM };
+    let left = Left { refusals: 2, crashes: 1, duplicates: 1, ..CALM };
     holds("refusals after deaths", Config { left, sizes: &[1], ..small() }, 0);
     holds("refusals of plain jobs", Config { left, plain: true, workers: 3, ..small() }, 0);
 }
@@ -176,7 +180,7 @@ fn split_yields_no_parts() {
 
 #[test]
 fn plain_job_has_no_parts() {
-    let left = Left { crashes: 1, doubles: 1, cancels: 1, retries: 1, failures: 1, forgets: 1, ..CALM };
+    let left = Left { crashes: 1, duplicates: 1, cancels: 1, retries: 1, failures: 1, rollbacks: 1, ..CALM };
     holds("plain", Config { left, plain: true, ..small() }, 0);
 }
 
@@ -203,7 +207,7 @@ fn leased_work_is_run_again_when_its_worker_dies() {
 fn leases_of_workers_that_are_presumed_dead() {
     let left = Left { leases: 1, expiries: 1, ..CALM };
     holds("leases that expire", Config { left, ..small() }, 0);
-    let left = Left { leases: 1, doubles: 1, ..CALM };
+    let left = Left { leases: 1, duplicates: 1, ..CALM };
     holds("leases of zombies", Config { left, sizes: &[1], ..small() }, 0);
     let left = Left { leases: 1, expiries: 1, cancels: 1, retries: 1, failures: 1, ..CALM };
     holds("leases of what is cancelled", Config { left, sizes: &[1], tries: 1, ..small() }, 0);
@@ -213,7 +217,7 @@ fn leases_of_workers_that_are_presumed_dead() {
 fn permits_never_exceed_the_limit_and_all_come_back() {
     let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
     holds("permits", Config { left: Left { crashes: 2, ..CALM }, ..limited() }, 0);
-    holds("permits of zombies", Config { left: Left { doubles: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
+    holds("permits of zombies", Config { left: Left { duplicates: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
     holds("permits of failures", Config { left: Left { failures: 2, crashes: 1, ..CALM }, ..limited() }, 0);
     let three = Config { permits: Some(2), sizes: &[3], page: 3, workers: 3, tries: 1, ..small() };
     holds("two permits for three", Config { left: Left { crashes: 1, ..CALM }, ..three }, 0);
@@ -223,7 +227,7 @@ fn permits_never_exceed_the_limit_and_all_come_back() {
 fn permits_of_presumed_dead_workers_and_of_lost_claims() {
     let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
     holds("permits expire", Config { left: Left { expiries: 1, crashes: 1, ..CALM }, ..limited() }, 0);
-    holds("permits are forgotten", Config { left: Left { forgets: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
+    holds("permits are forgotten", Config { left: Left { rollbacks: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
 }
 
 #[test]
@@ -245,8 +249,8 @@ const LARGE: usize = 1_000_000;
 fn large_worlds() {
     let all = Left {
         crashes: 2,
-        doubles: 2,
-        forgets: 1,
+        duplicates: 2,
+        rollbacks: 1,
         cancels: 1,
         retries: 1,
         interrupts: 1,
@@ -261,12 +265,12 @@ fn large_worlds() {
     holds("large, with a late relay", Config { lazy: true, ..large.clone() }, LARGE);
     let held = Left { leases: 2, expiries: 1, ..all };
     holds("large, leased and limited", Config { left: held, permits: Some(2), ..large.clone() }, LARGE);
-    let calm = Left { crashes: 1, doubles: 1, ..CALM };
+    let calm = Left { crashes: 1, duplicates: 1, ..CALM };
     holds(
         "large, with little that goes wrong",
         Config { left: calm, sizes: &[4, 3], tries: 1, ..large.clone() },
         LARGE,
     );
-    let steered = Left { cancels: 1, retries: 1, doubles: 1, failures: 1, ..CALM };
+    let steered = Left { cancels: 1, retries: 1, duplicates: 1, failures: 1, ..CALM };
     holds("large, cancelled and retried", Config { left: steered, tries: 1, sizes: &[4, 1], ..large }, LARGE);
 }

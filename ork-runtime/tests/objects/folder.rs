@@ -20,7 +20,7 @@ fn unusable_url_is_rejected_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    for (url, words) in [
+    for (url, expected) in [
         (format!("file:{}", file.display()), "the folder cannot be made"),
         ("file://".to_owned(), "it names no folder"),
         ("ftp://host/path".to_owned(), "expected `file:PATH` or `s3://BUCKET/PREFIX`"),
@@ -31,6 +31,6 @@ fn unusable_url_is_rejected_with_the_reason() {
     ] {
         let error = Bucket::open(&url).unwrap_err();
         assert_eq!(error.kind(), ObjectErrorKind::Config);
-        assert!(error.to_string().contains(words) && error.to_string().contains(&url), "{error}");
+        assert!(error.to_string().contains(expected) && error.to_string().contains(&url), "{error}");
     }
 }

@@ -33,11 +33,11 @@ impl Server {
         let mut command = Command::new(python);
         command.args(["-c", SERVER, "-H", "127.0.0.1", "-p", &address.port().to_string()]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut words = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
         let server = Self { process, address };
-        assert!(words.any(|line| line.contains("Running on")), "the server does not start");
+        assert!(lines.any(|line| line.contains("Running on")), "the server does not start");
         // The server logs each request to standard error, so the pipe must be read or the server would block.
-        std::thread::spawn(move || words.for_each(drop));
+        std::thread::spawn(move || lines.for_each(drop));
         assert!(server.put("/outputs").unwrap().starts_with("HTTP/1.1 200"));
         Some(server)
     }
@@ -71,9 +71,9 @@ fn bucket_passes_all_cases() {
     command.env("AWS_ENDPOINT_URL", format!("http://{}", server.address)).env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", "ork").env("AWS_SECRET_ACCESS_KEY", "s3cret");
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     // Without this check the test would pass even if no test had this name.
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    assert!(output.status.success() && output_text.contains("1 passed"), "{output_text}");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn in_a_bucket() {
         let error = nowhere.put("a", "1".into()).await.unwrap_err();
         // A missing bucket may still be created, so the error is not permanent.
         assert_eq!(error.kind(), ObjectErrorKind::Unavailable);
-        let words = format!("{error} {error:?} {nowhere:?}");
-        assert!(words.contains("s3://nowhere/prefix") && !words.contains("s3cret"), "{words}");
+        let message = format!("{error} {error:?} {nowhere:?}");
+        assert!(message.contains("s3://nowhere/prefix") && !message.contains("s3cret"), "{message}");
     });
 }

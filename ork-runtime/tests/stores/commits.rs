@@ -151,7 +151,7 @@ fn parts_settled_over_a_repeatedly_cut_connection_count_once() {
         }
         let view = whole.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.ok, view.counts.running), (300, 0));
-        assert_eq!(whole.take(10).await.len(), 1, "the join is owed once");
+        assert_eq!(whole.take(10).await.len(), 1, "the join is enqueued once");
         world.store.close().await;
         whole.store.close().await;
     });
@@ -173,7 +173,7 @@ fn rows_taken_for_a_dropped_caller_are_released() {
                 news.recv().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), freed).await.expect("nobody has the row");
+        tokio::time::timeout(Duration::from_secs(20), freed).await.expect("no process has the row");
         world.store.close().await;
         whole.store.close().await;
     });

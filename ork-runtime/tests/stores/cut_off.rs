@@ -52,7 +52,7 @@ async fn cut_off_with_a_lock(url: &str, world: &World, proxy: &Proxy) -> JobId {
 }
 
 /// Regression: all work of the healthy process waited behind the one row for ten seconds, until the server ended the
-/// transaction of the other process; sometimes it reported that PostgreSQL did not answer.
+/// transaction of the other process; sometimes it reported that PostgreSQL did not respond.
 #[test]
 fn others_continue_and_soon_get_the_row_that_a_cut_off_process_has_locked() {
     on(async {
@@ -98,7 +98,7 @@ fn work_that_waits_for_a_lock_gets_an_error_that_names_it_while_other_work_conti
         let error = loop {
             tokio::select! {
                 biased;
-                told = &mut waiting => break told.unwrap_err(),
+                result = &mut waiting => break result.unwrap_err(),
                 id = world.submit("other") => {
                     drop(cancel(id).await.unwrap());
                     others += 1;
@@ -107,10 +107,10 @@ fn work_that_waits_for_a_lock_gets_an_error_that_names_it_while_other_work_conti
         };
         assert!(others >= 10, "{others} other jobs were made and cancelled meanwhile");
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-        let words = error.to_string();
+        let message = error.to_string();
         let parts = [&format!("holds job {locked} since 20"), "`backup`", "is idle in a transaction"];
-        assert!(parts.iter().all(|part| words.contains(*part)), "{words}");
-        assert!(!words.contains("does not answer"), "{words}");
+        assert!(parts.iter().all(|part| message.contains(*part)), "{message}");
+        assert!(!message.contains("does not answer"), "{message}");
 
         // The cancel is not executed after its caller has received an error.
         other.execute("ROLLBACK").await.unwrap();
@@ -209,8 +209,8 @@ fn a_dead_listening_connection_is_replaced_while_others_work() {
         let id = other.submit("one").await;
         other.apply(ork::tx::Cancel::new(id, other.by())).await;
         proxy.go_on_with_new_connections();
-        let told = timeout(Duration::from_mins(1), news.recv()).await.expect("no news");
-        assert_eq!(told.unwrap(), ork::tx::StoreNotice::ChangedElsewhere);
+        let result = timeout(Duration::from_mins(1), news.recv()).await.expect("no news");
+        assert_eq!(result.unwrap(), ork::tx::StoreNotice::ChangedElsewhere);
         ork::store::Store::close(&watcher).await;
         other.store.close().await;
     });

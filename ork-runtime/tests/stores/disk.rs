@@ -72,7 +72,7 @@ fn a_full_disk_is_reported_and_work_continues_once_there_is_room() {
         let tried = attempts(&server);
         assert!((2..20).contains(&tried), "{tried} attempts");
         tokio::time::sleep(Duration::from_secs(6)).await;
-        assert_eq!(attempts(&server), tried, "nobody waits, and it is tried again");
+        assert_eq!(attempts(&server), tried, "no caller waits, and it is tried again");
 
         // A write that waits while room becomes available is done, once.
         let (store, waiting) = (Arc::clone(&world.store), submit(&world));

@@ -34,10 +34,10 @@ async fn submit(store: &dyn Store) -> JobId {
     id
 }
 
-fn refused(path: &Path, kind: StoreErrorKind, words: &str) {
+fn refused(path: &Path, kind: StoreErrorKind, expected: &str) {
     let error = open(path).unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(words), "{error}");
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn another_process_is_notified_of_new_work() {
         let (one, two) = (open(&path).unwrap(), open(&path).unwrap());
         let mut news = two.notifier().watch();
         submit(&one).await;
-        let heard = tokio::time::timeout(Duration::from_secs(30), news.recv()).await.unwrap().unwrap();
-        assert_eq!(heard, StoreNotice::OutboxReady);
+        let notice = tokio::time::timeout(Duration::from_secs(30), news.recv()).await.unwrap().unwrap();
+        assert_eq!(notice, StoreNotice::OutboxReady);
         one.close().await;
         two.close().await;
         let left = std::fs::read_dir(folder.path().join("ork.db-wake")).unwrap().count();

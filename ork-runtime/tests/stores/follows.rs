@@ -62,7 +62,7 @@ async fn end(world: &World, id: JobId, how: AttemptOutcome) {
 }
 
 /// Takes all messages that are due. Returns their jobs and attempts.
-async fn handed_out(world: &World) -> Vec<(JobId, u32)> {
+async fn take_messages(world: &World) -> Vec<(JobId, u32)> {
     let taken = world.take(usize::MAX).await;
     let messages = taken.iter().flat_map(|row| &row.messages);
     let found = messages.filter_map(|message| match message {
@@ -152,7 +152,7 @@ fn followers_start_once_when_the_last_job_has_ended() {
                     assert_eq!(&known, waits, "seed {seed}, step {step}");
                 }
                 // Later attempts are caused by retries.
-                let first = handed_out(&world).await.into_iter().filter(|(_, attempt)| *attempt == 1);
+                let first = take_messages(&world).await.into_iter().filter(|(_, attempt)| *attempt == 1);
                 for (job, _) in first {
                     assert!(oracle.due.remove(&job), "seed {seed}, step {step}: {job} came early, or twice");
                 }
@@ -190,33 +190,33 @@ fn submits_ends_and_retries_in_one_transaction_apply_in_order() {
     each(async |world| {
         let (store, follower) = (&world.store, JobId::new());
         let [one, two] = [world.submit("any").await, world.submit("any").await];
-        handed_out(&world).await;
+        take_messages(&world).await;
         let [end_one, end_two] = [claimed(&world, one).await, claimed(&world, two).await];
         // Both jobs end after the job that follows them was submitted.
         let submit = following(&world, follower, vec![one, two]);
         let (submitted, ..) = tokio::join!(store.apply(submit), store.apply(end_one), store.apply(end_two));
         assert!(matches!(submitted.unwrap().output, Submitted::Created));
-        assert_eq!(handed_out(&world).await, [(follower, 1)]);
+        assert_eq!(take_messages(&world).await, [(follower, 1)]);
         assert_eq!(store.diagnostics(follower).await.unwrap().follows, []);
         // A job ends and is retried before other jobs that follow it are submitted: they wait until it ends again.
         for several in [false, true] {
             let [again, other] = [world.submit("any").await, world.submit("any").await];
-            handed_out(&world).await;
+            take_messages(&world).await;
             let [before, after] = [JobId::new(), JobId::new()];
             drop(store.apply(following(&world, before, vec![again])).await.unwrap());
             let end_again = claimed(&world, again).await;
             let jobs = if several { vec![again, other] } else { vec![again] };
             let (retry, submit) = (Retry::new(again, world.by()), following(&world, after, jobs));
             drop(tokio::join!(store.apply(end_again), store.apply(retry), store.apply(submit)));
-            let mut came = handed_out(&world).await;
+            let mut came = take_messages(&world).await;
             came.sort_by_key(|(_, attempt)| *attempt);
             assert_eq!(came, [(before, 1), (again, 2)], "several: {several}");
             end(&world, again, AttemptOutcome::Succeeded).await;
             if several {
-                assert_eq!(handed_out(&world).await, []);
+                assert_eq!(take_messages(&world).await, []);
                 end(&world, other, AttemptOutcome::Succeeded).await;
             }
-            assert_eq!(handed_out(&world).await, [(after, 1)], "several: {several}");
+            assert_eq!(take_messages(&world).await, [(after, 1)], "several: {several}");
         }
     });
 }
@@ -226,13 +226,13 @@ fn submits_ends_and_retries_in_one_transaction_apply_in_order() {
 async fn race(worlds: [World; 2], rounds: usize) {
     for _ in 0..rounds {
         let [one, two] = [worlds[0].submit("any").await, worlds[0].submit("any").await];
-        handed_out(&worlds[0]).await;
+        take_messages(&worlds[0]).await;
         for at in 0..5 {
             let after = if at % 2 == 0 { [one, two] } else { [two, one] };
             follow(&worlds[at % 2], &after).await;
         }
         tokio::join!(end(&worlds[0], one, AttemptOutcome::Succeeded), end(&worlds[1], two, AttemptOutcome::Succeeded));
-        let came = handed_out(&worlds[1]).await;
+        let came = take_messages(&worlds[1]).await;
         assert_eq!(came.len(), 5, "each comes once");
         assert_eq!(came.iter().collect::<BTreeSet<_>>().len(), 5);
     }
@@ -263,18 +263,18 @@ fn followers_start_once_if_two_processes_end_the_last_jobs_concurrently_over_sql
 /// a job that does not exist.
 async fn unnoticed<F: Future<Output = ()>>(world: World, note: impl FnOnce(JobId, JobId) -> F) {
     let [one, two] = [world.submit("any").await, world.submit("any").await];
-    handed_out(&world).await;
+    take_messages(&world).await;
     let id = JobId::new();
     follow_as(&world, id, &[one, two]).await;
     note(JobId::new(), id).await;
     for job in [one, two] {
         end(&world, job, AttemptOutcome::Succeeded).await;
     }
-    assert_eq!(handed_out(&world).await, []);
+    assert_eq!(take_messages(&world).await, []);
     world.beat_at(std::time::Duration::ZERO, Vec::new()).await;
-    assert_eq!(handed_out(&world).await, [(id, 1)]);
+    assert_eq!(take_messages(&world).await, [(id, 1)]);
     world.beat_at(std::time::Duration::ZERO, Vec::new()).await;
-    assert_eq!(handed_out(&world).await, []);
+    assert_eq!(take_messages(&world).await, []);
     world.store.close().await;
 }
 

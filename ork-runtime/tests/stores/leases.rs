@@ -12,8 +12,8 @@ use super::world::{START, World, each, open};
 
 const TTL: Duration = Duration::from_secs(15);
 
-async fn lease(world: &World, job: JobId, ask: OutboxKind, attempt: u32) -> Option<u64> {
-    world.apply(Lease { job, kind: ask, attempt, actor: world.by() }).await
+async fn lease(world: &World, job: JobId, row_kind: OutboxKind, attempt: u32) -> Option<u64> {
+    world.apply(Lease { job, kind: row_kind, attempt, actor: world.by() }).await
 }
 
 async fn beat(world: &World, after: Duration) {
@@ -56,10 +56,10 @@ fn a_lease_of_a_dead_holder_is_redelivered_with_its_number_of_losses() {
         let late = TTL + Duration::from_millis(1);
         beat(&other, late).await;
         let by = Actor { now: START + late, ..other.by() };
-        let owed = other.store.take_outbox(Take { limit: 10, tasks: None, actor: by }).await.unwrap().to_send;
-        let [owed] = owed.try_into().unwrap();
-        let [Outgoing::Work(message)] = &owed.messages[..] else { panic!("no work") };
-        assert_eq!((owed.id, owed.losses), (row, 1));
+        let taken = other.store.take_outbox(Take { limit: 10, tasks: None, actor: by }).await.unwrap().to_send;
+        let [taken] = taken.try_into().unwrap();
+        let [Outgoing::Work(message)] = &taken.messages[..] else { panic!("no work") };
+        assert_eq!((taken.id, taken.losses), (row, 1));
         assert_eq!((message.job, message.kind, message.attempt, message.losses), (id, WorkKind::Job, 1, 1));
         assert_eq!(&message.body[..], b"{}");
         // The process that was presumed dead has lost the lease.
@@ -86,14 +86,14 @@ fn only_the_current_attempt_of_a_part_is_leased() {
     each(|world| async move {
         let job = world.with_parts(3, Policy::default(), true).await;
         let part = PartKey { job, epoch: 1, index: 1, attempt: 1 };
-        let ask = |epoch, first| OutboxKind::Parts { epoch, first, len: 1 };
+        let parts_row = |epoch, first| OutboxKind::Parts { epoch, first, len: 1 };
         world.start(part).await;
-        assert_eq!(lease(&world, job, ask(2, 1), 1).await, None);
-        assert_eq!(lease(&world, job, ask(1, 3), 1).await, None);
-        assert_eq!(lease(&world, job, ask(1, 1), 2).await, None);
-        lease(&world, job, ask(1, 1), 1).await.unwrap();
+        assert_eq!(lease(&world, job, parts_row(2, 1), 1).await, None);
+        assert_eq!(lease(&world, job, parts_row(1, 3), 1).await, None);
+        assert_eq!(lease(&world, job, parts_row(1, 1), 2).await, None);
+        lease(&world, job, parts_row(1, 1), 1).await.unwrap();
         world.settle(part, PartAttemptOutcome::Succeeded("1".into())).await;
-        assert_eq!(lease(&world, job, ask(1, 1), 1).await, None);
+        assert_eq!(lease(&world, job, parts_row(1, 1), 1).await, None);
     });
 }
 

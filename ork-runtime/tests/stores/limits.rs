@@ -36,8 +36,8 @@ async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
 }
 
 async fn waiting(world: &World, job: JobId) -> (u64, u32) {
-    let owed = world.store.diagnostics(job).await.unwrap().to_send;
-    (owed.waiting, owed.limit.map_or(0, |(_, taken)| taken))
+    let outbox = world.store.diagnostics(job).await.unwrap().to_send;
+    (outbox.waiting, outbox.limit.map_or(0, |(_, taken)| taken))
 }
 
 /// Submits a job with `n` parts, none of which is still in the outbox.
@@ -180,8 +180,8 @@ fn rows_wake_by_priority_and_then_by_age() {
             world
                 .apply(Settle { job: running, phase, attempt: 1, outcome: how, output, limit, actor: world.by() })
                 .await;
-            let [owed] = world.take(10).await.try_into().unwrap();
-            let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
+            let [row] = world.take(10).await.try_into().unwrap();
+            let ork::message::Outgoing::Work(message) = &row.messages[0] else { panic!("no work") };
             running = message.job;
             came.push(running);
             assert!(matches!(claim(running, 0).await, Claimed::Granted { .. }));
@@ -200,9 +200,9 @@ fn a_waiting_row_keeps_its_number_of_losses() {
         let started = world.apply(StartParts { limit: Some(limit(1)), losses: 3, ..start }).await;
         assert_eq!(started.parts, [PartStart::Waiting]);
         settle(&world, job, 0..1).await;
-        let [owed] = world.take(10).await.try_into().unwrap();
-        let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
-        assert_eq!((owed.losses, message.losses), (3, 3));
+        let [row] = world.take(10).await.try_into().unwrap();
+        let ork::message::Outgoing::Work(message) = &row.messages[0] else { panic!("no work") };
+        assert_eq!((row.losses, message.losses), (3, 3));
     });
 }
 

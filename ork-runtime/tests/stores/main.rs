@@ -9,24 +9,25 @@
     reason = "these are tests"
 )]
 
-mod beats;
 mod commits;
 #[path = "../support/counted.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod counted;
 mod cut_off;
+mod diagnostics;
 mod disk;
+mod dynamic_splits;
 mod files;
 mod follows;
+mod heartbeats;
 mod idle;
-mod itself;
 mod leases;
 mod limits;
 mod losses;
 mod metrics;
-mod notes;
 mod outages;
 mod outbox;
+mod output_refs;
 mod parts;
 #[path = "../support/postgres.rs"]
 #[expect(unreachable_pub, reason = "other test programs use it, too")]
@@ -36,10 +37,9 @@ mod processes;
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod proxy;
 mod prune;
-mod refusals;
+mod rejections;
 mod schemas;
 mod servers;
-mod situation;
 mod standby;
 mod trees;
 mod tx;

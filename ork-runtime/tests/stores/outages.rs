@@ -56,8 +56,8 @@ fn a_long_outage_is_an_error_in_time_and_then_work_continues() {
         let answer = tokio::time::timeout(within, world.store.apply(submit(&world))).await.expect("too late");
         let error = answer.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-        let words = format!("{error} {error:?}");
-        assert!(words.contains(&format!("127.0.0.1:{}", server.port())) && !words.contains("s3cret"), "{words}");
+        let message = format!("{error} {error:?}");
+        assert!(message.contains(&format!("127.0.0.1:{}", server.port())) && !message.contains("s3cret"), "{message}");
         server = tokio::task::spawn_blocking(move || {
             server.restart();
             server
@@ -65,8 +65,8 @@ fn a_long_outage_is_an_error_in_time_and_then_work_continues() {
         .await
         .unwrap();
         // Listeners are notified that changes may have been missed.
-        let told = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
-        assert!(matches!(told, Ok(ork::tx::StoreNotice::ChangedElsewhere)), "{told:?}");
+        let notice = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
+        assert!(matches!(notice, Ok(ork::tx::StoreNotice::ChangedElsewhere)), "{notice:?}");
         world.apply(submit(&world)).await;
         assert_eq!(world.take(100).await.len(), 1);
         assert_eq!(world.store.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);

@@ -11,18 +11,18 @@ use ork::{JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
 
-fn ids(owed: &[ork::tx::HeldRow]) -> Vec<u64> {
-    owed.iter().map(|row| row.id).collect()
+fn ids(rows: &[ork::tx::HeldRow]) -> Vec<u64> {
+    rows.iter().map(|row| row.id).collect()
 }
 
-fn tasks(owed: &[ork::tx::HeldRow]) -> Vec<String> {
+fn tasks(rows: &[ork::tx::HeldRow]) -> Vec<String> {
     let task = |message: &Outgoing| match message {
         Outgoing::Work(message) => message.task.clone(),
         Outgoing::Reply(_) => "reply".into(),
         Outgoing::Hook(_) | Outgoing::Hooks { .. } => "hooks".into(),
         Outgoing::Event(_) | Outgoing::PendingEvent { .. } => "event".into(),
     };
-    owed.iter().flat_map(|row| row.messages.iter().map(task)).collect()
+    rows.iter().flat_map(|row| row.messages.iter().map(task)).collect()
 }
 
 #[test]
@@ -219,8 +219,8 @@ fn a_row_held_from_the_start_is_returned_by_submit() {
         let job = Job::new(JobId::new(), "one", START);
         let by = Actor { hold: true, ..world.by() };
         let submit = Submit::new(NewJob { job, input: "[1]".into() }, by);
-        let [owed] = world.store.apply(submit).await.unwrap().to_send.try_into().unwrap();
-        let Outgoing::Work(message) = &owed.messages[0] else { panic!("a reply") };
+        let [row] = world.store.apply(submit).await.unwrap().to_send.try_into().unwrap();
+        let Outgoing::Work(message) = &row.messages[0] else { panic!("a reply") };
         assert_eq!((&*message.body, message.kind), (&b"[1]"[..], WorkKind::Job));
         assert!(world.take(10).await.is_empty());
     });

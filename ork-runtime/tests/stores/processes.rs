@@ -79,7 +79,7 @@ fn parts_settled_concurrently_count_once_and_complete_once() {
         assert_eq!(answers.iter().filter(|answer| matches!(answer, SettleResult::Applied)).count(), 900);
         let view = worlds[2].store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.ok, view.counts.running), (900, 0));
-        assert_eq!(worlds[1].take(10).await.len(), 1, "the join is owed once");
+        assert_eq!(worlds[1].take(10).await.len(), 1, "the join is enqueued once");
         close(worlds).await;
     });
 }

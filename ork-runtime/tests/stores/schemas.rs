@@ -44,7 +44,7 @@ fn schemas_of_a_job_are_stored_and_sent_with_its_messages() {
         let page = PartPage { job: id, epoch: 1, first: 0, inputs: vec!["0".into(), "1".into()] };
         let append = AppendParts { page, actor: Actor { hold: true, ..world.by() } };
         let appended = world.store.apply(append).await.unwrap();
-        let schemas = appended.to_send.into_iter().flat_map(|owed| owed.messages).map(|message| match message {
+        let schemas = appended.to_send.into_iter().flat_map(|row| row.messages).map(|message| match message {
             ork::message::Outgoing::Work(message) => message.schema,
             other => panic!("{other:?}"),
         });

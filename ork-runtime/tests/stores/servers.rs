@@ -11,8 +11,8 @@ use super::world::{World, on};
 
 async fn refused(url: &str) -> StoreError {
     let error = Postgres::open(url).await.unwrap_err();
-    let words = format!("{error} {error:?}");
-    assert!(!words.contains("s3cret") && !words.contains("wr0ng"), "{words}");
+    let message = format!("{error} {error:?}");
+    assert!(!message.contains("s3cret") && !message.contains("wr0ng"), "{message}");
     error
 }
 
@@ -27,8 +27,11 @@ fn connection_errors_are_reported_with_advice() {
         let place = format!("127.0.0.1:{}", server.port());
         let error = refused(&server.url("postgres").replace("s3cret", "wr0ng")).await;
         assert_eq!(error.kind(), StoreErrorKind::Config);
-        let words = error.to_string();
-        assert!(words.contains(&place) && words.contains("user `ork`") && words.contains("password"), "{words}");
+        let message = error.to_string();
+        assert!(
+            message.contains(&place) && message.contains("user `ork`") && message.contains("password"),
+            "{message}"
+        );
 
         let error = refused(&server.url("nowhere")).await;
         assert_eq!(error.kind(), StoreErrorKind::Config);
@@ -36,8 +39,11 @@ fn connection_errors_are_reported_with_advice() {
 
         let error = refused("postgres://ork:s3cret@127.0.0.1:1/jobs").await;
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-        let words = error.to_string();
-        assert!(words.contains("127.0.0.1:1") && words.contains("`jobs`") && words.contains("`ork`"), "{words}");
+        let message = error.to_string();
+        assert!(
+            message.contains("127.0.0.1:1") && message.contains("`jobs`") && message.contains("`ork`"),
+            "{message}"
+        );
 
         let error = refused(&format!("{}?sslmode=require", server.url("postgres"))).await;
         assert_eq!(error.kind(), StoreErrorKind::Config);
@@ -111,10 +117,10 @@ fn a_process_describes_the_server_and_leaves_no_row() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
-        let words = world.store.check().await.unwrap();
+        let report = world.store.check().await.unwrap();
         assert!(
-            words.starts_with("PostgreSQL ") && words.contains("without TLS") && words.contains("0 jobs"),
-            "{words}"
+            report.starts_with("PostgreSQL ") && report.contains("without TLS") && report.contains("0 jobs"),
+            "{report}"
         );
         assert!(!format!("{:?}", world.store).contains("s3cret"));
         world.store.close().await;
@@ -149,9 +155,9 @@ fn a_database_with_another_encoding_is_rejected_with_advice() {
         sql(&server.url("postgres"), make).await;
         let error = Postgres::open(&server.url("latin")).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Config);
-        let words = error.to_string();
-        assert!(words.contains("has the encoding LATIN1, and ork needs UTF8"), "{words}");
-        assert!(words.contains("createdb --encoding=UTF8 --template=template0"), "{words}");
+        let message = error.to_string();
+        assert!(message.contains("has the encoding LATIN1, and ork needs UTF8"), "{message}");
+        assert!(message.contains("createdb --encoding=UTF8 --template=template0"), "{message}");
     });
 }
 
@@ -201,8 +207,8 @@ fn tls_is_used_as_the_url_says_and_certificates_are_checked() {
         for (url, how, found) in ways {
             let store =
                 Postgres::open(&format!("{url}?{how}")).await.unwrap_or_else(|error| panic!("{how}: {error:?}"));
-            let words = store.check().await.unwrap();
-            assert!(words.contains(found), "{how}: {words}");
+            let report = store.check().await.unwrap();
+            assert!(report.contains(found), "{how}: {report}");
             store.close().await;
         }
         // The name in the certificate differs, or no authority that the system trusts has signed it.

@@ -41,7 +41,7 @@ impl Address {
         Self { port, target }
     }
 
-    fn leads_to(&self, server: &Server) {
+    fn set_target(&self, server: &Server) {
         self.target.store(server.port(), Ordering::SeqCst);
     }
 }
@@ -52,7 +52,7 @@ fn submit(world: &World) -> Submit {
 }
 
 /// Runs a query with a boolean result on a server.
-async fn ask(server: &Server, query: &'static str) -> bool {
+async fn query_bool(server: &Server, query: &'static str) -> bool {
     let row = sqlx::query(query).fetch_one(&mut postgres::connect(&server.url("postgres")).await).await;
     row.unwrap().get(0)
 }
@@ -89,13 +89,13 @@ fn a_standby_is_rejected_and_takes_over_once_promoted() {
         assert!(error.to_string().contains("is read-only, a standby perhaps: name the primary"), "{error}");
 
         primary.kill();
-        address.leads_to(&standby);
+        address.set_target(&standby);
         // The standby is not promoted yet: the caller gets an error that says why the write fails.
         let error = world.store.apply(submit(&world)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
         let (store, waiting) = (Arc::clone(&world.store), submit(&world));
         let waiting = tokio::spawn(async move { store.apply(waiting).await });
-        assert!(ask(&standby, "SELECT pg_promote(true, 60)").await);
+        assert!(query_bool(&standby, "SELECT pg_promote(true, 60)").await);
         assert_eq!(waiting.await.unwrap().unwrap().output, Submitted::Created);
 
         // Everything that was acknowledged exists exactly once, and can continue.

@@ -154,10 +154,10 @@ fn tree_counters_equal_counted_numbers() {
             program.drain().await;
             let jobs = program.audit().await;
             assert!(jobs.values().all(|job| job.state.is_final()), "seed {seed}: {jobs:?}");
-            let told: Vec<_> =
+            let end_states: Vec<_> =
                 jobs.values().map(|job| (job.id, job.parent, job.state, job.attempt, job.tree)).collect();
-            let first = ends.lock().unwrap().entry(seed).or_insert_with(|| told.clone()).clone();
-            assert_eq!(told, first, "seed {seed}");
+            let first = ends.lock().unwrap().entry(seed).or_insert_with(|| end_states.clone()).clone();
+            assert_eq!(end_states, first, "seed {seed}");
             let done = program.jobs.clone();
             let prune =
                 ork::store::Prune { jobs: done, before: START + std::time::Duration::from_secs(1), parts: u64::MAX };

@@ -12,12 +12,12 @@ use ork::{JobId, JobState, OnError, Policy, Tolerate};
 
 use super::world::{START, World, each, failed, ok, part};
 
-fn asks(owed: &[ork::tx::HeldRow]) -> Vec<WorkKind> {
-    let ask = |message: &Outgoing| match message {
+fn kinds_of(rows: &[ork::tx::HeldRow]) -> Vec<WorkKind> {
+    let kind_of = |message: &Outgoing| match message {
         Outgoing::Work(message) => message.kind,
         other => panic!("no work: {other:?}"),
     };
-    owed.iter().flat_map(|row| row.messages.iter().map(ask)).collect()
+    rows.iter().flat_map(|row| row.messages.iter().map(kind_of)).collect()
 }
 
 async fn state(world: &World, id: JobId) -> JobState {
@@ -85,7 +85,7 @@ fn the_last_part_enqueues_the_join_exactly_once() {
         world.start(part(id, 1)).await;
         assert!(matches!(world.settle(part(id, 1), failed()).await, SettleResult::Applied));
         assert_eq!(world.settle(part(id, 1), ok()).await, SettleResult::Stale);
-        assert_eq!(asks(&world.take(100).await), [WorkKind::Join]);
+        assert_eq!(kinds_of(&world.take(100).await), [WorkKind::Join]);
         assert!(world.take(100).await.is_empty());
         let counts = world.store.job(id).await.unwrap().unwrap().counts;
         assert_eq!((counts.ok, counts.failed, counts.running), (2, 1, 0));
@@ -267,7 +267,7 @@ fn retrying_enqueues_exactly_the_failed_parts() {
         assert!(matches!(world.apply(Retry::new(id, world.by())).await, ControlResult::Done));
         assert_eq!(state(&world, id).await, JobState::Waiting);
         let again = |index| WorkKind::Part { epoch: 2, index };
-        assert_eq!(asks(&world.take(100).await), [again(1), again(2), again(5)]);
+        assert_eq!(kinds_of(&world.take(100).await), [again(1), again(2), again(5)]);
         for index in [1, 2, 5] {
             assert_eq!(world.settle(part(id, index), ok()).await, SettleResult::Stale, "of the epoch before");
             let part = PartKey { epoch: 2, ..part(id, index) };
@@ -312,7 +312,7 @@ fn concurrent_duplicate_settlements_count_once() {
         // A stride that is coprime to the count visits every index once, far from its neighbors.
         let answers = futures_util::future::join_all((0..2_000_u64).map(|n| settle(n * 1_013 % 2_000))).await;
         assert!(answers.iter().all(|(first, second)| *first != SettleResult::Stale && *second == SettleResult::Stale));
-        assert_eq!(asks(&world.take(10_000).await), [WorkKind::Join]);
+        assert_eq!(kinds_of(&world.take(10_000).await), [WorkKind::Join]);
         assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.ok, 2_000);
     });
 }
@@ -413,7 +413,7 @@ fn a_duplicate_does_not_take_a_job_from_the_process_that_runs_it() {
         assert_eq!(worker, Some(world.worker.to_string()), "nothing changed");
         // A delivery that the broker has made before shows that the first worker has lost it.
         let Claimed::Granted { job, reclaimed: again, .. } = claim(other.by(), false).await else {
-            panic!("it is owed")
+            panic!("it is in the outbox")
         };
         assert!(again && job.worker == Some(other.worker.to_string()));
         // A job that has ended is not waited for.

@@ -31,9 +31,9 @@ impl World {
 
     /// Takes all rows of the outbox and deletes them, as if a broker had confirmed them.
     async fn send(&self) -> usize {
-        let owed = self.take(1_000).await;
-        let sent = owed.iter().map(|owed| owed.messages.len()).sum();
-        self.store.delete_outbox(owed.iter().map(|owed| owed.id).collect(), self.by()).await.unwrap();
+        let rows = self.take(1_000).await;
+        let sent = rows.iter().map(|row| row.messages.len()).sum();
+        self.store.delete_outbox(rows.iter().map(|row| row.id).collect(), self.by()).await.unwrap();
         sent
     }
 
@@ -51,7 +51,7 @@ fn job_is_unattended_while_its_message_is_not_in_the_outbox_and_no_process_works
         assert_eq!(world.unattended(&[], &["one"]).await, [one]);
         assert_eq!(world.unattended(&[], &["else"]).await, []);
         assert_eq!(world.unattended(&[], &[]).await, [], "it was not asked for");
-        // One process reports that it works on the job; another one asks.
+        // One process reports that it works on the job; another one queries.
         let other = world.other();
         world.unattended(&[one], &[]).await;
         assert_eq!(other.unattended(&[], &["one"]).await, []);

@@ -62,8 +62,8 @@ impl Cluster {
 
 /// Returns the leader of the queue according to this node, if the node runs.
 fn leader_by(node: &Rabbit, queue: &str) -> Option<String> {
-    let told = node.command("rabbitmqctl").args(["--quiet", "list_queues", "name", "leader"]).output().unwrap();
-    let table = String::from_utf8(told.stdout).unwrap();
+    let output = node.command("rabbitmqctl").args(["--quiet", "list_queues", "name", "leader"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
     let row = table.lines().find_map(|row| row.strip_prefix(queue)?.strip_prefix('\t').map(str::to_owned));
     row.filter(|leader| !leader.is_empty())
 }

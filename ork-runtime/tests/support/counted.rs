@@ -77,12 +77,12 @@ impl Store for CountedStore {
         self.1.made("take", self.0.take_outbox(take)).await
     }
 
-    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.made("forget", self.0.delete_outbox(owed, by)).await
+    async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.made("forget", self.0.delete_outbox(ids, by)).await
     }
 
-    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.made("give_back", self.0.release_outbox(owed, by)).await
+    async fn release_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.made("give_back", self.0.release_outbox(ids, by)).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {

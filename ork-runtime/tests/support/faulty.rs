@@ -24,7 +24,7 @@ use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::told::Told;
+use super::reporting_work::ReportingWork;
 
 /// How long the last call of a dying process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);
@@ -49,7 +49,7 @@ pub struct Faults {
     /// Fires when the last call has been carried out.
     died: CancellationToken,
     /// Work that ended after the death of its process. It is never finished.
-    unheard: Mutex<Vec<Box<dyn Work>>>,
+    unreported: Mutex<Vec<Box<dyn Work>>>,
 }
 
 impl std::fmt::Debug for Faults {
@@ -60,10 +60,10 @@ impl std::fmt::Debug for Faults {
 
 /// What is done with one call.
 enum Call {
-    Goes,
-    GoesUnheard,
-    Fails,
-    IsNotMade,
+    Forwarded,
+    ForwardedUnreported,
+    Failing,
+    NotMade,
 }
 
 impl Faults {
@@ -71,7 +71,7 @@ impl Faults {
     pub fn at(at: usize, fault: Fault) -> Arc<Self> {
         let (calls, is_dead) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (doomed, died) = Default::default();
-        Arc::new(Self { at, fault, calls, is_dead, doomed, died, unheard: Mutex::default() })
+        Arc::new(Self { at, fault, calls, is_dead, doomed, died, unreported: Mutex::default() })
     }
 
     /// Returns the number of calls so far.
@@ -88,17 +88,17 @@ impl Faults {
 
     fn call(&self) -> Call {
         if self.is_dead.load(Ordering::SeqCst) {
-            return Call::IsNotMade;
+            return Call::NotMade;
         }
         if self.calls.fetch_add(1, Ordering::SeqCst) + 1 != self.at {
-            return Call::Goes;
+            return Call::Forwarded;
         }
         match self.fault {
-            Fault::Error => Call::Fails,
+            Fault::Error => Call::Failing,
             Fault::Crash => {
                 self.is_dead.store(true, Ordering::SeqCst);
                 self.doomed.cancel();
-                Call::GoesUnheard
+                Call::ForwardedUnreported
             }
         }
     }
@@ -106,15 +106,15 @@ impl Faults {
     /// Makes a call unless it is to fail. No call of a dead process ever returns.
     async fn make<T, E>(&self, call: impl Future<Output = Result<T, E>>, error: impl FnOnce() -> E) -> Result<T, E> {
         match self.call() {
-            Call::Fails => return Err(error()),
-            Call::IsNotMade => {}
-            Call::Goes => {
+            Call::Failing => return Err(error()),
+            Call::NotMade => {}
+            Call::Forwarded => {
                 let made = call.await;
                 if !self.is_dead.load(Ordering::SeqCst) {
                     return made;
                 }
             }
-            Call::GoesUnheard => {
+            Call::ForwardedUnreported => {
                 drop(call.await);
                 self.died.cancel();
             }
@@ -124,11 +124,11 @@ impl Faults {
 }
 
 fn no_store() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "it was told to fail")
+    StoreError::new(StoreErrorKind::Unavailable, "it is set to fail")
 }
 
 fn no_broker() -> BrokerError {
-    BrokerError::new(BrokerErrorKind::Disconnected, "it was told to fail")
+    BrokerError::new(BrokerErrorKind::Disconnected, "it is set to fail")
 }
 
 /// The store of a process that may die.
@@ -143,16 +143,16 @@ impl Store for FaultyStore {
 
     fn enqueue(&self, work: Box<dyn Work>) {
         let last = match self.1.call() {
-            Call::Goes => false,
-            Call::GoesUnheard => true,
-            Call::Fails => return work.finish(Err(no_store())),
-            Call::IsNotMade => return self.1.unheard.lock().unwrap().push(work),
+            Call::Forwarded => false,
+            Call::ForwardedUnreported => true,
+            Call::Failing => return work.finish(Err(no_store())),
+            Call::NotMade => return self.1.unreported.lock().unwrap().push(work),
         };
         let faults = Arc::clone(&self.1);
-        let tell = move |work: Box<dyn Work>, result| {
+        let report = move |work: Box<dyn Work>, result| {
             if faults.is_dead.load(Ordering::SeqCst) {
                 // Kept, because dropping it would report its end to the caller that waits for it.
-                faults.unheard.lock().unwrap().push(work);
+                faults.unreported.lock().unwrap().push(work);
             } else {
                 work.finish(result);
             }
@@ -160,19 +160,19 @@ impl Store for FaultyStore {
                 faults.died.cancel();
             }
         };
-        self.0.enqueue(Box::new(Told { work, tell }));
+        self.0.enqueue(Box::new(ReportingWork { work, report }));
     }
 
     async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         self.1.make(self.0.take_outbox(take), no_store).await
     }
 
-    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.make(self.0.delete_outbox(owed, by), no_store).await
+    async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.make(self.0.delete_outbox(ids, by), no_store).await
     }
 
-    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.make(self.0.release_outbox(owed, by), no_store).await
+    async fn release_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.make(self.0.release_outbox(ids, by), no_store).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
@@ -244,7 +244,7 @@ impl Store for FaultyStore {
 pub struct FaultyObjects(pub Arc<dyn Objects>, pub Arc<Faults>);
 
 fn no_objects() -> ObjectError {
-    ObjectError::new(ObjectErrorKind::Unavailable, "it was told to fail")
+    ObjectError::new(ObjectErrorKind::Unavailable, "it is set to fail")
 }
 
 #[async_trait]
@@ -365,9 +365,9 @@ impl Acker for FaultyReceipt {
     /// the broker.
     fn settle(self: Box<Self>, settlement: Disposition) {
         match self.1.call() {
-            Call::Goes => self.0.settle(settlement),
-            Call::Fails | Call::IsNotMade => drop(self.0),
-            Call::GoesUnheard => {
+            Call::Forwarded => self.0.settle(settlement),
+            Call::Failing | Call::NotMade => drop(self.0),
+            Call::ForwardedUnreported => {
                 self.0.settle(settlement);
                 self.1.died.cancel();
             }

@@ -1,5 +1,5 @@
 //! A strict broker in memory that needs a relay and outlives the processes that use it. It delivers at least once; it
-//! can be told to deliver everything twice and in any order, or to lose a message.
+//! can deliver everything twice and in any order, or lose a message.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ pub struct Hub {
     routes: Mutex<HashMap<String, String>>,
     moved: watch::Sender<()>,
     /// If set, every message is delivered twice, and in a random order.
-    wild: Option<Mutex<fastrand::Rng>>,
+    shuffled: Option<Mutex<fastrand::Rng>>,
     /// The number of the work message that is confirmed and then lost, counted from 1; 0 if none is.
     forgets: usize,
     published: AtomicUsize,
@@ -42,12 +42,12 @@ pub struct HubEnd(pub Arc<Hub>);
 
 impl Hub {
     /// A broker that delivers in order and once, as long as no process dies.
-    pub fn tame() -> Arc<Self> {
+    pub fn in_order() -> Arc<Self> {
         Self::new(None, 0)
     }
 
     /// A broker that confirms work message `nth`, counted from 1, and loses it.
-    pub fn forgetful(nth: usize) -> Arc<Self> {
+    pub fn losing(nth: usize) -> Arc<Self> {
         Self::new(None, nth)
     }
 
@@ -62,13 +62,13 @@ impl Hub {
     }
 
     /// A broker that delivers everything twice, in an order that depends on the seed.
-    pub fn wild(seed: u64) -> Arc<Self> {
+    pub fn shuffled(seed: u64) -> Arc<Self> {
         Self::new(Some(Mutex::new(fastrand::Rng::with_seed(seed))), 0)
     }
 
-    fn new(wild: Option<Mutex<fastrand::Rng>>, forgets: usize) -> Arc<Self> {
+    fn new(shuffled: Option<Mutex<fastrand::Rng>>, forgets: usize) -> Arc<Self> {
         let (queues, routes, published, dead, events) = Default::default();
-        Arc::new(Self { queues, routes, moved: watch::channel(()).0, wild, forgets, published, dead, events })
+        Arc::new(Self { queues, routes, moved: watch::channel(()).0, shuffled, forgets, published, dead, events })
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
@@ -107,7 +107,7 @@ impl Hub {
         let unroutable = || BrokerError::new(BrokerErrorKind::Undeliverable, "no queue was prepared for it");
         let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;
         let nth = self.published.fetch_add(1, Ordering::SeqCst) + 1;
-        let times = match self.wild {
+        let times = match self.shuffled {
             _ if nth == self.forgets => 0,
             Some(_) => 2,
             None => 1,
@@ -125,7 +125,7 @@ impl Hub {
         if queue.ready.is_empty() {
             return None;
         }
-        let at = self.wild.as_ref().map_or(0, |rng| rng.lock().unwrap().usize(..queue.ready.len()));
+        let at = self.shuffled.as_ref().map_or(0, |rng| rng.lock().unwrap().usize(..queue.ready.len()));
         let (message, redelivered) = queue.ready.remove(at);
         queue.unsettled += 1;
         let receipt =
@@ -220,7 +220,7 @@ impl HubReceipt {
         match settlement {
             Disposition::Ack => {}
             Disposition::Requeue | Disposition::RequeueElsewhere(..) => queue.ready.push((message, redelivered + lost)),
-            Disposition::DeadLetter(_, words) => self.hub.dead.lock().unwrap().push(words.clone()),
+            Disposition::DeadLetter(_, detail) => self.hub.dead.lock().unwrap().push(detail.clone()),
         }
         drop(queues);
         self.hub.moved.send_replace(());

@@ -10,9 +10,10 @@ pub fn installed(what: &str) -> Option<String> {
     let place = set(&variable);
     if place.is_none() {
         let required = set("ORK_TEST_REQUIRE").unwrap_or_default();
-        let words = format!("there is no {what}: run `.ci/{what} target/{what}` and set {variable} to what it prints");
-        assert!(!required.split(',').any(|service| service.trim() == what), "{words}");
-        println!("skipped: {words}");
+        let message =
+            format!("there is no {what}: run `.ci/{what} target/{what}` and set {variable} to what it prints");
+        assert!(!required.split(',').any(|service| service.trim() == what), "{message}");
+        println!("skipped: {message}");
     }
     place
 }

@@ -63,7 +63,7 @@ impl Shelf {
             return Ok(());
         }
         self.refused.send_modify(|n| *n += 1);
-        Err(ObjectError::new(ObjectErrorKind::Unavailable, "the shelf was told to fail"))
+        Err(ObjectError::new(ObjectErrorKind::Unavailable, "the shelf is set to fail"))
     }
 }
 
@@ -93,8 +93,8 @@ impl Objects for Shelf {
         self.reading.lock().unwrap().0 -= 1;
         self.works()?;
         let found = self.objects.lock().unwrap().get(name).map(|(body, _)| body.clone());
-        let words = || format!("there is no `{name}` on the shelf");
-        found.ok_or_else(|| ObjectError::new(ObjectErrorKind::Missing, words()))
+        let message = || format!("there is no `{name}` on the shelf");
+        found.ok_or_else(|| ObjectError::new(ObjectErrorKind::Missing, message()))
     }
 
     fn list(&self, word: &str) -> BoxStream<'static, Result<Object, ObjectError>> {

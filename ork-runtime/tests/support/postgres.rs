@@ -155,7 +155,7 @@ impl Server {
         }
     }
 
-    /// Stops the processes of the server: it still accepts connections, but does not answer.
+    /// Stops the processes of the server: it still accepts connections, but does not respond.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
@@ -297,7 +297,7 @@ struct Made(Vec<(String, String)>);
 impl Drop for Made {
     fn drop(&mut self) {
         let made = std::mem::take(&mut self.0);
-        // A thread that is ending cannot block on a runtime of its own, so another thread does.
+        // A thread that is ending cannot block on a runtime that it creates, so another thread does.
         let remove = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {

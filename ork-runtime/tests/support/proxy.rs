@@ -78,7 +78,7 @@ impl Stall {
 #[derive(Debug, Default)]
 struct Away {
     is: bool,
-    in_vain: u64,
+    hung_up: u64,
 }
 
 /// Both ends of every connection.
@@ -101,7 +101,7 @@ impl Proxy {
             for near in listener.incoming().flatten() {
                 let far = TcpStream::connect(("127.0.0.1", target)).ok();
                 let Some(far) = far.filter(|_| !now.borrow().is) else {
-                    now.send_modify(|away| away.in_vain += 1);
+                    now.send_modify(|away| away.hung_up += 1);
                     continue;
                 };
                 // Each response is forwarded at once, so that what is counted is the responses of the server.
@@ -161,13 +161,13 @@ impl Proxy {
 
     /// Cuts every connection and hangs up on new ones, as if the server were away, until [`Proxy::is_back`].
     pub fn is_away(&self) {
-        self.away.send_replace(Away { is: true, in_vain: 0 });
+        self.away.send_replace(Away { is: true, hung_up: 0 });
         self.cut();
     }
 
     /// Waits until the proxy has hung up on `in_vain` connections, and forwards again.
-    pub async fn is_back(&self, in_vain: u64) {
-        self.away.subscribe().wait_for(|away| away.in_vain >= in_vain).await.unwrap();
+    pub async fn is_back(&self, hung_up: u64) {
+        self.away.subscribe().wait_for(|away| away.hung_up >= hung_up).await.unwrap();
         self.away.send_modify(|away| away.is = false);
     }
 

@@ -109,8 +109,8 @@ impl Rabbit {
     pub fn stop(&mut self) {
         let Some(mut node) = self.node.take() else { return };
         let pid = fs::read_to_string(self.dir.path().join("beam.pid")).unwrap();
-        let told = Command::new("kill").args(["-TERM", "--", pid.trim()]).status().unwrap();
-        assert!(told.success(), "cannot stop the private node {pid}");
+        let status = Command::new("kill").args(["-TERM", "--", pid.trim()]).status().unwrap();
+        assert!(status.success(), "cannot stop the private node {pid}");
         // Once the server has ended, its guard ends the whole group. If the input closed first, the guard would remove
         // the data.
         let input = node.stdin.take();

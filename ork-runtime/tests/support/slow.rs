@@ -16,7 +16,7 @@ use ork::tx::{Actor, OutboxId};
 use ork::{Filter, JobId, Timestamp};
 use uuid::Uuid;
 
-use super::told::Told;
+use super::reporting_work::ReportingWork;
 
 type Late = (Box<dyn Work>, Result<(), StoreError>);
 
@@ -58,23 +58,23 @@ impl Store for SlowStore {
 
     fn enqueue(&self, work: Box<dyn Work>) {
         let late = self.late.lock().unwrap().clone();
-        let tell = move |work, result| {
+        let report = move |work, result| {
             // The thread ends with the test.
             let _gone = late.send((work, result));
         };
-        self.store.enqueue(Box::new(Told { work, tell }));
+        self.store.enqueue(Box::new(ReportingWork { work, report }));
     }
 
     async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         self.store.take_outbox(take).await
     }
 
-    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.store.delete_outbox(owed, by).await
+    async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.store.delete_outbox(ids, by).await
     }
 
-    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.store.release_outbox(owed, by).await
+    async fn release_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.store.release_outbox(ids, by).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {

@@ -232,16 +232,16 @@ fn restricted_words_stay_in_their_modules() {
         let own = module.path.join("::");
         for (word, places) in WORDS {
             // The word may also be a field, or another module of this crate, which is not the crate that is meant.
-            let says = module.tokens.windows(2).any(|pair| pair[0] == *word && matches!(pair[1].as_str(), "::" | ";"));
-            if says && !places.iter().any(|place| is_in(&own, place)) {
+            let uses = module.tokens.windows(2).any(|pair| pair[0] == *word && matches!(pair[1].as_str(), "::" | ";"));
+            if uses && !places.iter().any(|place| is_in(&own, place)) {
                 problems.push(format!("{}: only {places:?} may say `{word}`", module.file));
             }
         }
         let is_pure = PURE.iter().any(|pure| is_in(&own, pure)) || rank(&own).is_some_and(|(rank, _)| rank == 0);
         for word in IMPURE.iter().filter(|_| is_pure) {
-            let says =
+            let uses =
                 module.tokens.windows(2).any(|pair| pair[0] == *word && (pair[1] == "::" || word.starts_with('a')));
-            if says {
+            if uses {
                 problems.push(format!("{}: pure code does not say `{word}`", module.file));
             }
         }
@@ -447,10 +447,10 @@ fn documented_states_and_transitions_match_the_code() {
     }
     // Each arrow between two states has its line, and each line its arrow.
     for text in [jobs, parts] {
-        let (mut drawn, mut told) = (BTreeSet::new(), BTreeSet::new());
+        let (mut drawn, mut described) = (BTreeSet::new(), BTreeSet::new());
         for line in text.lines() {
             let (line, set) = match line.strip_prefix("- ") {
-                Some(line) => (line.replace('`', ""), &mut told),
+                Some(line) => (line.replace('`', ""), &mut described),
                 None => (line.to_owned(), &mut drawn),
             };
             if let Some((from, to)) = line.split_once(" --> ").or_else(|| line.split_once(" → ")) {
@@ -461,7 +461,7 @@ fn documented_states_and_transitions_match_the_code() {
             }
         }
         let mut differences = String::new();
-        drawn.symmetric_difference(&told).for_each(|pair| writeln!(differences, "{pair:?}").unwrap());
-        assert!(differences.is_empty() && !drawn.is_empty(), "drawn or told, not both:\n{differences}");
+        drawn.symmetric_difference(&described).for_each(|pair| writeln!(differences, "{pair:?}").unwrap());
+        assert!(differences.is_empty() && !drawn.is_empty(), "drawn or described, not both:\n{differences}");
     }
 }

@@ -33,13 +33,13 @@ fn commands_of_the_simulator_can_be_run_as_they_stand() {
             if !command.starts_with("cargo test --workspace --all-features --test simulator") {
                 problems.push(format!("{file}: `{command}` builds something else"));
             }
-            let words: Vec<_> = command.split(" -- ").nth(1).unwrap_or_default().split_whitespace().collect();
-            for option in words.iter().filter(|word| word.starts_with("--")) {
+            let arguments: Vec<_> = command.split(" -- ").nth(1).unwrap_or_default().split_whitespace().collect();
+            for option in arguments.iter().filter(|word| word.starts_with("--")) {
                 if !args.contains(&format!("\"{option}\"")) {
                     problems.push(format!("{file}: `{command}` has an unknown option"));
                 }
             }
-            let value_of = |option: &str| words.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1]);
+            let value_of = |option: &str| arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1]);
             let is_mutant = |name: &str| ork::mutant::Mutant::ALL.iter().any(|mutant| format!("{mutant:?}") == name);
             if value_of("--mutant").is_some_and(|name| !is_mutant(name)) {
                 problems.push(format!("{file}: `{command}` has an unknown mutant"));

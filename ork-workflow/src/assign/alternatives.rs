@@ -162,8 +162,8 @@ impl Alternative {
         // `additionalProperties` and `items` refer to everything that the same schema does not name, so they cannot
         // be merged exactly with the keywords of another schema.
         for (own, others) in [("properties", "additionalProperties"), ("prefixItems", "items")] {
-            let says = |it: &Self| it.keys.contains_key(own) || it.keys.contains_key(others);
-            merged.is_wider |= says(self) && says(other) && self.keys.get(own) != other.keys.get(own);
+            let has_key = |it: &Self| it.keys.contains_key(own) || it.keys.contains_key(others);
+            merged.is_wider |= has_key(self) && has_key(other) && self.keys.get(own) != other.keys.get(own);
         }
         Some(merged)
     }

@@ -1,9 +1,9 @@
 //! Decides from two JSON Schemas whether every value of one type is also a value of the other.
 //!
 //! `Yes` is a guarantee: each value that is valid for the first schema is valid for the second. `No` means that a
-//! value exists which is valid for the first schema but not for the second, and says where the two differ. Everything
-//! that cannot be decided is `Unknown`: different patterns and formats, `not`, `if`, and bounds that a value may or
-//! may not satisfy. `Unknown` is not reported to users.
+//! value exists which is valid for the first schema but not for the second, and reports where the two differ.
+//! Everything that cannot be decided is `Unknown`: different patterns and formats, `not`, `if`, and bounds that a value
+//! may or may not satisfy. `Unknown` is not reported to users.
 
 mod alternatives;
 mod arrays;

@@ -5,13 +5,13 @@ use serde_json::{Map, Value};
 use super::{Alternative, Fit, Judge};
 use crate::notation;
 
-/// What a schema says about fields that it does not name.
+/// How a schema treats fields that it does not name.
 enum Others<'a> {
     /// There are no such fields.
     None,
     /// They have this type.
     Of(&'a Value),
-    /// The schema says nothing about them.
+    /// The schema does not mention them.
     Silent,
     /// The schema explicitly allows any value, or has rules for names that are not compared.
     Anything,

@@ -34,14 +34,14 @@ pub(super) fn order(check: &Check<'_>, problems: &mut Problems) -> Option<Vec<us
     if order.len() == count {
         return Some(order);
     }
-    let mut said = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for index in (0..count).filter(|index| waits.get(*index) > Some(&0)) {
-        if said.contains(&index) {
+        if reported.contains(&index) {
             continue;
         }
         if let Some(circle) = circle(check, index) {
             // The tasks of a strongly connected component can be in many cycles; only the shortest one is reported.
-            said.extend(reached(check, index).into_iter().filter(|it| reached(check, *it).contains(&index)));
+            reported.extend(reached(check, index).into_iter().filter(|it| reached(check, *it).contains(&index)));
             problems.add(diagnostic(check, &circle));
         }
     }

@@ -121,8 +121,8 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
         return None;
     }
     let seen = output(check, task, other)?;
-    // A task that did not succeed provides no items and no count, whatever `on_failure` says. So its type is not
-    // nullable here.
+    // A task that did not succeed provides no items and no count, whatever the value of `on_failure`. So its type is
+    // not nullable here.
     let mut shape = if source.fans() { seen } else { known.output.clone()? };
     let mut way = path.task.text.clone();
     for field in &path.fields {

@@ -117,10 +117,10 @@ fn known(task: &Task, word: &Word, runs: Runs, signature: &Signature, problems: 
 
 fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn Catalog) -> Diagnostic {
     let name = &word.text;
-    let said = |code, message: String, label: &str| Diagnostic::new(code, message).at(word.span, label);
+    let problem_at = |code, message: String, label: &str| Diagnostic::new(code, message).at(word.span, label);
     match why {
         Unavailable::NoSuchTask => {
-            let problem = said(Code::NoSuchTask, format!("the program has no task `{name}`"), "no such task");
+            let problem = problem_at(Code::NoSuchTask, format!("the program has no task `{name}`"), "no such task");
             let names = catalog.rust_names();
             let problem = problem.meant(word.span, name, names.iter().map(String::as_str), "its tasks are");
             if problem.suggestion.is_some() {
@@ -134,7 +134,7 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
                 Program::Process(_) if !name.contains('/') => "there is no program",
                 _ => "there is no file",
             };
-            let problem = said(Code::NoSuchFile, format!("{found} `{name}`"), "not found");
+            let problem = problem_at(Code::NoSuchFile, format!("{found} `{name}`"), "not found");
             match nearest {
                 Some(near) => problem.did_you_mean(word.span, &near),
                 None if name.contains('/') || !matches!(program, Program::Process(_)) => {
@@ -148,15 +148,15 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
                 Program::Process(_) => "the file of a program",
                 Program::Rust(_) | Program::Python(_) => "a Python file",
             };
-            said(Code::NotAFile, format!("`{name}` is {found}, and no file"), &format!("expected {expected}"))
+            problem_at(Code::NotAFile, format!("`{name}` is {found}, and no file"), &format!("expected {expected}"))
         }
         Unavailable::NotExecutable => {
-            let problem = said(Code::NotExecutable, format!("`{name}` is not executable"), "expected a program");
+            let problem = problem_at(Code::NotExecutable, format!("`{name}` is not executable"), "expected a program");
             problem.help(format!("`chmod +x {name}` in the folder of the workflow makes it executable"))
         }
         Unavailable::Outside => {
             let message = format!("`{name}` is outside the folder of the workflow");
-            let problem = said(Code::OutsideFolder, message, "leads out of the folder");
+            let problem = problem_at(Code::OutsideFolder, message, "leads out of the folder");
             let problem =
                 problem.note("a workflow runs only what is in its own folder, and programs of the system by name");
             match (program, name.rsplit('/').next()) {
@@ -167,11 +167,13 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
             }
         }
         Unavailable::Broken { message } => {
-            let problem = said(Code::BrokenFile, format!("`{name}` cannot be loaded"), "has no task that could run");
+            let problem =
+                problem_at(Code::BrokenFile, format!("`{name}` cannot be loaded"), "has no task that could run");
             message.lines().filter(|line| !line.trim().is_empty()).fold(problem, |it, line| it.note(line.trim_end()))
         }
         Unavailable::NoExecutor { message } => {
-            let problem = said(Code::NoExecutor, format!("`{name}` cannot run here"), "nothing that could run it");
+            let problem =
+                problem_at(Code::NoExecutor, format!("`{name}` cannot run here"), "nothing that could run it");
             message.lines().filter(|line| !line.trim().is_empty()).fold(problem, |it, line| it.note(line.trim_end()))
         }
     }

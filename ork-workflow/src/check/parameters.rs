@@ -28,11 +28,11 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> Vec<Option<Source>> {
     let parameters = &check.document.parameters;
-    let told: Vec<_> = told(check).collect();
-    for (word, _) in told.iter().filter(|_| check.document.is_whole) {
+    let scheduled: Vec<_> = told(check).collect();
+    for (word, _) in scheduled.iter().filter(|_| check.document.is_whole) {
         no_parameter(check, word, problems);
     }
-    told_twice(&told, problems);
+    told_twice(&scheduled, problems);
     if let Some(given) = given.filter(|_| check.document.is_whole) {
         unknown(check, given, problems);
     }
@@ -42,7 +42,7 @@ pub(super) fn check(
         if takers.is_empty() {
             unused(check, parameter, problems);
         }
-        for (word, sample) in told.iter().filter(|(word, _)| word.text == parameter.name.text) {
+        for (word, sample) in scheduled.iter().filter(|(word, _)| word.text == parameter.name.text) {
             let message = format!("what the schedule tells `{}` does not fit", word.text);
             let problem = Diagnostic::new(Code::ParameterType, message);
             refused(problem, (word.span, "is a text such as"), &word.text, &Value::from(*sample), &takers, problems);
@@ -70,8 +70,8 @@ fn told<'a>(check: &Check<'a>) -> impl Iterator<Item = (&'a Word, &'static str)>
 }
 
 /// Reports a parameter that the schedule would set to both the time and the date.
-fn told_twice(told: &[(&Word, &str)], problems: &mut Problems) {
-    let &[(time, _), (date, _)] = told else { return };
+fn told_twice(scheduled: &[(&Word, &str)], problems: &mut Problems) {
+    let &[(time, _), (date, _)] = scheduled else { return };
     if time.text == date.text {
         let message = format!("the schedule tells `{}` both its time and its date", date.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(date.span, "the date");
@@ -103,8 +103,8 @@ fn value(
 ) -> Option<Source> {
     let name = &parameter.name;
     let is_given = given.is_some_and(|given| given.contains_key(&name.text));
-    let is_told = told(check).any(|(word, _)| word.text == name.text);
-    let needs_default = check.document.is_whole && !is_given && !is_told;
+    let is_scheduled = told(check).any(|(word, _)| word.text == name.text);
+    let needs_default = check.document.is_whole && !is_given && !is_scheduled;
     if let Some(default) = &parameter.default {
         let message = format!("the default of `{}` does not fit", name.text);
         let problem = Diagnostic::new(Code::DefaultType, message);

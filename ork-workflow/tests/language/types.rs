@@ -1,4 +1,4 @@
-//! Schemas as schemars and pydantic generate them: each type fits itself, and different types are told apart.
+//! Schemas as schemars and pydantic generate them: each type fits itself, and different types are distinguished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -105,7 +105,7 @@ fn a_type_fits_itself() {
     ] {
         assert_eq!(judge(&schema, &schema), Verdict::Yes, "{schema}");
     }
-    // As far as these schemas say, several alternatives may accept one value.
+    // These schemas do not exclude that several alternatives accept one value.
     for schema in [of::<Loose>(), of::<Result<u8, String>>()] {
         assert!(!matches!(judge(&schema, &schema), Verdict::No(_)), "{schema}");
     }

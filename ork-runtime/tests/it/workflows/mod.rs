@@ -232,7 +232,7 @@ fn step_that_runs_on_failure_gets_null_for_failed_inputs() {
 #[test]
 fn output_that_is_no_valid_fan_out_fails_the_step_with_its_path() {
     each(|world| async move {
-        for (fan, words) in [
+        for (fan, expected) in [
             (
                 Fan { foreach: None, parallel: Some(Count::Of(output(0, &["odd"]))) },
                 "`parallel: discover.odd` is `1.5`, expected a whole number from 0 to 4294967296",
@@ -250,7 +250,7 @@ fn output_that_is_no_valid_fan_out_fails_the_step_with_its_path() {
             assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Skipped], "{outcome:?}");
             let process = outcome.status().run.as_ref().unwrap().tasks[1].job;
             let failure = world.outcome(process).await.status().failure.clone().unwrap().to_string();
-            assert!(failure.contains(words), "{failure}");
+            assert!(failure.contains(expected), "{failure}");
             assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), None);
         }
         world.end().await;

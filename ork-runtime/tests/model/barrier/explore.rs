@@ -5,7 +5,7 @@ use stateright::{Model, Property};
 
 use super::super::search::{Found, search};
 use super::Config;
-use super::world::{Ghost, Worker, World};
+use super::world::{DeadReader, Worker, World};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Action {
@@ -16,7 +16,7 @@ pub(super) enum Action {
     GoOn {
         worker: usize,
     },
-    /// Entries that were given back arrive in the queue.
+    /// Requeued entries arrive in the queue.
     Back {
         worker: usize,
     },
@@ -27,9 +27,9 @@ pub(super) enum Action {
     Lose {
         worker: usize,
     },
-    /// The broker notices that a ghost is gone.
+    /// The broker notices that a reader has died.
     Gone {
-        ghost: usize,
+        dead_reader: usize,
     },
     Double {
         part: u8,
@@ -37,11 +37,11 @@ pub(super) enum Action {
     Again {
         worker: usize,
     },
-    /// A stranger takes a record.
+    /// A program other than ork takes a record.
     Hold,
-    /// The stranger gives the record back.
+    /// That program requeues the record.
     Release,
-    /// A reader stops waiting for its mark, because the stranger may have it.
+    /// A reader stops waiting for its mark, because another program may have it.
     Impatient {
         worker: usize,
     },
@@ -82,7 +82,7 @@ impl Model for Explored {
             if !it.back.is_empty() {
                 actions.push(Action::Back { worker });
             }
-            if waits && world.stranger.is_some() && it.barrier.waits_for_mark() {
+            if waits && world.held_by_other.is_some() && it.barrier.waits_for_mark() {
                 actions.push(Action::Impatient { worker });
             }
             if world.left.crashes > 0 {
@@ -91,17 +91,17 @@ impl Model for Explored {
                     actions.push(Action::Lose { worker });
                 }
             }
-            if world.left.doubles > 0 && it.barrier.next() == Next::Count && world.queue.is_some() {
+            if world.left.duplicates > 0 && it.barrier.next() == Next::Count && world.queue.is_some() {
                 actions.push(Action::Again { worker });
             }
         }
-        if world.stranger.is_some() {
+        if world.held_by_other.is_some() {
             actions.push(Action::Release);
         } else if world.left.holds > 0 && world.queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
             actions.push(Action::Hold);
         }
-        actions.extend((0..world.ghosts.len()).map(|ghost| Action::Gone { ghost }));
-        if world.left.doubles > 0 {
+        actions.extend((0..world.dead_readers.len()).map(|dead_reader| Action::Gone { dead_reader }));
+        if world.left.duplicates > 0 {
             actions.extend((0..self.0.parts).map(|part| Action::Double { part }));
         }
     }
@@ -112,7 +112,7 @@ impl Model for Explored {
             Action::Take { worker, msg } => {
                 let (part, suspect) = next.work.remove(msg);
                 next.marks += 1;
-                let barrier = Barrier::new(config.whose(next.marks, suspect));
+                let barrier = Barrier::new(config.member(next.marks, suspect));
                 let (held, back) = (Vec::new(), Vec::new());
                 next.workers[worker] = Some(Worker { part, acked: false, barrier, held, back, removed: false });
             }
@@ -120,10 +120,10 @@ impl Model for Explored {
             Action::Back { worker } => next.back(worker),
             Action::Hold => {
                 next.left.holds -= 1;
-                next.stranger = Some(next.queue.as_mut()?.remove(0));
+                next.held_by_other = Some(next.queue.as_mut()?.remove(0));
             }
             Action::Release => {
-                let held = next.stranger.take()?;
+                let held = next.held_by_other.take()?;
                 next.give_back(vec![held]);
             }
             Action::Impatient { worker } => next.worker(worker).barrier.happened(Event::Impatient),
@@ -138,21 +138,21 @@ impl Model for Explored {
             }
             Action::Lose { worker } => {
                 next.left.crashes -= 1;
-                next.haunt(worker);
+                next.leave_unnoticed(worker);
                 next.worker(worker).barrier.happened(Event::Lost);
             }
-            Action::Gone { ghost } => {
-                let Ghost { reader, held } = next.ghosts.remove(ghost);
+            Action::Gone { dead_reader } => {
+                let DeadReader { reader, held } = next.dead_readers.remove(dead_reader);
                 next.readers.retain(|other| *other != reader);
                 next.give_back(held);
             }
             Action::Double { part } => {
-                next.left.doubles -= 1;
+                next.left.duplicates -= 1;
                 next.work.push((part, false));
                 next.work.sort_unstable();
             }
             Action::Again { worker } => {
-                next.left.doubles -= 1;
+                next.left.duplicates -= 1;
                 let part = next.worker(worker).part;
                 next.queue.as_mut()?.push(config.record(part));
             }
@@ -169,13 +169,13 @@ impl Model for Explored {
             Property::always("nothing follows before every part has ended", |_, w: &World| !w.early),
             Property::always("what is quiet has been followed, and leaves no queue", |m: &Self, w: &World| {
                 let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
-                // After a stranger has held a record, the set may have to be looked at again once that is back.
+                // After another program has held a record, the set may have to be checked again once that is back.
                 let held = w.left.holds < m.0.left.holds;
-                let settled = !held || (w.stranger.is_none() && w.ghosts.is_empty());
+                let settled = !held || (w.held_by_other.is_none() && w.dead_readers.is_empty());
                 let end = if held && w.queue.is_some() { w.looked_at(&m.0) } else { w.clone() };
                 !quiet || !settled || (end.fired > 0 && end.queue.is_none())
             }),
-            Property::always("somebody can always go on", |m: &Self, w: &World| {
+            Property::always("some worker can always continue", |m: &Self, w: &World| {
                 let mut actions = Vec::new();
                 m.actions(w, &mut actions);
                 let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);

@@ -22,7 +22,7 @@ pub(super) enum Mutant {
     AckFirst,
     /// A reader that has put everything back does not count again.
     NoRecount,
-    /// Entries that were given back are counted before they are back in the queue.
+    /// Requeued entries are counted before they are back in the queue.
     NoFence,
     /// A worker whose message was redelivered believes a low count at once.
     NoSuspicion,
@@ -47,15 +47,15 @@ pub(super) struct Config {
 pub(super) struct Left {
     pub(super) crashes: u8,
     /// The message of a part comes twice, or its record is published twice because the first confirmation was lost.
-    pub(super) doubles: u8,
-    /// A program other than ork takes a record, and gives it back later.
+    pub(super) duplicates: u8,
+    /// A program other than ork takes a record, and requeues it later.
     pub(super) holds: u8,
     /// An open set is looked at while other steps are possible. At the end it always is.
     pub(super) looks: u8,
 }
 
 impl Config {
-    pub(super) fn whose(&self, mark: u8, suspect: bool) -> Whose {
+    pub(super) fn member(&self, mark: u8, suspect: bool) -> Whose {
         let suspect = suspect && self.mutant != Some(Mutant::NoSuspicion);
         Whose { total: self.parts.into(), headed: self.headed, mark: mark.into(), suspect }
     }
@@ -71,12 +71,12 @@ pub(super) const SMALL: Config = Config {
     workers: 2,
     headed: false,
     waits: false,
-    left: Left { crashes: 1, doubles: 1, ..NOTHING },
+    left: Left { crashes: 1, duplicates: 1, ..NOTHING },
     mutant: None,
 };
 
 /// Nothing goes wrong.
-pub(super) const NOTHING: Left = Left { crashes: 0, doubles: 0, holds: 0, looks: 0 };
+pub(super) const NOTHING: Left = Left { crashes: 0, duplicates: 0, holds: 0, looks: 0 };
 
 fn holds(config: Config, most: usize) {
     let Found { states, broken } = explore(config, most);
@@ -92,7 +92,7 @@ fn barrier_holds_under_crashes_and_duplicates() {
             holds(Config { headed, waits, ..SMALL }, 0);
         }
     }
-    holds(Config { left: Left { doubles: 2, ..NOTHING }, ..SMALL }, 0);
+    holds(Config { left: Left { duplicates: 2, ..NOTHING }, ..SMALL }, 0);
     holds(Config { left: Left { crashes: 2, ..NOTHING }, ..SMALL }, 0);
 }
 
@@ -114,7 +114,7 @@ fn larger_barrier_holds_under_crashes_and_duplicates() {
     for waits in [false, true] {
         holds(Config { parts: 3, waits, ..SMALL }, 500_000);
         holds(Config { parts: 2, workers: 3, waits, ..SMALL }, 500_000);
-        holds(Config { waits, left: Left { crashes: 1, doubles: 1, holds: 2, looks: 2 }, ..SMALL }, 500_000);
-        holds(Config { left: Left { crashes: 2, doubles: 2, ..NOTHING }, waits, ..SMALL }, 500_000);
+        holds(Config { waits, left: Left { crashes: 1, duplicates: 1, holds: 2, looks: 2 }, ..SMALL }, 500_000);
+        holds(Config { left: Left { crashes: 2, duplicates: 2, ..NOTHING }, waits, ..SMALL }, 500_000);
     }
 }

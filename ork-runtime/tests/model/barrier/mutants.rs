@@ -11,7 +11,7 @@ fn caught(mutant: Mutant, config: Config) {
 
 #[test]
 fn mutant_that_counts_entries_instead_of_distinct_parts_is_caught() {
-    caught(Mutant::Length, Config { left: Left { doubles: 1, ..NOTHING }, ..SMALL });
+    caught(Mutant::Length, Config { left: Left { duplicates: 1, ..NOTHING }, ..SMALL });
 }
 
 #[test]
@@ -26,17 +26,17 @@ fn mutant_that_acknowledges_before_publishing_is_caught() {
 
 #[test]
 fn mutant_that_does_not_count_again_is_caught() {
-    caught(Mutant::NoRecount, Config { left: Left { doubles: 1, ..NOTHING }, ..SMALL });
+    caught(Mutant::NoRecount, Config { left: Left { duplicates: 1, ..NOTHING }, ..SMALL });
 }
 
 #[test]
 fn mutant_that_counts_before_everything_is_back_is_caught() {
-    caught(Mutant::NoFence, Config { left: Left { doubles: 1, ..NOTHING }, ..SMALL });
+    caught(Mutant::NoFence, Config { left: Left { duplicates: 1, ..NOTHING }, ..SMALL });
 }
 
 #[test]
 fn mutant_that_believes_a_low_count_after_a_death_is_caught() {
-    caught(Mutant::NoSuspicion, Config { left: Left { crashes: 1, doubles: 1, ..NOTHING }, ..SMALL });
+    caught(Mutant::NoSuspicion, Config { left: Left { crashes: 1, duplicates: 1, ..NOTHING }, ..SMALL });
 }
 
 #[test]

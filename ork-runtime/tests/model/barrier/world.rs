@@ -13,14 +13,14 @@ pub(super) struct Worker {
     pub(super) barrier: Barrier,
     /// Entries that it has read and not settled.
     pub(super) held: Vec<Entry>,
-    /// Entries that it has given back and that are not in the queue yet.
+    /// Entries that it has requeued and that are not in the queue yet.
     pub(super) back: Vec<Entry>,
     pub(super) removed: bool,
 }
 
 /// The entries of a reader that has died or lost its channel, which the broker has not noticed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Ghost {
+pub(super) struct DeadReader {
     /// Its place among the readers.
     pub(super) reader: usize,
     pub(super) held: Vec<Entry>,
@@ -30,8 +30,8 @@ pub(super) struct Ghost {
 pub(super) struct World {
     /// Messages of parts, each with whether it was delivered before.
     pub(super) work: Vec<(u8, bool)>,
-    pub(super) ghosts: Vec<Ghost>,
-    pub(super) n_ghosts: usize,
+    pub(super) dead_readers: Vec<DeadReader>,
+    pub(super) n_dead_readers: usize,
     pub(super) workers: Vec<Option<Worker>>,
     /// The queue, until it is removed.
     pub(super) queue: Option<Vec<Entry>>,
@@ -46,7 +46,7 @@ pub(super) struct World {
     pub(super) left: Left,
     pub(super) marks: u8,
     /// The record that a program other than ork holds.
-    pub(super) stranger: Option<Entry>,
+    pub(super) held_by_other: Option<Entry>,
     /// Whether a process has ended a part while the set was incomplete, and therefore looks at it again.
     pub(super) is_watched: bool,
 }
@@ -59,8 +59,8 @@ impl World {
         let head = config.headed.then_some(Entry::Head { epoch: 1 });
         Self {
             work: (0..config.parts).map(|part| (part, false)).collect(),
-            ghosts: Vec::new(),
-            n_ghosts: 0,
+            dead_readers: Vec::new(),
+            n_dead_readers: 0,
             workers: vec![None; config.workers],
             queue: Some(head.into_iter().collect()),
             readers: Vec::new(),
@@ -70,7 +70,7 @@ impl World {
             excused: 0,
             left: config.left,
             marks: 0,
-            stranger: None,
+            held_by_other: None,
             is_watched: false,
         }
     }
@@ -86,7 +86,7 @@ impl World {
     }
 
     pub(super) fn look(&mut self, config: &Config, at: usize) {
-        let barrier = Barrier::look(config.whose(LOOK, false));
+        let barrier = Barrier::look(config.member(LOOK, false));
         let (held, back) = (Vec::new(), Vec::new());
         self.workers[at] = Some(Worker { part: 0, acked: true, barrier, held, back, removed: false });
     }
@@ -114,7 +114,7 @@ impl World {
         world
     }
 
-    /// The entries that a worker has given back arrive in the queue.
+    /// The entries that a worker has requeued arrive in the queue.
     pub(super) fn back(&mut self, at: usize) {
         let back = std::mem::take(&mut self.worker(at).back);
         self.give_back(back);
@@ -137,16 +137,16 @@ impl World {
     }
 
     /// A reader leaves, and the broker has not noticed it yet.
-    pub(super) fn haunt(&mut self, at: usize) {
+    pub(super) fn leave_unnoticed(&mut self, at: usize) {
         let worker = self.worker(at);
         let mut held = std::mem::take(&mut worker.back);
         held.append(&mut worker.held);
         let Some(place) = self.readers.iter().position(|reader| *reader == at) else { return self.give_back(held) };
-        // Ghosts are numbered beyond all workers.
-        let reader = 100 + self.n_ghosts;
-        self.n_ghosts += 1;
+        // Dead readers are numbered beyond all workers.
+        let reader = 100 + self.n_dead_readers;
+        self.n_dead_readers += 1;
         self.readers[place] = reader;
-        self.ghosts.push(Ghost { reader, held });
+        self.dead_readers.push(DeadReader { reader, held });
     }
 
     pub(super) fn give_back(&mut self, mut held: Vec<Entry>) {
@@ -160,7 +160,7 @@ impl World {
         if ack {
             self.leave(at);
         } else {
-            self.haunt(at);
+            self.leave_unnoticed(at);
         }
         let worker = self.workers[at].take().unwrap();
         if !ack && !worker.acked {
@@ -177,7 +177,7 @@ impl World {
     fn remove(&mut self) {
         self.queue = None;
         self.readers.clear();
-        self.ghosts.clear();
+        self.dead_readers.clear();
         for worker in self.workers.iter_mut().flatten() {
             worker.held.clear();
             worker.back.clear();
@@ -207,7 +207,7 @@ impl World {
                 None => Event::NoQueue,
                 Some(queue) => {
                     let n = u64::try_from(queue.len()).unwrap();
-                    if config.mutant == Some(Mutant::Length) && n == config.whose(0, false).full() {
+                    if config.mutant == Some(Mutant::Length) && n == config.member(0, false).full() {
                         self.fire();
                         self.remove();
                         return self.end(at, true);

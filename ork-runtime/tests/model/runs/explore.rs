@@ -6,7 +6,7 @@ use stateright::{Model, Property};
 use super::super::search::{Found, search};
 use super::super::store::id;
 use super::Config;
-use super::world::{Flaw, Hand, World};
+use super::world::{Activity, Flaw, World};
 
 /// One step of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,19 +60,19 @@ impl Model for Explored {
             if worker > 0 && world.workers[worker - 1] == *it {
                 continue;
             }
-            if it.hand == Hand::Idle {
+            if it.activity == Activity::Idle {
                 let first = |msg: &usize| *msg == 0 || world.bag[*msg - 1] != world.bag[*msg];
                 actions.extend((0..world.bag.len()).filter(first).map(|msg| Action::Take { worker, msg }));
                 continue;
             }
             actions.push(Action::GoOn { worker, fails: false });
-            if left.failures > 0 && matches!(it.hand, Hand::Task { .. }) {
+            if left.failures > 0 && matches!(it.activity, Activity::Task { .. }) {
                 actions.push(Action::GoOn { worker, fails: true });
             }
             if left.crashes > 0 {
                 actions.push(Action::Crash { worker });
             }
-            if left.doubles > 0 && it.unacked.is_some() && !it.stale {
+            if left.duplicates > 0 && it.unacked.is_some() && !it.stale {
                 actions.push(Action::Redeliver { worker });
             }
         }
@@ -105,7 +105,7 @@ impl Model for Explored {
                 next.crash(worker);
             }
             Action::Redeliver { worker } => {
-                left.doubles -= 1;
+                left.duplicates -= 1;
                 next.redeliver(worker);
             }
             Action::Retry { job } => {
@@ -127,7 +127,7 @@ impl Model for Explored {
             Property::always("a task has one job at a time", |_, w: &World| w.flaw != Some(Flaw::Twice)),
             Property::always("nothing moves after the end", |_, w: &World| w.flaw != Some(Flaw::Moved)),
             Property::always("counts are what counting gives", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
-            Property::always("a run ends as its tasks, told once", |_, w: &World| w.flaw != Some(Flaw::Misjudged)),
+            Property::always("a run ends as its tasks, with one reply", |_, w: &World| w.flaw != Some(Flaw::Misjudged)),
             Property::always("a run that ends well has nothing outdated in it", |_, w: &World| {
                 w.flaw != Some(Flaw::Outdated)
             }),
@@ -139,9 +139,9 @@ impl Model for Explored {
     }
 }
 
-/// Returns whether nothing is under way and no worker has anything in hand.
+/// Returns whether nothing is under way and every worker is idle.
 fn is_quiet(world: &World) -> bool {
-    world.bag.is_empty() && world.workers.iter().all(|worker| worker.hand == Hand::Idle)
+    world.bag.is_empty() && world.workers.iter().all(|worker| worker.activity == Activity::Idle)
 }
 
 /// Explores every world, or up to `most` states.

@@ -40,14 +40,14 @@ pub(super) struct Config {
 pub(super) struct Left {
     pub(super) crashes: u8,
     /// A message is redelivered while its worker goes on.
-    pub(super) doubles: u8,
+    pub(super) duplicates: u8,
     pub(super) failures: u8,
     /// A client retries the run, or the job of a step.
     pub(super) retries: u8,
     pub(super) cancels: u8,
 }
 
-pub(super) const CALM: Left = Left { crashes: 0, doubles: 0, failures: 0, retries: 0, cancels: 0 };
+pub(super) const CALM: Left = Left { crashes: 0, duplicates: 0, failures: 0, retries: 0, cancels: 0 };
 
 /// One step, two that need it, and one that needs both.
 const DIAMOND: &[(&[usize], bool)] = &[(&[], false), (&[0], false), (&[0], false), (&[1, 2], false)];
@@ -86,12 +86,12 @@ fn workers_die_between_any_two_steps() {
 
 #[test]
 fn messages_are_redelivered_and_zombies_go_on() {
-    holds("a run and doubles", DIAMOND, Left { doubles: 2, crashes: 1, ..CALM });
+    holds("a run and doubles", DIAMOND, Left { duplicates: 2, crashes: 1, ..CALM });
 }
 
 #[test]
 fn steps_fail_and_others_run_anyway() {
-    holds("a run and failures", TIDY, Left { failures: 2, crashes: 1, doubles: 1, ..CALM });
+    holds("a run and failures", TIDY, Left { failures: 2, crashes: 1, duplicates: 1, ..CALM });
 }
 
 #[test]

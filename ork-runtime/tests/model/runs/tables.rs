@@ -41,18 +41,18 @@ impl Tables {
     }
 
     pub(super) fn apply<O: Operation>(&self, operation: &O) -> Applied<O::Output> {
-        let mut books = Transaction::new(1);
+        let mut tx = Transaction::new(1);
         let mut next = Some(operation.job());
         while let Some(job) = next {
             let known = self.jobs.get(&job);
-            books.open(job, known.map(|job| (job.clone(), Ledger::default())));
+            tx.open(job, known.map(|job| (job.clone(), Ledger::default())));
             next = known.and_then(|job| job.parent);
         }
-        let answer = operation.apply(&mut books);
-        let (writes, _) = books.finish();
+        let answer = operation.apply(&mut tx);
+        let (writes, _) = tx.finish();
         let mut tables = self.clone();
-        tables.jobs.extend(books.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
-        let of = |row: &OutboxRow, ask| row.kind == ask;
+        tables.jobs.extend(tx.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
+        let of = |row: &OutboxRow, kind| row.kind == kind;
         let replies = writes.outbox.iter().filter(|row| of(row, OutboxKind::Reply)).count();
         let messages = writes.outbox.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
         Applied { answer, messages, replies, tables }

@@ -9,7 +9,7 @@ use ork::tx::{Cancel, Claim, Claimed, NewJob, Operation, Retry, Settle, StartWor
 use ork::workflow_run::{StepState, WorkflowRun};
 use ork::{JobId, JobState};
 
-use super::super::given::{by, failure, new_job};
+use super::super::fixtures::{by, failure, new_job};
 use super::super::store::id;
 use super::tables::Tables;
 use super::{Config, Left, Mutant};
@@ -41,7 +41,7 @@ pub(super) struct Msg {
 
 /// What a worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) enum Hand {
+pub(super) enum Activity {
     #[default]
     Idle,
     /// A claimed run: the jobs in `take_up` are to be retried, then it starts.
@@ -55,7 +55,7 @@ pub(super) enum Hand {
 /// A worker, and the delivery that it has not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Worker {
-    pub(super) hand: Hand,
+    pub(super) activity: Activity,
     pub(super) unacked: Option<Msg>,
     /// Whether the broker has redelivered its message to others, so that it is a zombie.
     pub(super) stale: bool,
@@ -184,7 +184,7 @@ impl World {
         (well && steps().enumerate().any(outdated)).then_some(Flaw::Outdated)
     }
 
-    /// A worker is handed a message, and asks the store whether the work is still to be done.
+    /// A worker receives a message and claims its work, if that is still to be done.
     pub(super) fn take(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         let job = self.tables.jobs[&msg.job].clone();
@@ -199,37 +199,37 @@ impl World {
             losses: 0,
             actor: by(Some(worker)),
         };
-        let hand = match self.change(config, Some(worker), &claim) {
+        let activity = match self.change(config, Some(worker), &claim) {
             Claimed::Granted { job, .. } if job.id == id() => {
                 let take_up = job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default();
-                Hand::Run { attempt: job.attempt, take_up }
+                Activity::Run { attempt: job.attempt, take_up }
             }
-            Claimed::Granted { job, .. } => Hand::Task { job: job.id, attempt: job.attempt },
-            Claimed::Waiting | Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Hand::Idle,
+            Claimed::Granted { job, .. } => Activity::Task { job: job.id, attempt: job.attempt },
+            Claimed::Waiting | Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Activity::Idle,
         };
-        let unacked = (hand != Hand::Idle).then_some(msg);
-        self.workers[worker] = Worker { hand, unacked, ..std::mem::take(&mut self.workers[worker]) };
-        if self.workers[worker].hand == Hand::Idle {
+        let unacked = (activity != Activity::Idle).then_some(msg);
+        self.workers[worker] = Worker { activity, unacked, ..std::mem::take(&mut self.workers[worker]) };
+        if self.workers[worker].activity == Activity::Idle {
             self.end(worker);
         }
     }
 
     /// A worker takes its next step; `fails` if its task does.
     pub(super) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
-        let hand = match self.workers[worker].hand.clone() {
-            Hand::Idle => Hand::Idle,
-            Hand::Done => return self.end(worker),
-            Hand::Run { attempt, mut take_up } if !take_up.is_empty() => {
+        let activity = match self.workers[worker].activity.clone() {
+            Activity::Idle => Activity::Idle,
+            Activity::Done => return self.end(worker),
+            Activity::Run { attempt, mut take_up } if !take_up.is_empty() => {
                 let job = take_up.remove(0);
                 self.change(config, Some(worker), &Retry::new(job, by(Some(worker))));
-                Hand::Run { attempt, take_up }
+                Activity::Run { attempt, take_up }
             }
-            Hand::Run { attempt, .. } => {
+            Activity::Run { attempt, .. } => {
                 let begin = StartWorkflow { job: id(), attempt, run: config.flow(), actor: by(Some(worker)) };
                 self.change(config, Some(worker), &begin);
-                Hand::Done
+                Activity::Done
             }
-            Hand::Task { job, attempt } => {
+            Activity::Task { job, attempt } => {
                 let how = if fails {
                     AttemptOutcome::Failed { failure: failure(), retry_at: None }
                 } else {
@@ -246,10 +246,10 @@ impl World {
                     actor: by(Some(worker)),
                 };
                 self.change(config, Some(worker), &settle);
-                Hand::Done
+                Activity::Done
             }
         };
-        self.workers[worker].hand = hand;
+        self.workers[worker].activity = activity;
     }
 
     /// A worker acknowledges its message.

@@ -10,8 +10,8 @@ use crate::event::{EventKind, PendingEvent};
 use crate::hook::{Hooks, OnComplete, PartHook, When};
 use crate::job::{Job, State};
 
-#[path = "../../../../tests/support/hook_words.rs"]
-mod hook_words;
+#[path = "../../../../tests/support/hook_fragments.rs"]
+mod hook_fragments;
 
 fn names() -> Names {
     Names::new("ork", Allowed::default()).unwrap()
@@ -95,7 +95,8 @@ fn value() -> impl Strategy<Value = AMQPValue> {
         any::<u64>().prop_map(AMQPValue::Timestamp),
         any::<Vec<u8>>().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
         prop_oneof![Just("item"), Just("part"), Just("join"), Just("7"), Just(""), Just("part.a")].prop_map(text),
-        prop::collection::vec(prop::sample::select(hook_words::HOOKS), 0..12).prop_map(|signs| text(&signs.concat())),
+        prop::collection::vec(prop::sample::select(hook_fragments::HOOKS), 0..12)
+            .prop_map(|signs| text(&signs.concat())),
         Just(AMQPValue::Void),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {

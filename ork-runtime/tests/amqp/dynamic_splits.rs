@@ -148,8 +148,8 @@ fn part_of_a_foreign_set_cannot_split() {
                 Err(_unknown) => tokio::task::yield_now().await,
             }
         };
-        let words = format!("job {id} is a part of a set that others count, and a part cannot be split");
-        assert_eq!(why(&outcome), words);
+        let expected = format!("job {id} is a part of a set that others count, and a part cannot be split");
+        assert_eq!(why(&outcome), expected);
         ork.shutdown().await;
     });
 }
@@ -162,7 +162,7 @@ fn parts_of_unknown_jobs_and_of_other_tasks_are_dead_lettered() {
         let of_another = ork.submit(hello { name: "Ada".into() }).await.unwrap();
         of_another.wait().await.unwrap();
         let unknown = JobId::new();
-        for (job, words) in [
+        for (job, detail) in [
             (unknown, format!("there is no job {unknown} in this store, so it has no parts")),
             (of_another.id(), format!("job {} is one of `hello`, so it has no parts for `mailing`", of_another.id())),
         ] {
@@ -175,7 +175,7 @@ fn parts_of_unknown_jobs_and_of_other_tasks_are_dead_lettered() {
             let properties = BasicProperties::default().with_headers(headers);
             foreigner.publish("mailing", br#""a@b""#, properties).await;
             let dead = foreigner.dead().await;
-            assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "x-ork-detail")), ("unknown-job".into(), words));
+            assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "x-ork-detail")), ("unknown-job".into(), detail));
         }
         assert_eq!(of_another.status().await.unwrap().state, JobState::Succeeded);
         ork.shutdown().await;
@@ -188,8 +188,8 @@ fn dynamic_split_needs_a_store() {
         let ork = world.worker().await;
         let ended = ork.submit(mailing { to: vec!["a@b".into()] }).and_wait().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
-        let words = "`mailing` can split itself only with a store, which keeps its parts, so set ORK_STORE";
-        assert_eq!(failure.to_string(), words);
+        let expected = "`mailing` can split itself only with a store, which keeps its parts, so set ORK_STORE";
+        assert_eq!(failure.to_string(), expected);
         ork.shutdown().await;
     });
 }

@@ -16,7 +16,7 @@ use ork::{JobId, JobState, Policy};
 use super::world::{START, World, each, failed, ok, part};
 
 /// Submits a job with a reply.
-async fn asked(world: &World) -> JobId {
+async fn submit_with_reply(world: &World) -> JobId {
     let to = ReplyTo { queue: "q".into(), correlation: "c".into() };
     world.submit_with(Job { reply: Some(to), ..Job::new(JobId::new(), "many", START) }).await
 }
@@ -35,7 +35,7 @@ fn output(view: &JobView) -> Option<&[u8]> {
 }
 
 /// Returns the pending replies.
-async fn told(world: &World) -> Vec<Reply> {
+async fn take_replies(world: &World) -> Vec<Reply> {
     let reply = |message| match message {
         Outgoing::Reply(reply) => Some(reply),
         _ => None,
@@ -48,7 +48,7 @@ fn the_output_of_the_function_is_replied_once_the_last_part_has_ended() {
     each(|world| async move {
         // Sealed before the last part has ended, after it, and without parts.
         for (n, before) in [(2, true), (2, false), (0, true)] {
-            let id = asked(&world).await;
+            let id = submit_with_reply(&world).await;
             let epoch = world.opened(id, Policy::default(), false).await;
             if n > 0 {
                 world.append(id, epoch, 0, n).await;
@@ -62,14 +62,17 @@ fn the_output_of_the_function_is_replied_once_the_last_part_has_ended() {
                 world.settle(part(id, index), ok()).await;
             }
             if !before {
-                assert_eq!((view(&world, id).await.job.state, told(&world).await), (JobState::Running, Vec::new()));
+                assert_eq!(
+                    (view(&world, id).await.job.state, take_replies(&world).await),
+                    (JobState::Running, Vec::new())
+                );
                 assert!(matches!(seal(&world, id, epoch, n).await, SettleResult::Applied));
             }
             let view = view(&world, id).await;
             assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"\"returned\""[..])));
-            let told = told(&world).await;
-            assert_eq!(told.len(), 1);
-            assert_eq!(told[0].output.as_deref(), Some(&b"\"returned\""[..]));
+            let replies = take_replies(&world).await;
+            assert_eq!(replies.len(), 1);
+            assert_eq!(replies[0].output.as_deref(), Some(&b"\"returned\""[..]));
         }
     });
 }
@@ -77,7 +80,7 @@ fn the_output_of_the_function_is_replied_once_the_last_part_has_ended() {
 #[test]
 fn the_output_of_a_join_replaces_that_of_the_function() {
     each(|world| async move {
-        let id = asked(&world).await;
+        let id = submit_with_reply(&world).await;
         let epoch = world.opened(id, Policy::default(), true).await;
         assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied));
         assert_eq!(view(&world, id).await.output, None);
@@ -87,8 +90,8 @@ fn the_output_of_a_join_replaces_that_of_the_function() {
         let settle =
             Settle { job: id, phase: Phase::Join, attempt: 2, outcome: how, output, limit: None, actor: world.by() };
         world.apply(settle).await;
-        let told = told(&world).await;
-        assert_eq!(told[0].output.as_deref(), Some(&b"\"joined\""[..]));
+        let replies = take_replies(&world).await;
+        assert_eq!(replies[0].output.as_deref(), Some(&b"\"joined\""[..]));
     });
 }
 
@@ -96,27 +99,27 @@ fn the_output_of_a_join_replaces_that_of_the_function() {
 #[test]
 fn a_job_failed_by_its_parts_keeps_its_output_and_does_not_reply_with_it() {
     each(|world| async move {
-        let id = asked(&world).await;
+        let id = submit_with_reply(&world).await;
         let epoch = world.opened(id, Policy::default(), false).await;
         world.append(id, epoch, 0, 1).await;
         assert!(matches!(seal(&world, id, epoch, 1).await, SettleResult::Applied));
         world.start(part(id, 0)).await;
         world.settle(part(id, 0), failed()).await;
-        let told_first = told(&world).await;
-        assert_eq!((told_first[0].state, &told_first[0].output), (JobState::Failed, &None));
+        let first_replies = take_replies(&world).await;
+        assert_eq!((first_replies[0].state, &first_replies[0].output), (JobState::Failed, &None));
         world.apply(Retry::new(id, world.by())).await;
         let again = PartKey { epoch: 2, ..part(id, 0) };
         world.start(again).await;
         world.settle(again, ok()).await;
-        let told = told(&world).await;
-        assert_eq!((told[0].state, told[0].output.as_deref()), (JobState::Succeeded, Some(&b"\"returned\""[..])));
+        let replies = take_replies(&world).await;
+        assert_eq!((replies[0].state, replies[0].output.as_deref()), (JobState::Succeeded, Some(&b"\"returned\""[..])));
     });
 }
 
 #[test]
 fn an_older_epoch_and_a_cancelled_job_are_not_sealed() {
     each(|world| async move {
-        let id = asked(&world).await;
+        let id = submit_with_reply(&world).await;
         let first = world.opened(id, Policy::default(), false).await;
         world.append(id, first, 0, 1).await;
         let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schema: None };
@@ -133,7 +136,7 @@ fn an_older_epoch_and_a_cancelled_job_are_not_sealed() {
 #[test]
 fn parts_of_an_interrupted_run_are_dropped_if_the_next_run_yields_none() {
     each(|world| async move {
-        let id = asked(&world).await;
+        let id = submit_with_reply(&world).await;
         let epoch = world.opened(id, Policy::default(), false).await;
         world.append(id, epoch, 0, 3).await;
         world.start(part(id, 0)).await;
@@ -169,7 +172,7 @@ fn parts_of_an_interrupted_run_are_dropped_if_the_next_run_yields_none() {
 #[test]
 fn a_gracefully_cancelled_job_accepts_no_parts() {
     each(|world| async move {
-        let id = asked(&world).await;
+        let id = submit_with_reply(&world).await;
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         let cancel = Cancel { job: id, mode: CancelMode::Graceful, from_ancestor: false, actor: world.by() };
         world.apply(cancel).await;
@@ -203,7 +206,7 @@ fn a_seal_releases_its_permit() {
                 actor: world.by(),
             }
         };
-        let (one, two) = (asked(&world).await, asked(&world).await);
+        let (one, two) = (submit_with_reply(&world).await, submit_with_reply(&world).await);
         let begun = world.apply(claim(one)).await;
         assert!(matches!(begun, Claimed::Granted { .. }), "{begun:?}");
         assert_eq!(world.apply(claim(two)).await, Claimed::Waiting);

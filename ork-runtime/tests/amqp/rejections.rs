@@ -25,12 +25,12 @@ async fn open(world: &World) -> Arc<dyn Store> {
 }
 
 /// A process that is killed while it runs a job: it sends no more heartbeats.
-pub(crate) struct Doomed {
+pub(crate) struct DyingProcess {
     store: Arc<dyn Store>,
     worker: WorkerId,
 }
 
-impl Doomed {
+impl DyingProcess {
     pub(crate) async fn new(world: &World) -> Self {
         Self { store: open(world).await, worker: WorkerId::new("doomed") }
     }
@@ -79,7 +79,7 @@ fn job_of_a_dead_worker_fails_when_no_worker_has_its_task() {
         let client = world.client().await;
         let key = fresh();
         let job = client.submit(gated { key }).await.unwrap();
-        let doomed = Doomed::new(&world).await;
+        let doomed = DyingProcess::new(&world).await;
         let foreigner = world.foreigner().await;
         let (options, queue) = (BasicConsumeOptions::default(), format!("{}.task.plain", world.prefix));
         let consume = foreigner.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());

@@ -88,7 +88,7 @@ fn a_process_that_writes_all_the_time_does_not_starve_others() {
                 connection.execute_batch("BEGIN IMMEDIATE").unwrap();
                 let locked = Instant::now();
                 // Only the first one is received.
-                let _told = begun.send(());
+                let _sent = begun.send(());
                 while locked.elapsed() < Duration::from_millis(5) {
                     std::thread::yield_now();
                 }

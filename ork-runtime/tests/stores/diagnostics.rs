@@ -8,7 +8,7 @@ use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
 
-async fn owed(world: &World, id: JobId) -> PendingOutbox {
+async fn pending(world: &World, id: JobId) -> PendingOutbox {
     world.store.diagnostics(id).await.unwrap().to_send
 }
 
@@ -16,15 +16,15 @@ async fn owed(world: &World, id: JobId) -> PendingOutbox {
 fn a_message_is_free_then_held_then_gone() {
     each(|world| async move {
         let (id, other) = (world.submit("one").await, world.submit("other").await);
-        assert_eq!(owed(&world, id).await, PendingOutbox { free: 1, ..PendingOutbox::default() });
+        assert_eq!(pending(&world, id).await, PendingOutbox { free: 1, ..PendingOutbox::default() });
         let taken = world.take(10).await;
         let boot = world.worker.boot();
         for id in [id, other] {
-            assert_eq!(owed(&world, id).await, PendingOutbox { held: vec![(boot, 1)], ..PendingOutbox::default() });
+            assert_eq!(pending(&world, id).await, PendingOutbox { held: vec![(boot, 1)], ..PendingOutbox::default() });
         }
         world.store.delete_outbox(vec![taken[0].id], world.by()).await.unwrap();
-        assert_eq!(owed(&world, id).await, PendingOutbox::default());
-        assert_eq!(owed(&world, JobId::new()).await, PendingOutbox::default());
+        assert_eq!(pending(&world, id).await, PendingOutbox::default());
+        assert_eq!(pending(&world, JobId::new()).await, PendingOutbox::default());
     });
 }
 
@@ -43,8 +43,8 @@ fn messages_of_parts_are_counted_by_holder_and_due_time() {
             let failure = Failure::new(FailureKind::Task, "no");
             world.settle(part(id, index), PartAttemptOutcome::Failed { failure, retry_at: Some(due) }).await;
         }
-        let mut owed = owed(&world, id).await;
-        owed.held.sort_by_key(|(_, n)| *n);
+        let mut pending_outbox = pending(&world, id).await;
+        pending_outbox.held.sort_by_key(|(_, n)| *n);
         let expected = PendingOutbox {
             // One of these is the message of the split, which was never taken.
             free: 951,
@@ -53,7 +53,7 @@ fn messages_of_parts_are_counted_by_holder_and_due_time() {
             next_due: Some(START + Duration::from_secs(53)),
             ..PendingOutbox::default()
         };
-        assert_eq!(owed, expected);
+        assert_eq!(pending_outbox, expected);
     });
 }
 

@@ -8,7 +8,7 @@ use ork::tx::{Lease, Limit, OutboxKind};
 use super::config::{Config, Mutant};
 use super::rules::Step;
 use super::store::{Tables, id};
-use super::world::{Hand, Worker, World, by};
+use super::world::{Activity, Worker, World, by};
 
 impl World {
     /// Returns the limit that a call begins under, if it is `limited`.
@@ -23,12 +23,12 @@ impl World {
 
     /// The work takes long: a lease replaces its delivery.
     pub(crate) fn lease(&mut self, config: &Config, worker: usize) {
-        let Some((ask, attempt)) = asked(&self.workers[worker]) else { return };
-        let lease = Lease { job: id(), kind: ask, attempt, actor: by(Some(worker)) };
+        let Some((row_kind, attempt)) = held_row(&self.workers[worker]) else { return };
+        let lease = Lease { job: id(), kind: row_kind, attempt, actor: by(Some(worker)) };
         let leased =
             config.mutant == Some(Mutant::Unleased) || self.change(config, Some(worker), &lease, Step::Other).is_some();
         self.workers[worker].unacked.clear();
-        self.workers[worker].lease = (leased && config.mutant != Some(Mutant::Unleased)).then_some((ask, attempt));
+        self.workers[worker].lease = (leased && config.mutant != Some(Mutant::Unleased)).then_some((row_kind, attempt));
     }
 
     /// The leased work has ended, or need not be done.
@@ -90,28 +90,32 @@ impl World {
 
     /// How many running calls need permits.
     pub(crate) fn limited_calls(&self, config: &Config) -> usize {
-        let calls = |worker: &Worker| match &worker.hand {
-            Hand::Parts { parts, .. } => parts.len(),
-            Hand::Job { join: false, .. } if config.plain => 1,
-            Hand::Idle
-            | Hand::Job { .. }
-            | Hand::Split { .. }
-            | Hand::Done
-            | Hand::Held { .. }
-            | Hand::Early { .. } => 0,
+        let calls = |worker: &Worker| match &worker.activity {
+            Activity::Parts { parts, .. } => parts.len(),
+            Activity::Job { join: false, .. } if config.plain => 1,
+            Activity::Idle
+            | Activity::Job { .. }
+            | Activity::Split { .. }
+            | Activity::Done
+            | Activity::Held { .. }
+            | Activity::Early { .. } => 0,
         };
         self.workers.iter().map(calls).sum()
     }
 }
 
 /// Returns the outbox kind and attempt of the work of a worker, if that is a single thing.
-pub(crate) fn asked(worker: &Worker) -> Option<(OutboxKind, u32)> {
-    match &worker.hand {
-        Hand::Job { join: true, attempt, .. } => Some((OutboxKind::Join, *attempt)),
-        Hand::Job { join: false, attempt, .. } | Hand::Split { attempt, .. } => Some((OutboxKind::Start, *attempt)),
-        Hand::Parts { epoch, attempt, parts } if parts.len() == 1 => {
+pub(crate) fn held_row(worker: &Worker) -> Option<(OutboxKind, u32)> {
+    match &worker.activity {
+        Activity::Job { join: true, attempt, .. } => Some((OutboxKind::Join, *attempt)),
+        Activity::Job { join: false, attempt, .. } | Activity::Split { attempt, .. } => {
+            Some((OutboxKind::Start, *attempt))
+        }
+        Activity::Parts { epoch, attempt, parts } if parts.len() == 1 => {
             Some((OutboxKind::Parts { epoch: *epoch, first: parts[0].0, len: 1 }, *attempt))
         }
-        Hand::Parts { .. } | Hand::Idle | Hand::Done | Hand::Held { .. } | Hand::Early { .. } => None,
+        Activity::Parts { .. } | Activity::Idle | Activity::Done | Activity::Held { .. } | Activity::Early { .. } => {
+            None
+        }
     }
 }

@@ -48,14 +48,14 @@ fn repeated_requests_before_the_end_are_all_answered_at_the_end() {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let (name, run) = (fresh(), fresh());
         let input = json!({"count": 3, "run": run, "hold": 0, "failing": []}).to_string();
-        let ask = async |foreigner: &Foreigner, correlation: &str| {
+        let request = async |foreigner: &Foreigner, correlation: &str| {
             let properties = foreigner.asking(correlation).with_message_id(name.as_str().into());
             foreigner.publish("count", input.as_bytes(), properties).await;
         };
-        ask(&foreigner, "first").await;
+        request(&foreigner, "first").await;
         Gate::of(&run).entered(3).await;
-        ask(&foreigner, "second").await;
-        ask(&foreigner, "third").await;
+        request(&foreigner, "second").await;
+        request(&foreigner, "third").await;
         // Make sure that the other two messages have been handled.
         let end = super::world::until(&ork, ork::JobId::from_foreign(&name), |status| status.total == Some(3)).await;
         assert!(!end.state.is_final());

@@ -10,27 +10,27 @@ use ork::broker::{Broker as _, DeadLetterReason, Disposition};
 use ork::message::Message;
 use tokio::time::timeout;
 
-use crate::adapters::{Corner, in_a_corner};
+use crate::adapters::{Namespace, in_a_namespace};
 use crate::broker::{SOON, next, nothing_comes, number_of, numbered};
 use crate::rabbitmq::{get, header, over_both, publish_plainly};
 
 /// More deliveries than the delivery limit of ork's quorum queues.
 const OFTEN: usize = 120;
 
-async fn n_dead(corner: &Corner) -> u32 {
-    let (_connection, channel) = corner.plain().await;
+async fn n_dead(namespace: &Namespace) -> u32 {
+    let (_connection, channel) = namespace.plain().await;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(corner.name(".dead"), passive, FieldTable::default()).await.unwrap().message_count()
+    channel.queue_declare(namespace.name(".dead"), passive, FieldTable::default()).await.unwrap().message_count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requeued_messages_are_not_dead_lettered_and_stay_unchanged() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(5).await;
-        let (_connection, channel) = corner.plain().await;
+        let (_connection, channel) = namespace.plain().await;
         let properties = BasicProperties::default().with_user_id("guest".into()).with_app_id("shop".into());
-        publish_plainly(&channel, &corner, "b", b"7", properties.with_message_id("order-7".into())).await;
+        publish_plainly(&channel, &namespace, "b", b"7", properties.with_message_id("order-7".into())).await;
         for _ in 0..OFTEN {
             let delivery = next(&mut subscription).await;
             assert!(delivery.redelivered <= 1, "counted {}", delivery.redelivered);
@@ -41,21 +41,21 @@ async fn requeued_messages_are_not_dead_lettered_and_stay_unchanged() {
         }
         next(&mut subscription).await.acker.settle(Disposition::Ack);
         nothing_comes(&mut subscription).await;
-        assert_eq!(n_dead(&corner).await, 0);
+        assert_eq!(n_dead(&namespace).await, 0);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn often_redelivered_message_is_republished_before_the_delivery_limit() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let world = corner.world().await;
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let world = namespace.world().await;
         world.publish(vec![numbered(7)]).await;
-        let (connection, channel) = corner.plain().await;
+        let (connection, channel) = namespace.plain().await;
         channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let mut consumer =
-            channel.basic_consume(corner.name(".task.a"), "plain".into(), options, arguments).await.unwrap();
+            channel.basic_consume(namespace.name(".task.a"), "plain".into(), options, arguments).await.unwrap();
         for _ in 0..95 {
             let delivery = timeout(SOON, consumer.next()).await.expect("a delivery").unwrap().unwrap();
             delivery.acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
@@ -67,30 +67,30 @@ async fn often_redelivered_message_is_republished_before_the_delivery_limit() {
         assert_eq!(number_of(&delivery), 7);
         delivery.acker.settle(Disposition::Ack);
         nothing_comes(&mut subscription).await;
-        assert_eq!(n_dead(&corner).await, 0);
+        assert_eq!(n_dead(&namespace).await, 0);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_that_all_workers_decline_is_dead_lettered() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         let mut subscription = world.consume(5).await;
         world.publish(vec![numbered(7)]).await;
-        let n_declined = match corner.kind {
+        let n_declined = match namespace.kind {
             QueueKind::Quorum => 11,
             QueueKind::Classic => 2,
         };
         for _ in 0..n_declined {
-            let words = "no store".to_owned();
+            let message = "no store".to_owned();
             next(&mut subscription)
                 .await
                 .acker
-                .settle(Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, words));
+                .settle(Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, message));
         }
-        let (_connection, channel) = corner.plain().await;
-        let dead = get(&channel, corner.name(".dead")).await;
+        let (_connection, channel) = namespace.plain().await;
+        let dead = get(&channel, namespace.name(".dead")).await;
         assert_eq!((header(&dead, "x-ork-reason").as_str(), &dead.data[..]), ("needs-store", &b"7"[..]));
         assert_eq!(header(&dead, "x-ork-detail"), "no store");
         nothing_comes(&mut subscription).await;
@@ -100,8 +100,8 @@ async fn message_that_all_workers_decline_is_dead_lettered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_reports_the_number_of_dead_letters() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let world = corner.world().await;
+    in_a_namespace(QueueKind::Quorum, async |namespace| {
+        let world = namespace.world().await;
         assert!(world.broker.check().await.unwrap().contains("are empty"));
         let mut subscription = world.consume(5).await;
         world.publish(vec![numbered(7)]).await;
@@ -111,22 +111,22 @@ async fn check_reports_the_number_of_dead_letters() {
             .settle(Disposition::DeadLetter(DeadLetterReason::Exhausted, "it died".to_owned()));
         // Closing carries out the pending dispositions first.
         world.broker.close().await;
-        let words = corner.amqp().check().await.unwrap();
-        assert!(words.contains("holding 1 that nobody could run"), "{words}");
+        let report = namespace.amqp().check().await.unwrap();
+        assert!(report.contains("holding 1 that nobody could run"), "{report}");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_stay_however_often_they_are_read() {
-    over_both(async |corner| {
-        let world = corner.world().await;
+    over_both(async |namespace| {
+        let world = namespace.world().await;
         world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
-        let (_connection, channel) = corner.plain().await;
+        let (_connection, channel) = namespace.plain().await;
         channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let mut consumer =
-            channel.basic_consume(corner.name(".dead"), "eyes".into(), options, arguments).await.unwrap();
+            channel.basic_consume(namespace.name(".dead"), "eyes".into(), options, arguments).await.unwrap();
         for _ in 0..OFTEN {
             let dead = timeout(SOON, consumer.next()).await.expect("a dead letter").unwrap().unwrap();
             dead.acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();

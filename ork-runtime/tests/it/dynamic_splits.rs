@@ -68,7 +68,7 @@ fn many_jobs_can_split_themselves_at_once() {
     });
 }
 
-/// Follows a script, which says how often it splits, whether it fails, and where it waits.
+/// Follows a script, which determines how often it splits, whether it fails, and where it waits.
 #[task(retries = 2, backoff = "1ms", chunk = 3, on_error = "stop")]
 async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<String> {
     if context.is_part() {
@@ -159,9 +159,9 @@ fn job_does_not_end_before_its_function_has_returned() {
             (20.0, "The job is split"),
             "no part speaks for the job"
         );
-        let told = world.ork.why(job.id()).await.unwrap();
-        assert_eq!(told.waits_for, WaitsFor::Split);
-        assert!(told.sentence.contains("3 parts so far, 3 of them ended"), "{told}");
+        let why = world.ork.why(job.id()).await.unwrap();
+        assert_eq!(why.waits_for, WaitsFor::Split);
+        assert!(why.sentence.contains("3 parts so far, 3 of them ended"), "{why}");
         Gate::of(&format!("{run}.gate")).open();
         assert_eq!(job.wait().await.unwrap(), "by the function");
         world.end().await;

@@ -13,7 +13,7 @@ pub(crate) fn audit(events: Vec<Event>, id: JobId, has_parts: bool, one_is_lost:
     if one_is_lost {
         kinds.dedup_by(|later, before| (*later, *before) == (EventKind::Ready, EventKind::Ready));
     }
-    let count = |kind| kinds.iter().filter(|told| **told == kind).count();
+    let count = |kind| kinds.iter().filter(|actual| **actual == kind).count();
     assert_eq!((count(EventKind::Created), count(EventKind::Completed)), (1, 1), "{kinds:?}");
     assert_eq!(count(EventKind::PartsCompleted), usize::from(has_parts), "{kinds:?}");
     assert_eq!(kinds.iter().take(2).collect::<Vec<_>>(), [&EventKind::Created, &EventKind::Ready], "{kinds:?}");
@@ -21,5 +21,5 @@ pub(crate) fn audit(events: Vec<Event>, id: JobId, has_parts: bool, one_is_lost:
     // Each further attempt is published as ready after the one before was published as failed.
     let tries = kinds.iter().filter(|kind| matches!(kind, EventKind::Retrying | EventKind::Ready));
     let expected = [EventKind::Ready, EventKind::Retrying].into_iter().cycle();
-    assert!(tries.zip(expected).all(|(told, expected)| *told == expected), "{kinds:?}");
+    assert!(tries.zip(expected).all(|(actual, expected)| *actual == expected), "{kinds:?}");
 }

@@ -20,7 +20,7 @@ async fn send_again(foreigner: &Foreigner, id: JobId, key: &str) {
 }
 
 /// Regression test: the second worker called the function while the first one was still running it, and the job was
-/// counted as lost once more.
+/// counted as lost a second time.
 #[test]
 fn copy_of_a_job_running_in_a_live_process_waits_for_its_end() {
     shared(|world| async move {
@@ -56,7 +56,7 @@ fn copy_of_a_job_of_a_dead_process_is_run() {
     shared(|world| async move {
         let worker = world.worker().await;
         let (key, foreigner) = (fresh(), world.foreigner().await);
-        let doomed = super::refusals::Doomed::new(&world).await;
+        let doomed = super::rejections::DyingProcess::new(&world).await;
         let id = JobId::new();
         let until = doomed.beat(Duration::from_secs(4)).await;
         doomed.claim(id).await;

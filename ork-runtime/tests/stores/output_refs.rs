@@ -34,14 +34,14 @@ fn an_output_reference_is_unchanged_in_rows_and_replies() {
         };
         assert!(matches!(world.apply(settle).await, SettleResult::Applied));
         assert_eq!(world.store.job(id).await.unwrap().unwrap().output, output);
-        let owed = world.take(10).await;
-        let reply = owed.iter().flat_map(|row| &row.messages).find_map(|message| match message {
+        let rows = world.take(10).await;
+        let reply = rows.iter().flat_map(|row| &row.messages).find_map(|message| match message {
             Outgoing::Reply(reply) => Some(reply.body()),
             _ => None,
         });
-        let told: serde_json::Value = serde_json::from_slice(&reply.unwrap()).unwrap();
+        let reply_json: serde_json::Value = serde_json::from_slice(&reply.unwrap()).unwrap();
         let expected = serde_json::json!({"bytes": 3_000_000, "object": "a/one"});
-        assert_eq!((&told["output_at"], told.get("output")), (&expected, None), "{told}");
+        assert_eq!((&reply_json["output_at"], reply_json.get("output")), (&expected, None), "{reply_json}");
 
         let id = world.with_parts(2, Policy::default(), true).await;
         for index in 0..2 {
@@ -80,9 +80,9 @@ fn every_store_has_its_own_stable_id() {
 fn existing_jobs_are_reported() {
     each(|world| async move {
         let known: HashSet<_> = [world.submit("one").await, world.submit("two").await].into();
-        let mut asked: Vec<_> = (0..3_000).map(|_| JobId::new()).collect();
-        asked.extend(&known);
-        assert_eq!(world.store.existing_jobs(asked).await.unwrap(), known);
+        let mut queried: Vec<_> = (0..3_000).map(|_| JobId::new()).collect();
+        queried.extend(&known);
+        assert_eq!(world.store.existing_jobs(queried).await.unwrap(), known);
         assert_eq!(world.store.existing_jobs(Vec::new()).await.unwrap(), HashSet::new());
     });
 }

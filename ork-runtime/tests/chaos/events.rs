@@ -33,7 +33,7 @@ pub(crate) async fn listen(place: &Place) {
 }
 
 /// Returns all events that were received, in order.
-async fn heard(place: &Place) -> Vec<Event> {
+async fn received(place: &Place) -> Vec<Event> {
     let (_connection, channel) = channel(place).await;
     let mut events = Vec::new();
     while let Some(message) = channel.basic_get(queue(place).into(), BasicGetOptions { no_ack: true }).await.unwrap() {
@@ -44,16 +44,16 @@ async fn heard(place: &Place) -> Vec<Event> {
 
 /// Asserts that each end was published, always under one id: that of this job, and that of its parts together.
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
-    let events = heard(place).await;
-    let n_heard = events.len();
+    let events = received(place).await;
+    let n_received = events.len();
     let mut seen = HashSet::new();
     let first: Vec<_> = events.into_iter().filter(|event| event.job == id && seen.insert(event.id.clone())).collect();
     let kinds: Vec<_> = first.iter().map(|event| event.kind).collect();
     for kind in [EventKind::Created, EventKind::PartsCompleted, EventKind::Completed] {
-        assert_eq!(kinds.iter().filter(|told| **told == kind).count(), 1, "{kind} of {kinds:?}");
+        assert_eq!(kinds.iter().filter(|it| **it == kind).count(), 1, "{kind} of {kinds:?}");
     }
     assert_eq!((kinds.first(), kinds.last()), (Some(&EventKind::Created), Some(&EventKind::Completed)), "{kinds:?}");
     let completed = first.iter().find_map(|event| event.parts).unwrap();
     assert_eq!((completed.total, completed.completed, completed.failed, completed.canceled), (parts, parts, 0, 0));
-    println!("heard {n_heard} events, {kinds:?} of the job");
+    println!("received {n_received} events, {kinds:?} of the job");
 }

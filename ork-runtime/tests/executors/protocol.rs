@@ -22,7 +22,7 @@ def main():
     return sys.stdin.read()
 "#;
     assert_eq!(world.run(text, json!({})).await.unwrap(), json!(""));
-    let said = world.said.all();
+    let lines = world.recorder.all();
     let expected = [
         "INFO while loading",
         "INFO {\"type\": \"returned\", \"id\": 1, \"bytes\": 2}",
@@ -32,9 +32,9 @@ def main():
         "INFO from a child",
         "INFO 100%",
     ];
-    assert_eq!(said[..7], expected);
-    assert_eq!(said[7].len(), "INFO ".len() + 8 * 1024);
-    assert_eq!(said[8..], ["INFO half"]);
+    assert_eq!(lines[..7], expected);
+    assert_eq!(lines[7].len(), "INFO ".len() + 8 * 1024);
+    assert_eq!(lines[8..], ["INFO half"]);
     world.end().await;
 }
 
@@ -50,8 +50,8 @@ def main(text: str, times: int) -> str:
     let long = "x".repeat(20_000_000);
     let output = world.run(text, json!({ "text": long, "times": 2 })).await.unwrap();
     assert_eq!(output.as_str().unwrap().len(), 40_000_000);
-    let words = world.fails(text, json!({ "text": long, "times": 4 })).await;
-    assert_eq!(words, "what `main` returned is 80000002 bytes of JSON, and at most 67108864 are taken");
+    let message = world.fails(text, json!({ "text": long, "times": 4 })).await;
+    assert_eq!(message, "what `main` returned is 80000002 bytes of JSON, and at most 67108864 are taken");
     world.end().await;
 }
 
@@ -72,13 +72,13 @@ def main(fail: bool, ctx):
         deep = [deep]
     return deep
 "#;
-    let words = world.fails(text, json!({ "fail": false })).await;
-    assert_eq!(words, "what it returned is not taken: recursion limit exceeded at line 1 column 128");
+    let message = world.fails(text, json!({ "fail": false })).await;
+    assert_eq!(message, "what it returned is not taken: recursion limit exceeded at line 1 column 128");
     let error = world.run(text, json!({ "fail": true })).await.unwrap_err();
     let details = error.into_call_error().unwrap().into_failure().details.unwrap();
     assert_eq!(details["repr"], "{'nan': nan}");
-    let said = ["INFO half ? text", "WARN the measurement odd is nan and was left out", "progress 0 far"];
-    assert_eq!(world.said.all()[..3], said);
+    let lines = ["INFO half ? text", "WARN the measurement odd is nan and was left out", "progress 0 far"];
+    assert_eq!(world.recorder.all()[..3], lines);
     assert_eq!(world.local.interpreters(), 1, "it goes on");
     world.end().await;
 }
@@ -114,9 +114,9 @@ def main(ctx: Context):
 "#;
     world.file("tasks/pool.py", text);
     assert_eq!(world.make(world.python("tasks/pool.py", &json!({}))).await.unwrap(), json!([6, 6]));
-    let said = world.said.all();
-    assert_eq!(said.iter().filter(|line| line.starts_with("INFO line x")).count(), 200);
-    assert!(said.iter().any(|line| line.contains("a process made by `fork` cannot speak to ork")), "{said:?}");
+    let lines = world.recorder.all();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("INFO line x")).count(), 200);
+    assert!(lines.iter().any(|line| line.contains("a process made by `fork` cannot speak to ork")), "{lines:?}");
     world.end().await;
 }
 
@@ -142,7 +142,7 @@ def main(ctx):
     for n in 1..=2 {
         assert_eq!(world.run(text, json!({})).await.unwrap(), json!(n));
     }
-    assert!(world.said.all().is_empty(), "{:?}", world.said.all());
+    assert!(world.recorder.all().is_empty(), "{:?}", world.recorder.all());
     world.end().await;
 }
 

@@ -1,7 +1,7 @@
 //! Two copies of the message of one split, at two workers.
 //!
-//! If the copy with the stale run were given back at once, its next delivery would start a newer run and make the
-//! other worker's run stale: the split would run a third time, and once more each time for as long as it lasts.
+//! If the copy with the stale run were requeued at once, its next delivery would start a newer run and make the
+//! other worker's run stale: the split would run a third time, and again each time for as long as it lasts.
 
 use lapin::BasicProperties;
 use ork::{JobId, Parts, Result, task};

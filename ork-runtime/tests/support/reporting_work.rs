@@ -7,12 +7,12 @@ use ork::store::{StoreError, Work};
 use ork::tx::{Durability, Shards, Transaction};
 
 /// Work, and the function that is called with its result.
-pub struct Told<F> {
+pub struct ReportingWork<F> {
     pub work: Box<dyn Work>,
-    pub tell: F,
+    pub report: F,
 }
 
-impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
+impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for ReportingWork<F> {
     fn count(&self) -> usize {
         self.work.count()
     }
@@ -33,8 +33,8 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.durability()
     }
 
-    fn shards(&self, at: usize, books: &Transaction) -> Shards {
-        self.work.shards(at, books)
+    fn shards(&self, at: usize, tx: &Transaction) -> Shards {
+        self.work.shards(at, tx)
     }
 
     fn limit(&self, at: usize) -> Option<&Arc<str>> {
@@ -45,11 +45,11 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.unique(at)
     }
 
-    fn apply(&mut self, at: usize, books: &mut Transaction) {
-        self.work.apply(at, books);
+    fn apply(&mut self, at: usize, tx: &mut Transaction) {
+        self.work.apply(at, tx);
     }
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        (self.tell)(self.work, result);
+        (self.report)(self.work, result);
     }
 }
