@@ -113,7 +113,7 @@ impl Waiter {
         match answer.map(|body| read(id, &body)) {
             Some(ReplyBody::Outcome(outcome)) => outcome,
             Some(ReplyBody::OutputRef(note)) if !keeps => {
-                let output = client.engine.large.fetch(Whose { job: id, part: None }, note).await?;
+                let output = client.engine.large.fetch(OutputKey { job: id, part: None }, note).await?;
                 serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
             }
             Some(ReplyBody::OutputRef(_)) => client.wait(id).await?.into_output(),

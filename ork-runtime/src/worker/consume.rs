@@ -37,7 +37,7 @@ pub(super) async fn consume(
     let mut window = Window::new(slots(&engine, &tasks));
     let mut backlog = Backlog::default();
     let mut leases = engine.leases.watch();
-    let activity = engine.idle.consumes(tasks.clone(), engine.clock.now());
+    let activity = engine.idle.register(tasks.clone(), engine.clock.now());
     // A broker waits for an acknowledgement only for a limited time.
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut stalled_for) = (STALLED.min(ack_within), Duration::ZERO);
@@ -56,7 +56,7 @@ pub(super) async fn consume(
         }
     };
     let receive = |backlog: &mut Backlog, mut delivery: Delivery| {
-        engine.tell_ready(&delivery);
+        engine.emit_ready(&delivery);
         // Without a relay the delivery is an outbox row, which the store knows about.
         if engine.broker.needs_relay() {
             delivery = engine.held.until_settled(delivery);

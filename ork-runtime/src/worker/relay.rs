@@ -119,7 +119,7 @@ async fn send_hooks(engine: &Arc<Engine>, row: HeldRow) {
         let before = begun;
         begun = begun.saturating_add(1);
         let done = async {
-            let is_done = hooks::pay(engine, *job, *which, before).await?;
+            let is_done = hooks::send_stored(engine, *job, *which, before).await?;
             if is_done { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
@@ -181,14 +181,14 @@ fn send<'a>(
         match message {
             Outgoing::Event(event) => events.push(*event),
             Outgoing::Work(message) => {
-                events.extend(engine.before(&message, found));
+                events.extend(engine.events_before(&message, found));
                 messages.push(Outgoing::Work(message));
             }
             message => messages.push(message),
         }
     }
     // Queued before the future is polled, so that events keep the order of the batches.
-    let published = (!events.is_empty() || !free.is_empty()).then(|| engine.outbox.tell(events));
+    let published = (!events.is_empty() || !free.is_empty()).then(|| engine.outbox.emit(events));
     async move {
         let is_published = match published {
             Some(published) => published.await.is_ok(),

@@ -106,7 +106,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
     let mut changes = engine.store.notifier().watch();
     let (mut next, mut failures, mut moved) = (engine.clock.now(), 0_u32, false);
     loop {
-        let (noted, asked, begun) = (engine.running.note(), engine.store_clock.monotonic(), engine.clock.now());
+        let (noted, asked, begun) = (engine.running.snapshot(), engine.store_clock.monotonic(), engine.clock.now());
         let tasks = schedule.due(&engine);
         let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
         let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };
@@ -183,8 +183,8 @@ async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: Cancellat
             newest = progress.next() => (newest, false),
         };
         // Published at once, before the event that the job has ended.
-        for report in newest.values().filter(|report| !report.told) {
-            engine.tell_progress(&report.about, &report.progress);
+        for report in newest.values().filter(|report| !report.emitted) {
+            engine.emit_progress(&report.about, &report.progress);
         }
         for ((job, part), report) in newest {
             if let Err(error) = engine.store.progress(job, part, report.progress).await {
