@@ -101,7 +101,11 @@ fn warn(error: &OrphanError) {
 }
 
 /// Removes the objects of this store whose jobs do not exist.
-pub(crate) async fn collect(store: &dyn Store, place: &ObjectLocation, now: Timestamp) -> Result<Collected, OrphanError> {
+pub(crate) async fn collect(
+    store: &dyn Store,
+    place: &ObjectLocation,
+    now: Timestamp,
+) -> Result<Collected, OrphanError> {
     let mut collected = Collected::default();
     let mut pages = place.objects.list(&place.home).try_ready_chunks(PAGE);
     while let Some(page) = pages.next().await {
