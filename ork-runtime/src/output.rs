@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// reference.
 const MARK: u8 = 0xff;
 
-/// Says where an output is that is not at hand.
+/// The location of an output that is stored outside of its row.
 ///
 /// ```
 /// use ork::output::OutputRef;
@@ -18,7 +18,7 @@ const MARK: u8 = 0xff;
 /// assert_eq!(OutputRef::read(br#"{"bytes": 3000000, "object": "a/b"}"#), None);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "OrkOutputAt")]
+#[schemars(rename = "OrkOutputAt", description = "The location of an output that is stored outside of its row.")]
 pub struct OutputRef {
     /// How large it is.
     pub bytes: u64,

@@ -290,7 +290,12 @@ impl Store for End {
         if self.world.scenario.store == StoreKind::File {
             return Ok(None);
         }
-        self.ask(Request::reads("time"), |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
+        let asked = self.world.executor.now();
+        let time = |world: &World| (Some(world.time()), Vec::new());
+        let answer = self.ask(Request::reads("time"), time, |_world, _time| {}).await;
+        let waited = self.world.executor.now() - asked;
+        self.world.oracle(|oracle| oracle.slowest_answer = oracle.slowest_answer.max(waited));
+        answer
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {

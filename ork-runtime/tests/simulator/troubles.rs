@@ -86,7 +86,7 @@ impl World {
                     self.store_troubles.lock().unwrap().refuses.insert(None, until);
                     self.undo();
                     self.oracle(|oracle| {
-                        oracle.undoes(now);
+                        oracle.undoes(until);
                         oracle.disturbs(None, now, until);
                     });
                 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use ork::store::Work;
 use ork::store::memory::Tables;
-use ork::{Context, Filter, JobId, JobState, Timestamp};
+use ork::{Context, Filter, JobId, Timestamp};
 
 use super::broker::{BrokerEnd, Server};
 use super::call::Call;
@@ -293,7 +293,9 @@ impl World {
                     free = limit.permits.saturating_sub(taken);
                 }
                 None => {
-                    let_go += u32::from(job.is_some_and(|view| is_open(&view) && view.job.state != JobState::Running));
+                    // The row of a call that died with its process is released, too; its job is still running.
+                    let is_called = self.oracle(|oracle| oracle.has_call(id));
+                    let_go += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
                 }
             }
         }

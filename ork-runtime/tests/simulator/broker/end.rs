@@ -165,7 +165,7 @@ impl Sent {
     fn arrives(self, world: &Arc<World>, from: Owner) -> Result<(), NotTaken> {
         match self {
             Self::New(outgoing) => world.arrives(from, *outgoing),
-            Self::Copy(letter) => world.takes_letter(from, *letter),
+            Self::Copy(letter) => world.takes_copy(from, *letter),
             Self::Record(record) => world.takes_record(from, record),
         }
     }

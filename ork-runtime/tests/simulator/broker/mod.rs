@@ -38,6 +38,14 @@ pub(crate) struct Letter {
     pub(crate) foreign: bool,
 }
 
+impl Letter {
+    /// The call that it asks for, as the oracle names it; `None` for a part and for what is no message.
+    fn job_key(&self) -> Option<String> {
+        let message = self.message.as_ref().ok().filter(|message| !matches!(message.kind, WorkKind::Part { .. }))?;
+        Some(format!("{} attempt {}", message.job, message.attempt))
+    }
+}
+
 /// A letter in a queue.
 #[derive(Debug, Clone)]
 struct Stored {
@@ -178,7 +186,8 @@ impl Server {
     pub(crate) fn left(&self) -> Vec<String> {
         self.inner(|inner| {
             let ready = inner.queues.values().flat_map(|queue| &queue.ready);
-            let unacked = inner.sessions.values().flat_map(|session| session.unacked.values());
+            let others = inner.sessions.values().filter(|session| besides != Some(session.owner));
+            let unacked = others.flat_map(|session| session.unacked.values());
             ready.chain(unacked).map(|stored| named(&stored.letter)).collect()
         })
     }
@@ -250,7 +259,29 @@ impl World {
             }
             Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(NotTaken::NoQueue),
         };
+        // A relay publishes a row again if it cannot know whether the broker has its message.
+        self.note_duplicate(&letter, None);
         self.takes_letter(from, letter)
+    }
+
+    /// Puts the copy that a worker publishes in place of a delivery into its queue.
+    fn takes_copy(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
+        self.note_duplicate(&letter, Some(from));
+        self.takes_letter(from, letter)
+    }
+
+    /// Tells the oracle that the broker has another message that asks for the same call of a stored job, besides the
+    /// deliveries of this process.
+    fn note_duplicate(&self, letter: &Letter, besides: Option<Owner>) {
+        let Some(key) = letter.job_key().filter(|_| self.keeps()) else { return };
+        let is_duplicate = self.server().inner(|inner| {
+            let ready = inner.queues.values().flat_map(|queue| &queue.ready);
+            let unacked = inner.sessions.values().flat_map(|session| session.unacked.values());
+            ready.chain(unacked).any(|stored| stored.letter.job_key().as_ref() == Some(&key))
+        });
+        if is_duplicate {
+            self.oracle(|oracle| oracle.copied(key));
+        }
     }
 
     /// Hands an event to all listeners; one without a connection misses it.
@@ -352,6 +383,8 @@ impl World {
     fn end_session(&self, number: u64) {
         let Some(session) = self.server().inner(|inner| inner.sessions.remove(&number)) else { return };
         session.ended.notify_one();
+        // The copy that a worker has published in place of a delivery is a duplicate if it did not acknowledge that.
+        session.unacked.values().for_each(|stored| self.note_duplicate(&stored.letter, None));
         self.requeue(&session.queue, session.unacked.into_values().collect());
     }
 

@@ -103,6 +103,8 @@ pub(crate) struct Oracle {
     failed: BTreeMap<(String, u32), u64>,
     /// Since when these have waited for a permit that nobody has.
     idle: BTreeMap<JobId, u64>,
+    /// The longest that the store has taken to tell a process its time.
+    pub(crate) slowest_answer: u64,
     /// From when to when this process, or all of them (`None`), could not work normally.
     disturbed: Vec<(Option<Owner>, u64, u64)>,
     /// Jobs that may be taken up again.
@@ -166,10 +168,11 @@ impl Oracle {
         }
     }
 
-    /// No attempt begins before its time.
+    /// No attempt begins before its time. The clock of a process may be behind that of the store by as long as the store
+    /// took to tell its time.
     fn check_due(&mut self, Call { job, what, begun, .. }: &Call, key: &str, attempt: u32) {
         let Some(failed) = self.failed.get(&(key.to_owned(), attempt - 1)).copied() else { return };
-        if *begun < failed + SHORTEST_PAUSE && self.is_same_run(*job, failed) {
+        if *begun + self.slowest_answer < failed + SHORTEST_PAUSE && self.is_same_run(*job, failed) {
             let millis = (begun - failed) / 1_000;
             self.report(Property::Early, format!("{what} begins {millis} ms after the one before it failed"));
         }
@@ -186,6 +189,11 @@ impl Oracle {
     /// When a process wrote that it works on a job, at the latest.
     pub(crate) fn claimed_at(&self, owner: Owner, job: JobId, now: u64) -> u64 {
         self.wrote.get(&(owner, job)).copied().unwrap_or(now)
+    }
+
+    /// Whether a call of this job runs.
+    pub(crate) fn has_call(&self, job: JobId) -> bool {
+        self.live.values().any(|call| call.job == job)
     }
 
     /// A job is sent again, as its message is said to be lost.
@@ -226,9 +234,9 @@ impl Oracle {
         self.reopened.get(&job).copied()
     }
 
-    /// The store has forgotten its last transactions.
-    pub(crate) fn undoes(&mut self, now: u64) {
-        self.undone = Some(now);
+    /// The store has forgotten its last transactions, and takes requests again from then on.
+    pub(crate) fn undoes(&mut self, until: u64) {
+        self.undone = Some(until);
     }
 
     /// Whether a job was neither taken up again nor split again since then.

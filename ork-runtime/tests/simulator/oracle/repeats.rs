@@ -21,6 +21,15 @@ impl Oracle {
             self.excuses("after a call whose delivery was lost, without a store");
             return;
         }
+        // A process that was stopped goes on with the call that it was about to make.
+        let held_up = self
+            .thawed
+            .get(owner)
+            .is_some_and(|(frozen, thawed)| (*frozen..*thawed).contains(&returned) && *begun <= thawed + HEARS_OF_LOSS);
+        if held_up {
+            self.excuses("after a call that returned while its process was stopped");
+            return;
+        }
         if self.unkept && what.contains(".join") && self.has_come_again(*job) {
             // A worker that has lost its reader, or its part, does not know it while it waits to call the join.
             self.excuses("after another join, without a store");
