@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::hooks::{SendFailure, patiently};
@@ -58,6 +59,17 @@ pub(super) async fn pass(
     record: PartRecord,
     fire: Fire<'_>,
 ) -> Passed {
+    pass_until(engine, None, (barrier, bodies), record, fire).await
+}
+
+/// As [`pass`], but gives up if `stop` fires before what follows the set was done.
+pub(super) async fn pass_until(
+    engine: &Engine,
+    stop: Option<&CancellationToken>,
+    (barrier, bodies): (Barrier, Bodies),
+    record: PartRecord,
+    fire: Fire<'_>,
+) -> Passed {
     let Some(queues) = engine.broker.parts() else { return Passed::NoParts };
     let fired = AtomicBool::new(false);
     let passing = Passing {
@@ -66,6 +78,7 @@ pub(super) async fn pass(
         record,
         bodies,
         total: barrier.total(),
+        stop,
         rounds: 0,
         is_replaced: false,
         reader: None,
@@ -95,6 +108,8 @@ struct Passing<'a> {
     record: PartRecord,
     bodies: Bodies,
     total: u64,
+    /// Fires when a worker that only looks at the set has to give up.
+    stop: Option<&'a CancellationToken>,
     /// How often all was put back, and how often a reader was lost.
     rounds: u32,
     /// Whether a failure has replaced the output in the record, which was too large.
@@ -108,6 +123,10 @@ impl Passing<'_> {
     async fn run(mut self, mut barrier: Barrier, fire: Fire<'_>) -> Passed {
         let mut fire = Some(fire);
         loop {
+            let stops = self.stop.is_some_and(CancellationToken::is_cancelled);
+            if stops && !self.fired.load(Ordering::Relaxed) {
+                return Passed::Interrupted;
+            }
             let event = match barrier.next() {
                 Next::End(end) => return Passed::Done(end),
                 Next::Read => {
@@ -253,16 +272,21 @@ impl Passing<'_> {
         self.rounds += 1;
         let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
         tracing::debug!(queue = self.record.queue, kept = kept.len(), "not every part is there, all go back");
-        let mut own = None;
-        for Kept { tag, entry, .. } in kept {
+        // What follows all that is put back is a record that the queue has already. That of this worker's part may be
+        // of an abandoned run: published again and again, it would be counted and be of no use each time.
+        let is_stale = barrier.is_stale(&self.record.entry) && !mutant::is_on(Mutant::PutsBackStaleRecord);
+        let (mut last, mut own) = (self.record.clone(), None);
+        for Kept { tag, entry, body } in kept {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
                 return Ok(Event::Lost);
             }
-            if same(&entry, &self.record.entry) {
+            if is_stale && matches!(entry, Entry::Head { .. }) {
+                (last.entry, last.body, own) = (entry, body, Some(tag));
+            } else if !is_stale && same(&entry, &self.record.entry) {
                 own = Some(tag);
             }
         }
-        Ok(if reader.put_back(self.record.clone(), own).await { Event::PutBack } else { Event::Lost })
+        Ok(if reader.put_back(last, own).await { Event::PutBack } else { Event::Lost })
     }
 
     async fn remove(&mut self) -> Result<Event, SendFailure> {

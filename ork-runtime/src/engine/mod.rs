@@ -284,7 +284,7 @@ async fn job(
         // The first attempt has its slot; later ones are made here only where no store keeps their time.
         let Some(slot) = (match slot.take() {
             Some(slot) => Some(slot),
-            None => slots::wait(engine, kind).await,
+            None => slots::wait_begun(engine, kind).await,
         }) else {
             return Ok(Done::Interrupted);
         };

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::hooks::{SendFailure, patiently};
 use super::invoke::CallOutcome;
 use super::split::Split;
 use super::{Done, Engine, ProcessError, parked, services};
@@ -53,6 +54,8 @@ pub(super) async fn job(
     let (how, output, done) = job_attempt(engine, job, def, phase, called);
     if !engine.store.is_durable() {
         let again = unkept(engine, job, phase, how, output).await;
+        // Nobody else knows the outcome: if it was not sent, the message comes again.
+        let again = again.map_err(|_interrupted| ProcessError::Unsettled(Disposition::Requeue))?;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
     let limit = limit.cloned();
@@ -215,10 +218,10 @@ pub(super) async fn unkept(
     phase: Phase,
     how: AttemptOutcome,
     output: Option<Bytes>,
-) -> Option<Timestamp> {
+) -> Result<Option<Timestamp>, SendFailure> {
     let attempt = job.attempt;
     let AttemptEnd::Applied(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
-        return None;
+        return Ok(None);
     };
     carry_out(engine, job, effects, output.as_ref()).await
 }
@@ -229,10 +232,10 @@ pub(super) async fn carry_out(
     job: &Job,
     effects: Vec<Effect>,
     output: Option<&Bytes>,
-) -> Option<Timestamp> {
+) -> Result<Option<Timestamp>, SendFailure> {
     for effect in effects {
         match effect {
-            Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
+            Effect::Dispatch { due, .. } => return Ok(Some(due.unwrap_or_default())),
             // Nobody keeps what is above it; hooks are those of its message, and are sent after this.
             Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
             Effect::Emit(kind) => engine.tell_of(job, kind).await,
@@ -240,19 +243,20 @@ pub(super) async fn carry_out(
                 let Some(reply) = Reply::of(job, output) else {
                     continue;
                 };
-                if let Err(error) = tell(engine, reply).await {
+                if let Err(error) = tell(engine, reply).await? {
                     tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
                 }
             }
         }
     }
-    None
+    Ok(None)
 }
 
-/// Sends an outcome that no store keeps. An output that no message can carry is lost, so its job has failed.
-async fn tell(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
+/// Sends an outcome that no store keeps: its sender hears of it in no other way. An output that no message can carry is
+/// lost, so its job has failed.
+async fn tell(engine: &Engine, mut reply: Reply) -> Result<Result<(), BrokerError>, SendFailure> {
     let bytes = reply.output_bytes();
-    match services::publish(engine, Outgoing::Reply(reply.clone())).await {
+    match publish_reply(engine, &reply).await? {
         Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
             if let Some(bytes) = bytes {
                 let words =
@@ -260,8 +264,16 @@ async fn tell(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
                 let error = Some(Failure::new(FailureKind::Output, words).into());
                 (reply.state, reply.output, reply.error) = (State::Failed, None, error);
             }
-            services::publish(engine, Outgoing::Reply(reply)).await
+            publish_reply(engine, &reply).await
         }
-        told => told,
+        told => Ok(told),
     }
+}
+
+async fn publish_reply(engine: &Engine, reply: &Reply) -> Result<Result<(), BrokerError>, SendFailure> {
+    let publish = || services::publish(engine, Outgoing::Reply(reply.clone()));
+    if mutant::is_on(Mutant::TellsOutcomeOnce) {
+        return Ok(publish().await);
+    }
+    patiently(engine, publish).await
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use crate::hook::Hooks;
 use crate::message::{Message, WorkKind};
+use crate::mutant::{self, Mutant};
 use crate::registry::{Registry, Task};
 use crate::task::builtin;
 use crate::task::def::{Run, TaskDef};
@@ -230,6 +231,19 @@ pub(super) async fn wait(engine: &Engine, kind: SlotKind) -> Option<Slot> {
         () = engine.drain.cancelled() => None,
         slot = engine.slots.ask(kind) => slot,
         () = too_long => None,
+    }
+}
+
+/// Waits for a slot for work that no store keeps and that has begun: given back, it would begin anew, and two of its
+/// kind could hinder each other for ever. `None` if the worker has to stop.
+pub(super) async fn wait_begun(engine: &Engine, kind: SlotKind) -> Option<Slot> {
+    if mutant::is_on(Mutant::GivesBackRetries) {
+        return wait(engine, kind).await;
+    }
+    tokio::select! {
+        biased;
+        () = engine.drain.cancelled() => None,
+        slot = engine.slots.ask(kind) => slot,
     }
 }
 
