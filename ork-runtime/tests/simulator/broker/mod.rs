@@ -7,6 +7,7 @@
 mod end;
 mod parts;
 mod session;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -46,6 +47,8 @@ struct Stored {
     count: u32,
     /// When it came, in virtual microseconds.
     since: u64,
+    /// Whether its consumer has published a copy of it, to acknowledge it after that.
+    is_copied: bool,
 }
 
 #[derive(Debug, Default)]
@@ -201,6 +204,16 @@ impl Server {
     }
 }
 
+/// The work that a letter asks for, if nothing keeps two of them apart.
+fn asks_for(letter: &Letter, keeps: bool, is_double: bool) -> Option<String> {
+    letter.message.as_ref().ok().and_then(|message| match message.kind {
+        WorkKind::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
+        _ if !keeps => Some(message.job.to_string()),
+        _ if is_double => Some(format!("{} attempt {}", message.job, message.attempt)),
+        _ => None,
+    })
+}
+
 /// A message in the trace.
 pub(crate) fn words_of(message: &Message) -> String {
     format!("{} {} {:?} attempt {}", message.task, message.job, message.kind, message.attempt)
@@ -245,16 +258,16 @@ impl World {
                 return taken.ok_or(NotTaken::NoQueue);
             }
             Outgoing::Event(event) => {
-                self.tell(&event);
+                self.tell(from, &event);
                 return Ok(());
             }
             Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(NotTaken::NoQueue),
         };
-        self.takes_letter(from, letter)
+        self.takes_letter(from, letter, false)
     }
 
     /// Hands an event to all listeners; one without a connection misses it.
-    fn tell(&self, event: &Event) {
+    fn tell(&self, from: Owner, event: &Event) {
         let now = self.executor.now();
         let missed = self.server().inner(|inner| {
             let Inner { listeners, links, troubles, .. } = inner;
@@ -269,19 +282,16 @@ impl World {
         if missed {
             self.told_events(|told| told.missed.insert(event.job));
         } else {
-            self.check_event(event);
+            self.check_event(from, event);
         }
     }
 
-    fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
+    /// Puts a letter into the queue of its task. Of two with the same work nothing keeps the calls apart; a copy that
+    /// takes the place of a delivery is no second one before that delivery comes again.
+    fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter, is_copy: bool) -> Result<(), NotTaken> {
         let (now, words) = (self.executor.now(), named(&letter));
         let (keeps, is_double) = (self.keeps(), from == Owner::WORLD && !letter.foreign);
-        let part = letter.message.as_ref().ok().and_then(|message| match message.kind {
-            WorkKind::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
-            _ if !keeps => Some(message.job.to_string()),
-            _ if is_double => Some(format!("{} attempt {}", message.job, message.attempt)),
-            _ => None,
-        });
+        let part = asks_for(&letter, keeps, is_double);
         let queue = self.server().inner(|inner| {
             if now < inner.troubles.full_until {
                 return Err(NotTaken::Full);
@@ -293,11 +303,17 @@ impl World {
                 route => route,
             };
             let queue = queue.cloned().ok_or(NotTaken::NoQueue)?;
-            inner.queues.entry(queue.clone()).or_default().ready.push_back(Stored { letter, count: 0, since: now });
+            inner.queues.entry(queue.clone()).or_default().ready.push_back(Stored {
+                letter,
+                count: 0,
+                since: now,
+                is_copied: false,
+            });
             Ok(queue)
         })?;
         self.note(from, format_args!("queue  {queue} takes {words}"));
         if let Some(part) = part
+            && !is_copy
             && (!self.server().inner(|inner| inner.parts.insert(part.clone())) || (is_double && keeps))
         {
             self.oracle(|oracle| oracle.copied(part));
@@ -332,8 +348,15 @@ impl World {
     }
 
     /// Something went wrong with a delivery: it comes again, in its old place.
-    fn requeue(&self, queue: &str, back: Vec<Stored>) {
-        let kind = self.server().kind;
+    fn requeue(&self, queue: &str, mut back: Vec<Stored>) {
+        let (kind, keeps) = (self.server().kind, self.keeps());
+        for stored in &mut back {
+            if std::mem::take(&mut stored.is_copied)
+                && let Some(part) = asks_for(&stored.letter, keeps, false)
+            {
+                self.oracle(|oracle| oracle.copied(part));
+            }
+        }
         self.server().inner(|inner| {
             let ready = &mut inner.queues.entry(queue.to_owned()).or_default().ready;
             for mut stored in back.into_iter().rev() {
@@ -352,6 +375,9 @@ impl World {
     fn end_session(&self, number: u64) {
         let Some(session) = self.server().inner(|inner| inner.sessions.remove(&number)) else { return };
         session.ended.notify_one();
+        for message in session.unacked.values().filter_map(|stored| stored.letter.message.as_ref().ok()) {
+            self.oracle(|oracle| oracle.loses_message(message));
+        }
         self.requeue(&session.queue, session.unacked.into_values().collect());
     }
 
@@ -452,27 +478,6 @@ impl World {
                 world.requeue(&name, taken);
             });
         }
-    }
-
-    /// Another program publishes once more what waits, so many of each queue at most.
-    pub(crate) fn double(self: &Arc<Self>, most: usize) {
-        let letters: Vec<_> = self.server().inner(|inner| {
-            let ready = inner.queues.values().flat_map(|queue| queue.ready.iter().take(most));
-            ready.map(|stored| stored.letter.clone()).collect()
-        });
-        for letter in letters {
-            let _refused = self.takes_letter(Owner::WORLD, letter);
-        }
-    }
-
-    /// Another program publishes this into the queue of its task, or into another one.
-    pub(crate) fn publishes(self: &Arc<Self>, letter: Letter, is_unknown: bool) -> Result<(), NotTaken> {
-        self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter)
-    }
-
-    /// Another program publishes this.
-    pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
-        let _refused = self.takes_letter(Owner::WORLD, letter);
     }
 }
 
