@@ -77,6 +77,8 @@ mutants! {
     RunsCopies,
     /// Each claim of a job counts as if a worker had died with it.
     CountsClaimsAsLosses,
+    /// A process that claims a job once more which it runs itself counts that as a lost call.
+    LosesItsOwnCalls,
     /// A job below a cancelled one waits for an attempt that cannot start.
     RetriesInterrupted,
     /// A delivery that a worker does not complete is acknowledged.
@@ -133,8 +135,20 @@ mutants! {
     TellsNoEnd,
     /// A large output is removed although its job exists.
     RemovesObjectsInUse,
+    /// The relay publishes what it found in the outbox before what this process wrote earlier.
+    SendsFoundRowsFirst,
     /// An incomplete set of parts is not checked again.
     ForgetsOpenSets,
+    /// A worker that has to stop still looks at sets of parts, whose join it would not call.
+    LooksWhileDraining,
+    /// A reader puts its own record back although it belongs to an abandoned run of the split.
+    PutsBackStaleRecord,
+    /// Without a store, what a worker gives back counts as lost.
+    CountsWhatIsGivenBack,
+    /// Without a store, an outcome is not sent again if the broker did not confirm it.
+    TellsOutcomeOnce,
+    /// Without a store, work that waits for its next attempt is given back if no slot is free for long.
+    GivesBackRetries,
 }
 
 #[cfg(feature = "_mutants")]

@@ -196,6 +196,9 @@ pub struct Subscribe {
     pub tasks: Vec<String>,
     /// The maximum number of unsettled deliveries.
     pub window: u16,
+    /// Whether a delivery that is given back comes again as if this one had not been. So it must be without a store,
+    /// where deliveries are all that is known of lost calls.
+    pub is_exact: bool,
 }
 
 /// A stream of deliveries. It survives lost connections, and ends only when it is stopped.

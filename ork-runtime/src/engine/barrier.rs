@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::hooks::{SendFailure, with_retries};
@@ -59,6 +60,17 @@ pub(super) async fn pass(
     record: PartRecord,
     fire: Fire<'_>,
 ) -> Passed {
+    pass_until(engine, None, (barrier, bodies), record, fire).await
+}
+
+/// As [`pass`], but gives up if `stop` fires before what follows the set was done.
+pub(super) async fn pass_until(
+    engine: &Engine,
+    stop: Option<&CancellationToken>,
+    (barrier, bodies): (Barrier, Bodies),
+    record: PartRecord,
+    fire: Fire<'_>,
+) -> Passed {
     let Some(queues) = engine.broker.parts() else { return Passed::NoParts };
     let fired = AtomicBool::new(false);
     let passing = Passing {
@@ -67,6 +79,7 @@ pub(super) async fn pass(
         record,
         bodies,
         total: barrier.total(),
+        stop,
         rounds: 0,
         is_replaced: false,
         reader: None,
@@ -96,6 +109,8 @@ struct Passing<'a> {
     record: PartRecord,
     bodies: Bodies,
     total: u64,
+    /// Cancelled when a worker that only checks the set has to stop.
+    stop: Option<&'a CancellationToken>,
     /// How often all records were put back, or a reader was lost.
     rounds: u32,
     /// Whether a failure has replaced the output in the record, which was too large.
@@ -109,6 +124,10 @@ impl Passing<'_> {
     async fn run(mut self, mut barrier: Barrier, fire: Fire<'_>) -> Passed {
         let mut fire = Some(fire);
         loop {
+            let stops = self.stop.is_some_and(CancellationToken::is_cancelled);
+            if stops && !self.fired.load(Ordering::Relaxed) {
+                return Passed::Interrupted;
+            }
             let event = match barrier.next() {
                 Next::End(end) => return Passed::Done(end),
                 Next::Read => {
@@ -254,16 +273,21 @@ impl Passing<'_> {
         self.rounds += 1;
         let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
         tracing::debug!(queue = self.record.queue, kept = kept.len(), "not every part is there, all go back");
-        let mut own = None;
-        for HeldRecord { tag, entry, .. } in kept {
+        // The last record that is put back is one that the queue has already. The record of this worker's part may be of
+        // an abandoned run: published again and again, it would be counted each time, and be of no use.
+        let is_stale = barrier.is_stale(&self.record.entry) && !mutant::is_on(Mutant::PutsBackStaleRecord);
+        let (mut last, mut own) = (self.record.clone(), None);
+        for HeldRecord { tag, entry, body } in kept {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
                 return Ok(Event::Lost);
             }
-            if same(&entry, &self.record.entry) {
+            if is_stale && matches!(entry, Entry::Head { .. }) {
+                (last.entry, last.body, own) = (entry, body, Some(tag));
+            } else if !is_stale && same(&entry, &self.record.entry) {
                 own = Some(tag);
             }
         }
-        Ok(if reader.put_back(self.record.clone(), own).await { Event::PutBack } else { Event::Lost })
+        Ok(if reader.put_back(last, own).await { Event::PutBack } else { Event::Lost })
     }
 
     async fn remove(&mut self) -> Result<Event, SendFailure> {

@@ -288,7 +288,7 @@ async fn job(
         // The first attempt has its slot; later attempts run here only if no store records when they are due.
         let Some(slot) = (match slot.take() {
             Some(slot) => Some(slot),
-            None => slots::wait(engine, kind).await,
+            None => slots::wait_begun(engine, kind).await,
         }) else {
             return Ok(Done::Interrupted);
         };

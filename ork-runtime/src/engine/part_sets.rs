@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Engine;
-use super::barrier::{Bodies, Fire, Passed, pass};
+use super::barrier::{Bodies, Fire, Passed, pass_until};
 use super::hooks::{Ended, fire};
 use super::storeless::join;
 use crate::barrier::{Barrier, End, Whose};
@@ -57,16 +57,25 @@ pub(super) enum Follows {
 impl SetCheck {
     async fn run(&self, engine: &Arc<Engine>) -> Passed {
         let whose = Whose { mark: engine.entropy.uuid().as_u128(), ..self.whose };
-        let task;
+        let (task, mut stop);
         let (bodies, fire) = match &self.follows {
             Follows::Join(message) => {
                 let Ok(known) = engine.registry.get(&message.task) else { return Passed::NoParts };
                 task = Arc::clone(known);
+                // A worker that has to stop calls no join, so that it must not read either: a part of its own that ends
+                // meanwhile would leave the set to this reader.
+                stop = task.join.is_some().then_some(&engine.drain);
                 (Bodies::Keep, follow_job(engine, &task, message))
             }
-            Follows::Hooks { task, hooks } => (Bodies::Drop, follow_set(engine, task, &self.record.queue, hooks)),
+            Follows::Hooks { task, hooks } => {
+                stop = None;
+                (Bodies::Drop, follow_set(engine, task, &self.record.queue, hooks))
+            }
         };
-        pass(engine, (Barrier::look(whose), bodies), self.record.clone(), fire).await
+        if mutant::is_on(Mutant::LooksWhileDraining) {
+            stop = None;
+        }
+        pass_until(engine, stop, (Barrier::look(whose), bodies), self.record.clone(), fire).await
     }
 }
 

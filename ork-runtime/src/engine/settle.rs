@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::hooks::{SendFailure, with_retries};
 use super::invoke::CallOutcome;
 use super::split::Split;
 use super::{Done, Engine, ProcessError, parked, services};
@@ -53,6 +54,8 @@ pub(super) async fn job(
     let (how, output, done) = job_attempt(engine, job, def, phase, called);
     if !engine.store.is_durable() {
         let again = settle_storeless(engine, job, phase, how, output).await;
+        // No other process knows the outcome: if it was not sent, the message is delivered again.
+        let again = again.map_err(|_interrupted| ProcessError::Unsettled(Disposition::Requeue))?;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
     let limit = limit.cloned();
@@ -215,10 +218,10 @@ pub(super) async fn settle_storeless(
     phase: Phase,
     how: AttemptOutcome,
     output: Option<Bytes>,
-) -> Option<Timestamp> {
+) -> Result<Option<Timestamp>, SendFailure> {
     let attempt = job.attempt;
     let AttemptEnd::Applied(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
-        return None;
+        return Ok(None);
     };
     apply_effects(engine, job, effects, output.as_ref()).await
 }
@@ -229,10 +232,10 @@ pub(super) async fn apply_effects(
     job: &Job,
     effects: Vec<Effect>,
     output: Option<&Bytes>,
-) -> Option<Timestamp> {
+) -> Result<Option<Timestamp>, SendFailure> {
     for effect in effects {
         match effect {
-            Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
+            Effect::Dispatch { due, .. } => return Ok(Some(due.unwrap_or_default())),
             // A storeless job has no stored parent to notify. Its hooks are those of its message, and are sent after
             // this.
             Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
@@ -241,19 +244,20 @@ pub(super) async fn apply_effects(
                 let Some(reply) = Reply::of(job, output) else {
                     continue;
                 };
-                if let Err(error) = send_reply(engine, reply).await {
+                if let Err(error) = send_reply(engine, reply).await? {
                     tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
                 }
             }
         }
     }
-    None
+    Ok(None)
 }
 
-/// Sends the reply of a storeless job. An output that no message can carry is lost, so the job has failed.
-async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
+/// Sends the reply of a storeless job, from which alone its sender learns the outcome. An output that no message can
+/// carry is lost, so the job has failed.
+async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<Result<(), BrokerError>, SendFailure> {
     let bytes = reply.output_bytes();
-    match services::publish(engine, Outgoing::Reply(reply.clone())).await {
+    match publish_reply(engine, &reply).await? {
         Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
             if let Some(bytes) = bytes {
                 let detail =
@@ -261,8 +265,16 @@ async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError
                 let error = Some(Failure::new(FailureKind::Output, detail).into());
                 (reply.state, reply.output, reply.error) = (State::Failed, None, error);
             }
-            services::publish(engine, Outgoing::Reply(reply)).await
+            publish_reply(engine, &reply).await
         }
-        sent => sent,
+        sent => Ok(sent),
     }
+}
+
+async fn publish_reply(engine: &Engine, reply: &Reply) -> Result<Result<(), BrokerError>, SendFailure> {
+    let publish = || services::publish(engine, Outgoing::Reply(reply.clone()));
+    if mutant::is_on(Mutant::TellsOutcomeOnce) {
+        return Ok(publish().await);
+    }
+    with_retries(engine, publish).await
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use crate::hook::Hooks;
 use crate::message::{Message, WorkKind};
+use crate::mutant::{self, Mutant};
 use crate::registry::{Registry, Task};
 use crate::task::builtin;
 use crate::task::def::{Run, TaskDef};
@@ -232,6 +233,19 @@ pub(super) async fn wait(engine: &Engine, kind: SlotKind) -> Option<Slot> {
         () = engine.drain.cancelled() => None,
         slot = engine.slots.acquire(kind) => slot,
         () = too_long => None,
+    }
+}
+
+/// Waits for a slot for storeless work that has begun: a requeue would start it again, and two jobs of its kind could
+/// hinder each other for ever. Returns `None` if the worker has to stop.
+pub(super) async fn wait_begun(engine: &Engine, kind: SlotKind) -> Option<Slot> {
+    if mutant::is_on(Mutant::GivesBackRetries) {
+        return wait(engine, kind).await;
+    }
+    tokio::select! {
+        biased;
+        () = engine.drain.cancelled() => None,
+        slot = engine.slots.acquire(kind) => slot,
     }
 }
 

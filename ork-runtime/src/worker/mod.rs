@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{BrokerError, BrokerErrorKind, Subscribe, Subscription};
 use crate::engine::Engine;
 use crate::engine::slots::SlotKind;
+use crate::mutant::{self, Mutant};
 use crate::registry::Registry;
 use crate::supervisor::Supervisor;
 
@@ -62,7 +63,7 @@ pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
         queues.entry(task.queue()).or_default().push(task.name().to_owned());
     }
     let queues = queues.into_iter();
-    queues.map(|(queue, tasks)| Subscribe { queue: queue.to_owned(), tasks, window }).collect()
+    queues.map(|(queue, tasks)| Subscribe { queue: queue.to_owned(), tasks, window, is_exact: false }).collect()
 }
 
 /// Runs the worker until it is asked to stop or cannot continue, and returns how it ended.
@@ -151,6 +152,7 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
         let mut queues = queues(&engine.registry, 1);
         for queue in &mut queues {
             queue.window = window(&queue.tasks);
+            queue.is_exact = !engine.store.is_durable() && !mutant::is_on(Mutant::CountsWhatIsGivenBack);
         }
         return queues;
     }
@@ -159,5 +161,5 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
         kinds.entry(SlotKind::of(&task.work)).or_default().push(task.name().to_owned());
     }
     let kinds = kinds.into_values();
-    kinds.map(|tasks| Subscribe { queue: "all".into(), window: window(&tasks), tasks }).collect()
+    kinds.map(|tasks| Subscribe { queue: "all".into(), window: window(&tasks), tasks, is_exact: false }).collect()
 }

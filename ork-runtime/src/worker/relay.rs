@@ -54,6 +54,18 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                         let (hooks, rest) = partition_hooks(taken.to_send);
                         hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
                         let rest = read_events(engine, rest, stop).await;
+                        // What was written here before the store was asked comes before what it found.
+                        let mut rows = Vec::new();
+                        if !mutant::is_on(Mutant::SendsFoundRowsFirst) {
+                            while let Ok(row) = to_send.try_recv() {
+                                rows.push(row);
+                            }
+                        }
+                        if !rows.is_empty() {
+                            let (hooks, own) = partition_hooks(rows);
+                            hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
+                            sending.push(send(engine, (own, false), stop));
+                        }
                         sending.push(send(engine, (rest, true), stop));
                     }
                 }

@@ -44,7 +44,7 @@ impl World {
 }
 
 pub fn queue(window: u16) -> Subscribe {
-    Subscribe { queue: QUEUE.to_owned(), tasks: vec!["a".to_owned(), "b".to_owned()], window }
+    Subscribe { queue: QUEUE.to_owned(), tasks: vec!["a".to_owned(), "b".to_owned()], window, is_exact: false }
 }
 
 /// Returns a message with this number as its body.

@@ -382,7 +382,7 @@ async fn message_with_a_name_that_is_not_utf8_is_dead_lettered_alone() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
         let world = namespace.world().await;
         let mut subscription = world.consume(10).await;
-        let other = Subscribe { queue: "b".to_owned(), tasks: vec!["c".to_owned()], window: 10 };
+        let other = Subscribe { queue: "b".to_owned(), tasks: vec!["c".to_owned()], window: 10, is_exact: false };
         let mut bystander = world.broker.subscribe(other).await.unwrap();
         world.publish(vec![Message { task: "c".to_owned(), ..numbered(100) }]).await;
         let mut held = next(&mut bystander).await;

@@ -70,7 +70,7 @@ impl Both {
 }
 
 fn work(queue: &str) -> Subscribe {
-    Subscribe { queue: queue.to_owned(), tasks: vec![queue.to_owned()], window: 4 }
+    Subscribe { queue: queue.to_owned(), tasks: vec![queue.to_owned()], window: 4, is_exact: false }
 }
 
 fn message() -> Message {

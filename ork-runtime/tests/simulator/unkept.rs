@@ -110,13 +110,9 @@ impl World {
     /// Whether one of these jobs may have failed as its messages came too often.
     fn may_be_lost(&self, jobs: &[JobId]) -> bool {
         let most = self.scenario.most_losses();
-        let comes_too_often = |oracle: &mut Oracle| jobs.iter().any(|job| oracle.has_come_again(*job));
+        let comes_too_often = |oracle: &mut Oracle| jobs.iter().any(|job| oracle.has_come_too_often(&job.to_string()));
         let is_lost = |oracle: &mut Oracle| {
-            if self.keeps() {
-                oracle.has_deaths_beyond(most)
-            } else {
-                self.scenario.max_losses > 0 && comes_too_often(oracle)
-            }
+            if self.keeps() { oracle.has_deaths_beyond(most) } else { comes_too_often(oracle) }
         };
         self.oracle(is_lost)
     }
@@ -162,6 +158,12 @@ impl World {
             let place = (number, when.to_owned());
             let seen = self.is_seen(|ends| ends.followed.contains(&place).then_some(()));
             if seen.await.is_none() {
+                // What follows is a job without a store as well.
+                let input = format!("{{\"of\":{number},\"when\":\"{when}\"}}");
+                if !self.keeps() && self.oracle(|oracle| oracle.has_come_too_often(&input)) {
+                    self.oracle(|oracle| oracle.excuses(LOST));
+                    continue;
+                }
                 return self.does_not_end(&format!("what follows {number} as {when}"), jobs);
             }
         }

@@ -374,10 +374,11 @@ impl Calling {
 impl Drop for Calling {
     fn drop(&mut self) {
         let now = self.world.executor.now();
-        if !self.is_over.load(Ordering::Relaxed) {
+        let is_over = self.is_over.load(Ordering::Relaxed);
+        if !is_over {
             self.world.note(self.owner, format_args!("drops  {}", self.what));
         }
-        self.world.oracle(|oracle| oracle.ends(self.number, now));
+        self.world.oracle(|oracle| oracle.ends(self.number, is_over, now));
     }
 }
 

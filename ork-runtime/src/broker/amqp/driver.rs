@@ -255,16 +255,17 @@ impl Driver {
     }
 
     fn hand_on(&self, session: &mut Session, delivery: lapin::message::Delivery) -> Result<(), String> {
-        let lapin::message::Delivery { delivery_tag, exchange, routing_key, redelivered, properties, data, .. } =
-            delivery;
-        let arrival = Arrival { exchange, routing_key, redelivered, properties, body: data.into() };
+        let lapin::message::Delivery { delivery_tag, exchange, routing_key, properties, data, .. } = delivery;
+        let arrival =
+            Arrival { exchange, routing_key, redelivered: delivery.redelivered, properties, body: data.into() };
         let decoded = decode(&arrival, &self.shared.topology.names);
         if !session.acks.delivered(delivery_tag) {
             return Err(format!("delivery {delivery_tag} came out of turn"));
         }
         // It was delivered often without being settled by a worker, as when connections are lost again and again.
-        if decoded.redelivered >= WORN && self.shared.topology.counts_deliveries() {
-            self.renew(session, delivery_tag, arrival);
+        let is_worn = redelivered(&arrival) >= WORN && self.shared.topology.counts_deliveries();
+        if is_worn && !self.subscribe.is_exact {
+            self.renew(session, delivery_tag, arrival, None);
             return Ok(());
         }
         let ticket = Ticket::new((session.generation, &self.current), delivery_tag, arrival, self.settle.clone());
@@ -324,10 +325,15 @@ impl Driver {
                 Amount::Ack => {
                     session.acks.done(settled.tag);
                 }
+                // The copy says how often the message was lost before this delivery.
+                Amount::Release(arrival) if self.subscribe.is_exact => {
+                    let lost = decode(&arrival, &self.shared.topology.names).redelivered;
+                    self.renew(session, settled.tag, *arrival, Some(lost));
+                }
                 // The first requeue by `basic.nack` costs nothing; after that a copy replaces the message, so that
                 // the broker's delivery count does not grow.
                 Amount::Release(arrival) if self.shared.topology.counts_deliveries() && redelivered(&arrival) > 0 => {
-                    self.renew(session, settled.tag, *arrival);
+                    self.renew(session, settled.tag, *arrival, None);
                 }
                 Amount::Decline(dead) if redelivered(&dead.arrival) < self.shared.topology.declines() => {
                     if session.acks.released(settled.tag) {
@@ -366,9 +372,10 @@ impl Driver {
         session.acknowledge(plan).await
     }
 
-    /// Moves a delivery to a new place in its queue, with a delivery count of zero.
-    fn renew(&self, session: &mut Session, tag: u64, arrival: Arrival) {
-        let parcel = renew(arrival, &self.shared.topology.names, &session.queue);
+    /// Moves a delivery to a new place in its queue, with a delivery count of zero, and with this number of losses if one
+    /// is given.
+    fn renew(&self, session: &mut Session, tag: u64, arrival: Arrival, lost: Option<u32>) {
+        let parcel = renew(arrival, &self.shared.topology.names, &session.queue, lost);
         self.copy(session, tag, parcel);
     }
 

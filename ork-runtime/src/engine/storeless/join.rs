@@ -97,7 +97,9 @@ pub(super) async fn finish(
         }
     } else {
         let others = effects.into_iter().filter(|effect| *effect != Effect::Emit(EventKind::PartsCompleted));
-        settle::apply_effects(engine, &job, others.collect(), None).await;
+        if settle::apply_effects(engine, &job, others.collect(), None).await.is_err() {
+            return false;
+        }
     }
     let hooks = crate::hook::OnComplete::read_all(head.on_complete.as_bytes(), &super::allow_all());
     let hooks = hooks.unwrap_or_default();
@@ -116,7 +118,7 @@ async fn attempts(
 ) -> bool {
     let message = Message { kind: WorkKind::Join, body: Bytes::from_static(b"null"), ..message.clone() };
     loop {
-        let Some(slot) = slots::wait(engine, SlotKind::of(def)).await else { return false };
+        let Some(slot) = slots::wait_begun(engine, SlotKind::of(def)).await else { return false };
         claim::next_attempt(engine, job, Phase::Join);
         let running = engine.running.enter(job.id);
         let about = services::about_job(job);

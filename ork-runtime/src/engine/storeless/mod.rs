@@ -126,7 +126,7 @@ async fn attempts(
     loop {
         let slot = match slot.take() {
             Some(slot) => slot,
-            None => slots::wait(engine, kind).await?,
+            None => slots::wait_begun(engine, kind).await?,
         };
         // The next delivery of the message makes this attempt.
         if guard.is_lost() {
@@ -199,7 +199,9 @@ pub(super) async fn lost_job(
         return Ok(Done::Interrupted);
     }
     let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let again = settle::settle_storeless(engine, &mut job, Phase::Start, how, None).await;
+    let Ok(again) = settle::settle_storeless(engine, &mut job, Phase::Start, how, None).await else {
+        return Ok(Done::Interrupted);
+    };
     debug_assert_eq!(again, None, "the last attempt has no next one");
     if mutant::is_on(Mutant::FollowsNothingLost) {
         return Ok(done);

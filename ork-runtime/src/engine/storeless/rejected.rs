@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::super::barrier::{Bodies, Fire, HeldRecord, Passed, pass};
-use super::super::hooks::{Ended, fire};
+use super::super::hooks::{Ended, SendFailure, fire};
 use super::super::{Engine, ProcessError, settle};
 use super::{Head, Member, member};
 use crate::barrier::{Barrier, Entry, Set, Whose};
@@ -39,7 +39,7 @@ pub(in super::super) async fn end(
             None => Ok(()),
         };
     }
-    fail(engine, &mut job, failure).await;
+    fail(engine, &mut job, failure).await.map_err(|_interrupted| interrupted())?;
     let Some(hooks) = hooks.filter(|_| !mutant::is_on(Mutant::FollowsNothingRefused)) else { return Ok(()) };
     // Whether the message was delivered before is not known here, so it is treated as a redelivery.
     match member(engine, hooks, (&job.task, job.id, &input), (false, body, true)).await {
@@ -58,13 +58,13 @@ const fn interrupted() -> ProcessError {
 }
 
 /// Fails a job that never started.
-async fn fail(engine: &Engine, job: &mut Job, failure: Failure) {
+async fn fail(engine: &Engine, job: &mut Job, failure: Failure) -> Result<(), SendFailure> {
     let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
-    let again =
-        settle::settle_storeless(engine, job, Phase::Start, AttemptOutcome::Failed { failure, retry_at: None }, None)
-            .await;
+    let how = AttemptOutcome::Failed { failure, retry_at: None };
+    let again = settle::settle_storeless(engine, job, Phase::Start, how, None).await?;
     debug_assert_eq!(again, None, "the last attempt has no next one");
+    Ok(())
 }
 
 /// Counts a part of a job that ork has split. If it is the last one, the job fails as well, as this worker cannot
@@ -104,7 +104,9 @@ async fn cannot_join(
         return true;
     };
     let mut job = head.job(message.job, &message.task, engine.clock.now());
-    fail(engine, &mut job, failure.clone()).await;
+    if fail(engine, &mut job, failure.clone()).await.is_err() {
+        return false;
+    }
     let hooks = OnComplete::read_all(head.on_complete.as_bytes(), &super::allow_all()).unwrap_or_default();
     let inputs = head.input.as_deref().map_or("null", |input| input.get());
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);

@@ -132,11 +132,14 @@ impl Claim {
         {
             return Claimed::RunningElsewhere(worker.clone());
         }
+        // A process that claims once more what it runs itself had trouble with the store in between: it has lost no call.
+        let by_itself = loaded.job.worker.as_deref() == Some(&*self.actor.worker.to_string());
         match loaded.job.claim(self.phase, self.attempt, &self.actor.worker.to_string(), self.actor.now) {
             JobClaim::Granted => {
                 loaded.dirty = true;
                 // Only a lost call counts, not a lost delivery whose call had not started.
-                let is_loss = (reclaimed && self.durable) || mutant::is_on(Mutant::CountsClaimsAsLosses);
+                let may_be_own = by_itself && !mutant::is_on(Mutant::LosesItsOwnCalls);
+                let is_loss = (reclaimed && self.durable && !may_be_own) || mutant::is_on(Mutant::CountsClaimsAsLosses);
                 loaded.job.losses += u32::from(is_loss);
                 // The sender of a duplicate may wait at another reply queue than the sender of the first message.
                 if let Some(reply) =

@@ -98,9 +98,8 @@ impl BrokerEnd {
     }
 
     /// Publishes, and answers with whether it was confirmed. What is on its way arrives though the process has died.
-    pub(super) async fn send(&self, what: Vec<super::Letter>) -> Result<(), BrokerError> {
-        let what: Vec<_> = what.into_iter().map(|letter| Sent::Copy(Box::new(letter))).collect();
-        let answers = self.send_all(what).await;
+    pub(super) async fn send_copy(&self, letter: super::Letter, of: (u64, u64)) -> Result<(), BrokerError> {
+        let answers = self.send_all(vec![Sent::Copy(Box::new(letter), of)]).await;
         answers.into_iter().collect()
     }
 
@@ -155,8 +154,8 @@ impl BrokerEnd {
 /// What is published.
 pub(super) enum Sent {
     New(Box<Outgoing>),
-    /// A copy of what came to a consumer.
-    Copy(Box<super::Letter>),
+    /// A copy of what came to a consumer: its session and tag.
+    Copy(Box<super::Letter>, (u64, u64)),
     /// Into a part queue.
     Record(PartRecord),
 }
@@ -165,7 +164,7 @@ impl Sent {
     fn arrives(self, world: &Arc<World>, from: Owner) -> Result<(), NotTaken> {
         match self {
             Self::New(outgoing) => world.arrives(from, *outgoing),
-            Self::Copy(letter) => world.takes_copy(from, *letter),
+            Self::Copy(letter, of) => world.takes_copy(from, *letter, of),
             Self::Record(record) => world.takes_record(from, record),
         }
     }

@@ -7,6 +7,7 @@
 mod end;
 mod parts;
 mod session;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -38,14 +39,6 @@ pub(crate) struct Letter {
     pub(crate) foreign: bool,
 }
 
-impl Letter {
-    /// The call that it asks for, as the oracle names it; `None` for a part and for what is no message.
-    fn job_key(&self) -> Option<String> {
-        let message = self.message.as_ref().ok().filter(|message| !matches!(message.kind, WorkKind::Part { .. }))?;
-        Some(format!("{} attempt {}", message.job, message.attempt))
-    }
-}
-
 /// A letter in a queue.
 #[derive(Debug, Clone)]
 struct Stored {
@@ -54,6 +47,8 @@ struct Stored {
     count: u32,
     /// When it came, in virtual microseconds.
     since: u64,
+    /// Whether its consumer has published a copy of it, to acknowledge it after that.
+    is_copied: bool,
 }
 
 #[derive(Debug, Default)]
@@ -186,8 +181,7 @@ impl Server {
     pub(crate) fn left(&self) -> Vec<String> {
         self.inner(|inner| {
             let ready = inner.queues.values().flat_map(|queue| &queue.ready);
-            let others = inner.sessions.values().filter(|session| besides != Some(session.owner));
-            let unacked = others.flat_map(|session| session.unacked.values());
+            let unacked = inner.sessions.values().flat_map(|session| session.unacked.values());
             ready.chain(unacked).map(|stored| named(&stored.letter)).collect()
         })
     }
@@ -208,6 +202,16 @@ impl Server {
             self.inner(|inner| inner.dead.push(format!("{}: {why}", named(letter))));
         }
     }
+}
+
+/// The work that a letter asks for, if nothing keeps two of them apart.
+fn asks_for(letter: &Letter, keeps: bool, is_double: bool) -> Option<String> {
+    letter.message.as_ref().ok().and_then(|message| match message.kind {
+        WorkKind::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
+        _ if !keeps => Some(message.job.to_string()),
+        _ if is_double => Some(format!("{} attempt {}", message.job, message.attempt)),
+        _ => None,
+    })
 }
 
 /// A message in the trace.
@@ -254,38 +258,32 @@ impl World {
                 return taken.ok_or(NotTaken::NoQueue);
             }
             Outgoing::Event(event) => {
-                self.tell(&event);
+                self.tell(from, &event);
                 return Ok(());
             }
             Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(NotTaken::NoQueue),
         };
-        // A relay publishes a row again if it cannot know whether the broker has its message.
-        self.note_duplicate(&letter, None);
-        self.takes_letter(from, letter)
+        self.note_duplicate(&letter);
+        self.takes_letter(from, letter, false)
     }
 
-    /// Puts the copy that a worker publishes in place of a delivery into its queue.
-    fn takes_copy(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
-        self.note_duplicate(&letter, Some(from));
-        self.takes_letter(from, letter)
-    }
-
-    /// Tells the oracle that the broker has another message that asks for the same call of a stored job, besides the
-    /// deliveries of this process.
-    fn note_duplicate(&self, letter: &Letter, besides: Option<Owner>) {
-        let Some(key) = letter.job_key().filter(|_| self.keeps()) else { return };
+    /// Tells the oracle that a message of a stored job is a duplicate: a relay publishes a row again if it cannot know
+    /// whether the broker has its message.
+    fn note_duplicate(&self, letter: &Letter) {
+        let key = |letter: &Letter| asks_for(letter, true, true);
+        let Some(asked) = key(letter).filter(|_| self.keeps()) else { return };
         let is_duplicate = self.server().inner(|inner| {
             let ready = inner.queues.values().flat_map(|queue| &queue.ready);
             let unacked = inner.sessions.values().flat_map(|session| session.unacked.values());
-            ready.chain(unacked).any(|stored| stored.letter.job_key().as_ref() == Some(&key))
+            ready.chain(unacked).any(|stored| key(&stored.letter).as_ref() == Some(&asked))
         });
         if is_duplicate {
-            self.oracle(|oracle| oracle.copied(key));
+            self.oracle(|oracle| oracle.copied(asked));
         }
     }
 
     /// Hands an event to all listeners; one without a connection misses it.
-    fn tell(&self, event: &Event) {
+    fn tell(&self, from: Owner, event: &Event) {
         let now = self.executor.now();
         let missed = self.server().inner(|inner| {
             let Inner { listeners, links, troubles, .. } = inner;
@@ -300,19 +298,16 @@ impl World {
         if missed {
             self.told_events(|told| told.missed.insert(event.job));
         } else {
-            self.check_event(event);
+            self.check_event(from, event);
         }
     }
 
-    fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
+    /// Puts a letter into the queue of its task. Of two with the same work nothing keeps the calls apart; a copy that
+    /// takes the place of a delivery is no second one before that delivery comes again.
+    fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter, is_copy: bool) -> Result<(), NotTaken> {
         let (now, words) = (self.executor.now(), named(&letter));
         let (keeps, is_double) = (self.keeps(), from == Owner::WORLD && !letter.foreign);
-        let part = letter.message.as_ref().ok().and_then(|message| match message.kind {
-            WorkKind::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
-            _ if !keeps => Some(message.job.to_string()),
-            _ if is_double => Some(format!("{} attempt {}", message.job, message.attempt)),
-            _ => None,
-        });
+        let part = asks_for(&letter, keeps, is_double);
         let queue = self.server().inner(|inner| {
             if now < inner.troubles.full_until {
                 return Err(NotTaken::Full);
@@ -324,11 +319,17 @@ impl World {
                 route => route,
             };
             let queue = queue.cloned().ok_or(NotTaken::NoQueue)?;
-            inner.queues.entry(queue.clone()).or_default().ready.push_back(Stored { letter, count: 0, since: now });
+            inner.queues.entry(queue.clone()).or_default().ready.push_back(Stored {
+                letter,
+                count: 0,
+                since: now,
+                is_copied: false,
+            });
             Ok(queue)
         })?;
         self.note(from, format_args!("queue  {queue} takes {words}"));
         if let Some(part) = part
+            && !is_copy
             && (!self.server().inner(|inner| inner.parts.insert(part.clone())) || (is_double && keeps))
         {
             self.oracle(|oracle| oracle.copied(part));
@@ -363,8 +364,15 @@ impl World {
     }
 
     /// Something went wrong with a delivery: it comes again, in its old place.
-    fn requeue(&self, queue: &str, back: Vec<Stored>) {
-        let kind = self.server().kind;
+    fn requeue(&self, queue: &str, mut back: Vec<Stored>) {
+        let (kind, keeps) = (self.server().kind, self.keeps());
+        for stored in &mut back {
+            if std::mem::take(&mut stored.is_copied)
+                && let Some(part) = asks_for(&stored.letter, keeps, true)
+            {
+                self.oracle(|oracle| oracle.copied(part));
+            }
+        }
         self.server().inner(|inner| {
             let ready = &mut inner.queues.entry(queue.to_owned()).or_default().ready;
             for mut stored in back.into_iter().rev() {
@@ -383,8 +391,9 @@ impl World {
     fn end_session(&self, number: u64) {
         let Some(session) = self.server().inner(|inner| inner.sessions.remove(&number)) else { return };
         session.ended.notify_one();
-        // The copy that a worker has published in place of a delivery is a duplicate if it did not acknowledge that.
-        session.unacked.values().for_each(|stored| self.note_duplicate(&stored.letter, None));
+        for message in session.unacked.values().filter_map(|stored| stored.letter.message.as_ref().ok()) {
+            self.oracle(|oracle| oracle.loses_message(message));
+        }
         self.requeue(&session.queue, session.unacked.into_values().collect());
     }
 
@@ -485,27 +494,6 @@ impl World {
                 world.requeue(&name, taken);
             });
         }
-    }
-
-    /// Another program publishes once more what waits, so many of each queue at most.
-    pub(crate) fn double(self: &Arc<Self>, most: usize) {
-        let letters: Vec<_> = self.server().inner(|inner| {
-            let ready = inner.queues.values().flat_map(|queue| queue.ready.iter().take(most));
-            ready.map(|stored| stored.letter.clone()).collect()
-        });
-        for letter in letters {
-            let _refused = self.takes_letter(Owner::WORLD, letter);
-        }
-    }
-
-    /// Another program publishes this into the queue of its task, or into another one.
-    pub(crate) fn publishes(self: &Arc<Self>, letter: Letter, is_unknown: bool) -> Result<(), NotTaken> {
-        self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter)
-    }
-
-    /// Another program publishes this.
-    pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
-        let _refused = self.takes_letter(Owner::WORLD, letter);
     }
 }
 

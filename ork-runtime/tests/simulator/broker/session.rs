@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use ork::broker::{Acker, Delivery, Disposition, ReplyDelivery, Subscribe, Subscription};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
+use super::{BrokerEnd, Letter, NotTaken, Session, Stored, delivery, mailbox_of};
 use crate::executor::Owner;
 use crate::scenario::QueueKind;
+use crate::world::World;
 
 /// A message that was delivered so often is not declined once more, but put aside.
 const DECLINES: u32 = 10;
@@ -125,6 +126,8 @@ pub(super) struct Driver {
     end: Arc<BrokerEnd>,
     queue: String,
     window: u16,
+    /// Whether what is given back comes again as if this delivery had not been.
+    is_exact: bool,
     stopping: bool,
     n_copying: usize,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -151,6 +154,7 @@ impl Driver {
             end,
             queue: subscribe.queue,
             window: subscribe.window.max(1),
+            is_exact: subscribe.is_exact,
             stopping: false,
             n_copying: 0,
             commands,
@@ -196,6 +200,9 @@ impl Driver {
                     world.note(end.owner, format_args!("comes  {words}, delivered {count} times before"));
                     if count > 0 {
                         world.oracle(|oracle| oracle.comes_again(message, world.executor.now()));
+                    }
+                    if count + message.losses > world.scenario.most_losses() {
+                        world.oracle(|oracle| oracle.comes_too_often(message, world.scenario.most_losses()));
                     }
                 }
                 let left = Some((letter.clone(), count, settle.clone()));
@@ -298,18 +305,30 @@ impl Driver {
             }
             match how {
                 How::Said(_, Disposition::Ack) | How::Copied(true) => done.push(tag),
-                How::Copied(false) => back.push(tag),
+                // The broker counts this one.
+                How::Copied(false) => {
+                    world.loses_delivery(open.number, tag);
+                    back.push(tag);
+                }
                 How::Said(letter, Disposition::Requeue) => {
                     world.gives_back(self.end.owner);
-                    let (letter, count) = *letter;
+                    let (mut letter, count) = *letter;
+                    if let Ok(message) = &mut letter.message
+                        && self.is_exact
+                    {
+                        message.losses += count;
+                    }
                     // From the second time on a copy takes its place, so that nothing is counted.
-                    if is_quorum && count > 0 {
+                    if self.is_exact || (is_quorum && count > 0) {
                         self.copy(open, tag, letter);
                     } else {
                         back.push(tag);
                     }
                 }
-                How::Said(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => back.push(tag),
+                How::Said(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => {
+                    world.loses_delivery(open.number, tag);
+                    back.push(tag);
+                }
                 How::Said(
                     letter,
                     Disposition::RequeueElsewhere(reason, words) | Disposition::DeadLetter(reason, words),
@@ -335,7 +354,7 @@ impl Driver {
         let (end, settle, session, epoch) = (Arc::clone(&self.end), self.settle.clone(), open.number, open.epoch);
         self.end.world.executor.spawn(self.end.owner, async move {
             let copied = loop {
-                match end.closing.run_until_cancelled(end.send(vec![letter.clone()])).await {
+                match end.closing.run_until_cancelled(end.send_copy(letter.clone(), (session, tag))).await {
                     Some(Ok(())) => break true,
                     Some(Err(_refused)) => {}
                     None => break false,
@@ -382,6 +401,37 @@ impl Driver {
             if let Some(epoch) = connected {
                 return Some(self.open(epoch));
             }
+        }
+    }
+}
+
+impl World {
+    /// A copy arrives that takes the place of a delivery, which is acknowledged after that.
+    pub(super) fn takes_copy(
+        self: &Arc<Self>,
+        from: Owner,
+        letter: Letter,
+        (session, tag): (u64, u64),
+    ) -> Result<(), NotTaken> {
+        let asked = super::asks_for(&letter, self.keeps(), true);
+        self.takes_letter(from, letter, true)?;
+        let is_held = self.server().inner(|inner| {
+            let held = inner.sessions.get_mut(&session).and_then(|session| session.unacked.get_mut(&tag));
+            held.map(|stored| stored.is_copied = true).is_some()
+        });
+        if let Some(asked) = asked.filter(|_| !is_held) {
+            self.oracle(|oracle| oracle.copied(asked));
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// A delivery comes to nothing, and that counts.
+    fn loses_delivery(&self, session: u64, tag: u64) {
+        let lost = self.server().inner(|inner| inner.sessions.get(&session)?.unacked.get(&tag).cloned());
+        if let Some(Ok(message)) = lost.map(|stored| stored.letter.message) {
+            self.oracle(|oracle| oracle.loses_message(&message));
         }
     }
 }

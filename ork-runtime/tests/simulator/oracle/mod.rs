@@ -91,6 +91,12 @@ pub(crate) struct Oracle {
     copied: BTreeSet<String>,
     /// When a message last came that had come before, by the call that it asks for.
     came_again: BTreeMap<String, u64>,
+    /// How often deliveries of a message were lost, by what it asks for.
+    lost: BTreeMap<String, u32>,
+    /// The jobs of which a message came more often than it may be lost, and what such a message had for an input.
+    too_often: BTreeSet<String>,
+    /// The jobs that were taken up again after they had ended.
+    pub(crate) revived: BTreeSet<JobId>,
     /// When jobs were taken up again, or split: what was called before is of an earlier run.
     reopened: BTreeMap<JobId, u64>,
     /// How often something was let pass that only looks false, by the reason.
@@ -245,11 +251,12 @@ impl Oracle {
     }
 
     /// A call ends, or is dropped.
-    pub(crate) fn ends(&mut self, call: u64, now: u64) {
+    pub(crate) fn ends(&mut self, call: u64, is_over: bool, now: u64) {
         if let Some(call) = self.live.remove(&call) {
             self.runs_on(&call, now);
-            // It did not come to its end, and what is said of that may be lost with its process.
-            if !self.returned.contains_key(&call.what) {
+            // It did not come to its end, and what is said of that may be lost with its process. One that lives drops
+            // what another one has brought to its end.
+            if !is_over && (self.has_died(call.owner) || !self.returned.contains_key(&call.what)) {
                 *self.deaths.entry(call.key().to_owned()).or_default() += 1;
             }
             let allowed = call.limit.map(|limit| call.begun + limit + SETTLES);
@@ -386,6 +393,7 @@ impl Oracle {
         if was.is_final() && !is.is_final() {
             self.reaches(Reached::TakenUpAgain);
             self.reopened.insert(id, now);
+            self.revived.insert(id);
             self.ended.remove(&id);
             self.told.retain(|(_, job), _| *job != id);
         }
@@ -431,12 +439,6 @@ impl Oracle {
     /// Whether calls of anything were lost more often than this.
     pub(crate) fn has_deaths_beyond(&self, most: u32) -> bool {
         self.deaths.values().any(|deaths| *deaths > most)
-    }
-
-    /// Whether a message of a job came that had come before.
-    pub(crate) fn has_come_again(&self, job: JobId) -> bool {
-        let job = job.to_string();
-        self.came_again.keys().any(|key| key.split('.').next() == Some(job.as_str()))
     }
 
     /// How many calls a process makes.

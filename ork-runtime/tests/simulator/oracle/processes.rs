@@ -13,6 +13,11 @@ impl Oracle {
         self.beats.remove(&owner);
     }
 
+    /// Whether a process has died.
+    pub(super) fn has_died(&self, owner: Owner) -> bool {
+        self.disturbed.iter().any(|(of, _, until)| *of == Some(owner) && *until == u64::MAX)
+    }
+
     /// A process dies that has claimed this job; a call of it is counted when it ends.
     pub(crate) fn dies_claimed(&mut self, owner: Owner, job: JobId) {
         if !self.live.values().any(|call| call.owner == owner && call.job == job) {

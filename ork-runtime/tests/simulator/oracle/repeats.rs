@@ -1,6 +1,7 @@
 //! Calls that are made twice: one after the other, or at once.
 
 use ork::JobId;
+use ork::message::Message;
 
 use super::{ALIVE_FOR, HEARS_OF_LOSS, Oracle, SETTLES, WAITS_FOR_SLOT};
 use crate::call::Call;
@@ -97,6 +98,31 @@ impl Oracle {
         // Without a store all attempts are made for one message.
         let of_key = || self.copied.contains(&format!("{key} attempt 1")) || self.copied.contains(job);
         self.copied.contains(what) || (self.unkept && of_key())
+    }
+
+    /// Whether a message of a job came that had come before.
+    fn has_come_again(&self, job: JobId) -> bool {
+        let job = job.to_string();
+        self.came_again.keys().any(|key| key.split('.').next() == Some(job.as_str()))
+    }
+
+    /// A delivery of a message has come to nothing, and was not given back.
+    pub(crate) fn loses_message(&mut self, message: &Message) {
+        *self.lost.entry(format!("{} {:?}", message.job, message.kind)).or_default() += 1;
+    }
+
+    /// A message comes that has come more often than it may be lost. What was given back must not count.
+    pub(crate) fn comes_too_often(&mut self, message: &Message, most: u32) {
+        let lost = self.lost.get(&format!("{} {:?}", message.job, message.kind));
+        if lost.is_some_and(|lost| *lost > most) {
+            self.too_often.insert(message.job.to_string());
+            self.too_often.insert(String::from_utf8_lossy(&message.body).into_owned());
+        }
+    }
+
+    /// Whether a message of this job, or with this input, has come too often.
+    pub(crate) fn has_come_too_often(&self, what: &str) -> bool {
+        self.too_often.contains(what)
     }
 
     /// Two messages of one part are under way, or of one job that no store keeps.

@@ -3,7 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{FieldTable, ShortString};
 
-use super::{Arrival, COUNT, Parcel, kind_of, text};
+use super::{Arrival, COUNT, LOST, Parcel, kind_of, number, text};
 use crate::broker::DeadLetterReason;
 use crate::broker::amqp::topology::Names;
 
@@ -31,12 +31,16 @@ pub(in super::super) fn bury(
     parcel(names.dead.clone(), properties, arrival)
 }
 
-/// Returns the copy of a delivery that replaces it in its queue, as if it had never been delivered.
-pub(in super::super) fn renew(arrival: Arrival, names: &Names, queue: &ShortString) -> Parcel {
+/// Returns the copy of a delivery that replaces it in its queue, as if it had never been delivered, or as if it had been
+/// lost this often.
+pub(in super::super) fn renew(arrival: Arrival, names: &Names, queue: &ShortString, lost: Option<u32>) -> Parcel {
     let headers = arrival.properties.headers().iter().flat_map(FieldTable::inner);
     let headers = headers.filter(|(name, _)| name.as_str() != COUNT);
-    let headers: std::collections::BTreeMap<_, _> =
+    let mut headers: std::collections::BTreeMap<_, _> =
         headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if let Some(lost) = lost.filter(|lost| *lost > 0) {
+        headers.insert(LOST.into(), number(lost.into()));
+    }
     // The copy has another routing key, so its `type` must name the task.
     let task = ShortString::try_new(kind_of(&arrival, names)).unwrap_or_else(|_too_long| arrival.routing_key.clone());
     let properties = without_user(&arrival.properties, FieldTable::from(headers)).with_type(task);

@@ -284,10 +284,14 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
         .with_timestamp(5);
     let original = arrival(kept.clone().with_user_id("eve".into()).with_headers(headers), b"{}");
     assert_eq!(redelivered(&original), 70);
-    let parcel = renew(original, &names(), &"ork.task.group".into());
+    let parcel = renew(original.clone(), &names(), &"ork.task.group".into(), None);
     assert_eq!((parcel.exchange.as_str(), parcel.routing_key.as_str()), ("", "ork.task.group"));
-    let expected = kept.with_type("add".into()).with_headers(FieldTable::from(BTreeMap::from([other])));
+    let headers = BTreeMap::from([other]);
+    let expected = kept.clone().with_type("add".into()).with_headers(FieldTable::from(headers.clone()));
     assert_eq!((parcel.properties, &parcel.body[..]), (expected, &b"{}"[..]));
+    let exact = renew(original, &names(), &"ork.task.group".into(), Some(7)).properties;
+    let known = headers.into_iter().chain([("ork-lost".into(), AMQPValue::LongLongInt(7))]).collect::<BTreeMap<_, _>>();
+    assert_eq!(exact, kept.with_type("add".into()).with_headers(FieldTable::from(known)));
 }
 
 /// An event without a listener is dropped, and that is no error.

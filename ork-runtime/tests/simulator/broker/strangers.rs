@@ -1,0 +1,31 @@
+//! What other programs publish into the queues.
+
+use std::sync::Arc;
+
+use super::{Letter, NotTaken};
+use crate::executor::Owner;
+use crate::world::World;
+
+impl World {
+    /// Another program publishes once more what waits, so many of each queue at most.
+    pub(crate) fn double(self: &Arc<Self>, most: usize) {
+        let letters: Vec<_> = self.server().inner(|inner| {
+            let ready = inner.queues.values().flat_map(|queue| queue.ready.iter().take(most));
+            // What a stranger has sent may be declined for minutes, one after the other.
+            ready.map(|stored| &stored.letter).filter(|letter| !letter.foreign).cloned().collect()
+        });
+        for letter in letters {
+            let _refused = self.takes_letter(Owner::WORLD, letter, false);
+        }
+    }
+
+    /// Another program publishes this into the queue of its task, or into another one.
+    pub(crate) fn publishes(self: &Arc<Self>, letter: Letter, is_unknown: bool) -> Result<(), NotTaken> {
+        self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter, false)
+    }
+
+    /// Another program publishes this.
+    pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
+        let _refused = self.takes_letter(Owner::WORLD, letter, false);
+    }
+}
