@@ -287,16 +287,13 @@ impl World {
         let (mut waiting, mut let_go, mut free) = (Vec::new(), 0, 0);
         for id in self.client.narrow() {
             let (owed, job) = self.truth(|tables| (tables.diagnostics(id).to_send, tables.job(id)));
-            match owed.limit {
-                Some((limit, taken)) => {
-                    waiting.push(id);
-                    free = limit.permits.saturating_sub(taken);
-                }
-                None => {
-                    // The row of a call that died with its process is released, too; its job is still running.
-                    let is_called = self.oracle(|oracle| oracle.has_call(id));
-                    let_go += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
-                }
+            if let Some((limit, taken)) = owed.limit {
+                waiting.push(id);
+                free = limit.permits.saturating_sub(taken);
+            } else {
+                // The row of a call that died with its process is released, too; its job is still running.
+                let is_called = self.oracle(|oracle| oracle.has_call(id));
+                let_go += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
             }
         }
         let idle = if free > let_go { waiting } else { Vec::new() };

@@ -4,6 +4,7 @@
 //! that RabbitMQ has: connections are cut, confirms are lost, publishers are blocked or refused, and what was confirmed
 //! is lost all the same by purges, by policies and with nodes.
 
+mod duplicates;
 mod end;
 mod parts;
 mod session;
@@ -13,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use ork::broker::{Delivery, Rejected, ReplyDelivery};
-use ork::message::{HookMessage, Message, Outgoing, WorkKind};
+use ork::message::{HookMessage, Message, Outgoing};
 use ork::{Event, JobId};
 use tokio::sync::{Notify, mpsc};
 
+use self::duplicates::asks_for;
 pub(crate) use end::BrokerEnd;
 
 use self::parts::Sets;
@@ -204,16 +206,6 @@ impl Server {
     }
 }
 
-/// The work that a letter asks for, if nothing keeps two of them apart.
-fn asks_for(letter: &Letter, keeps: bool, is_double: bool) -> Option<String> {
-    letter.message.as_ref().ok().and_then(|message| match message.kind {
-        WorkKind::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
-        _ if !keeps => Some(message.job.to_string()),
-        _ if is_double => Some(format!("{} attempt {}", message.job, message.attempt)),
-        _ => None,
-    })
-}
-
 /// A message in the trace.
 pub(crate) fn words_of(message: &Message) -> String {
     format!("{} {} {:?} attempt {}", message.task, message.job, message.kind, message.attempt)
@@ -265,21 +257,6 @@ impl World {
         };
         self.note_duplicate(&letter);
         self.takes_letter(from, letter, false)
-    }
-
-    /// Tells the oracle that a message of a stored job is a duplicate: a relay publishes a row again if it cannot know
-    /// whether the broker has its message.
-    fn note_duplicate(&self, letter: &Letter) {
-        let key = |letter: &Letter| asks_for(letter, true, true);
-        let Some(asked) = key(letter).filter(|_| self.keeps()) else { return };
-        let is_duplicate = self.server().inner(|inner| {
-            let ready = inner.queues.values().flat_map(|queue| &queue.ready);
-            let unacked = inner.sessions.values().flat_map(|session| session.unacked.values());
-            ready.chain(unacked).any(|stored| key(&stored.letter).as_ref() == Some(&asked))
-        });
-        if is_duplicate {
-            self.oracle(|oracle| oracle.copied(asked));
-        }
     }
 
     /// Hands an event to all listeners; one without a connection misses it.
@@ -473,27 +450,6 @@ impl World {
             let queues = inner.queues.values_mut();
             queues.map(|Queue { ready }| ready.drain(ready.len() - ready.len().min(most)..).count()).sum()
         })
-    }
-
-    /// Another program takes what waits, so many of each queue at most, and gives it back after a while, or keeps it.
-    pub(crate) fn take_as_stranger(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
-        let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
-        for name in queues {
-            let taken: Vec<_> = self.server().inner(|inner| {
-                inner
-                    .queues
-                    .get_mut(&name)
-                    .map_or_else(Vec::new, |Queue { ready }| ready.drain(..ready.len().min(most)).collect())
-            });
-            if taken.is_empty() || keeps {
-                continue;
-            }
-            let world = Arc::clone(self);
-            self.executor.spawn(Owner::WORLD, async move {
-                world.executor.sleep(lasts * 1_000).await;
-                world.requeue(&name, taken);
-            });
-        }
     }
 }
 

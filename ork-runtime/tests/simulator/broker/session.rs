@@ -8,10 +8,9 @@ use async_trait::async_trait;
 use ork::broker::{Acker, Delivery, Disposition, ReplyDelivery, Subscribe, Subscription};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{BrokerEnd, Letter, NotTaken, Session, Stored, delivery, mailbox_of};
+use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
 use crate::executor::Owner;
 use crate::scenario::QueueKind;
-use crate::world::World;
 
 /// A message that was delivered so often is not declined once more, but put aside.
 const DECLINES: u32 = 10;
@@ -401,37 +400,6 @@ impl Driver {
             if let Some(epoch) = connected {
                 return Some(self.open(epoch));
             }
-        }
-    }
-}
-
-impl World {
-    /// A copy arrives that takes the place of a delivery, which is acknowledged after that.
-    pub(super) fn takes_copy(
-        self: &Arc<Self>,
-        from: Owner,
-        letter: Letter,
-        (session, tag): (u64, u64),
-    ) -> Result<(), NotTaken> {
-        let asked = super::asks_for(&letter, self.keeps(), true);
-        self.takes_letter(from, letter, true)?;
-        let is_held = self.server().inner(|inner| {
-            let held = inner.sessions.get_mut(&session).and_then(|session| session.unacked.get_mut(&tag));
-            held.map(|stored| stored.is_copied = true).is_some()
-        });
-        if let Some(asked) = asked.filter(|_| !is_held) {
-            self.oracle(|oracle| oracle.copied(asked));
-        }
-        Ok(())
-    }
-}
-
-impl World {
-    /// A delivery comes to nothing, and that counts.
-    fn loses_delivery(&self, session: u64, tag: u64) {
-        let lost = self.server().inner(|inner| inner.sessions.get(&session)?.unacked.get(&tag).cloned());
-        if let Some(Ok(message)) = lost.map(|stored| stored.letter.message) {
-            self.oracle(|oracle| oracle.loses_message(&message));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Letter, NotTaken};
+use super::{Letter, NotTaken, Queue};
 use crate::executor::Owner;
 use crate::world::World;
 
@@ -27,5 +27,26 @@ impl World {
     /// Another program publishes this.
     pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
         let _refused = self.takes_letter(Owner::WORLD, letter, false);
+    }
+
+    /// Another program takes what waits, so many of each queue at most, and gives it back after a while, or keeps it.
+    pub(crate) fn take_as_stranger(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
+        let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
+        for name in queues {
+            let taken: Vec<_> = self.server().inner(|inner| {
+                inner
+                    .queues
+                    .get_mut(&name)
+                    .map_or_else(Vec::new, |Queue { ready }| ready.drain(..ready.len().min(most)).collect())
+            });
+            if taken.is_empty() || keeps {
+                continue;
+            }
+            let world = Arc::clone(self);
+            self.executor.spawn(Owner::WORLD, async move {
+                world.executor.sleep(lasts * 1_000).await;
+                world.requeue(&name, taken);
+            });
+        }
     }
 }
