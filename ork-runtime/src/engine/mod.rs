@@ -49,12 +49,10 @@ mod unstorable;
 use std::sync::Arc;
 
 use crate::broker::{Delivery, Rejected};
-use crate::clock::Clock;
 use crate::job::Phase;
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
-use crate::store::Store;
 use crate::task::TaskDef;
 use crate::task::builtin::CANCEL;
 use crate::tx::Limit;

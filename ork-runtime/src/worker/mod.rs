@@ -142,6 +142,9 @@ async fn subscribe(
     subscribed.await.transpose()
 }
 
+/// Where no more losses than these are allowed, one that was none decides.
+const FEW_LOSSES: u32 = 1;
+
 /// What to subscribe to: every queue, or where the store's outbox is the only one, all tasks that take slots of one kind.
 fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
     let window = |tasks: &[String]| u16::try_from(consume::slots(engine, tasks)).unwrap_or(u16::MAX);
@@ -149,7 +152,8 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
         let mut queues = queues(&engine.registry, 1);
         for queue in &mut queues {
             queue.window = window(&queue.tasks);
-            queue.is_exact = !engine.store.is_durable() && !mutant::is_on(Mutant::CountsWhatIsGivenBack);
+            let is_decisive = !engine.store.is_durable() && engine.settings.losses <= FEW_LOSSES;
+            queue.is_exact = is_decisive && !mutant::is_on(Mutant::CountsWhatIsGivenBack);
         }
         return queues;
     }
