@@ -143,7 +143,7 @@ mutants! {
     LooksWhileDraining,
     /// A reader puts its own record back although it belongs to an abandoned run of the split.
     PutsBackStaleRecord,
-    /// Without a store, what a worker gives back counts as lost.
+    /// Without a store, what a worker gives back counts as lost also where hardly any loss is allowed.
     CountsWhatIsGivenBack,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.
     TellsOutcomeOnce,

@@ -196,8 +196,10 @@ pub struct Subscribe {
     pub tasks: Vec<String>,
     /// The maximum number of unsettled deliveries.
     pub window: u16,
-    /// Whether a delivery that is given back comes again as if this one had not been. So it must be without a store,
-    /// where deliveries are all that is known of lost calls.
+    /// Whether a delivery that is given back comes again as if this one had not been. Otherwise the first time may count
+    /// as a loss: without a store, deliveries are all that is known of lost calls. A copy takes the place of the
+    /// delivery, and of a copy that the broker does not confirm in time there may be two, so this is for work that may
+    /// be lost once at most.
     pub is_exact: bool,
 }
 

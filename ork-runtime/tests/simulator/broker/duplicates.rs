@@ -43,11 +43,12 @@ impl World {
     ) -> Result<(), NotTaken> {
         let asked = asks_for(&letter, self.keeps(), true);
         self.takes_letter(from, letter, true)?;
-        let is_held = self.server().inner(|inner| {
+        let was_copied = self.server().inner(|inner| {
             let held = inner.sessions.get_mut(&session).and_then(|session| session.unacked.get_mut(&tag));
-            held.map(|stored| stored.is_copied = true).is_some()
+            held.map(|stored| std::mem::replace(&mut stored.is_copied, true))
         });
-        if let Some(asked) = asked.filter(|_| !is_held) {
+        // A copy that was not confirmed in time is published once more, and there are two.
+        if let Some(asked) = asked.filter(|_| was_copied != Some(false)) {
             self.oracle(|oracle| oracle.copied(asked));
         }
         Ok(())

@@ -111,10 +111,11 @@ impl Oracle {
         *self.lost.entry(format!("{} {:?}", message.job, message.kind)).or_default() += 1;
     }
 
-    /// A message comes that has come more often than it may be lost. What was given back must not count.
+    /// A message comes that has come more often than it may be lost. What was given back counts once at most, and not
+    /// where that decides.
     pub(crate) fn comes_too_often(&mut self, message: &Message, most: u32) {
-        let lost = self.lost.get(&format!("{} {:?}", message.job, message.kind));
-        if lost.is_some_and(|lost| *lost > most) {
+        let lost = self.lost.get(&format!("{} {:?}", message.job, message.kind)).copied().unwrap_or(0);
+        if lost + u32::from(most > 1) > most {
             self.too_often.insert(message.job.to_string());
             self.too_often.insert(String::from_utf8_lossy(&message.body).into_owned());
         }
