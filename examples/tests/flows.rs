@@ -161,7 +161,7 @@ fn a_tree_is_counted_the_same_in_rust_and_python() {
 fn workflows_are_checked_and_drawn_without_running_anything() {
     let setting = Setting::embedded();
     let output = setting.run("check flows/files.yaml flows/shares.yaml").ok();
-    assert_eq!(output, "flows/files.yaml: 3 tasks, fine\nflows/shares.yaml: 1 task, fine\n");
+    assert_eq!(output, "flows/files.yaml: 3 tasks, ok\nflows/shares.yaml: 1 task, ok\n");
     let drawn = setting.run("graph flows/files.yaml").ok();
     assert!(drawn.contains("2  process    rust  each of discover.files, 8 at once  <- discover"), "{drawn}");
     assert!(setting.run("graph flows/files.yaml --format mermaid").ok().starts_with("flowchart"));
@@ -292,7 +292,7 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     let run = setting.run("submit flows/trouble.yaml").ok();
     let run = run.trim();
     setting.run(&format!("jobs output {run}")).fails(2, &["is ready, and has no output yet", "jobs watch"]);
-    setting.run(&format!("jobs output {run}.list")).fails(2, &["task `list` of run", "has not begun"]);
+    setting.run(&format!("jobs output {run}.list")).fails(2, &["task `list` of run", "has not started"]);
     let mut watch = setting.start(&format!("jobs watch {run} --json"));
     // The watch reports the state at once, and not only at the end.
     assert_eq!(watch.out_json(|line| line["id"] == run)["state"], "ready");
@@ -306,7 +306,7 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     let tree = setting.run(&format!("jobs tree {run}")).ok();
     let lines: Vec<_> = tree.lines().collect();
     let id = |line: &str| line.split_whitespace().find(|word| word.len() == 36).unwrap().to_owned();
-    assert!(lines[0].starts_with(&format!("trouble (ork.run) {run} failed (3 of 3 below it ended): ")), "{tree}");
+    assert!(lines[0].starts_with(&format!("trouble (ork.run) {run} failed (3 of 3 descendants ended): ")), "{tree}");
     assert!(lines[1].starts_with("\u{251c}\u{2500} list (process) ") && lines[1].ends_with(" succeeded"), "{tree}");
     assert!(lines[2].starts_with("\u{251c}\u{2500} each (process) ") && lines[2].ends_with(" succeeded 3/3"), "{tree}");
     assert!(lines[3].starts_with("\u{251c}\u{2500} broken (process) ") && lines[3].contains(" failed: "), "{tree}");
@@ -342,7 +342,7 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     waiting.signal("INT");
     let ended = waiting.end();
     assert_eq!(ended.code, Some(130));
-    assert!(ended.err.contains(&format!("job {run} goes on; `jobs watch {run}` follows it")), "{ended:?}");
+    assert!(ended.err.contains(&format!("job {run} continues; `jobs watch {run}` follows it")), "{ended:?}");
     let mut worker = setting.start("worker");
     worker.err_line(|line| line.contains("worker ready"));
     setting.run(&format!("jobs watch {run}")).fails(1, &["`broken`"]);
@@ -443,7 +443,7 @@ fn a_second_signal_ends_a_worker_without_waiting_for_python() {
     let logged = worker.err_line(|line| line.contains("begun"));
     assert!(logged.contains("task=\"nap\"") && !logged.contains("ork.python"), "{logged}");
     worker.signal("TERM");
-    worker.err_line(|line| line.contains("a second signal ends at once"));
+    worker.err_line(|line| line.contains("a second signal stops the worker now"));
     worker.signal("TERM");
     assert_eq!(worker.end().code, Some(0));
     let step = setting.run(&format!("jobs show {} --json", run.trim())).json()["run"]["tasks"][0]["job"].clone();

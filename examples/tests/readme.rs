@@ -227,7 +227,7 @@ fn a_workflow_is_checked_and_run() {
         let arguments = line.strip_prefix("cargo run --release -p ork-examples --bin flows -- ");
         place.run(exe!("flows"), arguments.unwrap_or_else(|| panic!("not run: {line}")))
     };
-    assert_eq!(flows(check).ok(), "examples/flows/files.yaml: 3 tasks, fine\n");
+    assert_eq!(flows(check).ok(), "examples/flows/files.yaml: 3 tasks, ok\n");
     assert!(flows(run).ok().contains("\"files_processed\": 5"));
 }
 

@@ -110,10 +110,10 @@ fn retries_end_as_their_header_says() {
     assert!(shown.contains("part 1 failed page 2 is gone\npart 3 failed page 4 is gone"), "{shown}");
     let id = bad["id"].as_str().unwrap();
     let page = place.run(RETRIES, &format!("jobs parts {id} --limit 3"));
-    assert!(page.err.contains(&format!("the next ones: jobs parts {id} --from 3 --limit 3\n")), "{}", page.err);
+    assert!(page.err.contains(&format!("next page: jobs parts {id} --from 3 --limit 3\n")), "{}", page.err);
     let page = page.ok();
     let lines: Vec<Vec<_>> = page.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["index", "state", "attempts", "progress", "why"]);
+    assert_eq!(lines[0], ["index", "state", "attempts", "progress", "error"]);
     assert_eq!(lines[1], ["0", "succeeded", "1"]);
     assert_eq!(lines[2], ["1", "failed", "1", "page", "2", "is", "gone"]);
     assert_eq!(lines.len(), 4);
@@ -123,10 +123,10 @@ fn retries_end_as_their_header_says() {
     let part = |index: u32, page: u32| json!({"index": index, "state": "failed", "attempts": 1, "failure": failure(page), "progress": null});
     assert_eq!(found, json!([part(5, 6), part(7, 8)]));
     let last = place.run(RETRIES, &format!("jobs parts {id} --from 7"));
-    assert!(!last.err.contains("the next ones"), "{}", last.err);
+    assert!(!last.err.contains("next page"), "{}", last.err);
     let none = place.run(RETRIES, &format!("jobs parts {id} --state skipped"));
     assert_eq!((none.err.trim(), none.code), ("no parts", Some(0)));
-    place.run(RETRIES, &format!("jobs parts {id} --state ok")).fails(2, &["no part has a state `ok`", "succeeded"]);
+    place.run(RETRIES, &format!("jobs parts {id} --state ok")).fails(2, &["unknown part state `ok`", "succeeded"]);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_worker_finishes_running_jobs_when_it_gets_a_signal() {
         worker.signal(signal);
         let ended = worker.end();
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(ended.err.contains("ending within 30s"), "{ended:?}");
+        assert!(ended.err.contains("draining for up to 30s"), "{ended:?}");
         let watched = watch.end().ok();
         assert_eq!(watched.lines().last(), Some("\"on top after 40 steps\""));
     }
@@ -267,7 +267,7 @@ fn a_second_signal_requeues_the_running_job() {
     watch.out_json(|status| status["progress"]["info"].is_string());
     drop(watch);
     worker.signal("INT");
-    worker.err_line(|line| line.contains("a second signal ends at once"));
+    worker.err_line(|line| line.contains("a second signal stops the worker now"));
     worker.signal("INT");
     assert_eq!(worker.end().code, Some(0));
     let shown = place.run(PROGRESS, &format!("jobs show {id} --json")).json();
@@ -287,7 +287,7 @@ fn the_job_of_an_interrupted_run_stays_ready_for_a_worker() {
     let jobs = place.run(PROGRESS, "jobs list --json").json();
     assert_eq!((&jobs[0]["state"], &jobs[0]["attempt"]), (&json!("ready"), &json!(1)));
     let id = jobs[0]["id"].as_str().unwrap();
-    assert!(ended.err.contains(&format!("interrupted; job {id} goes on when a worker starts")), "{}", ended.err);
+    assert!(ended.err.contains(&format!("interrupted; job {id} continues when a worker starts")), "{}", ended.err);
     assert_eq!(place.run(PROGRESS, &format!("jobs cancel {id}")).ok(), format!("job {id} cancelled\n"));
 }
 
@@ -367,7 +367,7 @@ fn a_full_output_is_an_error_and_a_closed_pipe_is_not() {
         let ended = full(args);
         let stderr = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(4), "`{args}`: {stderr}");
-        assert!(stderr.contains("could not be written to the standard output"), "`{args}`: {stderr}");
+        assert!(stderr.contains("cannot write to standard output"), "`{args}`: {stderr}");
     }
     let done = place.run(HELLO, list).json()[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(full(&format!("jobs output {done}")).status.code(), Some(4), "{id}");
@@ -388,7 +388,7 @@ fn a_job_that_would_be_lost_with_the_command_is_not_submitted() {
     let place = Place::new();
     for args in ["submit hello name=Ada", "submit hello name=Ada --wait"] {
         let expected =
-            ["ORK_STORE=memory: and ORK_BROKER=embedded", "would end with this command", "`run` does it here"];
+            ["ORK_STORE=memory: and ORK_BROKER=embedded", "lost when this command ends", "`run` runs it in this process"];
         place.run_with(HELLO, args, ("ORK_STORE", "memory:")).fails(3, &expected);
     }
     assert_eq!(place.run_with(HELLO, "run hello name=Ada", ("ORK_STORE", "memory:")).ok(), "hello Ada\n");

@@ -18,8 +18,8 @@ fn invalid_input_is_rejected_with_a_message() {
     place.run(HELLO, "submit helo name=Ada").fails(2, &["did you mean `hello`?"]);
     place.run(HELLO, "run hello nam=Ada").fails(2, &["`nam` is not an input", "did you mean `name`?"]);
     place.run(HELLO, "run hello").fails(2, &["`name` is missing: expected"]);
-    place.run(HELLO, "run hello Ada").fails(2, &["`Ada` is no input", "KEY=VALUE"]);
-    place.run(HELLO, "run hello name=a name=b").fails(2, &["`name` is given twice"]);
+    place.run(HELLO, "run hello Ada").fails(2, &["invalid input `Ada`", "KEY=VALUE"]);
+    place.run(HELLO, "run hello name=a name=b").fails(2, &["`name` was given twice"]);
     place.run(HELLO, r#"run hello --input {"name":1}"#).fails(2, &["`name`", "expected", "string"]);
     place.run(HELLO, "run hello --input {").fails(2, &["not JSON"]);
     place.run(HELLO, "run hello --input @nowhere.json").fails(2, &["nowhere.json cannot be read"]);
@@ -42,7 +42,7 @@ fn unknown_jobs_are_reported_by_id() {
         place.run(HELLO, &format!("jobs {command} {id}")).fails(2, &[&format!("there is no job {id}"), "jobs list"]);
     }
     place.run(HELLO, "jobs show 17").fails(2, &["17"]);
-    place.run(HELLO, "jobs list --state late").fails(2, &["there is no state `late`", "ready, running"]);
+    place.run(HELLO, "jobs list --state late").fails(2, &["unknown state `late`", "ready, running"]);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn invalid_settings_are_rejected() {
     let doctor = place.run(HELLO, "doctor --json").json();
     let store = doctor["settings"].as_array().unwrap().iter().find(|setting| setting["key"] == "store").unwrap();
     assert_eq!(store["value"], "memory:");
-    assert!(store["from"].as_str().unwrap().contains("ork.toml"), "{store}");
+    assert!(store["source"].as_str().unwrap().contains("ork.toml"), "{store}");
 }
 
 #[test]

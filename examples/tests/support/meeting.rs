@@ -98,7 +98,7 @@ impl<'a> Meeting<'a> {
         for none in ["failed", "skipped", "cancelled", "running"] {
             assert_eq!(parts[none], 0, "{job}");
         }
-        assert_eq!((&job["state"], &job["not_ok"]), (&json!("succeeded"), &json!([])), "{job}");
+        assert_eq!((&job["state"], &job["unsuccessful_parts"]), (&json!("succeeded"), &json!([])), "{job}");
         assert_eq!(job["attempt"], 2, "the split was the first attempt, the join is the second and last: {job}");
     }
 }

@@ -20,8 +20,8 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError>
         Some(("memory", "")) => Ok(Arc::new(Memory::new())),
         None if config.store == "none" => {
             if config.broker == "embedded" {
-                let words = "without a broker jobs travel through the store: set ORK_BROKER, or a store such as \
-                             ORK_STORE=sqlite:ork.db";
+                let words =
+                    "the embedded broker needs a store: set ORK_BROKER, or set a store, e.g. ORK_STORE=sqlite:ork.db";
                 return Err(StoreError::new(StoreErrorKind::Config, words));
             }
             Ok(Arc::new(NoStore::new()))
@@ -77,8 +77,7 @@ fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
 #[cfg(not(feature = "object-store"))]
 fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
     let feature = if url.starts_with("s3:") { "s3" } else { "object-store" };
-    let words =
-        format!("large outputs cannot be kept in {url}: this program was built without the feature `{feature}`");
+    let words = format!("cannot store large outputs in {url}: this program was built without the feature `{feature}`");
     Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, words))
 }
 

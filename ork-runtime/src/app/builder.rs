@@ -37,7 +37,7 @@ pub enum BuildError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Registry(Vec<RegistryError>),
     /// Two states of the same type were given.
-    #[error("two states of one type were given: {0}")]
+    #[error("two states of the same type were given: {0}")]
     StateTwice(&'static str),
     /// The store cannot be opened.
     #[error(transparent)]

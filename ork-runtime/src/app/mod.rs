@@ -156,7 +156,7 @@ impl Ork {
         }
         self.engine.broker.close().await;
         if let Err(error) = self.engine.store.leave(self.engine.actor()).await {
-            tracing::debug!(%error, "could not say goodbye to the store");
+            tracing::debug!(%error, "could not deregister from the store");
         }
         self.engine.store.close().await;
     }

@@ -237,7 +237,7 @@ impl<'a> Known<'a> {
             Ok(path) if !path.starts_with(self.folder) => Some(Unavailable::Outside),
             Ok(path) => match path.metadata().map(|found| other_than_a_file(found.file_type())) {
                 Ok(found) => found.map(|found| Unavailable::NotAFile { found: found.into() }),
-                Err(error) => Some(Unavailable::Broken { message: format!("it cannot be looked at: {error}") }),
+                Err(error) => Some(Unavailable::Broken { message: format!("it cannot be accessed: {error}") }),
             },
             Err(_) => Some(Unavailable::NoSuchFile { nearest: self.nearest(name) }),
         }
@@ -277,7 +277,7 @@ async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> A
         biased;
         described = executor.describe(code) => described,
         () = SystemClock.pause(IMPORT) => {
-            let words = format!("its import has not ended after {}", humantime::format_duration(IMPORT));
+            let words = format!("its import did not finish within {}", humantime::format_duration(IMPORT));
             return Answer::Unavailable(Unavailable::Broken { message: words });
         }
     };

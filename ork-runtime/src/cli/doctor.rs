@@ -20,7 +20,7 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
     let mut findings = Vec::new();
     match builder.tasks() {
         Ok(registry) if registry.is_empty() => {
-            let words = "none: annotate a function with #[task], and name its crate in this program";
+            let words = "none: annotate a function with #[task], and reference its crate, e.g. `use my_tasks as _;`";
             findings.push(Finding { what: "tasks", well: false, words: words.into() });
         }
         Ok(registry) => {
@@ -45,20 +45,20 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
     if output.is_json() {
         let settings = config
             .entries()
-            .map(|(key, value, source)| json!({"key": key, "value": value, "from": source.to_string()}));
+            .map(|(key, value, source)| json!({"key": key, "value": value, "source": source.to_string()}));
         let found =
-            findings.iter().map(|finding| json!({"what": finding.what, "well": finding.well, "words": finding.words}));
+            findings.iter().map(|finding| json!({"name": finding.what, "ok": finding.well, "message": finding.words}));
         output.json(&json!({
-            "well": well,
+            "ok": well,
             "settings": settings.collect::<Vec<_>>(),
-            "findings": found.collect::<Vec<_>>(),
+            "checks": found.collect::<Vec<_>>(),
         }));
     } else {
         let row = |(key, value, source): (&str, String, crate::Source)| {
-            let value = if value.is_empty() { "by the machine".to_owned() } else { value };
+            let value = if value.is_empty() { "auto".to_owned() } else { value };
             vec![key.to_owned(), value, source.to_string()]
         };
-        output.table(&["setting", "value", "from"], config.entries().map(row));
+        output.table(&["setting", "value", "source"], config.entries().map(row));
         output.line("");
         for finding in &findings {
             output.line(format!("{} {}: {}", if finding.well { "ok  " } else { "FAIL" }, finding.what, finding.words));
@@ -85,7 +85,7 @@ fn apart(ahead: i64) -> String {
         return String::new();
     }
     let way = if ahead > 0 { "ahead of" } else { "behind" };
-    format!("; the clock of this computer is {seconds} s {way} its clock, by which ork goes: set this one right")
+    format!("; the clock of this computer is {seconds} s {way} the clock of the store, which ork uses: correct it")
 }
 
 async fn objects(builder: OrkBuilder) -> Finding {
@@ -123,18 +123,16 @@ fn policies(hazards: Result<Option<Vec<String>>, String>) -> Option<Finding> {
         Ok(None) => return None,
         Ok(Some(hazards)) if hazards.is_empty() => (
             true,
-            "no queue that is there drops messages by a policy or its arguments, as RabbitMQ said some seconds ago"
-                .to_owned(),
+            "no existing queue drops messages by a policy or by its arguments, as of some seconds ago".to_owned(),
         ),
         Ok(Some(hazards)) => {
-            let advice =
-                "the jobs of such messages are sent again minutes later, so keep such policies off ork's queues";
+            let advice = "ork resends dropped messages only after minutes: do not apply such policies to its queues";
             (false, format!("{}; {advice}", hazards.join("; ")))
         }
         Err(why) => {
             let advice =
-                "set ORK_MANAGEMENT, or look at `rabbitmqctl list_policies` for `message-ttl`, `expires`, `max-length`";
-            (true, format!("not looked at, as {why}; {advice}"))
+                "set ORK_MANAGEMENT, or check `rabbitmqctl list_policies` for `message-ttl`, `expires`, `max-length`";
+            (true, format!("not checked: {why}; {advice}"))
         }
     };
     Some(Finding { what: "policies", well, words })
@@ -151,19 +149,19 @@ fn finding(what: &'static str, found: Result<String, String>) -> Finding {
 fn advised(error: &BrokerError) -> String {
     let advice = match error.kind() {
         BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut => {
-            "start RabbitMQ there, set ORK_BROKER to where it is, or unset it to run embedded"
+            "start RabbitMQ there, set ORK_BROKER to its address, or unset it to run embedded"
         }
         BrokerErrorKind::Refused => "check the user, the password and the virtual host in ORK_BROKER",
         BrokerErrorKind::Config => "write ORK_BROKER as amqp://user:password@host:5672/vhost",
         BrokerErrorKind::Undeliverable
         | BrokerErrorKind::TooLarge
         | BrokerErrorKind::Closed
-        | BrokerErrorKind::Protocol => "look into the log of RabbitMQ",
+        | BrokerErrorKind::Protocol => "see the log of RabbitMQ",
     };
     format!("{}; {advice}", chain(error))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(", because ")
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

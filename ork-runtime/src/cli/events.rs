@@ -11,8 +11,8 @@ use crate::id::JobId;
 pub(super) async fn watch(ork: &Ork, id: Option<JobId>, output: &Output) -> Result<(), Failure> {
     // Without a broker a stream has only the events of its own process, and this one runs no jobs.
     if !ork.engine().broker.needs_relay() {
-        let words = "without a broker what happens is told only in the process that does the work";
-        return Err(Failure::user(words).hint("`jobs watch ID`, without `--events`, follows a job wherever it runs"));
+        let words = "without a broker, events are visible only in the process that runs the job";
+        return Err(Failure::user(words).hint("`jobs watch ID` without `--events` follows a job in any process"));
     }
     let mut events = match id {
         Some(id) => ork.events_of(id).await?,

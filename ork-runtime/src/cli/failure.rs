@@ -57,14 +57,14 @@ impl Failure {
 
     /// An internal error.
     pub(super) fn internal(words: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let words = format!("{}\n  because: {}", words.into(), chain(source.into().as_ref()));
+        let words = format!("{}\n  caused by: {}", words.into(), chain(source.into().as_ref()));
         Self { kind: Kind::Internal, words, hints: Vec::new() }
     }
 
     /// The output of the command cannot be written.
     pub(super) fn unwritten(error: &std::io::Error) -> Self {
-        let words = format!("what this command prints could not be written to the standard output\n  because: {error}");
-        Self { kind: Kind::Unavailable, words, hints: vec!["look at where the output is redirected to".to_owned()] }
+        let words = format!("cannot write to standard output\n  caused by: {error}");
+        Self { kind: Kind::Unavailable, words, hints: vec!["check where the output is redirected to".to_owned()] }
     }
 
     /// Adds a hint about what to do.
@@ -95,12 +95,12 @@ impl Failure {
 /// Formats an error and its causes, one per line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join("\n  caused by: ")
 }
 
 fn store(error: StoreError) -> Failure {
     let (kind, hint) = match error.kind() {
-        StoreErrorKind::NotFound => (Kind::User, Some("`jobs list` shows the jobs of this store")),
+        StoreErrorKind::NotFound => (Kind::User, Some("`jobs list` lists the jobs of this store")),
         StoreErrorKind::Data => (Kind::User, None),
         StoreErrorKind::Config | StoreErrorKind::NoStore | StoreErrorKind::TooNew => (Kind::Config, None),
         StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly | StoreErrorKind::Corrupt | StoreErrorKind::Closed => {
@@ -122,7 +122,7 @@ impl From<StoreError> for Failure {
 
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
-        Self::new(Kind::Unavailable, error).hint("`doctor` says what is set and what can be reached")
+        Self::new(Kind::Unavailable, error).hint("`doctor` checks configuration and connectivity")
     }
 }
 
@@ -131,7 +131,7 @@ impl From<ObjectError> for Failure {
         match error.kind() {
             ObjectErrorKind::Config => Self::new(Kind::Config, error),
             ObjectErrorKind::Unavailable | ObjectErrorKind::Missing | ObjectErrorKind::Damaged => {
-                Self::new(Kind::Unavailable, error).hint("`doctor` says what is set and what can be reached")
+                Self::new(Kind::Unavailable, error).hint("`doctor` checks configuration and connectivity")
             }
         }
     }

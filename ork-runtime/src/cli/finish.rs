@@ -47,7 +47,7 @@ fn not_well(status: &Status) -> Failure {
     let id = status.id;
     let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), |why| printable(&why.to_string()));
     Failure::job(format!("job {id} ({}) {}: {why}", name(status), status.state))
-        .hint(format!("`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again"))
+        .hint(format!("`jobs show {id}` shows details; `jobs retry {id}` retries what did not succeed"))
 }
 
 /// Returns the result of a workflow run: the outputs of the steps that no other step needs, by their names; if there

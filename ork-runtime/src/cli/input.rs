@@ -13,12 +13,12 @@ use crate::task::def::{Param, TaskDef};
 /// The input of a job.
 #[derive(Debug, Args)]
 pub(super) struct Input {
-    /// Inputs by name; text, numbers and truth values as they are, anything else as JSON
+    /// Inputs by name; strings, numbers and booleans as plain text, anything else as JSON
     #[arg(value_name = "KEY=VALUE")]
     pairs: Vec<String>,
-    /// The whole input as JSON, `@FILE` for a file of it, or `-` for stdin
+    /// The whole input as JSON, `@FILE` to read it from a file, or `-` for stdin
     ///
-    /// For a workflow: a parameter of the run, NAME=VALUE; it may be given more than once
+    /// For a workflow: a parameter of the run as NAME=VALUE; may be repeated
     #[arg(long, value_name = "JSON|@FILE|-", conflicts_with = "pairs")]
     input: Vec<String>,
 }
@@ -34,7 +34,7 @@ impl Input {
     pub(super) fn read(&self, def: &TaskDef) -> Result<Bytes, Failure> {
         let json = match self.input.as_slice() {
             [] => return self.pairs(def),
-            [_, _, ..] => return Err(Failure::user("a task has one input: `--input` was given more than once")),
+            [_, _, ..] => return Err(Failure::user("a task takes one `--input`, but several were given")),
             [text] => match (text.as_str(), text.strip_prefix('@')) {
                 ("-", _) => {
                     let mut json = Vec::new();
@@ -72,7 +72,7 @@ impl Input {
         let mut input = Map::new();
         for pair in &self.pairs {
             let (key, text) = pair.split_once('=').ok_or_else(|| {
-                Failure::user(format!("`{pair}` is no input")).hint("write inputs as KEY=VALUE, or give --input JSON")
+                Failure::user(format!("invalid input `{pair}`")).hint("write inputs as KEY=VALUE, or use --input JSON")
             })?;
             let value = match fields.get(key) {
                 Some(schema) => value(key, text, resolve(schema, &definitions), &definitions)?,
@@ -80,7 +80,7 @@ impl Input {
                 None => Value::String(text.to_owned()),
             };
             if input.insert(key.to_owned(), value).is_some() {
-                return Err(Failure::user(format!("`{key}` is given twice")));
+                return Err(Failure::user(format!("`{key}` was given twice")));
             }
         }
         Ok(serde_json::to_vec(&input).unwrap_or_default().into())

@@ -22,87 +22,87 @@ use crate::workflow_run::{PROCESS, PYTHON};
 pub(super) enum Command {
     /// List jobs, newest first
     List {
-        /// Only in this state: ready, running, retrying, waiting, succeeded, failed, cancelled
+        /// Only jobs in this state; may be repeated: ready, running, retrying, waiting, succeeded, failed, cancelled
         #[arg(long)]
         state: Vec<String>,
-        /// Only of this task
+        /// Only jobs of this task
         #[arg(long)]
         task: Option<String>,
-        /// Only this job and those below it
+        /// Only this job and its descendants
         #[arg(long)]
         root: Option<JobId>,
-        /// Only submitted so long ago at most, such as 2h or 7d
+        /// Only jobs submitted within this time, e.g. 2h or 7d
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
-        /// Only older than this job: the last one of the page before
+        /// Only jobs older than this one, e.g. the last one of the previous page
         #[arg(long)]
         before: Option<JobId>,
-        /// At most this many
+        /// Maximum number of jobs to list
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Show one job
+    /// Show the details of a job
     Show {
-        /// Its id
+        /// The id of the job
         id: JobId,
-        /// Show this many of its parts that did not succeed
+        /// Maximum number of unsuccessful parts to show
         #[arg(long, default_value_t = 10)]
         parts: usize,
     },
-    /// List the parts of a job, in order, each with its state, attempts and progress
+    /// List the parts of a job with their states, attempts and progress
     Parts(parts::Page),
-    /// List what a job and all jobs below it have recorded
+    /// List the metrics of a job and its descendants
     Metrics {
-        /// Its id
+        /// The id of the job
         id: JobId,
     },
-    /// Say what a job is waiting for
+    /// Explain what a job is waiting for
     Why {
-        /// Its id
+        /// The id of the job
         id: JobId,
     },
-    /// Follow a job to its end and print its result, or follow what happens
+    /// Follow a job until it ends and print its result, or print events
     Watch {
-        /// Its id; without one `--events` follows all jobs
+        /// The id of the job; may be left out with --events, to follow all jobs
         #[arg(required_unless_present = "events")]
         id: Option<JobId>,
-        /// Print what happens to it and to the jobs below it, a line each
+        /// Print the events of the job and its descendants, one per line
         #[arg(long)]
         events: bool,
     },
-    /// Draw a job and all jobs below it, with their states
+    /// Show a job and its descendants as a tree
     Tree {
-        /// Its id
+        /// The id of the job
         id: JobId,
     },
-    /// Cancel a job and all jobs below it: nothing of them starts any more, and what runs is stopped
+    /// Cancel a job and its descendants; running work is stopped
     Cancel {
-        /// Its id
+        /// The id of the job
         id: JobId,
-        /// Bring to its end what has begun
+        /// Let running work finish
         #[arg(long)]
         finish_running: bool,
     },
-    /// Try again what did not succeed; send again a job that waits for a message that is lost
+    /// Retry what did not succeed, or resend the message of a job that lost it
     Retry {
-        /// Its id
+        /// The id of the job
         id: JobId,
-        /// Only this part of it, and its join
+        /// Retry only this part, then run the join again
         #[arg(long, value_name = "INDEX")]
         part: Option<u64>,
         /// Wait for the result and print it
         #[arg(long)]
         wait: bool,
     },
-    /// Print what a job, a run or a task of a run has returned, as JSON
+    /// Print the output of a job, a workflow run or a task of a run, as JSON
     Output {
-        /// Its id, or RUN.TASK for a task of a run; of a run, what no other task of it takes
+        /// A job id, or RUN.TASK for a task of a run; for a run, prints the outputs of its final tasks
         #[arg(value_name = "ID|RUN.TASK")]
         whose: outputs::Whose,
     },
-    /// Remove jobs that ended long ago, with their parts and the jobs below them
+    /// Remove jobs that ended long ago, with their parts and descendants
     Prune {
-        /// How long ago, such as 7d or 12h
+        /// Minimum time since the job ended, e.g. 7d or 12h
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         older_than: Duration,
     },
@@ -149,7 +149,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         }
         Command::Cancel { id, finish_running: true } => {
             ork.interrupt(id).await?;
-            said(output, id, "interrupted");
+            said(output, id, "cancelled gracefully");
         }
         Command::Retry { id, part, .. } => {
             retry(ork, id, part).await?;
@@ -175,7 +175,7 @@ async fn retry(ork: &Ork, id: JobId, part: Option<u64>) -> Result<(), Failure> {
 fn known_state(word: &str) -> Result<State, Failure> {
     State::from_word(word).ok_or_else(|| {
         let known: Vec<_> = State::ALL.iter().map(|state| state.as_str()).collect();
-        Failure::user(format!("there is no state `{word}`: expected {}", known.join(", ")))
+        Failure::user(format!("unknown state `{word}`: expected one of {}", known.join(", ")))
     })
 }
 
@@ -219,5 +219,5 @@ fn list(jobs: &[Status], output: &Output) {
         let why = brief(job.failure.as_ref());
         vec![job.id.to_string(), name(job), job.state.to_string(), parts, job.created.to_string(), why]
     };
-    output.list(jobs, "no jobs", &["id", "task", "state", "parts", "submitted", "why"], row);
+    output.list(jobs, "no jobs", &["id", "task", "state", "parts", "submitted", "error"], row);
 }

@@ -8,7 +8,7 @@ use crate::metric::Metric;
 /// Lists the metrics, one per line for each job, name and set of labels.
 pub(super) async fn metrics(ork: &Ork, id: JobId, output: &Output) -> Result<(), Failure> {
     let head = ["job", "task", "name", "labels", "count", "mean", "min", "max", "last", "sum"];
-    output.list(&ork.metrics(id).await?, "nothing recorded", &head, row);
+    output.list(&ork.metrics(id).await?, "no metrics", &head, row);
     Ok(())
 }
 

@@ -58,52 +58,53 @@ pub fn main() -> ExitCode {
     Ork::builder().main()
 }
 
-/// Runs this program's tasks, in one process or in many that share a store or a RabbitMQ.
+/// Runs the tasks of this program, in one process or in many that share a store or a RabbitMQ broker.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Write JSON, for programs
+    /// Print JSON instead of text
     #[arg(long, global = true)]
     json: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 well, 1 the job failed or was cancelled, or schemas do not go together, 2 wrong command line or input, 3 wrong \
-configuration or tasks, 4 store, broker or standard output cannot be used, 5 defect, 130 interrupted.\n\nORK_BROKER, ORK_STORE and the \
-other settings are read from the environment and from ork.toml; `doctor` shows them all.";
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 job failed or cancelled, or incompatible schemas, \
+2 invalid command line or input, 3 invalid configuration or tasks, 4 store, broker or standard output unavailable, \
+5 internal error, 130 interrupted.\n\n\
+Settings such as ORK_BROKER and ORK_STORE are read from the environment and from ork.toml; `doctor` lists them all.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the tasks of this program
     Tasks(tasks::Args),
-    /// Describe the tasks to programs in other languages
+    /// Export and compare the schemas of the tasks
     #[command(subcommand)]
     Schema(schema::Command),
-    /// Run a task or a workflow here, to its end, and print its result
+    /// Run a task or a workflow in this process and print its result
     Run(run::Args),
-    /// Hand a job, or a run of a workflow, over to the workers
+    /// Submit a job or a workflow run
     Submit(submit::Args),
-    /// Say everything that is wrong with workflows, without running anything
+    /// Validate workflow files
     #[cfg(feature = "workflow")]
     Check(workflow::Check),
-    /// Draw a workflow
+    /// Draw the graph of a workflow
     #[cfg(feature = "workflow")]
     Graph(workflow::Graph),
-    /// Look at what is started by the clock, and steer it
+    /// List and manage schedules
     #[cfg(feature = "workflow")]
     #[command(subcommand)]
     Schedules(schedules::Command),
-    /// Work until told to stop
+    /// Run a worker until a signal stops it
     Worker(worker::Args),
-    /// Look at jobs and steer them
+    /// List, inspect and manage jobs
     #[command(subcommand)]
     Jobs(jobs::Command),
-    /// Say how this program is set up, whether that works, and what to do if not
+    /// Check configuration and connectivity
     Doctor,
-    /// Write a script that completes this command line in a shell
+    /// Generate a shell completion script
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -144,7 +145,7 @@ impl OrkBuilder {
             return schema::schema((&self.tasks()?, &config), command, output);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::internal("the runtime cannot be started", error))?;
+        let runtime = runtime.map_err(|error| Failure::internal("cannot start the async runtime", error))?;
         let builder = self.config(config);
         let ended = runtime.block_on(async {
             match command {

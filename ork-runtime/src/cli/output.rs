@@ -44,7 +44,7 @@ impl Output {
     /// Starts logging to stderr.
     pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
         let filter = EnvFilter::try_new(filter)
-            .map_err(|error| Failure::user(format!("`log` is `{filter}`, which is no filter: {error}")))?;
+            .map_err(|error| Failure::user(format!("invalid value `{filter}` for `log`: {error}")))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
         // `try_init` fails if the program has set up its own subscriber, which is then kept.
         let set = if self.json { log.json().try_init() } else { log.with_ansi(self.color).try_init() };

@@ -31,7 +31,7 @@ impl FromStr for Whose {
             Some((id, task)) => (id, Some(task.to_owned())),
             None => (text, None),
         };
-        let job = id.parse::<JobId>().map_err(|error| format!("{error}; expected the id of a job, or RUN.TASK"))?;
+        let job = id.parse::<JobId>().map_err(|error| format!("{error}; expected a job id or RUN.TASK"))?;
         Ok(Self { job, task })
     }
 }
@@ -62,17 +62,17 @@ async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
     if !plan.tasks.iter().any(|step| step.name == task) {
         let tasks: Vec<_> = plan.tasks.iter().map(|step| &*step.name).collect();
         let words = format!("the workflow `{}` has no task `{task}`", plan.name);
-        return Err(Failure::user(words).hint(format!("its tasks are {}", tasks.join(", "))));
+        return Err(Failure::user(words).hint(format!("its tasks: {}", tasks.join(", "))));
     }
     let stands = status.run.iter().flat_map(|run| &run.tasks).find(|stands| stands.name == task);
     match stands.map(|stands| (stands.stage, stands.job)) {
         None | Some((StepState::Waiting, _)) => {
-            let words = format!("task `{task}` of run {run} has not begun, so it has no output yet");
-            Err(Failure::user(words).hint(format!("`jobs why {run}` says what the run waits for")))
+            let words = format!("task `{task}` of run {run} has not started, so it has no output yet");
+            Err(Failure::user(words).hint(format!("`jobs why {run}` explains what the run is waiting for")))
         }
         Some((StepState::Skipped, _)) => {
             let words = format!("task `{task}` of run {run} was skipped, so it has no output");
-            Err(Failure::job(words).hint(format!("`jobs tree {run}` shows what went wrong before it")))
+            Err(Failure::job(words).hint(format!("`jobs tree {run}` shows which task failed")))
         }
         Some((StepState::Started | StepState::Succeeded | StepState::Failed | StepState::Cancelled, job)) => {
             Ok(ork.status(job).await?)
@@ -88,8 +88,8 @@ fn has_one(status: &Status) -> Result<(), Failure> {
         State::Failed => {
             let why = status.failure.as_ref().map(|why| printable(&format!(": {why}"))).unwrap_or_default();
             let hint = match status.run {
-                Some(_) => format!("`jobs output {id}.TASK` prints that of a task which has ended well"),
-                None => format!("`jobs show {id}` says more"),
+                Some(_) => format!("`jobs output {id}.TASK` prints the output of a task that succeeded"),
+                None => format!("`jobs show {id}` shows details"),
             };
             Err(Failure::job(format!("job {id} ({name}) failed, so it has no output{why}")).hint(hint))
         }

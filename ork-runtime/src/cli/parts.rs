@@ -11,15 +11,15 @@ use crate::store::{PartFilter, PartStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct Page {
-    /// The job's id
+    /// The id of the job
     id: JobId,
-    /// From this index on
+    /// Start at this index
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     from: u64,
-    /// At most this many
+    /// Maximum number of parts to list
     #[arg(long, default_value_t = 20)]
     limit: usize,
-    /// Only in this state: ready, running, retrying, succeeded, failed, skipped, cancelled
+    /// Only parts in this state; may be repeated: ready, running, retrying, succeeded, failed, skipped, cancelled
     #[arg(long)]
     state: Vec<String>,
 }
@@ -33,10 +33,10 @@ pub(super) async fn parts(ork: &Ork, page: Page, output: &Output) -> Result<(), 
     let mut parts = ork.list_parts(id, filter).await?;
     let next = parts.get(limit).map(|part| part.index);
     parts.truncate(limit);
-    output.list(&parts, "no parts", &["index", "state", "attempts", "progress", "why"], row);
+    output.list(&parts, "no parts", &["index", "state", "attempts", "progress", "error"], row);
     if let Some(next) = next {
         let states = state.iter().flat_map(|word| [" --state ", word]).collect::<String>();
-        output.note(format!("the next ones: jobs parts {id} --from {next} --limit {limit}{states}"));
+        output.note(format!("next page: jobs parts {id} --from {next} --limit {limit}{states}"));
     }
     Ok(())
 }
@@ -55,6 +55,6 @@ fn row(part: &PartStatus) -> Vec<String> {
 fn known_state(word: &str) -> Result<PartState, Failure> {
     PartState::from_word(word).ok_or_else(|| {
         let known: Vec<_> = PartState::ALL.iter().map(|state| state.as_str()).collect();
-        Failure::user(format!("no part has a state `{word}`: expected {}", known.join(", ")))
+        Failure::user(format!("unknown part state `{word}`: expected one of {}", known.join(", ")))
     })
 }

@@ -36,9 +36,9 @@ async fn to_its_end(ork: &Ork, asked: Asked, signals: &mut Signals, output: &Out
     let failed = ork.failed();
     tokio::select! {
         ended = watch::to_the_end(ork, id, Told::End, output) => ended,
-        () = failed.cancelled() => Err(Failure::internal("the worker stopped", "the log says why")),
+        () = failed.cancelled() => Err(Failure::internal("the worker stopped", "a service failed; see the log")),
         () = signals.next() => {
-            output.note(format!("interrupted; job {id} goes on when a worker starts, or with `jobs cancel {id}` never"));
+            output.note(format!("interrupted; job {id} continues when a worker starts; `jobs cancel {id}` cancels it"));
             ork.force_stop();
             Ok(ExitCode::from(130))
         }

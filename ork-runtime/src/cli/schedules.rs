@@ -14,35 +14,35 @@ use crate::workflow_run::RUN;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List what is started by the clock, and when next
+    /// List schedules and the times of their next runs
     List,
-    /// Let the clock start the runs of a workflow that has a `schedule`
+    /// Add or replace the schedule of a workflow
     Add {
-        /// The workflow file
+        /// A workflow file with a `schedule`
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Values for the parameters of its runs
+        /// A parameter of the scheduled runs; may be repeated
         #[arg(long, value_name = "NAME=VALUE")]
         input: Vec<String>,
     },
-    /// Start nothing until it is resumed
+    /// Pause a schedule: it starts no runs until it is resumed
     Pause {
-        /// Its name: that of the workflow
+        /// The name of the workflow
         name: String,
     },
-    /// Go on at the next time
+    /// Resume a paused schedule
     Resume {
-        /// Its name: that of the workflow
+        /// The name of the workflow
         name: String,
     },
     /// Start a run now, and print its id
     Trigger {
-        /// Its name: that of the workflow
+        /// The name of the workflow
         name: String,
     },
-    /// Forget it; what it has started goes on
+    /// Remove a schedule; runs that it has started continue
     Remove {
-        /// Its name: that of the workflow
+        /// The name of the workflow
         name: String,
     },
 }
@@ -66,19 +66,19 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
             let (schedule, path) = (file.checked.schedule.clone(), file.workflow.file().path().to_owned());
             let plan = workflow::plan(&file.workflow, file.checked, output)?;
             let Some(schedule) = schedule else {
-                let hint = "write one: `schedule: \"0 6 * * *\"` is six o'clock every day";
+                let hint = "add one, e.g. `schedule: \"0 6 * * *\"` for 06:00 every day";
                 return Err(Failure::user(format!("the workflow {path} has no schedule")).hint(hint));
             };
             let input = serde_json::to_value(&plan).unwrap_or_default();
             let before = ork.schedules().await?.iter().any(|schedule| schedule.name == plan.name);
             let added = ork.schedule(&plan.name, schedule, RUN, input).await?;
-            let before = if before { ", in place of the one before" } else { "" };
+            let before = if before { ", replacing the previous schedule" } else { "" };
             let (name, cron, zone) = (&added.name, &added.schedule.cron, &added.schedule.timezone);
             output.say(&added, format_args!("{name} is scheduled: {cron} ({zone}){before}"));
         }
         Command::Pause { name } => {
             let changed = ork.pause_schedule(&name).await?;
-            said(output, &name, if changed { "paused" } else { "paused already" });
+            said(output, &name, if changed { "paused" } else { "already paused" });
         }
         Command::Resume { name } => {
             let changed = ork.resume_schedule(&name).await?;
@@ -105,10 +105,10 @@ fn list(all: &[ScheduleStatus], output: &Output) {
         let next = match (schedule.paused, schedule.next) {
             (true, _) => "paused".to_owned(),
             (false, Some(next)) => next.to_string(),
-            (false, None) => "as soon as a worker takes it".to_owned(),
+            (false, None) => "waiting for a worker".to_owned(),
         };
         let last = schedule.last.map(|last| last.to_string()).unwrap_or_default();
         vec![schedule.name.clone(), schedule.schedule.cron.clone(), schedule.schedule.timezone.clone(), next, last]
     };
-    output.list(all, "no schedules", &["name", "schedule", "time zone", "next", "last run"], row);
+    output.list(all, "no schedules", &["name", "schedule", "time zone", "next run", "last run"], row);
 }

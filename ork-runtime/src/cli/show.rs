@@ -26,9 +26,9 @@ pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) ->
             let bad = bad.iter().map(|part| {
                 let details = part.failure.as_ref().and_then(|failure| failure.details.as_ref());
                 let why = why(part.failure.as_ref()).0;
-                json!({"index": part.index, "how": part.state.as_str(), "why": why, "details": details})
+                json!({"index": part.index, "state": part.state.as_str(), "error": why, "details": details})
             });
-            json.insert("not_ok".into(), bad.collect());
+            json.insert("unsuccessful_parts".into(), bad.collect());
             if !follows.is_empty() {
                 json.insert("follows".into(), json!(follows));
             }
@@ -73,11 +73,11 @@ fn job_rows(status: &Status, place: String) -> Vec<Row> {
         ("submitted", status.created.to_string()),
         ("started", moment(status.started)),
         ("ended", moment(status.ended)),
-        ("next try", moment(status.due)),
+        ("next retry", moment(status.due)),
         ("worker", status.worker.clone().unwrap_or_default()),
         ("root", if status.root == status.id { String::new() } else { status.root.to_string() }),
         ("parent", status.parent.map(|parent| parent.to_string()).unwrap_or_default()),
-        ("below it", below),
+        ("subtree", below),
         ("progress", status.percent().map(|percent| format!("{percent:.0} %")).unwrap_or_default()),
         ("info", status.progress.as_ref().map(|progress| printable(&progress.info)).unwrap_or_default()),
     ]
@@ -86,7 +86,8 @@ fn job_rows(status: &Status, place: String) -> Vec<Row> {
 /// The rows about failures and parts.
 fn end_rows(status: &Status) -> Vec<Row> {
     let (why, details) = why(status.failure.as_ref());
-    let mut rows = vec![("why", why), ("details", details), ("hooks", status.hooks_failed.clone().unwrap_or_default())];
+    let mut rows =
+        vec![("error", why), ("details", details), ("hook error", status.hooks_failed.clone().unwrap_or_default())];
     if status.yielded > 0 || status.total.is_some() {
         let counts = status.parts;
         let total = status.total.map_or_else(|| format!("{} so far", status.yielded), |total| total.to_string());

@@ -28,16 +28,16 @@ pub(super) struct Args {
 /// On which terms.
 #[derive(Debug, clap::Args)]
 struct How {
-    /// Take this key: refused while another job has it that has not ended
+    /// Hold this unique key until the job and its descendants end; fail if another job holds it
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
-    /// Cancel a job that has the key and has shown no sign of life (waiting is none) for so long, such as 2h
+    /// Take over the key if its holder has not been active for this long, e.g. 2h, and cancel that job
     #[arg(long, value_name = "TIME", requires = "unique", value_parser = humantime::parse_duration)]
     stale_after: Option<Duration>,
-    /// If another job has the key, print its id, or wait for it
+    /// If another job holds the key, print its id or, with --wait, wait for it
     #[arg(long, requires = "unique")]
     or_join: bool,
-    /// Begin when this job has ended, with all jobs below it; given several times, when all of them have
+    /// Start after this job and its descendants have ended; may be repeated
     #[arg(long, value_name = "ID")]
     after: Vec<JobId>,
 }
@@ -71,11 +71,11 @@ pub(super) fn outlives(builder: &OrkBuilder) -> Result<(), Failure> {
     }
     let (store, broker) = (&config.store, &config.broker);
     let words = format!(
-        "no worker would see it: with ORK_STORE={store} and ORK_BROKER={broker} it would end with this command"
+        "no worker could see the job: with ORK_STORE={store} and ORK_BROKER={broker} it is lost when this command ends"
     );
     Err(Failure::config(words)
-        .hint("`run` does it here, to its end")
-        .hint("for workers, set ORK_STORE to a store that processes share, such as sqlite:.ork/ork.db"))
+        .hint("`run` runs it in this process")
+        .hint("for workers, set ORK_STORE to a store that processes share, e.g. sqlite:.ork/ork.db"))
 }
 
 async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {

@@ -12,7 +12,7 @@ use crate::task::schema;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only this one, with all its options
+    /// Show only this task, with its schemas and options
     task: Option<String>,
 }
 
@@ -28,19 +28,22 @@ pub(super) fn tasks(registry: &Registry, args: &Args, output: &Output) -> Result
             output.line(serde_json::to_string_pretty(&describe(task)).unwrap_or_default());
         }
     } else if tasks.is_empty() {
-        output.note("this program has no tasks: annotate a function with #[task], and name its crate in this program");
+        output.note(
+            "this program has no tasks: annotate a function with #[task], and reference its crate, \
+             e.g. `use my_tasks as _;`",
+        );
     } else {
         let row = |task: &&Task| vec![task.name().to_owned(), inputs(task.entry()), shape(task), first_line(task)];
-        output.table(&["task", "inputs", "shape", "what it does"], tasks.iter().map(row));
+        output.table(&["task", "inputs", "kind", "description"], tasks.iter().map(row));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn shape(task: &Task) -> String {
     match (task.split, task.join) {
-        (None, None) => "one".into(),
+        (None, None) => "single".into(),
         // Whether a task without a join makes a dynamic split is known only when it runs.
-        (None, Some(_)) => "splits itself, join".into(),
+        (None, Some(_)) => "dynamic split, join".into(),
         (Some(_), None) => "split".into(),
         (Some(_), Some(_)) => "split, join".into(),
     }
@@ -82,9 +85,9 @@ fn describe(task: &Task) -> Value {
         "description": task.entry().docs,
         "location": task.work.location.to_string(),
         "queue": task.queue(),
-        "shape": shape(task),
+        "kind": shape(task),
         "input": input,
-        "item": item,
+        "part_input": item,
         "output": output,
         "definitions": generator.take_definitions(true),
         "retries": options.retries,

@@ -69,7 +69,7 @@ fn words(node: &Node<'_>) -> String {
     let mut words = vec![name(job), job.id.to_string(), job.state.to_string()];
     words.extend(Some(settled(job)).filter(|parts| !parts.is_empty()));
     if job.below > 0 {
-        words.push(format!("({} of {} below it ended)", job.below_ended, job.below));
+        words.push(format!("({} of {} descendants ended)", job.below_ended, job.below));
     }
     if let Node::Replaced(_) = node {
         words.push("(replaced)".into());

@@ -37,7 +37,7 @@ pub(super) async fn wait(ork: &Ork, id: JobId, signals: &mut Signals, output: &O
     tokio::select! {
         ended = to_the_end(ork, id, Told::End, output) => ended,
         () = signals.next() => {
-            output.note(format!("job {id} goes on; `jobs watch {id}` follows it"));
+            output.note(format!("job {id} continues; `jobs watch {id}` follows it"));
             Ok(ExitCode::from(130))
         }
     }

@@ -11,7 +11,7 @@ use crate::id::JobId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Asked {
-    /// The task, or the file of a workflow
+    /// The name of a task, or a workflow file
     #[arg(value_name = "TASK|FILE.yaml")]
     task: String,
     #[command(flatten)]

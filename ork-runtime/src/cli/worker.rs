@@ -9,10 +9,10 @@ use crate::worker::Stopped;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What this worker is called
+    /// Name of this worker, shown in jobs and logs [default: host name and process id]
     #[arg(long)]
     name: Option<String>,
-    /// How many tasks run at once
+    /// Maximum number of tasks that run at once [default: 64 per core, or 1 per core for non-async tasks]
     #[arg(long)]
     concurrency: Option<String>,
 }
@@ -28,11 +28,11 @@ pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output)
     let ork = builder.build().await?;
     if ork.registry().is_empty() {
         ork.shutdown().await;
-        return Err(Failure::user("this program has no tasks, so there is nothing to work on")
-            .hint("annotate a function with #[task], and name its crate in this program"));
+        return Err(Failure::user("this program has no tasks to run")
+            .hint("annotate a function with #[task], and reference its crate, e.g. `use my_tasks as _;`"));
     }
     output.note(format!(
-        "worker ready for {} (store {}, broker {}); Ctrl-C ends it",
+        "worker ready for {} (store {}, broker {}); press Ctrl-C to stop",
         ork.registry().names().join(", "),
         crate::config::redact(&ork.config().store),
         crate::config::redact(&ork.config().broker)
@@ -44,11 +44,11 @@ pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output)
             stopped = &mut work => break stopped,
             () = signals.next() => {
                 if asked {
-                    output.note("ending at once; what was begun is given back");
+                    output.note("stopping now; unfinished work returns to the queue");
                     ork.force_stop();
                 } else {
                     output.note(format!(
-                        "ending within {}; a second signal ends at once",
+                        "draining for up to {}; a second signal stops the worker now",
                         humantime::format_duration(ork.config().shutdown)
                     ));
                     ork.drain();
@@ -61,8 +61,6 @@ pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output)
     ork.shutdown().await;
     match stopped? {
         Stopped::Drained | Stopped::Interrupted => Ok(ExitCode::SUCCESS),
-        Stopped::Failed => {
-            Err(Failure::internal("the worker stopped", "something it needs has failed; the log says what"))
-        }
+        Stopped::Failed => Err(Failure::internal("the worker stopped", "a service failed; see the log")),
     }
 }

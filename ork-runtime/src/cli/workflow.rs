@@ -15,7 +15,7 @@ use crate::executor::Executor;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
-    /// Workflow files
+    /// The workflow files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Graph {
     /// The workflow file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How it is drawn
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -33,11 +33,11 @@ pub(super) struct Graph {
 /// How a graph is drawn.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// For reading
+    /// Plain text
     Text,
-    /// For Markdown
+    /// Mermaid, e.g. for Markdown
     Mermaid,
-    /// For Graphviz
+    /// DOT, for Graphviz
     Dot,
 }
 
@@ -61,13 +61,13 @@ pub(super) fn parameters(pairs: &[String], inputs: &[String]) -> Result<Paramete
         match (json, text.split_once('=')) {
             (Some(json), _) => {
                 let object = serde_json::from_str::<serde_json::Map<_, _>>(&json)
-                    .map_err(|error| Failure::user(format!("the input is no JSON object: {error}")))?;
+                    .map_err(|error| Failure::user(format!("the input is not a JSON object: {error}")))?;
                 parameters.extend(object.into_iter().map(|(name, value)| (name, Given::Value(value))));
             }
             (None, Some((name, value))) => {
                 parameters.insert(name.to_owned(), Given::Text(value.to_owned()));
             }
-            (None, None) => return Err(Failure::user(format!("`{text}` is no input: expected NAME=VALUE"))),
+            (None, None) => return Err(Failure::user(format!("invalid input `{text}`: expected NAME=VALUE"))),
         }
     }
     Ok(parameters)
@@ -85,7 +85,7 @@ pub(super) async fn check(builder: &OrkBuilder, args: &Check, output: &Output) -
             show(&workflow, &checked, output);
             if let Some(plan) = &checked.plan {
                 let tasks = if plan.tasks.len() == 1 { "task" } else { "tasks" };
-                output.line(format!("{}: {} {tasks}, fine", path.display(), plan.tasks.len()));
+                output.line(format!("{}: {} {tasks}, ok", path.display(), plan.tasks.len()));
             }
         }
     }
@@ -145,7 +145,7 @@ pub(super) fn plan(workflow: &Workflow, checked: Checked, output: &Output) -> Re
         show(workflow, &checked, output);
     }
     let path = workflow.file().path().to_owned();
-    checked.plan.ok_or_else(|| Failure::user(format!("the workflow {path} has errors: nothing was started")))
+    checked.plan.ok_or_else(|| Failure::user(format!("the workflow {path} has errors; nothing was started")))
 }
 
 impl From<WorkflowError> for Failure {

@@ -13,18 +13,18 @@ use crate::schema::{self, Became, Change, Effect};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Diff {
-    /// What `schema export` wrote before; `-` reads it from stdin, such as from `git show main:ork.schema.json`
+    /// The old schemas, written by `schema export`; `-` for stdin, e.g. from `git show main:ork.schema.json`
     old: PathBuf,
-    /// What it writes now; this program itself, if nobody says
+    /// The new schemas [default: those of this program]
     new: Option<PathBuf>,
-    /// Fail also where it cannot be said whether something breaks
+    /// Also fail if it is unknown whether something breaks
     #[arg(long)]
     strict: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Check {
-    /// What `schema export` wrote
+    /// The file that `schema export` wrote
     #[arg(default_value = "ork.schema.json")]
     file: PathBuf,
 }
@@ -48,7 +48,7 @@ fn wrong(args: &Diff, old: &Value, error: &schema::NotABundle) -> Failure {
     let old_is_fine = schema::compare(old, old).is_ok();
     let path = args.new.as_ref().filter(|_| old_is_fine).unwrap_or(&args.old);
     Failure::user(format!("{} cannot be compared: {error}", path.display()))
-        .hint("`schema export` writes what can be, in its own format `json`")
+        .hint("compare files that `schema export` wrote in the format `json`")
 }
 
 /// Compares the tasks of the program with the bundle in a file. Fails if they differ.
@@ -57,7 +57,7 @@ pub(super) fn check(registry: &Registry, args: &Check, output: &Output) -> Resul
     let kept = read(&args.file).map_err(|error| error.hint(format!("`schema export --output {path}` writes it")))?;
     let now = schema::bundle(registry.tasks());
     if kept == now {
-        output.note(format!("{path} is what this program says"));
+        output.note(format!("{path} is up to date"));
         return Ok(ExitCode::SUCCESS);
     }
     let changes =
@@ -65,9 +65,8 @@ pub(super) fn check(registry: &Registry, args: &Check, output: &Output) -> Resul
     say(&changes, output);
     let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| effect.is_breaking()));
     output.note(format!(
-        "{path} is not what this program says{}: `schema export --output {path}` writes it anew, for those who review the \
-         change to see",
-        if breaks { ", and the change breaks others" } else { "" }
+        "{path} is out of date{}: run `schema export --output {path}` and commit the file for review",
+        if breaks { ", and the change is breaking" } else { "" }
     ));
     Ok(ExitCode::from(1))
 }
@@ -80,7 +79,7 @@ fn read(path: &Path) -> Result<Value, Failure> {
         std::fs::read_to_string(path).map(|all| text = all)
     };
     read.map_err(|error| Failure::user(format!("{} cannot be read: {error}", path.display())))?;
-    serde_json::from_str(&text).map_err(|error| Failure::user(format!("{} is no JSON: {error}", path.display())))
+    serde_json::from_str(&text).map_err(|error| Failure::user(format!("{} is not JSON: {error}", path.display())))
 }
 
 fn say(changes: &[Change], output: &Output) {
@@ -92,15 +91,15 @@ fn say(changes: &[Change], output: &Output) {
         say_one(change, output);
     }
     if changes.is_empty() {
-        output.line("no task takes or returns anything else");
+        output.line("no schema changes");
     }
 }
 
 fn say_one(change: &Change, output: &Output) {
     let word = match change.became {
-        Became::Added => "is new",
+        Became::Added => "added",
         Became::Changed => "changed",
-        Became::Removed => "is gone",
+        Became::Removed => "removed",
     };
     output.line(format!("task `{}` {word}", change.task));
     let width = change.fields.iter().map(|field| field.path.len()).max().unwrap_or_default();
@@ -111,7 +110,7 @@ fn say_one(change: &Change, output: &Output) {
     for (whom, effect) in change.effects() {
         match effect {
             Effect::Compatible => output.line(format!("  {whom}: compatible")),
-            Effect::Unsure(whys) => lines(&format!("  {whom}: that cannot be said"), whys, output),
+            Effect::Unsure(whys) => lines(&format!("  {whom}: unknown"), whys, output),
             Effect::Breaks(whys) => lines(&format!("  {whom}: broken"), whys, output),
         }
     }

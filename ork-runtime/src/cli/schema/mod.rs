@@ -16,14 +16,14 @@ use crate::schema::{self, Wire};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Write the schemas of all tasks
+    /// Export the schemas of all tasks
     Export(Export),
-    /// Write the schemas of one task
+    /// Print the schemas of one task
     Show(Show),
-    /// Say what a change of tasks breaks: for queued messages, for clients, for workflows; fail if it does
+    /// Report whether a schema change breaks queued messages, clients or workflows; fail if it does
     #[cfg(feature = "workflow")]
     Diff(compare::Diff),
-    /// Fail unless a file is what this program exports, and say what the difference breaks
+    /// Fail unless a file matches the schemas of this program, and report what the difference breaks
     #[cfg(feature = "workflow")]
     Check(compare::Check),
 }
@@ -32,14 +32,14 @@ pub(super) enum Command {
 pub(super) struct Export {
     #[command(flatten)]
     form: Form,
-    /// Write to this file instead
+    /// Write to this file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// The task
+    /// The name of the task
     task: String,
     #[command(flatten)]
     form: Form,
@@ -48,31 +48,31 @@ pub(super) struct Show {
 /// Which document, and what it says of the program.
 #[derive(Debug, clap::Args)]
 struct Form {
-    /// Which document
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-    /// What `AsyncAPI` calls the program
+    /// Title of the `AsyncAPI` document
     #[arg(long, default_value = "Tasks")]
     title: String,
-    /// What `AsyncAPI` calls the version of its tasks
+    /// API version in the `AsyncAPI` document
     #[arg(long, default_value = "1.0.0", value_name = "VERSION")]
     api_version: String,
-    /// Where `AsyncAPI` says that RabbitMQ is; `amqp://localhost:5672` if nobody says
+    /// RabbitMQ server in the `AsyncAPI` document [default: `amqp://localhost:5672`]
     #[arg(long, value_name = "URL")]
     server: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// One JSON Schema (2020-12)
+    /// JSON Schema 2020-12
     Json,
-    /// The same as YAML
+    /// JSON Schema 2020-12, as YAML
     Yaml,
-    /// The same in the words of JSON Schema draft 7, which more tools know
+    /// JSON Schema draft 7, which more tools support
     Draft7,
     /// `AsyncAPI` 3.0, as JSON
     Asyncapi,
-    /// The same as YAML
+    /// `AsyncAPI` 3.0, as YAML
     AsyncapiYaml,
 }
 
@@ -110,8 +110,8 @@ pub(super) fn schema(
 fn say_namesakes(bundle: &Value, output: &Output) {
     for (first, second) in schema::namesakes(bundle) {
         output.note(format!(
-            "`{second}` stands beside `{first}`: if these are two types of one name, tell them apart with \
-             #[schemars(rename = \"..\")], or the next type of that name may take the number"
+            "`{second}` may be a second type named `{first}`: if so, rename one with #[schemars(rename = \"..\")], \
+             because the number may change when another type of that name is added"
         ));
     }
 }
@@ -147,10 +147,11 @@ impl Form {
 fn at(wire: Wire, server: &str) -> Result<Wire, Failure> {
     // Checked first, because other errors quote the text, and this one may contain a password.
     if server.contains('@') {
-        let words = "the server has a user in it: the document is for those who have users of their own";
-        return Err(Failure::user(words).hint("leave out what is before the `@`"));
+        let words = "the server URL contains a user: the document must not contain credentials";
+        return Err(Failure::user(words).hint("remove the part before the `@`"));
     }
-    let wrong = || Failure::user(format!("`{server}` is no server: expected `amqp://HOST:PORT/VHOST` or `amqps://..`"));
+    let wrong =
+        || Failure::user(format!("invalid server `{server}`: expected `amqp://HOST:PORT/VHOST` or `amqps://..`"));
     let (scheme, rest) = server.split_once("://").ok_or_else(wrong)?;
     let (host, vhost) = rest.split_once('/').unwrap_or((rest, ""));
     let encrypted = match scheme {
