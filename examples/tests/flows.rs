@@ -434,7 +434,7 @@ fn a_second_signal_ends_a_worker_without_waiting_for_python() {
     if installed::python().is_none() {
         return;
     }
-    setting.variables.push(("ORK_GRACE", "1h".into()));
+    setting.variables.push(("ORK_CANCEL_GRACE", "1h".into()));
     let text = "import time\ndef main(ctx):\n    ctx.log.warning('begun')\n    time.sleep(10000)\n";
     setting.place.write("flows/nap.py", text);
     setting.place.write("flows/nap.yaml", "tasks:\n  nap:\n    executor: python\n    file: nap.py\n");

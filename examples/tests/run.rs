@@ -338,7 +338,7 @@ fn jobs_that_ended_long_ago_are_removed() {
     place.run(HELLO, "jobs prune --older-than soon").fails(2, &["--older-than"]);
     assert!(place.run_with(HELLO, "doctor", ("ORK_RETENTION", "7d")).ok().contains("7days"));
     let wrong = place.run_with(HELLO, "doctor", ("ORK_RETENTION", "1s"));
-    wrong.fails(3, &["`retention` is `1s`: expected `never`, or a time such as `7d`"]);
+    wrong.fails(3, &["invalid value `1s` for `retention`: expected `never`, or a duration of at least `1m`"]);
 }
 
 /// Regression test: each of these commands printed no error and exited with code 0.
@@ -387,8 +387,11 @@ fn a_full_output_is_an_error_and_a_closed_pipe_is_not() {
 fn a_job_that_would_be_lost_with_the_command_is_not_submitted() {
     let place = Place::new();
     for args in ["submit hello name=Ada", "submit hello name=Ada --wait"] {
-        let expected =
-            ["ORK_STORE=memory: and ORK_BROKER=embedded", "lost when this command ends", "`run` runs it in this process"];
+        let expected = [
+            "ORK_STORE=memory: and ORK_BROKER=embedded",
+            "lost when this command ends",
+            "`run` runs it in this process",
+        ];
         place.run_with(HELLO, args, ("ORK_STORE", "memory:")).fails(3, &expected);
     }
     assert_eq!(place.run_with(HELLO, "run hello name=Ada", ("ORK_STORE", "memory:")).ok(), "hello Ada\n");

@@ -85,8 +85,9 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     let tree = setting.run(&format!("jobs tree {big}")).ok();
     let lines: Vec<_> = tree.lines().collect();
     assert_eq!(lines.len(), 4, "{tree}");
-    let head =
-        format!("big_job {big} failed (3 of 3 descendants ended): failed jobs below: 1 of the jobs it submitted failed");
+    let head = format!(
+        "big_job {big} failed (3 of 3 descendants ended): failed jobs below: 1 of the jobs it submitted failed"
+    );
     assert_eq!(lines[0], head);
     assert_eq!(lines.iter().filter(|line| line.ends_with(" succeeded")).count(), 2, "{tree}");
     assert_eq!(lines.iter().filter(|line| line.ends_with(r#" failed: invalid data: "two!""#)).count(), 1, "{tree}");

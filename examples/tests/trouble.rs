@@ -62,7 +62,7 @@ fn invalid_settings_are_rejected() {
     place.run_with(HELLO, "run hello name=a", ("ORK_STOR", "memory:")).fails(3, &["ORK_STOR", "did you mean `store`?"]);
     place
         .run_with(HELLO, "worker", ("ORK_CONCURRENCY", "many"))
-        .fails(3, &["`concurrency` is `many`: expected a number"]);
+        .fails(3, &["invalid value `many` for `concurrency`: expected a number"]);
     place
         .run_with(HELLO, "run hello name=a", ("ORK_CONFIG", "nowhere.toml"))
         .fails(3, &["nowhere.toml cannot be read"]);

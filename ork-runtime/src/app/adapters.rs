@@ -127,7 +127,7 @@ pub(super) fn executor(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dy
     let settings = Settings {
         python: config.python.clone(),
         interpreters: config.interpreters,
-        grace: config.grace,
+        grace: config.cancel_grace,
         most_output: config.max_message_bytes,
         withheld: SECRETS.map(str::to_owned).into(),
         ..Settings::default()

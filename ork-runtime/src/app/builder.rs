@@ -256,12 +256,12 @@ fn settings(config: &Config, broker: &dyn Broker) -> Settings {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     Settings {
         concurrency: config.concurrency.unwrap_or(cores * 64),
-        blocking: config.blocking.or(config.concurrency).unwrap_or(cores),
-        page: config.page,
-        losses: config.max_losses,
-        ack_within: config.ack_within,
+        blocking: config.blocking_concurrency.or(config.concurrency).unwrap_or(cores),
+        page: config.split_page_size,
+        losses: config.max_worker_losses,
+        ack_within: config.ack_timeout,
         workflows: config.workflows.clone(),
-        grace: config.grace,
+        grace: config.cancel_grace,
         retention: config.retention,
         events: config.events.unwrap_or(if broker.needs_relay() { EventScope::Off } else { EventScope::Jobs }),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },

@@ -20,7 +20,7 @@ pub struct Key {
 pub const KEYS: &[Key] = &[
     Key {
         name: "broker",
-        expected: "`embedded`, or URLs that begin with `amqp://` or `amqps://`, with commas between them",
+        expected: "`embedded`, or `amqp://` or `amqps://` URLs separated by commas",
         set: |config, text| {
             let known = text == "embedded" || text.starts_with("amqp://") || text.starts_with("amqps://");
             known.then(|| text.clone_into(&mut config.broker))
@@ -29,7 +29,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "store",
-        expected: "`sqlite:PATH`, `memory:`, `none`, or a URL that begins with `postgres://`",
+        expected: "`sqlite:PATH`, `memory:`, `none`, or a `postgres://` URL",
         set: |config, text| {
             let file = text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty());
             let server = text.starts_with("postgres://") || text.starts_with("postgresql://");
@@ -50,10 +50,10 @@ pub const KEYS: &[Key] = &[
         get: |config| config.concurrency.map(|n| n.to_string()).unwrap_or_default(),
     },
     Key {
-        name: "blocking",
+        name: "blocking_concurrency",
         expected: "a number from 1 to 500",
-        set: |config, text| number(text, 1, 500).map(|n| config.blocking = Some(n)),
-        get: |config| config.blocking.map(|n| n.to_string()).unwrap_or_default(),
+        set: |config, text| number(text, 1, 500).map(|n| config.blocking_concurrency = Some(n)),
+        get: |config| config.blocking_concurrency.map(|n| n.to_string()).unwrap_or_default(),
     },
     Key {
         name: "max_message_bytes",
@@ -62,42 +62,42 @@ pub const KEYS: &[Key] = &[
         get: |config| config.max_message_bytes.to_string(),
     },
     Key {
-        name: "page",
+        name: "split_page_size",
         expected: "a number from 1 to 100000",
-        set: |config, text| number(text, 1, 100_000).map(|n| config.page = n),
-        get: |config| config.page.to_string(),
+        set: |config, text| number(text, 1, 100_000).map(|n| config.split_page_size = n),
+        get: |config| config.split_page_size.to_string(),
     },
     Key {
-        name: "max_losses",
+        name: "max_worker_losses",
         expected: "a number from 0 to 50",
         set: |config, text| {
             let losses = text.parse().ok().filter(|n| *n <= 50)?;
-            config.max_losses = losses;
+            config.max_worker_losses = losses;
             Some(())
         },
-        get: |config| config.max_losses.to_string(),
+        get: |config| config.max_worker_losses.to_string(),
     },
     Key {
-        name: "ack_within",
-        expected: "a time such as `10m` or `90s`",
-        set: |config, text| duration(text).map(|time| config.ack_within = time),
-        get: |config| humantime::format_duration(config.ack_within).to_string(),
+        name: "ack_timeout",
+        expected: "a duration, e.g. `10m` or `90s`",
+        set: |config, text| duration(text).map(|time| config.ack_timeout = time),
+        get: |config| humantime::format_duration(config.ack_timeout).to_string(),
     },
     Key {
         name: "shutdown",
-        expected: "a time such as `30s` or `2m`",
+        expected: "a duration, e.g. `30s` or `2m`",
         set: |config, text| duration(text).map(|time| config.shutdown = time),
         get: |config| humantime::format_duration(config.shutdown).to_string(),
     },
     Key {
-        name: "grace",
-        expected: "a time such as `5s` or `500ms`",
-        set: |config, text| duration(text).map(|time| config.grace = time),
-        get: |config| humantime::format_duration(config.grace).to_string(),
+        name: "cancel_grace",
+        expected: "a duration, e.g. `5s` or `500ms`",
+        set: |config, text| duration(text).map(|time| config.cancel_grace = time),
+        get: |config| humantime::format_duration(config.cancel_grace).to_string(),
     },
     Key {
         name: "retention",
-        expected: "`never`, or a time such as `7d` or `12h`, at least `1m`",
+        expected: "`never`, or a duration of at least `1m`, e.g. `7d` or `12h`",
         set: |config, text| {
             config.retention = match text {
                 "never" => None,
@@ -124,7 +124,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "python",
-        expected: "the path of a Python interpreter, or a name that is looked up",
+        expected: "the path of a Python interpreter, or a name to look up in `PATH`",
         set: |config, text| (!text.is_empty()).then(|| config.python = text.into()),
         get: |config| config.python.display().to_string(),
     },
@@ -165,7 +165,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "management",
-        expected: "nothing, or a URL such as `http://host:15672`",
+        expected: "empty, or an `http://` URL, e.g. `http://host:15672`",
         set: |config, text| {
             let known = text.is_empty() || text.strip_prefix("http://").is_some_and(|host| !host.is_empty());
             known.then(|| text.clone_into(&mut config.management))
@@ -174,7 +174,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "part_queues",
-        expected: "what names begin with, such as `part.` or `part.,jobs.part.`",
+        expected: "prefixes separated by commas, e.g. `part.` or `part.,jobs.part.`",
         set: |config, text| {
             let prefixes = text.split(',').all(|prefix| (1..=50).contains(&prefix.len()));
             prefixes.then(|| text.clone_into(&mut config.part_queues))
@@ -183,7 +183,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "hook_routes",
-        expected: "nothing, or what names begin with, such as `orders.` or `orders.,bills.`",
+        expected: "empty, or prefixes separated by commas, e.g. `orders.` or `orders.,bills.`",
         set: |config, text| {
             text.clone_into(&mut config.hook_routes);
             Some(())
@@ -227,7 +227,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "log",
-        expected: "a filter such as `warn` or `info,ork=debug`",
+        expected: "a filter, e.g. `warn` or `info,ork=debug`",
         set: |config, text| {
             text.clone_into(&mut config.log);
             Some(())

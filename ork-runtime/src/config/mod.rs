@@ -65,24 +65,24 @@ pub struct Config {
     pub concurrency: Option<usize>,
     /// How many plain `fn` tasks, and tasks in other languages, run at once in this process. `None`: as `concurrency`
     /// if that is set, otherwise one for each core.
-    pub blocking: Option<usize>,
+    pub blocking_concurrency: Option<usize>,
     /// The largest body of a message, in bytes. Larger inputs are refused when they are submitted.
     pub max_message_bytes: usize,
     /// How many parts a split sends to the store at once, as one page.
-    pub page: usize,
+    pub split_page_size: usize,
     /// How often a call may be lost, because its worker died or lost its connection, before its job or part fails. A
     /// call that a worker gave back when it stopped does not count. Without a store the delivery count of RabbitMQ is
     /// used, in which deliveries that were given back may be counted, too.
-    pub max_losses: u32,
+    pub max_worker_losses: u32,
     /// How long a delivery from RabbitMQ may stay unacknowledged. Work that takes longer is acknowledged, and a lease
     /// in the store takes the place of the delivery. This must be well below the server's `consumer_timeout`, so that
     /// the server never closes the channel of a long call.
-    pub ack_within: Duration,
+    pub ack_timeout: Duration,
     /// How long a worker that was asked to stop waits for its running calls. Calls that have not ended then go back
     /// to the queue.
     pub shutdown: Duration,
     /// How long a cancelled task may go on before its future is dropped, or its process is stopped by force.
-    pub grace: Duration,
+    pub cancel_grace: Duration,
     /// How long jobs are kept after the last job of their tree has ended. Workers then remove them. `None`: forever.
     pub retention: Option<Duration>,
     /// Where large outputs are stored: `store`, in the rows of their jobs; `file:PATH`, a folder that all processes
@@ -147,13 +147,13 @@ impl Default for Config {
             store: "sqlite:.ork/ork.db".into(),
             name: None,
             concurrency: None,
-            blocking: None,
+            blocking_concurrency: None,
             max_message_bytes: 16 * 1024 * 1024,
-            page: 1_000,
-            max_losses: 20,
-            ack_within: Duration::from_mins(10),
+            split_page_size: 1_000,
+            max_worker_losses: 20,
+            ack_timeout: Duration::from_mins(10),
             shutdown: Duration::from_secs(30),
-            grace: Duration::from_secs(5),
+            cancel_grace: Duration::from_secs(5),
             retention: None,
             large_outputs: "store".into(),
             large_output_bytes: 256 * 1024,
@@ -178,7 +178,7 @@ impl Default for Config {
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no key of this name.
-    #[error("{source_name}: there is no key `{key}`{}", suggestion.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default())]
+    #[error("{source_name}: unknown key `{key}`{}", suggestion.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default())]
     Unknown {
         /// Where the key was set: the path of the file, the name of the variable, or `code`.
         source_name: String,
@@ -188,7 +188,7 @@ pub enum ConfigError {
         suggestion: Option<&'static str>,
     },
     /// The key does not accept the value.
-    #[error("{source_name}: `{key}` is `{value}`: expected {expected}")]
+    #[error("{source_name}: invalid value `{value}` for `{key}`: expected {expected}")]
     Value {
         /// Where the key was set: the path of the file, the name of the variable, or `code`.
         source_name: String,
@@ -200,7 +200,7 @@ pub enum ConfigError {
         expected: &'static str,
     },
     /// The configuration file cannot be read.
-    #[error("the configuration {} cannot be read", path.display())]
+    #[error("the configuration file {} cannot be read", path.display())]
     File {
         /// The path of the file.
         path: PathBuf,
@@ -208,7 +208,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The configuration file is not valid TOML.
-    #[error("the configuration {} is not TOML", path.display())]
+    #[error("the configuration file {} is not valid TOML", path.display())]
     Toml {
         /// The path of the file.
         path: PathBuf,
@@ -383,18 +383,22 @@ mod tests {
     fn environment_overrides_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ork.toml");
-        std::fs::write(&file, "concurrency = 3\npage = 10\nshutdown = \"5s\"\n").unwrap();
-        let config = Config::from(Some(&file), [("ORK_PAGE".to_owned(), "20".to_owned())]).unwrap();
-        assert_eq!((config.concurrency, config.page, config.shutdown), (Some(3), 20, Duration::from_secs(5)));
+        std::fs::write(&file, "concurrency = 3\nsplit_page_size = 10\nshutdown = \"5s\"\n").unwrap();
+        let config = Config::from(Some(&file), [("ORK_SPLIT_PAGE_SIZE".to_owned(), "20".to_owned())]).unwrap();
+        let found = (config.concurrency, config.split_page_size, config.shutdown);
+        assert_eq!(found, (Some(3), 20, Duration::from_secs(5)));
     }
 
     #[test]
     fn misspelled_keys_and_wrong_values_are_rejected_with_a_hint() {
         let error = with(&[("ORK_BROKR", "x")]).unwrap_err().to_string();
-        assert_eq!(error, "ORK_BROKR: there is no key `brokr`, did you mean `broker`?");
+        assert_eq!(error, "ORK_BROKR: unknown key `brokr`, did you mean `broker`?");
         assert!(with(&[("ORK_OF_MY_OWN", "x")]).is_ok());
         let error = with(&[("ORK_CONCURRENCY", "many")]).unwrap_err().to_string();
-        assert_eq!(error, "ORK_CONCURRENCY: `concurrency` is `many`: expected a number from 1 to 100000");
+        assert_eq!(
+            error,
+            "ORK_CONCURRENCY: invalid value `many` for `concurrency`: expected a number from 1 to 100000"
+        );
     }
 
     #[test]

@@ -31,7 +31,8 @@ const ALONE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) enum SlotKind {
     /// Slots for `async fn` tasks, which run on the runtime (`concurrency`).
     Async,
-    /// Slots for `fn` tasks and external programs, each of which occupies a thread or a process (`blocking`).
+    /// Slots for `fn` tasks and external programs, each of which occupies a thread or a process
+    /// (`blocking_concurrency`).
     Blocking,
 }
 

@@ -144,7 +144,7 @@ async fn subscribe(
     subscribed.await.transpose()
 }
 
-/// Up to this `max_losses`, a delivery that counts as a loss although its call had not started can decide.
+/// Up to this `max_worker_losses`, a delivery that counts as a loss although its call had not started can decide.
 const FEW_LOSSES: u32 = 1;
 
 /// Returns the subscriptions of this worker: one for each queue, or, with a broker that reads the outbox of the store

@@ -116,7 +116,7 @@ async fn slow_to_split(key: String, context: Context) -> Result<String> {
 #[test]
 fn long_dynamic_split_is_leased_and_its_job_ends() {
     once(|world| async move {
-        let ork = world.builder().set("ack_within", "100ms").build().await.unwrap();
+        let ork = world.builder().set("ack_timeout", "100ms").build().await.unwrap();
         ork.start_worker();
         let key = fresh();
         let job = ork.submit(slow_to_split { key: key.clone() }).await.unwrap();

@@ -28,7 +28,7 @@ pub(crate) async fn until_leased(world: &World) {
 /// the loss.
 async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl AsyncFnOnce(&Proxy)) -> u32 {
     let (proxy, through) = Proxy::before(&world.url);
-    let builder = world.builder().broker(&through).set("name", "long").set("ack_within", ack_within);
+    let builder = world.builder().broker(&through).set("name", "long").set("ack_timeout", ack_within);
     let long = builder.build().await.unwrap();
     long.start_worker();
     let key = fresh();
@@ -72,7 +72,7 @@ fn leased_work_is_not_redelivered_after_a_lost_connection() {
 #[test]
 fn work_that_waits_too_long_for_a_slot_goes_to_another_worker() {
     once(|world| async move {
-        let busy = world.builder().set("name", "busy").set("concurrency", "1").set("ack_within", "200ms");
+        let busy = world.builder().set("name", "busy").set("concurrency", "1").set("ack_timeout", "200ms");
         let busy = busy.build().await.unwrap();
         busy.start_worker();
         let key = fresh();

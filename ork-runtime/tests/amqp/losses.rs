@@ -14,7 +14,7 @@ fn run_and_die(world: &World, key: &str) {
     let (proxy, through) = Proxy::before(&world.url);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let worker = world.builder().broker(through).set("max_losses", "2").build().await.unwrap();
+        let worker = world.builder().broker(through).set("max_worker_losses", "2").build().await.unwrap();
         worker.start_worker();
         Gate::of(key).entered(1).await;
         std::mem::forget(worker);
@@ -35,7 +35,7 @@ fn work_that_kills_its_workers_fails_after_max_losses() {
             let (world, key) = (Arc::clone(&world), key.clone());
             tokio::task::spawn_blocking(move || run_and_die(&world, &key)).await.unwrap();
         }
-        let last = world.builder().set("max_losses", "2").build().await.unwrap();
+        let last = world.builder().set("max_worker_losses", "2").build().await.unwrap();
         last.start_worker();
         let outcome = job.outcome().await.unwrap();
         assert_eq!(why(&outcome), "lost worker: its worker died or lost its connection 3 times while it ran");

@@ -127,7 +127,7 @@ fn job_given_back_many_times_is_not_lost() {
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
         // More often than a worker may be lost with it, which is counted separately.
         for _ in 0..8 {
-            let worker = world.builder().set("max_losses", "2").build().await.unwrap();
+            let worker = world.builder().set("max_worker_losses", "2").build().await.unwrap();
             worker.start_worker();
             Gate::of(&key).entered(1).await;
             worker.force_stop();

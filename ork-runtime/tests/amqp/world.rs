@@ -122,7 +122,11 @@ impl World {
     pub(crate) fn builder(&self) -> OrkBuilder {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let builder = Ork::builder().config(config).store(&self.store).broker(&self.url);
-        builder.set("prefix", &self.prefix).set("queues", self.queues).set("grace", "100ms").set("shutdown", "10s")
+        builder
+            .set("prefix", &self.prefix)
+            .set("queues", self.queues)
+            .set("cancel_grace", "100ms")
+            .set("shutdown", "10s")
     }
 
     /// Starts a process that only submits.

@@ -27,7 +27,7 @@ impl Place {
         // Without RabbitMQ, no listener receives events.
         let builder =
             if self.broker == "embedded" { builder } else { builder.set("prefix", &self.prefix).set("events", "jobs") };
-        builder.set("concurrency", "8").set("max_losses", self.losses.to_string()).set("shutdown", "20s")
+        builder.set("concurrency", "8").set("max_worker_losses", self.losses.to_string()).set("shutdown", "20s")
     }
 
     /// Returns the same place with another URL of the broker.

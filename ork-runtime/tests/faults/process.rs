@@ -128,7 +128,11 @@ impl World {
             Arc::new(FaultyBroker(Arc::new(HubEnd(Arc::clone(hub))), Arc::clone(faults)))
         });
         let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
-        let builder = Ork::builder().config(config).set("concurrency", "4").set("blocking", "2").set("events", "jobs");
+        let builder = Ork::builder()
+            .config(config)
+            .set("concurrency", "4")
+            .set("blocking_concurrency", "2")
+            .set("events", "jobs");
         let builder = match &self.shelf {
             None => builder,
             Some(objects) => {

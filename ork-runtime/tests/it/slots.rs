@@ -35,7 +35,7 @@ async fn keeps_a_thread_join(parts: Parts<u64>, greeting: State<Greeting>) -> u6
 const SLOTS: u32 = 2;
 
 fn narrow(store: &str) -> OrkBuilder {
-    builder(store).set("blocking", SLOTS.to_string())
+    builder(store).set("blocking_concurrency", SLOTS.to_string())
 }
 
 /// A worker with two slots over the store of this world.

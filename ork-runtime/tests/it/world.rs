@@ -129,7 +129,11 @@ impl World {
 
 pub(crate) fn builder(store: &str) -> OrkBuilder {
     let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
-    Ork::builder().config(config).store(store).set("grace", "100ms").state(super::tasks::Greeting("hello".into()))
+    Ork::builder()
+        .config(config)
+        .store(store)
+        .set("cancel_grace", "100ms")
+        .state(super::tasks::Greeting("hello".into()))
 }
 
 /// Returns the failure message of a job that failed.

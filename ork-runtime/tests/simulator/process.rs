@@ -114,12 +114,12 @@ impl World {
     async fn live(self: Arc<Self>, number: usize, life: Life) {
         let Some(worker) = self.workers.get(number) else { return };
         let ProcessSpec { concurrency, blocking, ack_within, .. } = &worker.spec;
-        let mut set = vec![("concurrency", concurrency.to_string()), ("blocking", blocking.to_string())];
+        let mut set = vec![("concurrency", concurrency.to_string()), ("blocking_concurrency", blocking.to_string())];
         if *ack_within > 0 {
-            set.push(("ack_within", format!("{ack_within}ms")));
+            set.push(("ack_timeout", format!("{ack_within}ms")));
         }
         if self.scenario.max_losses > 0 {
-            set.push(("max_losses", self.scenario.max_losses.to_string()));
+            set.push(("max_worker_losses", self.scenario.max_losses.to_string()));
         }
         if self.scenario.retention > 0 {
             set.push(("retention", format!("{}s", self.scenario.retention)));

@@ -34,8 +34,8 @@ pub(super) const DELIVERY_LIMIT: i64 = 100;
 const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// A message that was delivered this many times is republished, which resets its delivery count, before the queue
-/// gives up on it. The value is larger than any `max_losses`, so that work which kills its workers still comes to its
-/// end.
+/// gives up on it. The value is larger than any `max_worker_losses`, so that work which kills its workers still comes
+/// to its end.
 pub(super) const WORN: u32 = 60;
 
 /// A message that was delivered this many times is not declined again, but moved to the dead letters.
