@@ -317,14 +317,14 @@ fn jobs_why_explains_what_a_job_waits_for() {
     let place = Place::new();
     let id = place.run(HELLO, "submit hello name=Ada --json").json()["id"].as_str().unwrap().to_owned();
     let output = place.run(HELLO, &format!("jobs why {id}")).ok();
-    let end = "and not begun: no worker has taken its message; no other process lives: start a worker\n";
+    let end = ", not started: no worker has taken its message; no other process is up: start a worker\n";
     assert!(output.starts_with("hello is ready: submitted ") && output.ends_with(end), "{output}");
     let why = place.run(HELLO, &format!("jobs why {id} --json")).json();
     assert_eq!((&why["id"], &why["state"], &why["waits_for"]), (&json!(id), &json!("ready"), &json!("worker")));
     assert!(why["sentence"].as_str().unwrap().ends_with(end.trim_end()), "{why}");
     place.run(HELLO, &format!("jobs cancel {id}")).ok();
     let output = place.run(HELLO, &format!("jobs why {id}")).ok();
-    assert!(output.starts_with("hello is cancelled: was cancelled "), "{output}");
+    assert!(output.starts_with("hello is cancelled: cancelled "), "{output}");
     place.run(HELLO, &format!("jobs why {}", ork::JobId::new())).fails(2, &["there is no job"]);
 }
 

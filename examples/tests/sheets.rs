@@ -84,7 +84,7 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
     setting.run(&format!("jobs retry {job} --part 3")).ok();
     setting.run(&format!("jobs watch {job}")).fails(1, &["1 of 10 parts were not submitted"]);
     let why = setting.run(&format!("jobs why {job}")).ok();
-    assert!(why.contains("runs the 1 part again that are not ok"), "{why}");
+    assert!(why.contains("retries the 1 part that did not succeed"), "{why}");
     setting.sheet(&[]);
     setting.run(&format!("jobs retry {job}")).ok();
     let submitted = setting.run(&format!("jobs watch {job} --json")).ok();

@@ -62,10 +62,10 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     setting.run(again).fails(2, &[&taken]);
     assert_eq!(setting.run(&format!("{again} --or-join")).ok().trim(), big);
     let why = setting.run(&format!("jobs why {report}")).ok();
-    assert!(why.contains(&format!("waits for the end of {big}, which it follows")), "{why}");
+    assert!(why.contains(&format!("is waiting for job {big}, which it follows, to end")), "{why}");
     let last = setting.run(&format!("submit report title=last --after {big} --after {report}")).ok().trim().to_owned();
     let why = setting.run(&format!("jobs why {last}")).ok();
-    assert!(why.contains(&format!("waits for the ends of 2 jobs, which it follows: {big}, {report}")), "{why}");
+    assert!(why.contains(&format!("is waiting for 2 jobs that it follows to end: {big}, {report}")), "{why}");
     let shown = setting.run(&format!("jobs show {last}")).ok();
     assert!(shown.contains(&format!("follows    {big}, {report}\n")), "{shown}");
     let shown = setting.run(&format!("jobs show {last} --json")).json();

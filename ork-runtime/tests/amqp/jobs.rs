@@ -157,7 +157,7 @@ fn job_without_a_worker_reports_its_queue() {
         let client = world.client().await;
         let job = client.submit(add { a: 1, b: 1 }).await.unwrap();
         let place =
-            format!("its message went to the queue `{}.task.plain` of the broker, where 1 message waits", world.prefix);
+            format!("its message was sent to queue `{}.task.plain` of the broker, which holds 1 message", world.prefix);
         // At first the message is on its way to the broker, which `why` reports as well.
         let why = loop {
             let why = client.why(job.id()).await.unwrap();
@@ -168,7 +168,7 @@ fn job_without_a_worker_reports_its_queue() {
             assert!(why.sentence.contains(" is sending its message to the broker"), "{why}");
             tokio::task::yield_now().await;
         };
-        let end = "no other process lives: start a worker";
+        let end = "no other process is up: start a worker";
         assert!(why.sentence.contains(&place) && why.sentence.ends_with(end), "{why}");
         let worker = world.worker().await;
         job.wait().await.unwrap();

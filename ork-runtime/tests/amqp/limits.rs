@@ -33,7 +33,7 @@ fn two_workers_share_the_permits_of_a_limit() {
         let job = worker.submit(narrow_part { run: run.clone(), count: 100 }).await.unwrap();
         Gate::of(&run).entered(2).await;
         // All others wait in the store and none in the broker, and none has started.
-        let expected = "98 parts waiting for a permit of the concurrency limit `narrow`: 2 of 2 are taken";
+        let expected = "98 parts waiting for a permit of the concurrency limit `narrow`: 2 of 2 in use";
         while !worker.why(job.id()).await.unwrap().sentence.contains(expected) {
             tokio::task::yield_now().await;
         }

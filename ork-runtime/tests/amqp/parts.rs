@@ -291,7 +291,7 @@ fn hooks_of_a_stored_job_are_sent_and_a_missing_route_is_reported() {
         let why = status.hooks_failed.unwrap();
         assert!(why.contains("hook 1 of `on_complete` was not sent"), "{why}");
         let why = ork.why(id).await.unwrap().to_string();
-        assert!(why.contains("what follows it was not sent: hook 1"), "{why}");
+        assert!(why.contains("its hooks could not be sent: hook 1"), "{why}");
         // A hook from a client, to another task of ork.
         let run = fresh();
         Gate::of(&run).open();

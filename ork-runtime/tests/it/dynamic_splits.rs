@@ -161,7 +161,7 @@ fn job_does_not_end_before_its_function_has_returned() {
         );
         let why = world.ork.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Split);
-        assert!(why.sentence.contains("3 parts so far, 3 of them ended"), "{why}");
+        assert!(why.sentence.contains("3 parts so far, 3 ended"), "{why}");
         Gate::of(&format!("{run}.gate")).open();
         assert_eq!(job.wait().await.unwrap(), "by the function");
         world.end().await;

@@ -75,8 +75,8 @@ fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() 
                 left.sort_unstable();
                 assert_eq!((why.waits_for, &why.follows), (WaitsFor::Job, &left), "{why}");
                 let expected = match left.as_slice() {
-                    [one] => format!("its message waits for the end of {one}, which it follows"),
-                    several => format!("its message waits for the ends of {} jobs, which it follows: ", several.len()),
+                    [one] => format!("its message is waiting for job {one}, which it follows, to end"),
+                    several => format!("its message is waiting for {} jobs that it follows to end: ", several.len()),
                 };
                 assert!(why.sentence.contains(&expected), "{why}");
                 assert!(left.iter().all(|job| why.sentence.contains(&job.to_string())), "{why}");

@@ -199,7 +199,7 @@ fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
             }
             tokio::task::yield_now().await;
         };
-        let expected = "waits for a permit of the concurrency limit `one_at_a_time`: 1 of 1 are taken";
+        let expected = "is waiting for a permit of the concurrency limit `one_at_a_time`: 1 of 1 in use";
         assert!(why.sentence.contains(expected), "{why}");
         second.cancel().await.unwrap();
         Gate::of(&key).open();

@@ -30,7 +30,7 @@ fn retry_runs_only_the_failed_parts_and_keeps_the_output() {
         assert_eq!(why(&job.outcome().await.unwrap()), "2 of 4 parts failed");
         assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 1, 2, 1]);
         let explained = world.ork.why(job.id()).await.unwrap();
-        assert!(explained.sentence.contains("runs the 2 parts again that are not ok"), "{explained}");
+        assert!(explained.sentence.contains("retries the 2 parts that did not succeed"), "{explained}");
         world.ork.retry(job.id()).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), "healed");
         assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 2, 2, 2]);

@@ -53,7 +53,7 @@ fn job_of_the_previous_version_is_parked_and_runs_once_that_version_is_back() {
         assert!(message.starts_with("parked for another version of `invoice`: `address` is missing"), "{message}");
         let why = two.why(job).await.unwrap().sentence;
         let expected =
-            ["its input is parked for another version of `invoice`: `address` is missing", "looked at again in"];
+            ["its input is parked for another version of `invoice`: `address` is missing", "checked again in"];
         assert!(expected.iter().all(|fragment| why.contains(fragment)), "{why}");
         two.shutdown().await;
 

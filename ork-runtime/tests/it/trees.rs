@@ -125,8 +125,8 @@ fn root_ends_only_after_its_whole_tree() {
         assert!((waits.percent().unwrap() - 1000.0 / 12.0).abs() < 1e-9);
         let why = world.ork.why(root.id()).await.unwrap();
         assert_eq!(why.waits_for, ork::WaitsFor::Children);
-        assert!(why.sentence.starts_with("its own work ended well; it waits for 1 job that it submitted"), "{why}");
-        assert!(why.sentence.contains("of 12 jobs below it 10 have ended"), "{why}");
+        assert!(why.sentence.starts_with("its own work succeeded; waiting for 1 job that it submitted"), "{why}");
+        assert!(why.sentence.contains("10 of 12 jobs in its subtree ended"), "{why}");
         let_pass(&key, 1).await;
         assert_eq!(root.wait().await.unwrap(), 3);
         let tree = world.ork.tree(root.id()).await.unwrap();
@@ -217,7 +217,7 @@ fn graceful_cancel_of_a_root_finishes_running_children_and_starts_no_others() {
         let status = root.status().await.unwrap();
         assert_eq!((status.state, status.interrupted, status.below_ended), (JobState::Waiting, true, 4));
         let sentence = ork.why(root.id()).await.unwrap().sentence;
-        assert!(sentence.contains("it was interrupted, so that nothing below it begins any more"), "{sentence}");
+        assert!(sentence.contains("it is being cancelled, so no more jobs in its subtree start"), "{sentence}");
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         let below: Vec<_> = ork.tree(root.id()).await.unwrap().into_iter().skip(1).map(|(_, job)| job).collect();
@@ -361,7 +361,7 @@ fn follower_starts_once_the_whole_tree_has_ended() {
         let last = world.ork.submit(last).after(root.id()).await.unwrap();
         let why = world.ork.why(last.id()).await.unwrap();
         assert_eq!(why.waits_for, ork::WaitsFor::Job);
-        assert!(why.sentence.contains(&format!("waits for the end of {}, which it follows", root.id())), "{why}");
+        assert!(why.sentence.contains(&format!("is waiting for job {}, which it follows, to end", root.id())), "{why}");
         // The child may wait at the gate before the root has recorded that it ran.
         world.until(root.id(), |status| status.state == JobState::Waiting).await;
         assert_eq!(noted(&key), ["root"]);

@@ -116,7 +116,7 @@ fn hook_that_cannot_be_stored_is_reported_with_its_job() {
         loop {
             let why = world.ork.why(job.id()).await.unwrap().sentence;
             if why.contains("cannot be stored") {
-                assert!(why.contains("was not sent"), "{why}");
+                assert!(why.contains("could not be sent"), "{why}");
                 break;
             }
             tokio::task::yield_now().await;

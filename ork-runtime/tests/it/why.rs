@@ -14,13 +14,13 @@ fn why_describes_a_running_and_an_ended_job() {
         let why = world.ork.why(job.id()).await.unwrap();
         let worker = job.status().await.unwrap().worker.unwrap();
         assert_eq!((why.id, why.waits_for), (job.id(), WaitsFor::Run));
-        assert!(why.sentence.starts_with(&format!("{worker} runs it, attempt 1 of 1; first begun at ")), "{why}");
-        assert!(why.sentence.contains("; last heard of "), "{why}");
+        assert!(why.sentence.starts_with(&format!("running on {worker}, attempt 1 of 1; first started at ")), "{why}");
+        assert!(why.sentence.contains("; last heartbeat "), "{why}");
         Gate::of(&key).open();
         job.wait().await.unwrap();
         let why = world.ork.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Nothing);
-        assert!(why.sentence.starts_with("ended well "), "{why}");
+        assert!(why.sentence.starts_with("succeeded "), "{why}");
         world.end().await;
     });
 }
@@ -35,11 +35,14 @@ fn why_describes_a_job_that_waits_for_its_parts() {
         let why = world.ork.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Parts);
         let sentence = why.sentence;
-        assert!(sentence.starts_with("waits for its parts: ") && sentence.contains(" of 50 parts ok, "), "{sentence}");
+        assert!(
+            sentence.starts_with("waiting for its parts: ") && sentence.contains(" of 50 parts succeeded, "),
+            "{sentence}"
+        );
         assert!(sentence.contains("not ended: "), "{sentence}");
         job.cancel().await.unwrap();
         let sentence = world.ork.why(job.id()).await.unwrap().sentence;
-        assert!(sentence.starts_with("was cancelled ") && sentence.contains("`jobs retry "), "{sentence}");
+        assert!(sentence.starts_with("cancelled ") && sentence.contains("`jobs retry "), "{sentence}");
         world.end().await;
     });
 }
@@ -53,7 +56,7 @@ fn why_says_that_no_worker_is_running() {
         let job = client.submit(add { a: 1, b: 1 }).await.unwrap();
         let why = client.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Worker);
-        let end = "no worker has taken its message; no other process lives: start a worker";
+        let end = "no worker has taken its message; no other process is up: start a worker";
         assert!(why.sentence.ends_with(end), "{why}");
         let unknown = client.why(JobId::new()).await.unwrap_err();
         assert!(matches!(unknown, ClientError::Store(error) if error.to_string().contains("there is no job")));

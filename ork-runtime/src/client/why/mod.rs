@@ -119,13 +119,13 @@ pub(super) fn why(facts: &Facts) -> Why {
         State::Ready => ready(facts),
         State::Running => running(facts),
         State::Retrying => match job.schedule_state().and_then(|ticks| ticks.next).filter(|next| *next > facts.now) {
-            Some(next) => (WaitsFor::Time, format!("starts the next one in {}, at {next}", span(next - facts.now))),
+            Some(next) => (WaitsFor::Time, format!("starts its next run in {}, at {next}", span(next - facts.now))),
             None => retrying(facts),
         },
         State::Waiting if job.own_work_ended() => children(facts),
         State::Waiting => match (job.workflow_run(), job.schedule_state()) {
             (Some(flow), _) => (WaitsFor::Children, tasks(job.id, flow)),
-            (None, Some(_)) => (WaitsFor::Nothing, "is paused, and starts nothing until it is resumed".to_owned()),
+            (None, Some(_)) => (WaitsFor::Nothing, "paused; starts no runs until it is resumed".to_owned()),
             (None, None) => waiting(facts),
         },
         State::Succeeded => (WaitsFor::Nothing, success(facts)),
@@ -143,8 +143,8 @@ fn tasks(run: JobId, flow: &WorkflowRun) -> String {
     let begun = in_stage(StepState::Started).map(|step| format!("`{}` (job {})", step.name, step.job(run)));
     let ahead = in_stage(StepState::Waiting).map(|step| format!("`{}`", step.name));
     let (begun, ahead): (Vec<_>, Vec<_>) = (begun.collect(), ahead.collect());
-    let mut words = format!("waits for its tasks: {ended} of {} have ended", flow.steps.len());
-    for (what, steps) in [("begun", begun), ("to begin after them", ahead)] {
+    let mut words = format!("waiting for its tasks: {ended} of {} ended", flow.steps.len());
+    for (what, steps) in [("started", begun), ("not started", ahead)] {
         if !steps.is_empty() {
             words = format!("{words}; {what}: {}", list(&steps));
         }
@@ -159,13 +159,13 @@ fn ready(facts: &Facts) -> (WaitsFor, String) {
         Phase::Join => {
             let counts = facts.view.counts;
             let (ok, not_ok) = (counts.ok, counts.unsuccessful());
-            format!("all {} have ended ({ok} ok, {not_ok} not), and its join is next", some(counts.settled(), "part"))
+            format!("all {} ended ({ok} ok, {not_ok} not), and its join runs next", some(counts.settled(), "part"))
         }
         Phase::Start if job.started.is_some() => {
             let attempt = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
-            format!("{attempt} was given back or taken up again, and is next")
+            format!("{attempt} was requeued and runs next")
         }
-        Phase::Start => format!("submitted {} and not begun", ago(facts.now, job.created)),
+        Phase::Start => format!("submitted {}, not started", ago(facts.now, job.created)),
     };
     (waits_for, format!("{what}: {message}"))
 }
@@ -176,14 +176,14 @@ fn retrying(facts: &Facts) -> (WaitsFor, String) {
     let next = attempt(counted, facts.options.map(|task| task.attempts));
     let why = match &job.failure {
         Some(failure) => format!("attempt {} failed: {}", counted.saturating_sub(1), first_line(failure)),
-        None => "the attempt before failed".to_owned(),
+        None => "the previous attempt failed".to_owned(),
     };
     // Only a parked job is retried with this kind of failure.
     let parked = job.failure.as_ref().filter(|failure| failure.kind == FailureKind::Input);
     match job.due {
         Some(due) if let Some(parked) = parked.filter(|_| due > facts.now) => {
             let (what, pause) = (&parked.message, span(due - facts.now));
-            (WaitsFor::Time, format!("its input is {what}; it is looked at again in {pause}, at {due}"))
+            (WaitsFor::Time, format!("its input is {what}; it is checked again in {pause}, at {due}"))
         }
         Some(due) if due > facts.now => {
             (WaitsFor::Time, format!("{next} is due in {}, at {due}, because {why}", span(due - facts.now)))
@@ -202,40 +202,40 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
     let next = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
     let splits = job.phase == Phase::Start && job.kind != JobKind::Single && head.epoch > 0;
     let (waits_for, what) = match (job.phase, splits) {
-        (Phase::Start, true) => (WaitsFor::Split, "splits it"),
-        (Phase::Join, _) => (WaitsFor::Run, "runs its join"),
-        (Phase::Start, false) => (WaitsFor::Run, "runs it"),
+        (Phase::Start, true) => (WaitsFor::Split, "splitting"),
+        (Phase::Join, _) => (WaitsFor::Run, "running its join"),
+        (Phase::Start, false) => (WaitsFor::Run, "running"),
     };
-    let mut words = vec![format!("{worker} {what}, {next}")];
+    let mut words = vec![format!("{what} on {worker}, {next}")];
     // The store keeps only when the first attempt began, so the end of the timeout is known only for that one.
     let first = job.attempt == 1 && job.losses == 0;
     if let Some(started) = job.started {
-        words.push(format!("first begun at {started} ({})", ago(facts.now, started)));
+        words.push(format!("first started at {started} ({})", ago(facts.now, started)));
     }
     if splits {
         let (yielded, settled) = (some(head.appended, "part"), counts.settled());
-        words.push(format!("{yielded} so far, {settled} of them ended and {} running", counts.running));
+        words.push(format!("{yielded} so far, {settled} ended, {} running", counts.running));
     }
     if let Some(timeout) = facts.options.and_then(|task| task.timeout) {
         words.push(match job.started.filter(|_| first) {
             Some(started) if started + timeout > facts.now => {
                 format!("times out in {}, at {}", span(started + timeout - facts.now), started + timeout)
             }
-            Some(started) => format!("was to time out {}", ago(facts.now, started + timeout)),
-            None => format!("each attempt may take {}", span(timeout)),
+            Some(started) => format!("its timeout expired {}", ago(facts.now, started + timeout)),
+            None => format!("timeout of each attempt: {}", span(timeout)),
         });
     }
     if let Some(progress) = progress {
         let info = if progress.info.is_empty() { String::new() } else { format!(" ({})", progress.info) };
-        words.push(format!("last said to be at {:.0} %{info}", progress.percent));
+        words.push(format!("last reported progress: {:.0} %{info}", progress.percent));
     }
     if let Some(failure) = &job.failure {
-        words.push(format!("the attempt before failed: {}", first_line(failure)));
+        words.push(format!("the previous attempt failed: {}", first_line(failure)));
     }
     let process = facts.situation.processes.iter().find(|process| Some(&process.worker) == job.worker.as_ref());
     words.push(match process {
         Some(process) => last_heartbeat(facts, process),
-        None => format!("no sign of life of {worker} is left, so it has ended or is presumed dead: {}", fate(facts)),
+        None => format!("{worker} is gone (no heartbeat): {}", fate(facts)),
     });
     (waits_for, words.join("; "))
 }
@@ -243,8 +243,8 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
 /// Describes how the work of a dead process is taken over.
 fn fate(facts: &Facts) -> &'static str {
     match facts.queue {
-        Some(_) => "the broker hands it out again",
-        None => "the next worker that is free takes it over",
+        Some(_) => "the broker will redeliver the job",
+        None => "the next free worker will take it over",
     }
 }
 
@@ -253,7 +253,7 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
     let total = head.sealed.unwrap_or(head.appended);
     let open = total.saturating_sub(counts.settled());
     let mut words = vec![format!(
-        "{} of {} ok, {} failed, {} running, {} to go",
+        "{} of {} succeeded, {} failed, {} running, {} pending",
         counts.ok,
         some(total, "part"),
         counts.failed,
@@ -272,22 +272,21 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
         let when = if due > facts.now {
             format!("in {}, at {due}", span(due - facts.now))
         } else {
-            format!("since {}", span(facts.now - due))
+            format!("due for {}", span(facts.now - due))
         };
-        words.push(format!("{} to be tried again, the first {when}", some(later, "part")));
+        words.push(format!("{} to be retried, the first {when}", some(later, "part")));
     }
     if outbox.waiting > 0 {
         words.push(format!("{} waiting for {}", some(outbox.waiting, "part"), permit(facts)));
     }
     let now = outbox.free + outbox.held.iter().map(|(_, n)| n).sum::<u64>();
     if now > 0 || (counts.running == 0 && outbox.later == 0 && outbox.waiting == 0) {
-        let what =
-            if now > 0 { format!("what they owe ({})", some(now, "message")) } else { "what they owe".to_owned() };
+        let what = if now > 0 { format!("their work ({})", some(now, "message")) } else { "their work".to_owned() };
         words.push(message(facts, &what).1);
     } else if counts.running > 0 {
         words.push(live_processes(facts));
     }
-    (WaitsFor::Parts, format!("waits for its parts: {}", words.join("; ")))
+    (WaitsFor::Parts, format!("waiting for its parts: {}", words.join("; ")))
 }
 
 fn children(facts: &Facts) -> (WaitsFor, String) {
@@ -303,24 +302,24 @@ fn children(facts: &Facts) -> (WaitsFor, String) {
         ..
     } = job.tree;
     let own = match verdict {
-        Some(State::Succeeded) => "its own work ended well",
+        Some(State::Succeeded) => "its own work succeeded",
         Some(State::Cancelled) => "it was cancelled",
         _ => "its own work failed",
     };
-    let mut words = vec![format!("{own}; it waits for {} that it submitted", some(open, "job"))];
-    words.push(format!("of {} below it {ended} have ended", some(made, "job")));
+    let mut words = vec![format!("{own}; waiting for {} that it submitted", some(open, "job"))];
+    words.push(format!("{ended} of {} in its subtree ended", some(made, "job")));
     if failed + cancelled > 0 {
-        words.push(format!("of its own {failed} failed and {cancelled} were cancelled"));
+        words.push(format!("of its children, {failed} failed and {cancelled} were cancelled"));
     }
     if interrupted.is_some() {
-        words.push("it was interrupted, so that nothing below it begins any more".to_owned());
+        words.push("it is being cancelled, so no more jobs in its subtree start".to_owned());
     }
     words.push(format!("`jobs tree {}` shows them", job.id));
     (WaitsFor::Children, words.join("; "))
 }
 
 fn success(facts: &Facts) -> String {
-    format!("ended well{}; it waits for nothing{}", ended(facts), unsent(facts))
+    format!("succeeded{}; waiting for nothing{}", ended(facts), unsent(facts))
 }
 
 fn failed(facts: &Facts) -> String {
@@ -331,7 +330,7 @@ fn failed(facts: &Facts) -> String {
 }
 
 fn cancelled(facts: &Facts) -> String {
-    format!("was cancelled{}; {}{}", ended(facts), again(facts), unsent(facts))
+    format!("cancelled{}; {}{}", ended(facts), again(facts), unsent(facts))
 }
 
 /// Describes what a retry would do.
@@ -339,7 +338,7 @@ fn again(facts: &Facts) -> String {
     let JobView { job, counts, head, .. } = &facts.view;
     let what = match head.sealed {
         Some(total) if !head.cut && total > counts.ok => {
-            format!("runs the {} again that are not ok", some(total - counts.ok, "part"))
+            format!("retries the {} that did not succeed", some(total - counts.ok, "part"))
         }
         Some(_) if !head.cut && head.joined => "runs its join again".to_owned(),
         Some(_) | None => "runs it again".to_owned(),
@@ -351,7 +350,7 @@ fn again(facts: &Facts) -> String {
 fn ended(facts: &Facts) -> String {
     let job = &facts.view.job;
     let Some(ended) = job.ended else { return String::new() };
-    let after = job.started.map(|started| format!(", {} after it began", span(ended - started)));
+    let after = job.started.map(|started| format!(", {} after it started", span(ended - started)));
     format!(" {} at {ended}{}", ago(facts.now, ended), after.unwrap_or_default())
 }
 
@@ -360,13 +359,13 @@ fn unsent(facts: &Facts) -> String {
     let outbox = &facts.situation.to_send;
     let mut words = String::new();
     if outbox.replies > 0 {
-        words.push_str("; its outcome is still to be told to whoever asked for it");
+        words.push_str("; its reply has not been sent yet");
     }
     if outbox.hooks > 0 {
-        words.push_str("; what follows it is still to be sent");
+        words.push_str("; its hooks have not been sent yet");
     }
     if let Some(why) = facts.view.job.hooks.as_ref().and_then(|hooks| hooks.failure.as_ref()) {
-        words.push_str("; what follows it was not sent: ");
+        words.push_str("; its hooks could not be sent: ");
         words.push_str(why);
     }
     words
@@ -377,36 +376,35 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
     let outbox = &facts.situation.to_send;
     let lost = match outbox.lost {
         0 => String::new(),
-        n => format!("; it was lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
+        n => format!("; lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
     };
     if outbox.free == 0 && outbox.held.is_empty() && outbox.limit.is_some() {
         let waits_for = if followed(facts) { WaitsFor::Job } else { WaitsFor::Permit };
-        return (waits_for, format!("{what} waits for {}{lost}", permit(facts)));
+        return (waits_for, format!("{what} is waiting for {}{lost}", permit(facts)));
     }
     let (waits_for, words) = match (&facts.queue, outbox.held.first(), outbox.free) {
         (Some(_), Some((holder, _)), _) => {
             let words =
                 format!("{} is sending {what} to the broker, which has not confirmed it", holding(facts, *holder));
-            (WaitsFor::Broker, format!("{words}: if that lasts the broker is away, and `doctor` says more"))
+            (WaitsFor::Broker, format!("{words}; if this persists, the broker is unavailable: run `doctor`"))
         }
         (None, Some((holder, _)), _) => {
             // A row that covers several parts is held as a whole, even if some of these parts have started.
-            let begun = if facts.view.counts.running > 0 { "" } else { " and has not begun" };
+            let begun = if facts.view.counts.running > 0 { "" } else { " and has not started it" };
             (WaitsFor::Worker, format!("{} has taken {what}{begun}", holding(facts, *holder)))
         }
         (Some(_), None, 1..) => {
-            let words = format!("{what} is not sent to the broker yet, which any process does that reaches it");
+            let words = format!("{what} has not been sent to the broker yet; any connected process will send it");
             (WaitsFor::Broker, format!("{words}; {}", live_processes(facts)))
         }
         (None, None, 1..) => (WaitsFor::Worker, format!("no worker has taken {what}; {}", live_processes(facts))),
         (Some(queue), None, 0) => (
             WaitsFor::Worker,
-            format!("{what} went to the queue `{queue}` of the broker, {}; {}", in_queue(facts), live_processes(facts)),
+            format!("{what} was sent to queue `{queue}` of the broker, {}; {}", in_queue(facts), live_processes(facts)),
         ),
         (None, None, 0) => {
-            let words =
-                "nothing is owed for it in this store: its messages are with a broker, and this process has none";
-            (WaitsFor::Worker, format!("{words}, so set ORK_BROKER as its workers have it"))
+            let words = "this store has no message for it: its messages are in a broker, and this process has none";
+            (WaitsFor::Worker, format!("{words}; set ORK_BROKER as on its workers"))
         }
     };
     (waits_for, words + &lost)
@@ -414,13 +412,13 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
 
 fn in_queue(facts: &Facts) -> String {
     match facts.in_queue {
-        None => "and no worker has begun".to_owned(),
+        None => "and no worker has started it".to_owned(),
         Some(0) => {
-            let lost = "it is lost and will be sent again within minutes, at once by `jobs retry`";
-            format!("where nothing waits: a worker has it, or {lost}")
+            let lost = "it was lost and will be resent within minutes, or now by `jobs retry`";
+            format!("which is empty: a worker has it, or {lost}")
         }
-        Some(1) => "where 1 message waits".to_owned(),
-        Some(n) => format!("where {n} messages wait"),
+        Some(1) => "which holds 1 message".to_owned(),
+        Some(n) => format!("which holds {n} messages"),
     }
 }
 
@@ -433,12 +431,12 @@ fn permit(facts: &Facts) -> String {
         let more = if follows.len() > named.len() { ", .." } else { "" };
         return match named.as_slice() {
             // The followed jobs have ended since the outbox was read.
-            [] => "the end of jobs that it follows".to_owned(),
-            [one] => format!("the end of {one}, which it follows"),
-            several => format!("the ends of {} jobs, which it follows: {}{more}", follows.len(), list(several)),
+            [] => "the jobs that it follows to end".to_owned(),
+            [one] => format!("job {one}, which it follows, to end"),
+            several => format!("{} jobs that it follows to end: {}{more}", follows.len(), list(several)),
         };
     }
-    format!("a permit of the concurrency limit `{}`: {taken} of {} are taken", limit.name, limit.permits)
+    format!("a permit of the concurrency limit `{}`: {taken} of {} in use", limit.name, limit.permits)
 }
 
 fn follows(facts: &Facts) -> Vec<JobId> {
@@ -456,7 +454,7 @@ fn followed(facts: &Facts) -> bool {
 fn holding(facts: &Facts, holder: [u8; 16]) -> String {
     match facts.situation.processes.iter().find(|process| process.boot == holder) {
         Some(process) => format!("{} ({})", process.worker, last_heartbeat(facts, process)),
-        None => "a process that has not been heard of".to_owned(),
+        None => "a process without a heartbeat".to_owned(),
     }
 }
 
@@ -466,9 +464,9 @@ fn last_heartbeat(facts: &Facts, process: &LiveProcess) -> String {
     let last = Timestamp::from_millis(process.until.as_millis().saturating_sub(ttl));
     let last = ago(facts.now, last);
     if process.until < facts.now {
-        format!("last heard of {last}, presumed dead since {}", process.until)
+        format!("last heartbeat {last}, presumed dead since {}", process.until)
     } else {
-        format!("last heard of {last}, presumed dead if not again until {}", process.until)
+        format!("last heartbeat {last}, presumed dead at {} without another one", process.until)
     }
 }
 
@@ -480,17 +478,17 @@ fn live_processes(facts: &Facts) -> String {
     };
     let attending: Vec<_> = facts.situation.processes.iter().filter(attends).map(|process| &process.worker).collect();
     if !attending.is_empty() {
-        return format!("with {}", list(&attending));
+        return format!("in progress on {}", list(&attending));
     }
     let others = facts.situation.processes.iter().filter(|process| process.boot != facts.me);
     let alive: Vec<_> = others.filter(|process| process.until >= facts.now).map(|process| &process.worker).collect();
     match alive.len() {
-        0 => "no other process lives: start a worker".to_owned(),
-        1 => format!("1 other process lives, {}: it may be busy, stopping, or not run this task", list(&alive)),
+        0 => "no other process is up: start a worker".to_owned(),
+        1 => format!("1 other process is up, {}: it may be busy, stopping, or lack this task", list(&alive)),
         n => {
             let most = alive.get(..n.min(5)).unwrap_or_default();
             let more = if n > most.len() { ", .." } else { "" };
-            format!("{n} other processes live, {}{more}: they may be busy, stopping, or not run this task", list(most))
+            format!("{n} other processes are up, {}{more}: they may be busy, stopping, or lack this task", list(most))
         }
     }
 }

@@ -84,8 +84,8 @@ fn no_luck() -> Failure {
 #[test]
 fn ready_without_other_processes() {
     let facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
-    let words = "submitted 1m 40s ago and not begun: no worker has taken its message; \
-                 no other process lives: start a worker";
+    let words = "submitted 1m 40s ago, not started: no worker has taken its message; no other process is up: start a \
+                 worker";
     says(&facts, WaitsFor::Worker, words);
 }
 
@@ -94,9 +94,9 @@ fn ready_with_other_live_processes() {
     let facts = with(facts(State::Ready), "one", ONE, 2);
     let facts = with(with(facts, "two", TWO, 3), "dead", [3; 16], 40);
     let facts = with_outbox(facts, PendingOutbox { free: 1, lost: 2, ..PendingOutbox::default() });
-    let words = "submitted 1m 40s ago and not begun: no worker has taken its message; 2 other processes live, \
-                 one/01010101, two/02020202: they may be busy, stopping, or not run this task; \
-                 it was lost with its worker 2 times";
+    let words = "submitted 1m 40s ago, not started: no worker has taken its message; 2 other processes are up, \
+                 one/01010101, two/02020202: they may be busy, stopping, or lack this task; lost with its worker 2 \
+                 times";
     says(&facts, WaitsFor::Worker, words);
 }
 
@@ -105,13 +105,13 @@ fn ready_and_held_by_a_worker() {
     let base = facts(State::Ready);
     let outbox = PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() };
     let facts = with_outbox(with(base.clone(), "one", ONE, 4), outbox.clone());
-    let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
-                 until 1970-01-01T00:16:51.000Z) has taken its message and has not begun";
+    let words = "submitted 1m 40s ago, not started: one/01010101 (last heartbeat 4s ago, presumed dead at \
+                 1970-01-01T00:16:51.000Z without another one) has taken its message and has not started it";
     says(&facts, WaitsFor::Worker, words);
 
     let late = with_outbox(with(base, "one", ONE, 20), outbox);
-    let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 20s ago, presumed dead since \
-                 1970-01-01T00:16:35.000Z) has taken its message and has not begun";
+    let words = "submitted 1m 40s ago, not started: one/01010101 (last heartbeat 20s ago, presumed dead since \
+                 1970-01-01T00:16:35.000Z) has taken its message and has not started it";
     says(&late, WaitsFor::Worker, words);
 }
 
@@ -119,28 +119,31 @@ fn ready_and_held_by_a_worker() {
 fn ready_and_not_sent_to_the_broker() {
     let facts = with(over_a_broker(State::Ready), "one", ONE, 4);
     let held = with_outbox(facts.clone(), PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() });
-    let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
-                 until 1970-01-01T00:16:51.000Z) is sending its message to the broker, which has not confirmed it: \
-                 if that lasts the broker is away, and `doctor` says more";
+    let words = "submitted 1m 40s ago, not started: one/01010101 (last heartbeat 4s ago, presumed dead at \
+                 1970-01-01T00:16:51.000Z without another one) is sending its message to the broker, which has not \
+                 confirmed it; if this persists, the broker is unavailable: run `doctor`";
     says(&held, WaitsFor::Broker, words);
 
     let free = with_outbox(facts, PendingOutbox { free: 1, ..PendingOutbox::default() });
-    let words = "submitted 1m 40s ago and not begun: its message is not sent to the broker yet, which any process \
-                 does that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
+    let words = "submitted 1m 40s ago, not started: its message has not been sent to the broker yet; any connected \
+                 process will send it; 1 other process is up, one/01010101: it may be busy, stopping, or lack this \
+                 task";
     says(&free, WaitsFor::Broker, words);
 }
 
 #[test]
 fn ready_and_in_the_broker_queue() {
-    let words = "submitted 1m 40s ago and not begun: its message went to the queue `ork.task.count` of the broker, \
-                 and no worker has begun; no other process lives: start a worker";
+    let words = "submitted 1m 40s ago, not started: its message was sent to queue `ork.task.count` of the broker, and \
+                 no worker has started it; no other process is up: start a worker";
     says(&over_a_broker(State::Ready), WaitsFor::Worker, words);
     let words = |in_queue| {
         let facts = Facts { in_queue: Some(in_queue), ..over_a_broker(State::Ready) };
         why(&facts).sentence
     };
-    assert!(words(0).contains("where nothing waits: a worker has it, or it is lost and will be sent again within minutes, at once by `jobs retry`; "));
-    assert!(words(1).contains("where 1 message waits; ") && words(7).contains("where 7 messages wait; "));
+    let empty = "which is empty: a worker has it, or it was lost and will be resent within minutes, \
+                 or now by `jobs retry`; ";
+    assert!(words(0).contains(empty));
+    assert!(words(1).contains("which holds 1 message; ") && words(7).contains("which holds 7 messages; "));
 }
 
 #[test]
@@ -149,13 +152,17 @@ fn process_that_holds_a_message_of_a_job_is_named() {
     for process in &mut facts.situation.processes {
         process.running = if process.boot == ONE { vec![facts.view.job.id] } else { Vec::new() };
     }
-    assert!(why(&facts).sentence.ends_with("no worker has begun; with one/01010101"), "{}", why(&facts).sentence);
+    assert!(
+        why(&facts).sentence.ends_with("no worker has started it; in progress on one/01010101"),
+        "{}",
+        why(&facts).sentence
+    );
 }
 
 #[test]
 fn ready_but_this_process_has_no_broker() {
-    let words = "submitted 1m 40s ago and not begun: nothing is owed for it in this store: its messages are with a \
-                 broker, and this process has none, so set ORK_BROKER as its workers have it";
+    let words = "submitted 1m 40s ago, not started: this store has no message for it: its messages are in a broker, \
+                 and this process has none; set ORK_BROKER as on its workers";
     says(&facts(State::Ready), WaitsFor::Worker, words);
 }
 
@@ -163,8 +170,8 @@ fn ready_but_this_process_has_no_broker() {
 fn requeued_attempt_is_ready() {
     let mut facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
     facts.view.job.started = Some(before(50));
-    let words = "attempt 1 of 3 was given back or taken up again, and is next: no worker has taken its message; \
-                 no other process lives: start a worker; it was lost with its worker once";
+    let words = "attempt 1 of 3 was requeued and runs next: no worker has taken its message; no other process is up: \
+                 start a worker; lost with its worker once";
     says(&facts, WaitsFor::Worker, words);
 }
 
@@ -173,8 +180,8 @@ fn ready_for_its_join() {
     let mut facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
     facts.view.job.phase = Phase::Join;
     facts.view.counts = Counts { ok: 8, failed: 2, ..Counts::default() };
-    let words = "all 10 parts have ended (8 ok, 2 not), and its join is next: no worker has taken its message; \
-                 no other process lives: start a worker";
+    let words = "all 10 parts ended (8 ok, 2 not), and its join runs next: no worker has taken its message; no other \
+                 process is up: start a worker";
     says(&facts, WaitsFor::Worker, words);
 }
 
@@ -189,9 +196,9 @@ fn runs(mut facts: Facts) -> Facts {
 fn running() {
     let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
     facts.view.progress = Some(Progress { percent: 40.0, info: "reading".into() });
-    let words = "one/01010101 runs it, attempt 1 of 3; first begun at 1970-01-01T00:16:20.000Z (20s ago); times out in 40s, at \
-                 1970-01-01T00:17:20.000Z; last said to be at 40 % (reading); last heard of 1s ago, presumed dead if \
-                 not again until 1970-01-01T00:16:54.000Z";
+    let words = "running on one/01010101, attempt 1 of 3; first started at 1970-01-01T00:16:20.000Z (20s ago); times \
+                 out in 40s, at 1970-01-01T00:17:20.000Z; last reported progress: 40 % (reading); last heartbeat 1s \
+                 ago, presumed dead at 1970-01-01T00:16:54.000Z without another one";
     says(&facts, WaitsFor::Run, words);
 }
 
@@ -201,12 +208,11 @@ fn running_with_a_worker_that_is_gone() {
     facts.view.job.attempt = 2;
     facts.view.job.failure = Some(no_luck());
     facts.options = None;
-    let words = "one/01010101 runs it, attempt 2; first begun at 1970-01-01T00:16:20.000Z (20s ago); \
-                 the attempt before failed: no luck; no sign of life of one/01010101 is left, so it has ended \
-                 or is presumed dead: the next worker that is free takes it over";
+    let words = "running on one/01010101, attempt 2; first started at 1970-01-01T00:16:20.000Z (20s ago); the previous \
+                 attempt failed: no luck; one/01010101 is gone (no heartbeat): the next free worker will take it over";
     says(&facts, WaitsFor::Run, words);
     facts.queue = Some("q".into());
-    assert!(why(&facts).sentence.ends_with("presumed dead: the broker hands it out again"));
+    assert!(why(&facts).sentence.ends_with("(no heartbeat): the broker will redeliver the job"));
 }
 
 #[test]
@@ -215,9 +221,9 @@ fn splitting() {
     facts.view.head = Head { epoch: 1, appended: 3_000, ..Head::default() };
     facts.view.counts = Counts { ok: 5, running: 2, ..Counts::default() };
     facts.options = Some(Limits { attempts: 1, timeout: None });
-    let words = "one/01010101 splits it, attempt 1 of 1; first begun at 1970-01-01T00:16:20.000Z (20s ago); 3000 parts so far, \
-                 5 of them ended and 2 running; last heard of 1s ago, presumed dead if not again until \
-                 1970-01-01T00:16:54.000Z";
+    let words = "splitting on one/01010101, attempt 1 of 1; first started at 1970-01-01T00:16:20.000Z (20s ago); 3000 \
+                 parts so far, 5 ended, 2 running; last heartbeat 1s ago, presumed dead at 1970-01-01T00:16:54.000Z \
+                 without another one";
     says(&facts, WaitsFor::Split, words);
 }
 
@@ -226,7 +232,7 @@ fn joining() {
     let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
     facts.view.head = Head { epoch: 1, appended: 3, sealed: Some(3), ..Head::default() };
     facts.view.job.phase = Phase::Join;
-    assert!(why(&facts).sentence.starts_with("one/01010101 runs its join, attempt 1 of 3; first begun at "));
+    assert!(why(&facts).sentence.starts_with("running its join on one/01010101, attempt 1 of 3; first started at "));
 }
 
 #[test]
@@ -243,8 +249,8 @@ fn retrying() {
 
     facts.view.job.due = Some(before(5));
     facts.situation.to_send = PendingOutbox { free: 1, ..PendingOutbox::default() };
-    let words = "attempt 2 of 3 was due 5s ago, because attempt 1 failed: no luck: no worker has taken its \
-                 message; no other process lives: start a worker";
+    let words = "attempt 2 of 3 was due 5s ago, because attempt 1 failed: no luck: no worker has taken its message; no \
+                 other process is up: start a worker";
     says(&facts, WaitsFor::Worker, words);
 }
 
@@ -255,17 +261,18 @@ fn waiting_for_parts() {
     facts.view.counts = Counts { ok: 90, failed: 3, running: 4, ..Counts::default() };
     facts.situation.open = vec![3, 17, 18, 40, 41];
     facts.situation.to_send = PendingOutbox { later: 2, next_due: Some(after(6)), ..PendingOutbox::default() };
-    let words = "waits for its parts: 90 of 100 parts ok, 3 failed, 4 running, 3 to go; not ended: 3, 17, 18, 40, 41, \
-                 ..; 2 parts to be tried again, the first in 6s, at 1970-01-01T00:16:46.000Z; 1 other process lives, \
-                 one/01010101: it may be busy, stopping, or not run this task";
+    let words = "waiting for its parts: 90 of 100 parts succeeded, 3 failed, 4 running, 3 pending; not ended: 3, 17, \
+                 18, 40, 41, ..; 2 parts to be retried, the first in 6s, at 1970-01-01T00:16:46.000Z; 1 other process \
+                 is up, one/01010101: it may be busy, stopping, or lack this task";
     says(&facts, WaitsFor::Parts, words);
 
     facts.view.counts = Counts { ok: 97, skipped: 1, ..Counts::default() };
     facts.situation.open = vec![3, 17];
     facts.situation.to_send = PendingOutbox { free: 2, ..PendingOutbox::default() };
-    let words = "waits for its parts: 97 of 100 parts ok, 0 failed, 0 running, 2 to go; 1 skipped, 0 cancelled; \
-                 not ended: 3, 17; what they owe (2 messages) is not sent to the broker yet, which any process does \
-                 that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
+    let words = "waiting for its parts: 97 of 100 parts succeeded, 0 failed, 0 running, 2 pending; 1 skipped, 0 \
+                 cancelled; not ended: 3, 17; their work (2 messages) has not been sent to the broker yet; any \
+                 connected process will send it; 1 other process is up, one/01010101: it may be busy, stopping, or \
+                 lack this task";
     says(&facts, WaitsFor::Parts, words);
 }
 
@@ -274,8 +281,8 @@ fn success() {
     let mut facts = runs(facts(State::Succeeded));
     facts.view.job.ended = Some(before(15));
     facts.situation.to_send.replies = 1;
-    let words = "ended well 15s ago at 1970-01-01T00:16:25.000Z, 5s after it began; it waits for nothing; its outcome \
-                 is still to be told to whoever asked for it";
+    let words = "succeeded 15s ago at 1970-01-01T00:16:25.000Z, 5s after it started; waiting for nothing; its reply \
+                 has not been sent yet";
     says(&facts, WaitsFor::Nothing, words);
 }
 
@@ -287,14 +294,14 @@ fn failed() {
     facts.view.job.failure = Some(no_luck());
     let id = facts.view.job.id;
     let words = format!(
-        "failed 15s ago at 1970-01-01T00:16:25.000Z, 5s after it began in attempt 3 of 3: no luck; \
-         `jobs retry {id}` runs it again"
+        "failed 15s ago at 1970-01-01T00:16:25.000Z, 5s after it started in attempt 3 of 3: no luck; `jobs retry {id}` \
+         runs it again"
     );
     says(&facts, WaitsFor::Nothing, &words);
 
     facts.view.head = Head { epoch: 1, appended: 9, sealed: Some(9), joined: true, ..Head::default() };
     facts.view.counts = Counts { ok: 7, failed: 2, ..Counts::default() };
-    assert!(why(&facts).sentence.ends_with("runs the 2 parts again that are not ok"));
+    assert!(why(&facts).sentence.ends_with("retries the 2 parts that did not succeed"));
     facts.view.counts = Counts { ok: 9, ..Counts::default() };
     assert!(why(&facts).sentence.ends_with("runs its join again"));
 }
@@ -304,7 +311,7 @@ fn cancelled() {
     let mut facts = facts(State::Cancelled);
     facts.view.job.ended = Some(before(15));
     let id = facts.view.job.id;
-    let words = format!("was cancelled 15s ago at 1970-01-01T00:16:25.000Z; `jobs retry {id}` runs it again");
+    let words = format!("cancelled 15s ago at 1970-01-01T00:16:25.000Z; `jobs retry {id}` runs it again");
     says(&facts, WaitsFor::Nothing, &words);
 }
 
@@ -338,7 +345,7 @@ fn workflow_run_waits_for_its_steps() {
     let steps = vec![step("a", StepState::Succeeded), step("b", StepState::Started), step("c", StepState::Waiting)];
     let job = steps[1].job(facts.view.job.id);
     facts.view.job.role = Some(Box::new(JobRole::Workflow(WorkflowRun { workflow: "w".into(), steps })));
-    let words = format!("waits for its tasks: 1 of 3 have ended; begun: `b` (job {job}); to begin after them: `c`");
+    let words = format!("waiting for its tasks: 1 of 3 ended; started: `b` (job {job}); not started: `c`");
     says(&facts, WaitsFor::Children, &words);
 }
 
@@ -347,10 +354,10 @@ fn schedule_waits_for_its_next_time_or_is_paused() {
     let mut facts = facts(State::Retrying);
     let ticks = ScheduleState { next: Some(after(6)), ..ScheduleState::default() };
     facts.view.job.role = Some(Box::new(JobRole::Schedule(ticks)));
-    says(&facts, WaitsFor::Time, "starts the next one in 6s, at 1970-01-01T00:16:46.000Z");
+    says(&facts, WaitsFor::Time, "starts its next run in 6s, at 1970-01-01T00:16:46.000Z");
     facts.view.job.state = State::Waiting;
     facts.view.job.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, paused: true, last: None })));
-    says(&facts, WaitsFor::Nothing, "is paused, and starts nothing until it is resumed");
+    says(&facts, WaitsFor::Nothing, "paused; starts no runs until it is resumed");
 }
 
 #[test]
@@ -363,21 +370,21 @@ fn follower_names_the_followed_jobs_that_have_not_ended() {
         facts.situation.follows = follows;
         facts
     };
-    let begin = "submitted 1m 40s ago and not begun: its message waits for the end";
+    let begin = "submitted 1m 40s ago, not started: its message is waiting for";
     let one = following(end_of(id(1)), Vec::new());
-    says(&one, WaitsFor::Job, &format!("{begin} of {}, which it follows", id(1)));
+    says(&one, WaitsFor::Job, &format!("{begin} job {}, which it follows, to end", id(1)));
     assert_eq!(why(&one).follows, [id(1)]);
     let several = |n: u8| following(ends_before(id(7)), (1..=n).map(id).collect());
-    says(&several(1), WaitsFor::Job, &format!("{begin} of {}, which it follows", id(1)));
-    let words = format!("{begin}s of 2 jobs, which it follows: {}, {}", id(1), id(2));
+    says(&several(1), WaitsFor::Job, &format!("{begin} job {}, which it follows, to end", id(1)));
+    let words = format!("{begin} 2 jobs that it follows to end: {}, {}", id(1), id(2));
     says(&several(2), WaitsFor::Job, &words);
     let many = why(&several(9));
     assert_eq!(many.follows.len(), 9);
-    assert!(many.sentence.contains("the ends of 9 jobs"), "{many}");
+    assert!(many.sentence.contains("waiting for 9 jobs"), "{many}");
     assert!(
         many.sentence.ends_with(&format!("{}, ..", id(5))) && !many.sentence.contains(&id(6).to_string()),
         "{many}"
     );
     // The last followed job has ended between two reads of the store.
-    says(&several(0), WaitsFor::Job, &format!("{begin} of jobs that it follows"));
+    says(&several(0), WaitsFor::Job, &format!("{begin} the jobs that it follows to end"));
 }
