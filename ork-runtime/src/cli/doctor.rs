@@ -85,7 +85,9 @@ fn apart(ahead: i64) -> String {
         return String::new();
     }
     let way = if ahead > 0 { "ahead of" } else { "behind" };
-    format!("; the clock of this computer is {seconds} s {way} the clock of the store, which ork uses: correct it")
+    format!(
+        "; this computer's clock is {seconds} s {way} the store's clock, which ork uses: correct this computer's clock"
+    )
 }
 
 async fn objects(builder: OrkBuilder) -> Finding {

@@ -32,7 +32,7 @@ pub(super) enum Command {
         #[arg(long)]
         root: Option<JobId>,
         /// Only jobs submitted within this time, e.g. 2h or 7d
-        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
         /// Only jobs older than this one, e.g. the last one of the previous page
         #[arg(long)]
@@ -103,7 +103,7 @@ pub(super) enum Command {
     /// Remove jobs that ended long ago, with their parts and descendants
     Prune {
         /// Minimum time since the job ended, e.g. 7d or 12h
-        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         older_than: Duration,
     },
 }

@@ -25,14 +25,15 @@ pub(super) struct Args {
     terms: How,
 }
 
-/// On which terms.
+/// The options of a submission.
 #[derive(Debug, clap::Args)]
 struct How {
     /// Hold this unique key until the job and its descendants end; fail if another job holds it
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
-    /// Take over the key if its holder has not been active for this long, e.g. 2h, and cancel that job
-    #[arg(long, value_name = "TIME", requires = "unique", value_parser = humantime::parse_duration)]
+    /// Cancel the holder of the key and take the key if it has not been active for this long, e.g. 2h; waiting does
+    /// not count as activity
+    #[arg(long, value_name = "DURATION", requires = "unique", value_parser = humantime::parse_duration)]
     stale_after: Option<Duration>,
     /// If another job holds the key, print its id or, with --wait, wait for it
     #[arg(long, requires = "unique")]

@@ -9,10 +9,10 @@ use crate::worker::Stopped;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Name of this worker, shown in jobs and logs [default: host name and process id]
+    /// Name of this worker, shown in jobs and logs (default: host name and process id)
     #[arg(long)]
     name: Option<String>,
-    /// Maximum number of tasks that run at once [default: 64 per core, or 1 per core for non-async tasks]
+    /// Maximum number of tasks that run at once (default: 64 per core, or 1 per core for non-async tasks)
     #[arg(long)]
     concurrency: Option<String>,
 }

@@ -15,7 +15,7 @@ use crate::schema::{self, Became, Change, Effect};
 pub(in crate::cli) struct Diff {
     /// The old schemas, written by `schema export`; `-` for stdin, e.g. from `git show main:ork.schema.json`
     old: PathBuf,
-    /// The new schemas [default: those of this program]
+    /// The new schemas (default: those of this program)
     new: Option<PathBuf>,
     /// Also fail if it is unknown whether something breaks
     #[arg(long)]

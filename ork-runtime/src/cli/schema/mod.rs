@@ -45,7 +45,7 @@ pub(super) struct Show {
     form: Form,
 }
 
-/// Which document, and what it says of the program.
+/// The format of the document, and the metadata of an `AsyncAPI` document.
 #[derive(Debug, clap::Args)]
 struct Form {
     /// Output format
@@ -57,7 +57,7 @@ struct Form {
     /// API version in the `AsyncAPI` document
     #[arg(long, default_value = "1.0.0", value_name = "VERSION")]
     api_version: String,
-    /// RabbitMQ server in the `AsyncAPI` document [default: `amqp://localhost:5672`]
+    /// RabbitMQ server in the `AsyncAPI` document (default: `amqp://localhost:5672`)
     #[arg(long, value_name = "URL")]
     server: Option<String>,
 }
