@@ -252,7 +252,7 @@ impl Default for Limits {
 #[non_exhaustive]
 pub enum BodyError {
     /// The body is larger than `max_message_bytes`.
-    #[error("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)")]
+    #[error("the body has {found} bytes, at most {most} are allowed (`max_message_bytes`)")]
     TooLarge {
         /// The size of the body in bytes.
         found: usize,

@@ -88,7 +88,7 @@ impl Set {
                 }
                 if ![0, run.total].contains(total) {
                     let first = run.total;
-                    return Fate::Bury(format!("part {id} says that `total_parts` is {total}, others said {first}"));
+                    return Fate::Bury(format!("part {id} has `total_parts` {total}, but earlier parts have {first}"));
                 }
                 if run.ok.contains(id) || run.failed.contains(id) {
                     return Fate::Drop;

@@ -45,7 +45,7 @@ impl std::error::Error for Found {}
 
 impl serde::ser::Error for Found {
     fn custom<T: Display>(message: T) -> Self {
-        Self { place: Vec::new(), words: format!("cannot be written: {message}") }
+        Self { place: Vec::new(), words: format!("cannot be serialized: {message}") }
     }
 }
 
@@ -53,7 +53,7 @@ fn number(number: f64) -> Result<(), Found> {
     if number.is_finite() {
         return Ok(());
     }
-    let words = format!("is {number}, and JSON has no such number: write a finite one, or an `Option` that is `None`");
+    let words = format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
     Err(Found { place: Vec::new(), words })
 }
 

@@ -112,7 +112,7 @@ fn message_with_a_taken_unique_key_is_answered_and_its_job_fails() {
             let (_, answer) = foreigner.answer().await;
             assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"taken".into()));
             let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
-            let message = format!("the unique key `lone` is taken: job {} has it and has not ended", first.id());
+            let message = format!("the unique key `lone` is taken by job {}, which has not ended", first.id());
             assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {message}"));
         }
         Gate::of(&key).open();

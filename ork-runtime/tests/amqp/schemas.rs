@@ -103,7 +103,7 @@ fn old_worker_parks_a_new_message_until_a_new_worker_starts() {
         let mut foreigner = world.foreigner().await;
         let id = send(&foreigner, "new-1", NEW, Some(fingerprint("resize_new"))).await;
         let message = parked(&mut events, id).await;
-        let expected = "parked for another version of `resize`: `width` is not an input: expected `path`, `key`";
+        let expected = "parked for another version of `resize`: unknown input `width`: expected `path`, `key`";
         assert!(message.starts_with(expected), "{message}");
         for version in ["resize_old", "resize_new"] {
             assert!(message.contains(&fingerprint(version).to_string()), "{message}");

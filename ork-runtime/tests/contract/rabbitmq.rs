@@ -318,7 +318,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
         (
             format!("amqp://u:s3cret@127.0.0.1:{hangs_up}/"),
             BrokerErrorKind::Disconnected,
-            "hangs up when it hears AMQP",
+            "closes the connection when it receives AMQP",
         ),
         (format!("amqps://u:s3cret@127.0.0.1:{port}/"), BrokerErrorKind::Disconnected, "cannot reach RabbitMQ"),
     ];

@@ -185,7 +185,7 @@ async fn files_outside_of_the_workflow_folder_are_rejected() {
         ("tasks/../tasks/in.py", "is outside of the workflow's folder"),
         ("link.py", "is a link that leads out of the workflow's folder"),
         ("tasks", "is not a file"),
-        ("", "no file is named"),
+        ("", "no file is given"),
     ] {
         let error = world.make(world.python(file, &json!({}))).await.unwrap_err();
         assert_contains(&error, &[expected]);

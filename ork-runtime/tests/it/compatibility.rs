@@ -168,5 +168,5 @@ fn unsupported_bundle_is_refused() {
     assert_eq!(compare(&json!({ "openapi": "3.0.0" }), &other), Err(NotABundle::Other));
     let error = compare(&other, &other).unwrap_err();
     assert_eq!(error, NotABundle::Version { found: 2.into() });
-    assert_eq!(error.to_string(), "its form is number 2, and this version of ork knows 1 only");
+    assert_eq!(error.to_string(), "unsupported format version 2: this version of ork supports only 1");
 }

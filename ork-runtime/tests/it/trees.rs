@@ -344,7 +344,7 @@ fn nothing_can_be_submitted_below_a_gracefully_cancelled_job() {
         world.ork.interrupt(root.id()).await.unwrap();
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
-        let expected = format!("{key}: job {} was cancelled, so nothing can be submitted below it any more", root.id());
+        let expected = format!("{key}: job {} was cancelled: child jobs can no longer be submitted", root.id());
         assert!(REFUSED.lock().unwrap().contains(&expected));
         assert_eq!(root.status().await.unwrap().below, 0);
         world.end().await;

@@ -266,7 +266,7 @@ fn key_that_no_index_can_hold_is_refused() {
     each(|world| async move {
         for key in [String::new(), "k".repeat(10_000)] {
             let refused = world.ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err();
-            let expected = format!("a unique key has 1 to 512 bytes, this one has {}", key.len());
+            let expected = format!("a unique key must have 1 to 512 bytes, this one has {}", key.len());
             assert_eq!(refused.to_string(), expected);
         }
         world.end().await;

@@ -21,7 +21,7 @@ fn unusable_url_is_rejected_with_the_reason() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     for (url, expected) in [
-        (format!("file:{}", file.display()), "the folder cannot be made"),
+        (format!("file:{}", file.display()), "the folder cannot be created"),
         ("file://".to_owned(), "it names no folder"),
         ("ftp://host/path".to_owned(), "expected `file:PATH` or `s3://BUCKET/PREFIX`"),
         #[cfg(feature = "s3")]

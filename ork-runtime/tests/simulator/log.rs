@@ -59,7 +59,7 @@ impl Subscriber for LogToTrace {
                 oracle.sent_again(job, is_lost);
             });
         }
-        if words.0.starts_with("the work is long, its delivery is acknowledged") {
+        if words.0.starts_with("leased long work and acknowledged its delivery") {
             self.world.oracle(|oracle| oracle.reaches(Reached::AcknowledgedForLease));
         }
         // A job that was removed in time is begun anew by a message that comes after that.

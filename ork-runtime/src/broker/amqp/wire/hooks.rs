@@ -137,7 +137,7 @@ fn append(value: &AMQPValue, json: &mut String, depth: usize) -> Result<(), Hook
         AMQPValue::LongString(value) => json.push_str(&quoted(&String::from_utf8_lossy(value.as_bytes()))),
         AMQPValue::ByteArray(value) => json.push_str(&quoted(&String::from_utf8_lossy(value.as_slice()))),
         AMQPValue::DecimalValue(_) => {
-            return Err(HookError::NoList { detail: "a decimal of AMQP is no JSON".to_owned() });
+            return Err(HookError::NoList { detail: "an AMQP decimal cannot be converted to JSON".to_owned() });
         }
         AMQPValue::FieldArray(values) => {
             json.push('[');
