@@ -330,7 +330,7 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     setting.run(&format!("jobs output {broken}")).fails(1, &["failed, so it has no output"]);
     setting.run(&format!("jobs output {run}.after")).fails(1, &["task `after` of run", "was skipped"]);
     setting.run(&format!("jobs output {run}.none")).fails(2, &["has no task `none`", "list, each, broken, after"]);
-    setting.run(&format!("jobs output {broken}.list")).fails(2, &["is no run of a workflow"]);
+    setting.run(&format!("jobs output {broken}.list")).fails(2, &["is not a workflow run"]);
     setting.run("jobs output 17").fails(2, &["17", "RUN.TASK"]);
 
     setting.run(&format!("jobs retry {run} --wait")).fails(1, &["(trouble (ork.run)) failed", "`broken`"]);

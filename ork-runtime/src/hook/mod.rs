@@ -382,14 +382,14 @@ mod tests {
         let deep = format!(r#"[{{"route":"a","inputs":{}{}}}]"#, "[".repeat(100), "]".repeat(100));
         let large = format!("[{}]", " ".repeat(MOST_BYTES));
         for (text, words) in [
-            ("7", "no list"),
-            ("[7]", "no list"),
-            ("[", "no list"),
-            (r#"{"route": "a"}"#, "no list"),
+            ("7", "must be a list"),
+            ("[7]", "must be a list"),
+            ("[", "must be a list"),
+            (r#"{"route": "a"}"#, "must be a list"),
             ("[{}]", "hook 0 of `on_complete`: `route` is missing"),
             (r#"[{"route": "a"}, {"route": 7}]"#, "hook 1 of `on_complete`: `route` is 7, expected a string"),
             (r#"[{"route": ""}]"#, "`route` is empty"),
-            (r#"[{"route": "a\u0000"}]"#, "which no name may have"),
+            (r#"[{"route": "a\u0000"}]"#, "which is not allowed in a name"),
             (r#"[{"route": "a", "when": "never"}]"#, "expected `success`, `failure` or `always`"),
             (r#"[{"route": "a", "type": "shell"}]"#, "`type` is `shell`"),
             (r#"[{"route": "a", "input": 1}]"#, "`input` is unknown, expected one of `type`"),
@@ -403,7 +403,7 @@ mod tests {
         }
         let allowed = Allowed { routes: vec!["mine.".to_owned()], ..Allowed::default() };
         let error = OnComplete::read_all(br#"[{"route": "other"}]"#, &allowed).unwrap_err().to_string();
-        assert!(error.contains("allowed are names that begin with `mine.`"), "{error}");
+        assert!(error.contains("expected a name that starts with `mine.`"), "{error}");
     }
 
     #[test]

@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(written(&(1, "a".to_owned(), None::<u8>)).unwrap(), r#"[1,"a",null]"#);
         let map = Tagged::Counts { by: HashMap::from([(7, 1)]) };
         assert!(
-            written(&map).unwrap_err().contains("Tagged` does not read what it has written"),
+            written(&map).unwrap_err().contains("Tagged` cannot deserialize what it has serialized"),
             "{:?}",
             written(&map)
         );

@@ -171,7 +171,7 @@ mod tests {
         let local = LocalSet::new().block_on(&runtime, async { Home::here().wait(timer()) }).unwrap_err();
         assert!(local.to_string().contains("`collect().await`"), "{local}");
         let nowhere = Home::here().wait(timer()).unwrap_err();
-        assert!(nowhere.to_string().contains("no tokio runtime"), "{nowhere}");
+        assert!(nowhere.to_string().contains("requires a tokio runtime"), "{nowhere}");
     }
 
     #[test]

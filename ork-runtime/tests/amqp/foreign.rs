@@ -303,7 +303,7 @@ fn plain_amqp_client_cancels_a_job_by_its_message_id() {
         for (body, expected) in [
             (r#"{"job": "order-8"}"#, "is cancelled: only a job that has not ended"),
             (r#"{"job": "order-9"}"#, "there is no job"),
-            (r#"{"id": 7}"#, "this names no job: expected {\"job\": ID}"),
+            (r#"{"id": 7}"#, "expected {\"job\": ID}"),
         ] {
             foreigner.publish("ork.cancel", body.as_bytes(), foreigner.asking(body)).await;
             let message = foreigner.answer().await.1["error"]["message"].clone();

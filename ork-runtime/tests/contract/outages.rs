@@ -104,7 +104,7 @@ async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
         for node in [closed, silent] {
             assert!(error.contains(&node.replace("s3cret", "***")), "{error}");
         }
-        assert!(error.contains("connection refused") && error.contains("does not answer with AMQP"), "{error}");
+        assert!(error.contains("connection refused") && error.contains("does not respond to AMQP"), "{error}");
         broker.close().await;
         namespace.world().await;
     })

@@ -61,7 +61,7 @@ fn new_required_field_breaks_senders_without_it() {
     assert_eq!(change.became, Became::Changed);
     assert_eq!(fields(&change), ["input.width:  > integer"]);
     assert_eq!(verdicts(&change), ["no", "no", "no"]);
-    assert_eq!(whys(&change.queued), ["`input`: the field `width` is missing, and integer is expected"]);
+    assert_eq!(whys(&change.queued), ["`input`: the field `width` is missing, expected integer"]);
     // An optional new field breaks nothing.
     assert_eq!(verdicts(&input(&old, &object(&both, &["path"]))), ["yes", "yes", "yes"]);
 }

@@ -22,10 +22,10 @@ fn unusable_url_is_rejected_with_the_reason() {
     std::fs::write(&file, "").unwrap();
     for (url, expected) in [
         (format!("file:{}", file.display()), "the folder cannot be created"),
-        ("file://".to_owned(), "it names no folder"),
+        ("file://".to_owned(), "the folder is missing"),
         ("ftp://host/path".to_owned(), "expected `file:PATH` or `s3://BUCKET/PREFIX`"),
         #[cfg(feature = "s3")]
-        ("s3:///path".to_owned(), "it names no bucket"),
+        ("s3:///path".to_owned(), "the bucket is missing"),
         #[cfg(not(feature = "s3"))]
         ("s3://bucket/path".to_owned(), "without the feature `s3`"),
     ] {

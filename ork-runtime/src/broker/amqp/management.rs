@@ -220,7 +220,7 @@ mod tests {
                 json!({"name": "ork.task.a", "operator_policy": "op", "effective_policy_definition": definition});
             found(json!([queue]))
         };
-        assert!(of(json!({"expires": 5_000}))[0].contains("is deleted after 5s"));
+        assert!(of(json!({"expires": 5_000}))[0].contains("are deleted after 5s"));
         assert!(
             of(json!({"max-length": 10}))[0]
                 .contains("the oldest messages are dropped when there are more than 10 (`max-length` of policy `op`)")

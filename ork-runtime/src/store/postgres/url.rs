@@ -139,7 +139,7 @@ mod tests {
             ["postgres://me:s3cret@one,two/jobs", "postgresql://me:s3cret@one:1,two:2", "postgres://a,b?user=me"]
         {
             let error = Address::parse(text).unwrap_err().to_string();
-            assert!(error.contains("names several hosts") && !error.contains("s3cret"), "{text}: {error}");
+            assert!(error.contains("has several hosts") && !error.contains("s3cret"), "{text}: {error}");
         }
         Address::parse("postgres://me:a%2Cb@one/jobs?options=-c%20search_path=a,b").unwrap();
     }

@@ -118,9 +118,9 @@ mod tests {
         assert_eq!(headers(PART_ID, number(4)), Entry::Part { epoch: 0, id: 4, total: 0, ok: true });
         for (entry, words) in [
             (decode(&BasicProperties::default()), "`part_id` is missing"),
-            (headers(PART_ID, text("four")), "not a whole number"),
+            (headers(PART_ID, text("four")), "not a non-negative integer"),
             (headers(RECORD, text("tail")), "expected `head`"),
-            (headers(RECORD, text("mark")), "is no mark"),
+            (headers(RECORD, text("mark")), "is not a valid mark"),
         ] {
             let Entry::Unknown(why) = entry else { panic!("{entry:?}") };
             assert!(why.contains(words), "{why}");
