@@ -52,7 +52,7 @@ fn a_program_without_tasks_says_so() {
     assert_eq!((tasks.code, tasks.out.as_str()), (Some(0), ""));
     assert!(tasks.err.contains("this program has no tasks"), "{}", tasks.err);
     place.run(EMPTY, "worker").fails(2, &["this program has no tasks"]);
-    place.run(EMPTY, "run hello").fails(2, &["there is no task `hello`; this program has no tasks"]);
+    place.run(EMPTY, "run hello").fails(2, &["there is no task `hello`; no tasks are linked in"]);
     assert_eq!(place.run(EMPTY, "doctor").code, Some(4));
 }
 
