@@ -156,7 +156,7 @@ public final class OrkClient implements AutoCloseable {
         /** What the task returned; a {@link JobError} if it did not, a {@code TimeoutException} if that takes so long. */
         public T result(long millis) throws Exception {
             OrkOutcome ended = outcome.get(millis, TimeUnit.MILLISECONDS);
-            if (ended.getState() != State.SUCCESS) {
+            if (ended.getState() != State.SUCCEEDED) {
                 throw new JobError(ended);
             }
             if (ended.getOutputAt() != null) {

@@ -91,7 +91,12 @@ impl Operation for Claim {
     }
 
     fn durability(&self) -> Durability {
-        if self.durable { Durability::Process } else { Durability::Lazy }
+        match &self.limit {
+            _ if !self.durable => Durability::Lazy,
+            None => Durability::Process,
+            // A call that waits for a permit is a row, and its delivery is acknowledged.
+            Some(_) => Durability::PowerLoss,
+        }
     }
 
     fn apply(&self, tx: &mut Transaction) -> Claimed {

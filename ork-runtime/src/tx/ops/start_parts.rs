@@ -85,8 +85,9 @@ impl Operation for StartParts {
         self.first.job
     }
 
+    /// Parts that wait for a permit, and parts of a stopped job that end here, are acknowledged.
     fn durability(&self) -> Durability {
-        if self.durable { Durability::Process } else { Durability::Lazy }
+        if self.durable { Durability::PowerLoss } else { Durability::Lazy }
     }
 
     fn limit(&self) -> Option<&Arc<str>> {
