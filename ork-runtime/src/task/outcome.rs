@@ -205,7 +205,7 @@ impl<M: TaskMessage, E: Into<Error>> IntoItem<M, Form<1>> for Result<M, E> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not yield parts of type `{M}`",
     label = "expected an iterator or a stream of `{M}`",
-    note = "a split returns a `Vec`, any `IntoIterator` or any `Stream` that is `Send + 'static`, or a `Result` of such a type"
+    note = "a split returns a `Vec`, any `IntoIterator` or any `Stream` that is `Send + 'static`, or a `Result` of one"
 )]
 pub trait IntoItems<M, ItemForm, Form> {
     /// Converts the value to items. None of them is computed yet.

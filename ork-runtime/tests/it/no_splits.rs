@@ -63,8 +63,8 @@ fn refused_split_says_why_and_loses_nothing() {
         assert_eq!(job.wait().await.unwrap(), expected);
         let job = submit("kind").await.unwrap();
         let expected = format!(
-            "the data of part 0 of job {} is not a valid `it::no_splits::Rows`: `rows[1]`: invalid type: string \"two\", \
-             expected u64 at line 1 column 16",
+            "the data of part 0 of job {} is not a valid `it::no_splits::Rows`: `rows[1]`: invalid type: string \
+             \"two\", expected u64 at line 1 column 16",
             job.id()
         );
         assert_eq!(job.wait().await.unwrap(), format!("{expected} | {}", join(job.id())));

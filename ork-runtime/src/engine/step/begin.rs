@@ -70,8 +70,8 @@ fn flow(job: &Job, message: &Message) -> Result<WorkflowRun, CallError> {
     let program = |step: &&ork_workflow::Step| !matches!(step.runs, Runs::Rust { .. });
     if let (Some(JobRole::Untrusted), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
         let detail = format!(
-            "the step `{}` is not a task of this program, and a workflow run that is sent over a broker can run no others: \
-             submit the run through the store, with `submit`",
+            "the step `{}` is not a task of this program, and a workflow run that is sent over a broker can run no \
+             others: submit the run through the store, with `submit`",
             step.name
         );
         return Err(CallError::Task(Error::permanent(detail)));
