@@ -203,7 +203,7 @@ fn submission_options_do_not_depend_on_their_order() {
         assert_eq!(joined.id(), first.id());
         let [stale, joins] = [greet().stale_after(Duration::ZERO), greet().or_join()];
         for (refused, word) in
-            [(stale.await, "`stale_after` requires a unique key"), (joins.await, "`or_join` is about")]
+            [(stale.await, "`stale_after` requires a unique key"), (joins.await, "`or_join` requires a unique key")]
         {
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(word) && refused.contains("call `unique` too"), "{refused}");

@@ -225,10 +225,10 @@ mod tests {
             of(json!({"max-length": 10}))[0]
                 .contains("the oldest messages are dropped when there are more than 10 (`max-length` of policy `op`)")
         );
-        assert!(of(json!({"max-length-bytes": 10}))[0].contains("beyond 10 bytes"));
+        assert!(of(json!({"max-length-bytes": 10}))[0].contains("exceeds 10 bytes"));
         assert_eq!(of(json!({"max-length": 10, "overflow": "reject-publish"})), [""; 0]);
-        assert!(of(json!({"dead-letter-exchange": "other"}))[0].contains("goes to the exchange \"other\""));
-        assert!(of(json!({"delivery-limit": 5}))[0].contains("came back 5 times"));
+        assert!(of(json!({"dead-letter-exchange": "other"}))[0].contains("go to the exchange \"other\""));
+        assert!(of(json!({"delivery-limit": 5}))[0].contains("after 5 redeliveries"));
         assert_eq!(of(json!({"delivery-limit": -1})), [""; 0]);
         let made = json!([{"name": "ork.task.a", "arguments": {"x-message-ttl": 1_000}}]);
         assert!(found(made)[0].ends_with("(`message-ttl` of their arguments)"));
