@@ -211,7 +211,7 @@ fn a_workflow_is_scheduled_triggered_and_removed() {
     let next = setting.run("schedules list --json").json()[0]["next"].as_i64().unwrap();
     assert!(next > 1_700_000_000_000);
     assert_eq!(setting.run("schedules remove regions").ok(), "regions removed\n");
-    setting.run("schedules trigger regions").fails(2, &["there is no schedule `regions`: there are none"]);
+    setting.run("schedules trigger regions").fails(2, &["there is no schedule `regions`; there are no schedules"]);
     setting.run("schedules add flows/files.yaml").fails(2, &["has no schedule", "0 6 * * *"]);
     worker.signal("TERM");
     worker.end();
@@ -226,7 +226,7 @@ fn a_scheduled_run_receives_its_date_and_a_manual_run_requires_it() {
     let wrong = setting.run("schedules add wrong.yaml");
     assert_eq!(wrong.err.matches("the workflow has no parameter `prefx`").count(), 1, "{wrong:?}");
     wrong.fails(2, &["did you mean `prefix`?"]);
-    setting.run("run daily.yaml").fails(2, &["the parameter `prefix` was not given", "`prefix=..`"]);
+    setting.run("run daily.yaml").fails(2, &["the parameter `prefix` has no value", "`prefix=..`"]);
     assert_eq!(setting.run("schedules add daily.yaml").ok(), "daily is scheduled: 0 6 * * * (UTC)\n");
     let worker = setting.place.worker(FLOWS);
     let run = setting.run("schedules trigger daily").ok();
@@ -330,7 +330,7 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     setting.run(&format!("jobs output {broken}")).fails(1, &["failed, so it has no output"]);
     setting.run(&format!("jobs output {run}.after")).fails(1, &["task `after` of run", "was skipped"]);
     setting.run(&format!("jobs output {run}.none")).fails(2, &["has no task `none`", "list, each, broken, after"]);
-    setting.run(&format!("jobs output {broken}.list")).fails(2, &["is no run of a workflow"]);
+    setting.run(&format!("jobs output {broken}.list")).fails(2, &["is not a workflow run"]);
     setting.run("jobs output 17").fails(2, &["17", "RUN.TASK"]);
 
     setting.run(&format!("jobs retry {run} --wait")).fails(1, &["(trouble (ork.run)) failed", "`broken`"]);

@@ -211,7 +211,9 @@ fn a_program_is_compared_with_its_stored_schema() {
     assert!(ended.out.contains("input.name  string, may be missing → string"), "{ended:?}");
 
     place.write("other.json", "{}");
-    place.run(greeting, "schema check other.json").fails(2, &["other.json cannot be compared: it is not what"]);
+    place
+        .run(greeting, "schema check other.json")
+        .fails(2, &["other.json cannot be compared: not a file written by `schema export`"]);
     place.write("other.json", "no");
     place.run(greeting, "schema diff other.json").fails(2, &["other.json is not JSON"]);
 }

@@ -79,7 +79,7 @@ fn killing_and_restarting_the_database_does_not_change_the_result() {
     server.kill();
     // Each worker has retried for several seconds without success.
     for worker in &mut workers {
-        worker.err_line(|line| line.contains("the store cannot be reached") && line.contains("attempts=8"));
+        worker.err_line(|line| line.contains("cannot reach the store") && line.contains("attempts=8"));
     }
     server.restart();
     assert_eq!(table(&meeting, &id), expected);

@@ -58,7 +58,7 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     let report = setting.run(&format!("submit report title=big --after {big}")).ok().trim().to_owned();
     // Another big job cannot start until the whole tree of this one has ended, but a caller can join this one.
     let again = "submit big_job small_jobs=[] --unique big_job";
-    let taken = format!("the unique key `big_job` is taken: job {big} has it and has not ended");
+    let taken = format!("the unique key `big_job` is taken by job {big}, which has not ended");
     setting.run(again).fails(2, &[&taken]);
     assert_eq!(setting.run(&format!("{again} --or-join")).ok().trim(), big);
     let why = setting.run(&format!("jobs why {report}")).ok();

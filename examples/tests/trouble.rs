@@ -16,7 +16,7 @@ fn invalid_input_is_rejected_with_a_message() {
     let place = Place::new();
     place.run(HELLO, "run helo name=Ada").fails(2, &["there is no task `helo`, did you mean `hello`?"]);
     place.run(HELLO, "submit helo name=Ada").fails(2, &["did you mean `hello`?"]);
-    place.run(HELLO, "run hello nam=Ada").fails(2, &["`nam` is not an input", "did you mean `name`?"]);
+    place.run(HELLO, "run hello nam=Ada").fails(2, &["unknown input `nam`", "did you mean `name`?"]);
     place.run(HELLO, "run hello").fails(2, &["`name` is missing: expected"]);
     place.run(HELLO, "run hello Ada").fails(2, &["invalid input `Ada`", "KEY=VALUE"]);
     place.run(HELLO, "run hello name=a name=b").fails(2, &["`name` was given twice"]);
@@ -52,7 +52,7 @@ fn a_program_without_tasks_says_so() {
     assert_eq!((tasks.code, tasks.out.as_str()), (Some(0), ""));
     assert!(tasks.err.contains("this program has no tasks"), "{}", tasks.err);
     place.run(EMPTY, "worker").fails(2, &["this program has no tasks"]);
-    place.run(EMPTY, "run hello").fails(2, &["there is no task `hello`; this program has no tasks"]);
+    place.run(EMPTY, "run hello").fails(2, &["there is no task `hello`; no tasks are linked in"]);
     assert_eq!(place.run(EMPTY, "doctor").code, Some(4));
 }
 

@@ -41,7 +41,7 @@ fn a_store_of_a_newer_version_is_not_changed() {
     let version: i64 = connect(&place).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     connect(&place).pragma_update(None, "user_version", 99).unwrap();
     for command in ["run hello name=b", "submit hello name=b", "worker", "jobs list"] {
-        place.run(HELLO, command).fails(3, &["has schema 99", "a newer version of ork made it"]);
+        place.run(HELLO, command).fails(3, &["has schema version 99", "the newer version of ork that created it"]);
     }
     connect(&place).pragma_update(None, "user_version", version).unwrap();
     assert_eq!(place.run(HELLO, "jobs list --json").json().as_array().unwrap().len(), 1);

@@ -40,7 +40,7 @@ fn expand_item(item: &Item) -> syn::Result<TokenStream> {
     let file = here.parent().unwrap_or(Path::new("")).join(path.value());
     let bytes = std::fs::read(&file).map_err(|error| {
         let message =
-            format!("the workflow `{}` cannot be read: {error}; its path starts where this file is", path.value());
+            format!("cannot read the workflow `{}`: {error}; its path is relative to this file", path.value());
         Error::new(path.span(), message)
     })?;
     let workflow = Workflow::read(File::from_bytes(path.value(), &bytes));

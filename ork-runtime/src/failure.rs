@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What kind of thing went wrong.
+/// The kind of the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "OrkFailureKind")]
@@ -17,19 +17,19 @@ pub enum FailureKind {
     Panic,
     /// The task ran longer than its `timeout`.
     Timeout,
-    /// The input is not what the task takes.
+    /// The input does not match the schema of the task.
     Input,
     /// No worker of its queue knows the task.
     UnknownTask,
-    /// The output cannot be written as JSON.
+    /// The output cannot be serialized as JSON, or cannot be stored.
     Output,
     /// Too many parts failed.
     Parts,
-    /// Jobs that it submitted failed.
+    /// Child jobs failed.
     Children,
-    /// Another job has its unique key.
+    /// Another job holds its unique key.
     Taken,
-    /// The workers that ran it died, more often than is borne.
+    /// Its workers died more often than allowed.
     Lost,
 }
 
@@ -62,22 +62,22 @@ impl fmt::Display for FailureKind {
 
 /// Why an attempt failed.
 ///
-/// It is read by people and by programs in other languages, so it holds words and JSON, no backtrace and no secret.
+/// It is read by people and by programs in other languages, so it contains text and JSON, but no backtraces or secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OrkFailure")]
 #[non_exhaustive]
 pub struct Failure {
-    /// What kind of thing went wrong.
+    /// The kind of the failure.
     pub kind: FailureKind,
-    /// What went wrong, outermost first.
+    /// The message of the outermost error.
     pub message: String,
-    /// What caused it, outermost first.
+    /// The causes of the error, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// What the task adds for programs.
+    /// Details that the task has added, for use by programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<serde_json::Value>,
-    /// Whether another attempt could end otherwise.
+    /// Whether another attempt could succeed.
     #[serde(default)]
     pub retryable: bool,
 }

@@ -21,7 +21,7 @@ use crate::mutant::{self, Mutant};
 use crate::role::JobRole;
 use crate::tree::{CancelMode, Tree};
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "OrkJobState")]
@@ -32,13 +32,13 @@ pub enum State {
     Running,
     /// An attempt failed; the next one is due later.
     Retrying,
-    /// Its parts are under way, or the jobs below it.
+    /// Its parts, child jobs or steps have not ended yet.
     Waiting,
-    /// Ended well.
+    /// It has succeeded.
     Succeeded,
-    /// Ended badly.
+    /// It has failed.
     Failed,
-    /// Ended by request.
+    /// It was cancelled on request.
     Cancelled,
 }
 

@@ -116,20 +116,20 @@ pub struct Reply {
     pub error: Option<Box<Failure>>,
 }
 
-/// How a job ended.
+/// The outcome of a job.
 #[derive(Serialize, JsonSchema)]
 struct ReplyJson<'a> {
     job: JobId,
     #[schemars(with = "String", extend("enum" = ["succeeded", "failed", "cancelled"]))]
     state: State,
-    /// What it returned, if it ended well.
+    /// The output, if the job succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Value>")]
     output: Option<&'a serde_json::value::RawValue>,
-    /// Where that is, if no message carries it.
+    /// The location of the output, if it is not in the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     output_at: Option<OutputRef>,
-    /// Why it failed.
+    /// The failure, if the job failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Failure>,
 }
@@ -252,7 +252,7 @@ impl Default for Limits {
 #[non_exhaustive]
 pub enum BodyError {
     /// The body is larger than `max_message_bytes`.
-    #[error("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)")]
+    #[error("the body has {found} bytes, at most {most} are allowed (`max_message_bytes`)")]
     TooLarge {
         /// The size of the body in bytes.
         found: usize,

@@ -20,9 +20,9 @@ const MARK: u8 = 0xff;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OrkOutputAt", description = "The location of an output that is stored outside of its row.")]
 pub struct OutputRef {
-    /// How large it is.
+    /// The size in bytes.
     pub bytes: u64,
-    /// The object that holds it, below what `large_outputs` names; without one it is in the row of its job.
+    /// The object that contains it, relative to `large_outputs`. Without it, the output is in the row of its job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
 }

@@ -59,7 +59,7 @@ impl Tolerate {
     pub fn bears(self, failed: u64, total: u64) -> bool {
         match self {
             Self::Count(most) => failed <= most,
-            #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "part counts stay far below 2^52")]
+            #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "part counts are far below 2^52")]
             Self::Percent(most) => failed as f64 * 100.0 <= most * total as f64,
         }
     }

@@ -58,7 +58,7 @@ pub enum RegistryError {
         location: Box<Location>,
     },
     /// The task of a split or join is not part of the program.
-    #[error("`{function}` at {location} belongs to the task `{name}`, which is not part of this program")]
+    #[error("`{function}` at {location} belongs to the task `{name}`, which this program does not contain")]
     Alone {
         /// The path of the function.
         function: &'static str,
@@ -68,7 +68,7 @@ pub enum RegistryError {
         location: Box<Location>,
     },
     /// A task needs a state that the application has not given.
-    #[error("the task `{task}` at {location} needs a `State<{state}>`: give one with `Ork::builder().state(..)`")]
+    #[error("the task `{task}` at {location} needs a `State<{state}>`: set it with `Ork::builder().state(..)`")]
     NoState {
         /// The name of the task.
         task: &'static str,
@@ -93,9 +93,12 @@ pub struct UnknownTask {
 
 fn known_words(known: &[&'static str]) -> String {
     match known {
-        [] => "this program has no tasks: is the crate that has them named anywhere in it?".into(),
+        [] => "no tasks are linked in; reference the crate that defines them, e.g. `use my_tasks as _;`".into(),
         known => {
-            format!("this program has `{}`; is the crate of another one named anywhere in it?", known.join("`, `"))
+            format!(
+                "this program has `{}`; a crate whose tasks are missing must be referenced, e.g. `use my_tasks as _;`",
+                known.join("`, `")
+            )
         }
     }
 }

@@ -42,7 +42,7 @@ impl Supervisor {
     pub(crate) fn thread(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
         let service = Box::pin(self.watched(name, service));
         if let Err(error) = self.0.runtime.spawn_thread(&format!("ork-{name}"), service) {
-            tracing::error!(service = name, %error, "no thread can be started for a service, stopping");
+            tracing::error!(service = name, %error, "cannot start a thread for a service, stopping");
             self.0.failed.cancel();
         }
     }

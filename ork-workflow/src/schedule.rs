@@ -116,8 +116,8 @@ pub(crate) fn check(text: &ScheduleText, problems: &mut Problems) -> Option<Sche
     };
     // 2000-01-01. Within the next eight years every possible date occurs, 29 February included.
     if next(&fields, &TimeZone::UTC, 946_684_800_000).is_none() {
-        let problem = Diagnostic::new(Code::ScheduleNever, format!("`{}` never comes", text.cron.text));
-        problems.add(problem.at(text.cron.span, "no such day exists").help("look at the day and the month"));
+        let problem = Diagnostic::new(Code::ScheduleNever, format!("schedule `{}` never fires", text.cron.text));
+        problems.add(problem.at(text.cron.span, "no such day exists").help("check the day and the month"));
         return None;
     }
     let [time_as, date_as] = [&text.time_as, &text.date_as].map(|word| word.as_ref().map(|word| word.text.clone()));
@@ -149,22 +149,24 @@ const FIELDS: [(&str, &str); 5] = [
 
 /// Reports which field of a cron expression is wrong.
 fn bad_cron(word: &crate::yaml::Word) -> Diagnostic {
-    let problem = Diagnostic::new(Code::BadCron, format!("`{}` is not a schedule", word.text));
+    let problem = Diagnostic::new(Code::BadCron, format!("`{}` is not a valid schedule", word.text));
     let problem = problem.help(
-        "the fields are minute, hour, day of the month, month and day of the week: \
-         \"0 6 * * 1-5\" is six o'clock from Monday to Friday",
+        "the fields are minute, hour, day of the month, month and day of the week: \"0 6 * * 1-5\" is 6:00 from Monday \
+         to Friday",
     );
     let fields: Vec<&str> = word.text.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
-        return problem.at(word.span, format!("five fields are expected, and this has {}", fields.len()));
+        return problem.at(word.span, format!("expected five fields, found {}", fields.len()));
     }
     for (place, (field, (name, range))) in fields.iter().zip(FIELDS).enumerate() {
         let alone: Vec<&str> = (0..FIELDS.len()).map(|at| if at == place { *field } else { "*" }).collect();
         if Fields::read(&alone.join(" ")).is_err() {
-            return problem.at(word.span, format!("`{field}` is no {name}")).note(format!("the {name} is {range}"));
+            return problem
+                .at(word.span, format!("`{field}` is not a valid {name}"))
+                .note(format!("the {name} must be {range}"));
         }
     }
-    problem.at(word.span, "not a schedule")
+    problem.at(word.span, "invalid schedule")
 }
 
 #[cfg(test)]

@@ -28,5 +28,5 @@ const _: () = {
     "`#[task]` has no option `retires`: did you mean `retries`? there are `part`, `join`, `name`, `queue`, `retries`, `backoff`, `timeout`, `priority`, `concurrency`, `unique`, `chunk`, `on_error`, `tolerate` and `crate`"
 }
 ::core::compile_error! {
-    "a task owns its inputs, which are read from a message: use `String`"
+    "a task must own its inputs, which are read from a message: use `String`"
 }

@@ -262,9 +262,9 @@ fn invalid_input_error_names_path_and_expected_type() {
 fn unknown_input_error_suggests_the_nearest_name() {
     assert_eq!(
         why(work("add", &json!({"left": 1, "rihgt": 2}))),
-        "`rihgt` is not an input: expected `left`, `right`; did you mean `right`?"
+        "unknown input `rihgt`: expected `left`, `right`; did you mean `right`?"
     );
-    assert_eq!(why(work("nothing", &json!({"a": 1}))), "`a` is not an input: expected no inputs");
+    assert_eq!(why(work("nothing", &json!({"a": 1}))), "unknown input `a`: expected no inputs");
 }
 
 #[test]

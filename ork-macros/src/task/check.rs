@@ -13,7 +13,7 @@ use super::words::{Place, Role, list, place};
 /// Returns the role that the options select.
 pub(crate) fn role(args: &Args, errors: &mut Errors) -> Role {
     if let (Some(_), Some(join)) = (args.part.word(), args.join.word()) {
-        errors.at(join, "a function makes the parts (`part`) or folds their outputs (`join`): write two functions");
+        errors.at(join, "a function is either a split (`part`) or a join (`join`): write two functions");
     }
     match (args.part.word(), args.join.word()) {
         (Some(_), _) => Role::Split,
@@ -36,13 +36,13 @@ fn options_stand_where_they_belong(args: &Args, role: Role, function: &Function,
     for word in args.given() {
         match (place(&word.to_string()), role) {
             (Some(Place::Work), Role::Split | Role::Join) => {
-                let message = format!("`{word}` is about the whole task: it belongs on `#[task] fn {work}`");
+                let message = format!("`{word}` applies to the whole task: move it to `#[task] fn {work}`");
                 errors.at(word, message);
             }
             (Some(Place::Split), Role::Join) => {
                 let message = format!(
-                    "`{word}` is about the parts: it belongs on the split, `#[task(part)] fn {work}_part`, or on \
-                     `#[task] fn {work}` if that splits itself"
+                    "`{word}` applies to the parts: move it to the split, `#[task(part)] fn {work}_part`, or to \
+                     `#[task] fn {work}` if that splits its job itself"
                 );
                 errors.at(word, message);
             }
@@ -54,7 +54,7 @@ fn options_stand_where_they_belong(args: &Args, role: Role, function: &Function,
 /// Rejects a pause between attempts if there is only one attempt.
 fn backoff_needs_retries(args: &Args, errors: &mut Errors) {
     if let (Some(word), None) = (args.backoff.word(), args.retries.word()) {
-        errors.at(word, "`backoff` is the pause before another attempt: it needs `retries = n` beside it");
+        errors.at(word, "`backoff` is the pause before a retry: it requires `retries = n`");
     }
 }
 
@@ -67,8 +67,13 @@ pub(crate) fn the_key_is_an_input(args: &Args, model: &Model, errors: &mut Error
     if model.shape < Shape::Task || is_whole || inputs.contains(&key.value()) {
         return;
     }
-    let there = if inputs.is_empty() { "it has none".to_owned() } else { format!("there are {}", list(&inputs)) };
-    errors.at(key, format!("the key of a limit is an input of the task, and `{}` is none: {there}", key.value()));
+    let there = if inputs.is_empty() {
+        "the task has no inputs".to_owned()
+    } else {
+        format!("the inputs are {}", list(&inputs))
+    };
+    errors
+        .at(key, format!("the key of a limit must be an input of the task, and `{}` is not one: {there}", key.value()));
 }
 
 /// Names are part of the wire format. A Rust name may contain letters that the name of a queue may not.
@@ -76,7 +81,7 @@ fn the_function_can_name_the_task(args: &Args, role: Role, function: &Function, 
     if role == Role::Work && args.name.word().is_none() {
         let ident = &function.sig.ident;
         if let Some(problem) = value::name_problem(&ident.unraw().to_string()) {
-            errors.at(ident, format!("the name of the task {problem}; give it one with `#[task(name = \"..\")]`"));
+            errors.at(ident, format!("the name of the task {problem}; set another one with `#[task(name = \"..\")]`"));
         }
     }
 }

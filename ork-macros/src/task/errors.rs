@@ -11,7 +11,7 @@ pub(crate) struct Errors(Vec<syn::Error>);
 
 /// All mistakes that were collected, as tokens that fail the build.
 #[derive(Debug)]
-#[must_use = "a mistake that is not emitted is not reported"]
+#[must_use = "errors that are not emitted are lost"]
 pub(crate) struct Report(Vec<syn::Error>);
 
 /// Runs `work` and returns its result together with all mistakes that it found.

@@ -23,7 +23,7 @@ impl Parse for Function {
         let vis = input.parse()?;
         let sig = input.parse::<Signature>()?;
         if input.peek(Token![;]) {
-            return Err(syn::Error::new_spanned(&sig.ident, "a task has a body"));
+            return Err(syn::Error::new_spanned(&sig.ident, "a task must have a body"));
         }
         // An incomplete body is left to the compiler, and to the completion of an editor.
         let body = match input.parse()? {
@@ -32,7 +32,7 @@ impl Parse for Function {
                 return Err(syn::Error::new_spanned(other, "expected the body of the function"));
             }
         };
-        if input.is_empty() { Ok(Self { attrs, vis, sig, body }) } else { Err(input.error("expected nothing more")) }
+        if input.is_empty() { Ok(Self { attrs, vis, sig, body }) } else { Err(input.error("unexpected tokens")) }
     }
 }
 
@@ -89,5 +89,5 @@ pub(crate) fn not_a_function(item: TokenStream, error: syn::Error) -> syn::Error
         Ok(Item::Use(_)) => "a `use`",
         Ok(_) | Err(_) => return error,
     };
-    syn::Error::new(error.span(), format!("`#[task]` stands on a function, not on {found}"))
+    syn::Error::new(error.span(), format!("`#[task]` can only be applied to a function, not to {found}"))
 }

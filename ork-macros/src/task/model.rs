@@ -94,7 +94,7 @@ fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
             Role::Split => ("_part", "split"),
             Role::Join | Role::Work => ("_join", "join"),
         };
-        let message = format!("the {what} of a task `x` is named `x{suffix}`: `{name}` names no task in that way");
+        let message = format!("the {what} of a task `x` must be named `x{suffix}`, found `{name}`");
         errors.at(function, message);
         return None;
     };
@@ -110,20 +110,20 @@ fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
 fn function_rules(sig: &Signature, errors: &mut Errors) -> Shape {
     let mut shape = Shape::Task;
     if let Some(receiver) = sig.receiver() {
-        errors.at(receiver, "a task is a function of its own, not a method: it has no `self`");
+        errors.at(receiver, "a task must be a free function, not a method: remove `self`");
         shape = Shape::Method;
     }
     if let Some(constness) = &sig.constness {
-        errors.at(constness, "a task runs when a job comes, so it cannot be `const`");
+        errors.at(constness, "a task cannot be `const`: it runs when a job arrives");
     }
     if let Safety::Unsafe(word) = &sig.safety {
-        errors.at(word, "a task is called with whatever a message holds, so it cannot be `unsafe`");
+        errors.at(word, "a task cannot be `unsafe`: it is called with the contents of any message");
     }
     if let Some(abi) = &sig.abi {
-        errors.at(abi, "a task is called by Rust: leave out the `extern`");
+        errors.at(abi, "a task is called from Rust: remove `extern`");
     }
     if let Some(variadic) = &sig.variadic {
-        errors.at(variadic, "a task has a fixed list of inputs");
+        errors.at(variadic, "a task must have a fixed list of inputs");
     }
     generics_rules(&sig.generics, errors);
     shape
@@ -134,7 +134,7 @@ fn generics_rules(generics: &Generics, errors: &mut Errors) {
         let message = "a task cannot be generic: each of its inputs has one type, which is part of its schema";
         errors.at(&generics.params, message);
     } else if let Some(clause) = &generics.where_clause {
-        errors.at(clause, "a task cannot be generic, so it needs no `where`");
+        errors.at(clause, "a task cannot be generic: remove `where`");
     }
 }
 
@@ -142,7 +142,7 @@ fn returns_of(sig: &Signature, role: Role, errors: &mut Errors) -> Returns {
     let ty = match &sig.output {
         ReturnType::Default => {
             if role == Role::Split {
-                errors.at(&sig.ident, "a split returns the parts: a `Vec`, an iterator or a stream of messages");
+                errors.at(&sig.ident, "a split must return the parts: a `Vec`, an iterator or a stream of messages");
             }
             return Returns::Nothing;
         }
@@ -159,20 +159,20 @@ fn is_output(ty: &Type, errors: &mut Errors) -> bool {
     match types::borrow(ty) {
         Some(Borrow::Reference(reference, owned)) => {
             errors
-                .at(reference, format!("a task returns what it owns, since it is kept and read again: use `{owned}`"));
+                .at(reference, format!("a task must return an owned value, since its output is stored: use `{owned}`"));
         }
         Some(Borrow::Lifetime(lifetime)) => {
-            errors.at(lifetime, "a task returns what it owns: use a type without a lifetime");
+            errors.at(lifetime, "a task must return an owned value: use a type without a lifetime");
         }
         None => {}
     }
     if let Type::Never(never) = types::strip(ty) {
-        errors.at(never, "a task that never returns has no outcome");
+        errors.at(never, "a task must return: one that never does has no outcome");
         return false;
     }
     if let Some(found) = types::impl_trait(ty) {
-        let message = "what a task returns has one type, which is part of its schema: name it in place of `impl`; \
-                       the parts of a job are what `#[task(part)]` returns";
+        let message = "the output of a task has one type, which is part of its schema: use a concrete type instead of \
+                       `impl`; the parts of a job are returned by `#[task(part)]`";
         errors.at(found, message);
         return false;
     }

@@ -45,15 +45,15 @@ fn param_of(param: &PatType, role: Role, errors: &mut Errors) -> Option<Param> {
     let before = errors.count();
     let what = what(param, role, errors)?;
     for attr in param.attrs.iter().filter(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr")) {
-        errors.at(attr, "a task has the same inputs in every build: put the `cfg` on the function");
+        errors.at(attr, "a task must have the same inputs in every build: move the `cfg` to the function");
     }
     let is_input = matches!(what, What::Field | What::Body);
     let name = name_of(&param.pat, is_input, errors);
     if is_input {
         input_rules(&param.ty, errors);
         if role == Role::Join {
-            let message = "a join takes the outcomes of the parts, `Parts<T>`, beside `Context` and `State<T>`: the \
-                           inputs of the job went to the split";
+            let message = "a join takes only the outcomes of the parts, `Parts<T>`, a `Context` and `State<T>`: the \
+                           inputs of the job are passed to the split";
             errors.at(&param.ty, message);
         }
     }
@@ -70,11 +70,14 @@ fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
     for (attr, second) in marks {
         errors.at(
             attr,
-            format!("a parameter has one mark: this one is `#[{}]` already", first.map_or(second, |mark| mark.1)),
+            format!(
+                "a parameter can have only one mark: this one already has `#[{}]`",
+                first.map_or(second, |mark| mark.1)
+            ),
         );
     }
     if let Some((Attribute { meta: meta @ (Meta::List(_) | Meta::NameValue(_)), .. }, mark)) = first {
-        errors.at(meta, format!("the mark is `#[{mark}]` and no more"));
+        errors.at(meta, format!("`#[{mark}]` takes no arguments"));
     }
     let is = |mark: &str, name: &str| match first {
         Some((_, word)) => word == mark,
@@ -90,7 +93,7 @@ fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
         Some(What::Parts)
     } else {
         let message =
-            "only a join, `#[task(join)]`, has `Parts`: mark the parameter `#[input]` if this is a type of your own";
+            "only a join, `#[task(join)]`, can take `Parts`: mark the parameter `#[input]` if this is your own type";
         errors.at(&param.ty, message);
         None
     }
@@ -102,8 +105,8 @@ fn name_of(pat: &Pat, is_input: bool, errors: &mut Errors) -> Option<Ident> {
             return Some(pat.ident.clone());
         }
         Pat::Wild(wild) if !is_input => return Some(Ident::new("_ignored", wild.span())),
-        Pat::Wild(_) => errors.at(pat, "an input needs a name: it is the name of the property in the message"),
-        _ => errors.at(pat, "a parameter of a task is a plain name: take the value apart in the body"),
+        Pat::Wild(_) => errors.at(pat, "an input must have a name, which is the property in the message"),
+        _ => errors.at(pat, "a parameter of a task must be a plain name: destructure the value in the body"),
     }
     None
 }
@@ -115,19 +118,25 @@ fn input_rules(ty: &Type, errors: &mut Errors) {
         {
             errors.at(
                 reference,
-                "a task is given its own `Context` and `State<T>`, which are cheap to clone: leave out the `&`",
+                "a task takes `Context` and `State<T>` by value, which are cheap to clone: remove the `&`",
             );
         }
         Some(Borrow::Reference(reference, owned)) => {
-            errors.at(reference, format!("a task owns its inputs, which are read from a message: use `{owned}`"));
+            errors.at(reference, format!("a task must own its inputs, which are read from a message: use `{owned}`"));
         }
         Some(Borrow::Lifetime(lifetime)) => {
-            errors.at(lifetime, "a task owns its inputs, which are read from a message: use a type without a lifetime");
+            errors.at(
+                lifetime,
+                "a task must own its inputs, which are read from a message: use a type without a lifetime",
+            );
         }
         None => {}
     }
     if let Some(found) = types::impl_trait(ty) {
-        errors.at(found, "an input has one type, which is part of the task's schema: name it in place of `impl`");
+        errors.at(
+            found,
+            "an input has one type, which is part of the task's schema: use a concrete type instead of `impl`",
+        );
     }
 }
 
@@ -140,8 +149,8 @@ fn name_the_body(params: &mut [Param], errors: &mut Errors) {
     if inputs == 1 {
         body.what = What::Body;
     } else {
-        let message = "a parameter called `input` is the whole body, so it is the only input: give it another name, or \
-                       make the others fields of its type";
+        let message = "a parameter named `input` is the whole body, so it must be the only input: rename it, or make \
+                       the others fields of its type";
         errors.at(&body.name, message);
     }
 }
@@ -149,8 +158,8 @@ fn name_the_body(params: &mut [Param], errors: &mut Errors) {
 /// Checks the rules that concern all parameters together.
 fn set_rules(params: &[Param], role: Role, sig: &Signature, errors: &mut Errors) {
     for (what, message) in [
-        (What::Context, "a task has one `Context`: this is the second"),
-        (What::Parts, "a join has one `Parts<T>`: this is the second"),
+        (What::Context, "a task can have only one `Context`: this is the second"),
+        (What::Parts, "a join can have only one `Parts<T>`: this is the second"),
     ] {
         for again in params.iter().filter(|param| param.what == what).skip(1) {
             errors.at(&again.ty, message);
@@ -159,6 +168,6 @@ fn set_rules(params: &[Param], role: Role, sig: &Signature, errors: &mut Errors)
     let has_parts =
         sig.inputs.iter().any(|param| matches!(param, FnArg::Typed(param) if types::is_called(&param.ty, "Parts")));
     if role == Role::Join && !has_parts {
-        errors.at(&sig.ident, "a join folds the outcomes of the parts: it needs a parameter such as `parts: Parts<T>`");
+        errors.at(&sig.ident, "a join must take the outcomes of the parts: add a parameter such as `parts: Parts<T>`");
     }
 }

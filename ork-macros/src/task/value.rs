@@ -56,10 +56,8 @@ pub(super) fn name_problem(name: &str) -> Option<String> {
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match name.chars().find(|c| !allowed(c)) {
         _ if name.is_empty() => Some("is empty".to_owned()),
-        Some(c) => {
-            Some(format!("has `{c}` in it: it is made of the letters a to z and A to Z, digits, `_`, `-` and `.`"))
-        }
-        None if name.len() > LONGEST => Some(format!("is longer than {LONGEST} letters")),
+        Some(c) => Some(format!("contains `{c}`: expected letters a to z and A to Z, digits, `_`, `-` and `.`")),
+        None if name.len() > LONGEST => Some(format!("is longer than {LONGEST} characters")),
         None => None,
     }
 }
@@ -67,11 +65,11 @@ pub(super) fn name_problem(name: &str) -> Option<String> {
 /// Reads an integer within a range.
 pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::Result<u32> {
     let message = match (least, most) {
-        (0, u32::MAX) => format!("`{word}` is a whole number, such as `{word} = 3`"),
+        (0, u32::MAX) => format!("`{word}` must be an integer, such as `{word} = 3`"),
         (_, u32::MAX) => {
-            format!("`{word}` is a whole number from {least} on, such as `{word} = 100`")
+            format!("`{word}` must be an integer of at least {least}, such as `{word} = 100`")
         }
-        _ => format!("`{word}` is a whole number from {least} to {most}"),
+        _ => format!("`{word}` must be an integer from {least} to {most}"),
     };
     match literal(word, value, "3")? {
         (Some(Lit::Int(number)), _) => match number.base10_parse::<u32>() {
@@ -86,7 +84,7 @@ pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::
 pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
     let literal = text(word, value, "\"30s\"")?;
     parse_duration(&literal.value()).map_err(|problem| {
-        let example = "write numbers with `ms`, `s`, `m`, `h` or `d`, such as \"500ms\" or \"1h 30m\"";
+        let example = "expected numbers with `ms`, `s`, `m`, `h` or `d`, such as \"500ms\" or \"1h 30m\"";
         wrong(&literal, format!("`{word}` {problem}: {example}"))
     })
 }
@@ -95,7 +93,7 @@ pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
 pub(super) fn some_duration(word: &Ident, value: Value) -> syn::Result<Duration> {
     let place = value.clone();
     match duration(word, value)? {
-        Duration::ZERO => Err(wrong(place, format!("a `{word}` of zero leaves no time at all"))),
+        Duration::ZERO => Err(wrong(place, format!("`{word}` must be greater than zero"))),
         duration => Ok(duration),
     }
 }
@@ -107,7 +105,8 @@ pub(super) fn on_error(word: &Ident, value: Value) -> syn::Result<OnError> {
         "finish" => Ok(OnError::Finish),
         "stop" => Ok(OnError::Stop),
         _ => {
-            let message = "`on_error` is \"finish\" (every part runs to its end) or \"stop\" (the first failure skips what has not started)";
+            let message = "`on_error` must be \"finish\" (every part runs to its end) or \"stop\" (the first failure \
+                           skips parts that have not started)";
             Err(wrong(literal, message))
         }
     }
@@ -115,7 +114,7 @@ pub(super) fn on_error(word: &Ident, value: Value) -> syn::Result<OnError> {
 
 /// Reads `"5%"` or a count.
 pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
-    let message = "`tolerate` is a number of parts such as `3`, or a share from \"0%\" to \"100%\"";
+    let message = "`tolerate` must be a number of parts such as `3`, or a share from \"0%\" to \"100%\"";
     match literal(word, value, "\"5%\"")? {
         (Some(Lit::Int(number)), _) if number.suffix().is_empty() => match number.base10_parse() {
             Ok(count) => Ok(Tolerate::Count(count)),
@@ -145,7 +144,7 @@ pub(super) fn concurrency(word: &Ident, value: Value) -> syn::Result<Concurrency
     };
     let calls = number(word, calls, 1, u32::MAX)?;
     let Some(key) = key else { return Ok(Concurrency { calls, key: None }) };
-    let message = format!("the key names an input of the task: `{word}({calls}, key = \"tenant\")`");
+    let message = format!("the key must be the name of an input of the task: `{word}({calls}, key = \"tenant\")`");
     match &key {
         Expr::Assign(ExprAssign { left, right, .. }) => match (&**left, &**right) {
             (Expr::Path(left), Expr::Lit(ExprLit { lit: Lit::Str(name), .. })) if left.path.is_ident("key") => {
@@ -162,7 +161,7 @@ pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
     let literal = text(word, value, "\"other_name\"")?;
     let path = literal.parse_with(Path::parse_mod_style);
     let path =
-        path.map_err(|_not_a_path| wrong(&literal, "`crate` is the path of ork's crate, such as \"other_name\""))?;
+        path.map_err(|_not_a_path| wrong(&literal, "`crate` must be the path of ork's crate, such as \"other_name\""))?;
     let starts_at_a_keyword =
         path.segments.first().is_some_and(|first| ["crate", "self", "super"].iter().any(|word| first.ident == word));
     Ok(match path.leading_colon {
@@ -174,7 +173,7 @@ pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
 fn text(word: &Ident, value: Value, example: &str) -> syn::Result<LitStr> {
     match literal(word, value, example)? {
         (Some(Lit::Str(text)), _) => Ok(text),
-        (_, whole) => Err(wrong(whole, format!("`{word}` is a text in quotes, such as `{word} = {example}`"))),
+        (_, whole) => Err(wrong(whole, format!("`{word}` must be a string literal, such as `{word} = {example}`"))),
     }
 }
 
@@ -190,7 +189,7 @@ fn literal(word: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit
     match inner {
         Expr::Lit(ExprLit { lit, .. }) => Ok((Some(lit.clone()), whole)),
         Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) if matches!(**expr, Expr::Lit(_)) => Ok((None, whole)),
-        _ => Err(wrong(&whole, format!("`{word}` takes a value that is written out, such as `{word} = {example}`"))),
+        _ => Err(wrong(&whole, format!("`{word}` takes a literal, such as `{word} = {example}`"))),
     }
 }
 
@@ -204,14 +203,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
         let (unit, after) = after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
         let seconds = match unit {
-            _ if digits.is_empty() => return Err(format!("has no number where `{rest}` begins")),
+            _ if digits.is_empty() => return Err(format!("has no number before `{rest}`")),
             "ms" => 0,
             "s" => 1,
             "m" => 60,
             "h" => 3_600,
             "d" => 86_400,
             "" => return Err(format!("has no unit after `{digits}`")),
-            unit => return Err(format!("has the unit `{unit}`, which is none")),
+            unit => return Err(format!("has the unknown unit `{unit}`")),
         };
         let number: u64 = digits.parse().map_err(|_overflow| "is too long".to_owned())?;
         let step = match seconds {

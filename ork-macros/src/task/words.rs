@@ -67,7 +67,7 @@ pub(crate) fn unknown(word: &str) -> String {
         Some(_) | None => message.push(':'),
     }
     let words: Vec<_> = WORDS.iter().map(|(known, _)| *known).collect();
-    _ = write!(message, " there are {}", list(&words));
+    _ = write!(message, " the options are {}", list(&words));
     message
 }
 

@@ -88,7 +88,7 @@ impl Set {
                 }
                 if ![0, run.total].contains(total) {
                     let first = run.total;
-                    return Fate::Bury(format!("part {id} says that `total_parts` is {total}, others said {first}"));
+                    return Fate::Bury(format!("part {id} has `total_parts` {total}, but earlier parts have {first}"));
                 }
                 if run.ok.contains(id) || run.failed.contains(id) {
                     return Fate::Drop;
@@ -152,7 +152,7 @@ mod tests {
         let mut set = Set::default();
         assert_eq!(set.read(&part(0, 0, 0), 2), Fate::Keep);
         let Fate::Bury(why) = set.read(&part(0, 1, 3), 2) else { panic!("counted") };
-        assert!(why.contains("`total_parts` is 3, others said 2"), "{why}");
+        assert!(why.contains("`total_parts` 3, but earlier parts have 2"), "{why}");
         assert_eq!(set.read(&part(0, 1, 0), 2), Fate::Keep, "who says nothing does not disagree");
         assert!(set.is_complete(false));
     }

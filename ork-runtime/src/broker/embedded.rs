@@ -54,7 +54,7 @@ impl Broker for Embedded {
     }
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
-        let message = "there is no broker to publish to: jobs of this process travel through its store";
+        let message = "cannot publish: this process has no broker, its messages go through the store";
         messages.iter().map(|_| Err(BrokerError::new(BrokerErrorKind::Config, message))).collect()
     }
 
@@ -91,7 +91,7 @@ impl Broker for Embedded {
     }
 
     async fn check(&self) -> Result<String, BrokerError> {
-        Ok("embedded: jobs travel through the store".into())
+        Ok("embedded: messages go through the store".into())
     }
 
     async fn close(&self) {
@@ -336,7 +336,7 @@ impl Pump {
     async fn take(&self, limit: usize) -> Option<OutboxPage> {
         let actor = Actor { worker: self.worker.clone(), now: self.clock.now(), hold: true, events: EventRouting::Off };
         let taken = self.store.take_outbox(Take { limit, tasks: Some(Arc::clone(&self.tasks)), actor }).await;
-        taken.inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read")).ok()
+        taken.inspect_err(|error| tracing::warn!(%error, "cannot read the outbox")).ok()
     }
 
     /// Sends deliveries to the subscription. If it is gone, they are dropped with their ackers, and so released.
@@ -397,7 +397,7 @@ impl Settler {
             let done = if forgotten.is_ok() { Vec::new() } else { done };
             let released = if given.is_ok() { Vec::new() } else { released };
             if let Err(error) = forgotten.and(given) {
-                tracing::warn!(%error, "the outbox cannot be written");
+                tracing::warn!(%error, "cannot write the outbox");
                 self.held.put_back(done, released);
                 if !closing {
                     self.clock.pause(PAUSE).await;

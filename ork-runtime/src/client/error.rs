@@ -42,7 +42,7 @@ use crate::task::error::InputError;
 #[non_exhaustive]
 pub enum ClientError {
     /// The input cannot be written as JSON, for example because a map has keys that are no strings.
-    #[error("the input of `{task}` cannot be written as JSON")]
+    #[error("the input of `{task}` cannot be serialized as JSON")]
     Input {
         /// The name of the task.
         task: &'static str,
@@ -50,7 +50,7 @@ pub enum ClientError {
         source: serde_json::Error,
     },
     /// The input does not match the schema of the task. Nothing was submitted.
-    #[error("the input of `{task}` is wrong: {error}")]
+    #[error("invalid input of `{task}`: {error}")]
     WrongInput {
         /// The name of the task.
         task: &'static str,
@@ -59,7 +59,10 @@ pub enum ClientError {
     },
     /// The job cannot be retried, because its input no longer matches the schema of its task: the task has changed
     /// since the job was submitted. The job is left unchanged.
-    #[error("job {id} cannot be retried: `{task}` does not take its input (any more): {error}; it stays as it is")]
+    #[error(
+        "job {id} cannot be retried: its input does not match the schema of `{task}`: {error}; the job was left \
+         unchanged"
+    )]
     Outgrown {
         /// The job that was to be retried.
         id: JobId,
@@ -79,7 +82,7 @@ pub enum ClientError {
     #[error(transparent)]
     UnknownTask(#[from] UnknownTask),
     /// There is no schedule of that name.
-    #[error("there is no schedule `{name}`: {known}")]
+    #[error("there is no schedule `{name}`; {known}")]
     NoSchedule {
         /// The name that was looked up.
         name: String,
@@ -110,7 +113,7 @@ pub enum ClientError {
         id: JobId,
     },
     /// The job has a result, but it cannot be deserialized into the type that this program expects.
-    #[error("the result of job {id} cannot be read: it is not of the type that this program expects")]
+    #[error("the result of job {id} is not of the type that this program expects")]
     Output {
         /// The job.
         id: JobId,
@@ -133,7 +136,7 @@ pub enum ClientError {
         how: Option<PartResult>,
     },
     /// Another job holds the unique key and has not ended.
-    #[error("the unique key `{key}` is taken: job {by} has it and has not ended")]
+    #[error("the unique key `{key}` is taken by job {by}, which has not ended")]
     Taken {
         /// The unique key.
         key: String,
@@ -143,7 +146,8 @@ pub enum ClientError {
     /// The job cannot be retried, because another job has taken its place: its workflow run runs the step again,
     /// after an earlier step was retried.
     #[error(
-        "job {id} cannot be retried: its run begins the task anew, as job {counts}, with what the tasks before it return now"
+        "job {id} cannot be retried: its workflow run runs the step again as job {counts}, with the new outputs of the \
+         steps before it"
     )]
     Replaced {
         /// The job that was to be retried.
@@ -153,7 +157,7 @@ pub enum ClientError {
     },
     /// The job cannot be retried alone: a job above it was cancelled, so nothing below that job starts. Retry the job
     /// above.
-    #[error("job {id} cannot be retried alone: job {above} above it was cancelled, so retry that one")]
+    #[error("job {id} cannot be retried alone: its ancestor {above} was cancelled; retry job {above} instead")]
     Interrupted {
         /// The job that was to be retried.
         id: JobId,
@@ -172,7 +176,7 @@ pub enum ClientError {
     },
     /// The job cannot be retried, because it has not ended and is still under way: a process works on it, or its
     /// message waits in the outbox or in the broker.
-    #[error("job {id} is {state} and cannot be retried, as something is under way for it: {why}")]
+    #[error("job {id} is {state} and cannot be retried, because it is still in progress: {why}")]
     UnderWay {
         /// The job.
         id: JobId,
@@ -182,17 +186,17 @@ pub enum ClientError {
         why: String,
     },
     /// Events are switched off in this process: the setting `events` is `none`, the default over RabbitMQ.
-    #[error("no events are told: set ORK_EVENTS to `jobs` or `parts`, here and where the work is done")]
+    #[error("events are disabled: set ORK_EVENTS to `jobs` or `parts`, in this process and in the workers")]
     NoEvents,
     /// Some events were dropped, because this process read them more slowly than they arrived.
-    #[error("{n} events were missed: they came faster than they were taken")]
+    #[error("{n} events were missed: they arrived faster than they were read")]
     MissedEvents {
         /// The number of dropped events.
         n: u64,
     },
     /// The outcome did not arrive, because this process is shutting down or has lost its broker. Without a store it
     /// is not recorded, so it cannot be read later either.
-    #[error("the outcome of job {id} did not come back: without a store it is not kept anywhere")]
+    #[error("the outcome of job {id} was not received, and without a store it is not recorded")]
     Lost {
         /// The job.
         id: JobId,
@@ -201,9 +205,9 @@ pub enum ClientError {
 
 fn stays(how: Option<PartResult>) -> &'static str {
     match how {
-        Some(PartResult::Succeeded) => "it ended well",
-        Some(_) => "its split was cut short, so retry the whole job",
-        None => "there is no such part, or it has not ended",
+        Some(PartResult::Succeeded) => "it succeeded",
+        Some(_) => "its split was cut short; retry the whole job",
+        None => "it does not exist, or has not ended",
     }
 }
 

@@ -223,7 +223,7 @@ impl Status {
     /// that have ended, the share of the jobs below it that have ended, the share of its parts that have ended, or
     /// what the task has reported.
     pub fn percent(&self) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "counts stay far below 2^52")]
+        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "counts are far below 2^52")]
         let share = |done: u64, total: u64| done as f64 * 100.0 / total as f64;
         match (self.state, self.total, &self.progress) {
             (State::Succeeded, _, _) => Some(100.0),

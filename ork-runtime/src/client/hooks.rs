@@ -28,7 +28,8 @@ impl Following {
             let (hook, kind) = hook?;
             let splits = client.engine.registry.get(&hook.route)?.split.is_some();
             if splits && kind == JobKind::Single {
-                let expected = format!("is an item of `{}`, which is split: send `{0}_part` instead", hook.route);
+                let expected =
+                    format!("is a single item of `{}`, which has a split: send `{0}_part` instead", hook.route);
                 return Err(HookError::Field { at, field: "route".to_owned(), expected }.into());
             }
             on_complete.push(hook);

@@ -71,7 +71,7 @@ impl Client {
     /// Submits a workflow run as [`Client::submit_plan`] does, with options.
     pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.is_durable() {
-            let message = "the tasks of a workflow are kept in a store, and this process has none, so set ORK_STORE";
+            let message = "workflows require a store, and this process has none: set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
         }
         let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
@@ -138,7 +138,7 @@ impl Client {
 fn plan(view: &JobView) -> Result<Plan, ClientError> {
     let plan = Some(view).filter(|view| view.job.task == RUN).and_then(|view| serde_json::from_slice(&view.input).ok());
     plan.ok_or_else(|| {
-        let message = format!("job {} is no run of a workflow", view.job.id);
+        let message = format!("job {} is not a workflow run", view.job.id);
         ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
     })
 }

@@ -61,7 +61,7 @@ impl Client {
         let body = table.input_at(now).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
         drop(self.new_job(task, JobKind::Full, body, None)?);
         if table.after(now).is_none() {
-            let message = format!("the schedule `{}` never comes", table.schedule.cron);
+            let message = format!("the schedule `{}` never fires", table.schedule.cron);
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::Config, message)));
         }
         let body = serde_json::to_vec(&table).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
@@ -184,6 +184,10 @@ fn status(table: ScheduleSpec, view: &JobView) -> ScheduleStatus {
 
 fn no_schedule(name: &str, all: &[ScheduleStatus]) -> ClientError {
     let known: Vec<_> = all.iter().map(|schedule| format!("`{}`", schedule.name)).collect();
-    let known = if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
+    let known = if known.is_empty() {
+        "there are no schedules".to_owned()
+    } else {
+        format!("existing schedules: {}", known.join(", "))
+    };
     ClientError::NoSchedule { name: name.to_owned(), known }
 }

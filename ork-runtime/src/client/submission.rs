@@ -66,7 +66,7 @@ impl Asked {
             None if self.stale_after.is_some() || self.joins => {
                 let word = if self.joins { "or_join" } else { "stale_after" };
                 return Err(ClientError::NotTaken(format!(
-                    "`{word}` is about a unique key, and this job of `{task}` takes none: call `unique` too"
+                    "`{word}` requires a unique key, and this job of `{task}` has none: call `unique` too"
                 )));
             }
             None => {}

@@ -418,7 +418,7 @@ impl Metrics<'_> {
             Err(error) => {
                 // The full name could fill the log.
                 let name: String = name.chars().take(40).collect();
-                tracing::warn!(job = %about.job, task = about.task, step, name, %error, "a measurement is not kept");
+                tracing::warn!(job = %about.job, task = about.task, step, name, %error, "dropping a measurement");
             }
         }
     }
@@ -443,7 +443,7 @@ impl Services for NoServices {
     fn record(&self, _about: &About, _series: Series, _value: f64) {}
 
     async fn execute(&self, _context: Context, _input: Bytes) -> Result<Bytes, CallError> {
-        Err(CallError::Task(Error::permanent("a context for tests runs nothing")))
+        Err(CallError::Task(Error::permanent("a context for tests cannot run anything")))
     }
 }
 

@@ -120,7 +120,7 @@ impl Context {
     /// If the future is dropped, some of the parts may exist. The attempt then fails when its function returns.
     pub async fn split(&self, n: u64) -> Result<()> {
         if n > MOST_PARTS {
-            let words = format!("{n} parts are more than {MOST_PARTS}, and no job may have more");
+            let words = format!("{n} parts are too many: a job has at most {MOST_PARTS}");
             return Err(Error::permanent(words));
         }
         self.split_into((0..n).map(|part| Numbered { part, total: n })).await
@@ -191,7 +191,7 @@ impl Context {
     pub fn part_data<T: DeserializeOwned>(&self) -> Result<T> {
         let About { job, index, data, .. } = &self.0.about;
         let Some((index, data)) = index.zip(data.as_ref()) else {
-            let words = format!("job {job} is no part of a job that has split itself, so it has no data of a part");
+            let words = format!("job {job} is not a part of a dynamic split, so it has no part data");
             return Err(Error::permanent(words));
         };
         let mut json = serde_json::Deserializer::from_slice(data);
@@ -201,7 +201,7 @@ impl Context {
                 path => format!("`{path}`: "),
             };
             let (kind, inner) = (type_name::<T>(), error.inner());
-            Error::permanent(format!("the data of part {index} of job {job} are no `{kind}`: {place}{inner}"))
+            Error::permanent(format!("the data of part {index} of job {job} is not a valid `{kind}`: {place}{inner}"))
         })
     }
 
@@ -239,9 +239,9 @@ impl Context {
                 return Ok(());
             }
             Split::Begun | Split::Made(_) | Split::Overtaken => {
-                format!("job {job} was split already, and an attempt splits its job once")
+                format!("job {job} was already split: an attempt can split its job only once")
             }
-            Split::Over => format!("this attempt at job {job} has ended, so it cannot split it any more"),
+            Split::Over => format!("this attempt at job {job} has ended and can no longer split it"),
         };
         Err(Error::permanent(words))
     }

@@ -67,6 +67,6 @@ fn log_lines_and_metrics_carry_job_task_step_and_part() {
         assert!(line.starts_with(target) && line.contains(&at), "{line}");
     }
     assert!(lines[2].contains(r#"name="rows" value=2.5 labels=[("table", "users")]"#), "{}", lines[2]);
-    assert!(lines[4].contains("a measurement is not kept") && lines[4].contains("not finite"), "{}", lines[4]);
+    assert!(lines[4].contains("dropping a measurement") && lines[4].contains("not finite"), "{}", lines[4]);
     assert!(!lines[5].contains("workflow") && !lines[5].contains("index"), "{}", lines[5]);
 }

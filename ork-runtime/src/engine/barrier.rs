@@ -177,7 +177,7 @@ impl Passing<'_> {
                 continue;
             }
             if error.kind() != BrokerErrorKind::Undeliverable {
-                tracing::error!(%error, queue = self.record.queue, "a part cannot be counted");
+                tracing::error!(%error, queue = self.record.queue, "cannot record a part in its part queue");
             }
             // An earlier try may have been written although its confirm was lost. If it completed the set, another
             // worker has removed the queue.
@@ -190,7 +190,7 @@ impl Passing<'_> {
 
     /// Replaces an output that is too large for the queue by a failure of the part.
     fn fail_record(&mut self, error: &BrokerError) {
-        let detail = format!("what it returned cannot be recorded: {error}");
+        let detail = format!("the output cannot be recorded: {error}");
         let failure = Failure::new(FailureKind::Output, detail);
         self.record.body = serde_json::to_vec(&failure).unwrap_or_default().into();
         if let Entry::Part { ok, .. } = &mut self.record.entry {
@@ -272,7 +272,11 @@ impl Passing<'_> {
     async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, SendFailure> {
         self.rounds += 1;
         let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
-        tracing::debug!(queue = self.record.queue, kept = kept.len(), "not every part is there, all go back");
+        tracing::debug!(
+            queue = self.record.queue,
+            kept = kept.len(),
+            "not all parts have arrived, requeuing the records"
+        );
         // The last record that is put back is one that the queue has already. The record of this worker's part may be of
         // an abandoned run: published again and again, it would be counted each time, and be of no use.
         let is_stale = barrier.is_stale(&self.record.entry) && !mutant::is_on(Mutant::PutsBackStaleRecord);
@@ -294,7 +298,7 @@ impl Passing<'_> {
         let (queues, queue) = (self.queues, &*self.record.queue);
         let removed = with_retries(self.engine, move || queues.remove(queue)).await?;
         if let Err(error) = removed {
-            tracing::warn!(%error, queue = self.record.queue, "a part queue is left behind");
+            tracing::warn!(%error, queue = self.record.queue, "cannot delete a part queue");
         }
         self.reader = None;
         Ok(Event::Removed)

@@ -74,10 +74,10 @@ async fn execute(engine: &Engine, message: &Message) -> Result<CallOutcome, Stor
     let no = |detail: String| Ok(CallOutcome::Failed(CallError::Task(Error::permanent(detail))));
     let input: CancelInput = match serde_json::from_slice(&message.body) {
         Ok(input) => input,
-        Err(error) => return no(format!("this names no job: expected {{\"job\": ID}}: {error}")),
+        Err(error) => return no(format!("expected {{\"job\": ID}}: {error}")),
     };
     if !engine.store.is_durable() {
-        return no("without a store nobody knows the job, so it cannot be cancelled: set ORK_STORE".into());
+        return no("cancelling a job requires a store: set ORK_STORE".into());
     }
     let id = JobId::from_foreign(&input.job);
     match stop(engine, id, CancelMode::Immediate).await? {
@@ -86,7 +86,7 @@ async fn execute(engine: &Engine, message: &Message) -> Result<CallOutcome, Stor
         }
         ControlResult::NotFound => no(format!("there is no job {id} in the store of this worker")),
         ControlResult::AncestorCancelled(above) => {
-            no(format!("job {above} above it was interrupted, and it ends with that"))
+            no(format!("its ancestor {above} was cancelled, which cancels this job too"))
         }
         ControlResult::Done
         | ControlResult::OnlyBelow

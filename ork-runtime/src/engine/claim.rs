@@ -94,8 +94,7 @@ pub(super) async fn job(
         Claimed::RunningElsewhere(worker) => ClaimedJob::RunningElsewhere(worker),
         Claimed::Stale | Claimed::Waiting => ClaimedJob::Declined,
         Claimed::NotFound => {
-            let detail =
-                format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
+            let detail = format!("there is no job {} in this store, so it cannot be joined or retried", message.job);
             return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
         }
     })

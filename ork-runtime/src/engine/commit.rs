@@ -69,11 +69,11 @@ impl Engine {
         operation: &O,
         error: StoreError,
     ) -> Result<Vec<SettleResult>, Disposition> {
-        tracing::warn!(job = %operation.job(), %error, "the store cannot hold how this ended: it fails");
+        tracing::warn!(job = %operation.job(), %error, "the store cannot record this outcome, failing the job");
         let message: String = error.to_string().chars().flat_map(char::escape_default).take(LONGEST_ERROR).collect();
         // The error of the store may contain what it cannot hold.
-        for message in [message.as_str(), "the log of the worker says why"] {
-            let failure = Failure::new(FailureKind::Output, format!("how it ended cannot be stored: {message}"));
+        for message in [message.as_str(), "see the log of the worker"] {
+            let failure = Failure::new(FailureKind::Output, format!("the outcome cannot be stored: {message}"));
             let Some(failing) = operation.failing(failure) else { break };
             if let Ok(results) = self.settle_once(&[failing]).await? {
                 return Ok(results);
@@ -104,7 +104,7 @@ impl Engine {
 fn all_applied(results: &[SettleResult]) -> bool {
     let applied = results.iter().all(|result| *result == SettleResult::Applied);
     if !applied {
-        tracing::debug!("a settlement came too late and changed nothing");
+        tracing::debug!("a stale settlement changed nothing");
     }
     applied
 }

@@ -42,7 +42,7 @@ pub(super) async fn wait_for_runner(
     guard: &mut DeliveryGuard,
     worker: &str,
 ) -> Result<RunnerStatus, ProcessError> {
-    tracing::debug!(job = %message.job, worker, "a copy of a message waits, as a living process runs its job");
+    tracing::debug!(job = %message.job, worker, "a duplicate message waits: a live process is running its job");
     let runner_status = lease::keep(engine, message, guard, runner_status(engine, message.job, worker)).await?;
     if runner_status == RunnerStatus::Unknown {
         // Requeued, the message would arrive as a redelivery, which counts as lost by a worker, and would run at

@@ -35,7 +35,7 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
     loop {
         let inputs: Result<Vec<Bytes>, _> = data.take(want).collect();
         let inputs = inputs.map_err(|error| {
-            NoSplit::Broken(Error::permanent(format!("the data of a part cannot be written as JSON: {error}")))
+            NoSplit::Broken(Error::permanent(format!("the data of a part cannot be serialized as JSON: {error}")))
         })?;
         if inputs.is_empty() {
             return Ok(Made { epoch, n });
@@ -47,7 +47,7 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
             ledger::AppendResult::Halted => return halted(engine, about.job, Made { epoch, n }).await,
             ledger::AppendResult::Stale => {
                 split::wait_for_current_run(engine, about.job, about.fence).await;
-                let detail = format!("another worker has split job {} anew, so that this one must stop", about.job);
+                let detail = format!("another worker has split job {} again, so this split was stopped", about.job);
                 return Err(NoSplit::Overtaken(Error::permanent(detail)));
             }
             ledger::AppendResult::TooMany => return Err(NoSplit::Broken(split::too_many())),
@@ -61,22 +61,22 @@ fn refusal(engine: &Engine, about: &About, task: &Task) -> Option<String> {
     let About { job, phase, index, member, .. } = about;
     let name = task.name();
     if let Some(index) = index {
-        Some(format!("this is part {index} of job {job}, and a part cannot be split"))
+        Some(format!("part {index} of job {job} cannot be split: parts cannot be split"))
     } else if *member {
-        Some(format!("job {job} is a part of a set that others count, and a part cannot be split"))
+        Some(format!("job {job} is a part of an external part set, and parts cannot be split"))
     } else if *phase == Phase::Join {
-        Some(format!("this is the join of job {job}: its parts have ended, and there can be no more"))
+        Some(format!("the join of job {job} cannot be split: its parts have ended"))
     } else if let Some(split) = task.split {
-        Some(format!("the parts of `{name}` are made by its split, `{}`, so its function makes none", split.function))
+        Some(format!("the function of `{name}` cannot split its job: the task has a split, `{}`", split.function))
     } else if !engine.store.is_durable() {
-        Some(format!("`{name}` can split itself only with a store, which keeps its parts, so set ORK_STORE"))
+        Some(format!("`{name}` cannot split its job without a store: set ORK_STORE"))
     } else {
         None
     }
 }
 
 fn over(job: JobId) -> Error {
-    Error::permanent(format!("job {job} was cancelled or has ended, so it cannot be split any more"))
+    Error::permanent(format!("job {job} was cancelled or has ended and can no longer be split"))
 }
 
 /// No further part is wanted: either the job was cancelled, or too many parts have failed for it to succeed. The

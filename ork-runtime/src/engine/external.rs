@@ -23,11 +23,11 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
     let permanent = |detail: &str| CallError::Task(Error::permanent(detail));
     let Some(executor) = &engine.executor else {
         return Err(permanent(
-            "this program was built without the feature `workflow`, which runs tasks in other languages",
+            "this program was built without the feature `workflow`, which is required to run tasks in other languages",
         ));
     };
     let Some((step, external)) = context.external() else {
-        return Err(permanent("this task runs as a task of a workflow, and only so"));
+        return Err(permanent("this task can only run as a step of a workflow"));
     };
     let program = match &external.runs {
         Runs::Python { file } => Program::Python { file: file.clone() },

@@ -62,7 +62,12 @@ pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>
     match send(engine, follows).await {
         Ok(()) => Ok(()),
         Err((follow, SendFailure::NoRoute(why))) => {
-            tracing::error!(job = ended.name, route = follow.route, why, "a hook was not sent, nor those after it");
+            tracing::error!(
+                job = ended.name,
+                route = follow.route,
+                why,
+                "cannot send a hook; the hooks after it were not sent either"
+            );
             let dead = HookMessage { failed: Some(why), ..*follow };
             with_retries(engine, || services::publish(engine, Outgoing::Hook(dead.clone()))).await.map(drop)
         }
@@ -120,7 +125,7 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
         }
     };
     if let Some(why) = unsent {
-        tracing::error!(job = %id, why, "a hook was not sent, nor those after it");
+        tracing::error!(job = %id, why, "cannot send a hook; the hooks after it were not sent either");
         engine.commit(RecordHookFailure { job: id, message: why }).await?;
     }
     Ok(true)
@@ -144,7 +149,7 @@ async fn submit(
         match engine.commit(Submit { unique, ..Submit::new(new, engine.actor()) }).await? {
             Submitted::KeyTaken(by) | Submitted::KeyHolderStale(by) => {
                 let why = format!(
-                    "hook {at} of `on_complete` was not sent: job {by} has the unique key of `{}`",
+                    "hook {at} of `on_complete` was not sent: job {by} holds the unique key of `{}`",
                     follow.task
                 );
                 return Ok(Err((Box::new(follow), SendFailure::NoRoute(why))));
@@ -182,7 +187,7 @@ where
             | BrokerErrorKind::TimedOut
             | BrokerErrorKind::Protocol => {}
         }
-        tracing::debug!(%error, "the broker is asked again");
+        tracing::debug!(%error, "publishing failed, retrying");
         tokio::select! {
             biased;
             () = engine.force.cancelled() => return Err(SendFailure::Interrupted),

@@ -106,7 +106,7 @@ async fn inherited(engine: &Engine, message: &Message) -> Result<Hydrated, Proce
             return Ok(Hydrated::Step(Arc::new(step::of(engine, message, &view).await?)));
         }
         Some(view) if view.job.task == *task => return Ok(Hydrated::Input(view.input)),
-        Some(view) => format!("job {id} is one of `{}`, so it has no parts for `{task}`", view.job.task),
+        Some(view) => format!("job {id} is a job of `{}`, so it has no parts for `{task}`", view.job.task),
         None => format!("there is no job {id} in this store, so it has no parts"),
     };
     Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail))

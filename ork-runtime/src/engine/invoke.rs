@@ -122,7 +122,7 @@ pub(super) async fn invoke(
         // The worker that has split the job again settles it.
         (_, Split::Overtaken) => (CallOutcome::Interrupted, None),
         (CallOutcome::Returned(_), Split::Begun) => {
-            let detail = "it returned before its split had come to its end";
+            let detail = "the task returned before its split had finished";
             (CallOutcome::Failed(CallError::Task(crate::Error::new(detail))), None)
         }
         (called, Split::Not | Split::Begun | Split::Over) => (called, None),
@@ -204,5 +204,5 @@ pub(super) fn flatten<T>(output: Result<Result<T, CallError>, Box<dyn Any + Send
 /// Returns the message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it said nothing".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no panic message".into())
 }

@@ -47,7 +47,7 @@ impl PartSource for FromStore {
                 // A join that can be dropped is dropped during this pause. If it received the error first, its
                 // attempt would fail.
                 self.engine.clock.pause(STOP_PAUSE).await;
-                Err(Error::new(format!("{whose} was not read: the join is to stop")))
+                Err(Error::new(format!("{whose} was not read: the join is being stopped")))
             }
         }
     }

@@ -87,13 +87,13 @@ impl Large {
     pub(crate) async fn fetch(&self, whose: OutputKey, note: OutputRef) -> Result<Bytes, ObjectError> {
         let OutputRef { bytes, object } = note;
         let Some(object) = object else {
-            let detail =
-                format!("{whose} has {bytes} bytes and is in the store of its job: name that one with ORK_STORE");
+            let detail = format!("{whose} ({bytes} bytes) is in another store, that of its job: set ORK_STORE to it");
             return Err(ObjectError::new(ObjectErrorKind::Config, detail));
         };
         let Some(objects) = &self.objects else {
             let detail = format!(
-                "{whose} has {bytes} bytes and is in the object `{object}`: set ORK_LARGE_OUTPUTS as its worker has it"
+                "{whose} ({bytes} bytes) is in the object `{object}`: set ORK_LARGE_OUTPUTS to the same value as its \
+                 worker"
             );
             return Err(ObjectError::new(ObjectErrorKind::Config, detail));
         };
@@ -101,7 +101,7 @@ impl Large {
             Ok(output) if u64::try_from(output.len()) == Ok(bytes) => return Ok(output),
             Ok(output) => {
                 let detail = format!(
-                    "{whose} had {bytes} bytes, and the object `{object}` in {} has {}",
+                    "{whose} is damaged: expected {bytes} bytes, but the object `{object}` in {} has {}",
                     objects.place(),
                     output.len()
                 );
@@ -180,7 +180,7 @@ pub(super) async fn with_retries<T, F: Future<Output = Result<T, ObjectError>>>(
             done => return Some(done),
         };
         let source = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::warn!(%error, source, "large outputs cannot be reached, the work is kept back");
+        tracing::warn!(%error, source, "the storage of large outputs is unavailable, holding the work");
         tokio::select! {
             biased;
             () = stopped() => return None,

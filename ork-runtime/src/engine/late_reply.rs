@@ -27,7 +27,7 @@ pub(super) async fn send(engine: &Engine, message: &Message, redelivered: bool) 
         match sent {
             Ok(Err(error)) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {}
             Ok(Err(error)) => {
-                tracing::debug!(%job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
+                tracing::debug!(%job, %error, "cannot deliver an outcome; usually its sender no longer waits for it");
                 return Ok(());
             }
             Ok(Ok(())) => return Ok(()),

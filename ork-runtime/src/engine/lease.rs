@@ -114,12 +114,12 @@ impl DeliveryGuard {
             // Another process has settled the work in the meantime: nothing is left to redeliver.
             Ok(None) => Self::Ended,
             Err(error) => {
-                tracing::warn!(job = %message.job, %error, "long work could not be leased, its delivery is kept");
+                tracing::warn!(job = %message.job, %error, "cannot lease long work, keeping its delivery");
                 return;
             }
         };
         if let Self::Delivery(acker) = std::mem::replace(self, guard) {
-            tracing::debug!(job = %message.job, "the work is long, its delivery is acknowledged");
+            tracing::debug!(job = %message.job, "leased long work and acknowledged its delivery");
             acker.settle(Disposition::Ack);
         }
     }

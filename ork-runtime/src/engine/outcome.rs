@@ -11,10 +11,10 @@ pub(crate) enum ProcessError {
     #[error("{}", .0.detail)]
     Rejected(Box<Rejected>, Option<PartKey>),
     /// The store has failed.
-    #[error("the store does not work")]
+    #[error("the store failed")]
     Store(#[from] StoreError),
     /// The end of the call was never recorded; the disposition of its delivery.
-    #[error("the store does not work, and the worker has to stop")]
+    #[error("the store failed, and the worker has to stop")]
     Unsettled(Disposition),
 }
 

@@ -170,7 +170,7 @@ impl Sets {
 pub(crate) async fn check(engine: Arc<Engine>, check: Arc<SetCheck>) {
     let passed = check.run(&engine).await;
     if let Passed::Done(End::Fired) = passed {
-        tracing::info!(queue = check.record.queue, "a set is complete whose records were held by another program");
+        tracing::info!(queue = check.record.queue, "a part set is complete after another program released its records");
     }
     if matches!(passed, Passed::Done(End::Fired | End::NoQueue | End::Gone)) {
         engine.sets.forget(&check.record.queue);

@@ -46,8 +46,10 @@ pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, Pro
 /// Returns the join of a task, for a message that requests one.
 pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskDef, ProcessError> {
     task.join.as_ref().ok_or_else(|| {
-        let detail =
-            format!("the task `{}` of this program has no join, though its job was split for one", task.name());
+        let detail = format!(
+            "the task `{}` of this program has no join, but the job was split for a task with one",
+            task.name()
+        );
         rejected(message, DeadLetterReason::UnknownTask, detail)
     })
 }
@@ -60,13 +62,13 @@ pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskD
 pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered: u32) -> Done {
     let what = match message.kind {
         WorkKind::Join => format!("a join of job {}", message.job),
-        WorkKind::Hooks(_) => format!("what follows job {}", message.job),
+        WorkKind::Hooks(_) => format!("the hooks of job {}", message.job),
         WorkKind::Part { .. } => format!("a part of job {}", message.job),
-        WorkKind::Step => format!("job {}, a step of a run", message.job),
+        WorkKind::Step => format!("job {}, a step of a workflow run", message.job),
         WorkKind::Job | WorkKind::Single => format!("job {} of a task with a concurrency limit", message.job),
     };
-    let detail = format!("it is {what}, and no worker that took it has a store (ORK_STORE=none)");
-    tracing::warn!(task = message.task, redelivered, detail, "message declined");
+    let detail = format!("{what} needs a store, and no worker that received it has one (ORK_STORE=none)");
+    tracing::warn!(task = message.task, redelivered, detail, "message needs a store, requeuing it");
     let pause = Duration::from_secs(1 << redelivered.min(5)).min(LONGEST_PAUSE);
     tokio::select! {
         biased;
@@ -101,7 +103,7 @@ pub(super) async fn settlement(
 ) -> Option<Disposition> {
     match error {
         ProcessError::Rejected(refused, part) => {
-            tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
+            tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message rejected");
             let written = record_rejection(engine, &refused, (part, message));
             // Recording the rejection may wait for as long as another process runs the job.
             let written = match message {
@@ -134,7 +136,7 @@ async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<
 pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
     let may_pass = match error.kind() {
         StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
-            tracing::error!(%error, "the store can no longer be trusted, stopping");
+            tracing::error!(%error, "the store is damaged or too new, stopping");
             engine.fatal.cancel();
             return Some(Disposition::Requeue);
         }
@@ -147,7 +149,7 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
         | StoreErrorKind::NoStore => true,
     };
     let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(%error, source, "the store does not work, the work is kept back");
+    tracing::warn!(%error, source, "the store failed, holding the work");
     tokio::select! {
         biased;
         () = engine.force.cancelled() => Some(Disposition::Requeue),
@@ -226,7 +228,7 @@ async fn record_rejection(
 /// Returns the process that runs a job if it is dead; otherwise waits until the next check.
 async fn wait_until_dead(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
     let Some(until) = next_check(engine, job, &worker).await? else { return Ok(Some(worker)) };
-    tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
+    tracing::debug!(%job, worker, "a rejected message waits for the process that runs its job to end");
     tokio::select! {
         biased;
         () = engine.force.cancelled() => Err(ProcessError::Unsettled(Disposition::Requeue)),

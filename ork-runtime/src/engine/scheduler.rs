@@ -102,12 +102,13 @@ pub(super) async fn fire(
     message: &Message,
 ) -> Result<Done, ProcessError> {
     let foreign = matches!(job.role.as_deref(), Some(JobRole::Untrusted));
-    let refused = Error::permanent("schedules are made through the store, with `schedules add`, and not over a broker");
+    let refused =
+        Error::permanent("schedules cannot be created over a broker: use `schedules add`, which needs the store");
     let spec = if foreign {
         Err(refused)
     } else {
         serde_json::from_slice::<ScheduleSpec>(&message.body)
-            .map_err(|error| Error::permanent(format!("this is no schedule: {error}")))
+            .map_err(|error| Error::permanent(format!("invalid schedule: {error}")))
     };
     let (now, state) = (engine.clock.now(), job.schedule_state().copied().unwrap_or_default());
     let skips = matches!(&spec, Ok(spec) if spec.schedule.overlap == Overlap::Skip);

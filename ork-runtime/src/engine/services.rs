@@ -62,10 +62,13 @@ impl Services for Engine {
             Added::Crowded { first: true } => tracing::warn!(
                 %job,
                 task = about.task,
-                "a job has recorded {MOST_SERIES} names with labels, further ones are dropped"
+                "a job has recorded {MOST_SERIES} metric series, dropping further ones"
             ),
             Added::Full { first: true } => {
-                tracing::warn!(%job, task = about.task, "too many measurements wait for the store, new ones are dropped");
+                tracing::warn!(
+                    %job, task = about.task,
+                    "too many measurements are waiting for the store, dropping new ones"
+                );
             }
             Added::Kept | Added::Crowded { first: false } | Added::Full { first: false } => {}
         }
@@ -125,26 +128,29 @@ pub(crate) enum SendError {
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error("job {0} was cancelled, so nothing can be submitted below it any more")]
+    #[error("job {0} was cancelled: child jobs can no longer be submitted")]
     Interrupted(JobId),
-    #[error("job {0} has ended, so nothing can be submitted below it any more")]
+    #[error("job {0} has ended: child jobs can no longer be submitted")]
     Over(JobId),
-    #[error("job {0} is {DEEPEST} levels below its root, and no tree may be deeper")]
+    #[error("job {0} is {DEEPEST} levels below its root, which is the maximum depth of a job tree")]
     TooDeep(JobId),
-    #[error("there is no job {0}, so nothing can be submitted below it or to follow it")]
+    #[error("there is no job {0}, so it cannot have child jobs or followers")]
     NoJob(JobId),
-    #[error("the unique key `{key}` is taken: job {job} has it and has not ended")]
+    #[error("the unique key `{key}` is taken by job {job}, which has not ended")]
     Taken { key: Arc<str>, job: JobId },
-    #[error("{jobs} jobs at once cannot have the unique key `{key}`, which one job has at a time: none was submitted")]
+    #[error(
+        "{jobs} jobs cannot be submitted at once with the unique key `{key}`, which only one job can hold: none was \
+         submitted"
+    )]
     Shared { key: Arc<str>, jobs: usize },
-    #[error("a unique key has 1 to {LONGEST_KEY} bytes, this one has {0}")]
+    #[error("a unique key must have 1 to {LONGEST_KEY} bytes, this one has {0}")]
     Key(usize),
-    #[error("without a store nobody knows whether the unique key `{0}` is taken, so set ORK_STORE")]
+    #[error("the unique key `{0}` requires a store: set ORK_STORE")]
     CannotHold(Arc<str>),
-    #[error("without a store nobody knows when job {0} ends: a job that follows it needs one, so set ORK_STORE")]
+    #[error("a follower of job {0} requires a store: set ORK_STORE")]
     CannotFollow(JobId),
     #[error(
-        "a job follows at most {MAX_FOLLOWED} jobs, and this one was to follow {0}: submit those below one job, and follow that one"
+        "a job can follow at most {MAX_FOLLOWED} jobs, not {0}: submit them as children of one job, and follow that job"
     )]
     FollowsTooMany(usize),
 }
@@ -164,7 +170,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, options: SubmitOptions) -
         let mut submit = Submit { new, after, unique, actor: engine.actor() };
         let mut answer = engine.commit(submit.clone()).await?;
         if let Submitted::KeyHolderStale(job) = answer {
-            tracing::warn!(%job, key = key.as_deref(), "a job that shows no sign of life is cancelled, to take its unique key");
+            tracing::warn!(%job, key = key.as_deref(), "cancelling a stale job to take over its unique key");
             cancel::stop(engine, job, CancelMode::Immediate).await?;
             submit.actor = engine.actor();
             answer = engine.commit(submit).await?;
@@ -215,7 +221,7 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
     }
     // A single job can cancel the stale holder of its key and take the key over; among several jobs in one
     // transaction that would leave the submission half done.
-    debug_assert!(keys.is_empty() || new.len() == 1, "jobs that are submitted at once are of one task");
+    debug_assert!(keys.is_empty() || new.len() == 1, "jobs that are submitted together belong to one task");
     if engine.store.is_durable() {
         let submit = |new: NewJob| {
             let unique = unique_of(engine, &new.job.task);

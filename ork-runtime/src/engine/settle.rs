@@ -245,7 +245,7 @@ pub(super) async fn apply_effects(
                     continue;
                 };
                 if let Err(error) = send_reply(engine, reply).await? {
-                    tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
+                    tracing::warn!(job = %job.id, %error, "cannot send an outcome");
                 }
             }
         }
@@ -261,7 +261,7 @@ async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<Result<(), Brok
         Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
             if let Some(bytes) = bytes {
                 let detail =
-                    format!("without a store an output travels in a message, and {bytes} bytes do not fit: {error}");
+                    format!("without a store an output is sent in a message, and {bytes} bytes do not fit: {error}");
                 let error = Some(Failure::new(FailureKind::Output, detail).into());
                 (reply.state, reply.output, reply.error) = (State::Failed, None, error);
             }

@@ -294,7 +294,7 @@ async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alo
         all = engine.slots.take_all(kind) => return all.map(|(slot, alone)| (slot, Some(alone))),
         () = engine.clock.pause(ALONE_TIMEOUT) => {}
     }
-    tracing::warn!("this process is too busy for a suspect to run alone in it; it runs beside others");
+    tracing::warn!("this process is too busy to run a suspect message alone; running it beside others");
     wait(engine, kind).await.map(|slot| (slot, None))
 }
 

@@ -172,8 +172,8 @@ pub(super) async fn collect(
             }
             if bytes > most {
                 let detail = format!(
-                    "the parts have more than {most} bytes of input, and without a store all are held in memory: \
-                     name a store with ORK_STORE"
+                    "the inputs of the parts exceed {most} bytes, and without a store all are held in memory: set \
+                     ORK_STORE"
                 );
                 return Err(CallError::Task(crate::Error::permanent(detail)));
             }
@@ -213,7 +213,7 @@ pub(super) async fn append(engine: &Engine, page: PartPage) -> Result<ledger::Ap
 
 pub(super) fn too_many() -> crate::Error {
     let most = ledger::MOST_PARTS;
-    crate::Error::permanent(format!("the split yields more than {most} parts, and no job may have more"))
+    crate::Error::permanent(format!("the split yields more than {most} parts, which is the maximum of a job"))
 }
 
 /// Groups items into pages, at most one page ahead of the store.

@@ -12,8 +12,8 @@ use crate::tx::{PartAttemptOutcome, PartKey, RecordHookFailure, Settle, SettlePa
 /// Fails the work of a message. Returns `None` if the failure cannot be written now, and is worth another try.
 pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Message) -> Option<Disposition> {
     let Message { job, kind, attempt, .. } = *message;
-    tracing::warn!(%job, %error, "the store cannot hold what is to be written: it fails");
-    let why = format!("what is to be written of it cannot be stored: {error}");
+    tracing::warn!(%job, %error, "the store cannot record this job, failing it");
+    let why = format!("the job cannot be stored: {error}");
     let failure = Failure::new(FailureKind::Output, why.clone());
     let settled = match kind {
         WorkKind::Hooks(_) => {

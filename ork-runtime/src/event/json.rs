@@ -12,15 +12,15 @@ use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::State;
 
-/// The envelope (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
+/// The `CloudEvents` envelope (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Envelope {
     #[schemars(extend("const" = "1.0"))]
     specversion: String,
-    /// The same text however often this event is told.
+    /// The id of the event, which is the same each time the event is published.
     id: String,
     source: String,
-    /// What happened, which is the routing key, too.
+    /// The type of the event, which is also the routing key.
     #[serde(rename = "type")]
     #[schemars(extend("enum" = EventKind::names()))]
     kind: String,
@@ -39,9 +39,9 @@ struct Envelope {
 struct Data {
     job: JobId,
     task: String,
-    /// The job that a client submitted, from which this one comes.
+    /// The root of the job's tree, which a client submitted.
     root: JobId,
-    /// The job that created this one.
+    /// The job that submitted this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<JobId>,
     is_part: bool,
@@ -49,10 +49,10 @@ struct Data {
     part: Option<u64>,
     state: State,
     attempt: u32,
-    /// How far it is: 0 to 100.
+    /// The progress in percent, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<f64>,
-    /// How far it is, in words.
+    /// A text that describes the progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     info: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -110,18 +110,18 @@ impl std::fmt::Display for EventKind {
     }
 }
 
-/// How the parts of a job have ended.
+/// The number of parts of a job, by how they ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OrkEndedParts")]
 #[non_exhaustive]
 pub struct EndedParts {
-    /// How many there are.
+    /// The total number of parts.
     pub total: u64,
-    /// Those that returned an output.
+    /// The number of parts that succeeded.
     pub completed: u64,
-    /// Those that failed for good.
+    /// The number of parts that failed.
     pub failed: u64,
-    /// Those that never started, or whose job was cancelled.
+    /// The number of parts that never started, or whose job was cancelled.
     pub canceled: u64,
 }
 

@@ -95,7 +95,7 @@ impl fmt::Display for Ended {
                 Some(name) => write!(f, "was killed by signal {signal} ({name})"),
                 None => write!(f, "was killed by signal {signal}"),
             },
-            Self::Nonsense => f.write_str("wrote what ork does not understand to its private pipe, and was killed"),
+            Self::Nonsense => f.write_str("wrote invalid data to its private pipe and was killed"),
         }
     }
 }
@@ -109,7 +109,7 @@ const fn signal_name(signal: i32) -> Option<&'static str> {
         4 => "SIGILL",
         6 => "SIGABRT",
         8 => "SIGFPE",
-        9 => "SIGKILL, as when memory runs out",
+        9 => "SIGKILL, possibly out of memory",
         11 => "SIGSEGV",
         13 => "SIGPIPE",
         14 => "SIGALRM",
@@ -122,7 +122,7 @@ impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.what, self.ended)?;
         match self.stderr.last() {
-            Some(line) => write!(f, "; the last it said was: {line}"),
+            Some(line) => write!(f, "; last line of its standard error: {line}"),
             None => Ok(()),
         }
     }
@@ -175,7 +175,7 @@ mod tests {
     fn failure_carries_details_and_whether_to_retry() {
         let crash = Crash { what: "python".into(), ended: Ended::Signal(11), stderr: vec!["one".into(), "two".into()] };
         let failure = ExecutorError::Crashed(crash).into_call_error().unwrap().into_failure();
-        assert_eq!(failure.message, "python was killed by signal 11 (SIGSEGV); the last it said was: two");
+        assert_eq!(failure.message, "python was killed by signal 11 (SIGSEGV); last line of its standard error: two");
         assert_eq!(failure.details, Some(json!({ "signal": 11, "stderr": ["one", "two"] })));
         assert!(failure.retryable);
         let unfit = ExecutorError::Unfit("no task".into()).into_call_error().unwrap().into_failure();

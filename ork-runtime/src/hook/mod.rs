@@ -112,7 +112,7 @@ impl Default for Allowed {
 #[non_exhaustive]
 pub enum HookError {
     /// The hooks are too large.
-    #[error("the hooks `on_complete` have {found} bytes, at most {MOST_BYTES} are accepted")]
+    #[error("the hooks `on_complete` have {found} bytes, at most {MOST_BYTES} are allowed")]
     TooLarge {
         /// The size in bytes.
         found: usize,
@@ -124,17 +124,18 @@ pub enum HookError {
         most: usize,
     },
     /// There are too many hooks.
-    #[error("the message has {found} hooks `on_complete`, at most {MOST_HOOKS} are accepted")]
+    #[error("the message has {found} hooks `on_complete`, at most {MOST_HOOKS} are allowed")]
     TooMany {
         /// The number of hooks.
         found: usize,
     },
     /// The hooks are given under both of their names.
-    #[error("the hooks are given twice, as `on_complete` and as `oncomplete`")]
+    #[error("the hooks are set twice, as `on_complete` and as `oncomplete`")]
     Twice,
     /// The value is not a list of hooks.
     #[error(
-        "the hooks `on_complete` are no list of objects such as {{\"route\": \"task\", \"when\": \"success\"}}: {detail}"
+        "the hooks `on_complete` must be a list of objects such as {{\"route\": \"task\", \"when\": \"success\"}}: \
+         {detail}"
     )]
     NoList {
         /// What was found.
@@ -151,7 +152,7 @@ pub enum HookError {
         expected: String,
     },
     /// A field of the part hook is missing.
-    #[error("the part hook has no `{field}`: it needs `part_id`, `total_parts` and `part_queue`")]
+    #[error("the part hook has no `{field}`: it requires `part_id`, `total_parts` and `part_queue`")]
     NoField {
         /// The name of the field.
         field: &'static str,
@@ -192,14 +193,14 @@ fn name(name: &str, prefixes: &[String]) -> Result<(), String> {
         return Err("is empty".to_owned());
     }
     if name.len() > LONGEST_NAME {
-        return Err(format!("`{}` has {} bytes, at most {LONGEST_NAME} are possible", head(name), name.len()));
+        return Err(format!("`{}` has {} bytes, at most {LONGEST_NAME} are allowed", head(name), name.len()));
     }
     if let Some(odd) = name.chars().find(|c| c.is_control()) {
-        return Err(format!("has the character {odd:?}, which no name may have"));
+        return Err(format!("contains the character {odd:?}, which is not allowed in a name"));
     }
     if !prefixes.iter().any(|prefix| name.starts_with(prefix)) {
         let prefixes = prefixes.join("`, `");
-        return Err(format!("is `{}`, allowed are names that begin with `{prefixes}`", head(name)));
+        return Err(format!("is `{}`, expected a name that starts with `{prefixes}`", head(name)));
     }
     Ok(())
 }
@@ -280,11 +281,11 @@ impl OnComplete {
             None | Some("null") => Ok(None),
             Some(value) => match serde_json::from_str::<String>(value) {
                 Ok(text) => Ok(Some(text)),
-                Err(_other) => Err(wrong(field, format!("is {}, expected a text", head(value)))),
+                Err(_other) => Err(wrong(field, format!("is {}, expected a string", head(value)))),
             },
         };
         if let Some(unknown) = fields.keys().find(|field| !FIELDS.contains(&&***field)) {
-            return Err(wrong(unknown, format!("is unknown, expected are `{}`", FIELDS.join("`, `"))));
+            return Err(wrong(unknown, format!("is unknown, expected one of `{}`", FIELDS.join("`, `"))));
         }
         if let Some(kind) = text("type")?.filter(|kind| kind != SEND) {
             return Err(wrong("type", format!("is `{}`, expected `{SEND}` or none", head(&kind))));
@@ -381,17 +382,17 @@ mod tests {
         let deep = format!(r#"[{{"route":"a","inputs":{}{}}}]"#, "[".repeat(100), "]".repeat(100));
         let large = format!("[{}]", " ".repeat(MOST_BYTES));
         for (text, words) in [
-            ("7", "no list"),
-            ("[7]", "no list"),
-            ("[", "no list"),
-            (r#"{"route": "a"}"#, "no list"),
+            ("7", "must be a list"),
+            ("[7]", "must be a list"),
+            ("[", "must be a list"),
+            (r#"{"route": "a"}"#, "must be a list"),
             ("[{}]", "hook 0 of `on_complete`: `route` is missing"),
-            (r#"[{"route": "a"}, {"route": 7}]"#, "hook 1 of `on_complete`: `route` is 7, expected a text"),
+            (r#"[{"route": "a"}, {"route": 7}]"#, "hook 1 of `on_complete`: `route` is 7, expected a string"),
             (r#"[{"route": ""}]"#, "`route` is empty"),
-            (r#"[{"route": "a\u0000"}]"#, "which no name may have"),
+            (r#"[{"route": "a\u0000"}]"#, "which is not allowed in a name"),
             (r#"[{"route": "a", "when": "never"}]"#, "expected `success`, `failure` or `always`"),
             (r#"[{"route": "a", "type": "shell"}]"#, "`type` is `shell`"),
-            (r#"[{"route": "a", "input": 1}]"#, "`input` is unknown, expected are `type`"),
+            (r#"[{"route": "a", "input": 1}]"#, "`input` is unknown, expected one of `type`"),
             (&many, "1000 hooks `on_complete`, at most 32"),
             (&long, "has 256 bytes, at most 255"),
             (&deep, "nested deeper than 64"),
@@ -402,7 +403,7 @@ mod tests {
         }
         let allowed = Allowed { routes: vec!["mine.".to_owned()], ..Allowed::default() };
         let error = OnComplete::read_all(br#"[{"route": "other"}]"#, &allowed).unwrap_err().to_string();
-        assert!(error.contains("allowed are names that begin with `mine.`"), "{error}");
+        assert!(error.contains("expected a name that starts with `mine.`"), "{error}");
     }
 
     #[test]

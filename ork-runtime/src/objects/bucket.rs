@@ -36,7 +36,7 @@ fn words(error: &object_store::Error) -> String {
 }
 
 fn config(place: &str, words: &str) -> ObjectError {
-    ObjectError::new(ObjectErrorKind::Config, format!("large outputs cannot be kept in {place}: {words}"))
+    ObjectError::new(ObjectErrorKind::Config, format!("cannot store large outputs in {place}: {words}"))
 }
 
 impl Bucket {
@@ -66,9 +66,10 @@ impl Bucket {
 
     fn folder(place: &str, path: &str) -> Result<Self, ObjectError> {
         if path.is_empty() {
-            return Err(config(place, "it names no folder: expected `file:PATH`"));
+            return Err(config(place, "the folder is missing: expected `file:PATH`"));
         }
-        std::fs::create_dir_all(path).map_err(|error| config(place, "the folder cannot be made").with_source(error))?;
+        std::fs::create_dir_all(path)
+            .map_err(|error| config(place, "the folder cannot be created").with_source(error))?;
         let store = LocalFileSystem::new_with_prefix(path)
             .map_err(|error| config(place, "the folder cannot be used").with_source(words(&error)))?;
         let store = store.with_automatic_cleanup(true).with_fsync(true);
@@ -81,9 +82,9 @@ impl Bucket {
         use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
         let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
         if bucket.is_empty() {
-            return Err(config(place, "it names no bucket: expected `s3://BUCKET/PREFIX`"));
+            return Err(config(place, "the bucket is missing: expected `s3://BUCKET/PREFIX`"));
         }
-        let prefix = Path::parse(prefix).map_err(|error| config(place, "the prefix is wrong").with_source(error))?;
+        let prefix = Path::parse(prefix).map_err(|error| config(place, "the prefix is invalid").with_source(error))?;
         // The callers retry by themselves and report it.
         let retry =
             RetryConfig { max_retries: 2, retry_timeout: std::time::Duration::from_secs(20), ..Default::default() };
@@ -93,7 +94,7 @@ impl Bucket {
             builder = builder.with_allow_http(true);
         }
         let store = builder.build().map_err(|error| {
-            config(place, "the bucket's name or one of the AWS_ variables is wrong").with_source(words(&error))
+            config(place, "the name of the bucket or one of the AWS_ variables is invalid").with_source(words(&error))
         })?;
         Ok(Self { store: Box::new(store), prefix, place: place.to_owned() })
     }

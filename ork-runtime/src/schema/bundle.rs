@@ -20,7 +20,7 @@ pub(super) const VERSION_KEY: &str = "x-ork-schemas";
 pub(super) const FINGERPRINT_KEY: &str = "x-ork-fingerprint";
 
 /// The description of the output of a task that has no single output.
-const NO_OUTPUT: &str = "The task is split and has no join: its outcome has no output.";
+const NO_OUTPUT: &str = "The task has a split and no join, so its outcome has no output.";
 
 /// Returns the JSON Schema (2020-12) of these tasks.
 ///
@@ -44,7 +44,7 @@ pub fn bundle<'t>(tasks: impl IntoIterator<Item = &'t Task>) -> Value {
     let mut document = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tasks",
-        "description": "What each task takes and returns, by its name.",
+        "description": "The input and output of each task, by name.",
         "type": "object",
         "properties": properties,
         "required": required,

@@ -125,7 +125,7 @@ pub(super) fn warn_of_large_numbers(schema: &mut Value) {
         let is_large = matches!(format, "int" | "int64" | "int128" | "uint" | "uint64" | "uint128");
         let is_bounded = keys.get("maximum").and_then(Value::as_u64).is_some_and(|most| most <= EXACT);
         if is_large && !is_bounded {
-            let note = format!("JavaScript holds it exactly up to {EXACT}.");
+            let note = format!("JavaScript represents it exactly only up to {EXACT}.");
             let before = keys.get("description").and_then(Value::as_str);
             let text = before.map_or_else(|| note.clone(), |before| format!("{before}\n\n{note}"));
             keys.insert("description".into(), Value::String(text));
@@ -183,7 +183,10 @@ mod tests {
         } });
         warn_of_large_numbers(&mut schema);
         let description = |name: &str| schema["properties"][name].get("description").cloned();
-        assert_eq!(description("a").unwrap(), "How many.\n\nJavaScript holds it exactly up to 9007199254740991.");
+        assert_eq!(
+            description("a").unwrap(),
+            "How many.\n\nJavaScript represents it exactly only up to 9007199254740991."
+        );
         assert_eq!((description("b"), description("c")), (None, None));
     }
 }

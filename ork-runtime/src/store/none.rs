@@ -25,14 +25,14 @@ pub struct NoStore {
 
 impl NoStore {
     /// Creates the store.
-    #[expect(clippy::new_without_default, reason = "every store is another one")]
+    #[expect(clippy::new_without_default, reason = "each call creates a separate store")]
     pub fn new() -> Self {
         Self { notifier: Notifier::new() }
     }
 }
 
 fn none<T>() -> Result<T, StoreError> {
-    let message = "there is no store: this needs one, so name one with ORK_STORE, such as sqlite:.ork/ork.db";
+    let message = "this operation requires a store: set ORK_STORE, e.g. to sqlite:.ork/ork.db";
     Err(StoreError::new(StoreErrorKind::NoStore, message))
 }
 
@@ -119,7 +119,7 @@ impl Store for NoStore {
     }
 
     async fn check(&self) -> Result<String, StoreError> {
-        Ok("none: jobs leave no trace, and jobs with parts cannot run".into())
+        Ok("none: jobs are not recorded, and jobs with parts cannot run".into())
     }
 
     async fn close(&self) {}

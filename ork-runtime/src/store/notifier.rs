@@ -28,7 +28,7 @@ pub struct Notifier {
 
 impl Notifier {
     /// Creates a notifier without listeners.
-    #[expect(clippy::new_without_default, reason = "every teller is another one")]
+    #[expect(clippy::new_without_default, reason = "each call creates a separate notifier")]
     pub fn new() -> Self {
         Self {
             news: broadcast::channel(CAPACITY).0,

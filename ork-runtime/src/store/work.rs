@@ -50,7 +50,7 @@ pub trait Work: Send {
 
 /// The output of a committed operation, and the outbox rows that this process holds because of it.
 #[derive(Debug, Clone, PartialEq)]
-#[must_use = "rows that are not sent wait until this process has ended"]
+#[must_use = "rows that are not sent wait until this process ends"]
 pub struct Committed<T> {
     /// The output.
     pub output: T,
@@ -74,7 +74,7 @@ impl<O: Operation> Pending<O> {
 
     /// Returns the operation at this index, which a store keeps below `count`.
     fn operation(&self, at: usize) -> &O {
-        #[expect(clippy::indexing_slicing, reason = "`at` is below `count`: the contract of `Work`")]
+        #[expect(clippy::indexing_slicing, reason = "`Work` requires that `at` is less than `count`")]
         &self.operations[at]
     }
 }

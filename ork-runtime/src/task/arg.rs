@@ -34,8 +34,8 @@ pub struct Call {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an input of a task",
     label = "not an input",
-    note = "an input is owned (`'static`), `Send`, and derives `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`",
-    note = "a context is `ork::Context`, a state is `ork::State<T>`: mark the parameter `#[context]` or `#[state]` if its type goes by another name"
+    note = "an input must be owned (`'static`), `Send`, and derive `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`",
+    note = "a context is `ork::Context`, a state is `ork::State<T>`: mark the parameter `#[context]` or `#[state]` if its type has another name"
 )]
 pub trait TaskInput<Form>: DeserializeOwned + Serialize + JsonSchema + Send + 'static {}
 
@@ -150,7 +150,7 @@ fn write<T: Serialize + DeserializeOwned>(value: &T, json: &mut Vec<u8>) -> Resu
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `ork::Context`",
     label = "not a context",
-    note = "mark the parameter `#[input]` if a type of your own is called `Context`"
+    note = "mark the parameter `#[input]` if this is your own type `Context`"
 )]
 pub trait IsContext: Sized {
     /// Returns the context of this call.
@@ -167,7 +167,7 @@ impl IsContext for Context {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `ork::State<T>`",
     label = "not a state",
-    note = "mark the parameter `#[input]` if a type of your own is called `State`"
+    note = "mark the parameter `#[input]` if this is your own type `State`"
 )]
 pub trait IsState: Sized {
     /// The type of the value inside.
@@ -190,9 +190,9 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
 
 /// A trait that only [`Parts<T>`] implements, for a task that returns `T`.
 #[diagnostic::on_unimplemented(
-    message = "the parts of this task are `ork::Parts<{T}>`, found `{Self}`",
+    message = "expected `ork::Parts<{T}>` for the parts of this task, found `{Self}`",
     label = "expected `ork::Parts<{T}>`",
-    note = "a join takes what its task returns, without the `Result` around it: the failures are inside `Parts`"
+    note = "a join takes `Parts` of the task's return type without its `Result`: failures are inside `Parts`"
 )]
 pub trait PartsOf<T>: Sized {
     /// Returns the outcomes of the parts of this call.

@@ -50,10 +50,10 @@ impl<X: TaskMessage> NoSplit for Binding<X> {
 
 /// The types that the join of a task without a split may return: only the type that the task returns.
 #[diagnostic::on_unimplemented(
-    message = "the join of a task without a split returns `{T}`, as the task does, found `{Self}`",
+    message = "the join of a task without a split must return `{T}`, as the task does, found `{Self}`",
     label = "expected `{T}`",
-    note = "a job that does not split itself is not joined, and what its task returns is the output",
-    note = "a task whose parts are made by `#[task(part)]` may have a join that returns another type"
+    note = "a job that does not split itself is not joined: the return value of its task is its output",
+    note = "a task with a split, `#[task(part)]`, may have a join that returns another type"
 )]
 pub trait JoinOutput<T> {}
 
@@ -66,5 +66,5 @@ impl<T> JoinOutput<T> for T {}
 /// At compile time, if the task has a split.
 #[track_caller]
 pub const fn refuse_option(has_split: bool) {
-    assert!(!has_split, "this is about the parts, which the task's split makes: it belongs on `#[task(part)]`");
+    assert!(!has_split, "this option applies to the parts of the split: move it to `#[task(part)]`");
 }

@@ -18,11 +18,11 @@ pub(crate) const CANCEL: &str = "ork.cancel";
 static RULES: Rules = Rules::new();
 
 static TASKS: LazyLock<BTreeMap<&'static str, Arc<Task>>> = LazyLock::new(|| {
-    let cancel = def(CANCEL, "Cancels a job, and all jobs below it.", brought_on);
-    let run = def(RUN, "Begins a run of a workflow: its input is the plan.", brought_on);
-    let schedule = def(SCHEDULE, "Starts another task by the clock.", brought_on);
-    let python = def(PYTHON, "Runs the function in a Python file, as a task of a workflow.", external);
-    let process = def(PROCESS, "Runs a program, as a task of a workflow.", external);
+    let cancel = def(CANCEL, "Cancels a job and all its descendants.", brought_on);
+    let run = def(RUN, "Starts a workflow run; its input is the plan.", brought_on);
+    let schedule = def(SCHEDULE, "Starts another task on a schedule.", brought_on);
+    let python = def(PYTHON, "Runs the function in a Python file, as a step of a workflow.", external);
+    let process = def(PROCESS, "Runs a program, as a step of a workflow.", external);
     [cancel, run, schedule, python, process]
         .map(|work| (work.name, Arc::new(Task { work, split: None, join: None })))
         .into()
@@ -45,7 +45,7 @@ fn external(call: Call) -> BoxFuture<Result<Bytes, CallError>> {
 
 /// The function of a task that the engine processes itself. It is never called.
 fn brought_on(_: Call) -> BoxFuture<Result<Bytes, CallError>> {
-    Box::pin(async { Err(CallError::Panicked("this task is no function".into())) })
+    Box::pin(async { Err(CallError::Panicked("this task has no function".into())) })
 }
 
 fn def(name: &'static str, docs: &'static str, run: fn(Call) -> BoxFuture<Result<Bytes, CallError>>) -> TaskDef {

@@ -114,7 +114,7 @@ impl std::fmt::Display for Next {
             Self::Url { url, label } | Self::Download { url, label, .. } => (label.as_deref(), url.clone()),
             Self::Id { id, label } => (label.as_deref(), id.clone()),
             Self::Wait { job } => (Some("wait"), format!("`jobs watch {job}`")),
-            Self::Retry { label } => (None, label.clone().unwrap_or_else(|| "try it again".into())),
+            Self::Retry { label } => (None, label.clone().unwrap_or_else(|| "try again".into())),
         };
         label.iter().try_for_each(|label| write!(f, "{label}: "))?;
         f.write_str(&what)

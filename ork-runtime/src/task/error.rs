@@ -119,7 +119,7 @@ pub enum InputError {
         message: String,
     },
     /// The task has no input with this name.
-    #[error("`{field}` is not an input: expected {}{}", list(expected), suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
+    #[error("unknown input `{field}`: expected {}{}", list(expected), suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
     Unknown {
         /// The name that was found.
         field: String,
@@ -186,7 +186,7 @@ impl CallError {
             Self::TimedOut(after) => {
                 Failure::new(FailureKind::Timeout, format!("no result after {}", humantime::format_duration(after)))
             }
-            Self::NoState(name) => Failure::new(FailureKind::Task, format!("no state of type `{name}` was given")),
+            Self::NoState(name) => Failure::new(FailureKind::Task, format!("no state of type `{name}` was set")),
         }
     }
 }

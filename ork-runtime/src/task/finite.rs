@@ -45,7 +45,7 @@ impl std::error::Error for Found {}
 
 impl serde::ser::Error for Found {
     fn custom<T: Display>(message: T) -> Self {
-        Self { place: Vec::new(), words: format!("cannot be written: {message}") }
+        Self { place: Vec::new(), words: format!("cannot be serialized: {message}") }
     }
 }
 
@@ -53,7 +53,7 @@ fn number(number: f64) -> Result<(), Found> {
     if number.is_finite() {
         return Ok(());
     }
-    let words = format!("is {number}, and JSON has no such number: write a finite one, or an `Option` that is `None`");
+    let words = format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
     Err(Found { place: Vec::new(), words })
 }
 
@@ -297,7 +297,7 @@ mod tests {
     fn error_names_the_path_of_the_number() {
         assert_eq!(said(&Report::default()), "fine");
         let means = Report { means: vec![(1, 1.0), (2, f64::NAN)], ..Report::default() };
-        assert!(said(&means).starts_with("`means[1][1]` is NaN, and JSON has no such number"), "{}", said(&means));
+        assert!(said(&means).starts_with("`means[1][1]` is NaN, which JSON cannot represent"), "{}", said(&means));
         let shape = |shape| Report { by_day: BTreeMap::from([("monday".to_owned(), shape)]), ..Report::default() };
         assert_eq!(said(&shape(Shape::Nothing)), "fine");
         let circle = said(&shape(Shape::Circle { radius: f32::NEG_INFINITY }));

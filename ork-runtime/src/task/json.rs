@@ -99,7 +99,7 @@ pub(crate) fn check_depth(json: &[u8]) -> Result<(), serde_json::Error> {
 #[cold]
 fn too_deep() -> serde_json::Error {
     ser::Error::custom(format!(
-        "it is nested more than {DEEPEST} levels deep, and nothing reads that: make it flatter, or return it as a text"
+        "nested more than {DEEPEST} levels deep, which cannot be read back: make it flatter, or return it as a string"
     ))
 }
 
@@ -109,14 +109,14 @@ fn unreadable<T: DeserializeOwned>(json: &[u8]) -> serde_json::Error {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let (place, message) = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
         // Only characters after the value can be the reason.
-        Ok(_) => (String::new(), "more than one value was written".to_owned()),
+        Ok(_) => (String::new(), "more than one value was serialized".to_owned()),
         Err(error) => (error.path().to_string(), error.inner().to_string()),
     };
     let message = message.split(" at line ").next().unwrap_or_default();
     let place = if matches!(place.as_str(), "" | "." | "?") { String::new() } else { format!("`{place}`: ") };
     ser::Error::custom(format!(
-        "`{}` does not read what it has written: {place}{message}; its `Serialize` and `Deserialize` must fit together \
-         (serde's enums that are tagged or untagged read no keys that are numbers, and no integers beyond 64 bits)",
+        "`{}` cannot deserialize what it has serialized: {place}{message}; its `Serialize` and `Deserialize` must \
+         match (tagged and untagged enums of serde cannot read keys that are numbers, or integers beyond 64 bits)",
         std::any::type_name::<T>()
     ))
 }
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(written(&(1, "a".to_owned(), None::<u8>)).unwrap(), r#"[1,"a",null]"#);
         let map = Tagged::Counts { by: HashMap::from([(7, 1)]) };
         assert!(
-            written(&map).unwrap_err().contains("Tagged` does not read what it has written"),
+            written(&map).unwrap_err().contains("Tagged` cannot deserialize what it has serialized"),
             "{:?}",
             written(&map)
         );

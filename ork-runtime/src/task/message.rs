@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// `#[task]` implements it. Programs use it only in trait bounds.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the message of a task",
-    label = "expected the struct that `#[task]` makes beside a function",
+    label = "expected the struct that `#[task]` generates for a function",
     note = "`x_part` and `x_join` belong to a function `x` with `#[task]`"
 )]
 pub trait TaskMessage: Send + 'static {
@@ -41,9 +41,9 @@ pub struct JoinOf<X>(PhantomData<X>);
 
 /// A task with a join. `#[task(join)]` implements it.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` has no join, so a job of it has no single result",
+    message = "`{Self}` has no join, so its jobs have no single result",
     label = "no function `{Self}_join` with `#[task(join)]`",
-    note = "add a join, or ask for `.outcome()`, which says how the parts ended"
+    note = "add a join, or use `.outcome()`, which reports how the parts ended"
 )]
 pub trait Joined {
     /// The type that the join returns.
@@ -70,7 +70,7 @@ pub struct Writer(Result<Vec<u8>, serde_json::Error>);
 
 impl Writer {
     /// Creates a writer for an object that has no properties yet.
-    #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
+    #[expect(clippy::new_without_default, reason = "only generated code creates one")]
     pub fn new() -> Self {
         Self(Ok(vec![b'{']))
     }

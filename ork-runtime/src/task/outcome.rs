@@ -18,8 +18,8 @@ use super::message::TaskMessage;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the output of a task",
     label = "not an output",
-    note = "a task returns a type that derives `serde::Serialize`, `serde::Deserialize` and `schemars::JsonSchema`, a `Result` of one, or nothing",
-    note = "the parts of a job are what `#[task(part)]` returns"
+    note = "a task returns a type that derives `serde::Serialize`, `serde::Deserialize` and `schemars::JsonSchema`, a `Result` of such a type, or nothing",
+    note = "the parts of a job are returned by `#[task(part)]`"
 )]
 pub trait TaskOutput<Form>: Serialize + JsonSchema + Send + 'static {}
 
@@ -56,9 +56,9 @@ impl<E: Never + Into<Error>> TaskError<Form<1>> for E {
 
 /// A `Result`, under any alias.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is called a `Result` and is none",
+    message = "`{Self}` is named `Result` but is not one",
     label = "expected `Result<T, E>`",
-    note = "a type of your own that is called `Result` needs an alias to be returned: `type Answer = Result;`"
+    note = "to return your own type `Result`, use an alias: `type Answer = Result;`"
 )]
 pub trait IsResult {
     /// The success type.
@@ -152,7 +152,7 @@ impl<T> NotResult for Probe<T> {}
 /// At compile time, if the type is a `Result`.
 #[track_caller]
 pub const fn refuse_result(is_result: bool) {
-    assert!(!is_result, "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
+    assert!(!is_result, "this is a `Result` under another name: write `Result<T, E>`, so that its errors fail the job");
 }
 
 /// The messages of the parts, as a split yields them. An item is computed only when it is needed.

@@ -144,7 +144,7 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
         match self.raw.counts.unsuccessful() {
             0 => Ok(self.ok()),
             _ => Err(Error::permanent(format!(
-                "of {} parts {failed} failed and {} did not run",
+                "of {} parts, {failed} failed and {} did not run",
                 self.len(),
                 skipped + cancelled
             ))),
@@ -325,7 +325,7 @@ fn outcome<T: DeserializeOwned>(part: SettledPart) -> Result<Outcome<T>> {
         (PartResult::Failed, _, Some(failure)) => Outcome::Failed { index, failure },
         (PartResult::Skipped | PartResult::Cancelled, _, _) => Outcome::Skipped { index },
         (how @ (PartResult::Succeeded | PartResult::Failed), _, _) => {
-            Err(Error::permanent(format!("part {index} is {} and the store has no record of it", how.as_str())))?
+            Err(Error::permanent(format!("part {index} is {}, but the store has no record of it", how.as_str())))?
         }
     })
 }

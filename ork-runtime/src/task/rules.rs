@@ -22,7 +22,7 @@ pub struct Rules {
 
 impl Rules {
     /// Creates constraints that have not been prepared yet.
-    #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
+    #[expect(clippy::new_without_default, reason = "only generated code creates one")]
     pub const fn new() -> Self {
         Self {
             fingerprint: OnceLock::new(),
@@ -92,7 +92,7 @@ mod checked {
             Ok(validator) => Some(Box::new(validator)),
             Err(error) => {
                 let (task, error) = (def.name, error.to_string());
-                tracing::warn!(task, error, "the schema of the input cannot be read, so its rules are not checked");
+                tracing::warn!(task, error, "cannot read the schema of the input; its rules are not checked");
                 None
             }
         }

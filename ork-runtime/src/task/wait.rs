@@ -36,20 +36,21 @@ impl Home {
     pub(crate) fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let Some(runtime) = &self.runtime else {
             return Err(Error::permanent(
-                "the outputs of parts have to be waited for, and there is no tokio runtime here",
+                "reading the outputs of parts requires a tokio runtime, and there is none in this thread",
             ));
         };
         let one_thread = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
         if one_thread && std::thread::current().id() == self.thread {
             return Err(Error::permanent(
-                "an iterator over parts would block the only thread of the tokio runtime, which has to read them: \
-                 use `next().await` or `collect().await`, or call it in the join itself",
+                "an iterator over parts would block the only thread of the tokio runtime, which must read them: use \
+                 `next().await` or `collect().await`, or iterate in the join itself",
             ));
         }
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         // The spawned task ends before this call returns, so a shutdown never has to wait for it.
         runtime.spawn(async move { answer.send(future.await) });
-        let wait = || answered.recv().map_err(|_dropped| Error::new("the tokio runtime ended while a part was read"));
+        let wait =
+            || answered.recv().map_err(|_dropped| Error::new("the tokio runtime ended while a part was being read"));
         // The other tasks of this thread move to another thread in the meantime.
         if JOINS.try_with(|()| ()).is_ok() { tokio::task::block_in_place(wait) } else { wait() }
     }
@@ -170,7 +171,7 @@ mod tests {
         let local = LocalSet::new().block_on(&runtime, async { Home::here().wait(timer()) }).unwrap_err();
         assert!(local.to_string().contains("`collect().await`"), "{local}");
         let nowhere = Home::here().wait(timer()).unwrap_err();
-        assert!(nowhere.to_string().contains("no tokio runtime"), "{nowhere}");
+        assert!(nowhere.to_string().contains("requires a tokio runtime"), "{nowhere}");
     }
 
     #[test]

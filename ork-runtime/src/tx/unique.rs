@@ -41,7 +41,7 @@ pub(super) struct ActiveHolder {
 
 /// Creates the failure of a job that needs a key which another job holds.
 pub fn key_taken(key: &str, holder: JobId) -> Failure {
-    let message = format!("the unique key `{key}` is taken: job {holder} has it and has not ended");
+    let message = format!("the unique key `{key}` is taken by job {holder}, which has not ended");
     Failure::new(FailureKind::Taken, message)
 }
 

@@ -58,7 +58,7 @@ async fn send(engine: &Arc<Engine>, events: &[Event], stop: &CancellationToken) 
             let Err(error) = result else { continue };
             match error.kind() {
                 BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
-                    tracing::debug!(%error, "an event cannot be told");
+                    tracing::debug!(%error, "cannot publish an event");
                 }
                 BrokerErrorKind::Disconnected
                 | BrokerErrorKind::Refused

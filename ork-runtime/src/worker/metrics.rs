@@ -93,7 +93,7 @@ async fn pages(engine: &Engine, measures: &MetricsReceiver, last: bool) -> Resul
         match engine.store.record(left.clone()).await {
             Ok(crowded) => {
                 for job in crowded.into_iter().filter(|job| measures.should_warn(*job)) {
-                    tracing::warn!(%job, "a job has recorded {MOST_SERIES} names with labels, further ones are dropped");
+                    tracing::warn!(%job, "a job has recorded {MOST_SERIES} metric series, dropping further ones");
                 }
             }
             Err(error) => {
@@ -112,10 +112,10 @@ fn give_up(measures: &MetricsReceiver, left: Vec<Delta>, error: &StoreError, end
     let dropped = if ends || error.kind() != StoreErrorKind::Unavailable {
         left.len()
     } else {
-        tracing::debug!(%error, "measurements were not written, trying again");
+        tracing::debug!(%error, "cannot write measurements, retrying");
         measures.put_back(left)
     };
     if dropped > 0 {
-        tracing::warn!(%error, dropped, "measurements could not be written and are lost");
+        tracing::warn!(%error, dropped, "cannot write measurements, dropping them");
     }
 }

@@ -110,7 +110,7 @@ pub(crate) async fn run(
         () = engine.clock.pause(shutdown.within) => false,
     };
     if !drained {
-        tracing::info!("giving back what is still running");
+        tracing::info!("requeuing the work that is still running");
         engine.force.cancel();
         supervisor.idle().await;
     }
@@ -137,7 +137,7 @@ async fn subscribe(
             if !matches!(error.kind(), BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut) {
                 return Err(error);
             }
-            tracing::warn!(%error, queue = queue.queue, "cannot consume yet, trying on");
+            tracing::warn!(%error, queue = queue.queue, "cannot consume yet, retrying");
             engine.clock.pause(PAUSE).await;
         }
     });

@@ -82,7 +82,7 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
         next = match collected {
             Ok(Collected { removed, young }) => {
                 if removed > 0 {
-                    tracing::info!(removed, "removed large outputs of jobs that are gone");
+                    tracing::info!(removed, "deleted large outputs of deleted jobs");
                 }
                 young.then_some(now + LEAST)
             }
@@ -97,7 +97,7 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
 /// Logs that orphans were left.
 fn warn(error: &OrphanError) {
     let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(%error, source, "large outputs of jobs that are gone could not be removed, they are later");
+    tracing::warn!(%error, source, "cannot delete large outputs of deleted jobs, will retry later");
 }
 
 /// Removes the objects of this store whose jobs do not exist.

@@ -70,7 +70,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the outbox cannot be read");
+                    tracing::warn!(%error, "cannot read the outbox");
                     next_due = Some(engine.clock.now() + PAUSE);
                     look = false;
                 }
@@ -135,7 +135,7 @@ async fn send_hooks(engine: &Arc<Engine>, row: HeldRow) {
             if is_done { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
-        tracing::warn!(%error, %job, "what follows a job is not sent yet");
+        tracing::warn!(%error, %job, "cannot send the hooks of a job yet");
         tokio::select! {
             biased;
             // The row stays in the outbox, for the next process.
@@ -166,7 +166,7 @@ async fn read_events(engine: &Engine, mut rows: Vec<HeldRow>, stop: &Cancellatio
             match events::read(engine, (*job, *id), *what).await {
                 Ok(events) => row.messages = events,
                 Err(error) => {
-                    tracing::warn!(%error, %job, "what happened to a job is not told yet");
+                    tracing::warn!(%error, %job, "cannot publish the events of a job yet");
                     if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
                         return Vec::new();
                     }
@@ -257,7 +257,7 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
         }
     }
     while let Err(error) = engine.store.delete_outbox(ids.clone(), engine.actor()).await {
-        tracing::warn!(%error, "published messages are still in the outbox");
+        tracing::warn!(%error, "cannot delete published messages from the outbox, retrying");
         tokio::select! {
             biased;
             // The next process publishes them again; their receivers find that the work is done already.
@@ -274,7 +274,7 @@ async fn release_rows(engine: &Arc<Engine>, ids: Vec<OutboxId>, stop: &Cancellat
         return;
     }
     while let Err(error) = engine.store.release_outbox(ids.clone(), engine.actor()).await {
-        tracing::warn!(%error, "the next attempt of a job waits for the store");
+        tracing::warn!(%error, "cannot release outbox rows of the next attempts, retrying");
         // The rows are released when this process has ended.
         if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
             return;
@@ -298,16 +298,19 @@ fn drop_output(message: &mut Outgoing) -> bool {
 async fn fail_undeliverable(engine: &Engine, message: Outgoing, error: &BrokerError) {
     let message = match message {
         Outgoing::Reply(reply) => {
-            tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
+            tracing::debug!(
+                job = %reply.job, %error,
+                "cannot deliver an outcome; usually its sender no longer waits for it"
+            );
             return;
         }
         Outgoing::Hook(_) | Outgoing::Hooks { .. } | Outgoing::Event(_) | Outgoing::PendingEvent { .. } => return,
         Outgoing::Work(message) => message,
     };
-    tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");
+    tracing::warn!(job = %message.job, task = message.task, %error, "cannot deliver a message");
     let failure = Failure::new(FailureKind::Lost, format!("its message cannot be delivered: {error}"));
     let settled = fail::undeliverable(engine, &message, failure).await;
     if let Err(error) = settled {
-        tracing::warn!(%error, "the failure could not be written down");
+        tracing::warn!(%error, "cannot record the failure");
     }
 }

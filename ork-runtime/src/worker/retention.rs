@@ -51,13 +51,13 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<N
         next = match swept {
             Ok(swept) => {
                 if swept.jobs > 0 {
-                    tracing::info!(jobs = swept.jobs, parts = swept.parts, "removed jobs that ended before {before}");
+                    tracing::info!(jobs = swept.jobs, parts = swept.parts, "deleted jobs that ended before {before}");
                     gone.notify_one();
                 }
                 next_look(now, retention, swept.next)
             }
             Err(error) => {
-                tracing::warn!(%error, "jobs that ended long ago could not be removed");
+                tracing::warn!(%error, "cannot delete old jobs");
                 engine.clock.now() + PAUSE
             }
         };

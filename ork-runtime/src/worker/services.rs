@@ -80,8 +80,8 @@ fn correct_clock(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration)
     if let Some(ahead) = ahead {
         let (apart, way) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
         tracing::warn!(
-            "the clock of this computer is {apart} s {way} the clock of the store; ork goes by that of the store, set \
-             this one right"
+            "the clock of this computer is {apart} s {way} the clock of the store; ork uses the clock of the store, \
+             correct this one"
         );
     }
     moved
@@ -134,7 +134,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
             Err(error) => {
                 failures += 1;
                 if failures.is_power_of_two() {
-                    tracing::warn!(%error, failures, "the heartbeat could not be written");
+                    tracing::warn!(%error, failures, "cannot write the heartbeat");
                 }
                 tokio::select! {
                     biased;
@@ -188,7 +188,7 @@ async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: Cancellat
         }
         for ((job, part), report) in newest {
             if let Err(error) = engine.store.progress(job, part, report.progress).await {
-                tracing::debug!(%error, %job, "a progress report was not written");
+                tracing::debug!(%error, %job, "cannot write a progress report");
             }
         }
         if last {

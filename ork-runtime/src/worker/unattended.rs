@@ -115,7 +115,7 @@ pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<L
                     }
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, job = %id, "a job whose message may be lost cannot be looked at"),
+                Err(error) => tracing::warn!(%error, job = %id, "cannot check a job whose message may be lost"),
             }
         }
     }
@@ -130,7 +130,7 @@ async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>
     let empty = match engine.broker.waiting(queue).await {
         Ok(waiting) => waiting == Some(0),
         Err(error) => {
-            tracing::debug!(%error, queue, "the broker cannot be asked how many messages wait");
+            tracing::debug!(%error, queue, "cannot read the number of waiting messages from the broker");
             false
         }
     };
@@ -149,7 +149,7 @@ async fn open_parts(engine: &Engine, job: JobId) -> Option<u64> {
     loop {
         let states = vec![PartState::Ready, PartState::Running, PartState::Retrying];
         let page = engine.store.list_parts(job, PartFilter { states, from, limit: PAGE }).await;
-        let page = page.inspect_err(|error| tracing::warn!(%error, %job, "its parts cannot be looked at"));
+        let page = page.inspect_err(|error| tracing::warn!(%error, %job, "cannot read the parts of a job"));
         let page = page.ok()?;
         for part in &page {
             (part.index, part.attempts).hash(&mut digest);
@@ -168,13 +168,13 @@ async fn resend(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
             tracing::warn!(
                 job = %job.id,
                 task = job.task,
-                "the broker has lost what this job waits for, it is sent again: `doctor` names policies that drop messages"
+                "the broker lost a message of this job, sending it again; `doctor` reports policies that drop messages"
             );
             true
         }
         Ok(false) => true,
         Err(error) => {
-            tracing::warn!(%error, job = %job.id, "what the broker has lost cannot be sent again yet");
+            tracing::warn!(%error, job = %job.id, "cannot resend a lost message yet");
             false
         }
     }

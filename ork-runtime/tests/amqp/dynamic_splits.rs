@@ -148,7 +148,7 @@ fn part_of_a_foreign_set_cannot_split() {
                 Err(_unknown) => tokio::task::yield_now().await,
             }
         };
-        let expected = format!("job {id} is a part of a set that others count, and a part cannot be split");
+        let expected = format!("job {id} is a part of an external part set, and parts cannot be split");
         assert_eq!(why(&outcome), expected);
         ork.shutdown().await;
     });
@@ -164,7 +164,7 @@ fn parts_of_unknown_jobs_and_of_other_tasks_are_dead_lettered() {
         let unknown = JobId::new();
         for (job, detail) in [
             (unknown, format!("there is no job {unknown} in this store, so it has no parts")),
-            (of_another.id(), format!("job {} is one of `hello`, so it has no parts for `mailing`", of_another.id())),
+            (of_another.id(), format!("job {} is a job of `hello`, so it has no parts for `mailing`", of_another.id())),
         ] {
             let text = |text: &str| AMQPValue::LongString(text.into());
             let mut headers = FieldTable::default();
@@ -188,7 +188,7 @@ fn dynamic_split_needs_a_store() {
         let ork = world.worker().await;
         let ended = ork.submit(mailing { to: vec!["a@b".into()] }).and_wait().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
-        let expected = "`mailing` can split itself only with a store, which keeps its parts, so set ORK_STORE";
+        let expected = "`mailing` cannot split its job without a store: set ORK_STORE";
         assert_eq!(failure.to_string(), expected);
         ork.shutdown().await;
     });

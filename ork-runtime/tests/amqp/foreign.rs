@@ -112,7 +112,7 @@ fn message_with_a_taken_unique_key_is_answered_and_its_job_fails() {
             let (_, answer) = foreigner.answer().await;
             assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"taken".into()));
             let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
-            let message = format!("the unique key `lone` is taken: job {} has it and has not ended", first.id());
+            let message = format!("the unique key `lone` is taken by job {}, which has not ended", first.id());
             assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {message}"));
         }
         Gate::of(&key).open();
@@ -303,7 +303,7 @@ fn plain_amqp_client_cancels_a_job_by_its_message_id() {
         for (body, expected) in [
             (r#"{"job": "order-8"}"#, "is cancelled: only a job that has not ended"),
             (r#"{"job": "order-9"}"#, "there is no job"),
-            (r#"{"id": 7}"#, "this names no job: expected {\"job\": ID}"),
+            (r#"{"id": 7}"#, "expected {\"job\": ID}"),
         ] {
             foreigner.publish("ork.cancel", body.as_bytes(), foreigner.asking(body)).await;
             let message = foreigner.answer().await.1["error"]["message"].clone();

@@ -149,9 +149,9 @@ fn policy_that_drops_messages_is_reported_and_jobs_are_sent_again() {
         assert!(found.contains(&format!("`{}.task.plain`", world.prefix)), "{found}");
         assert!(found.ends_with("dropped (`message-ttl` of policy `short`)"), "{found}");
         let refused = hazards(&world, &format!("http://guest:wrong@127.0.0.1:{port}")).await.unwrap_err();
-        assert!(refused.contains("refuses this user") && !refused.contains("wrong"), "{refused}");
+        assert!(refused.contains("denied access") && !refused.contains("wrong"), "{refused}");
         let nowhere = hazards(&world, &format!("http://127.0.0.1:{}", free_port())).await.unwrap_err();
-        assert!(nowhere.contains("does not answer"), "{nowhere}");
+        assert!(nowhere.contains("does not respond"), "{nowhere}");
         let job = ork.submit(add { a: 1, b: 2 }).await.unwrap();
         sent(&world, &foreigner, "plain", 1).await;
         sent(&world, &foreigner, "plain", 0).await;
@@ -179,7 +179,7 @@ fn job_with_nothing_in_progress_can_be_retried_in_any_state() {
         let worker = world.worker().await;
         Gate::of(&key).entered(1).await;
         let refused = ork.retry(job.id()).await.unwrap_err().to_string();
-        assert!(refused.contains("is running and cannot be retried, as something is under way"), "{refused}");
+        assert!(refused.contains("is running and cannot be retried, because it is still in progress"), "{refused}");
         Gate::of(&key).open();
         job.wait().await.unwrap();
         worker.shutdown().await;
@@ -203,7 +203,7 @@ fn parts_are_retried_only_when_their_queue_is_empty() {
         sent(&world, &foreigner, "parts", 5).await;
         let ork = world.client().await;
         let refused = ork.retry(job.id()).await.unwrap_err().to_string();
-        assert!(refused.contains("is waiting and cannot be retried, as something is under way"), "{refused}");
+        assert!(refused.contains("is waiting and cannot be retried, because it is still in progress"), "{refused}");
         purge(&foreigner, &queue).await;
         ork.retry(job.id()).await.unwrap();
         sent(&world, &foreigner, "parts", 5).await;

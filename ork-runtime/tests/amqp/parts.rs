@@ -241,7 +241,7 @@ fn wrong_hooks_are_dead_lettered_with_a_reason() {
         let many = AMQPValue::FieldArray(vec![AMQPValue::FieldTable(table([("route", text("a"))])); 3_000].into());
         let cases = [
             (table([("part_id", number(0))]), "has no `total_parts`"),
-            (table(queue("work.a")), "allowed are names that begin with `part.`"),
+            (table(queue("work.a")), "expected a name that starts with `part.`"),
             (table(queue(&format!("part.{}", "x".repeat(300)))), "has 305 bytes, at most 255"),
             (table([("on_complete", many)]), "3000 hooks"),
             (table([("on_complete", text(r#"[{"when": "never"}]"#))]), "`route` is missing"),
@@ -256,7 +256,7 @@ fn wrong_hooks_are_dead_lettered_with_a_reason() {
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(0, 2, "part.nowhere", "[]")).await;
         let dead = foreigner.dead().await;
         assert_eq!(header(&dead, "x-ork-reason"), "no-part-queue");
-        assert!(header(&dead, "x-ork-detail").contains("there is no queue `part.nowhere`"));
+        assert!(header(&dead, "x-ork-detail").contains("the part queue `part.nowhere` does not exist"));
         // The records disagree on the number of parts: the first one counts, and the other one is not lost.
         let set = format!("part.{}", fresh());
         make(&foreigner, &set, FieldTable::default()).await;
@@ -266,7 +266,7 @@ fn wrong_hooks_are_dead_lettered_with_a_reason() {
         foreigner.publish_to("", &set, b"3", BasicProperties::default().with_headers(done)).await;
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(1, 1, &set, hooks)).await;
         let dead = foreigner.dead().await;
-        assert!(header(&dead, "x-ork-detail").contains("`total_parts` is 1, others said 2"));
+        assert!(header(&dead, "x-ork-detail").contains("`total_parts` 1, but earlier parts have 2"));
         followed.nothing().await;
         foreigner.channel.queue_delete(set.into(), QueueDeleteOptions::default()).await.unwrap();
         ork.shutdown().await;
@@ -305,7 +305,7 @@ fn hooks_of_a_stored_job_are_sent_and_a_missing_route_is_reported() {
         let id = JobId::from_foreign("part.nowhere.0");
         followed.nothing().await;
         let why = ork.status(id).await.unwrap().hooks_failed.unwrap();
-        assert!(why.contains("there is no queue `part.nowhere`"), "{why}");
+        assert!(why.contains("the part queue `part.nowhere` does not exist"), "{why}");
         ork.shutdown().await;
     });
 }

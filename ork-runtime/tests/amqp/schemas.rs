@@ -103,7 +103,7 @@ fn old_worker_parks_a_new_message_until_a_new_worker_starts() {
         let mut foreigner = world.foreigner().await;
         let id = send(&foreigner, "new-1", NEW, Some(fingerprint("resize_new"))).await;
         let message = parked(&mut events, id).await;
-        let expected = "parked for another version of `resize`: `width` is not an input: expected `path`, `key`";
+        let expected = "parked for another version of `resize`: unknown input `width`: expected `path`, `key`";
         assert!(message.starts_with(expected), "{message}");
         for version in ["resize_old", "resize_new"] {
             assert!(message.contains(&fingerprint(version).to_string()), "{message}");
@@ -208,7 +208,7 @@ fn storeless_misfit_is_dead_lettered_and_can_be_sent_again() {
             let dead = foreigner.dead().await;
             assert_eq!(header(&dead, "x-ork-reason"), "other-schema");
             let detail = header(&dead, "x-ork-detail");
-            assert!(detail.contains("`width` is not an input"), "{detail}");
+            assert!(detail.contains("unknown input `width`"), "{detail}");
             old.shutdown().await;
 
             // The sender was not answered. The unchanged message runs on a worker that it fits.

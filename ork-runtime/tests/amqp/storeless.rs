@@ -48,7 +48,7 @@ fn operations_that_need_a_store_are_refused() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         let message = ork.status(JobId::new()).await.unwrap_err().to_string();
-        assert!(message.contains("there is no store"), "{message}");
+        assert!(message.contains("requires a store"), "{message}");
         ork.shutdown().await;
     });
 }

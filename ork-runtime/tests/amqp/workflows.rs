@@ -73,9 +73,9 @@ fn published_plan_cannot_start_programs_or_schedules() {
         let schedule =
             json!({ "name": "evil", "cron": "* * * * *", "timezone": "UTC", "task": "ork.run", "input": plan });
         for (task, body, expected) in [
-            ("ork.run", plan, "the task `touch` is no function of this program"),
-            ("ork.schedule", schedule, "schedules are made through the store"),
-            ("ork.process", json!({ "command": ["touch", marked] }), "runs as a task of a workflow, and only so"),
+            ("ork.run", plan, "the step `touch` is not a task of this program"),
+            ("ork.schedule", schedule, "schedules cannot be created over a broker"),
+            ("ork.process", json!({ "command": ["touch", marked] }), "can only run as a step of a workflow"),
         ] {
             foreigner.publish(task, &serde_json::to_vec(&body).unwrap(), foreigner.asking(task)).await;
             let (_, answer) = foreigner.answer().await;

@@ -104,7 +104,7 @@ async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
         for node in [closed, silent] {
             assert!(error.contains(&node.replace("s3cret", "***")), "{error}");
         }
-        assert!(error.contains("connection refused") && error.contains("does not answer with AMQP"), "{error}");
+        assert!(error.contains("connection refused") && error.contains("does not respond to AMQP"), "{error}");
         broker.close().await;
         namespace.world().await;
     })
@@ -123,7 +123,7 @@ async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
         broker.prepare(&[queue(1)]).await.unwrap();
         proxy.is_away();
         // The first call may merely discover that the connection is lost.
-        for expected in ["", "hangs up when it hears AMQP"] {
+        for expected in ["", "closes the connection when it receives AMQP"] {
             let error = broker.subscribe(queue(1)).await.map(drop).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}");
             assert!(error.to_string().contains(expected), "{error}");

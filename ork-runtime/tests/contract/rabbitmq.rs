@@ -153,12 +153,12 @@ async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
         let text = |text: &str| AMQPValue::LongString(text.into());
         let cases = [
             (with("ork-ask", text("dance")), "the header `ork-ask` is `dance`"),
-            (with("ork-ask", AMQPValue::FieldTable(FieldTable::default())), "`ork-ask` is not a text"),
+            (with("ork-ask", AMQPValue::FieldTable(FieldTable::default())), "`ork-ask` is not a string"),
             (with("ork-ask", text("part")), "`ork-job` is missing"),
             (with("ork-root", text("no id")), "the header `ork-root`: `no id` is not a job id"),
-            (with("ork-attempt", AMQPValue::LongLongInt(-1)), "`ork-attempt` is not a whole number"),
+            (with("ork-attempt", AMQPValue::LongLongInt(-1)), "`ork-attempt` is not a non-negative integer"),
             (with("ork-attempt", AMQPValue::LongLongInt(i64::MAX)), "the header `ork-attempt` is 9223372036854775807"),
-            (with("ork-job", AMQPValue::ByteArray(vec![0xff, 0xfe].into())), "`ork-job` is not a text"),
+            (with("ork-job", AMQPValue::ByteArray(vec![0xff, 0xfe].into())), "`ork-job` is not a string"),
             (BasicProperties::default().with_content_type("image/png".into()), "the content type is `image/png`"),
             (BasicProperties::default().with_content_encoding("gzip".into()), "the content encoding is `gzip`"),
         ];
@@ -210,7 +210,7 @@ async fn replies_arrive_and_undeliverable_ones_fail() {
         }
         let own = worker.publish(vec![outcome(namespace.name(".task.a").as_str(), "1")]).await.remove(0).unwrap_err();
         assert!(
-            own.kind() == BrokerErrorKind::Undeliverable && own.to_string().contains("queue of ork itself"),
+            own.kind() == BrokerErrorKind::Undeliverable && own.to_string().contains("internal queue of ork"),
             "{own}"
         );
         asker.close().await;
@@ -314,11 +314,11 @@ async fn connection_errors_report_the_reason_without_the_password() {
         (format!("amqp://guest:guest@127.0.0.1:{port}/s3cret-no-vhost"), BrokerErrorKind::Refused, "the vhost"),
         (format!("amqp://u:s3cret@127.0.0.1:{closed_port}/"), BrokerErrorKind::Disconnected, "connection refused"),
         (format!("amqp://u:s3cret@127.0.0.1:{web}/"), BrokerErrorKind::Protocol, "does not speak AMQP"),
-        (format!("amqp://u:s3cret@127.0.0.1:{silent}/"), BrokerErrorKind::TimedOut, "does not answer with AMQP"),
+        (format!("amqp://u:s3cret@127.0.0.1:{silent}/"), BrokerErrorKind::TimedOut, "does not respond to AMQP"),
         (
             format!("amqp://u:s3cret@127.0.0.1:{hangs_up}/"),
             BrokerErrorKind::Disconnected,
-            "hangs up when it hears AMQP",
+            "closes the connection when it receives AMQP",
         ),
         (format!("amqps://u:s3cret@127.0.0.1:{port}/"), BrokerErrorKind::Disconnected, "cannot reach RabbitMQ"),
     ];

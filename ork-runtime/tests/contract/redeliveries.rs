@@ -112,7 +112,7 @@ async fn check_reports_the_number_of_dead_letters() {
         // Closing carries out the pending dispositions first.
         world.broker.close().await;
         let report = namespace.amqp().check().await.unwrap();
-        assert!(report.contains("holding 1 that nobody could run"), "{report}");
+        assert!(report.contains("holding 1 that no worker could run"), "{report}");
     })
     .await;
 }

@@ -153,7 +153,7 @@ def main():
             pass
     return 1
 ";
-    assert_contains(&world.fails(text, json!({})).await, &["wrote what ork does not understand to its private pipe"]);
+    assert_contains(&world.fails(text, json!({})).await, &["wrote invalid data to its private pipe"]);
     assert_eq!(world.local.interpreters(), 0);
     world.end().await;
 }
@@ -162,10 +162,7 @@ def main():
 async fn missing_python_or_file_is_reported_with_advice() {
     let world = World::without_python(|_| {});
     let error = world.fails("def main(): ...\n", json!({})).await;
-    assert_contains(
-        &error,
-        &["`python-that-is-not-there`: it was not found; install Python 3.9 or newer, or say with ORK_PYTHON"],
-    );
+    assert_contains(&error, &["`python-that-is-not-there`: not found; install Python 3.9 or newer, or set ORK_PYTHON"]);
     let missing = world.make(world.python("tasks/none.py", &json!({}))).await.unwrap_err();
     assert_contains(&missing, &["there is no `tasks/none.py` in the workflow's folder"]);
     assert_eq!(world.local.interpreters(), 0);
@@ -180,12 +177,12 @@ async fn files_outside_of_the_workflow_folder_are_rejected() {
     std::os::unix::fs::symlink(&outside, world.folder.path().join("link.py")).unwrap();
     world.file("tasks/in.py", "");
     for (file, expected) in [
-        (outside.to_str().unwrap(), "is outside of the workflow's folder"),
-        ("../outside.py", "is outside of the workflow's folder"),
-        ("tasks/../tasks/in.py", "is outside of the workflow's folder"),
-        ("link.py", "is a link that leads out of the workflow's folder"),
+        (outside.to_str().unwrap(), "is outside the workflow's folder"),
+        ("../outside.py", "is outside the workflow's folder"),
+        ("tasks/../tasks/in.py", "is outside the workflow's folder"),
+        ("link.py", "is a link to a file outside the workflow's folder"),
         ("tasks", "is not a file"),
-        ("", "no file is named"),
+        ("", "no file is given"),
     ] {
         let error = world.make(world.python(file, &json!({}))).await.unwrap_err();
         assert_contains(&error, &[expected]);

@@ -47,11 +47,14 @@ async fn failed_program_reports_its_exit_code_and_last_lines() {
     let call = world.program(&["sh", "-c", "echo one >&2; echo two >&2; echo 1; exit 3"], &json!({}));
     let Err(ExecutorError::Crashed(crash)) = world.make(call).await else { panic!("it returned") };
     assert_eq!((crash.ended, &crash.stderr[..]), (Ended::Code(3), &["one".to_owned(), "two".into()][..]));
-    assert_eq!(crash.to_string(), "`sh` ended with exit code 3; the last it said was: two");
+    assert_eq!(crash.to_string(), "`sh` ended with exit code 3; last line of its standard error: two");
     let killed = world.make(world.program(&["sh", "-c", "kill -9 $$"], &json!({}))).await.unwrap_err();
     assert_contains(&killed, &["was killed by signal 9"]);
     let error = world.make(world.program(&["sh", "-c", "echo done"], &json!({}))).await.unwrap_err();
-    assert_contains(&error, &["`sh` wrote no JSON to its standard output", "\"done\\n\"", "print the output only"]);
+    assert_contains(
+        &error,
+        &["`sh` did not write JSON to its standard output", "\"done\\n\"", "print only the output"],
+    );
     let call = world.program(&["sh", "-c", "while :; do echo 1234567890; done"], &json!({}));
     assert_eq!(
         world.make(call).await.unwrap_err().to_string(),
@@ -69,17 +72,17 @@ async fn program_that_cannot_be_started_reports_the_reason() {
     let outside = world.scratch.path().join("outside.sh");
     std::fs::write(&outside, "#!/bin/sh\n").unwrap();
     for (program, expected) in [
-        ("no-such-program", "`no-such-program` cannot be started: it was not found"),
+        ("no-such-program", "`no-such-program` cannot be started: not found"),
         ("./none.sh", "there is no `none.sh` in the workflow's folder"),
-        ("./plain.txt", "it is not executable: `chmod +x` makes it so"),
-        ("./odd.sh", "the program in its first line (`#!`) is not there"),
-        ("./bare", "it is no program"),
-        (outside.to_str().unwrap(), "is outside of the workflow's folder"),
-        ("../outside.sh", "is outside of the workflow's folder"),
+        ("./plain.txt", "not executable: run `chmod +x` on it"),
+        ("./odd.sh", "the interpreter in its first line (`#!`) does not exist"),
+        ("./bare", "not a program"),
+        (outside.to_str().unwrap(), "is outside the workflow's folder"),
+        ("../outside.sh", "is outside the workflow's folder"),
     ] {
         assert_contains(&world.make(world.program(&[program], &json!({}))).await.unwrap_err(), &[expected]);
     }
-    assert_contains(&world.make(world.program(&[], &json!({}))).await.unwrap_err(), &["no program is named"]);
+    assert_contains(&world.make(world.program(&[], &json!({}))).await.unwrap_err(), &["no program is given"]);
     std::fs::remove_file(outside).unwrap();
     world.end().await;
 }

@@ -73,7 +73,7 @@ def main(fail: bool, ctx):
     return deep
 "#;
     let message = world.fails(text, json!({ "fail": false })).await;
-    assert_eq!(message, "what it returned is not taken: recursion limit exceeded at line 1 column 128");
+    assert_eq!(message, "invalid output: recursion limit exceeded at line 1 column 128");
     let error = world.run(text, json!({ "fail": true })).await.unwrap_err();
     let details = error.into_call_error().unwrap().into_failure().details.unwrap();
     assert_eq!(details["repr"], "{'nan': nan}");

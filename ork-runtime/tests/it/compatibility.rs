@@ -61,7 +61,7 @@ fn new_required_field_breaks_senders_without_it() {
     assert_eq!(change.became, Became::Changed);
     assert_eq!(fields(&change), ["input.width:  > integer"]);
     assert_eq!(verdicts(&change), ["no", "no", "no"]);
-    assert_eq!(whys(&change.queued), ["`input`: the field `width` is missing, and integer is expected"]);
+    assert_eq!(whys(&change.queued), ["`input`: the field `width` is missing, expected integer"]);
     // An optional new field breaks nothing.
     assert_eq!(verdicts(&input(&old, &object(&both, &["path"]))), ["yes", "yes", "yes"]);
 }
@@ -168,5 +168,5 @@ fn unsupported_bundle_is_refused() {
     assert_eq!(compare(&json!({ "openapi": "3.0.0" }), &other), Err(NotABundle::Other));
     let error = compare(&other, &other).unwrap_err();
     assert_eq!(error, NotABundle::Version { found: 2.into() });
-    assert_eq!(error.to_string(), "its form is number 2, and this version of ork knows 1 only");
+    assert_eq!(error.to_string(), "unsupported format version 2: this version of ork supports only 1");
 }

@@ -217,7 +217,7 @@ fn function_that_ignores_a_failed_split_fails() {
     each(|world| async move {
         let (_, job) = run_of(vec![step(None, "break", &["a", "b", "c", "d"])]);
         let outcome = world.ork.submit(job).await.unwrap().outcome().await.unwrap();
-        assert_eq!(why(&outcome), "it returned before its split had come to its end");
+        assert_eq!(why(&outcome), "the task returned before its split had finished");
         world.end().await;
     });
 }
@@ -255,7 +255,10 @@ fn cancel_during_a_dynamic_split_is_final() {
         Gate::of(&format!("{run}.gate")).open();
         Gate::of(&format!("{run}.part")).open();
         let outcome = world.outcome(job.id()).await;
-        assert_eq!(why(&outcome), format!("job {} was split already, and an attempt splits its job once", job.id()));
+        assert_eq!(
+            why(&outcome),
+            format!("job {} was already split: an attempt can split its job only once", job.id())
+        );
         assert_eq!(calls(&format!("{run}.never")), 0);
         world.end().await;
     });

@@ -150,7 +150,10 @@ fn events_and_part_events_are_published_only_if_enabled() {
         };
         let quiet = of("none").await;
         let error = quiet.events().await.map(drop).unwrap_err().to_string();
-        assert_eq!(error, "no events are told: set ORK_EVENTS to `jobs` or `parts`, here and where the work is done");
+        assert_eq!(
+            error,
+            "events are disabled: set ORK_EVENTS to `jobs` or `parts`, in this process and in the workers"
+        );
         quiet.shutdown().await;
 
         let ork = of("parts").await;

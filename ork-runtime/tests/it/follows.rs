@@ -128,7 +128,7 @@ fn follower_of_an_unknown_job_is_refused_without_side_effects() {
         assert!(refused.starts_with(&format!("there is no job {unknown}")), "{refused}");
         let many = (0..1_001).fold(follow(), |submission, _| submission.after(JobId::new()));
         let refused = many.await.unwrap_err().to_string();
-        assert!(refused.contains("a job follows at most 1000 jobs, and this one was to follow 1001"), "{refused}");
+        assert!(refused.contains("a job can follow at most 1000 jobs, not 1001"), "{refused}");
         // Its unique key is free.
         let follower = follow().after(open.id()).await.unwrap();
         end_job(&world, &open, &open_key, End::Succeeded).await;

@@ -48,24 +48,23 @@ fn refused_split_says_why_and_loses_nothing() {
         let submit = |place: &str| world.ork.submit(asks { place: place.into() });
         let job = submit("part").await.unwrap();
         let id = job.id();
-        let join = |id| format!("this is the join of job {id}: its parts have ended, and there can be no more");
-        let part = format!("this is part 0 of job {id}, and a part cannot be split");
+        let join = |id| format!("the join of job {id} cannot be split: its parts have ended");
+        let part = format!("part 0 of job {id} cannot be split: parts cannot be split");
         assert_eq!(job.wait().await.unwrap(), format!("{part} | {}", join(id)));
         // The second split is refused, and does not undo the first one.
         let job = submit("twice").await.unwrap();
         assert_eq!(job.wait().await.unwrap(), format!(" |  | {}", join(job.id())));
         assert_eq!(job.status().await.unwrap().parts.ok, 2);
         let job = submit("many").await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), "4294967297 parts are more than 4294967296, and no job may have more");
+        assert_eq!(job.wait().await.unwrap(), "4294967297 parts are too many: a job has at most 4294967296");
         assert_eq!(job.status().await.unwrap().total, None);
         let job = submit("data").await.unwrap();
-        let expected =
-            format!("job {} is no part of a job that has split itself, so it has no data of a part", job.id());
+        let expected = format!("job {} is not a part of a dynamic split, so it has no part data", job.id());
         assert_eq!(job.wait().await.unwrap(), expected);
         let job = submit("kind").await.unwrap();
         let expected = format!(
-            "the data of part 0 of job {} are no `it::no_splits::Rows`: `rows[1]`: invalid type: string \"two\", \
-             expected u64 at line 1 column 16",
+            "the data of part 0 of job {} is not a valid `it::no_splits::Rows`: `rows[1]`: invalid type: string \
+             \"two\", expected u64 at line 1 column 16",
             job.id()
         );
         assert_eq!(job.wait().await.unwrap(), format!("{expected} | {}", join(job.id())));
@@ -107,11 +106,11 @@ fn task_with_a_split_function_cannot_split_its_job_itself() {
         let message = world.ork.submit(item {}).and_wait().await.unwrap();
         assert_eq!(
             message,
-            "the parts of `item` are made by its split, `it::no_splits::item_part`, so its function makes none"
+            "the function of `item` cannot split its job: the task has a split, `it::no_splits::item_part`"
         );
         let job = world.ork.submit(made_part {}).await.unwrap();
         let id = job.id();
-        let no_data = format!("job {id} is no part of a job that has split itself, so it has no data of a part");
+        let no_data = format!("job {id} is not a part of a dynamic split, so it has no part data");
         assert_eq!(job.wait().await.unwrap(), format!("{no_data} | {:?}", Some(id)));
         world.end().await;
     });
@@ -129,7 +128,7 @@ fn context_for_tests_splits_nothing() {
 async fn tardy(key: String, context: Context) -> Result<()> {
     Gate::of(&key).pass().await;
     let no = context.split(1).await.unwrap_err().to_string();
-    assert_eq!(no, format!("job {} was cancelled or has ended, so it cannot be split any more", context.job_id()));
+    assert_eq!(no, format!("job {} was cancelled or has ended and can no longer be split", context.job_id()));
     called(&key);
     Ok(())
 }

@@ -40,7 +40,7 @@ fn single_part_can_be_retried() {
             let expected = if number == 4 { 2 } else { 1 };
             assert_eq!(calls(&format!("{run}.{number}")), expected, "part {number}");
         }
-        for (index, reason) in [(0, "it ended well"), (20, "there is no such part, or it has not ended")] {
+        for (index, reason) in [(0, "it succeeded"), (20, "it does not exist, or has not ended")] {
             let refused = world.ork.retry_part(job.id(), index).await.unwrap_err().to_string();
             assert_eq!(refused, format!("part {index} of job {} cannot be retried: {reason}", job.id()));
         }
@@ -135,7 +135,7 @@ fn retry_is_refused_if_the_task_no_longer_takes_the_input() {
         drop(store.apply(Submit::new(new, by)).await.unwrap());
         assert_eq!(world.outcome(id).await.status().state, JobState::Failed);
         let message = world.ork.retry(id).await.unwrap_err().to_string();
-        assert!(message.contains("`add` does not take its input (any more)") && message.contains("`b`"), "{message}");
+        assert!(message.contains("does not match the schema of `add`") && message.contains("`b`"), "{message}");
         assert_eq!(world.ork.status(id).await.unwrap().state, JobState::Failed);
         store.close().await;
         world.end().await;
@@ -150,7 +150,7 @@ fn running_or_succeeded_job_cannot_be_retried() {
         Gate::of(&key).entered().await;
         let message = world.ork.retry(running.id()).await.unwrap_err().to_string();
         let refused =
-            format!("job {} is running and cannot be retried, as something is under way for it: ", running.id());
+            format!("job {} is running and cannot be retried, because it is still in progress: ", running.id());
         assert!(message.starts_with(&refused) && message.contains("runs it"), "{message}");
         Gate::of(&key).open();
         assert_eq!(running.wait().await.unwrap(), key);

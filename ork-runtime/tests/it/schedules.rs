@@ -214,11 +214,11 @@ fn invalid_schedule_is_refused() {
         let run = json!({ "run": "a" });
         let never = Schedule { cron: "0 0 30 2 *".into(), ..ten(Missed::Skip) };
         let refused = message_of(ork.schedule("never", never, "ticked", run.clone()).await);
-        assert_eq!(refused, "the schedule `0 0 30 2 *` never comes");
+        assert_eq!(refused, "the schedule `0 0 30 2 *` never fires");
         let refused = message_of(ork.schedule("a", ten(Missed::Skip), "tickt", run).await);
         assert!(refused.contains("there is no task `tickt`, did you mean `ticked`?"), "{refused}");
         let refused = ork.pause_schedule("a").await.unwrap_err().to_string();
-        assert_eq!(refused, "there is no schedule `a`: there are none");
+        assert_eq!(refused, "there is no schedule `a`; there are no schedules");
         assert_eq!(ork.schedules().await.unwrap(), []);
         world.end().await;
     });

@@ -42,7 +42,7 @@ fn invalid_input_is_refused_before_it_is_submitted() {
         for (body, expected) in [
             (r#"{"a": 1, "b": "x"}"#, "`b`: invalid type: string \"x\", expected i64"),
             (r#"{"a": 1}"#, "`b` is missing: expected integer"),
-            (r#"{"a": 1, "b": 2, "d": 3}"#, "`d` is not an input: expected `a`, `b`"),
+            (r#"{"a": 1, "b": 2, "d": 3}"#, "unknown input `d`: expected `a`, `b`"),
             (r#"{"a": 1, "a": 2, "b": 3}"#, "`a` is given twice"),
             ("[1, 2]", "expected an object with `a`, `b`, found sequence"),
             (r#"{"a": 1,"#, "the body is not JSON"),

@@ -226,7 +226,7 @@ fn graceful_cancel_of_a_root_finishes_running_children_and_starts_no_others() {
         // A child that was cancelled with its root cannot be retried without it.
         let one = below.iter().find(|job| job.state == JobState::Cancelled).unwrap();
         let refused = ork.retry(one.id).await.unwrap_err().to_string();
-        assert!(refused.contains(&format!("job {} above it was cancelled, so retry that one", root.id())), "{refused}");
+        assert!(refused.contains(&format!("its ancestor {} was cancelled", root.id())), "{refused}");
         ork.retry(root.id()).await.unwrap();
         let_pass(&key, 4).await;
         assert_eq!(root.wait().await.unwrap(), 5);
@@ -344,7 +344,7 @@ fn nothing_can_be_submitted_below_a_gracefully_cancelled_job() {
         world.ork.interrupt(root.id()).await.unwrap();
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
-        let expected = format!("{key}: job {} was cancelled, so nothing can be submitted below it any more", root.id());
+        let expected = format!("{key}: job {} was cancelled: child jobs can no longer be submitted", root.id());
         assert!(REFUSED.lock().unwrap().contains(&expected));
         assert_eq!(root.status().await.unwrap().below, 0);
         world.end().await;

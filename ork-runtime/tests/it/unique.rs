@@ -65,7 +65,7 @@ fn task_with_a_unique_key_runs_one_job_at_a_time() {
         let refused = ork.submit(only { key: key.clone() }).await.unwrap_err();
         assert!(matches!(&refused, ClientError::Taken { key, by } if key == "the-only-one" && *by == first.id()));
         let many = ork.submit_all((0..2).map(|_| only { key: key.clone() })).await.unwrap_err();
-        let expected = "2 jobs at once cannot have the unique key `the-only-one`";
+        let expected = "2 jobs cannot be submitted at once with the unique key `the-only-one`";
         assert!(many.to_string().contains(expected), "{many}");
         let one = ork.submit_all([only { key: key.clone() }]).await.unwrap_err();
         assert_eq!(one.to_string(), refused.to_string());
@@ -180,7 +180,7 @@ fn submit_all_with_a_repeated_key_submits_none_of_the_jobs() {
         let jobs = || async { ork.jobs(ork::Filter { limit: 100, ..ork::Filter::default() }).await.unwrap().len() };
         let before = jobs().await;
         let refused = ork.submit_all((0..3).map(|_| only { key: key.clone() })).await.unwrap_err();
-        assert!(refused.to_string().contains("3 jobs at once cannot have the unique key"), "{refused}");
+        assert!(refused.to_string().contains("3 jobs cannot be submitted at once with the unique key"), "{refused}");
         assert_eq!(jobs().await, before);
         // The key is free.
         Gate::of(&key).open();
@@ -203,7 +203,7 @@ fn submission_options_do_not_depend_on_their_order() {
         assert_eq!(joined.id(), first.id());
         let [stale, joins] = [greet().stale_after(Duration::ZERO), greet().or_join()];
         for (refused, word) in
-            [(stale.await, "`stale_after` is about a unique key"), (joins.await, "`or_join` is about")]
+            [(stale.await, "`stale_after` requires a unique key"), (joins.await, "`or_join` requires a unique key")]
         {
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(word) && refused.contains("call `unique` too"), "{refused}");
@@ -266,7 +266,7 @@ fn key_that_no_index_can_hold_is_refused() {
     each(|world| async move {
         for key in [String::new(), "k".repeat(10_000)] {
             let refused = world.ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err();
-            let expected = format!("a unique key has 1 to 512 bytes, this one has {}", key.len());
+            let expected = format!("a unique key must have 1 to 512 bytes, this one has {}", key.len());
             assert_eq!(refused.to_string(), expected);
         }
         world.end().await;

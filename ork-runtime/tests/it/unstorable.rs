@@ -69,7 +69,7 @@ fn job_whose_outcome_cannot_be_stored_fails_with_a_message() {
         let says = |words: &str| says { words: words.into(), key: key.clone() };
         let job = world.ork.submit(says("poison")).await.unwrap();
         let outcome = job.outcome().await.unwrap();
-        assert!(why(&outcome).contains("how it ended cannot be stored"), "{outcome:?}");
+        assert!(why(&outcome).contains("the outcome cannot be stored"), "{outcome:?}");
         assert_eq!(outcome.status().failure.as_ref().unwrap().kind, FailureKind::Output);
         assert_eq!(calls(&key), 1);
         // The worker goes on.

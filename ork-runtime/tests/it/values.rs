@@ -111,12 +111,12 @@ fn output_that_cannot_be_read_back_fails_its_job_with_the_path() {
     each(|world| async move {
         let (ork, json) = (&world.ork, || "{}".into());
         for (job, expected) in [
-            (ork.submit_json("not_a_number", json()).await.unwrap(), "it is NaN, and JSON has no such number"),
+            (ork.submit_json("not_a_number", json()).await.unwrap(), "it is NaN, which JSON cannot represent"),
             (
                 ork.submit_json("counts_by_number", json()).await.unwrap(),
-                "`it::values::Tagged` does not read what it has",
+                "`it::values::Tagged` cannot deserialize what it has",
             ),
-            (ork.submit_json("very_large", json()).await.unwrap(), "no integers beyond 64 bits"),
+            (ork.submit_json("very_large", json()).await.unwrap(), "integers beyond 64 bits"),
             (ork.submit(very_deep { levels: 130 }).await.unwrap().id(), "nested more than 127 levels deep"),
         ] {
             let outcome = world.outcome(job).await;
@@ -138,7 +138,7 @@ fn part_whose_output_cannot_be_read_back_fails_alone() {
     each(|world| async move {
         let failed = world.ork.submit(divided_part { count: 3 }).and_wait().await.unwrap();
         assert_eq!(failed.len(), 1);
-        assert!(failed[0].starts_with("0: unwritable output: it is NaN, and JSON has no such number"), "{failed:?}");
+        assert!(failed[0].starts_with("0: unwritable output: it is NaN, which JSON cannot represent"), "{failed:?}");
         world.end().await;
     });
 }
@@ -173,7 +173,7 @@ async fn output_of_another_type_is_not_reported_as_another_version() {
     let world = World::new("memory:").await;
     let id = world.ork.submit(hello { name: "a".into() }).await.unwrap().id();
     let error = world.outcome(id).await.into_output::<u8>().unwrap_err().to_string();
-    assert!(error.contains("it is not of the type that this program expects"), "{error}");
+    assert!(error.contains("is not of the type that this program expects"), "{error}");
     world.end().await;
 }
 
@@ -193,7 +193,7 @@ fn part_data_that_cannot_be_read_back_are_refused_at_the_split() {
     each(|world| async move {
         let outcome = world.ork.submit(measured_apart {}).await.unwrap().outcome().await.unwrap();
         let failure = outcome.status().failure.clone().unwrap().to_string();
-        assert!(failure.contains("it is -inf, and JSON has no such number"), "{failure}");
+        assert!(failure.contains("it is -inf, which JSON cannot represent"), "{failure}");
         world.end().await;
     });
 }

@@ -21,11 +21,11 @@ fn unusable_url_is_rejected_with_the_reason() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     for (url, expected) in [
-        (format!("file:{}", file.display()), "the folder cannot be made"),
-        ("file://".to_owned(), "it names no folder"),
+        (format!("file:{}", file.display()), "the folder cannot be created"),
+        ("file://".to_owned(), "the folder is missing"),
         ("ftp://host/path".to_owned(), "expected `file:PATH` or `s3://BUCKET/PREFIX`"),
         #[cfg(feature = "s3")]
-        ("s3:///path".to_owned(), "it names no bucket"),
+        ("s3:///path".to_owned(), "the bucket is missing"),
         #[cfg(not(feature = "s3"))]
         ("s3://bucket/path".to_owned(), "without the feature `s3`"),
     ] {

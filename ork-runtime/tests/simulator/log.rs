@@ -49,7 +49,7 @@ impl Subscriber for LogToTrace {
         if level <= Level::INFO {
             self.world.note(owner, format_args!("log    {level} {}", words.0));
         }
-        if words.0.starts_with("the broker has lost what this job waits for")
+        if words.0.starts_with("the broker lost a message of this job")
             && let Some(job) = words.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
         {
             let (loses, now) = (self.world.scenario.loses_messages(), self.world.executor.now());
@@ -59,11 +59,11 @@ impl Subscriber for LogToTrace {
                 oracle.sent_again(job, is_lost);
             });
         }
-        if words.0.starts_with("the work is long, its delivery is acknowledged") {
+        if words.0.starts_with("leased long work and acknowledged its delivery") {
             self.world.oracle(|oracle| oracle.reaches(Reached::AcknowledgedForLease));
         }
         // A job that was removed in time is begun anew by a message that comes after that.
-        let is_known = words.0.starts_with("a hook was not sent") && self.world.scenario.retention > 0;
+        let is_known = words.0.starts_with("cannot send a hook") && self.world.scenario.retention > 0;
         if level == Level::ERROR && !is_known {
             self.world.oracle(|oracle| oracle.report(Property::Error, words.0));
         }

@@ -210,7 +210,7 @@ fn permits_of_a_commit_with_unknown_outcome_are_counted_once() {
         }
         let doubtful = |error: &StoreError| {
             assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-            assert!(error.to_string().contains("not known yet whether it was"), "{error}");
+            assert!(error.to_string().contains("not known yet whether it succeeded"), "{error}");
         };
         // A permit is taken, and taken again.
         wire.closed.store(true, Ordering::SeqCst);

@@ -108,9 +108,9 @@ fn work_that_waits_for_a_lock_gets_an_error_that_names_it_while_other_work_conti
         assert!(others >= 10, "{others} other jobs were made and cancelled meanwhile");
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         let message = error.to_string();
-        let parts = [&format!("holds job {locked} since 20"), "`backup`", "is idle in a transaction"];
+        let parts = [&format!("has held job {locked} since 20"), "`backup`", "is idle in a transaction"];
         assert!(parts.iter().all(|part| message.contains(*part)), "{message}");
-        assert!(!message.contains("does not answer"), "{message}");
+        assert!(!message.contains("does not respond"), "{message}");
 
         // The cancel is not executed after its caller has received an error.
         other.execute("ROLLBACK").await.unwrap();

@@ -103,7 +103,7 @@ fn a_file_of_a_newer_version_is_rejected() {
         refused(
             &path,
             StoreErrorKind::TooNew,
-            "has schema 99, this program knows 13 only: a newer version of ork made it",
+            "has schema version 99, but this program supports only 13: use the newer version of ork",
         );
     });
 }

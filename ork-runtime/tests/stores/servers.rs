@@ -156,7 +156,7 @@ fn a_database_with_another_encoding_is_rejected_with_advice() {
         let error = Postgres::open(&server.url("latin")).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Config);
         let message = error.to_string();
-        assert!(message.contains("has the encoding LATIN1, and ork needs UTF8"), "{message}");
+        assert!(message.contains("has the encoding LATIN1, but ork requires UTF8"), "{message}");
         assert!(message.contains("createdb --encoding=UTF8 --template=template0"), "{message}");
     });
 }

@@ -86,7 +86,7 @@ fn a_standby_is_rejected_and_takes_over_once_promoted() {
 
         let error = Postgres::open(&standby.url("postgres")).await.expect_err("a standby was opened");
         assert_eq!(error.kind(), StoreErrorKind::ReadOnly);
-        assert!(error.to_string().contains("is read-only, a standby perhaps: name the primary"), "{error}");
+        assert!(error.to_string().contains("is read-only, possibly a standby: use the primary"), "{error}");
 
         primary.kill();
         address.set_target(&standby);

@@ -32,7 +32,7 @@ impl Judge<'_> {
         }
         let unique = |keys: &Map<String, Value>| keys.get("uniqueItems") == Some(&Value::Bool(true));
         if unique(to) && !unique(&from.keys) && most > 1 {
-            fit = fit.and(Fit::unknown("whether the items differ cannot be said"));
+            fit = fit.and(Fit::unknown("it is unknown whether the items are unique"));
         }
         fit
     }

@@ -181,7 +181,7 @@ impl Judge<'_> {
     fn one(&mut self, from: &Alternative, to: &Value, path: &str) -> Fit {
         let keys = match to {
             Value::Bool(true) => return Fit::Yes,
-            Value::Bool(false) => return Fit::never(path, "nothing is accepted here"),
+            Value::Bool(false) => return Fit::never(path, "no value is accepted here"),
             Value::Object(keys) => keys,
             _ => return Fit::unknown("the second type is not a schema"),
         };
@@ -209,7 +209,7 @@ impl Judge<'_> {
     fn reference(&mut self, from: &Alternative, reference: &Value, path: &str) -> Fit {
         let name = reference.as_str().unwrap_or_default();
         let Some(target) = resolve(name, self.to) else {
-            return Fit::unknown("a reference of the second type leads nowhere");
+            return Fit::unknown("a reference of the second type cannot be resolved");
         };
         let pair = (from.key(), name.to_owned());
         if self.assumed.contains(&pair) {
@@ -228,10 +228,10 @@ impl Judge<'_> {
         let never = fits.iter().filter(|it| matches!(it, Fit::No { misses: Misses::All, .. })).count();
         if yes > 0 {
             let clear = !only_one || (yes == 1 && never + 1 == fits.len());
-            return if clear { Fit::Yes } else { Fit::unknown("several alternatives of `oneOf` may fit") };
+            return if clear { Fit::Yes } else { Fit::unknown("several alternatives of `oneOf` may match") };
         }
         if fits.iter().any(|it| matches!(it, Fit::Unknown(_))) {
-            return Fit::unknown("whether one of the alternatives fits cannot be said");
+            return Fit::unknown("it is unknown whether one of the alternatives matches");
         }
         let (near, far): (Vec<Fit>, Vec<Fit>) =
             fits.into_iter().partition(|it| matches!(it, Fit::No { misses: Misses::Some, .. }));
@@ -239,7 +239,7 @@ impl Judge<'_> {
             0 => self.none(from, far, to, path),
             1 => near.into_iter().next().unwrap_or(Fit::Yes),
             // Some values may fit one schema and the others another one, so that together all values fit.
-            _ => Fit::unknown("each value may fit another alternative"),
+            _ => Fit::unknown("each value may match a different alternative"),
         }
     }
 
@@ -332,7 +332,7 @@ impl Judge<'_> {
             fit = fit.and(match &from.value {
                 Some(value) if accepted.iter().any(|it| scalars::same(it, value)) => Fit::Yes,
                 None if from.is == Is::Null && accepted.contains(&Value::Null) => Fit::Yes,
-                None if from.could_be_few() => Fit::unknown("the first type may have few values"),
+                None if from.could_be_few() => Fit::unknown("the first type may have only a few values"),
                 None if from.is != Is::Null => {
                     let text = format!("any {} where {} is expected", from.show(self.from), expected());
                     Fit::new(path, text, Misses::Most)

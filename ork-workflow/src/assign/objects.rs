@@ -69,7 +69,7 @@ impl Judge<'_> {
         }
         fit.and(match (others(from), theirs) {
             (Others::None, _) => Fit::Yes,
-            (Others::Of(_), Value::Bool(false)) => Fit::no(path, "fields of any name are not accepted"),
+            (Others::Of(_), Value::Bool(false)) => Fit::no(path, "additional fields are not accepted"),
             (Others::Of(mine), theirs) => self.whole(mine, theirs, &format!("{path}.*")).sometimes(),
             (Others::Silent | Others::Anything, _) => Fit::unknown("there may be more fields"),
         })
@@ -81,8 +81,7 @@ impl Judge<'_> {
             return Fit::Yes;
         }
         let expected = property(to, name).filter(|it| !super::is_anything(it));
-        let expected =
-            expected.map_or_else(String::new, |it| format!(", and {} is expected", notation::show(it, self.to)));
+        let expected = expected.map_or_else(String::new, |it| format!(", expected {}", notation::show(it, self.to)));
         if property(from, name).is_some() {
             return Fit::no(path, format!("the field `{name}` may be missing{expected}"));
         }
@@ -90,7 +89,7 @@ impl Judge<'_> {
         match others(from) {
             Others::None => Fit::never(path, missing),
             Others::Of(_) | Others::Silent => Fit::no(path, missing),
-            Others::Anything => Fit::unknown("which fields there are is not known"),
+            Others::Anything => Fit::unknown("the fields are not known"),
         }
     }
 

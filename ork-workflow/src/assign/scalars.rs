@@ -83,7 +83,7 @@ pub(super) fn number(from: &Alternative, to: &Map<String, Value>, path: &str) ->
         let mine = from.value.as_ref().and_then(Value::as_f64).or(mine);
         match mine {
             Some(mine) if step > 0.0 && mine % step == 0.0 => Fit::Yes,
-            _ => Fit::unknown("whether the number is a multiple cannot be said"),
+            _ => Fit::unknown("it is unknown whether the number is a multiple"),
         }
     });
     fit.and(steps).and(format(from, to))
@@ -104,7 +104,7 @@ pub(super) fn text(from: &Alternative, to: &Map<String, Value>, path: &str) -> F
     let pattern = match (from.keys.get("pattern"), to.get("pattern")) {
         (_, None) => Fit::Yes,
         (Some(mine), Some(theirs)) if mine == theirs => Fit::Yes,
-        _ => Fit::unknown("whether the text has the pattern cannot be said"),
+        _ => Fit::unknown("it is unknown whether the string matches the pattern"),
     };
     range(mine, theirs, "the length", path).and(pattern).and(format(from, to))
 }
@@ -119,7 +119,7 @@ fn format(from: &Alternative, to: &Map<String, Value>) -> Fit {
     match (from.keys.get("format"), to.get("format")) {
         (_, None) => Fit::Yes,
         (Some(mine), Some(theirs)) if mine == theirs || widens(mine, theirs) => Fit::Yes,
-        _ => Fit::unknown("whether it has the format cannot be said"),
+        _ => Fit::unknown("it is unknown whether it has the format"),
     }
 }
 

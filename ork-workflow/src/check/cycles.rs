@@ -89,12 +89,12 @@ fn circle(check: &Check<'_>, from: usize) -> Option<Vec<usize>> {
 fn diagnostic(check: &Check<'_>, circle: &[usize]) -> Diagnostic {
     let name = |index: usize| check.document.tasks.get(index).map_or("", |task| task.name.text.as_str());
     let names: Vec<&str> = circle.iter().chain(circle.first()).map(|index| name(*index)).collect();
-    let mut problem = Diagnostic::new(Code::Cycle, format!("tasks wait for each other: {}", names.join(" -> ")));
+    let mut problem = Diagnostic::new(Code::Cycle, format!("cyclic dependency between tasks: {}", names.join(" -> ")));
     let next = circle.iter().skip(1).chain(circle.first());
     for (index, need) in circle.iter().zip(next) {
         let place = check.wires.get(*index).and_then(|it| it.needs.iter().find(|(it, _)| it == need));
         let Some((_, span)) = place else { continue };
-        let text = format!("`{}` waits for `{}`", name(*index), name(*need));
+        let text = format!("`{}` depends on `{}`", name(*index), name(*need));
         problem = if problem.span.is_none() { problem.at(*span, text) } else { problem.and(*span, text) };
     }
     problem.help("remove one of these dependencies")

@@ -20,12 +20,12 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) {
         let Some(shape) = follow(check, task, path, other, problems) else { return };
         if let Verdict::No(_) = shape.fits(&Shape::new(json!({ "type": "integer" }))) {
             let shown = shape.show();
-            let message = format!("`parallel` needs a whole number, and `{}` is {shown}", text(path));
+            let message = format!("`parallel` needs an integer, but `{}` is {shown}", text(path));
             let problem = Diagnostic::new(Code::NotACount, message).at(path.span, format!("this is {shown}"));
             let problem = returns(check, other, &path.fields, problem);
             let is_list = matches!(shape.items(), Items::Are(_));
             problems.add(if is_list && task.foreach.is_none() {
-                problem.help(format!("for one instance an item, write `foreach: {}`", text(path)))
+                problem.help(format!("for one instance per item, write `foreach: {}`", text(path)))
             } else {
                 problem
             });
@@ -36,14 +36,14 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) {
 fn foreach(check: &Check<'_>, task: &Task, known: &Known, path: &Path, other: Option<usize>, problems: &mut Problems) {
     let name = &task.name.text;
     if let Some((word, constant)) = task.input.iter().find(|(word, _)| word.text == ITEM) {
-        let problem = Diagnostic::new(Code::ItemTwice, format!("`{name}` gets `{ITEM}` twice"));
+        let problem = Diagnostic::new(Code::ItemTwice, format!("input `{ITEM}` of `{name}` is set twice"));
         let problem = problem.at(word.span.to(constant.span), "by this constant").and(path.span, "by `foreach`");
         problems.add(problem.help("remove one of them"));
     }
     let takes = known.inputs.get(ITEM);
     if takes.is_none() && task.is_whole && known.is_sound {
         let problem = Diagnostic::new(Code::ItemUnused, format!("`{name}` has no input `{ITEM}`"));
-        let problem = problem.at(path.span, "each instance is given an item, and takes none");
+        let problem = problem.at(path.span, "each instance is passed an item but does not take it");
         let fields: Vec<&str> = known.inputs.fields.iter().map(|(name, ..)| name.as_str()).collect();
         let problem = match fields.as_slice() {
             [] => problem.note(format!("it takes no inputs{}", known.at())),
@@ -63,7 +63,7 @@ fn foreach(check: &Check<'_>, task: &Task, known: &Known, path: &Path, other: Op
     };
     let Some(takes) = takes.filter(|_| known.is_sound) else { return };
     if let Verdict::No(whys) = item.fits(takes) {
-        let message = format!("the items of `{}` are not what `{name}` takes", text(path));
+        let message = format!("the items of `{}` have the wrong type for `{name}`", text(path));
         let problem = Diagnostic::new(Code::ItemType, message);
         let problem = problem.at(path.span, format!("each item is {}", item.show()));
         let problem = reasons(&whys, &item, takes).into_iter().fold(problem, Diagnostic::note);
@@ -74,7 +74,7 @@ fn foreach(check: &Check<'_>, task: &Task, known: &Known, path: &Path, other: Op
 
 fn not_a_list(check: &Check<'_>, path: &Path, other: usize, shape: &Shape) -> Diagnostic {
     let shown = shape.show();
-    let message = format!("`foreach` needs a list, and `{}` is {shown}", text(path));
+    let message = format!("`foreach` needs a list, but `{}` is {shown}", text(path));
     let problem = Diagnostic::new(Code::NotAList, message).at(path.span, format!("this is {shown}"));
     let problem = returns(check, other, &path.fields, problem);
     let lists = match check.task(other).and_then(|(_, known, _)| known.output.as_ref()) {
@@ -84,12 +84,12 @@ fn not_a_list(check: &Check<'_>, path: &Path, other: usize, shape: &Shape) -> Di
     let integer = Shape::new(json!({ "type": "integer" }));
     match lists.as_slice() {
         _ if matches!(shape.fits(&integer), Verdict::Yes) => {
-            problem.help(format!("for so many instances, write `parallel: {}`", text(path)))
+            problem.help(format!("for that number of instances, write `parallel: {}`", text(path)))
         }
         [] if shape.fits(&Shape::new(json!({ "type": "string" }))) == Verdict::Yes => {
-            problem.help("a text has no items; let the task return a list of texts")
+            problem.help("a string has no items; return a list of strings from the task")
         }
-        [] => problem.help("let the task return a list"),
+        [] => problem.help("return a list from the task"),
         [one] => problem.help(format!("the list is `{}.{one}`", path.task.text)),
         several => {
             let several: Vec<String> = several.iter().map(|it| format!("{}.{it}", path.task.text)).collect();
@@ -113,10 +113,10 @@ fn lists_in(output: &Shape) -> Vec<String> {
 fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &mut Problems) -> Option<Shape> {
     let (source, known, _) = check.task(other)?;
     if source.fans() && !path.fields.is_empty() {
-        let message = format!("`{}` is made many, so its output is a list", path.task.text);
+        let message = format!("`{}` is a fan-out, so its output is a list", path.task.text);
         let problem = Diagnostic::new(Code::FieldOfList, message).at(path.span, "a list has no such field");
         let at = source.many_at.unwrap_or(source.name.span);
-        let problem = problem.and(at, "made many here");
+        let problem = problem.and(at, "fan-out declared here");
         problems.add(problem.help(format!("for each output of `{0}`, write `foreach: {0}`", path.task.text)));
         return None;
     }

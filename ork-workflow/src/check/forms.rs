@@ -72,20 +72,20 @@ fn takes_field(check: &Check<'_>, index: usize, problems: &mut Problems) -> bool
 
 fn ambiguous(task: &Task, known: &Known, name: &str, at: Span) -> Diagnostic {
     let message =
-        format!("`{name}` of `{}` could be its parameter or a field of that parameter's type", task.name.text);
+        format!("`{name}` of `{}` is ambiguous: its parameter, or a field of that parameter's type", task.name.text);
     let problem = Diagnostic::new(Code::AmbiguousInput, message);
-    let problem = problem.at(at, format!("given to the field `{name}`"));
-    let problem = problem.note(format!("the type of the parameter `{name}` has a field `{name}`, too{}", known.at()));
+    let problem = problem.at(at, format!("passed to the field `{name}`"));
+    let problem = problem.note(format!("the type of the parameter `{name}` also has a field `{name}`{}", known.at()));
     problem.help("rename the parameter of the function")
 }
 
 fn no_object(task: &Task, known: &Known, shape: &Shape) -> Diagnostic {
-    let message = format!("`{}` takes {}, and a workflow gives an object", task.name.text, shape.show());
+    let message = format!("`{}` takes {}, but a workflow passes an object", task.name.text, shape.show());
     let span = match &task.program {
         Some(Program::Rust(word) | Program::Python(word)) => word.span,
         Some(Program::Process(_)) | None => task.name.span,
     };
-    let problem = Diagnostic::new(Code::InputNotObject, message).at(span, "takes no object");
-    let problem = problem.note(format!("a workflow gives a task its inputs by name{}", known.at()));
-    problem.help("let the task take an object with named fields")
+    let problem = Diagnostic::new(Code::InputNotObject, message).at(span, "does not take an object");
+    let problem = problem.note(format!("a workflow passes inputs to a task by name{}", known.at()));
+    problem.help("change the task to take an object with named fields")
 }

@@ -55,9 +55,12 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
             None => drop(givers.insert(name.clone(), Giver::Parameter(number))),
             Some(Giver::Task(other)) => {
                 let at = wires.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
-                let message = format!("`{name}` of `{}` could be the task or the parameter", task.name.text);
+                let message = format!(
+                    "input `{name}` of `{}` is ambiguous: a task and a parameter have this name",
+                    task.name.text
+                );
                 let problem = Diagnostic::new(Code::AmbiguousInput, message);
-                let problem = problem.at(at, format!("it gets what the task `{name}` returns"));
+                let problem = problem.at(at, format!("set to the output of the task `{name}`"));
                 let problem = problem.and(parameter.name.span, "not the value of this parameter");
                 problems.add(problem.help("rename the task or the parameter"));
             }
@@ -98,16 +101,16 @@ fn one_constant(
     };
     let whys = shape.refuses(&constant.value);
     if !whys.is_empty() {
-        let message = format!("`{}` is not what `{name}` takes", word.text);
+        let message = format!("invalid value for input `{}` of `{name}`", word.text);
         let problem = Diagnostic::new(Code::ConstantType, message);
         let problem = refused(problem.at(constant.span, short(&whys)), task, known, &word.text, shape, &whys);
         let source = constant.value.as_str().and_then(|text| text.split('.').next());
         let source = source.filter(|name| check.document.tasks.iter().any(|it| it.name.text == *name));
         problems.add(match source {
             Some(source) => {
-                let problem = problem.note("what stands in `input` is a constant, never a reference");
+                let problem = problem.note("values in `input` are constants, not references");
                 problem.help(format!(
-                    "remove it, and write `depends_on: [{source}]`: the task gets what `{source}` returns"
+                    "remove it, and write `depends_on: [{source}]`: the task then receives the output of `{source}`"
                 ))
             }
             None => problem,
@@ -154,9 +157,9 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
     let Some(takes_it) = known.inputs.get(input).filter(|_| is_taken) else { return };
     if let Some((word, _)) = task.input.iter().find(|(word, _)| word.text == *input) {
         let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
-        let message = format!("`{input}` of `{name}` could be the task or the constant");
+        let message = format!("input `{input}` of `{name}` is ambiguous: a task and a constant have this name");
         let problem = Diagnostic::new(Code::AmbiguousInput, message);
-        let problem = problem.at(word.span, "it gets this constant").and(at, "not what this task returns");
+        let problem = problem.at(word.span, "set to this constant").and(at, "not to the output of this task");
         problems.add(problem.help("remove the constant, or rename the task"));
         return;
     }
@@ -164,9 +167,9 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
     let Some(output) = fan::output(check, task, need).filter(|_| known.is_sound) else { return };
     if let Verdict::No(whys) = output.fits(takes_it) {
         let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
-        let message = format!("what `{input}` returns is not what `{name}` takes");
+        let message = format!("the output of `{input}` has the wrong type for `{name}`");
         let problem = Diagnostic::new(Code::OutputType, message);
-        let problem = problem.at(at, format!("gives `{input}`: {}", output.show()));
+        let problem = problem.at(at, format!("output of `{input}`: {}", output.show()));
         let problem = fan::reasons(&whys, &output, takes_it).into_iter().fold(problem, Diagnostic::note);
         let problem = problem.note(takes(task, known, input, takes_it));
         let problem = fan::returns(check, need, &[], problem);
@@ -179,14 +182,13 @@ fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, takes
     let name = &source.name.text;
     let lists = matches!(output.items(), super::shape::Items::Are(item) if item.fits(takes) == Verdict::Yes);
     if source.fans() && lists {
-        return problem
-            .help(format!("`{name}` is made many: its outputs come as a list, in the order of its instances"));
+        return problem.help(format!("`{name}` is a fan-out: its output is a list, in the order of its instances"));
     }
     if !source.fans() && output.list().fits(takes) == Verdict::Yes {
-        return problem.help(format!("`{name}` runs once: its output comes by itself, not as a list"));
+        return problem.help(format!("`{name}` runs once: its output is a single value, not a list"));
     }
     if task.runs_on_failure() {
-        return problem.help(format!("with `on_failure: run` it is `null` where `{name}` has failed: accept that too"));
+        return problem.help(format!("with `on_failure: run` it is `null` if `{name}` has failed: accept `null` too"));
     }
     problem
 }
@@ -199,17 +201,19 @@ fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant
         if is_item || meant.contains(input) || givers.contains_key(input) {
             continue;
         }
-        let problem = Diagnostic::new(Code::MissingInput, format!("`{name}` needs `{input}`, and nobody gives it"));
+        let problem = Diagnostic::new(Code::MissingInput, format!("task `{name}`: input `{input}` has no source"));
         let problem = problem.at(task.name.span, format!("needs `{input}`"));
         let problem = problem.note(takes(task, known, input, shape));
         let is_task = check.document.tasks.iter().any(|other| other.name.text == *input && other.name.text != *name);
         problems.add(if input == ITEM {
-            problem.help("add `foreach: task.field`, which gives each instance an item of a list")
+            problem.help("add `foreach: task.field`, which passes an item of a list to each instance")
         } else if is_task {
-            problem.help(format!("add `depends_on: [{input}]` to get what that task returns"))
+            problem.help(format!("add `depends_on: [{input}]` to receive the output of that task"))
         } else if let Some(other) = misnamed(check, task, known, shape) {
-            let problem = problem.note(format!("it waits for `{other}`, and has no input of that name"));
-            problem.help(format!("name the task `{other}` `{input}`: outputs come under the names of their tasks"))
+            let problem = problem.note(format!("it depends on `{other}`, but has no input of that name"));
+            problem.help(format!(
+                "rename the task `{other}` to `{input}`: outputs are passed under the names of their tasks"
+            ))
         } else {
             problem.help(format!(
                 "add `{input}: {}` below the task's `input`, or `{input}:` below the workflow's `input`, \

@@ -101,10 +101,10 @@ fn known(task: &Task, word: &Word, runs: Runs, signature: &Signature, problems: 
     known.form = Form::Whole;
     known.by_name = signature.by_name.as_ref().and_then(|schema| Shape::new(schema.clone()).inputs());
     if signature.splits && task.fans() {
-        let message = format!("`{}` splits itself into parts, and cannot be made many once more", word.text);
+        let message = format!("`{}` has a split, so a workflow cannot fan it out", word.text);
         let at = task.many_at.unwrap_or(task.name.span);
-        let problem = Diagnostic::new(Code::SplitsItself, message).at(at, "made many here");
-        let problem = problem.note(format!("its split is part of the program{}", known.at()));
+        let problem = Diagnostic::new(Code::SplitsItself, message).at(at, "fan-out declared here");
+        let problem = problem.note(format!("its split is defined in the program{}", known.at()));
         problems.add(problem.help("remove `foreach` and `parallel`, or name a task without a split"));
         known.is_sound = false;
     }
@@ -127,7 +127,7 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
                 return problem;
             }
             let problem = problem.note("a task without `executor` is a task of the Rust program");
-            problem.help("if a crate has it: is that crate used by this program? Else it is not linked")
+            problem.help("if another crate defines it, reference that crate in the program, e.g. `use my_tasks as _;`")
         }
         Unavailable::NoSuchFile { nearest } => {
             let found = match program {
@@ -138,42 +138,40 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
             match nearest {
                 Some(near) => problem.did_you_mean(word.span, &near),
                 None if name.contains('/') || !matches!(program, Program::Process(_)) => {
-                    problem.note("files are named from the folder of the workflow")
+                    problem.note("paths are relative to the folder of the workflow")
                 }
                 None => problem.help(format!("write `./{name}` for a file in the folder of the workflow")),
             }
         }
         Unavailable::NotAFile { found } => {
             let expected = match program {
-                Program::Process(_) => "the file of a program",
+                Program::Process(_) => "an executable file",
                 Program::Rust(_) | Program::Python(_) => "a Python file",
             };
-            problem_at(Code::NotAFile, format!("`{name}` is {found}, and no file"), &format!("expected {expected}"))
+            problem_at(Code::NotAFile, format!("`{name}` is {found}, not a file"), &format!("expected {expected}"))
         }
         Unavailable::NotExecutable => {
             let problem = problem_at(Code::NotExecutable, format!("`{name}` is not executable"), "expected a program");
-            problem.help(format!("`chmod +x {name}` in the folder of the workflow makes it executable"))
+            problem.help(format!("run `chmod +x {name}` in the folder of the workflow"))
         }
         Unavailable::Outside => {
             let message = format!("`{name}` is outside the folder of the workflow");
-            let problem = problem_at(Code::OutsideFolder, message, "leads out of the folder");
-            let problem =
-                problem.note("a workflow runs only what is in its own folder, and programs of the system by name");
+            let problem = problem_at(Code::OutsideFolder, message, "not in the folder");
+            let problem = problem
+                .note("a workflow can only run files in its own folder, and programs in the search path by name");
             match (program, name.rsplit('/').next()) {
                 (Program::Process(_), Some(last)) if name.starts_with('/') => {
-                    problem.help(format!("write `{last}` for the program of that name in the search path"))
+                    problem.help(format!("write `{last}` to run the program of that name in the search path"))
                 }
-                _ => problem.help("move the file into the folder, and name it from there"),
+                _ => problem.help("move the file into the folder, and use a path relative to it"),
             }
         }
         Unavailable::Broken { message } => {
-            let problem =
-                problem_at(Code::BrokenFile, format!("`{name}` cannot be loaded"), "has no task that could run");
+            let problem = problem_at(Code::BrokenFile, format!("`{name}` cannot be loaded"), "no task to run");
             message.lines().filter(|line| !line.trim().is_empty()).fold(problem, |it, line| it.note(line.trim_end()))
         }
         Unavailable::NoExecutor { message } => {
-            let problem =
-                problem_at(Code::NoExecutor, format!("`{name}` cannot run here"), "nothing that could run it");
+            let problem = problem_at(Code::NoExecutor, format!("`{name}` cannot run here"), "no executor for it");
             message.lines().filter(|line| !line.trim().is_empty()).fold(problem, |it, line| it.note(line.trim_end()))
         }
     }

@@ -43,9 +43,9 @@ pub(super) fn check(
             unused(check, parameter, problems);
         }
         for (word, sample) in scheduled.iter().filter(|(word, _)| word.text == parameter.name.text) {
-            let message = format!("what the schedule tells `{}` does not fit", word.text);
+            let message = format!("the value that the schedule sets for `{}` is invalid", word.text);
             let problem = Diagnostic::new(Code::ParameterType, message);
-            refused(problem, (word.span, "is a text such as"), &word.text, &Value::from(*sample), &takers, problems);
+            refused(problem, (word.span, "is a string such as"), &word.text, &Value::from(*sample), &takers, problems);
         }
         values.push(value(check, parameter, &takers, given, problems));
     }
@@ -73,9 +73,9 @@ fn told<'a>(check: &Check<'a>) -> impl Iterator<Item = (&'a Word, &'static str)>
 fn told_twice(scheduled: &[(&Word, &str)], problems: &mut Problems) {
     let &[(time, _), (date, _)] = scheduled else { return };
     if time.text == date.text {
-        let message = format!("the schedule tells `{}` both its time and its date", date.text);
+        let message = format!("`time_as` and `date_as` both set `{}`", date.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(date.span, "the date");
-        problems.add(problem.and(time.span, "the time").help("give each a parameter of its own, or leave one out"));
+        problems.add(problem.and(time.span, "the time").help("use a separate parameter for each, or remove one"));
     }
 }
 
@@ -86,10 +86,10 @@ fn no_parameter(check: &Check<'_>, word: &Word, problems: &mut Problems) {
         return;
     }
     let problem = Diagnostic::new(Code::UnknownParameter, format!("the workflow has no parameter `{}`", word.text));
-    let problem = problem.at(word.span, "the schedule tells it its time");
+    let problem = problem.at(word.span, "set by the schedule");
     problems.add(match nearest(&word.text, names.iter().copied()) {
         Some(near) => problem.did_you_mean(word.span, near),
-        None => problem.help(format!("declare it: `input:` and below it `{}:`", word.text)),
+        None => problem.help(format!("declare it below `input:`, as `{}:`", word.text)),
     });
 }
 
@@ -106,18 +106,18 @@ fn value(
     let is_scheduled = told(check).any(|(word, _)| word.text == name.text);
     let needs_default = check.document.is_whole && !is_given && !is_scheduled;
     if let Some(default) = &parameter.default {
-        let message = format!("the default of `{}` does not fit", name.text);
+        let message = format!("the default of `{}` is invalid", name.text);
         let problem = Diagnostic::new(Code::DefaultType, message);
         refused(problem, (default.span, "is"), &name.text, &default.value, takers, problems);
     } else if let Some(schedule) = check.document.schedule.as_ref().filter(|_| needs_default) {
-        let message = format!("the workflow runs by a schedule, and `{}` has no default", name.text);
+        let message = format!("the workflow has a schedule, but `{}` has no default", name.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(name.span, "no default");
-        let problem = problem.and(schedule.at, "nobody is there to give a value");
-        problems.add(problem.help(format!("give it a default: `{}: ..`", name.text)));
+        let problem = problem.and(schedule.at, "scheduled runs use the defaults");
+        problems.add(problem.help(format!("add a default: `{}: ..`", name.text)));
     }
     match given.and_then(|given| given.get(&name.text)) {
         Some(Given::Value(value)) => {
-            let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
+            let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` is invalid", name.text));
             refused(problem, (name.span, "was given as"), &name.text, value, takers, problems);
             Some(Source::Value(value.clone()))
         }
@@ -127,12 +127,12 @@ fn value(
         None => {
             let default = parameter.default.as_ref().map(|it| it.value.clone());
             if default.is_none() && given.is_some() && check.document.is_whole {
-                let message = format!("the parameter `{}` was not given", name.text);
+                let message = format!("the parameter `{}` has no value", name.text);
                 let problem = Diagnostic::new(Code::MissingParameter, message).at(name.span, "has no default");
                 let problem = takers
                     .iter()
                     .fold(problem, |it, (task, known, shape)| it.note(takes(task, known, &name.text, shape)));
-                problems.add(problem.help(format!("give it a value: `{}=..`", name.text)));
+                problems.add(problem.help(format!("set it: `{}=..`", name.text)));
             }
             default.map(Source::Value)
         }
@@ -145,7 +145,7 @@ fn typed(parameter: &Parameter, text: &str, takers: &[Taker<'_>], problems: &mut
     let plain = Value::from(text);
     let Ok(json) = serde_json::from_str::<Value>(text) else {
         let name = &parameter.name;
-        let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
+        let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` is invalid", name.text));
         refused(problem, (name.span, "was given as"), &name.text, &plain, takers, problems);
         return plain;
     };
@@ -156,7 +156,7 @@ fn typed(parameter: &Parameter, text: &str, takers: &[Taker<'_>], problems: &mut
         return plain;
     }
     let name = &parameter.name;
-    let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
+    let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` is invalid", name.text));
     refused(problem, (name.span, "was given as"), &name.text, &json, takers, problems);
     json
 }
@@ -222,7 +222,7 @@ fn unused(check: &Check<'_>, parameter: &Parameter, problems: &mut Problems) {
     let problem = Diagnostic::new(Code::UnusedParameter, format!("no task takes the parameter `{}`", name.text));
     let problem = problem.at(name.span, "unused");
     if check.tasks().map(has_it).any(|(names, _)| names) {
-        problems.add(problem.note("the tasks that have such an input set it themselves"));
+        problems.add(problem.note("the tasks that have this input set it themselves"));
         return;
     }
     let inputs = check.tasks().flat_map(|(_, known, _)| known.inputs.fields.iter().map(|(name, ..)| name.as_str()));

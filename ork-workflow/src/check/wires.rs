@@ -61,8 +61,8 @@ impl Connector<'_> {
         if let (Some((OnFailure::Run, span)), true, true) =
             (task.on_failure, wires.is_whole && task.is_whole, wires.needs.is_empty())
         {
-            let message = format!("`{}` waits for no task that could fail", task.name.text);
-            let problem = Diagnostic::new(Code::NothingToFail, message).at(span, "does nothing here");
+            let message = format!("`on_failure` has no effect: `{}` depends on no other task", task.name.text);
+            let problem = Diagnostic::new(Code::NothingToFail, message).at(span, "no effect");
             problems.add(problem.help("remove it, or add `depends_on`"));
         }
         wires
@@ -80,9 +80,9 @@ impl Connector<'_> {
             return None;
         };
         if need == index {
-            let message = format!("`{}` waits for itself", word.text);
+            let message = format!("`{}` depends on itself", word.text);
             let problem = Diagnostic::new(Code::SelfReference, message).at(at, "the task itself");
-            problems.add(problem.help("name a task that comes before it"));
+            problems.add(problem.help("use a task that runs before it"));
             wires.is_whole = false;
             return None;
         }
@@ -96,12 +96,16 @@ impl Connector<'_> {
         let problem = Diagnostic::new(Code::UnknownTask, format!("there is no task `{}`", word.text));
         let problem = problem.at(word.span, "not a task of this workflow");
         if self.document.parameters.iter().any(|it| it.name.text == word.text) {
-            let note =
-                format!("`{}` is a parameter; tasks with an input of that name get it without being told", word.text);
+            let note = format!(
+                "`{}` is a parameter; it is passed to tasks with an input of that name, without `depends_on`",
+                word.text
+            );
             return problem.note(note);
         }
         if let Some((task, _)) = word.text.split_once('.').filter(|(task, _)| self.names.contains_key(task)) {
-            return problem.note("`depends_on` names tasks, not what they return").did_you_mean(word.span, task);
+            return problem
+                .note("`depends_on` takes the names of tasks, not their outputs")
+                .did_you_mean(word.span, task);
         }
         let others = self.document.tasks.iter().enumerate().filter(|(other, _)| *other != index);
         problem.meant(word.span, &word.text, others.map(|(_, task)| task.name.text.as_str()), "the other tasks are")

@@ -35,55 +35,55 @@ macro_rules! codes {
 
 codes! {
     // Parsing the text.
-    /// The file is not text: it is not UTF-8 or holds a NUL.
+    /// The file is not text: it is not UTF-8 or contains a NUL byte.
     Error NotText "not-text"
     /// The file is longer than 1 MiB.
     Error TooLong "too-long"
-    /// The text is not YAML.
+    /// The file is not valid YAML.
     Error NotYaml "not-yaml"
-    /// The file holds nothing.
+    /// The file is empty.
     Error Empty "empty"
-    /// The file holds several documents.
+    /// The file contains several YAML documents.
     Error SeveralDocuments "several-documents"
-    /// An anchor, an alias or a merge key, which workflows do not have.
+    /// An anchor, an alias or a merge key, which workflows do not support.
     Error Anchor "anchor"
-    /// A tag, which workflows do not have.
+    /// A tag, which workflows do not support.
     Error Tag "tag"
     /// A key occurs twice.
     Error DuplicateKey "duplicate-key"
-    /// A key is not a text.
+    /// A key is not a string.
     Error KeyNotText "key-not-text"
-    /// Lists and mappings are nested too deep.
+    /// Lists and mappings are nested too deeply.
     Error TooDeep "too-deep"
-    /// A number that JSON does not have.
+    /// A number that JSON cannot represent.
     Error NoSuchNumber "no-such-number"
 
     // Interpreting the workflow.
-    /// A key that does not exist in this place.
+    /// A key that is not allowed in this place.
     Error UnknownKey "unknown-key"
-    /// A value of the wrong kind, such as a list where a number belongs.
+    /// A value of the wrong type, such as a list where a number is expected.
     Error WrongValue "wrong-value"
-    /// A word that is not among those that are possible here.
+    /// A word that is not one of the allowed values.
     Error UnknownWord "unknown-word"
-    /// A key that must be there is not.
+    /// A required key is missing.
     Error MissingKey "missing-key"
-    /// A key that tasks of this executor do not have.
+    /// A key that is not valid for tasks with this executor.
     Error WrongExecutor "wrong-executor"
-    /// A name that cannot be one.
+    /// An invalid name.
     Error BadName "bad-name"
     /// A number that is too small or too large.
     Error OutOfRange "out-of-range"
-    /// A duration that cannot be read.
+    /// An invalid duration.
     Error BadDuration "bad-duration"
-    /// A reference that cannot be read.
+    /// An invalid reference.
     Error BadReference "bad-reference"
     /// A workflow with no tasks, or with too many.
     Error TaskCount "task-count"
-    /// A schedule that is not one of cron.
+    /// A schedule that is not a valid cron expression.
     Error BadCron "bad-cron"
     /// A time zone that does not exist.
     Error UnknownTimezone "unknown-timezone"
-    /// A schedule whose time never comes.
+    /// A schedule that never fires.
     Error ScheduleNever "schedule-never"
 
     // What a task executes.
@@ -91,71 +91,71 @@ codes! {
     Error NoSuchTask "no-such-task"
     /// A file does not exist.
     Error NoSuchFile "no-such-file"
-    /// What is named as a file is a folder, a pipe or a device.
+    /// The path of a file leads to a folder, a pipe or a device.
     Error NotAFile "not-a-file"
-    /// The file of a program is not executable.
+    /// A program is not executable.
     Error NotExecutable "not-executable"
     /// A file outside the workflow's folder.
     Error OutsideFolder "outside-folder"
-    /// A Python file cannot be loaded, or has no task in it.
+    /// A Python file cannot be loaded, or contains no task.
     Error BrokenFile "broken-file"
-    /// What runs such tasks is not there.
+    /// The executor of the task is not available.
     Error NoExecutor "no-executor"
-    /// A task that splits itself cannot be made many by a workflow.
+    /// A workflow cannot fan out a task that has a split.
     Error SplitsItself "splits-itself"
-    /// A task whose input is not an object takes nothing from a workflow.
+    /// The input of a task is not an object, so a workflow cannot pass inputs to it.
     Error InputNotObject "input-not-object"
 
     // Dependencies between tasks.
     /// A reference to a task that the workflow does not have.
     Error UnknownTask "unknown-task"
-    /// A task that waits for itself.
+    /// A task that depends on itself.
     Error SelfReference "self-reference"
-    /// Tasks that wait for each other.
+    /// Tasks that depend on each other.
     Error Cycle "cycle"
-    /// A dependency that is written twice.
+    /// A dependency that is listed twice.
     Warning DuplicateDependency "duplicate-dependency"
-    /// `on_failure: run` at a task that waits for nothing.
+    /// `on_failure: run` on a task without dependencies.
     Warning NothingToFail "nothing-to-fail"
 
     // Types.
     /// A field that an output does not have.
     Error UnknownField "unknown-field"
-    /// A field of a task that is made many: its output is a list.
+    /// A field of the output of a fan-out, which is a list.
     Error FieldOfList "field-of-list"
     /// `foreach` over something that is not a list.
     Error NotAList "not-a-list"
-    /// `parallel` by something that is not a whole number.
+    /// `parallel` with something that is not an integer.
     Error NotACount "not-a-count"
-    /// The items of a list are not what the task takes.
+    /// The items of a list have the wrong type for the task.
     Error ItemType "item-type"
-    /// What a task returns is not what the other one takes.
+    /// The output of a task has the wrong type for another task.
     Error OutputType "output-type"
-    /// A constant is not what the task takes.
+    /// A constant has the wrong type for the task.
     Error ConstantType "constant-type"
     /// A constant for an input that the task does not have.
     Error UnknownInput "unknown-input"
-    /// An input that nobody gives.
+    /// A required input without a source.
     Error MissingInput "missing-input"
-    /// `item` is both a constant and given by `foreach`.
+    /// `item` is set both by a constant and by `foreach`.
     Error ItemTwice "item-twice"
-    /// The task has no input `item`, so that all instances do the same.
+    /// The task has no input `item`, so all instances do the same.
     Warning ItemUnused "item-unused"
-    /// An input that two could give.
+    /// An input with two possible sources.
     Warning AmbiguousInput "ambiguous-input"
 
     // Parameters of a run.
-    /// The default of a parameter is not what a task takes.
+    /// The default of a parameter has the wrong type for a task.
     Error DefaultType "default-type"
     /// A parameter that no task takes.
     Warning UnusedParameter "unused-parameter"
-    /// A workflow with a schedule needs defaults, as nobody is there to give values; and it tells a parameter one thing.
+    /// In a workflow with a schedule, each parameter needs a default, or is set by either `time_as` or `date_as`.
     Error ScheduleParameter "schedule-parameter"
     /// A value for a parameter that the workflow does not have.
     Error UnknownParameter "unknown-parameter"
-    /// A parameter that needs a value was not given one.
+    /// A parameter without a default has no value.
     Error MissingParameter "missing-parameter"
-    /// The value given for a parameter is not what a task takes.
+    /// The value of a parameter has the wrong type for a task.
     Error ParameterType "parameter-type"
 }
 

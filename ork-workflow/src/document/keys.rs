@@ -69,7 +69,7 @@ impl<'a> Keys<'a> {
     /// Interprets a value as a mapping. Reports unknown keys, and values that are not mappings.
     pub(super) fn of(node: &'a Node, owner: &str, known: &[&str], problems: &mut Problems) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else {
-            super::values::wrong(node, &format!("{owner} is a mapping"), problems);
+            super::values::wrong(node, &format!("{owner} must be a mapping"), problems);
             return None;
         };
         for entry in entries.iter().filter(|it| !known.contains(&it.key.text.as_str())) {

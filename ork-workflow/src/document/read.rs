@@ -30,9 +30,9 @@ pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Documen
     match keys.entry("tasks") {
         Some(entry) => document.tasks = tasks(file, entry, problems),
         None if document.is_whole => {
-            let missing = Diagnostic::new(Code::MissingKey, "a workflow has `tasks`, and this one has none");
-            let missing = missing.at(root.place(), "no `tasks` here");
-            problems.add(missing.help("add `tasks:` and below it a key for each task"));
+            let missing = Diagnostic::new(Code::MissingKey, "the workflow has no `tasks`");
+            let missing = missing.at(root.place(), "missing `tasks`");
+            problems.add(missing.help("add `tasks:` with a key for each task"));
         }
         None => {}
     }
@@ -46,7 +46,7 @@ fn name(file: &File, node: &Node, problems: &mut Problems) -> Option<String> {
 
 /// Reports that the name of the file cannot be the name of the workflow.
 fn nameless(file: &File) -> Diagnostic {
-    let message = format!("a workflow cannot be named `{}`, as its file is", file.stem());
+    let message = format!("the workflow cannot be named `{}` after its file", file.stem());
     let word: String = file.stem().chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' }).collect();
     let problem = Diagnostic::new(Code::BadName, message).note(values::rule());
     let word = word.trim_start_matches(|it: char| !it.is_ascii_alphabetic());
@@ -73,8 +73,8 @@ fn schedule(file: &File, entry: &Entry, problems: &mut Problems) -> Option<Sched
     let time_as = keys.get("time_as").and_then(|node| values::text(file, node, "`time_as`", problems));
     let date_as = keys.get("date_as").and_then(|node| values::text(file, node, "`date_as`", problems));
     let Some(node) = keys.get("cron") else {
-        let missing = Diagnostic::new(Code::MissingKey, "a schedule needs `cron`").at(at, "no `cron` below this");
-        problems.add(missing.help("add a line such as `cron: \"0 6 * * *\"`, every day at six"));
+        let missing = Diagnostic::new(Code::MissingKey, "a schedule needs `cron`").at(at, "missing `cron`");
+        problems.add(missing.help("add a line such as `cron: \"0 6 * * *\"` (every day at 6:00)"));
         return None;
     };
     let cron = values::text(file, node, "`cron`", problems)?;
@@ -87,13 +87,13 @@ fn parameters(node: &Node, problems: &mut Problems) -> Vec<Parameter> {
         Kind::Map(entries) => entries,
         Kind::Null => return Vec::new(),
         _ => {
-            values::wrong(node, "`input` is a mapping of parameters and their defaults", problems);
+            values::wrong(node, "`input` must be a mapping of parameters to their defaults", problems);
             return Vec::new();
         }
     };
     let mut found = Vec::new();
     if let Some(first) = entries.get(MOST_PARAMETERS) {
-        let message = format!("the workflow has {} parameters; at most {MOST_PARAMETERS} are possible", entries.len());
+        let message = format!("the workflow has {} parameters, at most {MOST_PARAMETERS} are allowed", entries.len());
         problems.add(Diagnostic::new(Code::OutOfRange, message).at(first.key.span, "one too many"));
         return found;
     }
@@ -114,7 +114,7 @@ fn tasks(file: &File, entry: &Entry, problems: &mut Problems) -> Vec<super::Task
         Kind::Map(entries) => entries.as_slice(),
         Kind::Null => &[],
         _ => {
-            values::wrong(&entry.value, "`tasks` is a mapping of names to tasks, such as `clean: {..}`", problems);
+            values::wrong(&entry.value, "`tasks` must be a mapping of names to tasks, such as `clean: {..}`", problems);
             return Vec::new();
         }
     };
@@ -125,12 +125,12 @@ fn tasks(file: &File, entry: &Entry, problems: &mut Problems) -> Vec<super::Task
     if entries.is_empty() || entries.len() > MOST_TASKS {
         let message = match entries.len() {
             0 => "the workflow has no tasks".to_owned(),
-            count => format!("the workflow has {count} tasks; at most {MOST_TASKS} are possible"),
+            count => format!("the workflow has {count} tasks, at most {MOST_TASKS} are allowed"),
         };
         let problem = Diagnostic::new(Code::TaskCount, message);
-        let problem = problem.at(entry.key.span, if entries.is_empty() { "nothing is below this" } else { "too many" });
+        let problem = problem.at(entry.key.span, if entries.is_empty() { "no tasks" } else { "too many" });
         problems.add(if entries.is_empty() {
-            problem.help("write a key for each task, such as `clean:` with `executor: process` and `command: [..]`")
+            problem.help("add a key for each task, such as `clean:` with `executor: process` and `command: [..]`")
         } else {
             problem.help("one task with `foreach` can have millions of instances")
         });

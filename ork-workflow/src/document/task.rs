@@ -121,13 +121,13 @@ impl Reader<'_> {
             "file" if matches!(&entry.value.kind, Kind::Text(file) if file.to_lowercase().ends_with(".py")) => "python",
             _ => "python` or `executor: process",
         };
-        let message = format!("`{key}` is for tasks with `executor: {of}`");
+        let message = format!("`{key}` is only valid with `executor: {of}`");
         let problem = Diagnostic::new(Code::WrongExecutor, message);
         let problem = match self.keys.entry("executor") {
-            Some(entry) => problem.and(entry.value.span, "says how it runs"),
+            Some(entry) => problem.and(entry.value.span, "executor set here"),
             None => problem.note("a task without `executor` is a task of the Rust program"),
         };
-        let problem = problem.at(entry.key.span, format!("a task with `executor: {executor}` does not have it"));
+        let problem = problem.at(entry.key.span, format!("not valid with `executor: {executor}`"));
         self.problems.add(problem.help(if self.keys.get("executor").is_some() {
             format!("remove `{key}`, or write `executor: {of}`")
         } else {
@@ -157,8 +157,8 @@ impl Reader<'_> {
             return self.text("file").map(|file| vec![here(file)]);
         };
         if let Some(entry) = both {
-            let problem = Diagnostic::new(Code::WrongValue, "a task has `command` or `file`, not both");
-            let problem = problem.at(entry.key.span, "the program once more").and(node.place(), "the program");
+            let problem = Diagnostic::new(Code::WrongValue, "a task cannot have both `command` and `file`");
+            let problem = problem.at(entry.key.span, "set again here").and(node.place(), "program set here");
             self.problems.add(problem.help("keep `command`, and remove `file`"));
             return None;
         }
@@ -166,18 +166,20 @@ impl Reader<'_> {
             Kind::List(nodes) if !nodes.is_empty() => nodes,
             Kind::Text(line) => {
                 let words: Vec<&str> = line.split_whitespace().collect();
-                let problem = Diagnostic::new(Code::WrongValue, "`command` is a list of a program and its arguments");
-                let problem = problem.at(node.span, "this is a text");
-                self.problems.add(problem.note("no shell reads it").help(format!("write `[{}]`", words.join(", "))));
+                let problem =
+                    Diagnostic::new(Code::WrongValue, "`command` must be a list of a program and its arguments");
+                let problem = problem.at(node.span, "this is a string");
+                self.problems
+                    .add(problem.note("it is not passed to a shell").help(format!("write `[{}]`", words.join(", "))));
                 return None;
             }
             _ => {
-                values::wrong(node, "`command` is a list of a program and its arguments", self.problems);
+                values::wrong(node, "`command` must be a list of a program and its arguments", self.problems);
                 return None;
             }
         };
         let words: Vec<_> =
-            words.iter().map(|word| spelled(self.file, word, "a word of `command`", self.problems)).collect();
+            words.iter().map(|word| spelled(self.file, word, "an element of `command`", self.problems)).collect();
         words.into_iter().collect()
     }
 
@@ -190,7 +192,7 @@ impl Reader<'_> {
             }
             Kind::Text(text) => vec![Word { text: text.clone(), span: node.span }],
             _ => {
-                values::wrong(node, "`depends_on` is the name of a task, or a list of them", self.problems);
+                values::wrong(node, "`depends_on` must be the name of a task or a list of names", self.problems);
                 Vec::new()
             }
         }
@@ -205,7 +207,7 @@ impl Reader<'_> {
             }
             Kind::Null => Vec::new(),
             _ => {
-                values::wrong(node, "`input` is a mapping of inputs to their values", self.problems);
+                values::wrong(node, "`input` must be a mapping of inputs to their values", self.problems);
                 Vec::new()
             }
         }
@@ -214,9 +216,10 @@ impl Reader<'_> {
     fn foreach(&mut self) -> Option<super::Path> {
         let node = self.keys.get("foreach")?;
         if let Kind::List(_) = &node.kind {
-            let problem = Diagnostic::new(Code::WrongValue, "`foreach` names the output of a task, and this is a list");
+            let problem =
+                Diagnostic::new(Code::WrongValue, "`foreach` must refer to the output of a task, found a list");
             let problem = problem.at(node.place(), "this is a list");
-            self.problems.add(problem.help("let a task return the list, and name it here: `foreach: task.field`"));
+            self.problems.add(problem.help("return the list from a task, and refer to it: `foreach: task.field`"));
             return None;
         }
         let word = self.text("foreach")?;
@@ -229,7 +232,7 @@ impl Reader<'_> {
             let word = Word { text: text.clone(), span: node.span };
             return values::path(self.file, &word, "parallel", self.problems).map(Many::Of);
         }
-        let what = "`parallel`, unless it names the output of a task,";
+        let what = "`parallel`, unless it refers to the output of a task,";
         values::number(node, what, 1, MOST_INSTANCES, self.problems).map(Many::Fixed)
     }
 
@@ -243,14 +246,14 @@ impl Reader<'_> {
     fn env(&mut self) -> BTreeMap<String, String> {
         let Some(node) = self.keys.get("env") else { return BTreeMap::new() };
         let Kind::Map(entries) = &node.kind else {
-            values::wrong(node, "`env` is a mapping of variables to texts", self.problems);
+            values::wrong(node, "`env` must be a mapping of variables to strings", self.problems);
             return BTreeMap::new();
         };
         let mut variables = BTreeMap::new();
         for Entry { key, value } in entries {
             if key.text.is_empty() || key.text.contains(['=', '\0']) {
                 let problem = Diagnostic::new(Code::BadName, format!("a variable cannot be named `{}`", key.text));
-                self.problems.add(problem.at(key.span, "not a name of a variable"));
+                self.problems.add(problem.at(key.span, "invalid name of a variable"));
             } else if let Some(word) = spelled(self.file, value, "a variable", self.problems) {
                 variables.insert(key.text.clone(), word.text);
             }
@@ -274,7 +277,7 @@ fn spelled(file: &File, node: &Node, what: &str, problems: &mut Problems) -> Opt
             Some(Word { text: file.slice(node.span).trim().to_owned(), span: node.span })
         }
         _ => {
-            values::wrong(node, &format!("{what} is a text"), problems);
+            values::wrong(node, &format!("{what} must be a string"), problems);
             None
         }
     }

@@ -11,7 +11,7 @@ const LONGEST: usize = 64;
 /// Reports a value of the wrong type, unless the value is broken and was reported already.
 pub(super) fn wrong(node: &Node, expected: &str, problems: &mut Problems) {
     if !matches!(node.kind, Kind::Broken) {
-        let problem = Diagnostic::new(Code::WrongValue, format!("{expected}, and this is {}", node.is()));
+        let problem = Diagnostic::new(Code::WrongValue, format!("{expected}, found {}", node.is()));
         problems.add(problem.at(node.place(), format!("this is {}", node.is())));
     }
 }
@@ -21,14 +21,14 @@ pub(super) fn text(file: &File, node: &Node, what: &str, problems: &mut Problems
     match &node.kind {
         Kind::Text(text) => Some(Word { text: text.clone(), span: node.span }),
         Kind::Bool(_) | Kind::Number(_) => {
-            let message = format!("{what} is a text, and this is {}", node.is());
+            let message = format!("{what} must be a string, found {}", node.is());
             let problem = Diagnostic::new(Code::WrongValue, message);
             let help = format!("quote it: \"{}\"", file.slice(node.span));
             problems.add(problem.at(node.span, format!("this is {}", node.is())).help(help));
             None
         }
         _ => {
-            wrong(node, &format!("{what} is a text"), problems);
+            wrong(node, &format!("{what} must be a string"), problems);
             None
         }
     }
@@ -37,15 +37,15 @@ pub(super) fn text(file: &File, node: &Node, what: &str, problems: &mut Problems
 /// Reads a whole number within bounds.
 pub(super) fn number(node: &Node, what: &str, least: u64, most: u64, problems: &mut Problems) -> Option<u64> {
     let Kind::Number(number) = &node.kind else {
-        wrong(node, &format!("{what} is a whole number"), problems);
+        wrong(node, &format!("{what} must be an integer"), problems);
         return None;
     };
     let value = number.as_u64().filter(|it| (least..=most).contains(it));
     if value.is_none() {
         let range =
-            if most < u64::from(u32::MAX) { format!("from {least} to {most}") } else { format!("from {least} on") };
-        let problem = Diagnostic::new(Code::OutOfRange, format!("{what} is a whole number {range}"));
-        problems.add(problem.at(node.span, format!("`{number}` is not")));
+            if most < u64::from(u32::MAX) { format!("from {least} to {most}") } else { format!("of at least {least}") };
+        let problem = Diagnostic::new(Code::OutOfRange, format!("{what} must be an integer {range}"));
+        problems.add(problem.at(node.span, format!("`{number}` is not allowed")));
     }
     value
 }
@@ -62,12 +62,12 @@ pub(super) fn duration(file: &File, node: &Node, what: &str, least: u64, problem
         Kind::Number(_) => {
             let number = file.slice(node.span);
             let problem = Diagnostic::new(Code::BadDuration, format!("{what} needs a unit"));
-            let problem = problem.at(node.span, "of what?");
+            let problem = problem.at(node.span, "no unit");
             problems.add(problem.help(format!("write `{number}s` for seconds, `{number}ms` for milliseconds")));
             return None;
         }
         _ => {
-            wrong(node, &format!("{what} is a duration such as `30s`"), problems);
+            wrong(node, &format!("{what} must be a duration such as `30s`"), problems);
             return None;
         }
     };
@@ -76,14 +76,14 @@ pub(super) fn duration(file: &File, node: &Node, what: &str, least: u64, problem
     match read {
         Some(millis) if (least..=longest).contains(&millis) => Some(millis),
         Some(_) => {
-            let bounds = if least > 0 { "is longer than nothing and" } else { "is" };
+            let bounds = if least > 0 { "must be greater than zero and" } else { "must be" };
             let problem = Diagnostic::new(Code::OutOfRange, format!("{what} {bounds} at most a year"));
-            problems.add(problem.at(node.span, format!("`{spelled}` is not")));
+            problems.add(problem.at(node.span, format!("`{spelled}` is not allowed")));
             None
         }
         None => {
-            let problem = Diagnostic::new(Code::BadDuration, format!("{what} cannot be read: `{spelled}`"));
-            let problem = problem.at(node.span, "not a duration");
+            let problem = Diagnostic::new(Code::BadDuration, format!("{what} is not a valid duration: `{spelled}`"));
+            let problem = problem.at(node.span, "invalid duration");
             problems.add(problem.help("durations are written `500ms`, `30s`, `5m` or `1h30m`"));
             None
         }
@@ -102,8 +102,8 @@ pub(super) fn choice<T: Copy>(
     let found = words.iter().find(|(known, _)| *known == word.text);
     if found.is_none() {
         let all: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
-        let problem = Diagnostic::new(Code::UnknownWord, format!("{what} is one of {}", list(&all)));
-        let problem = problem.at(node.span, format!("`{}` is not", word.text));
+        let problem = Diagnostic::new(Code::UnknownWord, format!("{what} must be one of {}", list(&all)));
+        let problem = problem.at(node.span, format!("unknown value `{}`", word.text));
         let near = crate::diagnostic::nearest(&word.text, all.into_iter());
         problems.add(match near {
             Some(near) => problem.did_you_mean(node.span, near),
@@ -129,7 +129,8 @@ pub(super) fn is_name(word: &str) -> bool {
 /// Describes what a valid name is.
 pub(super) fn rule() -> String {
     format!(
-        "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and has at most {LONGEST} of them"
+        "a name starts with a letter or `_`, followed by letters, digits, `_` or `-`, and has at most {LONGEST} \
+         characters"
     )
 }
 
@@ -137,14 +138,14 @@ pub(super) fn rule() -> String {
 pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool {
     if word.text == ITEM {
         let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{ITEM}`"));
-        let problem = problem.at(word.span, "this name is taken");
-        problems.add(problem.note(format!("`{ITEM}` is what `foreach` gives to each instance")));
+        let problem = problem.at(word.span, "reserved name");
+        problems.add(problem.note(format!("`{ITEM}` is the input that `foreach` sets for each instance")));
         return false;
     }
     let good = is_name(&word.text);
     if !good {
         let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{}`", word.text));
-        let problem = problem.at(word.span, "not a name");
+        let problem = problem.at(word.span, "invalid name");
         problems.add(problem.note(rule()));
     }
     good
@@ -167,13 +168,14 @@ pub(super) fn path(file: &File, word: &Word, key: &str, problems: &mut Problems)
     if is_name(&task.text) && fields.iter().all(is_field) {
         return Some(Path { span: word.span, task, fields });
     }
-    let problem = Diagnostic::new(Code::BadReference, format!("`{}` does not name the output of a task", word.text));
-    let problem = problem.at(word.span, "not a reference");
+    let problem =
+        Diagnostic::new(Code::BadReference, format!("`{}` does not refer to the output of a task", word.text));
+    let problem = problem.at(word.span, "invalid reference");
     let bare: String = word.text.chars().filter(|it| !"${}() ".contains(*it)).collect();
     let help = if bare != word.text && bare.split('.').all(is_name) {
-        format!("write it without signs around it: `{key}: {bare}`")
+        format!("write it without delimiters: `{key}: {bare}`")
     } else if let Some((list, _)) = word.text.split_once('[') {
-        format!("one item of a list cannot be named; `foreach: {list}` makes an instance for each of them")
+        format!("a single item of a list cannot be referenced; `foreach: {list}` creates an instance for each item")
     } else {
         format!("write `{key}: task` or `{key}: task.field`")
     };

@@ -37,7 +37,7 @@ pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
     let root = builder.root;
     if root.as_ref().is_none_or(|root| matches!(root.kind, Kind::Null)) {
         let empty = Diagnostic::new(Code::Empty, "there is no workflow in this file");
-        problems.add(empty.help("a workflow begins with `tasks:`, and each task is a key below it"));
+        problems.add(empty.help("a workflow has `tasks:` with a key for each task"));
         return None;
     }
     root
@@ -47,15 +47,15 @@ pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
 fn unfit(file: &File) -> Option<Diagnostic> {
     let text = file.text();
     if text.len() > LONGEST {
-        let message = format!("the file has {} bytes; a workflow has at most {LONGEST}", text.len());
+        let message = format!("the file has {} bytes, at most {LONGEST} are allowed", text.len());
         return Some(Diagnostic::new(Code::TooLong, message));
     }
     if let Some(at) = file.broken() {
         let place = Span::new(at, at + 1);
-        return Some(Diagnostic::new(Code::NotText, "the file is not UTF-8").at(place, "from here on"));
+        return Some(Diagnostic::new(Code::NotText, "the file is not UTF-8").at(place, "invalid from here on"));
     }
     let at = text.find('\0')?;
-    Some(Diagnostic::new(Code::NotText, "the file holds a NUL").at(Span::new(at, at), "here"))
+    Some(Diagnostic::new(Code::NotText, "the file contains a NUL byte").at(Span::new(at, at), "here"))
 }
 
 /// Returns the byte offset of each character and of the end.
@@ -64,8 +64,8 @@ fn bytes(text: &str, first: usize) -> Vec<usize> {
 }
 
 /// The help for users who try to write template expressions, as in other systems.
-const NO_TEMPLATES: &str = "there are no templates: a task that depends on another one gets what that returned, and a \
-                            parameter goes to each task with an input of its name";
+const NO_TEMPLATES: &str = "workflows have no templates: a task receives the outputs of the tasks that it depends on, \
+                            and a parameter is passed to each task with an input of its name";
 
 /// A list or a mapping that is not closed yet.
 struct Open {
@@ -109,9 +109,9 @@ impl Builder<'_> {
         let span = self.span(marks);
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                let several = Diagnostic::new(Code::SeveralDocuments, "the file holds several documents");
-                let several = several.at(span, "the second begins here");
-                self.problems.add(several.help("write each workflow in a file of its own"));
+                let several = Diagnostic::new(Code::SeveralDocuments, "the file contains several documents");
+                let several = several.at(span, "the second starts here");
+                self.problems.add(several.help("put each workflow in a separate file"));
                 return None;
             }
             Event::Alias(_) => {
@@ -143,8 +143,8 @@ impl Builder<'_> {
 
     fn begin(&mut self, span: Span, what: Inside) -> Option<()> {
         if self.open.len() >= DEEPEST {
-            let message = format!("lists and mappings are nested more than {DEEPEST} deep");
-            self.problems.add(Diagnostic::new(Code::TooDeep, message).at(span, "this is too deep"));
+            let message = format!("lists and mappings are nested more than {DEEPEST} levels deep");
+            self.problems.add(Diagnostic::new(Code::TooDeep, message).at(span, "nested too deeply"));
             return None;
         }
         self.open.push(Open { span, what });
@@ -189,16 +189,16 @@ impl Builder<'_> {
     /// Reports an anchor or a tag of a value. Returns whether there is one.
     fn refuse(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
         if anchor > 0 {
-            let anchor = Diagnostic::new(Code::Anchor, "workflows have no anchors");
+            let anchor = Diagnostic::new(Code::Anchor, "workflows do not support anchors");
             let anchor = anchor.at(self.first_line(span), "this has an anchor (`&`)");
             self.problems
-                .add(anchor.help("write the value where it is needed, each time; quote a text that begins with `&`"));
+                .add(anchor.help("repeat the value wherever it is needed; quote a string that starts with `&`"));
         }
         if tag.is_some() {
             let tag = self.file.slice(span).split_whitespace().next().unwrap_or_default();
-            let message = format!("workflows have no tags such as `{tag}`");
+            let message = format!("workflows do not support tags such as `{tag}`");
             let problem = Diagnostic::new(Code::Tag, message).at(self.first_line(span), "this has a tag (`!`)");
-            self.problems.add(problem.help("write the value without the tag; quotes make any value a text"));
+            self.problems.add(problem.help("remove the tag; quote a value to make it a string"));
         }
         anchor > 0 || tag.is_some()
     }
@@ -214,9 +214,10 @@ impl Builder<'_> {
             return Kind::Text(text.to_owned());
         }
         scalar::plain(text).unwrap_or_else(|| {
-            let problem = Diagnostic::new(Code::NoSuchNumber, format!("`{text}` is not a number of JSON"));
-            let problem = problem.at(span, "too large, too exact, or no number at all");
-            self.problems.add(problem.help(format!("if a text is meant, quote it: \"{text}\"")));
+            let problem =
+                Diagnostic::new(Code::NoSuchNumber, format!("`{text}` cannot be represented as a JSON number"));
+            let problem = problem.at(span, "too large, too precise, or not a number");
+            self.problems.add(problem.help(format!("for a string, quote it: \"{text}\"")));
             Kind::Broken
         })
     }
@@ -230,18 +231,18 @@ impl Builder<'_> {
             self.problems.add(alias(Span::new(at, at + 1)));
             return;
         }
-        let mut problem = Diagnostic::new(Code::NotYaml, "this is not YAML").at(Span::new(at, at), said(error.info()));
+        let mut problem = Diagnostic::new(Code::NotYaml, "invalid YAML").at(Span::new(at, at), said(error.info()));
         if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             problem = problem.help("indent with spaces; YAML does not allow tabs there");
         } else if line.contains("{{") {
             problem = problem.help(NO_TEMPLATES);
         } else if bare.matches(": ").count() > 1 {
-            problem = problem.help("a text with `: ` in it must be quoted");
+            problem = problem.help("a string that contains `: ` must be quoted");
         } else if bare.contains(['\'', '"']) {
-            problem = problem.help("a text that begins with a quote ends with the same one");
+            problem = problem.help("a quoted string must end with the same quote");
         } else {
             problem =
-                problem.help("look at the indentation, the brackets and the quotes of this line and of the one before");
+                problem.help("check the indentation, the brackets and the quotes of this line and of the one before");
         }
         self.problems.add(problem);
     }
@@ -251,14 +252,14 @@ impl Builder<'_> {
 fn said(info: &str) -> &str {
     const WORDS: &[(&str, &str)] = &[
         ("tabs disallowed", "a tab"),
-        ("indentation in quoted scalar", "this text has no end, or goes on too far to the left"),
-        ("mapping values are not allowed", "a key is not possible here"),
-        ("did not find expected key", "a key was expected, as far to the right as the keys before it"),
-        ("did not find expected '-'", "an item was expected, as far to the right as the items before it"),
-        ("illegal placement of ':'", "`:` is not possible here"),
-        ("did not find expected ',' or ']'", "`,` or `]` was expected"),
-        ("did not find expected ',' or '}'", "`,` or `}` was expected"),
-        ("unexpected end of", "something is missing at the end"),
+        ("indentation in quoted scalar", "unterminated or insufficiently indented string"),
+        ("mapping values are not allowed", "a key is not allowed here"),
+        ("did not find expected key", "expected a key with the same indentation as the keys before it"),
+        ("did not find expected '-'", "expected an item with the same indentation as the items before it"),
+        ("illegal placement of ':'", "`:` is not allowed here"),
+        ("did not find expected ',' or ']'", "expected `,` or `]`"),
+        ("did not find expected ',' or '}'", "expected `,` or `}`"),
+        ("unexpected end of", "unexpected end"),
     ];
     WORDS.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, words)| *words)
 }
@@ -268,22 +269,23 @@ fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Opt
     let span = node.span;
     match node.kind {
         Kind::Text(text) if is_plain && text == "<<" => {
-            let merge = Diagnostic::new(Code::Anchor, "workflows have no merge keys").at(span, "`<<` is one");
-            problems.add(merge.help("write the keys where they are needed, each time"));
+            let merge =
+                Diagnostic::new(Code::Anchor, "workflows do not support merge keys").at(span, "`<<` is a merge key");
+            problems.add(merge.help("repeat the keys wherever they are needed"));
             None
         }
         Kind::Text(text) => Some(Word { text, span }),
         Kind::Broken => None,
         Kind::Null | Kind::Bool(_) | Kind::Number(_) => {
             let text = file.slice(span);
-            let problem = Diagnostic::new(Code::KeyNotText, format!("the key is {}, not a text", node.is()));
-            let problem = problem.at(span, "keys are texts");
+            let problem = Diagnostic::new(Code::KeyNotText, format!("the key is {}, not a string", node.is()));
+            let problem = problem.at(span, "keys must be strings");
             problems.add(if text.is_empty() { problem } else { problem.help(format!("quote it: \"{text}\"")) });
             None
         }
         Kind::List(_) | Kind::Map(_) => {
-            let message = format!("the key is {}, not a text", node.is());
-            let problem = Diagnostic::new(Code::KeyNotText, message).at(span, "keys are texts");
+            let message = format!("the key is {}, not a string", node.is());
+            let problem = Diagnostic::new(Code::KeyNotText, message).at(span, "keys must be strings");
             let is_template = matches!(node.kind, Kind::Map(_)) && file.slice(span).starts_with('{');
             problems.add(if is_template { problem.help(NO_TEMPLATES) } else { problem });
             None
@@ -297,8 +299,9 @@ fn twice(word: &Word, first: Span) -> Diagnostic {
 }
 
 fn alias(span: Span) -> Diagnostic {
-    let problem = Diagnostic::new(Code::Anchor, "workflows have no aliases").at(span, "`*` begins an alias in YAML");
-    problem.help("quote a text that begins with `*`, such as a cron schedule: \"*/5 * * * *\"")
+    let problem =
+        Diagnostic::new(Code::Anchor, "workflows do not support aliases").at(span, "`*` starts an alias in YAML");
+    problem.help("quote a string that starts with `*`, such as a cron schedule: \"*/5 * * * *\"")
 }
 
 fn start_of(text: &str, at: usize) -> usize {

@@ -47,10 +47,10 @@ fn examples() -> BTreeMap<&'static str, (String, String)> {
 #[test]
 fn the_list_of_errors_is_generated_from_the_gallery() {
     let examples = examples();
-    let mut page = "# What can be wrong with a workflow\n\n\
-        Each kind of mistake has a word, which stays. Below it is an example, and what ork says about it. The tasks that the \
-        examples\nname are those of a test. This page is made from the gallery of the tests; [the language](workflow.md) is described \
-        elsewhere.\n"
+    let mut page = "# Errors and warnings in workflows\n\n\
+        Each error and warning has a stable code. Below it is an example, and the message that ork prints. The \
+        tasks in the examples\nare those of a test. This page is generated from the gallery of the tests; [the \
+        language](workflow.md) has its own page.\n"
         .to_owned();
     for code in Code::ALL {
         let level = if code.level() == Level::Warning { " (a warning)" } else { "" };

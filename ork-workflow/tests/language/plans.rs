@@ -42,7 +42,7 @@ fn a_text_parameter_is_parsed_as_json_if_the_task_accepts_it() {
     assert_eq!(one_parameter("anything", "x", text("[1")), Ok(json!("[1")));
     assert_eq!(one_parameter("anything", "x", Given::Value(json!("[1]"))), Ok(json!("[1]")));
     let refused = one_parameter("process", "threshold", text("much")).unwrap_err();
-    assert_eq!(refused, ["the value for `threshold` does not fit"]);
+    assert_eq!(refused, ["the value for `threshold` is invalid"]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_workflow_without_a_name_is_named_after_its_file() {
     assert_eq!(check("flows/daily.yaml").plan.unwrap().name, "daily");
     let refused = check("flows/2026 daily.prod.yaml");
     assert_eq!(refused.plan, None);
-    assert_eq!(refused.diagnostics[0].message, "a workflow cannot be named `2026 daily.prod`, as its file is");
+    assert_eq!(refused.diagnostics[0].message, "the workflow cannot be named `2026 daily.prod` after its file");
     assert_eq!(refused.diagnostics[0].help, ["add a line `name: daily_prod`"]);
 }
 

@@ -125,7 +125,7 @@ fn different_types_are_told_apart() {
         (of::<(i32, String)>(), of::<(i32, i32)>(), "at `[1]`: string where integer is expected"),
         (of::<BTreeMap<String, String>>(), of::<BTreeMap<String, i32>>(), "at `*`: string where integer is expected"),
         (of::<String>(), of::<Kind>(), "string is none of \"photo\" | \"drawing\""),
-        (of::<Nothing>(), of::<Image>(), "the field `path` is missing, and string is expected"),
+        (of::<Nothing>(), of::<Image>(), "the field `path` is missing, expected string"),
     ] {
         match judge(&from, &to) {
             Verdict::No(whys) => assert_eq!(whys[0].to_string(), why),

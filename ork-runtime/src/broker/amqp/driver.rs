@@ -117,9 +117,9 @@ impl Driver {
                 Ended::Lost(gone) => {
                     let (queue, error) = (&session.queue, &gone.why);
                     if gone.unreadable {
-                        tracing::error!(%queue, error, "a message cannot be read: a name in it is not UTF-8");
+                        tracing::error!(%queue, error, "cannot read a message: a name in it is not valid UTF-8");
                     } else {
-                        tracing::warn!(%queue, error, "stopped consuming, will consume again");
+                        tracing::warn!(%queue, error, "consumer stopped, restarting it");
                     }
                     if !session.live.is_up() {
                         self.link().is_lost(&session.live);
@@ -139,7 +139,7 @@ impl Driver {
                 Some(session) => session,
                 None => return,
             };
-            tracing::info!(queue = %session.queue, "consuming again");
+            tracing::info!(queue = %session.queue, "consumer restarted");
         }
     }
 
@@ -173,7 +173,7 @@ impl Driver {
             };
             match opened {
                 Ok(session) => return Some(session),
-                Err(trouble) => tracing::debug!(error = trouble.detail, "cannot consume yet"),
+                Err(trouble) => tracing::debug!(error = trouble.detail, "cannot consume yet, retrying"),
             }
         }
     }
@@ -260,7 +260,7 @@ impl Driver {
             Arrival { exchange, routing_key, redelivered: delivery.redelivered, properties, body: data.into() };
         let decoded = decode(&arrival, &self.shared.topology.names);
         if !session.acks.delivered(delivery_tag) {
-            return Err(format!("delivery {delivery_tag} came out of turn"));
+            return Err(format!("delivery {delivery_tag} arrived out of order"));
         }
         // It was delivered often without being settled by a worker, as when connections are lost again and again.
         let is_worn = redelivered(&arrival) >= WORN && self.shared.topology.counts_deliveries();
@@ -390,7 +390,10 @@ impl Driver {
                 let Err(trouble) = publisher.publish_one(parcel.clone()).await else {
                     break true;
                 };
-                tracing::warn!(error = trouble.detail, queue = %parcel.routing_key, "cannot copy a message yet");
+                tracing::warn!(
+                    error = trouble.detail, queue = %parcel.routing_key,
+                    "cannot republish a message yet, retrying"
+                );
                 tokio::select! {
                     () = closing.cancelled() => break false,
                     () = sleep(back_off.next()) => {}
@@ -421,7 +424,7 @@ impl Driver {
             generation = settled.generation,
             tag = settled.tag,
             n_stale,
-            "a receipt came too late for its channel; the broker delivers the message again"
+            "a delivery was settled after its channel had closed; the broker will redeliver the message"
         );
     }
 }

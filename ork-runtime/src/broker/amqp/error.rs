@@ -82,9 +82,9 @@ impl LinkError {
         match kind {
             BrokerErrorKind::Disconnected => Self::lost(address, doing, &reason(error)),
             BrokerErrorKind::Refused => {
-                Self::new(kind, format!("RabbitMQ at {address} forbids it ({doing}): {}", reason(error)))
+                Self::new(kind, format!("RabbitMQ at {address} denied access ({doing}): {}", reason(error)))
             }
-            _ => Self::new(kind, format!("RabbitMQ at {address} reports ({doing}): {}", reason(error))),
+            _ => Self::new(kind, format!("RabbitMQ at {address} reported an error ({doing}): {}", reason(error))),
         }
     }
 
@@ -97,11 +97,11 @@ impl LinkError {
                 Some(match error.kind() {
                     AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Self::new(
                         refused,
-                        format!("RabbitMQ at {address} refuses the login of user `{}`: {text}", address.user()),
+                        format!("RabbitMQ at {address} rejected the login of user `{}`: {text}", address.user()),
                     ),
                     AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Self::new(
                         refused,
-                        format!("RabbitMQ at {address} refuses the vhost `{}`: {text}", address.vhost()),
+                        format!("RabbitMQ at {address} rejected the vhost `{}`: {text}", address.vhost()),
                     ),
                     _ => {
                         Self::new(BrokerErrorKind::Disconnected, format!("cannot reach RabbitMQ at {address}: {text}"))
@@ -164,7 +164,7 @@ pub(super) const fn is_cut(kind: Io) -> bool {
 fn io_detail(error: &std::io::Error) -> String {
     match error.kind() {
         Io::ConnectionRefused => "connection refused".to_owned(),
-        kind if is_cut(kind) => "the connection was cut".to_owned(),
+        kind if is_cut(kind) => "connection closed by the server".to_owned(),
         Io::TimedOut => "timed out".to_owned(),
         _ => error.to_string(),
     }

@@ -206,7 +206,10 @@ impl Link {
         });
         if changed {
             if live.is_up() {
-                tracing::debug!(broker = %live.address(), "another connection to RabbitMQ takes the place of a worn one");
+                tracing::debug!(
+                    broker = %live.address(),
+                    "replacing a connection to RabbitMQ that has run out of channels"
+                );
             } else {
                 tracing::warn!(broker = %live.address(), "lost the connection to RabbitMQ, reconnecting");
             }
@@ -227,7 +230,7 @@ impl Link {
         if let State::Up(live) = state
             && timeout(within, live.close()).await.is_err()
         {
-            tracing::debug!(broker = %live.address(), "RabbitMQ did not answer the goodbye");
+            tracing::debug!(broker = %live.address(), "RabbitMQ did not confirm that the connection was closed");
         }
     }
 
@@ -250,7 +253,7 @@ impl Link {
                 // Until the first connection is up, the waiting caller receives the error and decides whether to give
                 // up.
                 if failures == 0 && was_up {
-                    tracing::warn!(error = trouble.detail, "no connection to RabbitMQ, trying on");
+                    tracing::warn!(error = trouble.detail, "cannot connect to RabbitMQ, retrying");
                 }
                 cuts = if trouble.cut == Cut::No { 0 } else { cuts + 1 };
                 // A connection that was cut while being established does not mean that the next one will fail.
@@ -376,18 +379,19 @@ fn greet(address: &Address, patience: Duration) -> Result<(), LinkError> {
         stream.read_exact(&mut head)?;
         Ok(head)
     };
-    let strange = |kind, what: &str| Err(LinkError::new(kind, format!("what listens at {address} {what}")));
+    let strange = |kind, what: &str| Err(LinkError::new(kind, format!("the server at {address} {what}")));
     match talk() {
         // A method frame on channel 0: `connection.start`.
         Ok([1, 0, 0, _]) => Ok(()),
-        Ok([b'A', b'M', b'Q', b'P']) => strange(BrokerErrorKind::Protocol, "speaks another version of AMQP than 0-9-1"),
+        Ok([b'A', b'M', b'Q', b'P']) => strange(BrokerErrorKind::Protocol, "does not support AMQP 0-9-1"),
         Ok(_) => strange(BrokerErrorKind::Protocol, "does not speak AMQP"),
         Err(error) => match error.kind() {
             std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-                strange(BrokerErrorKind::TimedOut, "accepts connections but does not answer with AMQP")
+                strange(BrokerErrorKind::TimedOut, "accepts connections but does not respond to AMQP")
             }
             kind if is_cut(kind) => {
-                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP").map_err(LinkError::while_made)
+                strange(BrokerErrorKind::Disconnected, "closes the connection when it receives AMQP")
+                    .map_err(LinkError::while_made)
             }
             _ => Ok(()),
         },

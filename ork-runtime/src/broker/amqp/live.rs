@@ -126,7 +126,9 @@ impl Live {
                 }
                 Failed::Lapin(error, trouble)
             }),
-            () = self.gone.cancelled() => Err(Failed::Silent(LinkError::lost(&self.address, doing, "it has ended"))),
+            () = self.gone.cancelled() => {
+                Err(Failed::Silent(LinkError::lost(&self.address, doing, "connection closed")))
+            }
             () = sleep(self.deadline) => Err(Failed::Silent(LinkError::timed_out(&self.address, doing, self.deadline))),
         }
     }
@@ -151,9 +153,12 @@ impl Live {
                 if !self.wear.is_full.swap(true, Ordering::Relaxed) {
                     let most = self.connection.configuration().channel_max();
                     let broker = &self.address;
-                    tracing::warn!(%broker, %error, channel_max = most, "a connection to RabbitMQ has no channel left, another one is made");
+                    tracing::warn!(
+                        %broker, %error, channel_max = most,
+                        "a connection to RabbitMQ has no channels left, opening another connection"
+                    );
                 }
-                Err(LinkError::lost(&self.address, doing, "the connection has no channel left"))
+                Err(LinkError::lost(&self.address, doing, "the connection has no channels left"))
             }
             Err(failed) => Err(failed.into()),
         }

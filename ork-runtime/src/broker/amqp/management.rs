@@ -66,7 +66,7 @@ impl Management {
                 None => rest,
                 Some((own, place)) => {
                     let (own_name, own_password) =
-                        own.split_once(':').ok_or_else(|| wrong("names a user without a password"))?;
+                        own.split_once(':').ok_or_else(|| wrong("has a user but no password"))?;
                     (name, password) = (own_name.to_owned(), own_password.to_owned());
                     place
                 }
@@ -74,7 +74,7 @@ impl Management {
             let (own_host, own_port) = place.rsplit_once(':').unwrap_or((place, ""));
             own_host.trim_matches(['[', ']']).clone_into(&mut host);
             if !own_port.is_empty() {
-                port = own_port.parse().map_err(|_not_a_number| wrong("has no port from 1 to 65535"))?;
+                port = own_port.parse().map_err(|_not_a_number| wrong("has an invalid port, must be 1 to 65535"))?;
             }
         }
         let credentials = STANDARD.encode(format!("{name}:{password}"));
@@ -90,12 +90,13 @@ impl Management {
             .await
             .map_err(|_elapsed| format!("{place} did not answer within {}", humantime::format_duration(within)))?
             .map_err(|words| format!("{place} {words}"))?;
-        let queues: Vec<Queue> = serde_json::from_slice(&body).map_err(|error| format!("{place} answered {error}"))?;
+        let queues: Vec<Queue> =
+            serde_json::from_slice(&body).map_err(|error| format!("{place} sent an invalid response: {error}"))?;
         Ok(hazards(&queues, names))
     }
 
     async fn get(&self, what: &str, columns: &str) -> Result<Vec<u8>, String> {
-        let failed = |error: std::io::Error| format!("does not answer ({error})");
+        let failed = |error: std::io::Error| format!("does not respond ({error})");
         let mut vhost = String::new();
         for byte in self.vhost.bytes() {
             let _never_fails = write!(vhost, "%{byte:02X}");
@@ -113,9 +114,9 @@ impl Management {
         let status = head.split(' ').nth(1).unwrap_or_default();
         match (end, status) {
             (Some(end), "200") => Ok(answer.split_off(end + 4)),
-            (Some(_), "401" | "403") => Err("refuses this user: it needs the tag `monitoring`".to_owned()),
-            (Some(_), status) => Err(format!("answered {status}")),
-            (None, _) => Err("answered what is no HTTP".to_owned()),
+            (Some(_), "401" | "403") => Err("denied access: the user needs the tag `monitoring`".to_owned()),
+            (Some(_), status) => Err(format!("responded with {status}")),
+            (None, _) => Err("did not respond with HTTP".to_owned()),
         }
     }
 }
@@ -159,19 +160,19 @@ fn losses<'of>(definition: &'of Map<String, Value>, is_policy: bool, names: &Nam
     let lost = |(key, value): (&'of String, &Value)| {
         let time = || humantime::format_duration(Duration::from_millis(value.as_u64().unwrap_or(0))).to_string();
         let words = match key.as_str() {
-            "message-ttl" => format!("messages that wait for longer than {} are dropped", time()),
-            "expires" => format!("the queue is deleted after {} without a consumer, with all messages", time()),
+            "message-ttl" => format!("messages that wait longer than {} are dropped", time()),
+            "expires" => format!("the queue and its messages are deleted after {} without a consumer", time()),
             // The publisher gets an error and retries.
             "max-length" | "max-length-bytes" if refuses => return None,
-            "max-length" => format!("beyond {value} messages the oldest are dropped"),
-            "max-length-bytes" => format!("beyond {value} bytes the oldest messages are dropped"),
+            "max-length" => format!("the oldest messages are dropped when there are more than {value}"),
+            "max-length-bytes" => format!("the oldest messages are dropped when the queue exceeds {value} bytes"),
             "dead-letter-exchange" if value.as_str() != Some(names.unrouted.as_str()) => {
-                format!("what the queue drops goes to the exchange {value}, not to ork's dead letters")
+                format!("dropped messages go to the exchange {value} instead of ork's dead letters")
             }
             "delivery-limit"
                 if is_policy && value.as_i64().is_some_and(|limit| (0..DELIVERY_LIMIT).contains(&limit)) =>
             {
-                format!("a message that came back {value} times is dropped, where ork allows {DELIVERY_LIMIT}")
+                format!("a message is dropped after {value} redeliveries, but ork allows {DELIVERY_LIMIT}")
             }
             _ => return None,
         };
@@ -211,7 +212,7 @@ mod tests {
         let many = ["ork.dead", "ork.task.a", "ork.task.b", "ork.task.c", "ork.task.d"].map(queue);
         assert_eq!(
             found(json!(many)),
-            ["`ork.dead`, `ork.task.a`, `ork.task.b`, 2 more: messages that wait for longer than 1m are dropped \
+            ["`ork.dead`, `ork.task.a`, `ork.task.b`, 2 more: messages that wait longer than 1m are dropped \
               (`message-ttl` of policy `short`)"]
         );
         let of = |definition: Value| {
@@ -219,15 +220,15 @@ mod tests {
                 json!({"name": "ork.task.a", "operator_policy": "op", "effective_policy_definition": definition});
             found(json!([queue]))
         };
-        assert!(of(json!({"expires": 5_000}))[0].contains("is deleted after 5s"));
+        assert!(of(json!({"expires": 5_000}))[0].contains("are deleted after 5s"));
         assert!(
             of(json!({"max-length": 10}))[0]
-                .contains("beyond 10 messages the oldest are dropped (`max-length` of policy `op`)")
+                .contains("the oldest messages are dropped when there are more than 10 (`max-length` of policy `op`)")
         );
-        assert!(of(json!({"max-length-bytes": 10}))[0].contains("beyond 10 bytes"));
+        assert!(of(json!({"max-length-bytes": 10}))[0].contains("exceeds 10 bytes"));
         assert_eq!(of(json!({"max-length": 10, "overflow": "reject-publish"})), [""; 0]);
-        assert!(of(json!({"dead-letter-exchange": "other"}))[0].contains("goes to the exchange \"other\""));
-        assert!(of(json!({"delivery-limit": 5}))[0].contains("came back 5 times"));
+        assert!(of(json!({"dead-letter-exchange": "other"}))[0].contains("go to the exchange \"other\""));
+        assert!(of(json!({"delivery-limit": 5}))[0].contains("after 5 redeliveries"));
         assert_eq!(of(json!({"delivery-limit": -1})), [""; 0]);
         let made = json!([{"name": "ork.task.a", "arguments": {"x-message-ttl": 1_000}}]);
         assert!(found(made)[0].ends_with("(`message-ttl` of their arguments)"));

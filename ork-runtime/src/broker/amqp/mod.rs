@@ -185,7 +185,7 @@ impl Amqp {
         loop {
             match start().await {
                 Err(trouble) if trouble.cut == Cut::Working && Instant::now() < until => {
-                    tracing::debug!(error = trouble.detail, "cut at the start, once more");
+                    tracing::debug!(error = trouble.detail, "connection lost during startup, retrying");
                     sleep(back_off.next()).await;
                 }
                 done => return done,
@@ -298,14 +298,14 @@ impl Broker for Amqp {
         let (live, channel) = self.publishing.channel("open a channel").await?;
         let dead = match self.topology.n_dead(&live, &channel).await? {
             0 => "empty".to_owned(),
-            n => format!("holding {n} that nobody could run"),
+            n => format!("holding {n} that no worker could run"),
         };
         let kind = match self.config.queues {
             QueueKind::Quorum => "quorum",
             QueueKind::Classic => "classic",
         };
         Ok(format!(
-            "RabbitMQ at {} answers; exchange `{}` is there, {kind} queues; dead letters `{}` are {dead}",
+            "RabbitMQ at {} is reachable; exchange `{}` exists, {kind} queues; dead letters `{}`: {dead}",
             live.address(),
             self.topology.names.exchange,
             self.topology.names.dead
@@ -313,7 +313,7 @@ impl Broker for Amqp {
     }
 
     async fn hazards(&self) -> Result<Option<Vec<String>>, String> {
-        let first = self.config.addresses.as_slice().first().ok_or("there is no address")?;
+        let first = self.config.addresses.as_slice().first().ok_or("no address is configured")?;
         let management = Management::of(first, &self.config.management)?;
         management.hazards(&self.topology.names, self.config.deadline).await.map(Some)
     }
@@ -330,7 +330,10 @@ impl Broker for Amqp {
             self.tasks.wait().await;
         };
         if timeout(self.config.close_deadline, orderly).await.is_err() {
-            tracing::warn!(broker = %self.config.addresses, "RabbitMQ did not let go in time, hanging up");
+            tracing::warn!(
+                broker = %self.config.addresses,
+                "RabbitMQ did not close the connections in time, dropping them"
+            );
             self.closed.cancel();
             let none = Duration::ZERO;
             tokio::join!(self.consuming.close(none), self.publishing.close(none), self.reading.close(none));

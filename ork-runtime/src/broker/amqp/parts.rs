@@ -103,7 +103,7 @@ impl Parts {
     fn queue(&self, queue: &str) -> Result<ShortString, LinkError> {
         // A prefix that begins like the name of a part queue must not turn ork's own queues into part queues.
         if !self.names.takes_replies(queue) {
-            let detail = format!("`{queue}` is a queue of ork itself: no parts are counted there");
+            let detail = format!("`{queue}` is an internal queue of ork and cannot be used as a part queue");
             return Err(LinkError::new(BrokerErrorKind::Undeliverable, detail));
         }
         short(queue)
@@ -150,14 +150,14 @@ impl PartQueues for Parts {
 
     async fn make(&self, queue: &str) -> Result<(), BrokerError> {
         let queue = self.queue(queue)?;
-        let made = self.with_channel("make a part queue", async |live, channel| {
+        let made = self.with_channel("create a part queue", async |live, channel| {
             let delete = channel.queue_delete(queue.clone(), QueueDeleteOptions::default());
-            live.within("make a part queue", delete).await?;
+            live.within("create a part queue", delete).await?;
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
             let declare = channel.queue_declare(queue.clone(), options, arguments);
-            live.within("make a part queue", declare).await
+            live.within("create a part queue", declare).await
         });
         made.await?;
         Ok(())
@@ -206,10 +206,10 @@ impl PartQueues for Parts {
 
     async fn remove(&self, queue: &str) -> Result<(), BrokerError> {
         let queue = self.queue(queue)?;
-        let removed = self.with_channel("remove a part queue", async |live, channel| {
+        let removed = self.with_channel("delete a part queue", async |live, channel| {
             // Not "if empty": a quorum queue ends the connection over that option.
             let delete = channel.queue_delete(queue.clone(), QueueDeleteOptions::default());
-            live.within("remove a part queue", delete).await
+            live.within("delete a part queue", delete).await
         });
         removed.await?;
         Ok(())

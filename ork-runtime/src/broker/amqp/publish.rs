@@ -230,10 +230,7 @@ impl Lane {
                 }
                 Ok(_) => Err(LinkError::new(
                     not_now(parcel),
-                    format!(
-                        "RabbitMQ at {} did not take the message: its queue is full or unavailable",
-                        live.address()
-                    ),
+                    format!("RabbitMQ at {} rejected the message: its queue is full or unavailable", live.address()),
                 )),
                 Err(error) => {
                     lost = lost.max(if is_not_found(&error) {
@@ -268,7 +265,7 @@ impl Lane {
                 if answer.is_ok() && returned.contains(&name) {
                     *answer = Err(LinkError::new(
                         BrokerErrorKind::Undeliverable,
-                        format!("no queue takes messages for `{}`", parcel.routing_key),
+                        format!("no queue is bound for `{}`", parcel.routing_key),
                     ));
                 }
             }
@@ -285,11 +282,11 @@ impl Lane {
         }
         let was_open = self.open.take().is_some();
         if was_open {
-            tracing::debug!("a channel for publishing is opened again");
+            tracing::debug!("reopening the publishing channel");
         }
         let (live, channel) = self.link.prepared(&self.topology).await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
-        live.within("ask for confirms", select).await.map_err(|failed: Failed| LinkError::from(failed))?;
+        live.within("enable publisher confirms", select).await.map_err(|failed: Failed| LinkError::from(failed))?;
         self.open = Some((Arc::clone(&live), channel.clone()));
         Ok((live, channel))
     }
@@ -305,7 +302,7 @@ fn not_now(parcel: &Parcel) -> BrokerErrorKind {
 fn blocked(live: &Live) -> LinkError {
     LinkError::new(
         BrokerErrorKind::TimedOut,
-        format!("RabbitMQ at {} blocks publishers: it is short of memory or disk", live.address()),
+        format!("RabbitMQ at {} is blocking publishers: low memory or disk space", live.address()),
     )
 }
 

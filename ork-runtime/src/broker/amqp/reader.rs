@@ -75,9 +75,11 @@ impl Reader {
         let options = BasicNackOptions { multiple: false, requeue: true };
         let rest = self.held.iter().filter(|held| Some(**held) != tag);
         let nacks = try_join_all(rest.map(|tag| self.channel.basic_nack(*tag, options)));
-        self.live.within("give records back", nacks).await?;
+        self.live.within("requeue records", nacks).await?;
         // RabbitMQ does not confirm a nack, but it confirms what is published after it, and handles both in order.
-        self.live.within("ask for confirms", self.channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        self.live
+            .within("enable publisher confirms", self.channel.confirm_select(ConfirmSelectOptions::default()))
+            .await?;
         if !self.publish(own).await? {
             return Ok(false);
         }
@@ -121,7 +123,7 @@ impl PartReader for Reader {
         let Some((_, arrival)) = self.last.take().filter(|(last, _)| *last == tag) else {
             return false;
         };
-        tracing::warn!(queue = %self.queue, why, "a record of a part is put aside");
+        tracing::warn!(queue = %self.queue, why, "moving an invalid part record to the dead letters");
         let parcel = bury(arrival, &self.names, self.queue.as_str(), DeadLetterReason::Undecodable, why);
         self.publisher.publish_one(parcel).await.is_ok() && self.done(tag).await
     }
@@ -131,7 +133,7 @@ impl PartReader for Reader {
             Ok(done) => done,
             Err(failed) => {
                 let trouble = super::error::LinkError::from(failed);
-                tracing::debug!(error = trouble.detail, queue = %self.queue, "the reader of a part queue is lost");
+                tracing::debug!(error = trouble.detail, queue = %self.queue, "lost the reader of a part queue");
                 false
             }
         }

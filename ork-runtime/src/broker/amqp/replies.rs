@@ -49,16 +49,16 @@ impl<T: Send + 'static> Collector<T> {
         let mut arguments = FieldTable::default();
         arguments.insert("x-expires".into(), AMQPValue::LongUInt(EXPIRES));
         let declare = channel.queue_declare(self.queue.clone(), options, arguments);
-        live.within("declare a queue of one's own", declare).await?;
+        live.within("declare a private queue", declare).await?;
         if let Some(exchange) = self.exchange.clone() {
             let (all, options, none) = (ShortString::from("#"), QueueBindOptions::default(), FieldTable::default());
             let bind = channel.queue_bind(self.queue.clone(), exchange, all, options, none);
-            live.within("bind a queue of one's own", bind).await?;
+            live.within("bind a private queue", bind).await?;
         }
         let options = BasicConsumeOptions::default();
         let (tag, arguments) = (ShortString::default(), FieldTable::default());
         let consume = channel.basic_consume(self.queue.clone(), tag, options, arguments);
-        let consumer = live.within("consume a queue of one's own", consume).await?;
+        let consumer = live.within("consume a private queue", consume).await?;
         Ok((live, consumer))
     }
 
@@ -71,7 +71,7 @@ impl<T: Send + 'static> Collector<T> {
         }
         // A process that shuts down in order leaves no queue behind; for others the broker deletes it later.
         if timeout(GOODBYE, self.remove()).await.is_err() {
-            tracing::debug!(queue = %self.queue, "a queue of one's own is left to expire");
+            tracing::debug!(queue = %self.queue, "cannot delete a private queue; it will expire");
         }
     }
 
@@ -79,11 +79,11 @@ impl<T: Send + 'static> Collector<T> {
         let removed = async {
             let (live, channel) = self.link.channel("open a channel").await?;
             let delete = channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default());
-            live.within("delete a queue of one's own", delete).await?;
+            live.within("delete a private queue", delete).await?;
             Ok::<_, LinkError>(())
         };
         if let Err(trouble) = removed.await {
-            tracing::debug!(error = trouble.detail, "a queue of one's own is left to expire");
+            tracing::debug!(error = trouble.detail, "cannot delete a private queue; it will expire");
         }
     }
 
@@ -104,7 +104,10 @@ impl<T: Send + 'static> Collector<T> {
                                 return;
                             }
                         } else {
-                            tracing::debug!(queue = %self.queue, "a message is of no use: an outcome without a correlation id, or no event of ork");
+                            tracing::debug!(
+                                queue = %self.queue,
+                                "ignoring a message: an outcome without a correlation id, or not an event of ork"
+                            );
                         }
                         // If this is lost, the message is delivered again, which is harmless: no call waits for the
                         // outcome any more, and a repeated event has the same id.
@@ -117,7 +120,7 @@ impl<T: Send + 'static> Collector<T> {
                         self.link.is_lost(&live);
                     }
                 }
-                Err(trouble) => tracing::debug!(error = trouble.detail, "no queue of one's own yet"),
+                Err(trouble) => tracing::debug!(error = trouble.detail, "cannot open a private queue yet, retrying"),
             }
             tokio::time::sleep(back_off.next()).await;
         }

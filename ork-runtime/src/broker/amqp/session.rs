@@ -69,7 +69,7 @@ impl Session {
     pub(super) async fn nack(&self, tags: &[u64]) -> Result<(), String> {
         let options = BasicNackOptions { multiple: false, requeue: true };
         let nacks = try_join_all(tags.iter().map(|tag| self.channel.basic_nack(*tag, options)));
-        self.live.within("give deliveries back", nacks).await.map(drop).map_err(|failed| LinkError::from(failed).detail)
+        self.live.within("requeue deliveries", nacks).await.map(drop).map_err(|failed| LinkError::from(failed).detail)
     }
 
     pub(super) async fn acknowledge(&self, plan: Plan) -> Result<(), String> {

@@ -72,7 +72,8 @@ impl Names {
         if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(good) {
             return Err(LinkError::new(
                 BrokerErrorKind::Config,
-                "the prefix of exchanges and queues must have 1 to 100 letters, digits, dots, hyphens or underscores",
+                "invalid prefix of exchanges and queues: expected 1 to 100 letters, digits, dots, hyphens or \
+                 underscores",
             ));
         }
         Ok(Self {
@@ -120,7 +121,7 @@ pub(super) fn short(name: &str) -> Result<ShortString, LinkError> {
         let head: String = name.chars().take(60).collect();
         LinkError::new(
             BrokerErrorKind::Undeliverable,
-            format!("the name `{head}…` has {} bytes, AMQP carries at most {LONGEST}", name.len()),
+            format!("the name `{head}…` has {} bytes, AMQP allows at most {LONGEST}", name.len()),
         )
     })
 }
@@ -319,8 +320,8 @@ fn otherwise(what: &str, name: &ShortString, failed: Failed) -> LinkError {
         Failed::Lapin(error, _) if is_not_taken(&error) => LinkError::new(
             BrokerErrorKind::Refused,
             format!(
-                "the {what} `{name}` exists with other arguments than ork declares; configure the queue kind it was made \
-                 with (quorum or classic), choose another prefix, or empty and delete it ({})",
+                "the {what} `{name}` already exists with other arguments than ork declares; configure the queue kind \
+                 it was created with (quorum or classic), choose another prefix, or empty and delete it ({})",
                 reason(&error)
             ),
         ),

@@ -30,7 +30,7 @@ impl Address {
             .or_else(|| text.strip_prefix("amqps://"))
             .ok_or_else(|| wrong("does not begin with `amqp://` or `amqps://`"))?;
         // The parser's error message may quote the URL including the password, so it is not passed on.
-        let mut uri: AMQPUri = text.parse().map_err(|_words| wrong("cannot be read"))?;
+        let mut uri: AMQPUri = text.parse().map_err(|_words| wrong("is invalid"))?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
         if let Some(v6) = host.strip_prefix('[').and_then(|host| host.split(']').next()) {

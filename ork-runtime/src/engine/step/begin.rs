@@ -66,12 +66,12 @@ async fn retry(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
 
 fn flow(job: &Job, message: &Message) -> Result<WorkflowRun, CallError> {
     let plan: Plan = serde_json::from_slice(&message.body)
-        .map_err(|error| CallError::Task(Error::permanent(format!("this is no plan of a workflow: {error}"))))?;
+        .map_err(|error| CallError::Task(Error::permanent(format!("invalid plan of a workflow: {error}"))))?;
     let program = |step: &&ork_workflow::Step| !matches!(step.runs, Runs::Rust { .. });
     if let (Some(JobRole::Untrusted), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
         let detail = format!(
-            "the task `{}` is no function of this program, and whoever sends a run over a broker is trusted with no more: \
-             submit it through the store, with `submit`",
+            "the step `{}` is not a task of this program, and a workflow run that is sent over a broker can run no \
+             others: submit the run through the store, with `submit`",
             step.name
         );
         return Err(CallError::Task(Error::permanent(detail)));

@@ -130,7 +130,7 @@ fn with_item(common: &Bytes, item: &Bytes) -> Bytes {
 /// the step itself fails because of them.
 pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Result<Step, ProcessError> {
     let (Some((at, _)), Some(run)) = (view.job.step(), view.job.parent) else {
-        let detail = format!("job {} is no step of a run", view.job.id);
+        let detail = format!("job {} is not a step of a workflow run", view.job.id);
         return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
     };
     let run = Run::read(engine, message, run).await?;
@@ -251,7 +251,7 @@ async fn value(outputs: &Outputs<'_>, name: &str, source: &Source) -> Result<Byt
         Source::Value(value) => Ok(serde_json::to_vec(value).unwrap_or_default().into()),
         Source::Output(reference) => outputs.value(reference).await,
         Source::Time | Source::Date => {
-            Err(NoOutput::Wrong(format!("`{name}` is the time of a schedule, and none has started this run")))
+            Err(NoOutput::Wrong(format!("`{name}` is set by the schedule, and this run was not started by a schedule")))
         }
     }
 }

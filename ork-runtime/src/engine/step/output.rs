@@ -52,7 +52,7 @@ impl Run {
     pub(super) async fn read(engine: &Engine, message: &Message, id: JobId) -> Result<Self, ProcessError> {
         let rejected = |why: String| reject::rejected(message, DeadLetterReason::UnknownJob, why);
         let view = engine.store.job(id).await?.ok_or_else(|| rejected(format!("its run {id} is not in this store")))?;
-        let flow = view.job.workflow_run().ok_or_else(|| rejected(format!("its run {id} has not begun")))?;
+        let flow = view.job.workflow_run().ok_or_else(|| rejected(format!("its run {id} has not started")))?;
         let plan = serde_json::from_slice(&view.input)
             .map_err(|error| rejected(format!("the plan of its run {id} cannot be read: {error}")))?;
         Ok(Self { id, plan: Arc::new(plan), flow: Arc::new(flow.clone()) })
@@ -100,7 +100,7 @@ impl Outputs<'_> {
         let value = self.value(reference).await?;
         whole(&value).filter(|count| *count <= MOST_PARTS).ok_or_else(|| {
             let (words, found) = (self.words(reference), shown(&value));
-            NoOutput::Wrong(format!("`parallel: {words}` is {found}, expected a whole number from 0 to {MOST_PARTS}"))
+            NoOutput::Wrong(format!("`parallel: {words}` is {found}, expected an integer from 0 to {MOST_PARTS}"))
         })
     }
 
@@ -151,16 +151,16 @@ impl Outputs<'_> {
     fn no_field(&self, reference: &Reference, at: NoField) -> NoOutput {
         let (task, words) = (self.task(reference), self.words(reference));
         NoOutput::Wrong(match at {
-            NoField::Missing(field) => format!("`{words}`: what `{task}` returned has no field `{field}`"),
+            NoField::Missing(field) => format!("`{words}`: the output of `{task}` has no field `{field}`"),
             NoField::Not(found) => {
-                format!("`{words}`: what `{task}` returned is {found} there, expected an object")
+                format!("`{words}`: the output of `{task}` is {found} there, expected an object")
             }
         })
     }
 }
 
 fn not_read(error: ObjectError) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "what another step returned cannot be read").with_source(error)
+    StoreError::new(StoreErrorKind::Unavailable, "the output of another step cannot be read").with_source(error)
 }
 
 fn push(list: &mut Vec<u8>, value: &[u8]) {
@@ -177,7 +177,7 @@ fn whole(value: &[u8]) -> Option<u64> {
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::as_conversions,
-        reason = "it is whole and in range"
+        reason = "it is an integer in range"
     )]
     let from_float = |float: f64| (float.fract() == 0.0 && (0.0..1e15).contains(&float)).then_some(float as u64);
     number.as_u64().or_else(|| number.as_f64().and_then(from_float))

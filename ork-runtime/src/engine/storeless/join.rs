@@ -67,7 +67,7 @@ pub(in super::super) async fn join(
         }
     }
     let Some(head) = head else {
-        tracing::error!(job = %message.job, "what the split said of its job cannot be read: its parts are dropped");
+        tracing::error!(job = %message.job, "cannot read the record of the split: dropping the parts of its job");
         return true;
     };
     finish(engine, task, (message, head), parts).await

@@ -182,7 +182,7 @@ async fn arrive(
 }
 
 fn no_parts(message: &Message) -> String {
-    format!("it is a part of job {} whose parts are counted by a broker that this worker does not use", message.job)
+    format!("the parts of job {} are counted by a broker that this worker does not use", message.job)
 }
 
 /// Fails a job that was lost with its workers too often: sends its reply and its hooks, and drops parts that were
@@ -202,7 +202,7 @@ pub(super) async fn lost_job(
     let Ok(again) = settle::settle_storeless(engine, &mut job, Phase::Start, how, None).await else {
         return Ok(Done::Interrupted);
     };
-    debug_assert_eq!(again, None, "the last attempt has no next one");
+    debug_assert_eq!(again, None, "there is no attempt after the last one");
     if mutant::is_on(Mutant::FollowsNothingLost) {
         return Ok(done);
     }
@@ -269,12 +269,10 @@ pub(crate) async fn member(
         SetCheck { whose, record, follows }
     });
     match passed {
-        Passed::Done(End::NoQueue) => {
-            Member::NoQueue(format!("there is no queue `{}` to count the part in", part.part_queue))
-        }
+        Passed::Done(End::NoQueue) => Member::NoQueue(format!("the part queue `{}` does not exist", part.part_queue)),
         Passed::Done(End::Fired | End::Waits | End::Gone) => Member::Done,
         Passed::Interrupted => Member::Interrupted,
-        Passed::NoParts => Member::NoQueue("this worker's broker has no part queues".to_owned()),
+        Passed::NoParts => Member::NoQueue("the broker of this worker has no part queues".to_owned()),
     }
 }
 

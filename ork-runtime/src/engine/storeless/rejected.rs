@@ -46,7 +46,7 @@ pub(in super::super) async fn end(
         Member::Done => Ok(()),
         Member::Interrupted => Err(interrupted()),
         Member::NoQueue(why) => {
-            tracing::error!(job = %job.id, why, "a part that was refused is not counted");
+            tracing::error!(job = %job.id, why, "cannot record a rejected part in its part queue");
             Ok(())
         }
     }
@@ -63,7 +63,7 @@ async fn fail(engine: &Engine, job: &mut Job, failure: Failure) -> Result<(), Se
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
     let how = AttemptOutcome::Failed { failure, retry_at: None };
     let again = settle::settle_storeless(engine, job, Phase::Start, how, None).await?;
-    debug_assert_eq!(again, None, "the last attempt has no next one");
+    debug_assert_eq!(again, None, "there is no attempt after the last one");
     Ok(())
 }
 
@@ -100,7 +100,7 @@ async fn cannot_join(
     let is_head = |record: &&HeldRecord| matches!(record.entry, Entry::Head { epoch } if Some(epoch) == set.epoch());
     let head = records.iter().find(is_head).and_then(|record| serde_json::from_slice::<Head>(&record.body).ok());
     let Some(head) = head else {
-        tracing::error!(job = %message.job, "what the split said of its job cannot be read: its parts are dropped");
+        tracing::error!(job = %message.job, "cannot read the record of the split: dropping the parts of its job");
         return true;
     };
     let mut job = head.job(message.job, &message.task, engine.clock.now());

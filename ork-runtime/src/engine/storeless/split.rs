@@ -43,7 +43,7 @@ pub(in super::super) async fn split(
     (mut job, guard): (Box<Job>, &mut DeliveryGuard),
 ) -> Result<Done, ProcessError> {
     let Some(queues) = engine.broker.parts() else {
-        let detail = "a job with parts needs a store: unset ORK_STORE=none, or name one";
+        let detail = "a job with parts requires a store: set ORK_STORE to one instead of `none`";
         let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
         settle::job(engine, &mut job, (def, None), Phase::Start, (failed, None)).await?;
         return Ok(Done::Settled);
@@ -88,7 +88,7 @@ pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     match with_retries(engine, || queues.remove(&queue)).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
-            tracing::warn!(%error, queue, "a part queue is left behind");
+            tracing::warn!(%error, queue, "cannot delete a part queue");
             true
         }
         Err(_interrupted) => false,
@@ -166,7 +166,7 @@ async fn send(
             // Another worker has a duplicate of this message, and has removed the queue to create its own. The head
             // of the later one of the two is in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
-                tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
+                tracing::debug!(queue, "the part queue was deleted by another worker, creating it again");
                 pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
             }
             Err(error) => return never(&error),

@@ -80,7 +80,7 @@ impl Group {
             && let Err(error) = kill_process_group(id, signal)
             && error != rustix::io::Errno::SRCH
         {
-            tracing::warn!(group = id.as_raw_nonzero().get(), %error, "a group of processes cannot be signalled");
+            tracing::warn!(group = id.as_raw_nonzero().get(), %error, "cannot signal a process group");
         }
     }
 

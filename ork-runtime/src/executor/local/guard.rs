@@ -76,7 +76,10 @@ impl Guard {
 }
 
 fn gone(error: &io::Error) -> State {
-    tracing::warn!(%error, "no shell guards the processes of tasks: if this program is killed, they may go on");
+    tracing::warn!(
+        %error,
+        "cannot start the shell that guards the processes of tasks: if this program is killed, they may keep running"
+    );
     State::Gone
 }
 

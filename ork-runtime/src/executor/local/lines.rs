@@ -71,7 +71,7 @@ impl StderrReader {
         if let Some(listener) = listener {
             listener.log(Level::INFO, line);
         } else {
-            tracing::debug!(target: "ork::task", line, "said between two calls");
+            tracing::debug!(target: "ork::task", line, "output between two calls");
         }
     }
 

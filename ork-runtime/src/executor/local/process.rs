@@ -36,7 +36,7 @@ pub(super) async fn run(
     abandoned: CancellationToken,
 ) -> Result<Bytes, ExecutorError> {
     let Some((program, args)) = command.split_first() else {
-        return Err(ExecutorError::Unfit("no program is named: `command` is a list that begins with one".into()));
+        return Err(ExecutorError::Unfit("no program is given: `command` must be a list that starts with one".into()));
     };
     let (folder, found) = {
         let (folder, program) = (call.code.folder.clone(), program.clone());
@@ -156,7 +156,8 @@ fn output_of(program: &str, output: Bytes) -> Result<Bytes, ExecutorError> {
         Err(error) => {
             let first = String::from_utf8_lossy(output.get(..SHOWN).unwrap_or(&output)).into_owned();
             let message = format!(
-                "`{program}` wrote no JSON to its standard output ({error}): {first:?}; print the output only, and what is for people to the standard error"
+                "`{program}` did not write JSON to its standard output ({error}): {first:?}; print only the output \
+                 there, and log messages to the standard error"
             );
             Err(ExecutorError::Output(message))
         }
@@ -165,13 +166,13 @@ fn output_of(program: &str, output: Bytes) -> Result<Bytes, ExecutorError> {
 
 fn not_started(program: &str, found: &Path, error: &std::io::Error) -> ExecutorError {
     let hint = match error.kind() {
-        ErrorKind::NotFound if found.is_absolute() => "the program in its first line (`#!`) is not there",
+        ErrorKind::NotFound if found.is_absolute() => "the interpreter in its first line (`#!`) does not exist",
         ErrorKind::NotFound => {
-            "it was not found: install it, or write a path from the workflow's folder, such as `./program`"
+            "not found: install it, or use a path relative to the workflow's folder, such as `./program`"
         }
-        ErrorKind::PermissionDenied => "it is not executable: `chmod +x` makes it so",
+        ErrorKind::PermissionDenied => "not executable: run `chmod +x` on it",
         // ENOEXEC
-        _ if error.raw_os_error() == Some(8) => "it is no program: a script needs a first line such as `#!/bin/sh`",
+        _ if error.raw_os_error() == Some(8) => "not a program: a script needs a first line such as `#!/bin/sh`",
         _ => return ExecutorError::Unavailable(format!("`{program}` cannot be started: {error}")),
     };
     ExecutorError::Unavailable(format!("`{program}` cannot be started: {hint}"))

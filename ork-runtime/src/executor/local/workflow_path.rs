@@ -24,17 +24,17 @@ impl Place {
     pub(super) fn find(folder: &Path, file: &str) -> Result<Self, ExecutorError> {
         let unfit = |words: &str| ExecutorError::Unfit(format!("`{file}` {words}"));
         if file.is_empty() {
-            return Err(ExecutorError::Unfit("no file is named".into()));
+            return Err(ExecutorError::Unfit("no file is given".into()));
         }
         let steps = Path::new(file).components();
         if steps.clone().any(|step| !matches!(step, Component::Normal(_) | Component::CurDir)) {
-            return Err(unfit("is outside of the workflow's folder: write a path from that folder, without `..`"));
+            return Err(unfit("is outside the workflow's folder: use a path relative to that folder, without `..`"));
         }
         let folder = root(folder)?;
         let file: PathBuf = steps.filter(|step| matches!(step, Component::Normal(_))).collect();
         match folder.join(&file).canonicalize() {
             Ok(real) if !real.starts_with(&folder) => {
-                Err(unfit("is a link that leads out of the workflow's folder: copy what it leads to into the folder"))
+                Err(unfit("is a link to a file outside the workflow's folder: copy that file into the folder"))
             }
             Ok(real) if !real.is_file() => Err(unfit("is not a file")),
             Ok(_) => Ok(Self { folder, file }),
@@ -51,7 +51,7 @@ impl Place {
 pub(super) fn root(folder: &Path) -> Result<PathBuf, ExecutorError> {
     folder.canonicalize().map_err(|error| {
         ExecutorError::Unavailable(format!(
-            "the workflow's folder `{}` cannot be found here: {error}; ORK_WORKFLOWS says where it is",
+            "cannot find the workflow's folder `{}`: {error}; set ORK_WORKFLOWS to the folder of the workflows",
             folder.display()
         ))
     })
@@ -61,6 +61,6 @@ pub(super) fn root(folder: &Path) -> Result<PathBuf, ExecutorError> {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ExecutorError> + Send + 'static,
 ) -> Result<T, ExecutorError> {
-    let lost = |error| ExecutorError::Unavailable(format!("a file could not be looked at: {error}"));
+    let lost = |error| ExecutorError::Unavailable(format!("a file cannot be accessed: {error}"));
     tokio::task::spawn_blocking(work).await.map_err(lost)?
 }

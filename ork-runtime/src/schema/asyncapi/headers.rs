@@ -12,21 +12,29 @@ pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
     let mut headers = json!({
         "type": "object",
         "properties": {
-            "message_id": text("AMQP property: the job. Two messages of one id are one job; a UUID is the job's id itself."),
-            "reply_to": text("AMQP property: the queue to which the outcome goes; `amq.rabbitmq.reply-to` works. Without it no outcome is sent."),
-            "correlation_id": text("AMQP property: what the outcome repeats; `message_id` if it is missing."),
-            "priority": { "type": "integer", "minimum": 0, "maximum": 9, "description": "AMQP property: higher goes first." },
-            "on_complete": text("What follows when the job has ended: a list of messages, as JSON."),
+            "message_id": text("AMQP property: identifies the job. Messages with the same id are one job; a UUID is \
+                                used as the id of the job."),
+            "reply_to": text("AMQP property: the queue that receives the outcome; `amq.rabbitmq.reply-to` works. \
+                              Without it no outcome is sent."),
+            "correlation_id": text("AMQP property: copied to the outcome; defaults to `message_id`."),
+            "priority": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 9,
+                "description": "AMQP property: higher priorities are delivered first."
+            },
+            "on_complete": text("The messages to send when the job has ended: a list, as JSON."),
         },
     });
     if let Some(properties) = headers.pointer_mut("/properties").and_then(Value::as_object_mut) {
         if let Some(fingerprint) = fingerprint {
-            let words = "The fingerprint of the schema that the input was made for: with it, an input that does not fit is parked for a worker that it fits, and not failed.";
+            let words = "The fingerprint of the schema that the input was written for. With it, an input that does \
+                         not match the worker's schema is parked for another worker instead of failing the job.";
             let schema = json!({ "type": "string", "format": "uuid", "examples": [fingerprint], "description": words });
             properties.insert(FINGERPRINT.into(), schema);
         }
         if is_item {
-            let words = "Asks for the function of one item, and not for the split.";
+            let words = "Requests the function for a single item instead of the split.";
             properties.insert("ork-ask".into(), json!({ "type": "string", "const": "item", "description": words }));
         }
     }
@@ -42,7 +50,7 @@ pub(super) fn outcome() -> Value {
         "type": "object",
         "properties": {
             "type": { "type": "string", "const": "ork.outcome", "description": "AMQP property." },
-            "correlation_id": { "type": "string", "description": "AMQP property: as asked for." },
+            "correlation_id": { "type": "string", "description": "AMQP property: copied from the request." },
             "message_id": { "type": "string", "format": "uuid", "description": "AMQP property: the job's id." },
         },
     })

@@ -70,7 +70,8 @@ pub fn asyncapi(bundle: &Value, wire: &Wire) -> Value {
         "info": {
             "title": wire.title,
             "version": wire.version,
-            "description": "Tasks that run when their input is published to RabbitMQ. `docs/wire.md` of ork has the rest.",
+            "description": "Tasks that run when their input is published to RabbitMQ. See `docs/wire.md` of ork for \
+                            details.",
         },
         "defaultContentType": "application/json",
         "servers": { "rabbitmq": {
@@ -101,7 +102,7 @@ impl Document<'_> {
         let schema = |key: &str| task.get("properties").and_then(|it| it.get(key)).cloned();
         let mut asked = vec![self.job((name, "job"), "One job.", schema("input"), fingerprint(task))];
         if let Some(part) = schema("part") {
-            asked.push(self.job((name, "item"), "One item alone, without the split.", Some(part), None));
+            asked.push(self.job((name, "item"), "A single item, without the split.", Some(part), None));
         }
         let outcome = self.outcome(name, schema("output").unwrap_or(Value::Bool(true)));
         let replies = format!("{name}.outcome");
@@ -194,13 +195,13 @@ impl Document<'_> {
         });
         self.messages.insert("ork.event".into(), value);
         let words =
-            "The routing key is the event's type. Events are told if the program's `events` is `jobs` or `parts`.";
+            "The routing key is the event's type. Events are published if the setting `events` is `jobs` or `parts`.";
         let channel = self.exchange("job.#", words, (".events", "topic"), &[("event", "ork.event".into())]);
         self.channels.insert("ork.events".into(), channel);
         let operation = json!({
             "action": "send",
             "channel": { "$ref": "#/channels/ork.events" },
-            "summary": "Says what happens to jobs.",
+            "summary": "Publishes the events of jobs.",
             "messages": [{ "$ref": "#/channels/ork.events/messages/event" }],
         });
         self.operations.insert("ork.events".into(), operation);
@@ -230,7 +231,7 @@ impl Document<'_> {
 
 /// The built-in task with which a client cancels a job, in the form that a bundle has for a task.
 fn cancel() -> Value {
-    let job = json!({ "type": "string", "description": "The job's id, or the `message_id` that its sender gave it." });
+    let job = json!({ "type": "string", "description": "The id of the job, or the `message_id` that its sender set." });
     let input = json!({
         "type": "object",
         "properties": { "job": job },
@@ -238,7 +239,7 @@ fn cancel() -> Value {
         "additionalProperties": false,
     });
     json!({
-        "description": "Cancels a job, and all jobs below it.",
+        "description": "Cancels a job and all its descendants.",
         "properties": { "input": input, "output": { "type": "null" } },
     })
 }

@@ -99,10 +99,10 @@ impl Change {
 #[non_exhaustive]
 pub enum NotABundle {
     /// The document is something else.
-    #[error("it is not what `schema export` writes: expected `{VERSION_KEY}` in it")]
+    #[error("not a file written by `schema export`: `{VERSION_KEY}` is missing")]
     Other,
     /// The document has a version that this version of ork does not know.
-    #[error("its form is number {found}, and this version of ork knows {VERSION} only")]
+    #[error("unsupported format version {found}: this version of ork supports only {VERSION}")]
     Version {
         /// The version that was found.
         found: Value,
@@ -182,14 +182,14 @@ fn added(name: &str) -> Change {
 }
 
 fn removed(name: &str) -> Change {
-    let gone = |why: &str| Effect::breaks(format!("the task is gone: {why}"));
+    let gone = |why: &str| Effect::breaks(format!("the task was removed: {why}"));
     Change {
         task: name.to_owned(),
         became: Became::Removed,
         fields: Vec::new(),
-        queued: gone("its messages wait until no worker serves it, or go to the dead letters as `unknown-task`"),
-        clients: gone("what they submit is not run"),
-        workflows: gone("`check` refuses those that name it"),
+        queued: gone("its messages are not consumed, or are dead-lettered as `unknown-task`"),
+        clients: gone("the jobs that they submit do not run"),
+        workflows: gone("`check` rejects workflows that use it"),
     }
 }
 
@@ -212,7 +212,7 @@ fn changed(name: &str, old: Side<'_>, new: Side<'_>) -> Option<Change> {
     let output = fits("output", new.of("output"), old.of("output"));
     let queue = match (old.queue(), new.queue()) {
         (Some(a), Some(b)) if a != b => {
-            Effect::breaks(format!("they are in the queue of `{a}`, and new workers read that of `{b}`"))
+            Effect::breaks(format!("they are in the queue of `{a}`, but new workers consume the queue of `{b}`"))
         }
         _ => Effect::Compatible,
     };

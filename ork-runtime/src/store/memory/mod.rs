@@ -35,7 +35,7 @@ pub struct Memory {
 
 impl Memory {
     /// Creates an empty store.
-    #[expect(clippy::new_without_default, reason = "every store is another one")]
+    #[expect(clippy::new_without_default, reason = "each call creates a separate store")]
     pub fn new() -> Self {
         Self { tables: Mutex::default(), notifier: Notifier::new(), identity: Uuid::new_v4() }
     }
@@ -147,7 +147,7 @@ impl Store for Memory {
     }
 
     async fn check(&self) -> Result<String, StoreError> {
-        Ok("in memory: jobs are gone when the process ends".into())
+        Ok("in memory: jobs are lost when the process ends".into())
     }
 
     async fn close(&self) {}

@@ -154,7 +154,7 @@ async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Dura
     if noted.rows_affected() == 1 {
         Ok(())
     } else {
-        let message = "the server has forgotten this process";
+        let message = "the server has no row for this process";
         Err(Failed::Not(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, message))))
     }
 }

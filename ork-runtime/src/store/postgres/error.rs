@@ -81,19 +81,22 @@ fn message(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
             "28P01" | "28000" => (
                 Config,
                 format!(
-                    "PostgreSQL at {host} refuses the login of user `{user}` for the database `{name}`: check user and password in ORK_STORE"
+                    "PostgreSQL at {host} rejected the login of user `{user}` for the database `{name}`: check user \
+                     and password in ORK_STORE"
                 ),
             ),
             "3D000" => (
                 Config,
                 format!(
-                    "PostgreSQL at {host} has no database `{name}` (asked as user `{user}`): create it with `createdb`, or name another one in ORK_STORE"
+                    "PostgreSQL at {host} has no database `{name}` (user `{user}`): create it with `createdb`, or use \
+                     another one in ORK_STORE"
                 ),
             ),
             "42501" => (
                 Config,
                 format!(
-                    "PostgreSQL at {host} does not let user `{user}` do this in the database `{name}`: grant it CREATE on the database, or make it the owner of the schema `ork`"
+                    "PostgreSQL at {host} denied permission to user `{user}` in the database `{name}`: grant it CREATE \
+                     on the database, or make it the owner of the schema `ork`"
                 ),
             ),
             "25006" => read_only(address),
@@ -104,7 +107,8 @@ fn message(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
             "53300" => (
                 Unavailable,
                 format!(
-                    "PostgreSQL at {host} takes no more connections (as user `{user}` for `{name}`): each process of ork needs up to five, raise max_connections"
+                    "PostgreSQL at {host} has too many connections (user `{user}`, database `{name}`): each process of \
+                     ork needs up to five, raise max_connections"
                 ),
             ),
             "57P01" | "57P02" | "57P03" => {
@@ -113,46 +117,53 @@ fn message(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
             "42P01" | "42703" | "3F000" | "XX001" | "XX002" => (
                 Corrupt,
                 format!(
-                    "the tables of ork in the database `{name}` of PostgreSQL at {host} are damaged: restore a copy"
+                    "the tables of ork in the database `{name}` of PostgreSQL at {host} are damaged: restore a backup"
                 ),
             ),
-            code if is_of_data(code) => {
-                (Data, format!("the database `{name}` of PostgreSQL at {host} cannot hold this: {}", error.message()))
-            }
+            code if is_of_data(code) => (
+                Data,
+                format!("the database `{name}` of PostgreSQL at {host} cannot store this data: {}", error.message()),
+            ),
             code if class_of(code) != Class::Never => {
-                (Unavailable, format!("PostgreSQL at {host} could not do this in the database `{name}`"))
+                (Unavailable, format!("PostgreSQL at {host} could not execute a statement in the database `{name}`"))
             }
-            _ => (Unavailable, format!("PostgreSQL at {host} refuses this in the database `{name}`")),
+            _ => (Unavailable, format!("PostgreSQL at {host} rejected a statement in the database `{name}`")),
         };
     }
     match error {
         sqlx::Error::Configuration(_) => {
-            (Config, format!("the settings of the connection to PostgreSQL at {host} cannot be used: check ORK_STORE"))
+            (Config, format!("invalid connection settings for PostgreSQL at {host}: check ORK_STORE"))
         }
-        sqlx::Error::Encode(_) => {
-            (Data, format!("the database `{name}` of PostgreSQL at {host} cannot be sent this: its texts are too long"))
-        }
+        sqlx::Error::Encode(_) => (
+            Data,
+            format!("cannot send this data to the database `{name}` of PostgreSQL at {host}: a string is too long"),
+        ),
         sqlx::Error::Tls(_) => (
             Config,
             format!(
-                "no encrypted connection to PostgreSQL at {host}: check sslmode and sslrootcert in ORK_STORE, and the server's certificate"
+                "cannot establish an encrypted connection to PostgreSQL at {host}: check sslmode and sslrootcert in \
+                 ORK_STORE, and the server's certificate"
             ),
         ),
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => (
             Corrupt,
-            format!("the database `{name}` of PostgreSQL at {host} holds what no store of ork wrote: restore a copy"),
+            format!(
+                "the database `{name}` of PostgreSQL at {host} contains data that ork did not write: restore a backup"
+            ),
         ),
         // A certificate that is not trusted ends the connection with this error, too.
         sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => (
             Config,
             format!(
-                "no encrypted connection to PostgreSQL at {host}: check sslmode and sslrootcert in ORK_STORE, and the server's certificate"
+                "cannot establish an encrypted connection to PostgreSQL at {host}: check sslmode and sslrootcert in \
+                 ORK_STORE, and the server's certificate"
             ),
         ),
         _ => (
             Unavailable,
             format!(
-                "cannot reach PostgreSQL at {host} (database `{name}`, user `{user}`): check that it runs there, or set ORK_STORE to where it is"
+                "cannot reach PostgreSQL at {host} (database `{name}`, user `{user}`): check that it is running, or \
+                 correct ORK_STORE"
             ),
         ),
     }
@@ -161,7 +172,7 @@ fn message(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
 fn read_only(address: &Address) -> (StoreErrorKind, String) {
     let (host, name) = (address.host(), address.database());
     let message = format!(
-        "the database `{name}` of PostgreSQL at {host} is read-only, a standby perhaps: name the primary in ORK_STORE"
+        "the database `{name}` of PostgreSQL at {host} is read-only, possibly a standby: use the primary in ORK_STORE"
     );
     (StoreErrorKind::ReadOnly, message)
 }
@@ -176,8 +187,8 @@ pub(super) fn is_read_only(address: &Address) -> StoreError {
 pub(super) fn wrong_encoding(address: &Address, encoding: &str) -> StoreError {
     let (host, name) = (address.host(), address.database());
     let message = format!(
-        "the database `{name}` of PostgreSQL at {host} has the encoding {encoding}, and ork needs UTF8: make one with \
-         `createdb --encoding=UTF8 --template=template0 NAME`, and name it in ORK_STORE"
+        "the database `{name}` of PostgreSQL at {host} has the encoding {encoding}, but ork requires UTF8: create one \
+         with `createdb --encoding=UTF8 --template=template0 NAME`, and use it in ORK_STORE"
     );
     StoreError::new(StoreErrorKind::Config, message)
 }
@@ -185,7 +196,7 @@ pub(super) fn wrong_encoding(address: &Address, encoding: &str) -> StoreError {
 /// Creates the error for a server that has not replied in time.
 pub(super) fn no_answer(address: &Address) -> StoreError {
     let message = format!(
-        "PostgreSQL at {} does not answer (database `{}`, user `{}`)",
+        "PostgreSQL at {} does not respond (database `{}`, user `{}`)",
         address.host(),
         address.database(),
         address.user()
@@ -196,7 +207,7 @@ pub(super) fn no_answer(address: &Address) -> StoreError {
 /// Creates the error for work that waits for a lock of another process.
 pub(super) fn held_by_other(address: &Address, who_holds_what: &str) -> StoreError {
     let message = format!(
-        "{who_holds_what}; it is waited for in the database `{}` of PostgreSQL at {}",
+        "{who_holds_what}; waiting for it in the database `{}` of PostgreSQL at {}",
         address.database(),
         address.host()
     );

@@ -85,7 +85,8 @@ impl HeldLock {
         let message = match holder {
             None => format!("another process holds {what}"),
             Some(Holder { application, place, pid, since, state, .. }) => format!(
-                "another process, `{application}` {place}, holds {what} since {since} and {state} (PostgreSQL's process {pid})"
+                "another process, `{application}` {place}, has held {what} since {since} and {state} (PostgreSQL \
+                 process {pid})"
             ),
         };
         held_by_other(address, &message)
@@ -240,7 +241,7 @@ async fn holder(connection: &mut PgConnection, job: JobId) -> sqlx::Result<HeldL
         place: row.try_get(2)?,
         pid: row.try_get(3)?,
         since: row.try_get::<Option<String>, _>(4)?.unwrap_or_else(|| "an unknown time".into()),
-        state: if is_idle { "is idle in a transaction".into() } else { "is at work".into() },
+        state: if is_idle { "is idle in a transaction".into() } else { "is active".into() },
         is_stalled,
     };
     Ok(HeldLock { what: format!("job {id}"), holder: Some(holder) })

@@ -144,9 +144,8 @@ fn start(
     queue: mpsc::UnboundedReceiver<Waiting>,
     closing: CancellationToken,
 ) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
-    let cannot = |error| {
-        StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
-    };
+    let cannot =
+        |error| StoreError::new(StoreErrorKind::Unavailable, "cannot start a thread for the store").with_source(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     let (opened, answer) = oneshot::channel();
     let life = async move {

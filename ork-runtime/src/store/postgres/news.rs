@@ -165,7 +165,9 @@ impl Listener {
                 () = closing.cancelled() => return,
                 () = self.suspect.notified() => listener = None,
                 () = sleep(QUIET) => if !is_alive(current).await {
-                    tracing::debug!("the connection that listens to PostgreSQL has died without a word");
+                    tracing::debug!(
+                        "the connection that listens for notifications of PostgreSQL has stopped responding"
+                    );
                     (listener, failures) = (None, failures.max(1));
                 },
                 received = current.try_recv() => if let Ok(Some(note)) = received {

@@ -49,7 +49,7 @@ fn outbox_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let c = &mut Columns::new(row);
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
     let columns = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
-    let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
+    let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an outbox row has an unknown kind"))?;
     let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
     Ok(OutboxRow { id, job, task, kind, attempt, priority, due: None, holder: None, losses: lost, waits_for: None })
 }

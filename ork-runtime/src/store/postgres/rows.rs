@@ -78,7 +78,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
             None => None,
             Some("stopped") => Some(Halt::Stopped),
             Some("cancelled") => Some(Halt::Cancelled),
-            Some(_) => return Err(damaged("a halt is unknown")),
+            Some(_) => return Err(damaged("a halt reason is unknown")),
         },
         cut: c.get()?,
         policy: Policy {

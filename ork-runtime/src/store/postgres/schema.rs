@@ -67,7 +67,8 @@ pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) ->
 fn todo(address: &Address, version: i64) -> Result<&'static [&'static str], StoreError> {
     usize::try_from(version).ok().and_then(|done| MIGRATIONS.get(done..)).ok_or_else(|| {
         let message = format!(
-            "the database `{}` of PostgreSQL at {} has schema {version} of ork, this program knows {} only: a newer version of ork made it, use that one",
+            "the database `{}` of PostgreSQL at {} has schema version {version}, but this program supports only {}: \
+             use the newer version of ork that created it",
             address.database(),
             address.host(),
             MIGRATIONS.len()
@@ -98,7 +99,8 @@ async fn check_owner(connection: &mut PgConnection, address: &Address) -> Result
         return Ok(());
     }
     let message = format!(
-        "the schema `ork` in the database `{}` of PostgreSQL at {} belongs to another program: name another database in ORK_STORE",
+        "the schema `ork` in the database `{}` of PostgreSQL at {} belongs to another program: use another database in \
+         ORK_STORE",
         address.database(),
         address.host()
     );

@@ -42,10 +42,10 @@ impl Address {
         }
         let hosts = text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
         if hosts.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
-            return Err(wrong("names several hosts, and one is needed that always leads to the primary"));
+            return Err(wrong("has several hosts, but must have one that always leads to the primary"));
         }
         // The error of the parser may quote the URL with its password, so it is not passed on.
-        let options: PgConnectOptions = text.parse().map_err(|_words| wrong("cannot be read"))?;
+        let options: PgConnectOptions = text.parse().map_err(|_words| wrong("is invalid"))?;
         let mut options = options.options(SETTINGS).disable_statement_logging();
         let verifies = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
         let named = text.contains("sslrootcert=") && !text.contains("sslrootcert=system");
@@ -139,7 +139,7 @@ mod tests {
             ["postgres://me:s3cret@one,two/jobs", "postgresql://me:s3cret@one:1,two:2", "postgres://a,b?user=me"]
         {
             let error = Address::parse(text).unwrap_err().to_string();
-            assert!(error.contains("names several hosts") && !error.contains("s3cret"), "{text}: {error}");
+            assert!(error.contains("has several hosts") && !error.contains("s3cret"), "{text}: {error}");
         }
         Address::parse("postgres://me:a%2Cb@one/jobs?options=-c%20search_path=a,b").unwrap();
     }

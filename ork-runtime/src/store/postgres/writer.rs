@@ -201,14 +201,14 @@ impl Writer {
         };
         match self.meanwhile(attempt).await {
             Ok(session) => {
-                tracing::info!(store = %self.shared.address, "connected to PostgreSQL again");
+                tracing::info!(store = %self.shared.address, "reconnected to PostgreSQL");
                 self.shared.readers.renew();
                 self.session = Some(session);
                 self.resolve();
             }
             Err(error) => {
                 if self.failures.is_power_of_two() {
-                    tracing::warn!(%error, attempts = self.failures, "the store cannot be reached");
+                    tracing::warn!(%error, attempts = self.failures, "cannot reach the store");
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.trouble = Some(error);
@@ -255,7 +255,7 @@ impl Writer {
         let is_over = |doubt: &&mut Doubt| doubt.batch.iter().all(|waiting| late(waiting) || !waiting.is_awaited());
         if let Some(doubt) = self.doubt.as_mut().filter(is_over) {
             let message =
-                "the connection to PostgreSQL ended while this was committed, and it is not known yet whether it was";
+                "the connection to PostgreSQL was lost during a commit, and it is not known yet whether it succeeded";
             // Commands without a caller are kept, and are executed if the transaction was not committed.
             for waiting in doubt.batch.extract_if(.., |waiting| late(waiting)) {
                 doubt.given_up = true;
@@ -273,7 +273,7 @@ impl Writer {
         let Some(session) = &self.session else { return };
         let Some(doubt) = self.doubt.take() else { return };
         let done = session.last >= doubt.number;
-        tracing::debug!(number = doubt.number, done, "a commit that was not answered");
+        tracing::debug!(number = doubt.number, done, "resolved an unacknowledged commit");
         if !done {
             // In the original order, before later commands. Commands that got an error are not executed.
             for waiting in doubt.batch.into_iter().rev() {
@@ -367,7 +367,7 @@ impl Writer {
         let address = &self.shared.address;
         let error = held.map_or_else(|| no_answer(address), |held| held.to_error(address));
         if is_stalled && !std::mem::replace(&mut self.has_warned, true) {
-            tracing::warn!(%error, "some work waits for a lock, all other work goes on");
+            tracing::warn!(%error, "some work is waiting for a lock, all other work continues");
         }
         let (now, closing) = (Instant::now(), self.closing);
         self.again_at = now + LOCKED;
@@ -444,7 +444,7 @@ impl Writer {
 
     fn lost(&mut self, error: StoreError) {
         if self.failures == 0 {
-            tracing::warn!(%error, "the store cannot be used just now");
+            tracing::warn!(%error, "the store is unavailable");
         }
         self.shared.suspect.notify_one();
         self.failures = self.failures.saturating_add(1);

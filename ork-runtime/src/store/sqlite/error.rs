@@ -12,7 +12,7 @@ pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
     let (kind, message) = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             StoreErrorKind::Unavailable,
-            format!("the store {file} is locked: another program has kept a transaction open on it for too long"),
+            format!("the store {file} is locked: another program has kept a transaction open for too long"),
         ),
         Some(ErrorCode::ReadOnly) => (
             StoreErrorKind::ReadOnly,
@@ -23,19 +23,19 @@ pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
         }
         Some(ErrorCode::NotADatabase) => (
             StoreErrorKind::Corrupt,
-            format!("{file} is not an SQLite file: name another one with ORK_STORE, or move it away"),
+            format!("{file} is not an SQLite file: use another one in ORK_STORE, or move it away"),
         ),
         Some(ErrorCode::DatabaseCorrupt) => {
-            (StoreErrorKind::Corrupt, format!("the store {file} is damaged: restore a copy, or move it away"))
+            (StoreErrorKind::Corrupt, format!("the store {file} is damaged: restore a backup, or move it away"))
         }
         Some(ErrorCode::CannotOpen) => (StoreErrorKind::Config, format!("the store {file} cannot be opened")),
         Some(ErrorCode::SystemIoFailure) => {
             (StoreErrorKind::Unavailable, format!("the store {file} cannot be read or written"))
         }
         Some(ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ConstraintViolation) => {
-            (StoreErrorKind::Data, format!("the store {file} cannot hold this: {error}"))
+            (StoreErrorKind::Data, format!("the store {file} cannot store this data: {error}"))
         }
-        _ => (StoreErrorKind::Corrupt, format!("the store {file} does not work as it should")),
+        _ => (StoreErrorKind::Corrupt, format!("unexpected error of the store {file}")),
     };
     StoreError::new(kind, message).with_source(error)
 }

@@ -41,9 +41,9 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -
 }
 
 fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
-    let word = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an owed row has no word"))?;
+    let word = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an outbox row has no kind"))?;
     let columns = (word, row.get(4)?, number(row, 5)?, number(row, 6)?);
-    let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
+    let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an outbox row has an unknown kind"))?;
     let to_send = OutboxRow {
         id: number(row, 0)?,
         // The row refers to its job by row number; the caller looks up the job, which has the id.

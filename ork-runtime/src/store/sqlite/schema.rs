@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| {
-            let message = format!("the folder {} of the store cannot be made", folder.display());
+            let message = format!("the folder {} of the store cannot be created", folder.display());
             StoreError::new(StoreErrorKind::Config, message).with_source(error)
         })?;
     }
@@ -95,7 +95,7 @@ fn check_owner(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
     if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
         return Ok(());
     }
-    let message = format!("{} is the database of another program: name another file with ORK_STORE", path.display());
+    let message = format!("{} is the database of another program: use another file in ORK_STORE", path.display());
     Err(StoreError::new(StoreErrorKind::Config, message))
 }
 
@@ -121,7 +121,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or_else(|| {
         let message = format!(
-            "the store {} has schema {version}, this program knows {known} only: a newer version of ork made it, use that one",
+            "the store {} has schema version {version}, but this program supports only {known}: use the newer version \
+             of ork that created it",
             path.display()
         );
         StoreError::new(StoreErrorKind::TooNew, message)

@@ -44,7 +44,7 @@ const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base 
 
 /// Returns the row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
-    let index = u32::try_from(index).map_err(|_too_large| damaged("a part has an index of more than 32 bits"))?;
+    let index = u32::try_from(index).map_err(|_too_large| damaged("the index of a part exceeds 32 bits"))?;
     Ok((seq << 32) | i64::from(index))
 }
 
@@ -54,7 +54,7 @@ pub(super) const fn last_part_id(seq: i64) -> i64 {
 }
 
 pub(super) fn shard_id(seq: i64, number: u64) -> rusqlite::Result<i64> {
-    let number = u16::try_from(number).map_err(|_too_large| damaged("a shard has a number of more than 16 bits"))?;
+    let number = u16::try_from(number).map_err(|_too_large| damaged("the number of a shard exceeds 16 bits"))?;
     Ok((seq << 16) | i64::from(number))
 }
 
@@ -89,7 +89,7 @@ impl<'row> Columns<'row, '_> {
     }
 
     fn word(&mut self) -> rusqlite::Result<&'row str> {
-        self.raw()?.as_str().map_err(|_not_text| damaged("a word is missing"))
+        self.raw()?.as_str().map_err(|_not_text| damaged("a value is missing"))
     }
 
     fn number(&mut self) -> rusqlite::Result<Option<u64>> {
@@ -141,7 +141,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
             None => None,
             Some("stopped") => Some(Halt::Stopped),
             Some("cancelled") => Some(Halt::Cancelled),
-            Some(_) => return Err(damaged("a halt is unknown")),
+            Some(_) => return Err(damaged("a halt reason is unknown")),
         },
         cut: c.get()?,
         policy: Policy {
@@ -256,7 +256,7 @@ pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite:
     match rows.next()? {
         None => Ok(Shard::default()),
         Some(row) => {
-            let sets = row.get_ref(0)?.as_blob().map_err(|_not_bytes| damaged("a shard has no sets"))?;
+            let sets = row.get_ref(0)?.as_blob().map_err(|_not_bytes| damaged("a shard has no bitmaps"))?;
             Shard::decode(sets).map_err(|error| {
                 rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
             })

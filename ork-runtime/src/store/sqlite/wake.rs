@@ -48,7 +48,7 @@ impl FolderWatch {
             Ok(Self::Native { _watcher: watcher })
         };
         native().or_else(|error: notify::Error| {
-            tracing::warn!(%error, "the system does not tell of news from other processes, looking every half a second");
+            tracing::warn!(%error, "the system does not report file changes, polling every half a second");
             let mut watcher = PollWatcher::new(handler(), poll_config(LOOK))?;
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
             Ok(Self::Polling { _watcher: watcher })
@@ -160,7 +160,7 @@ impl Bell {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "file times are the system's, not the clock's")]
+#[expect(clippy::disallowed_methods, reason = "file times come from the system, not from the clock")]
 fn remove_forgotten(folder: &Path) {
     let now = std::time::SystemTime::now();
     for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -119,7 +119,7 @@ impl Writer {
         let state = Thread { path, session, notifier, bell };
         let thread = std::thread::Builder::new().name("ork-sqlite".into()).spawn(move || state.run(&queue));
         thread.map(Self).map_err(|error| {
-            StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
+            StoreError::new(StoreErrorKind::Unavailable, "cannot start a thread for the store").with_source(error)
         })
     }
 
@@ -183,7 +183,7 @@ impl Thread {
             Err(error) => {
                 self.session.roll_back();
                 if batch.is_empty() {
-                    tracing::warn!(%error, "claims could not be written, their work may be handed out once more");
+                    tracing::warn!(%error, "cannot write claims; their work may be delivered again");
                 }
                 if batch.len() == 1 || !is_of_one(&error) {
                     for command in batch {

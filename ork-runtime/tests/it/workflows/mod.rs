@@ -77,7 +77,7 @@ fn run_without_a_schedule_has_no_scheduled_time() {
         let (_, outcome) = ended(&world, &plan).await;
         assert_eq!(stages(&outcome), [StepState::Failed, StepState::Skipped, StepState::Skipped]);
         let why = &outcome.status().failure.as_ref().unwrap().message;
-        assert!(why.contains("`files` is the time of a schedule, and none has started this run"), "{why}");
+        assert!(why.contains("`files` is set by the schedule, and this run was not started by a schedule"), "{why}");
         world.end().await;
     });
 }
@@ -235,7 +235,7 @@ fn output_that_is_no_valid_fan_out_fails_the_step_with_its_path() {
         for (fan, expected) in [
             (
                 Fan { foreach: None, parallel: Some(Count::Of(output(0, &["odd"]))) },
-                "`parallel: discover.odd` is `1.5`, expected a whole number from 0 to 4294967296",
+                "`parallel: discover.odd` is `1.5`, expected an integer from 0 to 4294967296",
             ),
             (
                 Fan { foreach: Some(output(0, &["count"])), parallel: None },
@@ -243,7 +243,7 @@ fn output_that_is_no_valid_fan_out_fails_the_step_with_its_path() {
             ),
             (
                 Fan { foreach: Some(output(0, &["no", "such"])), parallel: None },
-                "`discover.no.such`: what `discover` returned has no field `no`",
+                "`discover.no.such`: the output of `discover` has no field `no`",
             ),
         ] {
             let (id, outcome) = ended(&world, &plan(JobId::new(), &["a"], Some(fan))).await;

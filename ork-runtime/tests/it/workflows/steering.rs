@@ -200,7 +200,7 @@ fn retry_restarts_steps_that_ran_without_the_retried_step() {
         assert_eq!((first[0].job, calls(&format!("{run}.cautious"))), (last[0].job, 6));
         assert_eq!(world.ork.status(id).await.unwrap().below, 7);
         let refused = world.ork.retry(first[1].job).await.unwrap_err().to_string();
-        let expected = format!("its run begins the task anew, as job {}", last[1].job);
+        let expected = format!("its workflow run runs the step again as job {}", last[1].job);
         assert!(refused.contains(&expected), "{refused}");
         world.end().await;
     });

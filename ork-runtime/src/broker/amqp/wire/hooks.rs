@@ -137,7 +137,7 @@ fn append(value: &AMQPValue, json: &mut String, depth: usize) -> Result<(), Hook
         AMQPValue::LongString(value) => json.push_str(&quoted(&String::from_utf8_lossy(value.as_bytes()))),
         AMQPValue::ByteArray(value) => json.push_str(&quoted(&String::from_utf8_lossy(value.as_slice()))),
         AMQPValue::DecimalValue(_) => {
-            return Err(HookError::NoList { detail: "a decimal of AMQP is no JSON".to_owned() });
+            return Err(HookError::NoList { detail: "an AMQP decimal cannot be converted to JSON".to_owned() });
         }
         AMQPValue::FieldArray(values) => {
             json.push('[');
@@ -240,13 +240,13 @@ mod tests {
         for (found, words) in [
             (hooks(&[(ON_COMPLETE, many)], WorkKind::Job), "10000 hooks"),
             (hooks(&[(ON_COMPLETE, deep)], WorkKind::Job), "deeper than 64"),
-            (hooks(&[(ON_COMPLETE, AMQPValue::LongInt(7))], WorkKind::Job), "no list"),
-            (hooks(&twice, WorkKind::Job), "given twice"),
-            (hooks(&part(-1), WorkKind::Job), "`part_id` is not a whole number"),
+            (hooks(&[(ON_COMPLETE, AMQPValue::LongInt(7))], WorkKind::Job), "must be a list"),
+            (hooks(&twice, WorkKind::Job), "set twice"),
+            (hooks(&part(-1), WorkKind::Job), "`part_id` is not a non-negative integer"),
             (hooks(&part(7), ours), "`part_id` is 7, expected less than"),
             (hooks(&part(1), ours), "`ork-index` is 7"),
             (hooks(&[(PART_ID, AMQPValue::LongInt(0))], WorkKind::Job), "has no `total_parts`"),
-            (hooks(&[(PART_QUEUE, AMQPValue::LongInt(0))], WorkKind::Job), "`part_queue` is not a text"),
+            (hooks(&[(PART_QUEUE, AMQPValue::LongInt(0))], WorkKind::Job), "`part_queue` is not a string"),
         ] {
             let words_found = found.unwrap_err();
             assert!(words_found.contains(words), "{words_found}");

@@ -87,7 +87,7 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
     if found > most {
         return Err(LinkError::new(
             BrokerErrorKind::TooLarge,
-            format!("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)"),
+            format!("the body has {found} bytes, at most {most} are allowed (`max_message_bytes`)"),
         ));
     }
     Ok(parcel)
@@ -156,14 +156,14 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, LinkError> {
 /// The error for outbox messages that only refer to the store: the process with the store turns them into messages
 /// first.
 fn stays_here() -> LinkError {
-    LinkError::new(BrokerErrorKind::Config, "what stands for something in the store does not travel")
+    LinkError::new(BrokerErrorKind::Config, "a message that refers to the store cannot be published")
 }
 
 fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, LinkError> {
     let body = reply.body();
     let ReplyTo { queue, correlation } = reply.to;
     if !names.takes_replies(&queue) {
-        let detail = format!("`{queue}` is a queue of ork itself: no outcome goes there");
+        let detail = format!("`{queue}` is an internal queue of ork and cannot receive outcomes");
         return Err(LinkError::new(BrokerErrorKind::Undeliverable, detail));
     }
     Ok(Parcel {
@@ -277,7 +277,7 @@ fn read(
         Some("step") => WorkKind::Step,
         Some("join") => WorkKind::Join,
         Some("part") => {
-            let missing = |header: &str| format!("the header `{header}` is missing, a part needs it");
+            let missing = |header: &str| format!("the header `{header}` is missing; parts require it");
             headers.id(JOB)?.ok_or_else(|| missing(JOB))?;
             WorkKind::Part {
                 epoch: in_range(EPOCH, headers.number(EPOCH)?.ok_or_else(|| missing(EPOCH))?)?,
@@ -314,7 +314,7 @@ pub(super) fn decode_reply(delivery: &Delivery) -> Option<ReplyDelivery> {
 
 /// Decodes the event in a delivery from a listener's queue.
 pub(super) fn decode_event(delivery: &Delivery) -> Option<Event> {
-    Event::from_json(&delivery.data).inspect_err(|error| tracing::debug!(%error, "no event of ork")).ok()
+    Event::from_json(&delivery.data).inspect_err(|error| tracing::debug!(%error, "not an event of ork")).ok()
 }
 
 fn is_json(content: &str) -> bool {
@@ -332,8 +332,7 @@ fn number(value: u64) -> AMQPValue {
 }
 
 fn in_range(header: &str, value: u64) -> Result<u32, String> {
-    u32::try_from(value)
-        .map_err(|_too_large| format!("the header `{header}` is {value}, at most {} is possible", u32::MAX))
+    u32::try_from(value).map_err(|_too_large| format!("the header `{header}` is {value}, the maximum is {}", u32::MAX))
 }
 
 /// The headers of a message from an untrusted sender.
@@ -355,7 +354,7 @@ impl<'table> Headers<'table> {
             AMQPValue::ByteArray(text) => std::str::from_utf8(text.as_slice()).ok(),
             _ => None,
         };
-        text.map(Some).ok_or_else(|| format!("the header `{header}` is not a text"))
+        text.map(Some).ok_or_else(|| format!("the header `{header}` is not a string"))
     }
 
     fn id(self, header: &str) -> Result<Option<JobId>, String> {
@@ -389,7 +388,7 @@ impl<'table> Headers<'table> {
             AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().and_then(|text| text.parse().ok()),
             _ => None,
         };
-        number.map(Some).ok_or_else(|| format!("the header `{header}` is not a whole number from 0"))
+        number.map(Some).ok_or_else(|| format!("the header `{header}` is not a non-negative integer"))
     }
 
     /// Returns how often a quorum queue has delivered the message before.

@@ -69,14 +69,14 @@ fn read(headers: Headers<'_>) -> Result<Entry, String> {
         Some("head") => return Ok(Entry::Head { epoch }),
         Some("mark") => {
             let mark = headers.text(MARK)?.and_then(|mark| u128::from_str_radix(mark, 16).ok());
-            return mark.map(Entry::Mark).ok_or_else(|| format!("the header `{MARK}` is no mark"));
+            return mark.map(Entry::Mark).ok_or_else(|| format!("the header `{MARK}` is not a valid mark"));
         }
         Some(other) => {
             let head: String = other.chars().take(40).collect();
             return Err(format!("the header `{RECORD}` is `{head}`, expected `head`, `mark` or none"));
         }
     }
-    let missing = || format!("the header `{PART_ID}` is missing, a record in a part queue needs it");
+    let missing = || format!("the header `{PART_ID}` is missing; records in a part queue require it");
     let id = headers.number(PART_ID)?.ok_or_else(missing)?;
     let total = headers.number(TOTAL_PARTS)?.filter(|total| *total != NOT_YOURS).unwrap_or(0);
     let ok = match headers.text(STATE)? {
@@ -118,9 +118,9 @@ mod tests {
         assert_eq!(headers(PART_ID, number(4)), Entry::Part { epoch: 0, id: 4, total: 0, ok: true });
         for (entry, words) in [
             (decode(&BasicProperties::default()), "`part_id` is missing"),
-            (headers(PART_ID, text("four")), "not a whole number"),
+            (headers(PART_ID, text("four")), "not a non-negative integer"),
             (headers(RECORD, text("tail")), "expected `head`"),
-            (headers(RECORD, text("mark")), "is no mark"),
+            (headers(RECORD, text("mark")), "is not a valid mark"),
         ] {
             let Entry::Unknown(why) = entry else { panic!("{entry:?}") };
             assert!(why.contains(words), "{why}");

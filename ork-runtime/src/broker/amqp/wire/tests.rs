@@ -209,7 +209,7 @@ fn part_without_its_job_is_rejected() {
     headers.insert(ASK.into(), text("part"));
     let properties = BasicProperties::default().with_headers(headers);
     let refused = decode(&arrival(properties, b"{}"), &names()).message.unwrap_err();
-    assert_eq!(refused.detail, "the header `ork-job` is missing, a part needs it");
+    assert_eq!(refused.detail, "the header `ork-job` is missing; parts require it");
 }
 
 #[test]

@@ -242,7 +242,7 @@ impl Interpreter {
         }
         let (result, reusable) = match frame {
             Frame::Ready { python } => {
-                tracing::debug!(file = self.file, python, "an interpreter has started");
+                tracing::debug!(file = self.file, python, "started a Python interpreter");
                 return None;
             }
             Frame::Loaded => return None,
@@ -269,7 +269,7 @@ impl Interpreter {
                 match well_formed::check(&body) {
                     Ok(()) => (Ok(body), true),
                     // For example, the output is nested too deeply.
-                    Err(error) => (Err(ExecutorError::Output(format!("what it returned is not taken: {error}"))), true),
+                    Err(error) => (Err(ExecutorError::Output(format!("invalid output: {error}"))), true),
                 }
             }
             // After a `MemoryError` the interpreter is not reused: whatever took the memory may still hold it.

@@ -301,13 +301,13 @@ fn about(instance: &Instance, deadline: Option<Timestamp>) -> serde_json::Value 
 
 fn not_started(python: &Path, error: &std::io::Error) -> ExecutorError {
     let why = match error.kind() {
-        ErrorKind::NotFound => "it was not found".to_owned(),
-        ErrorKind::PermissionDenied => "it is not executable".to_owned(),
+        ErrorKind::NotFound => "not found".to_owned(),
+        ErrorKind::PermissionDenied => "not executable".to_owned(),
         _ => error.to_string(),
     };
     let python = python.display();
     ExecutorError::Unavailable(format!(
-        "Python cannot be started as `{python}`: {why}; install Python 3.9 or newer, or say with ORK_PYTHON where it is"
+        "cannot start Python as `{python}`: {why}; install Python 3.9 or newer, or set ORK_PYTHON to its path"
     ))
 }
 

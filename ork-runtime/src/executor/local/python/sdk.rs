@@ -88,7 +88,7 @@ impl Drop for Sdk {
         if let Some(folder) = folder.take()
             && let Err(error) = fs::remove_dir_all(&folder)
         {
-            tracing::debug!(folder = %folder.display(), %error, "a folder could not be removed");
+            tracing::debug!(folder = %folder.display(), %error, "cannot remove a folder");
         }
     }
 }
