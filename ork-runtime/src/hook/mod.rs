@@ -422,7 +422,7 @@ mod tests {
             (Some(0), Some(0), Some("part.a"), "`total_parts` is 0, expected 1 to"),
             (Some(0), Some(MOST_PARTS + 1), Some("part.a"), "expected 1 to"),
             (Some(0), Some(3), Some(""), "is empty"),
-            (Some(0), Some(3), Some("ork.task.a"), "begin with `part.`"),
+            (Some(0), Some(3), Some("ork.task.a"), "starts with `part.`"),
             (Some(0), Some(3), Some(&*long), "has 256 bytes, at most 255"),
         ] {
             let error = read(id, total, queue).unwrap_err();
