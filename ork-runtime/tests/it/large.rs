@@ -250,7 +250,7 @@ fn lost_or_damaged_object_is_named_in_the_error() {
         let gate = Gate::of(&held.id().to_string());
         gate.entered().await;
         for (left, kind, expected) in
-            [(Some(5), ObjectErrorKind::Damaged, "had 1002 bytes"), (None, ObjectErrorKind::Missing, "is lost")]
+            [(Some(5), ObjectErrorKind::Damaged, "expected 1002 bytes"), (None, ObjectErrorKind::Missing, "is lost")]
         {
             shelf.damage(left);
             let Err(ClientError::Objects(error)) = job.wait().await else { panic!("it was read") };

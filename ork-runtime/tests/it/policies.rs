@@ -32,7 +32,7 @@ fn join_that_requires_all_outputs_fails_if_one_is_missing() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = world.ork.submit(double_part { count: 10, failing: vec![3, 7], run }).await.unwrap();
-        assert_eq!(why(&job.outcome().await.unwrap()), "of 10 parts 2 failed and 0 did not run");
+        assert_eq!(why(&job.outcome().await.unwrap()), "of 10 parts, 2 failed and 0 did not run");
         world.end().await;
     });
 }

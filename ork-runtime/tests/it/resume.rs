@@ -151,7 +151,7 @@ fn running_or_succeeded_job_cannot_be_retried() {
         let message = world.ork.retry(running.id()).await.unwrap_err().to_string();
         let refused =
             format!("job {} is running and cannot be retried, because it is still in progress: ", running.id());
-        assert!(message.starts_with(&refused) && message.contains("runs it"), "{message}");
+        assert!(message.starts_with(&refused) && message.contains(": running on "), "{message}");
         Gate::of(&key).open();
         assert_eq!(running.wait().await.unwrap(), key);
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
