@@ -68,7 +68,7 @@ pub(crate) use self::outbox::{Batch, EventReceiver, OutboxReceiver, RowReceiver}
 use self::outcome::{Done, ProcessError};
 pub(crate) use self::progress::ProgressReceiver;
 use self::slots::{CallSlot, Slot, SlotKind};
-pub(crate) use self::state::{Engine, Ports, Settings};
+pub(crate) use self::state::{Engine, Receivers, Settings, Setup};
 use self::step::Step;
 
 /// Processes one delivery and settles it. `slot` is the slot that the caller has already taken for it, if any.
