@@ -197,7 +197,7 @@ pub struct Metric {
 
 impl Metric {
     /// Creates the metric from what a store has kept.
-    pub fn new((job, task): (JobId, String), role: Option<&JobRole>, series: &Series, measured: Measured) -> Self {
+    pub fn new(job: JobId, task: String, role: Option<&JobRole>, series: &Series, measured: Measured) -> Self {
         let step = match role {
             Some(JobRole::Step { name, .. }) => Some(name.clone()),
             Some(JobRole::Workflow(_) | JobRole::Schedule(_) | JobRole::Untrusted) | None => None,
@@ -267,7 +267,7 @@ mod tests {
         let measured = Measured { count: 4, sum: 10.0, min: 1.0, max: 4.0, last: 4.0, at: at(1) };
         let role = JobRole::Step { at: 0, name: "load".into() };
         let series = Series::new("rows", &[("table", "users")]).unwrap();
-        let metric = Metric::new((job, "task".into()), Some(&role), &series, measured);
+        let metric = Metric::new(job, "task".into(), Some(&role), &series, measured);
         assert!((metric.mean() - 2.5).abs() < f64::EPSILON);
         assert_eq!((metric.step.as_deref(), &*metric.name), (Some("load"), "rows"));
         assert_eq!(metric.labels, [("table".to_owned(), "users".to_owned())].into());

@@ -75,6 +75,8 @@ mutants! {
     MissesLostMessages,
     /// A copy of a message runs while the first one is still running.
     RunsCopies,
+    /// A copy that took the place of a delivery is taken for a message that no worker has received.
+    TakesCopiesForFirst,
     /// Each claim of a job counts as if a worker had died with it.
     CountsClaimsAsLosses,
     /// A process that claims a job once more which it runs itself counts that as a lost call.

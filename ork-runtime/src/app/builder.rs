@@ -240,13 +240,21 @@ impl OrkBuilder {
                 waiters
             }
         };
-        let tasks = (registry, self.states);
-        let settings = (settings(&config, &*broker), Large::new(objects, home, config.large_output_bytes));
-        let executor = adapters::executor(&config, &shared);
-        let ports = engine::Ports { store, broker, executor, runtime: self.runtime, entropy: self.entropy };
-        let (engine, owed, said) = Engine::new(tasks, ports, (clock, worker), settings);
+        let (engine, receivers) = Engine::new(engine::Setup {
+            registry,
+            states: self.states,
+            settings: settings(&config, &*broker),
+            large: Large::new(objects, home, config.large_output_bytes),
+            executor: adapters::executor(&config, &shared),
+            store,
+            broker,
+            runtime: self.runtime,
+            entropy: self.entropy,
+            clock,
+            worker,
+        });
         let engine = Arc::new(engine);
-        worker::services::start(&engine, &supervisor, owed, said);
+        worker::services::start(&engine, &supervisor, receivers);
         let client = Client::new(Arc::clone(&engine), waiters);
         Ok(Ork { client, engine, supervisor, config, force: CancellationToken::new() })
     }

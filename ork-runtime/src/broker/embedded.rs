@@ -353,13 +353,13 @@ fn unpack(held: &Arc<HeldRows>, rows: HeldRow, taking: Taking) -> Vec<Delivery> 
     let acker = || Box::new(EmbeddedAcker { held: Arc::clone(held), taking, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
         Outgoing::Work(message) => {
-            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, acker: acker() })
+            Some(Delivery { message: Ok(message), redelivered: lost, is_copy: false, anonymous: false, acker: acker() })
         }
         // A caller that waits for an outcome reads it from the store here. Hooks are sent by the engine, which knows
         // the tasks and has the store.
         Outgoing::Hooks { job, task, mask: which } => {
             let message = Message { kind: WorkKind::Hooks(which), ..Message::about(job, &task) };
-            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, acker: acker() })
+            Some(Delivery { message: Ok(message), redelivered: lost, is_copy: false, anonymous: false, acker: acker() })
         }
         Outgoing::Reply(_) | Outgoing::Hook(_) | Outgoing::Event(_) | Outgoing::PendingEvent { .. } => {
             acker().settle(Disposition::Ack);

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::event::Event;
 use crate::message::{Message, Outgoing};
+use crate::mutant::{self, Mutant};
 pub use parts::{Opened, PartQueues, PartReader, PartRecord, ReadRecord};
 
 #[cfg(feature = "amqp")]
@@ -164,10 +165,20 @@ pub struct Delivery {
     pub message: Result<Message, Rejected>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
+    /// Whether it is a copy that took the place of a delivery. The broker knows nothing of the deliveries of its
+    /// original.
+    pub is_copy: bool,
     /// Whether its sender gave it no id. Such a message would get a new id each time it is delivered.
     pub anonymous: bool,
     /// The right to settle the delivery.
     pub acker: Box<dyn Acker>,
+}
+
+impl Delivery {
+    /// Returns whether no worker can have received the message before, so that none of its effects can be there.
+    pub fn is_first(&self) -> bool {
+        self.redelivered == 0 && (!self.is_copy || mutant::is_on(Mutant::TakesCopiesForFirst))
+    }
 }
 
 /// A delivery that could not be read as a message. Fields that could not be read either are `None`.

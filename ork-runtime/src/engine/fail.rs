@@ -21,17 +21,7 @@ pub(crate) async fn undeliverable(engine: &Engine, message: &Message, failure: F
         return Ok(());
     }
     let phase = message.kind.phase();
-    let claim = Claim {
-        unknown: new_job(engine, message),
-        unique: None,
-        phase,
-        attempt,
-        durable: true,
-        may_be_duplicate: false,
-        limit: None,
-        losses: 0,
-        actor: engine.actor(),
-    };
+    let claim = Claim { durable: true, ..Claim::new(new_job(engine, message), phase, attempt, engine.actor()) };
     if let Claimed::Granted { job, .. } = engine.commit(claim).await? {
         let (outcome, actor) = (AttemptOutcome::Failed { failure, retry_at: None }, engine.actor());
         engine.commit(Settle { job: job.id, phase, attempt, outcome, output: None, limit: None, actor }).await?;

@@ -84,7 +84,13 @@ mod tests {
         let (held, job) = (Held::default(), JobId::new());
         let delivery = || {
             let message = Ok(Message::about(job, "task"));
-            held.until_settled(Delivery { message, redelivered: 0, anonymous: false, acker: Box::new(Ignored) })
+            held.until_settled(Delivery {
+                message,
+                redelivered: 0,
+                is_copy: false,
+                anonymous: false,
+                acker: Box::new(Ignored),
+            })
         };
         let (one, two) = (delivery(), delivery());
         assert_eq!(held.jobs(), [job]);

@@ -68,7 +68,7 @@ pub(crate) use self::outbox::{Batch, EventReceiver, OutboxReceiver, RowReceiver}
 use self::outcome::{Done, ProcessError};
 pub(crate) use self::progress::ProgressReceiver;
 use self::slots::{CallSlot, Slot, SlotKind};
-pub(crate) use self::state::{Engine, Ports, Settings};
+pub(crate) use self::state::{Engine, Receivers, Settings, Setup};
 use self::step::Step;
 
 /// Processes one delivery and settles it. `slot` is the slot that the caller has already taken for it, if any.
@@ -76,10 +76,11 @@ use self::step::Step;
 /// # Cancel safety
 /// If the future is dropped, the delivery is neither settled nor lost: the broker or the store delivers it again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery, mut slot: Option<Slot>) {
-    let Delivery { mut message, redelivered, anonymous, acker: receipt } = delivery;
+    let is_first = delivery.is_first();
+    let Delivery { mut message, redelivered, is_copy: _, anonymous, acker: receipt } = delivery;
     let mut guard = DeliveryGuard::Delivery(receipt);
     let settlement = loop {
-        let arrival = Arrival { redelivered, anonymous, slot: slot.take() };
+        let arrival = Arrival { redelivered, is_first, anonymous, slot: slot.take() };
         match run(engine, &mut message, arrival, &mut guard).await {
             Ok(done) => break settle::settlement(parked::hold(engine, done, redelivered).await),
             Err(error) => {
@@ -97,6 +98,8 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery, mut slot: 
 struct Arrival {
     /// How many times the message was delivered before.
     redelivered: u32,
+    /// Whether no worker can have received the message before.
+    is_first: bool,
     /// Whether the sender gave the message no id.
     anonymous: bool,
     /// The slot that was already taken for its call, if any.
@@ -106,7 +109,7 @@ struct Arrival {
 async fn run(
     engine: &Arc<Engine>,
     message: &mut Result<Message, Rejected>,
-    Arrival { redelivered, anonymous, mut slot }: Arrival,
+    Arrival { redelivered, is_first, anonymous, mut slot }: Arrival,
     guard: &mut DeliveryGuard,
 ) -> Result<Done, ProcessError> {
     let message = message.as_mut().map_err(|refused| ProcessError::Rejected(Box::new(refused.clone()), None))?;
@@ -176,11 +179,11 @@ async fn run(
         return Ok(Done::Interrupted);
     }
     if let (WorkKind::Part { epoch, index }, Some(part)) = (message.kind, counted) {
-        let delivered = storeless::Delivered { redelivered, slot, guard };
+        let delivered = storeless::Delivered { redelivered, is_first, slot, guard };
         let part = storeless::part(engine, &task, (message, part), (epoch, index), delivered);
         return slots::keep_alone(engine, alone, Box::pin(part)).await;
     }
-    let dispatch = Dispatch { message, redelivered, limit, slot, step, guard };
+    let dispatch = Dispatch { message, redelivered, is_first, limit, slot, step, guard };
     slots::keep_alone(engine, alone, Box::pin(dispatched(engine, &task, dispatch))).await
 }
 
@@ -205,6 +208,8 @@ struct Dispatch<'a> {
     message: &'a Message,
     /// How many times the message was delivered before.
     redelivered: u32,
+    /// Whether no worker can have received the message before.
+    is_first: bool,
     /// The concurrency limit of its call, or `None`.
     limit: Option<Limit>,
     /// The slot of its call; `None` if it makes no call.
@@ -221,19 +226,19 @@ async fn job(
     task: &Task,
     def: &TaskDef,
     phase: Phase,
-    Dispatch { message, redelivered, limit, mut slot, step, guard }: Dispatch<'_>,
+    Dispatch { message, redelivered, is_first, limit, mut slot, step, guard }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
     let mut claim_options = claim::ClaimOptions {
-        make_durable: redelivered > 0 || is_split,
+        make_durable: !is_first || is_split,
         maybe_duplicate: duplicates::may_be_duplicate(engine, message, redelivered),
     };
     let job = loop {
         let worker = match claim::job(engine, message, phase, claim_options, (limit, redelivered)).await? {
             ClaimedJob::Granted(job) => break job,
             ClaimedJob::Declined => {
-                Box::pin(late_reply::send(engine, message, redelivered > 0)).await?;
+                Box::pin(late_reply::send(engine, message, !is_first)).await?;
                 return Ok(Done::Settled);
             }
             ClaimedJob::RunningElsewhere(worker) => worker,
@@ -310,8 +315,7 @@ async fn job(
         match settle::job(engine, &mut job, (def, limit), phase, called).await? {
             settle::Next::Done(done) if engine.store.is_durable() => return Ok(done),
             settle::Next::Done(done) => {
-                let fresh = redelivered == 0;
-                return Box::pin(storeless::follow(engine, message, (&job, output), fresh, done)).await;
+                return Box::pin(storeless::follow(engine, message, (&job, output), is_first, done)).await;
             }
             // Without a store only this process knows when the next attempt is due.
             settle::Next::AgainHere(due) => {
@@ -330,7 +334,7 @@ async fn part(
     engine: &Arc<Engine>,
     task: &Task,
     (epoch, index): (u32, u64),
-    Dispatch { message, redelivered, limit, slot, step, guard }: Dispatch<'_>,
+    Dispatch { message, redelivered, limit, slot, step, guard, .. }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let Some(slot) = slot else { return Ok(Done::Interrupted) };

@@ -98,23 +98,33 @@ pub(crate) struct Engine {
     pub(crate) fatal: CancellationToken,
 }
 
-/// The ports of an engine.
-pub(crate) struct Ports {
+/// The tasks, ports and settings of an engine.
+pub(crate) struct Setup {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) states: States,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) executor: Option<Arc<dyn Executor>>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Arc<SharedClock>,
+    pub(crate) worker: WorkerId,
+    pub(crate) settings: Settings,
+    pub(crate) large: Large,
+}
+
+/// The receivers of what an engine sends to the background services.
+pub(crate) struct Receivers {
+    pub(crate) outbox: OutboxReceiver,
+    pub(crate) progress: ProgressReceiver,
+    pub(crate) metrics: MetricsReceiver,
 }
 
 impl Engine {
-    /// Creates an engine, and the receivers of what it sends to background loops.
-    pub(crate) fn new(
-        (registry, states): (Arc<Registry>, States),
-        Ports { store, broker, executor, runtime, entropy }: Ports,
-        (clock, worker): (Arc<SharedClock>, WorkerId),
-        (settings, large): (Settings, Large),
-    ) -> (Self, OutboxReceiver, (ProgressReceiver, MetricsReceiver)) {
+    /// Creates an engine, and the receivers of what it sends to the background services.
+    pub(crate) fn new(setup: Setup) -> (Self, Receivers) {
+        let Setup { registry, states, store, broker, executor, runtime, entropy, clock, worker, settings, large } =
+            setup;
         let (outbox, to_send) = Outbox::new();
         let (reports, progress) = Reports::new();
         let (metrics, to_write) = MetricsBuffer::new();
@@ -148,7 +158,7 @@ impl Engine {
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
         };
-        (engine, to_send, (progress, to_write))
+        (engine, Receivers { outbox: to_send, progress, metrics: to_write })
     }
 
     /// Returns this process at the current time, for an operation of the store.

@@ -26,7 +26,7 @@ pub use ops::{
     RejectJob, ReplyAdded, Resend, Retry, SealParts, Settle, SettleCalls, SettleParts, StartParts, StartWorkflow,
     Submit, Submitted,
 };
-pub use outbox::{HeldRow, OutboxId, OutboxKind, OutboxRow};
+pub use outbox::{HeldRow, KindColumns, OutboxId, OutboxKind, OutboxRow};
 pub use transaction::{LoadedJob, PartWrite, Transaction, Writes};
 pub use tree::ChildError;
 pub use types::{Actor, Durability, SettleResult, Shards, StoreNotice};

@@ -39,11 +39,23 @@ pub enum OutboxKind {
     Event(PendingEvent),
 }
 
+/// An [`OutboxKind`] as a store writes it.
+#[derive(Debug, Clone, Copy)]
+pub struct KindColumns<'a> {
+    /// The name of the kind.
+    pub word: &'a str,
+    /// The epoch of parts, the mask of hooks, or the code of an event; otherwise 0.
+    pub number: u32,
+    /// The index of the first part; 0 without parts.
+    pub first: u64,
+    /// The number of parts; 1 without parts.
+    pub len: u64,
+}
+
 impl OutboxKind {
-    /// Returns the columns in which a store writes the kind: a word, the epoch or a code, the index of the first
-    /// part, and the number of parts.
-    pub fn to_columns(self) -> (&'static str, u32, u64, u64) {
-        match self {
+    /// Returns the columns in which a store writes the kind.
+    pub fn to_columns(self) -> KindColumns<'static> {
+        let (word, number, first, len) = match self {
             Self::Start => ("start", 0, 0, 1),
             Self::Join => ("join", 0, 0, 1),
             Self::Reply => ("reply", 0, 0, 1),
@@ -51,19 +63,20 @@ impl OutboxKind {
             Self::Event(PendingEvent::Job(kind)) => ("event", kind.code(), 0, 1),
             Self::Event(PendingEvent::Parts { first, len }) => ("part-events", 0, first, len),
             Self::Parts { epoch, first, len } => ("parts", epoch, first, len),
-        }
+        };
+        KindColumns { word, number, first, len }
     }
 
     /// Reads the columns that [`OutboxKind::to_columns`] returned. Returns `None` if they are invalid.
-    pub fn from_columns((word, code, first, len): (&str, u32, u64, u64)) -> Option<Self> {
+    pub fn from_columns(KindColumns { word, number, first, len }: KindColumns<'_>) -> Option<Self> {
         Some(match word {
             "start" => Self::Start,
             "join" => Self::Join,
             "reply" => Self::Reply,
-            "hooks" => Self::Hooks { mask: code },
-            "event" => Self::Event(PendingEvent::Job(EventKind::from_code(code)?)),
+            "hooks" => Self::Hooks { mask: number },
+            "event" => Self::Event(PendingEvent::Job(EventKind::from_code(number)?)),
             "part-events" => Self::Event(PendingEvent::Parts { first, len }),
-            "parts" => Self::Parts { epoch: code, first, len },
+            "parts" => Self::Parts { epoch: number, first, len },
             _ => return None,
         })
     }

@@ -15,7 +15,7 @@ use super::sets;
 use super::unattended::{self, Look, LookSchedule};
 use crate::clock::Timestamp;
 use crate::clock::shared::{Set, SharedClock, seconds};
-use crate::engine::{Engine, MetricsReceiver, OutboxReceiver, ProgressReceiver};
+use crate::engine::{Engine, ProgressReceiver, Receivers};
 use crate::mutant::{self, Mutant};
 use crate::store::{Heartbeat, HeartbeatReply, Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -34,23 +34,18 @@ pub(crate) const TTL: Duration = ALIVE;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts the services. They end when the supervisor stops.
-pub(crate) fn start(
-    engine: &Arc<Engine>,
-    supervisor: &Supervisor,
-    to_send: OutboxReceiver,
-    (progress, measured): (ProgressReceiver, MetricsReceiver),
-) {
+pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, Receivers { outbox, progress, metrics }: Receivers) {
     let stop = supervisor.stopping();
     if engine.broker.parts().is_some() {
         supervisor.service("sets", sets::recount(Arc::clone(engine), supervisor.clone(), stop.clone()));
     }
     if !engine.store.is_durable() {
         let engine = Arc::clone(engine);
-        supervisor.service("events", async move { events::publish(&engine, to_send.events, &stop, &stop).await });
+        supervisor.service("events", async move { events::publish(&engine, outbox.events, &stop, &stop).await });
         return;
     }
     if engine.broker.needs_relay() {
-        supervisor.service("relay", relay(Arc::clone(engine), to_send, stop.clone()));
+        supervisor.service("relay", relay(Arc::clone(engine), outbox, stop.clone()));
     }
     let (unattended, found) = mpsc::channel(1);
     supervisor.service("unattended", unattended::resend_lost(Arc::clone(engine), found, stop.clone()));
@@ -58,7 +53,7 @@ pub(crate) fn start(
     supervisor.service("progress", report(Arc::clone(engine), progress, stop.clone()));
     // Subscribed here, so that the service misses no ended job, however late it is first polled.
     let changes = engine.store.notifier().watch();
-    supervisor.service("measures", metrics::write(Arc::clone(engine), measured, changes, stop));
+    supervisor.service("measures", metrics::write(Arc::clone(engine), metrics, changes, stop));
 }
 
 /// Sets the clock of this process by the clock of its store, before any timestamp of it is written.

@@ -252,17 +252,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         let new = NewJob { job: Job::new(id, "count", by.now), input: "{}".into() };
         drop(store.apply(Submit::new(new.clone(), by.clone())).await.unwrap());
         let (phase, attempt) = (Phase::Start, 1);
-        let claim = Claim {
-            unknown: new,
-            unique: None,
-            phase,
-            attempt,
-            durable: false,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: by.clone(),
-        };
+        let claim = Claim::new(new, phase, attempt, by.clone());
         drop(store.apply(claim).await.unwrap());
         let open = OpenParts { job: id, attempt, policy: Policy::default(), joined: false, schema: None };
         let epoch = store.apply(open).await.unwrap().output.unwrap();
@@ -322,17 +312,7 @@ fn job_events_of_a_dead_process_are_published_by_another() {
         let new = NewJob { job: Job::new(id, "add", by.now), input: r#"{"a": 1, "b": 2}"#.into() };
         drop(store.apply(Submit::new(new.clone(), by.clone())).await.unwrap());
         let (phase, attempt) = (Phase::Start, 1);
-        let claim = Claim {
-            unknown: new,
-            unique: None,
-            phase,
-            attempt,
-            durable: false,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: by.clone(),
-        };
+        let claim = Claim::new(new, phase, attempt, by.clone());
         drop(store.apply(claim).await.unwrap());
         let settle = Settle {
             job: id,

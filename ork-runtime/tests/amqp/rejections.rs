@@ -57,17 +57,7 @@ impl DyingProcess {
 
     pub(crate) async fn claim(&self, id: JobId) {
         let unknown = NewJob { job: Job::new(id, "gated", SystemClock.now()), input: "{}".into() };
-        let claim = Claim {
-            unknown,
-            unique: None,
-            phase: Phase::Start,
-            attempt: 1,
-            durable: true,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: self.by(),
-        };
+        let claim = Claim { durable: true, ..Claim::new(unknown, Phase::Start, 1, self.by()) };
         assert!(matches!(self.store.apply(claim).await.unwrap().output, Claimed::Granted { .. }));
     }
 }

@@ -84,17 +84,7 @@ async fn due_row_waits_for_a_full_window_without_busy_looping() {
     let id = late.job.id;
     drop(store.apply(Submit::new(late.clone(), by.clone())).await.unwrap());
     let (phase, attempt) = (Phase::Start, 1);
-    let claim = Claim {
-        unknown: late,
-        unique: None,
-        phase,
-        attempt,
-        durable: false,
-        may_be_duplicate: false,
-        limit: None,
-        losses: 0,
-        actor: by.clone(),
-    };
+    let claim = Claim::new(late, phase, attempt, by.clone());
     drop(store.apply(claim).await.unwrap());
     let failure = Failure::new(FailureKind::Task, "not yet");
     let how = AttemptOutcome::Failed { failure, retry_at: Some(Timestamp::from_millis(DUE)) };

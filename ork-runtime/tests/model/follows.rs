@@ -178,17 +178,7 @@ impl World {
     /// Claims a job and settles it.
     fn end(&mut self, config: &Config, id: JobId, fails: bool) {
         let (phase, attempt) = (Phase::Start, self.jobs[&id].attempt);
-        let claim = Claim {
-            unknown: new(id),
-            unique: None,
-            phase,
-            attempt,
-            durable: false,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: by(Some(0)),
-        };
+        let claim = Claim::new(new(id), phase, attempt, by(Some(0)));
         let claimed = self.change(config, &claim);
         assert!(matches!(claimed, Claimed::Granted { .. }), "{claimed:?}");
         self.open.remove(&id);

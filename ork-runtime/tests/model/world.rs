@@ -238,15 +238,10 @@ impl World {
 
     fn claim(&mut self, config: &Config, worker: usize, msg: &Msg, phase: Phase) -> Activity {
         let claim = Claim {
-            unknown: new_job(),
-            unique: None,
-            phase,
-            attempt: msg.attempt,
             durable: msg.suspect,
-            may_be_duplicate: false,
             limit: Self::limit(config, config.plain && phase == Phase::Start),
             losses: u32::from(msg.suspect),
-            actor: by(Some(worker)),
+            ..Claim::new(new_job(), phase, msg.attempt, by(Some(worker)))
         };
         match self.change(config, Some(worker), &claim, Step::Claims { suspect: msg.suspect }) {
             Claimed::Granted { job, .. } => {

@@ -144,7 +144,7 @@ impl World {
             let body = serde_json::to_vec(&json!({ "script": script })).unwrap().into();
             let about = Message::about(JobId::from_bytes(bytes), if is_unknown { "strange" } else { "plain" });
             let message = Ok(Message { body, hooks: Some(Box::new(hooks)), ..about });
-            let letter = Letter { message, anonymous: false, foreign: false };
+            let letter = Letter { message, is_copy: false, anonymous: false, foreign: false };
             while self.publishes(letter.clone(), is_unknown).is_err() {
                 self.executor.sleep(500_000).await;
             }

@@ -194,17 +194,7 @@ fn a_seal_releases_its_permit() {
         let limit = Limit { name: Arc::from("many"), permits: 1 };
         let claim = |id| {
             let unknown = NewJob { job: Job::new(id, "many", START), input: "{}".into() };
-            Claim {
-                unknown,
-                unique: None,
-                phase: Phase::Start,
-                attempt: 1,
-                durable: false,
-                may_be_duplicate: false,
-                limit: Some(limit.clone()),
-                losses: 0,
-                actor: world.by(),
-            }
+            Claim { limit: Some(limit.clone()), ..Claim::new(unknown, Phase::Start, 1, world.by()) }
         };
         let (one, two) = (submit_with_reply(&world).await, submit_with_reply(&world).await);
         let begun = world.apply(claim(one)).await;

@@ -243,17 +243,7 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
         let by = Actor { worker: WorkerId::new("one"), now: START, hold: false, events: ork::event::EventRouting::Off };
         let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
         let phase = ork::job::Phase::Start;
-        let claim = ork::tx::Claim {
-            unknown,
-            unique: None,
-            phase,
-            attempt: 1,
-            durable: false,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: by.clone(),
-        };
+        let claim = ork::tx::Claim::new(unknown, phase, 1, by.clone());
         let job = Job::new(JobId::new(), "one", START);
         let large = Submit::new(NewJob { job, input: vec![b'1'; 1_000_000].into() }, by.clone());
         let (claimed, submitted) = tokio::join!(on_dyn(&store).apply(claim), on_dyn(&store).apply(large));

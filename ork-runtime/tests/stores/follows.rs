@@ -31,17 +31,7 @@ async fn end(world: &World, id: JobId, how: AttemptOutcome) {
     let attempt = world.store.job(id).await.unwrap().unwrap().job.attempt;
     let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
     let (phase, by) = (Phase::Start, world.by());
-    let claim = Claim {
-        unknown,
-        unique: None,
-        phase,
-        attempt,
-        durable: false,
-        may_be_duplicate: false,
-        limit: None,
-        losses: 0,
-        actor: by.clone(),
-    };
+    let claim = Claim::new(unknown, phase, attempt, by.clone());
     if let Claimed::Granted { .. } = world.apply(claim).await {
         drop(
             world

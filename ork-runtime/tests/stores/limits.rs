@@ -152,17 +152,7 @@ fn rows_wake_by_priority_and_then_by_age() {
             let mut job = Job::new(id, "narrow", START);
             job.priority = priority;
             let unknown = NewJob { job, input: "{}".into() };
-            let claim = Claim {
-                unknown,
-                unique: None,
-                phase: Phase::Start,
-                attempt: 1,
-                durable: false,
-                may_be_duplicate: false,
-                limit: Some(limit(1)),
-                losses: 0,
-                actor: world.by(),
-            };
+            let claim = Claim { limit: Some(limit(1)), ..Claim::new(unknown, Phase::Start, 1, world.by()) };
             world.apply(claim).await
         };
         // Each message comes from another program, so the job is created whether there is a permit or not.

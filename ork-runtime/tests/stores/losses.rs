@@ -14,17 +14,7 @@ use super::world::{START, World, each, part};
 /// Claims a job for a message that was redelivered.
 async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
     let unknown = NewJob { job: Job::new(id, "task", START), input: "null".into() };
-    let claim = Claim {
-        unknown,
-        unique: None,
-        phase: Phase::Start,
-        attempt,
-        durable: true,
-        may_be_duplicate: false,
-        limit: None,
-        losses: 0,
-        actor: world.by(),
-    };
+    let claim = Claim { durable: true, ..Claim::new(unknown, Phase::Start, attempt, world.by()) };
     match world.apply(claim).await {
         Claimed::Granted { job, .. } => *job,
         other => panic!("{other:?}"),

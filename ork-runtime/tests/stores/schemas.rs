@@ -21,17 +21,7 @@ fn schemas_of_a_job_are_stored_and_sent_with_its_messages() {
         let mut job = Job::new(JobId::new(), "split", START);
         job.schemas.input = Some(input);
         let id = job.id;
-        let claim = Claim {
-            unknown: NewJob { job, input: "{}".into() },
-            unique: None,
-            phase: Phase::Start,
-            attempt: 1,
-            durable: false,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: world.by(),
-        };
+        let claim = Claim::new(NewJob { job, input: "{}".into() }, Phase::Start, 1, world.by());
         assert!(matches!(world.apply(claim).await, Claimed::Granted { .. }));
         let schemas = || {
             let store = Arc::clone(&world.store);

@@ -49,17 +49,7 @@ impl Program<'_> {
     async fn run(&self, id: JobId, how: AttemptOutcome) {
         let job = self.view(id).await.job;
         let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
-        let claim = Claim {
-            unknown,
-            unique: None,
-            phase: Phase::Start,
-            attempt: job.attempt,
-            durable: false,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: self.world.by(),
-        };
+        let claim = Claim::new(unknown, Phase::Start, job.attempt, self.world.by());
         if let Claimed::Granted { job, .. } = self.world.apply(claim).await {
             let (attempt, phase, by) = (job.attempt, job.phase, self.world.by());
             let settle =
@@ -222,17 +212,7 @@ fn a_claim_without_an_open_parent_creates_a_root() {
         for parent in [ended, JobId::new()] {
             let Submit { new, actor: by, .. } = below(parent, &world);
             let id = new.job.id;
-            let claim = Claim {
-                unknown: new,
-                unique: None,
-                phase: Phase::Start,
-                attempt: 1,
-                durable: true,
-                may_be_duplicate: false,
-                limit: None,
-                losses: 0,
-                actor: by,
-            };
+            let claim = Claim { durable: true, ..Claim::new(new, Phase::Start, 1, by) };
             assert!(matches!(world.apply(claim).await, Claimed::Granted { .. }));
             let job = program.view(id).await.job;
             assert_eq!((job.parent, job.root), (None, id));

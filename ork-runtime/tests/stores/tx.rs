@@ -391,17 +391,7 @@ fn a_duplicate_does_not_take_a_job_from_the_process_that_runs_it() {
         let claim = |by, may_be_copy| {
             let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
             let phase = Phase::Start;
-            let claim = Claim {
-                unknown,
-                unique: None,
-                phase,
-                attempt: 1,
-                durable: false,
-                may_be_duplicate: may_be_copy,
-                limit: None,
-                losses: 0,
-                actor: by,
-            };
+            let claim = Claim { may_be_duplicate: may_be_copy, ..Claim::new(unknown, phase, 1, by) };
             async { world.apply(claim).await }
         };
         // A job that no process runs is claimed, also twice by the same process.

@@ -100,18 +100,7 @@ impl World {
         let mut job = Job::new(id, "unknown", START);
         job.phase = phase;
         let unknown = NewJob { job, input: "{}".into() };
-        self.apply(Claim {
-            unknown,
-            unique: None,
-            phase,
-            attempt,
-            durable: false,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: self.by(),
-        })
-        .await
+        self.apply(Claim::new(unknown, phase, attempt, self.by())).await
     }
 
     /// Opens a split of this job. Returns the epoch.

@@ -130,7 +130,7 @@ impl Hub {
         queue.unsettled += 1;
         let receipt =
             HubReceipt { hub: Arc::clone(self), queue: name.to_owned(), left: Some((message.clone(), redelivered)) };
-        Some(Delivery { message: Ok(message), redelivered, anonymous: false, acker: Box::new(receipt) })
+        Some(Delivery { message: Ok(message), redelivered, is_copy: false, anonymous: false, acker: Box::new(receipt) })
     }
 }
 

@@ -272,6 +272,7 @@ impl Driver {
         let delivery = Delivery {
             message: decoded.message,
             redelivered: decoded.redelivered,
+            is_copy: decoded.is_copy,
             anonymous: decoded.anonymous,
             acker: Box::new(ticket),
         };

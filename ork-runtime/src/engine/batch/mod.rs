@@ -101,7 +101,7 @@ pub(crate) enum Kind {
 
 /// Returns the kind of batch that a delivery may join; `None` if it was delivered before, or needs a closer look.
 pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
-    let fresh = delivery.redelivered == 0 && !delivery.anonymous;
+    let fresh = delivery.is_first() && !delivery.anonymous;
     let message = delivery.message.as_ref().ok().filter(|_| fresh)?;
     let task = engine.registry.get(&message.task).ok()?;
     if message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some()) {
@@ -195,7 +195,10 @@ impl Item {
         let Self { message, guard, turn, lane } = self;
         drop((turn, lane));
         let DeliveryGuard::Delivery(receipt) = guard else { return };
-        spawn(alone(engine, Delivery { message: Ok(message), redelivered: 0, anonymous: false, acker: receipt }));
+        spawn(alone(
+            engine,
+            Delivery { message: Ok(message), redelivered: 0, is_copy: false, anonymous: false, acker: receipt },
+        ));
     }
 
     /// Calls the function, once it is the turn of this call.

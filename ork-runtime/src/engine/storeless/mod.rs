@@ -79,6 +79,8 @@ impl Head {
 pub(super) struct Delivered<'a> {
     /// How many times the message was delivered before.
     pub(super) redelivered: u32,
+    /// Whether no worker can have received the message before.
+    pub(super) is_first: bool,
     /// The slot of the first attempt.
     pub(super) slot: Option<Slot>,
     /// The delivery of its message.
@@ -91,7 +93,7 @@ pub(super) async fn part(
     task: &Task,
     (message, part): (&Message, &PartHook),
     (epoch, index): (u32, u64),
-    Delivered { redelivered, slot, guard }: Delivered<'_>,
+    Delivered { redelivered, is_first, slot, guard }: Delivered<'_>,
 ) -> Result<Done, ProcessError> {
     let lost = redelivered > engine.settings.losses;
     let ended = if lost {
@@ -103,7 +105,7 @@ pub(super) async fn part(
         }
     };
     let detail = ended.as_ref().err().map(|failure| failure.message.clone());
-    let passed = Box::pin(arrive(engine, task, (message, part), (epoch, redelivered > 0), ended)).await;
+    let passed = Box::pin(arrive(engine, task, (message, part), (epoch, !is_first), ended)).await;
     Ok(match (passed, detail) {
         (Passed::Done(_), Some(detail)) if lost => Done::Exhausted(detail),
         (Passed::Done(_), _) => Done::Settled,
@@ -215,7 +217,7 @@ pub(super) async fn follow(
     engine: &Engine,
     message: &Message,
     (job, output): (&Job, Option<Bytes>),
-    fresh: bool,
+    is_first: bool,
     done: Done,
 ) -> Result<Done, ProcessError> {
     let Some(hooks) = message.hooks.as_deref().filter(|_| job.state.is_final()) else { return Ok(done) };
@@ -225,11 +227,11 @@ pub(super) async fn follow(
         (Some(output), None) => output,
         (_, failure) => serde_json::to_vec(&failure).unwrap_or_default().into(),
     };
-    match member(engine, hooks, (&message.task, job.id, &message.body), (success, body, !fresh)).await {
+    match member(engine, hooks, (&message.task, job.id, &message.body), (success, body, !is_first)).await {
         Member::Done => Ok(done),
         Member::Interrupted => Ok(Done::Interrupted),
         // A redelivered part may have been counted before: then its set is complete, and the queue was removed.
-        Member::NoQueue(_) if !fresh => Ok(done),
+        Member::NoQueue(_) if !is_first => Ok(done),
         Member::NoQueue(detail) => Err(reject::rejected(message, DeadLetterReason::NoPartQueue, detail)),
     }
 }

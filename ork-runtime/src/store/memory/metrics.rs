@@ -65,7 +65,7 @@ impl Tables {
         let Some(row) = self.jobs.get(id) else { return Vec::new() };
         let job = &row.entry.job;
         let metric = |(series, measured): (&Series, &Measured)| {
-            Metric::new((*id, job.task.clone()), job.role.as_deref(), series, *measured)
+            Metric::new(*id, job.task.clone(), job.role.as_deref(), series, *measured)
         };
         series.iter().map(metric).collect()
     }

@@ -103,7 +103,7 @@ pub(super) async fn recorded(connection: &mut PgConnection, of: MetricsOf) -> sq
 
 fn metric(row: &PgRow) -> sqlx::Result<Metric> {
     let c = &mut Columns::new(row);
-    let job = (c.id()?, c.get()?);
+    let (job, task) = (c.id()?, c.get()?);
     let role = match c.get::<Option<&str>>()? {
         None => None,
         Some(json) => Some(serde_json::from_str(json).map_err(damaged)?),
@@ -117,5 +117,5 @@ fn metric(row: &PgRow) -> sqlx::Result<Metric> {
         last: c.get()?,
         at: c.time()?.unwrap_or_default(),
     };
-    Ok(Metric::new(job, role.as_ref(), &series, measured))
+    Ok(Metric::new(job, task, role.as_ref(), &series, measured))
 }

@@ -10,7 +10,7 @@ use super::numbers::Numbers;
 use super::save::column;
 use crate::clock::Timestamp;
 use crate::store::{OutboxPage, Take};
-use crate::tx::{HeldRow, OutboxId, OutboxKind, OutboxRow};
+use crate::tx::{HeldRow, KindColumns, OutboxId, OutboxKind, OutboxRow};
 
 /// How many rows are locked at first. Other processes skip locked rows, so this is no more than is usually needed.
 const FIRST: usize = 8;
@@ -28,10 +28,10 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) ->
             .bind(column(rows, |row| signed(row.id)))
             .bind(column(rows, |row| Uid::from(row.job)))
             .bind(column(rows, |row| text(&row.task)))
-            .bind(column(rows, |row| row.kind.to_columns().0))
-            .bind(column(rows, |row| i64::from(row.kind.to_columns().1)))
-            .bind(column(rows, |row| signed(row.kind.to_columns().2)))
-            .bind(column(rows, |row| signed(row.kind.to_columns().3)))
+            .bind(column(rows, |row| row.kind.to_columns().word))
+            .bind(column(rows, |row| i64::from(row.kind.to_columns().number)))
+            .bind(column(rows, |row| signed(row.kind.to_columns().first)))
+            .bind(column(rows, |row| signed(row.kind.to_columns().len)))
             .bind(column(rows, |row| i64::from(row.attempt)))
             .bind(column(rows, |row| i64::from(row.priority)))
             .bind(column(rows, |row| row.due.map(Timestamp::as_millis)))
@@ -48,7 +48,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) ->
 fn outbox_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let c = &mut Columns::new(row);
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
-    let columns = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
+    let columns = KindColumns { word: c.get()?, number: c.number()?, first: c.number()?, len: c.number()? };
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an outbox row has an unknown kind"))?;
     let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
     Ok(OutboxRow { id, job, task, kind, attempt, priority, due: None, holder: None, losses: lost, waits_for: None })

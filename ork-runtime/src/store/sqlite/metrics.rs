@@ -93,5 +93,5 @@ fn metric(row: &Row<'_>) -> rusqlite::Result<Metric> {
         last: row.get(9)?,
         at: Timestamp::from_millis(row.get(10)?),
     };
-    Ok(Metric::new((JobId::from_bytes(row.get(0)?), row.get(1)?), role.as_ref(), &series, measured))
+    Ok(Metric::new(JobId::from_bytes(row.get(0)?), row.get(1)?, role.as_ref(), &series, measured))
 }

@@ -12,21 +12,21 @@ use crate::id::JobId;
 use crate::job::Job;
 use crate::message::Outgoing;
 use crate::store::{OutboxPage, PendingOutbox, Take};
-use crate::tx::{ALIVE, Actor, HeldRow, OutboxId, OutboxKind, OutboxRow, StoreNotice};
+use crate::tx::{ALIVE, Actor, HeldRow, KindColumns, OutboxId, OutboxKind, OutboxRow, StoreNotice};
 
 /// The statement that adds a row; for [`insert`].
 pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 /// Adds a row.
 pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -> rusqlite::Result<()> {
-    let (kind, epoch, first, len) = row.kind.to_columns();
+    let KindColumns { word, number, first, len } = row.kind.to_columns();
     statement
         .execute(params![
             signed(row.id),
             seq,
             row.task,
-            kind,
-            epoch,
+            word,
+            number,
             signed(first),
             signed(len),
             row.attempt,
@@ -42,7 +42,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -
 
 fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     let word = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an outbox row has no kind"))?;
-    let columns = (word, row.get(4)?, number(row, 5)?, number(row, 6)?);
+    let columns = KindColumns { word, number: row.get(4)?, first: number(row, 5)?, len: number(row, 6)? };
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an outbox row has an unknown kind"))?;
     let to_send = OutboxRow {
         id: number(row, 0)?,

@@ -64,6 +64,14 @@ pub enum Claimed {
     NotFound,
 }
 
+impl Claim {
+    /// Claims an attempt of a job for a message that was delivered once, under no limit and without a unique key.
+    pub const fn new(unknown: NewJob, phase: Phase, attempt: u32, actor: Actor) -> Self {
+        let (durable, may_be_duplicate) = (false, false);
+        Self { unknown, unique: None, phase, attempt, durable, may_be_duplicate, limit: None, losses: 0, actor }
+    }
+}
+
 impl Operation for Claim {
     type Output = Claimed;
 

@@ -189,15 +189,8 @@ impl World {
         let msg = self.bag.remove(msg);
         let job = self.tables.jobs[&msg.job].clone();
         let claim = Claim {
-            unknown: NewJob { job, input: Bytes::new() },
-            unique: None,
-            phase: Phase::Start,
-            attempt: msg.attempt,
             durable: msg.suspect,
-            may_be_duplicate: false,
-            limit: None,
-            losses: 0,
-            actor: by(Some(worker)),
+            ..Claim::new(NewJob { job, input: Bytes::new() }, Phase::Start, msg.attempt, by(Some(worker)))
         };
         let activity = match self.change(config, Some(worker), &claim) {
             Claimed::Granted { job, .. } if job.id == id() => {

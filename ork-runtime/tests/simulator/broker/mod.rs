@@ -35,6 +35,8 @@ const DELIVERY_LIMIT: u32 = 100;
 #[derive(Debug, Clone)]
 pub(crate) struct Letter {
     pub(crate) message: Result<Message, Rejected>,
+    /// Whether it takes the place of a delivery.
+    pub(crate) is_copy: bool,
     /// Whether its sender gave it no id.
     pub(crate) anonymous: bool,
     /// Whether no process of ork has sent it.
@@ -230,7 +232,8 @@ impl World {
         let letter = match outgoing {
             // `data` never travels: on its way a part has it for a body.
             Outgoing::Work(message) => {
-                Letter { message: Ok(Message { data: None, ..message }), anonymous: false, foreign: false }
+                let message = Message { data: None, ..message };
+                Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false }
             }
             Outgoing::Hook(HookMessage { failed: Some(words), .. }) => {
                 self.server().inner(|inner| inner.dead.push(words));
@@ -238,7 +241,7 @@ impl World {
             }
             Outgoing::Hook(follow) => {
                 let message = Message { body: follow.body, ..Message::about(follow.id, &follow.task) };
-                Letter { message: Ok(message), anonymous: false, foreign: false }
+                Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false }
             }
             Outgoing::Reply(reply) => {
                 let answered = ReplyDelivery { correlation: reply.to.correlation.clone(), body: reply.body() };
@@ -463,6 +466,7 @@ fn delivery(letter: Letter, redelivered: u32, receipt: Ticket) -> Delivery {
     Delivery {
         message: letter.message,
         redelivered: redelivered + lost,
+        is_copy: letter.is_copy,
         anonymous: letter.anonymous,
         acker: Box::new(receipt),
     }

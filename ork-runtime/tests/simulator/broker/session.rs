@@ -349,6 +349,7 @@ impl Driver {
 
     /// Publishes the copy that stands for a delivery, and only then acknowledges.
     fn copy(&mut self, open: &Open, tag: u64, letter: Letter) {
+        let letter = Letter { is_copy: true, ..letter };
         self.n_copying += 1;
         let (end, settle, session, epoch) = (Arc::clone(&self.end), self.settle.clone(), open.number, open.epoch);
         self.end.world.executor.spawn(self.end.owner, async move {

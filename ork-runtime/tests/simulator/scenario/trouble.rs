@@ -104,7 +104,7 @@ impl Foreign {
                 Ok(Message { task: "many".to_owned(), kind: WorkKind::Part { epoch: 1, index: 0 }, ..message })
             }
         };
-        Letter { message, anonymous: self == Self::Unreadable, foreign: true }
+        Letter { message, is_copy: false, anonymous: self == Self::Unreadable, foreign: true }
     }
 }
 

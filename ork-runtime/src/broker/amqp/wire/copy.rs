@@ -1,9 +1,9 @@
 //! Copies of a delivery: for the dead letters, or for the queue it came from.
 
 use lapin::BasicProperties;
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::{Arrival, COUNT, LOST, Parcel, kind_of, number, text};
+use super::{Arrival, COPY, COUNT, LOST, Parcel, kind_of, number, text};
 use crate::broker::DeadLetterReason;
 use crate::broker::amqp::topology::Names;
 
@@ -31,13 +31,14 @@ pub(in super::super) fn bury(
     parcel(names.dead.clone(), properties, arrival)
 }
 
-/// Returns the copy of a delivery that replaces it in its queue, as if it had never been delivered, or as if it had been
-/// lost this often.
+/// Returns the copy of a delivery that replaces it in its queue. Its delivery count is zero, and it says that it is a
+/// copy; with `lost`, it says how often the message was lost.
 pub(in super::super) fn renew(arrival: Arrival, names: &Names, queue: &ShortString, lost: Option<u32>) -> Parcel {
     let headers = arrival.properties.headers().iter().flat_map(FieldTable::inner);
     let headers = headers.filter(|(name, _)| name.as_str() != COUNT);
     let mut headers: std::collections::BTreeMap<_, _> =
         headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    headers.insert(COPY.into(), AMQPValue::Boolean(true));
     if let Some(lost) = lost.filter(|lost| *lost > 0) {
         headers.insert(LOST.into(), number(lost.into()));
     }

@@ -30,6 +30,7 @@ const EPOCH: &str = "ork-epoch";
 const INDEX: &str = "ork-index";
 const ATTEMPT: &str = "ork-attempt";
 const LOST: &str = "ork-lost";
+const COPY: &str = "ork-copy";
 const SCHEMA: &str = "ork-schema";
 const JSON: &str = "application/json";
 const EVENT: &str = "application/cloudevents+json";
@@ -202,6 +203,7 @@ fn encode_event(event: &Event, names: &Names) -> Result<Parcel, LinkError> {
 pub(super) struct Decoded {
     pub(super) message: Result<Message, Rejected>,
     pub(super) redelivered: u32,
+    pub(super) is_copy: bool,
     pub(super) anonymous: bool,
 }
 
@@ -233,7 +235,7 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
         hooks: hooks::read(headers, WorkKind::Job, &names.allowed).ok().flatten(),
     });
     let lost = message.as_ref().map_or(0, |message| message.losses);
-    Decoded { message, redelivered: redelivered.saturating_add(lost), anonymous }
+    Decoded { message, redelivered: redelivered.saturating_add(lost), is_copy: headers.has(COPY), anonymous }
 }
 
 /// Returns how often a delivery was delivered before, as far as the broker counts.
@@ -389,6 +391,10 @@ impl<'table> Headers<'table> {
             _ => None,
         };
         number.map(Some).ok_or_else(|| format!("the header `{header}` is not a non-negative integer"))
+    }
+
+    fn has(self, header: &str) -> bool {
+        self.0.is_some_and(|headers| headers.contains_key(header))
     }
 
     /// Returns how often a quorum queue has delivered the message before.

@@ -286,7 +286,7 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
     assert_eq!(redelivered(&original), 70);
     let parcel = renew(original.clone(), &names(), &"ork.task.group".into(), None);
     assert_eq!((parcel.exchange.as_str(), parcel.routing_key.as_str()), ("", "ork.task.group"));
-    let headers = BTreeMap::from([other]);
+    let headers = BTreeMap::from([other, ("ork-copy".into(), AMQPValue::Boolean(true))]);
     let expected = kept.clone().with_type("add".into()).with_headers(FieldTable::from(headers.clone()));
     assert_eq!((parcel.properties, &parcel.body[..]), (expected, &b"{}"[..]));
     let exact = renew(original, &names(), &"ork.task.group".into(), Some(7)).properties;
