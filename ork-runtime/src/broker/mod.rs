@@ -147,7 +147,7 @@ pub enum Disposition {
 }
 
 /// The right to settle one delivery, once. If it is dropped without being used, the delivery is requeued.
-pub trait Acker: Send + fmt::Debug {
+pub trait Acker: Send + Sync + fmt::Debug {
     /// Settles the delivery; never waits.
     fn settle(self: Box<Self>, settlement: Disposition);
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{self, DeliveryGuard};
+use super::outcome::Verdict;
+use super::work::part_key;
 use super::{Done, Engine, ProcessError, late_reply, storeless, unstorable};
 use crate::broker::{DeadLetterReason, Disposition, Rejected};
 use crate::clock::Timestamp;
@@ -16,7 +18,6 @@ use crate::message::{BodyError, Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
-use crate::task::TaskDef;
 use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts};
 
 /// How long a delivery is kept when the store does not work, so that it is not redelivered at once.
@@ -43,15 +44,14 @@ pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, Pro
     task.cloned().map_err(|unknown| rejected(message, DeadLetterReason::UnknownTask, unknown.to_string()))
 }
 
-/// Returns the join of a task, for a message that requests one.
-pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskDef, ProcessError> {
-    task.join.as_ref().ok_or_else(|| {
-        let detail = format!(
-            "the task `{}` of this program has no join, but the job was split for a task with one",
-            task.name()
-        );
-        rejected(message, DeadLetterReason::UnknownTask, detail)
-    })
+/// Checks that a task has a join, for a message that requests it.
+pub(super) fn check_join(task: &Task, message: &Message) -> Result<(), ProcessError> {
+    if task.join.is_some() {
+        return Ok(());
+    }
+    let name = task.name();
+    let detail = format!("the task `{name}` of this program has no join, but the job was split for a task with one");
+    Err(rejected(message, DeadLetterReason::UnknownTask, detail))
 }
 
 /// Requeues work that needs a store, such as a part or a join, when this worker has none. Another worker of the queue
@@ -79,10 +79,6 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
 
 /// Returns the error that rejects a message.
 pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: String) -> ProcessError {
-    let part = match message.kind {
-        WorkKind::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
-        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => None,
-    };
     let refused = Rejected {
         reason,
         detail,
@@ -91,17 +87,17 @@ pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: Stri
         task: Some(message.task.clone()),
         hooks: message.hooks.clone(),
     };
-    ProcessError::Rejected(Box::new(refused), part)
+    ProcessError::Rejected(Box::new(refused), part_key(message))
 }
 
-/// Returns the disposition of a delivery that could not be processed; `None` if it is worth another try.
-pub(super) async fn settlement(
+/// Decides what becomes of a delivery that could not be processed.
+pub(super) async fn verdict(
     engine: &Engine,
     error: ProcessError,
     message: Option<&Message>,
     guard: &mut DeliveryGuard,
-) -> Option<Disposition> {
-    match error {
+) -> Verdict {
+    let error = match error {
         ProcessError::Rejected(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message rejected");
             let written = record_rejection(engine, &refused, (part, message));
@@ -111,15 +107,18 @@ pub(super) async fn settlement(
                 None => written.await,
             };
             match written {
-                Ok(()) => Some(Disposition::DeadLetter(refused.reason, refused.detail)),
-                Err(ProcessError::Store(error)) => store_disposition(engine, &error, message).await,
-                Err(ProcessError::Unsettled(settlement)) => Some(settlement),
-                Err(ProcessError::Rejected(..)) => None,
+                Ok(()) => return Verdict::Settle(Disposition::DeadLetter(refused.reason, refused.detail)),
+                Err(error) => error,
             }
         }
+        error => error,
+    };
+    let disposition = match error {
         ProcessError::Store(error) => store_disposition(engine, &error, message).await,
-        ProcessError::Unsettled(settlement) => Some(settlement),
-    }
+        ProcessError::Unsettled(disposition) => Some(disposition),
+        ProcessError::Rejected(..) => None,
+    };
+    disposition.map_or(Verdict::Again, Verdict::Settle)
 }
 
 /// Returns the disposition of a delivery after an error of the store.

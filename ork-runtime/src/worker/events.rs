@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::relay::PAUSE;
 use crate::broker::BrokerErrorKind;
-use crate::engine::{Batch, Engine, EventReceiver};
+use crate::engine::{Engine, EventBatch, EventReceiver};
 use crate::event::Event;
 use crate::message::Outgoing;
 
@@ -27,7 +27,7 @@ pub(super) async fn publish(
             first = batches.recv() => first,
             () = closing.cancelled() => batches.try_recv().ok(),
         };
-        let Some(Batch { mut events, done }) = first else { return };
+        let Some(EventBatch { mut events, done }) = first else { return };
         let mut all_done = vec![done];
         while events.len() < MOST {
             let Ok(more) = batches.try_recv() else { break };

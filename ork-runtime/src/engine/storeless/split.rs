@@ -13,18 +13,17 @@ use bytes::Bytes;
 use super::super::barrier::Passed;
 use super::super::hooks::{PAUSE, SendFailure, with_retries};
 use super::super::invoke::{CallOutcome, call, guard, token};
-use super::super::lease::DeliveryGuard;
 use super::super::part_sets::{Follows, SetCheck};
-use super::super::settle::{self, Next};
 use super::super::split::collect;
-use super::super::{Done, Engine, ProcessError, claim, services};
+use super::super::work::{Common, Item, Outcome};
+use super::super::{Done, Engine, ProcessError, services};
 use super::{Head, arrive, join};
 use crate::barrier::{Entry, Whose};
 use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::hook::{Hooks, PartHook};
 use crate::id::Fingerprint;
-use crate::job::{Job, Phase};
+use crate::job::Job;
 use crate::message::{Message, Outgoing, WorkKind};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
@@ -35,49 +34,36 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 /// How many parts are published together.
 const BATCH: usize = 512;
 
-/// Splits a job and sends its parts.
+/// Splits a claimed job and sends its parts.
 pub(in super::super) async fn split(
     engine: &Arc<Engine>,
-    (task, def): (&Task, &TaskDef),
-    message: &Message,
-    (mut job, guard): (Box<Job>, &mut DeliveryGuard),
-) -> Result<Done, ProcessError> {
+    common: &Common,
+    item: &mut Item,
+    job: &Job,
+) -> Result<Outcome, ProcessError> {
+    let (task, message) = (&common.task, &item.message);
+    let permanent = |detail: String| CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
     let Some(queues) = engine.broker.parts() else {
         let detail = "a job with parts requires a store: set ORK_STORE to one instead of `none`";
-        let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
-        settle::job(engine, &mut job, (def, None), Phase::Start, (failed, None)).await?;
-        return Ok(Done::Settled);
+        return Ok(Outcome::called(permanent(detail.to_owned())));
     };
-    loop {
-        let called = match items(engine, def, message, &job).await {
-            CallOutcome::Returned(items) if items.is_empty() => {
-                let done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
-                return Ok(if done { Done::Settled } else { Done::Interrupted });
-            }
-            CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await
-            {
-                Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await,
-                Ok(Err(failure)) => CallOutcome::Failed(CallError::Task(crate::Error::permanent(failure.message))),
-                Err(_interrupted) => CallOutcome::Interrupted,
-            },
-            CallOutcome::Failed(error) => CallOutcome::Failed(error),
-            CallOutcome::Interrupted => CallOutcome::Interrupted,
-        };
-        match settle::job(engine, &mut job, (def, None), Phase::Start, (called, None)).await? {
-            Next::Done(done) => return super::follow(engine, message, (&job, None), false, done).await,
-            Next::AgainHere(due) => {
-                tokio::select! {
-                    biased;
-                    () = engine.force.cancelled() => return Ok(Done::Interrupted),
-                    () = engine.clock.pause_until(due) => claim::next_attempt(engine, &mut job, Phase::Start),
-                }
-                // The next delivery of the message makes this attempt.
-                if guard.is_lost() {
-                    return Ok(Done::Interrupted);
-                }
-            }
-        }
+    // The next delivery of the message makes this attempt.
+    if item.guard.is_lost() {
+        return Ok(Outcome::Recorded(Done::Interrupted));
     }
+    Ok(Outcome::called(match items(engine, common.def(), message, job).await {
+        CallOutcome::Returned(items) if items.is_empty() => {
+            let is_done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
+            return Ok(Outcome::Recorded(if is_done { Done::Settled } else { Done::Interrupted }));
+        }
+        CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await {
+            Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await.map(Outcome::Recorded),
+            Ok(Err(failure)) => permanent(failure.message),
+            Err(_interrupted) => CallOutcome::Interrupted,
+        },
+        CallOutcome::Failed(error) => CallOutcome::Failed(error),
+        CallOutcome::Interrupted => CallOutcome::Interrupted,
+    }))
 }
 
 /// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they
