@@ -12,7 +12,7 @@ use super::process::process;
 use super::slots::{self, Alone, Lane, Slot, SlotKind};
 use super::step::Step;
 use super::work::{Batch, Common, Group, Incoming, Item, Place, Spawn, is_suspect};
-use super::{Done, Engine, ProcessError, claim, hooks, hydrate, limit, parked, reject};
+use super::{Done, Engine, ProcessError, claim, custody, hooks, hydrate, limit, reject};
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
@@ -103,16 +103,13 @@ async fn wait(
         let sent = Box::pin(hooks::send_stored(engine, message.job, mask, redelivered)).await?;
         return Ok(Admission::Done(if sent { Done::Settled } else { Done::Interrupted }));
     }
-    let common = classify(engine, message).await?;
-    let Common { task, action, limit, .. } = &common;
-    if !engine.store.is_durable() {
-        if action.needs_store(message) || limit.is_some() {
-            return Ok(Admission::Done(Box::pin(reject::needs_store(engine, message, redelivered)).await));
-        }
-        if let Some(detail) = parked::without_store(task, *action, message) {
-            return Ok(Admission::Done(parked::hold(engine, detail, redelivered).await));
-        }
-    } else if *anonymous {
+    let task = reject::check(engine, message)?;
+    if let Some(done) = Box::pin(custody::decline(engine, &task, message, redelivered)).await {
+        return Ok(Admission::Done(done));
+    }
+    let common = classify(engine, task, message).await?;
+    let Common { task, action, .. } = &common;
+    if *anonymous && engine.store.is_durable() {
         return Ok(Admission::Done(Box::pin(claim::adopt(engine, message)).await?));
     }
     if *action == Action::Join {
@@ -149,10 +146,9 @@ async fn wait(
 }
 
 /// Finds out what a message asks for, and completes it with what it inherits.
-async fn classify(engine: &Engine, message: &mut Message) -> Result<Common, ProcessError> {
-    let mut task = reject::check(engine, message)?;
+async fn classify(engine: &Engine, mut task: Arc<Task>, message: &mut Message) -> Result<Common, ProcessError> {
     let mut step: Option<Arc<Step>> = None;
-    if hydrate::inherits(engine, &task, message) {
+    if hydrate::inherits(&task, message) {
         step = Box::pin(hydrate::inherit(engine, &task, message)).await?;
     }
     if let Some(step) = &step {
@@ -168,7 +164,8 @@ impl Admitted {
         let Self { common, inflight, place, alone } = self;
         let Incoming { message, redelivered, is_first, anonymous: _, guard } = delivery;
         let message = message.ok()?;
-        let item = Item { message, redelivered, is_first, guard, inflight, place, alone, runner_is_dead: false };
+        let item =
+            Item { message, redelivered, is_first, guard, _inflight: inflight, place, alone, runner_is_dead: false };
         Some(Group { common: Arc::new(common), items: vec![item] })
     }
 }
@@ -195,7 +192,16 @@ async fn many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot, spaw
         n_admitted += 1;
         let Incoming { message: Ok(message), redelivered, is_first, anonymous: _, guard } = delivery else { continue };
         let place = lanes_in_turn.next().cloned().map(Place::Lane);
-        let item = Item { message, redelivered, is_first, guard, inflight, place, alone: None, runner_is_dead: false };
+        let item = Item {
+            message,
+            redelivered,
+            is_first,
+            guard,
+            _inflight: inflight,
+            place,
+            alone: None,
+            runner_is_dead: false,
+        };
         match groups.iter_mut().find(|group| group.common.limit == common.limit) {
             Some(group) => group.items.push(item),
             None => groups.push(Group { common: Arc::new(common), items: vec![item] }),
@@ -208,7 +214,8 @@ async fn many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot, spaw
 /// the first group.
 async fn admit_now(engine: &Engine, delivery: &mut Incoming, first: Option<&Group>) -> Option<(Common, InflightGuard)> {
     let message = delivery.message.as_mut().ok()?;
-    let common = classify(engine, message).await.ok()?;
+    let task = reject::check(engine, message).ok()?;
+    let common = classify(engine, task, message).await.ok()?;
     let fits = first.is_none_or(|Group { common: first, .. }| {
         first.task.name() == common.task.name() && first.action == common.action
     });

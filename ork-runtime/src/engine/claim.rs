@@ -3,7 +3,7 @@
 
 use super::action::Action;
 use super::work::{Claim, Claimed, Common, Item};
-use super::{Done, Engine, ProcessError, duplicates, reject, services};
+use super::{Done, Engine, ProcessError, duplicates, reject, submit};
 use crate::broker::DeadLetterReason;
 use crate::hook::StoredHooks;
 use crate::job::{Job, JobKind, Phase, UniqueKey};
@@ -94,7 +94,7 @@ pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> R
 /// Returns the unique key that the job of a message takes, if this is its first message.
 fn unique_of(engine: &Engine, message: &Message) -> Option<UniqueKey> {
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
-    first.then(|| services::unique_of(engine, &message.task)).flatten()
+    first.then(|| submit::unique_of(engine, &message.task)).flatten()
 }
 
 /// Takes a message without an id into the store under a new id. A redelivery would get another id, so the job does

@@ -5,8 +5,24 @@ use std::sync::Arc;
 
 use super::action::Action;
 use super::work::{Claim, Claimed, Common, Ended, Item, Outcome, Spawn};
-use super::{Engine, ProcessError, claim, perform, settle, storeless};
+use super::{Done, Engine, ProcessError, claim, limit, parked, perform, reject, settle, storeless};
 use crate::job::Job;
+use crate::message::Message;
+use crate::registry::Task;
+
+/// Declines a message that this worker cannot run although another one may: a storeless worker has neither the jobs nor
+/// the permits of a store, and cannot park an input. Returns `None` if the message can run here.
+pub(super) async fn decline(engine: &Engine, task: &Task, message: &Message, redelivered: u32) -> Option<Done> {
+    if engine.store.is_durable() {
+        return None;
+    }
+    let action = Action::of(task, message, None);
+    if action.needs_store(message) || limit::limit_of(task, None, action, message).is_some() {
+        return Some(reject::needs_store(engine, message, redelivered).await);
+    }
+    let detail = parked::without_store(task, action, message)?;
+    Some(parked::hold(engine, detail, redelivered).await)
+}
 
 /// Claims items, in order.
 ///

@@ -40,6 +40,7 @@ mod process;
 mod progress;
 mod queue_activity;
 mod reject;
+pub(crate) mod retry;
 mod running_calls;
 #[cfg(feature = "workflow")]
 pub(crate) mod scheduler;
@@ -50,6 +51,7 @@ mod split;
 mod state;
 mod step;
 pub(crate) mod storeless;
+pub(crate) mod submit;
 mod unstorable;
 mod work;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lease::{self, DeliveryGuard};
 use super::outcome::Verdict;
 use super::work::part_key;
-use super::{Done, Engine, ProcessError, late_reply, storeless, unstorable};
+use super::{Done, Engine, ProcessError, late_reply, retry, storeless, unstorable};
 use crate::broker::{DeadLetterReason, Disposition, Rejected};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
@@ -19,9 +19,6 @@ use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts};
-
-/// How long a delivery is kept when the store does not work, so that it is not redelivered at once.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause before a worker requeues a message that it cannot run.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -125,34 +122,7 @@ pub(super) async fn verdict(
 async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
     match message.filter(|_| error.kind() == StoreErrorKind::Data) {
         Some(message) => unstorable::settlement(engine, error, message).await,
-        None => store_failed(engine, error).await,
-    }
-}
-
-/// Waits after an error of the store, which may work again soon. Until then the delivery stays here: requeued, it
-/// would be redelivered at once, and the broker would count that as one more failed delivery. Returns `None` if the
-/// operation is worth another try.
-pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
-    let may_pass = match error.kind() {
-        StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
-            tracing::error!(%error, "the store is damaged or too new, stopping");
-            engine.fatal.cancel();
-            return Some(Disposition::Requeue);
-        }
-        // A retry would give the same result.
-        StoreErrorKind::Closed | StoreErrorKind::Data => false,
-        StoreErrorKind::Unavailable
-        | StoreErrorKind::ReadOnly
-        | StoreErrorKind::Config
-        | StoreErrorKind::NotFound
-        | StoreErrorKind::NoStore => true,
-    };
-    let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(%error, source, "the store failed, holding the work");
-    tokio::select! {
-        biased;
-        () = engine.force.cancelled() => Some(Disposition::Requeue),
-        () = engine.clock.pause(STORE_PAUSE) => (!may_pass).then_some(Disposition::Requeue),
+        None => retry::store_failed(engine, error).await,
     }
 }
 

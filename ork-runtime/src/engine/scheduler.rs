@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::invoke::CallOutcome;
 use super::work::Outcome;
-use super::{Done, Engine, ProcessError, services};
+use super::{Done, Engine, ProcessError, submit};
 use crate::clock::Timestamp;
 use crate::job::{Job, JobKind};
 use crate::message::Message;
@@ -83,7 +83,7 @@ impl ScheduleSpec {
     fn start(&self, engine: &Engine, time: Timestamp) -> Result<NewJob, Error> {
         let task = engine.registry.get(&self.task)?;
         let input = self.input_at(time).map_err(Error::permanent)?;
-        Ok(NewJob { job: services::new_job(engine, task, JobKind::Full), input })
+        Ok(NewJob { job: submit::new_job(engine, task, JobKind::Full), input })
     }
 }
 

@@ -58,7 +58,10 @@ pub(super) async fn settle(engine: &Arc<Engine>, common: &Common, ended: Vec<End
 fn settle_job(engine: &Engine, common: &Common, job: &Job, outcome: Outcome) -> (Settle, Done) {
     let phase = common.action.phase();
     let (outcome, output, done) = match outcome {
-        Outcome::Called(called, _) => job_attempt(engine, job, common.def(), phase, called),
+        Outcome::Called(called, _) => {
+            let schema = job.schemas.input.filter(|_| phase == Phase::Start);
+            job_attempt(engine, job, common.def(), phase, schema, called)
+        }
         Outcome::Lost(times) => {
             let failure = lost(times);
             let done = Done::Exhausted(failure.message.clone());
@@ -108,12 +111,14 @@ async fn seal(engine: &Engine, common: &Common, job: &Job, output: Bytes, made: 
     }
 }
 
-/// Returns how a call for a job ended, its output, and the result for its delivery.
+/// Returns how a call for a job ended, its output, and the result for its delivery. `schema` is the one that its input was
+/// made for; `None` if the input was checked before the call.
 pub(super) fn job_attempt(
     engine: &Engine,
     job: &Job,
     def: &TaskDef,
     phase: Phase,
+    schema: Option<Fingerprint>,
     called: CallOutcome,
 ) -> (AttemptOutcome, Option<Bytes>, Done) {
     match called {
@@ -121,8 +126,6 @@ pub(super) fn job_attempt(
         CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),
         CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
         CallOutcome::Failed(error) => {
-            // Without a store this was checked before the call.
-            let schema = job.schemas.input.filter(|_| phase == Phase::Start && engine.store.is_durable());
             if let Some(failure) = parked::why(def, schema, &error) {
                 let again = parked::retry_at(engine, job.attempt);
                 return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);

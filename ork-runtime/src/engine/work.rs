@@ -78,7 +78,7 @@ pub(super) struct Item {
     /// The delivery, which a lease replaces when the work takes long.
     pub(super) guard: DeliveryGuard,
     /// Keeps other deliveries of the same work waiting.
-    pub(super) inflight: InflightGuard,
+    pub(super) _inflight: InflightGuard,
     /// Where its call runs; `None` if it makes no call, or has made it.
     pub(super) place: Option<Place>,
     /// All other slots, if the call runs alone.

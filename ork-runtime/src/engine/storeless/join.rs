@@ -125,7 +125,7 @@ async fn attempts(
         let hold = Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } };
         let (called, _) = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
         drop(running);
-        let (how, output, _) = settle::job_attempt(engine, job, def, Phase::Join, called);
+        let (how, output, _) = settle::job_attempt(engine, job, def, Phase::Join, None, called);
         match outcome::end_attempt(engine, job, Phase::Join, how, output).await {
             Ok(None) => return job.state.is_final(),
             Ok(Some(due)) => {

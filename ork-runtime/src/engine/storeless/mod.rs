@@ -143,7 +143,7 @@ async fn end_job(
             }
             (AttemptOutcome::Failed { failure, retry_at: None }, None, done)
         }
-        Outcome::Called(called, _) => settle::job_attempt(engine, job, common.def(), phase, called),
+        Outcome::Called(called, _) => settle::job_attempt(engine, job, common.def(), phase, None, called),
         Outcome::Recorded(done) => return Ok(Next::Done(done)),
     };
     let is_lost = matches!(done, Done::Exhausted(_));

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::super::hooks::{SendFailure, with_retries};
-use super::super::{Engine, services};
+use super::super::Engine;
+use super::super::retry::{self, Interrupted};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
@@ -18,7 +18,7 @@ pub(super) async fn end_attempt(
     phase: Phase,
     outcome: AttemptOutcome,
     output: Option<Bytes>,
-) -> Result<Option<Timestamp>, SendFailure> {
+) -> Result<Option<Timestamp>, Interrupted> {
     let attempt = job.attempt;
     let AttemptEnd::Applied(effects) = job.end_attempt(phase, attempt, outcome, engine.clock.now()) else {
         return Ok(None);
@@ -32,7 +32,7 @@ pub(super) async fn apply_effects(
     job: &Job,
     effects: Vec<Effect>,
     output: Option<&Bytes>,
-) -> Result<Option<Timestamp>, SendFailure> {
+) -> Result<Option<Timestamp>, Interrupted> {
     for effect in effects {
         match effect {
             Effect::Dispatch { due, .. } => return Ok(Some(due.unwrap_or_default())),
@@ -55,7 +55,7 @@ pub(super) async fn apply_effects(
 
 /// Sends the reply of a storeless job, from which alone its sender learns the outcome. An output that no message can
 /// carry is lost, so the job has failed.
-async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<Result<(), BrokerError>, SendFailure> {
+async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<Result<(), BrokerError>, Interrupted> {
     let bytes = reply.output_bytes();
     match publish_reply(engine, &reply).await? {
         Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
@@ -71,10 +71,10 @@ async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<Result<(), Brok
     }
 }
 
-async fn publish_reply(engine: &Engine, reply: &Reply) -> Result<Result<(), BrokerError>, SendFailure> {
-    let publish = || services::publish(engine, Outgoing::Reply(reply.clone()));
+async fn publish_reply(engine: &Engine, reply: &Reply) -> Result<Result<(), BrokerError>, Interrupted> {
+    let reply = Outgoing::Reply(reply.clone());
     if mutant::is_on(Mutant::TellsOutcomeOnce) {
-        return Ok(publish().await);
+        return Ok(retry::publish_once(engine, reply).await);
     }
-    with_retries(engine, publish).await
+    retry::publish(engine, &reply).await
 }

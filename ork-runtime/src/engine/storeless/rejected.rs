@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use super::super::barrier::{Bodies, Fire, HeldRecord, Passed, pass};
-use super::super::hooks::{Ended, SendFailure, fire};
+use super::super::hooks::{Ended, fire};
+use super::super::retry::Interrupted;
 use super::super::{Engine, ProcessError};
 use super::{Head, Member, member, outcome};
 use crate::barrier::{Barrier, Entry, Set, Whose};
@@ -58,7 +59,7 @@ const fn interrupted() -> ProcessError {
 }
 
 /// Fails a job that never started.
-async fn fail(engine: &Engine, job: &mut Job, failure: Failure) -> Result<(), SendFailure> {
+async fn fail(engine: &Engine, job: &mut Job, failure: Failure) -> Result<(), Interrupted> {
     let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
     let how = AttemptOutcome::Failed { failure, retry_at: None };

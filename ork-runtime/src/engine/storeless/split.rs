@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::super::barrier::Passed;
-use super::super::hooks::{PAUSE, SendFailure, with_retries};
 use super::super::invoke::{CallOutcome, call, guard, token};
 use super::super::part_sets::{Follows, SetCheck};
+use super::super::retry::{self, Interrupted, PAUSE};
 use super::super::split::collect;
 use super::super::work::{Common, Item, Outcome};
 use super::super::{Done, Engine, ProcessError, services};
@@ -71,7 +70,7 @@ pub(in super::super) async fn split(
 pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     let Some(queues) = engine.broker.parts() else { return true };
     let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
-    match with_retries(engine, || queues.remove(&queue)).await {
+    match retry::broker(engine, || queues.remove(&queue)).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%error, queue, "cannot delete a part queue");
@@ -130,7 +129,7 @@ async fn send(
     queues: &dyn PartQueues,
     message: &Message,
     (items, schemas): (Vec<Bytes>, Fingerprint),
-) -> Result<Result<Undelivered, Failure>, SendFailure> {
+) -> Result<Result<Undelivered, Failure>, Interrupted> {
     let never = |error: &dyn std::fmt::Display| {
         Ok(Err(Failure::new(FailureKind::Lost, format!("its parts cannot be sent: {error}"))))
     };
@@ -142,18 +141,18 @@ async fn send(
     let (epoch, head) = loop {
         // Runs of a split have to be distinguished, not ordered.
         let epoch = engine.entropy.uuid().as_fields().0.max(1);
-        if let Err(error) = with_retries(engine, || queues.make(&queue)).await? {
+        if let Err(error) = retry::broker(engine, || queues.make(&queue)).await? {
             return never(&error);
         }
         let (id, entry) = (message.job.to_string(), Entry::Head { epoch });
         let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
-        match with_retries(engine, || queues.record(&head)).await? {
+        match retry::broker(engine, || queues.record(&head)).await? {
             Ok(()) => break (epoch, head),
             // Another worker has a duplicate of this message, and has removed the queue to create its own. The head
             // of the later one of the two is in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was deleted by another worker, creating it again");
-                pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
+                retry::pause(engine, &engine.force, PAUSE.mul_f64(engine.entropy.fraction())).await?;
             }
             Err(error) => return never(&error),
         }
@@ -197,7 +196,7 @@ async fn publish(
     engine: &Engine,
     batch: Vec<Outgoing>,
     never: &mut Vec<(u64, Failure)>,
-) -> Result<Vec<Outgoing>, SendFailure> {
+) -> Result<Vec<Outgoing>, Interrupted> {
     let results = engine.broker.publish(batch.clone()).await;
     let mut again = Vec::new();
     for (message, result) in batch.into_iter().zip(results) {
@@ -210,20 +209,12 @@ async fn publish(
                 let detail = format!("its message cannot be delivered: {error}");
                 never.push((*index, Failure::new(FailureKind::Lost, detail)));
             }
-            (BrokerErrorKind::Closed, _) => return Err(SendFailure::Interrupted),
+            (BrokerErrorKind::Closed, _) => return Err(Interrupted),
             _ => again.push(message),
         }
     }
     if !again.is_empty() {
-        pause(engine, PAUSE).await?;
+        retry::pause(engine, &engine.force, PAUSE).await?;
     }
     Ok(again)
-}
-
-async fn pause(engine: &Engine, pause: Duration) -> Result<(), SendFailure> {
-    tokio::select! {
-        biased;
-        () = engine.force.cancelled() => Err(SendFailure::Interrupted),
-        () = engine.clock.pause(pause) => Ok(()),
-    }
 }
