@@ -13,6 +13,8 @@ use ork_workflow::{Form, Runs};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::split::{Data, Made, NoSplit, Split};
+pub use ork_core::progress::Progress;
+
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, UniqueKey};
@@ -54,15 +56,6 @@ pub(crate) trait Services: Send + Sync + fmt::Debug {
 
     /// Runs a step of a workflow that is not a function of this program.
     async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError>;
-}
-
-/// The progress of a job, as its task reported it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Progress {
-    /// The percentage of the work that is done, from 0 to 100.
-    pub percent: f64,
-    /// A short text about what the job is doing.
-    pub info: String,
 }
 
 /// The information that a context has about its job.

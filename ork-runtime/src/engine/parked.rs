@@ -35,7 +35,9 @@ pub(super) fn why(def: &TaskDef, schemas: Option<Fingerprint>, error: &CallError
         def.name
     );
     tracing::warn!(task = def.name, %difference, %theirs, %own, "input parked");
-    Some(Failure { retryable: true, ..Failure::new(FailureKind::Input, detail) })
+    let mut failure = Failure::new(FailureKind::Input, detail);
+    failure.retryable = true;
+    Some(failure)
 }
 
 /// Returns when a parked input is tried again after this many attempts.

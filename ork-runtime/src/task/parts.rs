@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 use serde::de::DeserializeOwned;
@@ -16,22 +15,11 @@ use serde::de::DeserializeOwned;
 use super::def::BoxFuture;
 use super::error::{Error, Result};
 use super::wait::Home;
+pub use ork_ports::store::SettledPart;
+
 use crate::failure::Failure;
 use crate::ledger::{Counts, PartResult};
 use crate::output::OutputRef;
-
-/// A settled part, as stored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SettledPart {
-    /// The index of the part.
-    pub index: u64,
-    /// How the part ended.
-    pub how: PartResult,
-    /// The output of a part that succeeded: JSON, or a [reference](crate::output::OutputRef) to a large output.
-    pub output: Option<Bytes>,
-    /// The reason why the part failed. `None` unless it failed.
-    pub failure: Option<Failure>,
-}
 
 /// A source from which the parts of a job are read, a page at a time.
 #[async_trait]

@@ -207,7 +207,7 @@ async fn examples_in_the_python_document_work() {
     assert_eq!(world.make(call).await.unwrap(), json!({ "path": "rows.txt", "rows": 2 }));
     assert_eq!(world.recorder.all(), ["INFO reading rows.txt", "metric rows 2 {\"table\": \"users\"}"]);
     let raises = programs[1].replace("raise", "def main():\n    raise");
-    let failure = world.run(&raises, json!({})).await.unwrap_err().into_call_error().unwrap().into_failure();
+    let failure = call_error(world.run(&raises, json!({})).await.unwrap_err()).unwrap().into_failure();
     assert_eq!((failure.message.as_str(), failure.retryable), ("the album is empty", false));
     assert_eq!(failure.details, Some(json!({ "album": 7 })));
     world.end().await;

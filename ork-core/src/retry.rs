@@ -63,23 +63,24 @@ impl Default for RetryPolicy {
 
 /// Pauses between tries: each is twice as long as the one before it, up to a longest one.
 #[derive(Debug, Clone)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
-    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+    /// Creates pauses that double from `first` up to `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first, longest }
     }
 
     /// Returns pauses that do not grow.
-    pub(crate) const fn constant(pause: Duration) -> Self {
+    pub const fn constant(pause: Duration) -> Self {
         Self::new(pause, pause)
     }
 
     /// Returns the next pause. `random` is a random number in `0.0..1.0`: up to half of the pause is subtracted.
-    pub(crate) fn next(&mut self, random: f64) -> Duration {
+    pub fn next(&mut self, random: f64) -> Duration {
         let pause = self.next;
         self.next = pause.saturating_mul(2).min(self.longest);
         pause.mul_f64(1.0 - random / 2.0)

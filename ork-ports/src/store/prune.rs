@@ -4,8 +4,8 @@
 //! jobs are first looked up, which only reads; then they are removed in small transactions, each of which checks again
 //! what it removes. So any number of processes may prune at the same time, and any of them may stop midway.
 
-use crate::clock::Timestamp;
-use crate::id::JobId;
+use ork_core::clock::Timestamp;
+use ork_core::id::JobId;
 
 /// The jobs whose tree ended before a given time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -46,7 +46,6 @@ pub enum Shards {
 ///
 /// Except for events, a notice only announces that something may have changed. Listeners read the store to see what.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum StoreNotice {
     /// The outbox has rows that no process holds.
     OutboxReady,

@@ -3,14 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::task::error::InputError;
-use crate::task::{CallError, Error};
+use serde_json::Value;
 
 /// Why a call has no output.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ExecutorError {
     /// The call can never run as it is, e.g. because its file is outside of the workflow's folder or has no task in it.
     /// It is not retried.
@@ -130,56 +126,4 @@ impl fmt::Display for Crash {
 
 fn at(field: &str) -> String {
     if field.is_empty() { String::new() } else { format!("`{field}`: ") }
-}
-
-impl ExecutorError {
-    /// Converts to the error that the engine uses for calls of Rust tasks. Returns `None` if the call was interrupted.
-    pub fn into_call_error(self) -> Option<CallError> {
-        let text = self.to_string();
-        Some(match self {
-            Self::Unfit(_) => CallError::Task(Error::permanent(text)),
-            Self::Unavailable(_) => CallError::Task(Error::new(text)),
-            Self::Input { field, message } if field.is_empty() => {
-                CallError::Input(InputError::Wrong { field: "input".into(), message })
-            }
-            Self::Input { field, message } => CallError::Input(InputError::Wrong { field, message }),
-            Self::Raised(raised) => {
-                let raised = *raised;
-                let details = raised.details.unwrap_or_else(|| json!({ "type": raised.kind, "at": raised.at }));
-                let error = if raised.retry { Error::new(text) } else { Error::permanent(text) };
-                CallError::Task(error.with_details(details))
-            }
-            Self::Crashed(crash) => {
-                let mut details = match crash.ended {
-                    Ended::Code(code) => json!({ "exit_code": code }),
-                    Ended::Signal(signal) => json!({ "signal": signal }),
-                    Ended::Nonsense => json!({}),
-                };
-                if let Some(details) = details.as_object_mut() {
-                    details.insert("stderr".into(), crash.stderr.into());
-                }
-                CallError::Task(Error::new(text).with_details(details))
-            }
-            Self::Output(_) => CallError::Output(serde::ser::Error::custom(text)),
-            Self::TimedOut(after) => CallError::TimedOut(after),
-            Self::Interrupted => return None,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failure_carries_details_and_whether_to_retry() {
-        let crash = Crash { what: "python".into(), ended: Ended::Signal(11), stderr: vec!["one".into(), "two".into()] };
-        let failure = ExecutorError::Crashed(crash).into_call_error().unwrap().into_failure();
-        assert_eq!(failure.message, "python was killed by signal 11 (SIGSEGV); last line of its standard error: two");
-        assert_eq!(failure.details, Some(json!({ "signal": 11, "stderr": ["one", "two"] })));
-        assert!(failure.retryable);
-        let unfit = ExecutorError::Unfit("no task".into()).into_call_error().unwrap().into_failure();
-        assert!(!unfit.retryable);
-        assert!(ExecutorError::Interrupted.into_call_error().is_none());
-    }
 }

@@ -34,7 +34,7 @@ impl Job {
 
     /// Records that a scheduled time has come, for which job `started` was started, and waits for the next time. The
     /// schedule ends if there is no next time.
-    pub(crate) fn fire(&mut self, started: Option<JobId>, next: Option<Timestamp>, now: Timestamp) -> Vec<Effect> {
+    pub fn fire(&mut self, started: Option<JobId>, next: Option<Timestamp>, now: Timestamp) -> Vec<Effect> {
         let last = started.or_else(|| self.schedule_state()?.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next, last, paused: false })));
         self.failure = None;
@@ -45,7 +45,7 @@ impl Job {
     }
 
     /// Pauses a schedule: it starts no jobs until it is resumed.
-    pub(crate) fn pause_schedule(&mut self) {
+    pub fn pause_schedule(&mut self) {
         let last = self.schedule_state().and_then(|ticks| ticks.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, last, paused: true })));
         // The pending message for the next time belongs to the old attempt and is now stale.
@@ -54,7 +54,7 @@ impl Job {
     }
 
     /// Resumes a paused schedule, with this next time.
-    pub(crate) fn resume_schedule(&mut self, next: Timestamp) -> Effect {
+    pub fn resume_schedule(&mut self, next: Timestamp) -> Effect {
         let last = self.schedule_state().and_then(|ticks| ticks.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: Some(next), last, paused: false })));
         self.schedule_attempt(next)

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::context::Progress;
-use crate::failure::Failure;
-use crate::ledger::{PartProgress, PartState, Shard};
+use bytes::Bytes;
+use ork_core::failure::Failure;
+use ork_core::ledger::{PartProgress, PartResult, PartState, Shard};
+use ork_core::progress::Progress;
 
 /// Which parts of a job to list, in order of their index.
 ///
@@ -76,4 +77,17 @@ impl PartStatus {
         let progress = notes.progress.filter(|_| state == PartState::Running);
         Self { index, state, attempts, failure, progress }
     }
+}
+
+/// A settled part, as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettledPart {
+    /// The index of the part.
+    pub index: u64,
+    /// How the part ended.
+    pub how: PartResult,
+    /// The output of a part that succeeded: JSON, or a [reference](ork_core::output::OutputRef) to a large output.
+    pub output: Option<Bytes>,
+    /// The reason why the part failed. `None` unless it failed.
+    pub failure: Option<Failure>,
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::event::Event;
-use crate::id::JobId;
-use crate::mutant::{self, Mutant};
-use crate::tx::StoreNotice;
+use ork_core::event::Event;
+use ork_core::id::JobId;
+use ork_core::mutant::{self, Mutant};
+use ork_core::tx::StoreNotice;
 
 /// How many notices may wait for a slow listener. If more are sent, the listener must look at the store itself.
 const CAPACITY: usize = 1_024;

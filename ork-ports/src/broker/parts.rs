@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::BrokerError;
-use crate::barrier::Entry;
+use ork_core::barrier::Entry;
 
 /// A record that a worker publishes to a part queue.
 #[derive(Debug, Clone, PartialEq)]

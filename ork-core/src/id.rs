@@ -35,7 +35,7 @@ impl JobId {
     }
 
     /// Returns the id of the job named `name` below this job. It has the time of this id, so both sort together.
-    pub(crate) fn below(self, name: &[u8]) -> Self {
+    pub fn below(self, name: &[u8]) -> Self {
         let mut bytes = Uuid::new_v5(&self.0, name).into_bytes();
         for (byte, time) in bytes.iter_mut().zip(self.0.as_bytes().iter().take(6)) {
             *byte = *time;
@@ -170,7 +170,7 @@ pub struct ParseFingerprintError;
 
 impl Fingerprint {
     /// Computes the fingerprint of a schema in canonical form.
-    pub(crate) fn of(canonical: &str) -> Self {
+    pub fn of(canonical: &str) -> Self {
         Self(Uuid::new_v5(&SCHEMAS, canonical.as_bytes()))
     }
 }

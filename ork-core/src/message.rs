@@ -249,7 +249,6 @@ impl Default for Limits {
 
 /// The reason why a body is rejected before its task sees it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum BodyError {
     /// The body is larger than `max_message_bytes`.
     #[error("the body has {found} bytes, at most {most} are allowed (`max_message_bytes`)")]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use crate::id::JobId;
-use crate::tx::{Durability, HeldRow, Operation, Shards, Transaction};
+use ork_core::id::JobId;
+use ork_core::tx::{Durability, HeldRow, Operation, Shards, Transaction};
 
 /// Operations that a store applies in order in one transaction, without knowing their types.
 ///

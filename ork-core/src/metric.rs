@@ -151,8 +151,7 @@ pub struct Delta {
 
 /// Removes the deltas that would give a job more than [`MOST_SERIES`] series, and returns the jobs concerned. `known`
 /// has the series that each job has already.
-#[cfg_attr(not(any(test, feature = "postgres")), expect(dead_code, reason = "only one store counts them so"))]
-pub(crate) fn keep_bounded(deltas: &mut Vec<Delta>, known: &mut BTreeMap<JobId, BTreeSet<Series>>) -> Vec<JobId> {
+pub fn keep_bounded(deltas: &mut Vec<Delta>, known: &mut BTreeMap<JobId, BTreeSet<Series>>) -> Vec<JobId> {
     let mut crowded = BTreeSet::new();
     deltas.retain(|delta| {
         let series = known.entry(delta.job).or_default();

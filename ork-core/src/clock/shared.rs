@@ -26,13 +26,13 @@ const AGREE: i64 = 5;
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Converts milliseconds to seconds, rounded.
-pub(crate) const fn seconds(millis: i64) -> u64 {
+pub const fn seconds(millis: i64) -> u64 {
     (millis.unsigned_abs() + 500) / 1_000
 }
 
 /// A clock that is adjusted by measuring its offset from another clock.
 #[derive(Debug, Clone)]
-pub(crate) struct SharedClock {
+pub struct SharedClock {
     own: Arc<dyn Clock>,
     /// The offset of the shared time from the own monotonic clock, in milliseconds.
     offset: Arc<AtomicI64>,
@@ -42,12 +42,12 @@ pub(crate) struct SharedClock {
 
 /// The result of adjusting the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Set {
+pub struct Set {
     /// The amount by which the clock was moved.
-    pub(crate) moved: Duration,
+    pub moved: Duration,
     /// The number of milliseconds by which the own time of day is ahead of the other clock. Set only if a warning is
     /// due, which is once for each change.
-    pub(crate) ahead: Option<i64>,
+    pub ahead: Option<i64>,
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -56,19 +56,19 @@ fn millis(duration: Duration) -> i64 {
 
 impl SharedClock {
     /// Creates a clock that has not been adjusted yet: it shows the time of `own`.
-    pub(crate) fn new(own: Arc<dyn Clock>) -> Self {
+    pub fn new(own: Arc<dyn Clock>) -> Self {
         let offset = own.now().as_millis().saturating_sub(millis(own.monotonic()));
         Self { own, offset: Arc::new(AtomicI64::new(offset)), said: Arc::default() }
     }
 
     /// The monotonic time of the own clock, in which [`SharedClock::set`] expects its arguments.
-    pub(crate) fn monotonic(&self) -> Duration {
+    pub fn monotonic(&self) -> Duration {
         self.own.monotonic()
     }
 
     /// The number of milliseconds by which the own time of day is ahead of the other clock, as far as that has been
     /// measured.
-    pub(crate) fn ahead(&self) -> i64 {
+    pub fn ahead(&self) -> i64 {
         self.own.now().as_millis().saturating_sub(self.now().as_millis())
     }
 
@@ -78,7 +78,7 @@ impl SharedClock {
     /// The other clock now shows a time between `shown` and `shown` plus the duration of the request. If this clock
     /// is within that range, it is not moved. Otherwise it is set to the start of the range, so that it is not ahead,
     /// however long the request took.
-    pub(crate) fn set(&self, shown: Timestamp, [asked, answered]: [Duration; 2]) -> Set {
+    pub fn set(&self, shown: Timestamp, [asked, answered]: [Duration; 2]) -> Set {
         if !self.own.is_wall() || mutant::is_on(Mutant::BelievesOwnClock) {
             return Set::default();
         }

@@ -68,7 +68,7 @@ impl Job {
     }
 
     /// Records how the job's own work ended. The job itself ends now, or once none of its children is open.
-    pub(crate) fn finish(&mut self, own: State, now: Timestamp) -> Vec<Effect> {
+    pub fn finish(&mut self, own: State, now: Timestamp) -> Vec<Effect> {
         self.due = None;
         if self.tree.open_children > 0 && !mutant::is_on(Mutant::EndsBeforeChildren) {
             (self.state, self.tree.verdict) = (State::Waiting, Some(own));
@@ -78,7 +78,7 @@ impl Job {
     }
 
     /// Records that a child has ended in this state.
-    pub(crate) fn child_ended(&mut self, child: State, now: Timestamp) -> Vec<Effect> {
+    pub fn child_ended(&mut self, child: State, now: Timestamp) -> Vec<Effect> {
         self.tree.open_children = self.tree.open_children.saturating_sub(1);
         *self.child_count(child) += u64::from(child != State::Succeeded);
         match (self.state, self.tree.verdict) {
@@ -89,7 +89,7 @@ impl Job {
 
     /// Records that a child, which had ended in state `child`, is open again. The job itself is reopened if it had
     /// ended only because of its children.
-    pub(crate) fn child_reopened(&mut self, child: State) -> Vec<Effect> {
+    pub fn child_reopened(&mut self, child: State) -> Vec<Effect> {
         self.tree.open_children += 1;
         let counted = self.child_count(child);
         *counted = counted.saturating_sub(u64::from(child != State::Succeeded));
@@ -108,7 +108,7 @@ impl Job {
     }
 
     /// Reopens a job that had ended, in this state.
-    pub(crate) fn reopen(&mut self, state: State) -> Vec<Effect> {
+    pub fn reopen(&mut self, state: State) -> Vec<Effect> {
         let was = std::mem::replace(&mut self.state, state);
         (self.ended, self.failure) = (None, None);
         self.parent.iter().map(|_| Effect::Reopened { was }).collect()
@@ -116,7 +116,7 @@ impl Job {
 
     /// Marks the job as cancelled, so that nothing below it starts any more. The caller decides whether its own work
     /// goes on.
-    pub(crate) fn request_cancel(&mut self, mode: CancelMode) {
+    pub fn request_cancel(&mut self, mode: CancelMode) {
         if self.tree.cancel_mode != Some(CancelMode::Immediate) {
             self.tree.cancel_mode = Some(mode);
         }
@@ -124,7 +124,7 @@ impl Job {
 
     /// Sets the final state to succeeded if the job's own work and all of its children have succeeded in the
     /// meantime. The children that were cancelled because of this job have been resumed since.
-    pub(crate) fn reevaluate(&mut self) {
+    pub fn reevaluate(&mut self) {
         if self.tree.failed_children + self.tree.cancelled_children == 0 && self.tree.verdict == Some(State::Succeeded)
         {
             (self.state, self.failure) = (State::Succeeded, None);

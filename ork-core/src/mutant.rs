@@ -168,17 +168,17 @@ mod switch {
         ON.set(mutant);
     }
 
-    pub(crate) fn is_on(mutant: Mutant) -> bool {
+    pub fn is_on(mutant: Mutant) -> bool {
         ON.get() == Some(mutant)
     }
 }
 
 #[cfg(feature = "_mutants")]
-pub(crate) use switch::is_on;
+pub use switch::is_on;
 #[cfg(feature = "_mutants")]
 pub use switch::put_back;
 
 #[cfg(not(feature = "_mutants"))]
-pub(crate) const fn is_on(_mutant: Mutant) -> bool {
+pub const fn is_on(_mutant: Mutant) -> bool {
     false
 }

@@ -1,9 +1,9 @@
 //! Diagnostic information about a job: its rows in the outbox, the live processes, and its open parts.
 
-use crate::clock::Timestamp;
-use crate::id::JobId;
-use crate::job::State;
-use crate::tx::{Limit, OutboxKind, OutboxRow};
+use ork_core::clock::Timestamp;
+use ork_core::id::JobId;
+use ork_core::job::State;
+use ork_core::tx::{Limit, OutboxKind, OutboxRow};
 
 /// The maximum number of open parts in [`JobDiagnostics`].
 pub const OPEN: usize = 5;
@@ -101,7 +101,7 @@ impl LiveProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::WorkerId;
+    use ork_core::id::WorkerId;
 
     #[test]
     fn a_process_has_the_worker_name_that_jobs_record() {

@@ -81,7 +81,7 @@ impl EventKind {
     }
 
     /// The kind of event for a job that ends in this state.
-    pub(crate) const fn of_end(state: State) -> Self {
+    pub const fn of_end(state: State) -> Self {
         match state {
             State::Succeeded => Self::Completed,
             State::Cancelled => Self::Canceled,
@@ -90,12 +90,12 @@ impl EventKind {
     }
 
     /// The number of the kind in stores.
-    pub(crate) fn code(self) -> u32 {
+    pub fn code(self) -> u32 {
         Self::ALL.into_iter().zip(0..).find(|(kind, _)| *kind == self).map_or(0, |(_, code)| code)
     }
 
     /// Returns the kind with this number, if there is one.
-    pub(crate) fn from_code(code: u32) -> Option<Self> {
+    pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().zip(0..).find(|(_, known)| *known == code).map(|(kind, _)| kind)
     }
 
@@ -166,17 +166,24 @@ pub struct Event {
 
 /// The job or part that an event is about.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct EventSubject {
-    pub(crate) job: JobId,
-    pub(crate) part: Option<u64>,
-    pub(crate) root: JobId,
-    pub(crate) parent: Option<JobId>,
-    pub(crate) task: String,
-    pub(crate) attempt: u32,
+pub struct EventSubject {
+    /// The job.
+    pub job: JobId,
+    /// The index of the part; `None` if the event is about the job as a whole.
+    pub part: Option<u64>,
+    /// The root of the tree of the job.
+    pub root: JobId,
+    /// The job that has submitted it; `None` for the root of a tree.
+    pub parent: Option<JobId>,
+    /// The name of the task.
+    pub task: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
 }
 
 impl EventSubject {
-    pub(crate) fn job(job: &Job) -> Self {
+    /// Returns the subject of events about a job as a whole.
+    pub fn job(job: &Job) -> Self {
         let (root, parent, task) = (job.root, job.parent, job.task.clone());
         Self { job: job.id, part: None, root, parent, task, attempt: job.attempt }
     }
@@ -191,7 +198,7 @@ impl EventSubject {
 
 impl Event {
     /// Creates an event. `sequence` makes its id differ from those of other events of the same kind and subject.
-    pub(crate) fn new(kind: EventKind, about: EventSubject, sequence: u64, time: Timestamp) -> Self {
+    pub fn new(kind: EventKind, about: EventSubject, sequence: u64, time: Timestamp) -> Self {
         let word = kind.as_str().trim_start_matches("job.");
         let id = format!("{}/{word}/{sequence}", about.subject());
         let EventSubject { job, part, root, parent, task, attempt } = about;
@@ -200,7 +207,7 @@ impl Event {
     }
 
     /// Creates an event about a whole job in its current state.
-    pub(crate) fn of(job: &Job, kind: EventKind, sequence: u64, now: Timestamp) -> Self {
+    pub fn of(job: &Job, kind: EventKind, sequence: u64, now: Timestamp) -> Self {
         let time = match kind {
             EventKind::Created => job.created,
             EventKind::Completed | EventKind::Failed | EventKind::Canceled => job.ended.unwrap_or(now),
@@ -219,7 +226,7 @@ impl Event {
 
 /// Returns the number that makes the id of an event differ from those of other events of the same kind and subject.
 /// It is the attempt or the id of the outbox row, so it stays the same if the event is published again.
-pub(crate) const fn sequence(kind: EventKind, attempt: u32, row: u64) -> u64 {
+pub const fn sequence(kind: EventKind, attempt: u32, row: u64) -> u64 {
     match kind {
         EventKind::Created => 0,
         #[expect(clippy::as_conversions, reason = "it widens, and `From` is not const")]
@@ -229,7 +236,7 @@ pub(crate) const fn sequence(kind: EventKind, attempt: u32, row: u64) -> u64 {
 }
 
 /// Returns the failure without the details that the task added, to keep events small.
-pub(crate) fn brief(failure: &Failure) -> Failure {
+pub fn brief(failure: &Failure) -> Failure {
     Failure { details: None, ..failure.clone() }
 }
 

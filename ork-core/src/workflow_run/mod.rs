@@ -182,12 +182,12 @@ impl WorkflowRun {
     }
 
     /// Returns the jobs of the steps that have started and not ended.
-    pub(crate) fn begun(&self, run: JobId) -> Vec<JobId> {
+    pub fn begun(&self, run: JobId) -> Vec<JobId> {
         self.steps.iter().filter(|step| step.state == StepState::Started).map(|step| step.job(run)).collect()
     }
 
     /// Starts the steps that are ready and returns their positions. Steps that can no longer run are skipped.
-    pub(crate) fn begin(&mut self) -> Vec<usize> {
+    pub fn begin(&mut self) -> Vec<usize> {
         let mut begun = Vec::new();
         for at in 0..self.steps.len() {
             let (before, from) = self.steps.split_at_mut(at);
@@ -206,7 +206,7 @@ impl WorkflowRun {
     }
 
     /// Records how the job of a step ended.
-    pub(crate) fn ended(&mut self, at: usize, state: State, failure: Option<&Failure>) {
+    pub fn ended(&mut self, at: usize, state: State, failure: Option<&Failure>) {
         let Some(step) = self.steps.get_mut(at) else { return };
         let line =
             |failure: &Failure| failure.message.lines().next().unwrap_or_default().chars().take(LONGEST).collect();
@@ -224,7 +224,7 @@ impl WorkflowRun {
 
     /// Records that the job of a step has been resumed. Skipped steps may run after all, and steps that ran without
     /// the output of this one run again.
-    pub(crate) fn reopened(&mut self, at: usize) {
+    pub fn reopened(&mut self, at: usize) {
         self.unskip();
         let mut goes_on = vec![false; self.steps.len()];
         for (place, step) in self.steps.iter_mut().enumerate() {
@@ -241,19 +241,19 @@ impl WorkflowRun {
     }
 
     /// Makes the skipped steps wait again.
-    pub(crate) fn unskip(&mut self) {
+    pub fn unskip(&mut self) {
         let skipped = self.steps.iter_mut().filter(|step| step.state == StepState::Skipped);
         skipped.for_each(|step| step.state = StepState::Waiting);
     }
 
     /// Skips the steps that have not started when the run ends. Only a resume of the run can start them.
-    pub(crate) fn skip_waiting(&mut self) {
+    pub fn skip_waiting(&mut self) {
         let waiting = self.steps.iter_mut().filter(|step| step.state == StepState::Waiting);
         waiting.for_each(|step| step.state = StepState::Skipped);
     }
 
     /// Returns the final state of the run and the failure, or `None` while steps are still open.
-    pub(crate) fn verdict(&self) -> Option<(State, Option<Failure>)> {
+    pub fn verdict(&self) -> Option<(State, Option<Failure>)> {
         if !self.steps.iter().all(|step| step.state.is_final()) {
             return None;
         }
@@ -296,7 +296,8 @@ impl Job {
         }
     }
 
-    pub(crate) fn workflow_run_mut(&mut self) -> Option<&mut WorkflowRun> {
+    /// Returns the state of the workflow run that this job is; `None` if it is none.
+    pub fn workflow_run_mut(&mut self) -> Option<&mut WorkflowRun> {
         match self.role.as_deref_mut()? {
             JobRole::Workflow(run) => Some(run),
             JobRole::Step { .. } | JobRole::Schedule(_) | JobRole::Untrusted => None,
@@ -305,13 +306,13 @@ impl Job {
 
     /// If this job is a workflow run and `task` is the job of one of its steps, returns the position of the step and
     /// the id of the job that counts for it. That is another job if the step has started again or is about to.
-    pub(crate) fn counted(&self, task: &Self) -> Option<(usize, JobId)> {
+    pub fn counted(&self, task: &Self) -> Option<(usize, JobId)> {
         let (at, _) = task.step()?;
         Some((at, self.workflow_run()?.steps.get(at)?.job(self.id)))
     }
 
     /// Starts or resumes a claimed run, which then waits for its steps.
-    pub(crate) fn wait_for_steps(&mut self, run: &WorkflowRun) {
+    pub fn wait_for_steps(&mut self, run: &WorkflowRun) {
         match self.workflow_run_mut() {
             Some(run) => run.unskip(),
             None => self.role = Some(Box::new(JobRole::Workflow(run.clone()))),
@@ -321,13 +322,13 @@ impl Job {
 
     /// Starts the steps that are ready and returns their positions. Returns none if the job is not a run that can go
     /// on.
-    pub(crate) fn start_ready_steps(&mut self) -> Vec<usize> {
+    pub fn start_ready_steps(&mut self) -> Vec<usize> {
         let goes_on = self.state == State::Waiting && self.accepts_children();
         self.workflow_run_mut().filter(|_| goes_on).map(WorkflowRun::begin).unwrap_or_default()
     }
 
     /// Ends the run if its last step has ended or, after it was cancelled, if none of its jobs is open.
-    pub(crate) fn end_workflow(&mut self, now: Timestamp) -> Vec<Effect> {
+    pub fn end_workflow(&mut self, now: Timestamp) -> Vec<Effect> {
         if self.state != State::Waiting || self.own_work_ended() {
             return Vec::new();
         }
