@@ -5,4 +5,4 @@ pub mod embedded;
 pub use ork_ports::broker::*;
 
 #[cfg(feature = "amqp")]
-pub mod amqp;
+pub use ork_amqp as amqp;
