@@ -3,8 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the server's share that other tests use")]
 
-#[path = "../../ork-runtime/tests/support/postgres.rs"]
-mod postgres;
+use ork_test_support::postgres;
 mod support;
 
 use std::collections::{HashMap, HashSet};

@@ -4,16 +4,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
 
-#[path = "../../ork-runtime/tests/support/installed.rs"]
-mod installed;
-#[path = "../../ork-runtime/tests/support/node.rs"]
-mod node;
+use ork_test_support::{installed, node, postgres, rabbit};
 #[path = "flows/parameters.rs"]
 mod parameters;
-#[path = "../../ork-runtime/tests/support/postgres.rs"]
-mod postgres;
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-mod rabbit;
 mod support;
 
 use std::path::Path;

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-#[path = "../../ork-runtime/tests/support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod postgres;
+use ork_test_support::postgres;
 mod support;
 
 use std::path::{Path, PathBuf};

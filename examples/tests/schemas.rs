@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-#[path = "../../ork-runtime/tests/support/installed.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod installed;
+use ork_test_support::installed;
 mod support;
 
 use std::path::{Path, PathBuf};

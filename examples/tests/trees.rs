@@ -3,10 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
 
-#[path = "../../ork-runtime/tests/support/node.rs"]
-mod node;
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::{node, rabbit};
 mod support;
 
 use serde_json::Value;

@@ -29,9 +29,7 @@
 
 #[path = "support/nothing.rs"]
 mod nothing;
-#[path = "../tests/support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "made for tests")]
-mod postgres;
+use ork_test_support::postgres;
 mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -21,10 +21,7 @@
     reason = "figures for people; the numbers are small"
 )]
 
-#[path = "../tests/support/node.rs"]
-mod node;
-#[path = "../tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::{node, rabbit};
 mod support;
 
 use futures_util::StreamExt as _;

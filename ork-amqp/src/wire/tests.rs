@@ -10,8 +10,7 @@ use ork_core::event::{EventKind, PendingEvent};
 use ork_core::hook::{Hooks, OnComplete, PartHook, When};
 use ork_core::job::{Job, State};
 
-#[path = "../../../ork-runtime/tests/support/hook_fragments.rs"]
-mod hook_fragments;
+use ork_test_support::hook_fragments;
 
 fn names() -> Names {
     Names::new("ork", Allowed::default()).unwrap()

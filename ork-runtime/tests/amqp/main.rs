@@ -25,24 +25,12 @@ mod leases;
 mod limits;
 mod losses;
 mod lost;
-#[path = "../support/node.rs"]
-mod node;
-#[path = "../support/objects.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
-mod objects;
+use ork_test_support::{node, objects, postgres, proxy, rabbit};
 mod other_languages;
 mod outages;
 mod parts;
 #[cfg(feature = "postgres")]
-#[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
-mod postgres;
 mod processes;
-#[path = "../support/proxy.rs"]
-#[expect(dead_code, reason = "other tests use another share of it")]
-mod proxy;
-#[path = "../support/rabbit.rs"]
-mod rabbit;
 mod races;
 #[cfg(feature = "sqlite")]
 mod rejections;

@@ -17,21 +17,9 @@
 
 mod audit;
 mod cluster;
-#[path = "../support/cluster.rs"]
-mod cluster_of;
+use ork_test_support::{cluster as cluster_of, node, postgres, proof, proxy, rabbit};
 mod events;
-#[path = "../support/node.rs"]
-mod node;
-#[path = "../support/postgres.rs"]
-mod postgres;
 mod processes;
-#[path = "../support/proof.rs"]
-mod proof;
-#[path = "../support/proxy.rs"]
-#[expect(dead_code, reason = "other tests use another share of it")]
-mod proxy;
-#[path = "../support/rabbit.rs"]
-mod rabbit;
 mod rounds;
 mod storm;
 mod suspects;

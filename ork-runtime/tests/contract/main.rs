@@ -18,22 +18,13 @@ mod broker;
 #[cfg(feature = "amqp")]
 mod embedded;
 #[cfg(feature = "amqp")]
-#[path = "../support/node.rs"]
-mod node;
+use ork_test_support::{node, proxy, rabbit, raw};
 #[cfg(feature = "amqp")]
 mod outages;
 #[cfg(feature = "amqp")]
-#[path = "../support/proxy.rs"]
-#[expect(dead_code, reason = "other tests use another share of it")]
-mod proxy;
 #[cfg(feature = "amqp")]
-#[expect(dead_code, reason = "other tests use another share of it")]
-#[path = "../support/rabbit.rs"]
-mod rabbit;
 #[cfg(feature = "amqp")]
 mod rabbitmq;
 #[cfg(feature = "amqp")]
-#[path = "../support/raw.rs"]
-mod raw;
 #[cfg(feature = "amqp")]
 mod redeliveries;

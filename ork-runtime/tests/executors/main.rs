@@ -10,13 +10,8 @@
     reason = "these are tests: what fails must fail loudly"
 )]
 
-#[path = "../it/clock.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod clock;
+use ork_test_support::{clock, installed};
 mod errors;
-#[path = "../support/installed.rs"]
-#[expect(unreachable_pub, reason = "other test programs use it, too")]
-mod installed;
 mod pools;
 mod programs;
 mod protocol;

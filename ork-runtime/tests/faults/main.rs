@@ -12,20 +12,8 @@
 
 mod crash;
 mod events;
-#[path = "../support/faulty.rs"]
-mod faulty;
+use ork_test_support::{faulty, hub, objects, proof, reporting_work, slow};
 mod flows;
-#[path = "../support/hub.rs"]
-mod hub;
 mod lost;
-#[path = "../support/objects.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
-mod objects;
 mod process;
-#[path = "../support/proof.rs"]
-mod proof;
-#[path = "../support/reporting_work.rs"]
-mod reporting_work;
-#[path = "../support/slow.rs"]
-mod slow;
 mod tasks;

@@ -4,6 +4,5 @@
 #![expect(clippy::indexing_slicing, reason = "what fails must fail loudly")]
 
 mod decoders;
-#[path = "../support/hook_fragments.rs"]
-mod hook_fragments;
+use ork_test_support::hook_fragments;
 mod sets;

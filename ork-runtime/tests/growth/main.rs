@@ -17,12 +17,7 @@
 
 mod closed;
 mod footprint;
-#[path = "../support/node.rs"]
-mod node;
-#[path = "../support/proxy.rs"]
-mod proxy;
-#[path = "../support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::{node, proxy, rabbit};
 mod sets;
 
 use std::sync::{Mutex, OnceLock, PoisonError};

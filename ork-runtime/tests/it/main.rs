@@ -10,41 +10,26 @@
 )]
 
 mod cancel;
-mod clock;
+use ork_test_support::{clock, counted, hub, installed, objects, postgres};
 #[cfg(feature = "workflow")]
 mod compatibility;
 mod context;
-#[path = "../support/counted.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod counted;
 mod dynamic_splits;
 mod events;
 mod failures;
 mod follows;
 mod hooks;
-#[path = "../support/hub.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod hub;
 mod idle;
 #[cfg(feature = "workflow")]
-#[path = "../support/installed.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod installed;
 mod large;
 mod limits;
 mod metrics;
 mod no_splits;
-#[path = "../support/objects.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod objects;
 mod own_parts;
 mod parked;
 mod parts;
 mod policies;
 #[cfg(feature = "postgres")]
-#[path = "../support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod postgres;
 mod processes;
 mod resume;
 mod retention;

@@ -22,8 +22,7 @@ mod follows;
 mod held;
 mod leases;
 mod mutants;
-#[path = "../support/proof.rs"]
-mod proof;
+use ork_test_support::proof;
 mod rejections;
 mod rules;
 mod runs;

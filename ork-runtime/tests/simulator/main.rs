@@ -37,9 +37,7 @@ mod names;
 mod objects;
 mod oracle;
 mod process;
-#[expect(unreachable_pub, reason = "other programs share it")]
-#[path = "../support/proof.rs"]
-mod proof;
+use ork_test_support::proof;
 mod say;
 mod scenario;
 mod schedules;

@@ -1,7 +1,7 @@
 //! Fragments of hook lists, from which tests build random lists that are almost valid.
 
 /// The fragments.
-pub(crate) const HOOKS: &[&str] = &[
+pub const HOOKS: &[&str] = &[
     "[",
     "]",
     "{",

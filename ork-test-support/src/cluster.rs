@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 
-use super::rabbit::{Rabbit, free_port, wait_until};
+use crate::rabbit::{Rabbit, free_port, wait_until};
 
 /// Runs the epmd of the nodes until its standard input closes, which happens with the test process at the latest.
 const EPMD: &str = r#"epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 </dev/null & cat >/dev/null; kill -KILL 0"#;

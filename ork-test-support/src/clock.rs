@@ -13,33 +13,33 @@ type Sleepers = Arc<watch::Sender<BTreeMap<Timestamp, usize>>>;
 
 /// A clock that stands still until it is advanced.
 #[derive(Debug)]
-pub(crate) struct Manual {
+pub struct Manual {
     now: watch::Sender<Timestamp>,
     sleepers: Sleepers,
 }
 
 impl Manual {
-    pub(crate) fn new(now: Timestamp) -> Arc<Self> {
+    pub fn new(now: Timestamp) -> Arc<Self> {
         Arc::new(Self { now: watch::channel(now).0, sleepers: Arc::default() })
     }
 
-    pub(crate) fn advance(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         self.now.send_modify(|now| *now = *now + by);
     }
 
     /// Waits until a timer waits for this moment.
-    pub(crate) async fn is_awaited(&self, moment: Timestamp) {
+    pub async fn is_awaited(&self, moment: Timestamp) {
         self.is_awaited_by(moment, 1).await;
     }
 
     /// Waits until `n` timers wait for this moment.
-    pub(crate) async fn is_awaited_by(&self, moment: Timestamp, n: usize) {
+    pub async fn is_awaited_by(&self, moment: Timestamp, n: usize) {
         let waits = |sleepers: &BTreeMap<_, usize>| sleepers.get(&moment).is_some_and(|waiting| *waiting >= n);
         self.sleepers.subscribe().wait_for(waits).await.unwrap();
     }
 
     /// Waits until `n` timers wait for one of these moments, and returns how many wait for each.
-    pub(crate) async fn are_awaited_by(&self, moments: [Timestamp; 2], n: usize) -> [usize; 2] {
+    pub async fn are_awaited_by(&self, moments: [Timestamp; 2], n: usize) -> [usize; 2] {
         let each = |sleepers: &BTreeMap<_, usize>| moments.map(|moment| sleepers.get(&moment).copied().unwrap_or(0));
         let mut sleepers = self.sleepers.subscribe();
         let waiting = sleepers.wait_for(|sleepers| each(sleepers).iter().sum::<usize>() >= n).await.unwrap();

@@ -16,7 +16,7 @@ use ork::tx::{Actor, OutboxId};
 use ork::{Filter, JobId, Timestamp};
 use uuid::Uuid;
 
-use super::reporting_work::ReportingWork;
+use crate::reporting_work::ReportingWork;
 
 type Late = (Box<dyn Work>, Result<(), StoreError>);
 

@@ -2,6 +2,7 @@
 //!
 //! `.ci/services` does the same in shell for the node that a whole test run shares.
 
+pub use crate::ports::free_port;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -12,9 +13,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-
-// Included, not a module: some test programs have both kinds of server.
-include!("ports.rs");
 
 /// How long a node may take to start on a busy machine.
 const START: Duration = Duration::from_mins(2);

@@ -3,6 +3,7 @@
 //!
 //! `.ci/services` does the same in shell for the server that a whole test run shares.
 
+use crate::ports::free_port;
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -14,9 +15,6 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
-
-// Included, not a module: some test programs have both kinds of server.
-include!("ports.rs");
 
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_mins(1);

@@ -7,6 +7,7 @@ use ork::store::{StoreError, Work};
 use ork::tx::{Durability, Shards, Transaction};
 
 /// Work, and the function that is called with its result.
+#[expect(missing_debug_implementations, reason = "it holds a closure")]
 pub struct ReportingWork<F> {
     pub work: Box<dyn Work>,
     pub report: F,

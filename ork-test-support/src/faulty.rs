@@ -24,7 +24,7 @@ use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::reporting_work::ReportingWork;
+use crate::reporting_work::ReportingWork;
 
 /// How long the last call of a dying process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);

@@ -1,3 +1,5 @@
+//! Free ports for servers that tests start.
+
 /// Returns a port on which no process listens. It is below the ephemeral ports of the system, so that it is still free
 /// when a server that was killed starts again.
 pub fn free_port() -> u16 {
