@@ -70,16 +70,16 @@ fn losses_and_live_processes_are_reported() {
         for (process, (world, secs)) in known.iter().zip([(&world, 10), (&other, 12)]) {
             assert_eq!((&process.worker, process.boot), (&world.worker.to_string(), world.worker.boot()));
             // A heartbeat that had to wait before it was written is valid for longer by that time.
-            let waited = process.until - (START + Duration::from_secs(secs));
+            let waited = process.expires_at - (START + Duration::from_secs(secs));
             assert!(
-                process.until >= START + Duration::from_secs(secs) && waited < Duration::from_mins(1),
+                process.expires_at >= START + Duration::from_secs(secs) && waited < Duration::from_mins(1),
                 "{process:?}"
             );
         }
 
         other.beat_at(Duration::from_secs(11), Vec::new()).await;
         let situation = world.store.diagnostics(id).await.unwrap();
-        assert_eq!(situation.to_send, PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
+        assert_eq!(situation.to_send, PendingOutbox { free: 1, losses: 1, ..PendingOutbox::default() });
         assert_eq!(situation.processes.len(), 1);
     });
 }
