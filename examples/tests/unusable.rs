@@ -1,4 +1,4 @@
-//! Stores that are temporarily unusable or were written by a newer version, full disks and read-only file systems.
+//! Stores that are temporarily unusable or were written by a newer or a development version, full disks and read-only file systems.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
@@ -45,6 +45,15 @@ fn a_store_of_a_newer_version_is_not_changed() {
     }
     connect(&place).pragma_update(None, "user_version", version).unwrap();
     assert_eq!(place.run(HELLO, "jobs list --json").json().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_store_of_a_development_version_is_rejected_with_exit_code_3() {
+    let place = used();
+    connect(&place).pragma_update(None, "application_id", 0x6f72_6b01).unwrap();
+    for command in ["run hello name=b", "submit hello name=b", "worker", "jobs list"] {
+        place.run(HELLO, command).fails(3, &["ork.db was made by a development version of ork before 0.1.0"]);
+    }
 }
 
 #[test]

@@ -38,11 +38,6 @@ pub fn ends_before(follower: JobId) -> Arc<str> {
     format!("{ENDS_BEFORE}{follower}").into()
 }
 
-/// Whether [`ends_before`] made this name.
-pub fn is_ends(name: &str) -> bool {
-    name.starts_with(ENDS_BEFORE)
-}
-
 /// When a follower can start.
 pub(super) enum FollowPlan {
     /// Now: all jobs that it follows have ended.

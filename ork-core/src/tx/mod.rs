@@ -17,7 +17,7 @@ mod tree;
 mod types;
 mod unique;
 
-pub use follow::{MAX_FOLLOWED, end_of, ends_before, is_ends, job_of_end};
+pub use follow::{MAX_FOLLOWED, end_of, ends_before, job_of_end};
 pub use limits::{Limit, Permits};
 pub use operation::Operation;
 pub use ops::{

@@ -33,7 +33,7 @@ pub struct PendingOutbox {
     /// When the first of the [later](PendingOutbox::later) messages is due.
     pub next_due: Option<Timestamp>,
     /// How often processes died while they held one of these messages; the maximum over all rows.
-    pub lost: u32,
+    pub losses: u32,
     /// Messages that wait for a permit.
     pub waiting: u64,
     /// The concurrency limit that these messages wait for, and how many of its permits are taken.
@@ -48,7 +48,7 @@ impl PendingOutbox {
     /// Adds one row to the counts.
     pub fn add(&mut self, row: &OutboxRow) {
         let n = row.n_messages();
-        self.lost = self.lost.max(row.losses);
+        self.losses = self.losses.max(row.losses);
         match (row.kind, row.holder, row.due) {
             (OutboxKind::Reply, ..) => self.replies += n,
             (OutboxKind::Hooks { .. }, ..) => self.hooks += n,
@@ -78,18 +78,18 @@ pub struct LiveProcess {
     pub worker: String,
     /// The boot id: random bytes that differ for every start of a process.
     pub boot: [u8; 16],
-    /// Until when the process is considered alive.
-    pub until: Timestamp,
+    /// When the process is presumed dead, unless it writes another heartbeat.
+    pub expires_at: Timestamp,
     /// The jobs that the process runs or of which it holds deliveries, as of its last heartbeat.
     pub running: Vec<JobId>,
 }
 
 impl LiveProcess {
     /// Creates a process from its name and boot id, without running jobs.
-    pub fn new(name: &str, boot: [u8; 16], until: Timestamp) -> Self {
+    pub fn new(name: &str, boot: [u8; 16], expires_at: Timestamp) -> Self {
         let [a, b, c, d, ..] = boot;
         let worker = format!("{name}/{:08x}", u32::from_be_bytes([a, b, c, d]));
-        Self { worker, boot, until, running: Vec::new() }
+        Self { worker, boot, expires_at, running: Vec::new() }
     }
 
     /// Whether the process works on a job: on parts of it, or as the worker that is recorded in the job.

@@ -56,7 +56,8 @@ pub enum StoreErrorKind {
     TooNew,
     /// The store contains data that ork did not write. Work must stop.
     Corrupt,
-    /// The configuration is unusable, e.g. a malformed URL or a missing folder.
+    /// The configuration is unusable, e.g. a malformed URL, a missing folder, or a store of another program or of a
+    /// development version of ork.
     Config,
     /// A value cannot be stored: it is too long, out of range, or has characters that the database lacks. Retrying
     /// leads to the same error.

@@ -93,7 +93,7 @@ impl Client {
             return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
         }
         let (outbox, now) = (&situation.to_send, engine.clock.now());
-        let alive = situation.processes.iter().filter(|process| process.until >= now);
+        let alive = situation.processes.iter().filter(|process| process.expires_at >= now);
         let mut under_way = outbox.free + outbox.later + outbox.waiting > 0
             || !outbox.held.is_empty()
             || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));

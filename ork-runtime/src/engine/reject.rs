@@ -212,7 +212,7 @@ async fn wait_until_dead(engine: &Engine, job: JobId, worker: String) -> Result<
 pub(super) async fn next_check(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
     let processes = engine.store.diagnostics(job).await?.processes;
     // Each process writes a heartbeat before it runs anything, so one without a heartbeat has ended.
-    let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.until);
+    let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.expires_at);
     let now = engine.clock.now();
     let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
     Ok(sign.map(|until| (until + INSTANT).max(now + CHECK_PAUSE)))

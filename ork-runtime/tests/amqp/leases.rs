@@ -16,7 +16,7 @@ use super::world::{World, fresh, once, run};
 pub(crate) async fn until_leased(world: &World) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let file = rusqlite::Connection::open(path).unwrap();
-    let held = "SELECT count(*) FROM owed WHERE holder IS NOT NULL AND ask = 'start'";
+    let held = "SELECT count(*) FROM outbox WHERE holder IS NOT NULL AND kind = 'start'";
     let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
     while file.query_row(held, [], |row| row.get::<_, i64>(0)).unwrap() == 0 {
         look.tick().await;

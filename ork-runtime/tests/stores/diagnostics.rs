@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use ork::event::{EventRouting, EventScope};
+use ork::hook::{Hooks, OnComplete, StoredHooks};
+use ork::job::{AttemptOutcome, Job, Phase};
 use ork::store::{OPEN, PendingOutbox};
-use ork::tx::PartAttemptOutcome;
+use ork::tx::{Actor, Claimed, PartAttemptOutcome, Settle, SettleResult};
 use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
@@ -57,6 +60,23 @@ fn messages_of_parts_are_counted_by_holder_and_due_time() {
     });
 }
 
+/// Regression: over PostgreSQL, hooks and events that were not sent yet counted as messages of the job.
+#[test]
+fn hooks_and_events_are_no_messages_of_the_job() {
+    each(|world| async move {
+        let on_complete = vec![OnComplete::new("any", None)];
+        let hooks = StoredHooks::new(&Hooks { part: None, on_complete });
+        let id = world.submit_with(Job { hooks, ..Job::new(JobId::new(), "one", START) }).await;
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
+        let actor = Actor { events: EventRouting::Outbox(EventScope::Jobs), ..world.by() };
+        let (phase, outcome, output) = (Phase::Start, AttemptOutcome::Succeeded, Some("1".into()));
+        let settle = Settle { job: id, phase, attempt: 1, outcome, output, limit: None, actor };
+        assert_eq!(world.apply(settle).await, SettleResult::Applied);
+        // The message of the job itself was never taken.
+        assert_eq!(pending(&world, id).await, PendingOutbox { free: 1, hooks: 1, ..PendingOutbox::default() });
+    });
+}
+
 #[test]
 fn losses_and_live_processes_are_reported() {
     each(|world| async move {
@@ -70,16 +90,16 @@ fn losses_and_live_processes_are_reported() {
         for (process, (world, secs)) in known.iter().zip([(&world, 10), (&other, 12)]) {
             assert_eq!((&process.worker, process.boot), (&world.worker.to_string(), world.worker.boot()));
             // A heartbeat that had to wait before it was written is valid for longer by that time.
-            let waited = process.until - (START + Duration::from_secs(secs));
+            let waited = process.expires_at - (START + Duration::from_secs(secs));
             assert!(
-                process.until >= START + Duration::from_secs(secs) && waited < Duration::from_mins(1),
+                process.expires_at >= START + Duration::from_secs(secs) && waited < Duration::from_mins(1),
                 "{process:?}"
             );
         }
 
         other.beat_at(Duration::from_secs(11), Vec::new()).await;
         let situation = world.store.diagnostics(id).await.unwrap();
-        assert_eq!(situation.to_send, PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
+        assert_eq!(situation.to_send, PendingOutbox { free: 1, losses: 1, ..PendingOutbox::default() });
         assert_eq!(situation.processes.len(), 1);
     });
 }

@@ -103,9 +103,29 @@ fn a_file_of_a_newer_version_is_rejected() {
         refused(
             &path,
             StoreErrorKind::TooNew,
-            "has schema version 99, but this program supports only 13: use the newer version of ork",
+            "has schema version 99, but this program supports only 1: use the newer version of ork",
         );
     });
+}
+
+#[test]
+fn a_file_of_a_development_version_is_rejected_and_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ork.db");
+    let old = Connection::open(&path).unwrap();
+    // The schema version of a development version can be that of this program: the mark of the file differs.
+    old.execute_batch("CREATE TABLE counter (next_owed INTEGER NOT NULL) STRICT").unwrap();
+    old.pragma_update(None, "application_id", 0x6f72_6b01).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let bytes = std::fs::read(&path).unwrap();
+    let message = format!(
+        "the store {} was made by a development version of ork before 0.1.0 and cannot be read: move it away, and \
+         start again",
+        path.display()
+    );
+    refused(&path, StoreErrorKind::Config, &message);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
 #[test]

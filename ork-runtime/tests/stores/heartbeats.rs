@@ -15,11 +15,11 @@ const TTL: Duration = Duration::from_secs(10);
 /// How long a lock is held.
 const HELD: Duration = Duration::from_millis(700);
 
-/// Returns until when a process is considered alive, according to the diagnostics of a job.
-async fn until(world: &World) -> Timestamp {
+/// Returns when the heartbeat of a process expires, according to the diagnostics of a job.
+async fn expires_at(world: &World) -> Timestamp {
     let id = world.submit("any").await;
     let processes = world.store.diagnostics(id).await.unwrap().processes;
-    processes.iter().find(|process| process.worker == world.worker.to_string()).expect("its sign of life").until
+    processes.iter().find(|process| process.worker == world.worker.to_string()).expect("its heartbeat").expires_at
 }
 
 /// Writes a heartbeat while a lock that it needs is held. Returns how long it had to wait.
@@ -45,8 +45,8 @@ fn a_heartbeat_is_valid_from_the_time_of_its_write_over_sqlite() {
         let other = rusqlite::Connection::open(folder.path().join("ork.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let waited = beat_behind(&world, other, async |other| other.execute_batch("COMMIT").unwrap()).await;
-        let until = until(&world).await;
-        assert!(until >= START + TTL + HELD / 2 && until <= START + TTL + waited * 20, "{until:?} after {waited:?}");
+        let expires_at = expires_at(&world).await;
+        assert!(expires_at >= START + TTL + HELD / 2 && expires_at <= START + TTL + waited * 20, "{expires_at:?} after {waited:?}");
         world.store.close().await;
     });
 }
@@ -58,13 +58,13 @@ fn a_heartbeat_is_valid_from_the_time_of_its_write_over_postgres() {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
         let mut other = postgres::connect(&url).await;
-        sqlx::raw_sql("BEGIN; LOCK TABLE ork.worker").execute(&mut other).await.unwrap();
+        sqlx::raw_sql("BEGIN; LOCK TABLE ork.process").execute(&mut other).await.unwrap();
         let release = async |mut other| {
             sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
         };
         let waited = beat_behind(&world, other, release).await;
-        let until = until(&world).await;
-        assert!(until >= START + TTL + HELD / 2 && until <= START + TTL + waited * 20, "{until:?} after {waited:?}");
+        let expires_at = expires_at(&world).await;
+        assert!(expires_at >= START + TTL + HELD / 2 && expires_at <= START + TTL + waited * 20, "{expires_at:?} after {waited:?}");
         world.store.close().await;
     });
 }

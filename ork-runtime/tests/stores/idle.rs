@@ -48,7 +48,7 @@ async fn an_idle_process_sends_only_heartbeat_statements() {
     }
     let of_all = statements(&server);
     let between = of_all.get(made[1]..made[2]).unwrap();
-    let hearts = between.iter().filter(|statement| statement.contains("INSERT INTO ork.worker")).count();
+    let hearts = between.iter().filter(|statement| statement.contains("INSERT INTO ork.process")).count();
     // The statements: begin, heartbeat, search for holders without a heartbeat, search for free permits, time, commit.
     assert!(hearts == 1 && between.len() <= 6, "{between:?}");
     ork.shutdown().await;

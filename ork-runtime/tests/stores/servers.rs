@@ -87,10 +87,33 @@ fn foreign_and_newer_schemas_are_rejected() {
         sql(&url, "DROP SCHEMA ork CASCADE; CREATE SCHEMA ork").await;
         Postgres::open(&url).await.unwrap().close().await;
 
-        sql(&url, "UPDATE ork.ork_schema SET version = 99").await;
+        sql(&url, "UPDATE ork.store SET schema_version = 99").await;
         let error = refused(&url).await;
         assert_eq!(error.kind(), StoreErrorKind::TooNew);
         assert!(error.to_string().contains("schema 99"), "{error}");
+    });
+}
+
+#[test]
+fn a_schema_of_a_development_version_is_rejected_with_advice() {
+    on(async {
+        let Some(url) = postgres::database().await else { return };
+        let old = "CREATE SCHEMA ork; CREATE TABLE ork.job (id uuid PRIMARY KEY, base bigint NOT NULL); \
+                   CREATE TABLE ork.ork_schema (version bigint NOT NULL); INSERT INTO ork.ork_schema VALUES (1)";
+        sql(&url, old).await;
+        let error = refused(&url).await;
+        assert_eq!(error.kind(), StoreErrorKind::Config);
+        let (message, database) = (error.to_string(), url.rsplit('/').next().unwrap());
+        for expected in [
+            "the schema `ork` in the database `",
+            database,
+            "was made by a development version of ork before 0.1.0 and cannot be read",
+            "drop it with `DROP SCHEMA ork CASCADE`, or use another database in ORK_STORE, and start again",
+        ] {
+            assert!(message.contains(expected), "{message}");
+        }
+        sql(&url, "DROP SCHEMA ork CASCADE").await;
+        Postgres::open(&url).await.unwrap().close().await;
     });
 }
 
@@ -101,7 +124,7 @@ fn a_failed_migration_leaves_nothing() {
         sql(
             &url,
             "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-                 IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'ork.owed') \
+                 IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'ork.outbox') \
                  THEN RAISE EXCEPTION 'no'; END IF; END $$; \
              CREATE EVENT TRIGGER refuse ON ddl_command_end EXECUTE FUNCTION refuse()",
         )
@@ -127,7 +150,7 @@ fn a_process_describes_the_server_and_leaves_no_row() {
         world.store.close().await;
         let error = world.store.check().await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Closed);
-        let left = "DO $$ BEGIN ASSERT (SELECT count(*) FROM ork.process) = 0; END $$";
+        let left = "DO $$ BEGIN ASSERT (SELECT count(*) FROM ork.writer) = 0; END $$";
         sql(&url, left).await;
     });
 }

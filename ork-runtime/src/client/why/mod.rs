@@ -374,7 +374,7 @@ fn unsent(facts: &Facts) -> String {
 /// Describes where a message is on its way to a worker. `what` names the message in the sentence.
 fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
     let outbox = &facts.situation.to_send;
-    let lost = match outbox.lost {
+    let lost = match outbox.losses {
         0 => String::new(),
         n => format!("; lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
     };
@@ -461,12 +461,12 @@ fn holding(facts: &Facts, holder: [u8; 16]) -> String {
 /// Describes when the last heartbeat of a process was, and when the process is or was presumed dead.
 fn last_heartbeat(facts: &Facts, process: &LiveProcess) -> String {
     let ttl = i64::try_from(facts.ttl.as_millis()).unwrap_or(i64::MAX);
-    let last = Timestamp::from_millis(process.until.as_millis().saturating_sub(ttl));
+    let last = Timestamp::from_millis(process.expires_at.as_millis().saturating_sub(ttl));
     let last = ago(facts.now, last);
-    if process.until < facts.now {
-        format!("last heartbeat {last}, presumed dead since {}", process.until)
+    if process.expires_at < facts.now {
+        format!("last heartbeat {last}, presumed dead since {}", process.expires_at)
     } else {
-        format!("last heartbeat {last}, presumed dead at {} without another one", process.until)
+        format!("last heartbeat {last}, presumed dead at {} without another one", process.expires_at)
     }
 }
 
@@ -474,14 +474,14 @@ fn last_heartbeat(facts: &Facts, process: &LiveProcess) -> String {
 fn live_processes(facts: &Facts) -> String {
     let job = &facts.view.job;
     let attends = |process: &&LiveProcess| {
-        process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref())
+        process.expires_at >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref())
     };
     let attending: Vec<_> = facts.situation.processes.iter().filter(attends).map(|process| &process.worker).collect();
     if !attending.is_empty() {
         return format!("in progress on {}", list(&attending));
     }
     let others = facts.situation.processes.iter().filter(|process| process.boot != facts.me);
-    let alive: Vec<_> = others.filter(|process| process.until >= facts.now).map(|process| &process.worker).collect();
+    let alive: Vec<_> = others.filter(|process| process.expires_at >= facts.now).map(|process| &process.worker).collect();
     match alive.len() {
         0 => "no other process is up: start a worker".to_owned(),
         1 => format!("1 other process is up, {}: it may be busy, stopping, or lack this task", list(&alive)),

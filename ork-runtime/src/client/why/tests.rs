@@ -93,7 +93,7 @@ fn ready_without_other_processes() {
 fn ready_with_other_live_processes() {
     let facts = with(facts(State::Ready), "one", ONE, 2);
     let facts = with(with(facts, "two", TWO, 3), "dead", [3; 16], 40);
-    let facts = with_outbox(facts, PendingOutbox { free: 1, lost: 2, ..PendingOutbox::default() });
+    let facts = with_outbox(facts, PendingOutbox { free: 1, losses: 2, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago, not started: no worker has taken its message; 2 other processes are up, \
                  one/01010101, two/02020202: they may be busy, stopping, or lack this task; lost with its worker 2 \
                  times";
@@ -168,7 +168,7 @@ fn ready_but_this_process_has_no_broker() {
 
 #[test]
 fn requeued_attempt_is_ready() {
-    let mut facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
+    let mut facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, losses: 1, ..PendingOutbox::default() });
     facts.view.job.started = Some(before(50));
     let words = "attempt 1 of 3 was requeued and runs next: no worker has taken its message; no other process is up: \
                  start a worker; lost with its worker once";

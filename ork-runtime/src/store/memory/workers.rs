@@ -24,7 +24,7 @@ impl Tables {
             ..LiveProcess::new(actor.worker.name(), actor.worker.boot(), actor.now + ttl)
         };
         self.workers.insert(actor.worker.boot(), process);
-        let dead = self.workers.values().filter(|process| process.until < actor.now);
+        let dead = self.workers.values().filter(|process| process.expires_at < actor.now);
         let dead: Vec<_> = dead.map(|process| process.boot).collect();
         self.workers.retain(|boot, _| !dead.contains(boot));
         self.free(&dead, 1);
@@ -36,13 +36,13 @@ impl Tables {
     /// Makes sure that a process which is about to hold something has a heartbeat: only the end of that heartbeat
     /// releases what the process holds. A process that was presumed dead, and continues, has no heartbeat until its
     /// next one.
-    pub(super) fn holds(&mut self, boot: [u8; 16], until: Option<Timestamp>) {
+    pub(super) fn holds(&mut self, boot: [u8; 16], expires_at: Option<Timestamp>) {
         if mutant::is_on(Mutant::HoldsUnseen) {
             return;
         }
-        let newest = || self.workers.values().map(|process| process.until).max().unwrap_or_default();
-        let until = until.unwrap_or_else(newest);
-        self.workers.entry(boot).or_insert_with(|| LiveProcess::new("", boot, until));
+        let newest = || self.workers.values().map(|process| process.expires_at).max().unwrap_or_default();
+        let expires_at = expires_at.unwrap_or_else(newest);
+        self.workers.entry(boot).or_insert_with(|| LiveProcess::new("", boot, expires_at));
     }
 
     /// Records that a process works on these jobs: updates the time of the last activity of all unique keys that

@@ -145,7 +145,8 @@ pub(super) async fn run(
 async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Duration) -> Result<(), Failed> {
     let soft = if durable { "" } else { "SET LOCAL synchronous_commit = off; " };
     let begin = format!(
-        "BEGIN; {soft}SET LOCAL lock_timeout = {}; UPDATE ork.process SET batch = {} WHERE boot = '{boot}' AND backend = {}",
+        "BEGIN; {soft}SET LOCAL lock_timeout = {}; \
+         UPDATE ork.writer SET last_transaction = {} WHERE id = '{boot}' AND backend_pid = {}",
         lock_wait.as_millis(),
         session.last + 1,
         session.backend

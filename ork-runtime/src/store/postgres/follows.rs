@@ -40,11 +40,11 @@ pub(super) async fn release(connection: &mut PgConnection, ended: &[JobId]) -> s
     }
     let name = |row| job(row).map(|follower| ends_before(follower).to_string());
     let names = followers.iter().map(name).collect::<sqlx::Result<Vec<_>>>()?;
-    let lock = "SELECT id FROM ork.owed WHERE waits = ANY($1) ORDER BY id FOR UPDATE";
+    let lock = "SELECT id FROM ork.outbox WHERE waits_for = ANY($1) ORDER BY id FOR UPDATE";
     sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
     sqlx::query("DELETE FROM ork.follow WHERE job = ANY($1)").bind(&ended).execute(&mut *connection).await?;
-    let wake = "UPDATE ork.owed SET waits = NULL, permits = NULL WHERE waits = ANY($1) \
-                    AND NOT EXISTS (SELECT FROM ork.follow WHERE follower = owed.job)";
+    let wake = "UPDATE ork.outbox SET waits_for = NULL, permits = NULL WHERE waits_for = ANY($1) \
+                    AND NOT EXISTS (SELECT FROM ork.follow WHERE follower = outbox.job)";
     Ok(sqlx::query(wake).bind(names).execute(connection).await?.rows_affected() > 0)
 }
 
@@ -53,16 +53,6 @@ pub(super) async fn of(connection: &mut PgConnection, follower: JobId) -> sqlx::
     let query = "SELECT job FROM ork.follow WHERE follower = $1 ORDER BY job";
     let rows = sqlx::query(query).bind(Uid::from(follower)).fetch_all(connection).await?;
     rows.iter().map(job).collect()
-}
-
-/// Frees the rows that [`release`] has missed, because a process of an older version, which was still running when the
-/// tables were migrated, recorded the end of a job without releasing its followers.
-pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let query = "SELECT DISTINCT job FROM ork.follow \
-                     WHERE NOT EXISTS (SELECT FROM ork.job WHERE job.id = follow.job AND job.ended IS NULL)";
-    let rows = sqlx::query(query).fetch_all(&mut *connection).await?;
-    let ended = rows.iter().map(job).collect::<sqlx::Result<Vec<_>>>()?;
-    release(connection, &ended).await
 }
 
 fn job(row: &PgRow) -> sqlx::Result<JobId> {

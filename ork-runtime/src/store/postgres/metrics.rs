@@ -12,8 +12,8 @@ use crate::store::MetricsOf;
 
 // A sum saturates at the largest number: beyond it the server would reject the whole transaction.
 const ADD: &str = "INSERT INTO ork.metric AS old \
-    SELECT new.* FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[], \
-        $8::float8[], $9::bigint[]) AS new (job, name, labels, count, sum, min, max, last, at) \
+    SELECT new.* FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::float8[], $6::float8[], \
+        $7::float8[], $8::float8[], $9::bigint[]) AS new (job, name, labels, count, sum, min, max, last, at) \
     JOIN ork.job ON job.id = new.job ORDER BY new.job, new.name COLLATE \"C\", new.labels COLLATE \"C\" \
     ON CONFLICT (job, name, labels) DO UPDATE SET count = old.count + excluded.count, \
         sum = CASE WHEN old.sum > 0 AND excluded.sum > $10 - old.sum THEN $10 \
@@ -87,8 +87,8 @@ pub(super) async fn recorded(connection: &mut PgConnection, of: MetricsOf) -> sq
     macro_rules! query {
         ($jobs:literal) => {
             concat!(
-                "SELECT metric.job, job.task, job.role, metric.name, metric.labels, metric.count, metric.sum, metric.min, \
-                 metric.max, metric.last, metric.at FROM ork.job JOIN ork.metric ON metric.job = job.id WHERE ",
+                "SELECT metric.job, job.task, job.role, metric.name, metric.labels, metric.count, metric.sum, \
+                 metric.min, metric.max, metric.last, metric.at FROM ork.job JOIN ork.metric ON metric.job = job.id WHERE ",
                 $jobs,
                 " ORDER BY metric.job, metric.name, metric.labels"
             )

@@ -107,7 +107,7 @@ impl Postgres {
     ///
     /// # Errors
     /// If the URL is invalid, the database cannot be reached or written, or its schema `ork` belongs to another
-    /// program or was written by a newer version of ork.
+    /// program or was written by a newer version or a development version of ork.
     ///
     /// # Cancel safety
     /// If the future is dropped, the tables may have been migrated; nothing else is left behind.
@@ -264,7 +264,8 @@ impl Store for Postgres {
         let tls = tls.map_or_else(|| "without TLS".to_owned(), |version| format!("with {version}"));
         let (database, host, user) = (self.address.database(), self.address.host(), self.address.user());
         Ok(format!(
-            "PostgreSQL {version} at {host}, database {database} as user {user}, {tls}, with {jobs} jobs, readable and writable"
+            "PostgreSQL {version} at {host}, database {database} as user {user}, {tls}, with {jobs} jobs, readable \
+             and writable"
         ))
     }
 

@@ -56,7 +56,7 @@ impl News {
         let mut payload = boot.simple().to_string();
         let none = payload.len();
         if notifier.contains(&StoreNotice::OutboxReady) {
-            payload.push_str(" owed");
+            payload.push_str(" outbox");
         }
         let mut ended = BTreeSet::new();
         for change in notifier {
@@ -92,7 +92,7 @@ fn read(payload: &str, boot: Uuid) -> Vec<StoreNotice> {
         return Vec::new();
     }
     let change = |word: &str| match word {
-        "owed" => StoreNotice::OutboxReady,
+        "outbox" => StoreNotice::OutboxReady,
         word => {
             let job = |prefix| word.strip_prefix(prefix).and_then(|id: &str| id.parse().ok());
             job('e')

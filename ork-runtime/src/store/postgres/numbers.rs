@@ -51,7 +51,8 @@ impl Numbers {
     pub(super) async fn reserve(&mut self, connection: &mut PgConnection, count: u64) -> sqlx::Result<()> {
         let blocks = i64::try_from(count.div_ceil(BLOCK)).unwrap_or(i64::MAX);
         loop {
-            let query = "SELECT min(block), max(block) FROM (SELECT nextval('ork.owed_block') FROM generate_series(1, $1)) AS taken (block)";
+            let query = "SELECT min(block), max(block) FROM \
+                             (SELECT nextval('ork.outbox_block') FROM generate_series(1, $1)) AS taken (block)";
             let row = sqlx::query(query).bind(blocks).fetch_one(&mut *connection).await?;
             let (first, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
             let first = u64::try_from(first).unwrap_or(0);

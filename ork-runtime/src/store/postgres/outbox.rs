@@ -1,16 +1,18 @@
 //! The rows of the outbox: inserted, taken by one process each, deleted, released.
 
+use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::codec::{Columns, Uid, signed, text};
 use super::error::damaged;
-use super::messages;
 use super::numbers::Numbers;
 use super::save::column;
+use super::{messages, permits};
 use crate::clock::Timestamp;
-use crate::store::{OutboxPage, Take};
-use crate::tx::{HeldRow, KindColumns, OutboxId, OutboxKind, OutboxRow};
+use crate::id::JobId;
+use crate::store::{OutboxPage, PendingOutbox, Take};
+use crate::tx::{HeldRow, KindColumns, Limit, OutboxId, OutboxKind, OutboxRow};
 
 /// How many rows are locked at first. Other processes skip locked rows, so this is no more than is usually needed.
 const FIRST: usize = 8;
@@ -18,11 +20,22 @@ const FIRST: usize = 8;
 /// A row, and the boot id of the process that holds it, according to the caller.
 pub(super) type Held = (OutboxId, [u8; 16]);
 
+/// The columns of a row, in the order in which [`insert`] binds and [`outbox_row`] reads them.
+macro_rules! columns {
+    () => {
+        "id, job, task, kind, number, first, len, attempt, priority, due, holder, losses, waits_for, permits"
+    };
+}
+
 /// Adds rows.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) -> sqlx::Result<()> {
-    let insert = "INSERT INTO ork.owed (id, job, task, ask, epoch, first, len, attempt, priority, due, holder, lost, waits, permits) \
-                  SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
-                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[], $12::bigint[], $13::text[], $14::bigint[])";
+    let insert = concat!(
+        "INSERT INTO ork.outbox (",
+        columns!(),
+        ") SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
+              $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[], $12::bigint[], $13::text[], \
+              $14::bigint[])"
+    );
     for rows in rows.chunks(8_192) {
         sqlx::query(insert)
             .bind(column(rows, |row| signed(row.id)))
@@ -50,8 +63,27 @@ fn outbox_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
     let columns = KindColumns { word: c.get()?, number: c.number()?, first: c.number()?, len: c.number()? };
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an outbox row has an unknown kind"))?;
-    let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
-    Ok(OutboxRow { id, job, task, kind, attempt, priority, due: None, holder: None, losses: lost, waits_for: None })
+    let (attempt, priority, due) = (c.number()?, c.number()?, c.time()?);
+    let (holder, losses) = (c.get::<Option<Uid>>()?.map(|holder| holder.0), c.number()?);
+    let (name, permits) = (c.get::<Option<&str>>()?, c.number_or_none()?.unwrap_or(0));
+    let waits_for = name.map(|name| Limit { name: name.into(), permits });
+    Ok(OutboxRow { id, job, task, kind, attempt, priority, due, holder, losses, waits_for })
+}
+
+/// Counts the rows of the outbox for a job. This scans the whole outbox, but is rarely called.
+pub(super) async fn pending(connection: &mut PgConnection, job: JobId) -> sqlx::Result<PendingOutbox> {
+    let query = concat!("SELECT ", columns!(), " FROM ork.outbox WHERE job = $1");
+    let mut pending = PendingOutbox::default();
+    // There may be many rows, so they are not collected.
+    let mut rows = sqlx::query(query).bind(Uid::from(job)).fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
+        pending.add(&outbox_row(&row)?);
+    }
+    drop(rows);
+    if let Some((limit, taken)) = &mut pending.limit {
+        *taken = permits::taken(connection, &limit.name).await?;
+    }
+    Ok(pending)
 }
 
 /// The result of [`take`].
@@ -115,9 +147,9 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
 
 /// Frees the rows that are due. Returns when the next row becomes due.
 async fn free_due(connection: &mut PgConnection, now: i64) -> sqlx::Result<Option<Timestamp>> {
-    let query = "WITH freed AS (UPDATE ork.owed SET due = NULL WHERE id IN \
-                     (SELECT id FROM ork.owed WHERE due <= $1 ORDER BY id FOR UPDATE SKIP LOCKED)) \
-                 SELECT min(due) FROM ork.owed WHERE due > $1";
+    let query = "WITH freed AS (UPDATE ork.outbox SET due = NULL WHERE id IN \
+                     (SELECT id FROM ork.outbox WHERE due <= $1 ORDER BY id FOR UPDATE SKIP LOCKED)) \
+                 SELECT min(due) FROM ork.outbox WHERE due > $1";
     let row = sqlx::query(query).bind(now).fetch_one(connection).await?;
     Ok(row.try_get::<Option<i64>, _>(0)?.map(Timestamp::from_millis))
 }
@@ -129,10 +161,13 @@ async fn lock_page(
     seen: &[i64],
     page: usize,
 ) -> sqlx::Result<Vec<OutboxRow>> {
-    let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM ork.owed \
-                 WHERE holder IS NULL AND due IS NULL AND waits IS NULL AND ($1::text[] IS NULL OR task = ANY($1)) \
-                     AND id <> ALL($2) \
-                 ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED";
+    let query = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM ork.outbox WHERE holder IS NULL AND due IS NULL AND waits_for IS NULL \
+              AND ($1::text[] IS NULL OR task = ANY($1)) AND id <> ALL($2) \
+          ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED"
+    );
     let page = i64::try_from(page).unwrap_or(i64::MAX);
     let rows = sqlx::query(query).bind(tasks).bind(seen).bind(page).fetch_all(connection).await?;
     rows.iter().map(outbox_row).collect()
@@ -145,9 +180,9 @@ async fn is_more(
     seen: &[i64],
     now: i64,
 ) -> sqlx::Result<bool> {
-    let query = "SELECT EXISTS (SELECT FROM ork.owed WHERE holder IS NULL AND due IS NULL AND waits IS NULL \
+    let query = "SELECT EXISTS (SELECT FROM ork.outbox WHERE holder IS NULL AND due IS NULL AND waits_for IS NULL \
                      AND ($1::text[] IS NULL OR task = ANY($1)) AND id <> ALL($2)) \
-                 OR EXISTS (SELECT FROM ork.owed WHERE due <= $3 AND ($1::text[] IS NULL OR task = ANY($1)))";
+                 OR EXISTS (SELECT FROM ork.outbox WHERE due <= $3 AND ($1::text[] IS NULL OR task = ANY($1)))";
     sqlx::query(query).bind(tasks).bind(seen).bind(now).fetch_one(connection).await?.try_get(0)
 }
 
@@ -155,7 +190,7 @@ async fn hold(connection: &mut PgConnection, rows: &[OutboxRow], holder: [u8; 16
     if rows.is_empty() {
         return Ok(());
     }
-    let update = "UPDATE ork.owed SET holder = $2 WHERE id = ANY($1)";
+    let update = "UPDATE ork.outbox SET holder = $2 WHERE id = ANY($1)";
     let ids = column(rows, |row| signed(row.id));
     sqlx::query(update).bind(ids).bind(Uid(holder)).execute(connection).await.map(drop)
 }
@@ -165,23 +200,23 @@ async fn shorten(connection: &mut PgConnection, cuts: &[(i64, i64)]) -> sqlx::Re
     if cuts.is_empty() {
         return Ok(());
     }
-    let update = "UPDATE ork.owed SET first = first + cut.len, len = owed.len - cut.len \
-                  FROM unnest($1::bigint[], $2::bigint[]) AS cut (id, len) WHERE owed.id = cut.id";
+    let update = "UPDATE ork.outbox SET first = first + cut.len, len = outbox.len - cut.len \
+                  FROM unnest($1::bigint[], $2::bigint[]) AS cut (id, len) WHERE outbox.id = cut.id";
     let (ids, lens) = (column(cuts, |(id, _)| *id), column(cuts, |(_, len)| *len));
     sqlx::query(update).bind(ids).bind(lens).execute(connection).await.map(drop)
 }
 
 /// Deletes rows that are still held by the given processes.
 pub(super) async fn forget(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
-    let delete = "DELETE FROM ork.owed USING unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
-                  WHERE owed.id = done.id AND owed.holder = done.holder";
+    let delete = "DELETE FROM ork.outbox USING unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
+                  WHERE outbox.id = done.id AND outbox.holder = done.holder";
     each(connection, delete, rows).await
 }
 
 /// Releases rows that are still held by the given processes.
 pub(super) async fn give_back(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
-    let update = "UPDATE ork.owed SET holder = NULL FROM unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
-                  WHERE owed.id = done.id AND owed.holder = done.holder";
+    let update = "UPDATE ork.outbox SET holder = NULL FROM unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
+                  WHERE outbox.id = done.id AND outbox.holder = done.holder";
     each(connection, update, rows).await
 }
 

@@ -7,10 +7,9 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid};
-use super::follows;
 use super::save::column;
 use crate::store::Work;
-use crate::tx::{Permits, Transaction, is_ends};
+use crate::tx::{Permits, Transaction};
 
 /// How many permits of a limit each process holds, by limit and boot id.
 pub(super) type Holders = BTreeMap<(Arc<str>, [u8; 16]), u32>;
@@ -43,7 +42,7 @@ pub(super) async fn open(
         take_back(connection, moved).await?;
     }
     let mut held: HashMap<String, Vec<([u8; 16], u32)>> = HashMap::new();
-    let query = "SELECT name, boot, held FROM ork.permit WHERE name = ANY($1)";
+    let query = "SELECT limit_name, boot, held FROM ork.permit WHERE limit_name = ANY($1)";
     for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
         let c = &mut Columns::new(&row);
         let (name, Uid(boot)) = (c.get()?, c.get()?);
@@ -71,13 +70,13 @@ pub(super) fn moved(before: &Holders, now: &Holders) -> Vec<Moved> {
 async fn take_back(connection: &mut PgConnection, (limit, boot, more): &Moved) -> sqlx::Result<()> {
     // A process that was presumed dead in the meantime no longer holds any permits.
     let undo = "INSERT INTO ork.permit SELECT $1, $2, -$3 WHERE $3 < 0 \
-                    AND EXISTS (SELECT FROM ork.worker WHERE boot = $2) \
-                ON CONFLICT (name, boot) DO UPDATE SET held = permit.held + excluded.held";
-    let lower = "UPDATE ork.permit SET held = greatest(held - $3, 0) WHERE $3 > 0 AND name = $1 AND boot = $2";
+                    AND EXISTS (SELECT FROM ork.process WHERE boot = $2) \
+                ON CONFLICT (limit_name, boot) DO UPDATE SET held = permit.held + excluded.held";
+    let lower = "UPDATE ork.permit SET held = greatest(held - $3, 0) WHERE $3 > 0 AND limit_name = $1 AND boot = $2";
     for statement in [undo, lower] {
         sqlx::query(statement).bind(limit.to_string()).bind(Uid(*boot)).bind(more).execute(&mut *connection).await?;
     }
-    sqlx::query("DELETE FROM ork.permit WHERE name = $1 AND boot = $2 AND held = 0")
+    sqlx::query("DELETE FROM ork.permit WHERE limit_name = $1 AND boot = $2 AND held = 0")
         .bind(limit.to_string())
         .bind(Uid(*boot))
         .execute(connection)
@@ -94,7 +93,7 @@ pub(super) async fn write(
     let (held, none): (Vec<_>, Vec<_>) = permits.into_iter().partition(|(_, held)| *held > 0);
     if !held.is_empty() {
         let insert = "INSERT INTO ork.permit SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
-                    ON CONFLICT (name, boot) DO UPDATE SET held = excluded.held";
+                    ON CONFLICT (limit_name, boot) DO UPDATE SET held = excluded.held";
         sqlx::query(insert)
             .bind(column(&held, |((limit, _), _)| limit.to_string()))
             .bind(column(&held, |((_, boot), _)| Uid(*boot)))
@@ -103,8 +102,8 @@ pub(super) async fn write(
             .await?;
     }
     if !none.is_empty() {
-        let drop = "DELETE FROM ork.permit USING unnest($1::text[], $2::uuid[]) AS ended (name, boot) \
-                    WHERE permit.name = ended.name AND permit.boot = ended.boot";
+        let drop = "DELETE FROM ork.permit USING unnest($1::text[], $2::uuid[]) AS ended (limit_name, boot) \
+                    WHERE permit.limit_name = ended.limit_name AND permit.boot = ended.boot";
         sqlx::query(drop)
             .bind(column(&none, |((limit, _), _)| limit.to_string()))
             .bind(column(&none, |((_, boot), _)| Uid(*boot)))
@@ -119,10 +118,17 @@ pub(super) async fn write(
 }
 
 async fn wake(connection: &mut PgConnection, limit: &str, count: i64) -> sqlx::Result<bool> {
-    let wake = "UPDATE ork.owed SET waits = NULL, permits = NULL WHERE id IN (SELECT id FROM ork.owed \
-                    WHERE waits = $1 ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    let wake = "UPDATE ork.outbox SET waits_for = NULL, permits = NULL WHERE id IN (SELECT id FROM ork.outbox \
+                    WHERE waits_for = $1 ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED)";
     let woken = sqlx::query(wake).bind(limit).bind(count).execute(connection).await?;
     Ok(woken.rows_affected() > 0)
+}
+
+/// Returns how many permits of a limit are taken.
+pub(super) async fn taken(connection: &mut PgConnection, limit: &str) -> sqlx::Result<u32> {
+    let sum = "SELECT sum(held)::bigint FROM ork.permit WHERE limit_name = $1";
+    let row = sqlx::query(sum).bind(limit).fetch_one(connection).await?;
+    Ok(Columns::new(&row).number_or_none()?.unwrap_or(0))
 }
 
 /// Removes the permits of processes that have ended.
@@ -132,22 +138,17 @@ pub(super) async fn end(connection: &mut PgConnection, boots: &[Uid]) -> sqlx::R
 }
 
 /// Frees as many waiting rows as there are free permits, which includes the permits of dead processes and of lost
-/// messages. Also frees rows that follow jobs whose end was not noticed. Returns whether there were any.
+/// messages. Returns whether there were any.
 pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let rooms = "SELECT waits, max(permits) - coalesce(\
-                     (SELECT sum(held)::bigint FROM ork.permit WHERE permit.name = waits), 0) AS room \
-                 FROM ork.owed WHERE waits IS NOT NULL GROUP BY waits ORDER BY waits";
-    let (mut any, mut followers) = (false, false);
+    let rooms = "SELECT waits_for, max(permits) - coalesce(\
+                     (SELECT sum(held)::bigint FROM ork.permit WHERE limit_name = waits_for), 0) AS room \
+                 FROM ork.outbox WHERE waits_for IS NOT NULL GROUP BY waits_for ORDER BY waits_for";
+    let mut any = false;
     for row in sqlx::query(rooms).fetch_all(&mut *connection).await? {
         let (name, room) = (row.try_get::<&str, _>(0)?, row.try_get::<i64, _>(1)?);
-        followers |= is_ends(name);
         if room > 0 {
             any |= wake(connection, name, room).await?;
         }
-    }
-    // Usually there are none, and nothing is queried.
-    if followers {
-        any |= follows::sweep(connection).await?;
     }
     Ok(any)
 }

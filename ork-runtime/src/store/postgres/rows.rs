@@ -20,8 +20,9 @@ use crate::tx::{OutboxId, Shards, Transaction};
 /// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
 macro_rules! job_columns {
     () => {
-        "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
+        "id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, created, \
+         started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
+         tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
     };
 }
 pub(super) use job_columns;
@@ -184,7 +185,7 @@ type Known = BTreeMap<u64, (Counts, Option<Shard>)>;
 async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) -> sqlx::Result<HashMap<JobId, Known>> {
     let query = "SELECT job, number, ok, failed, skipped, cancelled, running, \
                      CASE WHEN EXISTS (SELECT FROM unnest($2, $3, $4) AS r (job, first, last) \
-                         WHERE r.job = shard.job AND shard.number BETWEEN r.first AND r.last) THEN sets END \
+                         WHERE r.job = shard.job AND shard.number BETWEEN r.first AND r.last) THEN bitmaps END \
                  FROM ork.shard WHERE job = ANY($1)";
     let rows = sqlx::query(query)
         .bind(jobs.iter().copied().map(Uid::from).collect::<Vec<_>>())
@@ -204,8 +205,8 @@ async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) 
             cancelled: c.number()?,
             running: c.number()?,
         };
-        let sets = c.get::<Option<&[u8]>>()?.map(Shard::decode).transpose().map_err(damaged)?;
-        known.entry(job).or_default().insert(number, (counts, sets));
+        let shard = c.get::<Option<&[u8]>>()?.map(Shard::decode).transpose().map_err(damaged)?;
+        known.entry(job).or_default().insert(number, (counts, shard));
     }
     Ok(known)
 }
@@ -226,7 +227,7 @@ pub(super) async fn open_more(connection: &mut PgConnection, tx: &mut Transactio
 
 /// Returns one shard of a job.
 pub(super) async fn shard(connection: &mut PgConnection, job: JobId, number: u64) -> sqlx::Result<Shard> {
-    let query = "SELECT sets FROM ork.shard WHERE job = $1 AND number = $2";
+    let query = "SELECT bitmaps FROM ork.shard WHERE job = $1 AND number = $2";
     let row = sqlx::query(query).bind(Uid::from(job)).bind(signed(number)).fetch_optional(connection).await?;
     match row {
         None => Ok(Shard::default()),

@@ -25,25 +25,28 @@ macro_rules! jobs {
         "unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
          $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
          $16::text[], $17::bytea[], $18::bytea[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[], \
-         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], $30::text[], $31::text[], $32::bytea[], $33::bigint[], $34::text[]) \
-         AS n (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
-         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, \
-         joined, tree, input, output, hooks, role, schemas, losses, unique_key)"
+         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], \
+         $30::text[], $31::text[], $32::bytea[], $33::bigint[], $34::text[]) \
+         AS n (id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, created, \
+         started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
+         tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key)"
     };
 }
 
 const INSERT: &str = concat!(
-    "INSERT INTO ork.job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, \
-     started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-     tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) SELECT * FROM ",
+    "INSERT INTO ork.job (id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, \
+     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
+     on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) SELECT * FROM ",
     jobs!()
 );
 
 const UPDATE: &str = concat!(
-    "UPDATE ork.job SET phase = n.phase, state = n.state, attempt = n.attempt, base = n.base, worker = n.worker, \
-     started = n.started, ended = n.ended, due = n.due, failure = n.failure, epoch = n.epoch, \
-     appended = n.appended, sealed = n.sealed, halted = n.halted, cut = n.cut, on_error = n.on_error, \
-     tolerate = n.tolerate, joined = n.joined, tree = n.tree, output = coalesce(n.output, job.output), hooks = n.hooks, role = n.role, schemas = n.schemas, losses = n.losses FROM ",
+    "UPDATE ork.job SET phase = n.phase, state = n.state, attempt = n.attempt, \
+     uncounted_attempts = n.uncounted_attempts, worker = n.worker, started = n.started, ended = n.ended, due = n.due, \
+     failure = n.failure, epoch = n.epoch, appended = n.appended, sealed = n.sealed, halted = n.halted, cut = n.cut, \
+     on_error = n.on_error, tolerate = n.tolerate, joined = n.joined, tree = n.tree, \
+     output = coalesce(n.output, job.output), hooks = n.hooks, role = n.role, schemas = n.schemas, losses = n.losses \
+     FROM ",
     jobs!(),
     " WHERE job.id = n.id"
 );
@@ -59,7 +62,7 @@ struct JobRow<'books> {
 struct ShardRow {
     job: JobId,
     number: u64,
-    sets: Vec<u8>,
+    bitmaps: Vec<u8>,
     counts: Counts,
 }
 
@@ -98,7 +101,7 @@ pub(super) async fn save(connection: &mut PgConnection, tx: &mut Transaction, be
         shards.extend(dirty.map(|(number, shard)| ShardRow {
             job: *job,
             number,
-            sets: shard.encode(),
+            bitmaps: shard.encode(),
             counts: shard.counts(),
         }));
     }
@@ -205,17 +208,17 @@ async fn clear(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<()
 }
 
 async fn save_shards(connection: &mut PgConnection, rows: Vec<ShardRow>) -> sqlx::Result<()> {
-    let upsert = "INSERT INTO ork.shard (job, number, sets, ok, failed, skipped, cancelled, running) \
+    let upsert = "INSERT INTO ork.shard (job, number, bitmaps, ok, failed, skipped, cancelled, running) \
                   SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], \
                       $6::bigint[], $7::bigint[], $8::bigint[]) \
-                  ON CONFLICT (job, number) DO UPDATE SET sets = excluded.sets, ok = excluded.ok, \
+                  ON CONFLICT (job, number) DO UPDATE SET bitmaps = excluded.bitmaps, ok = excluded.ok, \
                       failed = excluded.failed, skipped = excluded.skipped, cancelled = excluded.cancelled, \
                       running = excluded.running";
-    for rows in chunks(rows, |row| row.sets.len()) {
+    for rows in chunks(rows, |row| row.bitmaps.len()) {
         sqlx::query(upsert)
             .bind(column(&rows, |row| Uid::from(row.job)))
             .bind(column(&rows, |row| signed(row.number)))
-            .bind(column(&rows, |row| row.sets.clone()))
+            .bind(column(&rows, |row| row.bitmaps.clone()))
             .bind(column(&rows, |row| signed(row.counts.ok)))
             .bind(column(&rows, |row| signed(row.counts.failed)))
             .bind(column(&rows, |row| signed(row.counts.skipped)))
@@ -258,7 +261,7 @@ async fn save_parts(connection: &mut PgConnection, parts: Vec<(JobId, u64, PartW
     }
     let update = "UPDATE ork.part SET input = CASE WHEN n.output IS NULL THEN part.input END, \
                       output = coalesce(n.output, part.output), failure = n.failure, attempts = n.attempts, \
-                      percent = NULL, info = NULL \
+                      progress_percent = NULL, progress_info = NULL \
                   FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[]) \
                       AS n (job, index, output, failure, attempts) \
                   WHERE part.job = n.job AND part.index = n.index";

@@ -8,20 +8,7 @@ use super::url::Address;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// All migrations, oldest first. A released migration never changes; changes are added as new ones.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../../migrations/postgres/0001_core.sql"),
-    include_str!("../../../migrations/postgres/0002_limits.sql"),
-    include_str!("../../../migrations/postgres/0003_identity.sql"),
-    include_str!("../../../migrations/postgres/0004_trees.sql"),
-    include_str!("../../../migrations/postgres/0005_hooks.sql"),
-    include_str!("../../../migrations/postgres/0006_parts.sql"),
-    include_str!("../../../migrations/postgres/0007_roles.sql"),
-    include_str!("../../../migrations/postgres/0008_metrics.sql"),
-    include_str!("../../../migrations/postgres/0009_schemas.sql"),
-    include_str!("../../../migrations/postgres/0010_losses.sql"),
-    include_str!("../../../migrations/postgres/0011_alive.sql"),
-    include_str!("../../../migrations/postgres/0012_follow.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_schema.sql")];
 
 /// The advisory lock for migrations: `ork` and one byte, as in the files of `SQLite`.
 const LOCK: &str = "SELECT pg_advisory_lock(1869769473)";
@@ -48,15 +35,13 @@ pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) ->
         if !has_schema(connection).await.map_err(wrong)? {
             raw_sql("CREATE SCHEMA ork").execute(&mut *connection).await.map_err(wrong)?;
         }
-        let table = "CREATE TABLE ork.ork_schema (version bigint NOT NULL); INSERT INTO ork.ork_schema VALUES (0)";
-        raw_sql(table).execute(&mut *connection).await.map_err(wrong)?;
         0
     };
     for migration in todo(address, version)? {
         raw_sql(*migration).execute(&mut *connection).await.map_err(wrong)?;
     }
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let update = "UPDATE ork.ork_schema SET version = $1";
+    let update = "UPDATE ork.store SET schema_version = $1";
     sqlx::query(update).bind(known).execute(&mut *connection).await.map_err(wrong)?;
     raw_sql("COMMIT").execute(&mut *connection).await.map_err(wrong)?;
     raw_sql(UNLOCK).execute(&mut *connection).await.map_err(wrong)?;
@@ -79,11 +64,13 @@ fn todo(address: &Address, version: i64) -> Result<&'static [&'static str], Stor
 
 /// Returns the version of the tables; `None` if ork has not created any.
 async fn version(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
-    let there = "SELECT to_regclass('ork.ork_schema') IS NOT NULL";
+    // Another program may have a table of this name.
+    let there = "SELECT EXISTS (SELECT FROM pg_attribute \
+                     WHERE attrelid = to_regclass('ork.store') AND attname = 'schema_version')";
     if !sqlx::query(there).fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {
         return Ok(None);
     }
-    sqlx::query("SELECT version FROM ork.ork_schema").fetch_one(&mut *connection).await?.try_get(0).map(Some)
+    sqlx::query("SELECT schema_version FROM ork.store").fetch_one(&mut *connection).await?.try_get(0).map(Some)
 }
 
 async fn has_schema(connection: &mut PgConnection) -> sqlx::Result<bool> {
@@ -91,18 +78,26 @@ async fn has_schema(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query(there).fetch_one(&mut *connection).await?.try_get(0)
 }
 
-/// Rejects a schema of another program before anything is written to it.
+/// Rejects a schema of another program, or of a development version, before anything is written to it.
 async fn check_owner(connection: &mut PgConnection, address: &Address) -> Result<(), StoreError> {
-    let count = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('ork')";
-    let found = async { sqlx::query(count).fetch_one(&mut *connection).await?.try_get::<i64, _>(0) };
-    if found.await.map_err(|error| store_error(address, error))? == 0 {
+    // The table `ork_schema` had the version of the tables of development versions.
+    let query = "SELECT count(*), to_regclass('ork.ork_schema') IS NOT NULL FROM pg_class \
+                 WHERE relnamespace = to_regnamespace('ork')";
+    let found = async {
+        let row = sqlx::query(query).fetch_one(&mut *connection).await?;
+        Ok::<_, sqlx::Error>((row.try_get::<i64, _>(0)?, row.try_get::<bool, _>(1)?))
+    };
+    let (tables, is_of_development) = found.await.map_err(|error| store_error(address, error))?;
+    if tables == 0 {
         return Ok(());
     }
-    let message = format!(
-        "the schema `ork` in the database `{}` of PostgreSQL at {} belongs to another program: use another database in \
-         ORK_STORE",
-        address.database(),
-        address.host()
-    );
+    let advice = if is_of_development {
+        "was made by a development version of ork before 0.1.0 and cannot be read: drop it with `DROP SCHEMA ork \
+         CASCADE`, or use another database in ORK_STORE, and start again"
+    } else {
+        "belongs to another program: use another database in ORK_STORE"
+    };
+    let (database, host) = (address.database(), address.host());
+    let message = format!("the schema `ork` in the database `{database}` of PostgreSQL at {host} {advice}");
     Err(StoreError::new(StoreErrorKind::Config, message))
 }

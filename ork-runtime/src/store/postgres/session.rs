@@ -79,21 +79,21 @@ impl Session {
 /// longer changes.
 async fn take_over(connection: &mut PgConnection, boot: Uuid) -> sqlx::Result<(i64, i64)> {
     let end = "SELECT pg_terminate_backend(activity.pid) FROM pg_stat_activity activity \
-               JOIN ork.process ON process.backend = activity.pid \
-               WHERE process.boot = $1 AND activity.application_name = $2 AND activity.pid <> pg_backend_pid()";
+               JOIN ork.writer ON writer.backend_pid = activity.pid \
+               WHERE writer.id = $1 AND activity.application_name = $2 AND activity.pid <> pg_backend_pid()";
     sqlx::query(end).bind(Uid::from(boot)).bind(name(boot)).execute(&mut *connection).await?;
-    let take = "INSERT INTO ork.process VALUES ($1, 0, pg_backend_pid(), now()) \
-                ON CONFLICT (boot) DO UPDATE SET backend = excluded.backend, seen = excluded.seen \
-                RETURNING batch, backend";
+    let take = "INSERT INTO ork.writer VALUES ($1, 0, pg_backend_pid(), now()) \
+                ON CONFLICT (id) DO UPDATE SET backend_pid = excluded.backend_pid, connected = excluded.connected \
+                RETURNING last_transaction, backend_pid";
     let row = sqlx::query(take).bind(Uid::from(boot)).fetch_one(connection).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// Removes the rows of processes that ended long ago without removing them.
 async fn forget_gone(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let gone = "DELETE FROM ork.process WHERE boot IN ( \
-                    SELECT boot FROM ork.process WHERE seen < now() - interval '7 days' \
-                        AND NOT EXISTS (SELECT FROM pg_stat_activity activity WHERE activity.pid = process.backend) \
+    let gone = "DELETE FROM ork.writer WHERE id IN ( \
+                    SELECT id FROM ork.writer WHERE connected < now() - interval '7 days' \
+                        AND NOT EXISTS (SELECT FROM pg_stat_activity activity WHERE activity.pid = backend_pid) \
                     FOR UPDATE SKIP LOCKED)";
     sqlx::query(gone).execute(connection).await.map(drop)
 }

@@ -23,7 +23,7 @@ macro_rules! view {
         concat!(
             "SELECT ",
             rows::job_columns!(),
-            ", percent, info, input, output, counts.* FROM ork.job CROSS JOIN LATERAL \
+            ", progress_percent, progress_info, input, output, counts.* FROM ork.job CROSS JOIN LATERAL \
              (SELECT coalesce(sum(ok), 0)::bigint, coalesce(sum(failed), 0)::bigint, \
                  coalesce(sum(skipped), 0)::bigint, coalesce(sum(cancelled), 0)::bigint, \
                  coalesce(sum(running), 0)::bigint FROM ork.shard WHERE shard.job = job.id) AS counts ",
@@ -48,7 +48,7 @@ pub(super) async fn time(connection: &mut PgConnection) -> sqlx::Result<Timestam
 
 /// Returns the id that distinguishes this database from every other store.
 pub(super) async fn identity(connection: &mut PgConnection) -> sqlx::Result<Uuid> {
-    let row = sqlx::query("SELECT store FROM ork.ork_schema").fetch_one(connection).await?;
+    let row = sqlx::query("SELECT id FROM ork.store").fetch_one(connection).await?;
     row.try_get::<Uid, _>(0).map(|uid| Uuid::from_bytes(uid.0))
 }
 
@@ -174,7 +174,8 @@ pub(super) async fn list_parts(
         }
         filter.pick(&rows::shard(&mut snapshot, id, number).await?, number, appended, &mut found);
     }
-    let query = "SELECT index, attempts, failure, percent, info FROM ork.part WHERE job = $1 AND index = ANY($2)";
+    let query = "SELECT index, attempts, failure, progress_percent, progress_info FROM ork.part \
+                 WHERE job = $1 AND index = ANY($2)";
     let indices: Vec<_> = found.iter().map(|part| signed(part.index)).collect();
     let mut notes: HashMap<u64, _> = HashMap::with_capacity(found.len());
     for row in sqlx::query(query).bind(Uid::from(id)).bind(indices).fetch_all(&mut *snapshot).await? {

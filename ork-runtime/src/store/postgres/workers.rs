@@ -26,11 +26,11 @@ pub(super) struct Found {
 /// one counts the rows as lost.
 pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbeat) -> sqlx::Result<Found> {
     let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
-    let note = "WITH beat AS (INSERT INTO ork.worker (boot, name, until, running) VALUES ($1, $2, $3, $5) \
+    let note = "WITH beat AS (INSERT INTO ork.process (boot, name, expires_at, running) VALUES ($1, $2, $3, $5) \
                     ON CONFLICT (boot) DO UPDATE \
-                    SET name = excluded.name, until = excluded.until, running = excluded.running) \
-                DELETE FROM ork.worker WHERE boot IN (SELECT boot FROM ork.worker \
-                    WHERE until < $4 AND boot <> $1 ORDER BY boot FOR UPDATE SKIP LOCKED) \
+                    SET name = excluded.name, expires_at = excluded.expires_at, running = excluded.running) \
+                DELETE FROM ork.process WHERE boot IN (SELECT boot FROM ork.process \
+                    WHERE expires_at < $4 AND boot <> $1 ORDER BY boot FOR UPDATE SKIP LOCKED) \
                 RETURNING boot";
     let running: Vec<_> = heartbeat.running.iter().copied().map(Uid::from).collect();
     let attends: Vec<_> = heartbeat.attends().into_iter().map(Uid::from).collect();
@@ -47,8 +47,8 @@ pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbe
     let mut freed = !dead.is_empty();
     if freed {
         permits::end(connection, &dead).await?;
-        let free = "UPDATE ork.owed SET holder = NULL, lost = lost + 1 WHERE id IN \
-                        (SELECT id FROM ork.owed WHERE holder = ANY($1) ORDER BY id FOR UPDATE)";
+        let free = "UPDATE ork.outbox SET holder = NULL, losses = losses + 1 WHERE id IN \
+                        (SELECT id FROM ork.outbox WHERE holder = ANY($1) ORDER BY id FOR UPDATE)";
         sqlx::query(free).bind(dead).execute(&mut *connection).await?;
     }
     freed |= permits::sweep(connection).await?;
@@ -70,13 +70,13 @@ pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbe
 /// something, and died before their next heartbeat.
 async fn without_heartbeat(connection: &mut PgConnection) -> sqlx::Result<Vec<Uid>> {
     // A loose index scan: one step per holder, not per row.
-    let next = "SELECT holder FROM ork.owed WHERE holder IS NOT NULL";
+    let next = "SELECT holder FROM ork.outbox WHERE holder IS NOT NULL";
     let query = format!(
         "WITH RECURSIVE holders (boot) AS ( \
              ({next} ORDER BY holder LIMIT 1) \
              UNION ALL SELECT ({next} AND holder > boot ORDER BY holder LIMIT 1) FROM holders WHERE boot IS NOT NULL) \
          SELECT boot FROM (SELECT boot FROM holders WHERE boot IS NOT NULL UNION SELECT boot FROM ork.permit) AS held \
-         WHERE NOT EXISTS (SELECT FROM ork.worker WHERE worker.boot = held.boot)"
+         WHERE NOT EXISTS (SELECT FROM ork.process WHERE process.boot = held.boot)"
     );
     let found = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
     found.iter().map(|row| row.try_get(0)).collect()
@@ -92,8 +92,9 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
     let query = "SELECT id, state, job.worker FROM ork.job WHERE ended IS NULL AND task = ANY($1) \
                      AND (tree::json ->> 'verdict') IS NULL \
                      AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
-                     AND NOT EXISTS (SELECT FROM ork.owed WHERE job = ork.job.id AND ask IN ('start', 'join', 'parts')) \
-                     AND NOT EXISTS (SELECT FROM ork.worker WHERE ork.job.id = ANY(running)) \
+                     AND NOT EXISTS (SELECT FROM ork.outbox \
+                         WHERE job = ork.job.id AND kind IN ('start', 'join', 'parts')) \
+                     AND NOT EXISTS (SELECT FROM ork.process WHERE ork.job.id = ANY(running)) \
                  LIMIT $2";
     let most = i64::try_from(UNATTENDED).unwrap_or(i64::MAX);
     let tasks: Vec<_> = tasks.iter().map(|task| text(task)).collect();
@@ -112,11 +113,11 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
 
 /// Records that a process ends. Returns whether rows were freed.
 pub(super) async fn leave(connection: &mut PgConnection, actor: &Actor) -> sqlx::Result<bool> {
-    let free = "UPDATE ork.owed SET holder = NULL WHERE id IN \
-                    (SELECT id FROM ork.owed WHERE holder = $1 ORDER BY id FOR UPDATE)";
+    let free = "UPDATE ork.outbox SET holder = NULL WHERE id IN \
+                    (SELECT id FROM ork.outbox WHERE holder = $1 ORDER BY id FOR UPDATE)";
     let boot = Uid(actor.worker.boot());
     let freed = sqlx::query(free).bind(boot).execute(&mut *connection).await?.rows_affected();
-    sqlx::query("DELETE FROM ork.worker WHERE boot = $1").bind(boot).execute(&mut *connection).await?;
+    sqlx::query("DELETE FROM ork.process WHERE boot = $1").bind(boot).execute(&mut *connection).await?;
     permits::end(connection, &[boot]).await?;
     Ok(permits::sweep(connection).await? || freed > 0)
 }
@@ -129,8 +130,11 @@ pub(super) async fn progress(
     progress: &Progress,
 ) -> sqlx::Result<()> {
     let update = match part {
-        None => "UPDATE ork.job SET percent = $2, info = $3 WHERE id = $1",
-        Some(_) => "UPDATE ork.part SET percent = $2, info = $3 WHERE job = $1 AND index = $4 AND output IS NULL",
+        None => "UPDATE ork.job SET progress_percent = $2, progress_info = $3 WHERE id = $1",
+        Some(_) => {
+            "UPDATE ork.part SET progress_percent = $2, progress_info = $3 \
+             WHERE job = $1 AND index = $4 AND output IS NULL"
+        }
     };
     let query = sqlx::query(update).bind(Uid::from(job)).bind(progress.percent).bind(text(&progress.info));
     let query = if let Some(index) = part { query.bind(signed(index)) } else { query };

@@ -487,7 +487,7 @@ impl Writer {
     /// Deletes the row of the process, closes the connection, and returns an error for commands that are still queued.
     async fn leave(mut self) {
         if let Some(mut session) = self.session.take() {
-            let leave = "DELETE FROM ork.process WHERE boot = $1";
+            let leave = "DELETE FROM ork.writer WHERE id = $1";
             let leave = sqlx::query(leave).bind(Uid::from(self.shared.boot)).execute(&mut session.connection);
             // A row that is not deleted is removed by another process a week later.
             drop(timeout(Duration::from_secs(1), leave).await);

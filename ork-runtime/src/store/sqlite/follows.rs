@@ -40,14 +40,3 @@ pub(super) fn of(connection: &Connection, follower: JobId) -> rusqlite::Result<V
     let jobs = jobs.query_map([follower.as_bytes()], |row| row.get(0).map(JobId::from_bytes))?;
     jobs.collect()
 }
-
-/// Frees the rows that [`release`] has missed, because a process of an older version, which was still running when the
-/// tables were migrated, recorded the end of a job without releasing its followers.
-pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
-    let ended = "SELECT DISTINCT job FROM follow \
-                     WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.id = follow.job AND job.ended IS NULL)";
-    let mut statement = connection.prepare_cached(ended)?;
-    let ended: Vec<_> =
-        statement.query_map([], |row| row.get(0).map(JobId::from_bytes))?.collect::<rusqlite::Result<_>>()?;
-    release(connection, &ended, notifier)
-}

@@ -72,8 +72,8 @@ impl Sqlite {
     /// Opens the file, creates it and its folder if they do not exist, and migrates its tables.
     ///
     /// # Errors
-    /// If the file cannot be opened, read or written, belongs to another program, or was written by a newer version of
-    /// ork.
+    /// If the file cannot be opened, read or written, belongs to another program, or was written by a newer version or
+    /// a development version of ork.
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         Self::with(path, schema::open(path, synchronous)?, synchronous)
     }

@@ -14,8 +14,19 @@ use crate::message::Outgoing;
 use crate::store::{OutboxPage, PendingOutbox, Take};
 use crate::tx::{ALIVE, Actor, HeldRow, KindColumns, OutboxId, OutboxKind, OutboxRow, StoreNotice};
 
+/// The columns of a row, in the order in which [`insert`] binds and [`outbox_row`] reads them.
+macro_rules! columns {
+    () => {
+        "id, job, task, kind, number, first, len, attempt, priority, due, holder, losses, waits_for, permits"
+    };
+}
+
 /// The statement that adds a row; for [`insert`].
-pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+pub(super) const INSERT: &str = concat!(
+    "INSERT INTO outbox (",
+    columns!(),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+);
 
 /// Adds a row.
 pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -> rusqlite::Result<()> {
@@ -52,26 +63,21 @@ fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
         kind,
         attempt: row.get(7)?,
         priority: row.get(8)?,
-        due: None,
-        holder: None,
-        losses: row.get(9)?,
-        waits_for: None,
+        due: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
+        holder: row.get(10)?,
+        losses: row.get(11)?,
+        waits_for: permits::limit(row, 12)?,
     };
     Ok((row.get(1)?, to_send))
 }
 
 /// Counts the rows of the outbox for a job. This scans the whole outbox, but is rarely called.
 pub(super) fn pending(connection: &Connection, seq: i64, pending: &mut PendingOutbox) -> rusqlite::Result<()> {
-    let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost, holder, due, waits, permits FROM owed \
-         WHERE job = ?1";
+    let query = concat!("SELECT ", columns!(), " FROM outbox WHERE job = ?1");
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([seq])?;
     while let Some(row) = rows.next()? {
-        let (_, mut to_send) = outbox_row(row)?;
-        to_send.holder = row.get(10)?;
-        to_send.due = row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
-        to_send.waits_for = permits::limit(row, 12)?;
-        pending.add(&to_send);
+        pending.add(&outbox_row(row)?.1);
     }
     if let Some((limit, taken)) = &mut pending.limit {
         *taken = permits::taken(connection, &limit.name)?;
@@ -85,8 +91,8 @@ const ROWS: usize = 64;
 /// Takes rows that are due and that no process holds.
 pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<OutboxPage> {
     let now = take.actor.now.as_millis();
-    connection.prepare_cached("UPDATE owed SET due = NULL WHERE due <= ?1")?.execute([now])?;
-    let next_due = connection.prepare_cached("SELECT min(due) FROM owed WHERE due IS NOT NULL")?;
+    connection.prepare_cached("UPDATE outbox SET due = NULL WHERE due <= ?1")?.execute([now])?;
+    let next_due = connection.prepare_cached("SELECT min(due) FROM outbox WHERE due IS NOT NULL")?;
     let next_due = { next_due }.query_row([], |row| row.get::<_, Option<i64>>(0))?.map(Timestamp::from_millis);
     let tasks = take.tasks.as_deref().unwrap_or_default();
     let known = match take.tasks {
@@ -94,8 +100,13 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
         Some(_) => format!("AND task IN ({})", vec!["?"; tasks.len()].join(", ")),
     };
     let free = format!(
-        "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM owed \
-         WHERE holder IS NULL AND due IS NULL AND waits IS NULL {known} ORDER BY priority DESC, id LIMIT {ROWS}"
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM outbox WHERE holder IS NULL AND due IS NULL AND waits_for IS NULL {} \
+             ORDER BY priority DESC, id LIMIT {}"
+        ),
+        known, ROWS
     );
     let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
     let mut to_send = Vec::new();
@@ -120,7 +131,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
         let held = if let Some(held) = cut(connection, seq, &mut row, most, holder)? {
             held
         } else {
-            let hold = "UPDATE owed SET holder = ?2 WHERE id = ?1";
+            let hold = "UPDATE outbox SET holder = ?2 WHERE id = ?1";
             connection.prepare_cached(hold)?.execute(params![signed(row.id), holder])?;
             row
         };
@@ -150,7 +161,7 @@ fn cut(
     held.holder = Some(holder);
     let mut statement = connection.prepare_cached(INSERT)?;
     insert(&mut statement, seq, &held)?;
-    let shorten = "UPDATE owed SET first = first + ?2, len = len - ?2 WHERE id = ?1";
+    let shorten = "UPDATE outbox SET first = first + ?2, len = len - ?2 WHERE id = ?1";
     connection.prepare_cached(shorten)?.execute(params![signed(row.id), signed(most)])?;
     Ok(Some(held))
 }
@@ -204,7 +215,7 @@ fn messages(
 
 /// Removes rows that this process holds.
 pub(super) fn forget(connection: &Connection, to_send: &[OutboxId], actor: &Actor) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached("DELETE FROM owed WHERE id = ?1 AND holder = ?2")?;
+    let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND holder = ?2")?;
     to_send.iter().try_for_each(|id| statement.execute(params![signed(*id), actor.worker.boot()]).map(drop))
 }
 
@@ -215,7 +226,7 @@ pub(super) fn give_back(
     actor: &Actor,
     notifier: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE id = ?1 AND holder = ?2")?;
+    let mut statement = connection.prepare_cached("UPDATE outbox SET holder = NULL WHERE id = ?1 AND holder = ?2")?;
     for id in to_send {
         statement.execute(params![signed(*id), actor.worker.boot()])?;
     }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::follows;
-use crate::tx::{Limit, Permits, StoreNotice, Transaction, is_ends};
+use crate::tx::{Limit, Permits, StoreNotice, Transaction};
 
 /// Loads the permits of a limit into the transaction, unless they are loaded already.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
     let Some(limit) = limit.filter(|limit| !tx.knows_permits(limit)) else { return Ok(()) };
-    let mut statement = connection.prepare_cached("SELECT boot, held FROM permit WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT boot, held FROM permit WHERE limit_name = ?1")?;
     let held = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     tx.open_permits(Arc::clone(limit), Permits::new(held.collect::<rusqlite::Result<Vec<_>>>()?));
     Ok(())
@@ -21,10 +20,10 @@ pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<
 pub(super) fn write(connection: &Connection, permits: &BTreeMap<(Arc<str>, [u8; 16]), u32>) -> rusqlite::Result<()> {
     for ((limit, boot), held) in permits {
         if *held > 0 {
-            let hold = "INSERT OR REPLACE INTO permit (name, boot, held) VALUES (?1, ?2, ?3)";
+            let hold = "INSERT OR REPLACE INTO permit (limit_name, boot, held) VALUES (?1, ?2, ?3)";
             connection.prepare_cached(hold)?.execute(params![limit, boot, held])?;
         } else {
-            let drop = "DELETE FROM permit WHERE name = ?1 AND boot = ?2";
+            let drop = "DELETE FROM permit WHERE limit_name = ?1 AND boot = ?2";
             connection.prepare_cached(drop)?.execute(params![limit, boot])?;
         }
     }
@@ -38,8 +37,8 @@ pub(super) fn wake(
     count: u32,
     notifier: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
-    let wake = "UPDATE owed SET waits = NULL, permits = NULL WHERE id IN \
-                    (SELECT id FROM owed WHERE waits = ?1 ORDER BY priority DESC, id LIMIT ?2)";
+    let wake = "UPDATE outbox SET waits_for = NULL, permits = NULL WHERE id IN \
+                    (SELECT id FROM outbox WHERE waits_for = ?1 ORDER BY priority DESC, id LIMIT ?2)";
     if connection.prepare_cached(wake)?.execute(params![limit, count])? > 0
         && !notifier.contains(&StoreNotice::OutboxReady)
     {
@@ -54,16 +53,12 @@ pub(super) fn end(connection: &Connection, boot: [u8; 16]) -> rusqlite::Result<(
 }
 
 /// Frees as many waiting rows as there are free permits, which includes the permits of dead processes and of lost
-/// messages. Also frees rows that follow jobs whose end was not noticed.
+/// messages.
 pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
-    let limits = "SELECT waits, max(permits) FROM owed WHERE waits IS NOT NULL GROUP BY waits";
+    let limits = "SELECT waits_for, max(permits) FROM outbox WHERE waits_for IS NOT NULL GROUP BY waits_for";
     let limit = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let limits: BTreeMap<String, u32> =
         connection.prepare_cached(limits)?.query_map([], limit)?.collect::<Result<_, _>>()?;
-    // Usually there are none, and nothing is looked up.
-    if limits.keys().any(|name| is_ends(name)) {
-        follows::sweep(connection, notifier)?;
-    }
     for (limit, permits) in limits {
         let room = permits.saturating_sub(taken(connection, &limit)?);
         if room > 0 {
@@ -75,12 +70,12 @@ pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) ->
 
 /// Returns how many permits of a limit are taken.
 pub(super) fn taken(connection: &Connection, limit: &str) -> rusqlite::Result<u32> {
-    let sum = "SELECT sum(held) FROM permit WHERE name = ?1";
+    let sum = "SELECT sum(held) FROM permit WHERE limit_name = ?1";
     let sum = connection.prepare_cached(sum)?.query_row([limit], |row| row.get::<_, Option<u32>>(0)).optional()?;
     Ok(sum.flatten().unwrap_or(0))
 }
 
-/// Returns the limit that a row waits for, from its columns `waits` and `permits`, which begin at `place`.
+/// Returns the limit that a row waits for, from its columns `waits_for` and `permits`, which begin at `place`.
 pub(super) fn limit(row: &Row<'_>, place: usize) -> rusqlite::Result<Option<Limit>> {
     let name = row.get::<_, Option<Arc<str>>>(place)?;
     let permits = row.get::<_, Option<u32>>(place + 1)?.unwrap_or(0);

@@ -60,7 +60,7 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
         if newest == Some(seq) {
             // The next job reuses the row number of this one. Rows of the outbox for removed jobs must not become rows
             // of that job.
-            connection.execute("DELETE FROM owed WHERE job NOT IN (SELECT seq FROM job)", [])?;
+            connection.execute("DELETE FROM outbox WHERE job NOT IN (SELECT seq FROM job)", [])?;
         }
     }
     Ok(pruned)
@@ -69,7 +69,8 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
 /// Returns the row number of a job if it ended before the given time, and its root, if it still exists, did as well.
 fn due(connection: &Connection, id: JobId, before: Timestamp) -> rusqlite::Result<Option<i64>> {
     let query = "SELECT seq FROM job WHERE id = ?1 AND ended < ?2 \
-                 AND NOT EXISTS (SELECT 1 FROM job AS root WHERE root.id = job.root AND (root.ended >= ?2 OR root.ended IS NULL))";
+                 AND NOT EXISTS (SELECT 1 FROM job AS root \
+                     WHERE root.id = job.root AND (root.ended >= ?2 OR root.ended IS NULL))";
     let mut query = connection.prepare_cached(query)?;
     query.query_row(params![id.as_bytes(), before.as_millis()], |row| row.get(0)).optional()
 }

@@ -10,24 +10,13 @@ use super::error::store_error;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// All migrations, oldest first. A released migration never changes; changes are added as new ones.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../../migrations/sqlite/0001_core.sql"),
-    include_str!("../../../migrations/sqlite/0002_held.sql"),
-    include_str!("../../../migrations/sqlite/0003_limits.sql"),
-    include_str!("../../../migrations/sqlite/0004_identity.sql"),
-    include_str!("../../../migrations/sqlite/0005_trees.sql"),
-    include_str!("../../../migrations/sqlite/0006_hooks.sql"),
-    include_str!("../../../migrations/sqlite/0007_parts.sql"),
-    include_str!("../../../migrations/sqlite/0008_roles.sql"),
-    include_str!("../../../migrations/sqlite/0009_metrics.sql"),
-    include_str!("../../../migrations/sqlite/0010_schemas.sql"),
-    include_str!("../../../migrations/sqlite/0011_losses.sql"),
-    include_str!("../../../migrations/sqlite/0012_alive.sql"),
-    include_str!("../../../migrations/sqlite/0013_follow.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_schema.sql")];
 
 /// Marks the file as a file of ork, in the header field that `SQLite` reserves for this: `ork` and one byte.
-const APPLICATION_ID: i64 = 0x6f72_6b01;
+const APPLICATION_ID: i64 = 0x6f72_6b02;
+
+/// The mark of files that development versions before 0.1.0 created, with other tables.
+const DEVELOPMENT_ID: i64 = 0x6f72_6b01;
 
 /// How long a process waits for the transaction of another one.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,7 +72,7 @@ fn wait(tries: i32) -> bool {
     TURN.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX)) < PATIENCE
 }
 
-/// Rejects a file of another program before anything is written to it.
+/// Rejects a file of another program, or of a development version, before anything is written to it.
 fn check_owner(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |error| store_error(path, error);
     // One snapshot, as another process may be creating the tables at this moment.
@@ -92,10 +81,16 @@ fn check_owner(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
     let count = "SELECT count(*) FROM sqlite_schema";
     let tables: i64 = snapshot.query_row(count, [], |row| row.get(0)).map_err(wrong)?;
     snapshot.commit().map_err(wrong)?;
-    if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
-        return Ok(());
-    }
-    let message = format!("{} is the database of another program: use another file in ORK_STORE", path.display());
+    let file = path.display();
+    let message = match owner {
+        APPLICATION_ID => return Ok(()),
+        0 if tables == 0 => return Ok(()),
+        DEVELOPMENT_ID => format!(
+            "the store {file} was made by a development version of ork before 0.1.0 and cannot be read: move it away, \
+             and start again"
+        ),
+        _ => format!("{file} is the database of another program: use another file in ORK_STORE"),
+    };
     Err(StoreError::new(StoreErrorKind::Config, message))
 }
 

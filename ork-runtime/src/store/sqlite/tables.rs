@@ -24,8 +24,9 @@ pub(super) type Seqs = HashMap<JobId, i64>;
 /// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
 macro_rules! job_columns {
     () => {
-        "seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
-         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
+        "seq, id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, created, \
+         started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
+         tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
     };
 }
 pub(super) use job_columns;
@@ -33,14 +34,16 @@ pub(super) use job_columns;
 const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
 
 // Parameters are numbered: names would be looked up for every value of every row.
-const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
-    created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
-    on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, \
+    priority, worker, created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, \
+    halted, cut, on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
     ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)";
 
-const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base = ?5, worker = ?6, started = ?7, \
-    ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, cut = ?15, \
-    on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, role = ?22, schemas = ?23, losses = ?24 WHERE seq = ?1";
+const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, uncounted_attempts = ?5, worker = ?6, \
+    started = ?7, ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, \
+    cut = ?15, on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, \
+    role = ?22, schemas = ?23, losses = ?24 WHERE seq = ?1";
 
 /// Returns the row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
@@ -251,13 +254,13 @@ pub(super) fn open_shards(
 
 /// Returns one shard of a job.
 pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite::Result<Shard> {
-    let mut statement = connection.prepare_cached("SELECT sets FROM shard WHERE id = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT bitmaps FROM shard WHERE id = ?1")?;
     let mut rows = statement.query([shard_id(seq, number)?])?;
     match rows.next()? {
         None => Ok(Shard::default()),
         Some(row) => {
-            let sets = row.get_ref(0)?.as_blob().map_err(|_not_bytes| damaged("a shard has no bitmaps"))?;
-            Shard::decode(sets).map_err(|error| {
+            let bitmaps = row.get_ref(0)?.as_blob().map_err(|_not_bytes| damaged("a shard has no bitmaps"))?;
+            Shard::decode(bitmaps).map_err(|error| {
                 rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
             })
         }
@@ -266,13 +269,13 @@ pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite:
 
 /// Returns the number of the next row of the outbox.
 pub(super) fn next_outbox_id(connection: &Connection) -> rusqlite::Result<u64> {
-    connection.prepare_cached("SELECT next_owed FROM counter")?.query_row([], |row| number(row, 0))
+    connection.prepare_cached("SELECT next_outbox_id FROM store")?.query_row([], |row| number(row, 0))
 }
 
 /// Stores the number of the next row of the outbox.
 pub(super) fn set_next_outbox_id(connection: &Connection, next: u64) -> rusqlite::Result<()> {
     let next = i64::try_from(next).unwrap_or(i64::MAX);
-    connection.prepare_cached("UPDATE counter SET next_owed = ?1")?.execute([next]).map(drop)
+    connection.prepare_cached("UPDATE store SET next_outbox_id = ?1")?.execute([next]).map(drop)
 }
 
 /// Writes the changes of the operations.
@@ -313,10 +316,12 @@ pub(super) fn write(
         }
     }
     let mut succeed = connection.prepare_cached(
-        "UPDATE part SET input = NULL, output = ?2, failure = NULL, attempts = ?3, percent = NULL, info = NULL WHERE id = ?1",
+        "UPDATE part SET input = NULL, output = ?2, failure = NULL, attempts = ?3, progress_percent = NULL, \
+         progress_info = NULL WHERE id = ?1",
     )?;
-    let mut fail = connection
-        .prepare_cached("UPDATE part SET failure = ?2, attempts = ?3, percent = NULL, info = NULL WHERE id = ?1")?;
+    let mut fail = connection.prepare_cached(
+        "UPDATE part SET failure = ?2, attempts = ?3, progress_percent = NULL, progress_info = NULL WHERE id = ?1",
+    )?;
     for (id, index, write) in writes.parts {
         let Some(seq) = seqs.get(&id) else { continue };
         let PartWrite { attempt, ended } = write;
@@ -445,17 +450,17 @@ fn tree(tree: &Tree) -> Option<String> {
 fn write_shards(connection: &Connection, entry: &mut LoadedJob, seq: i64) -> rusqlite::Result<()> {
     for (number, shard) in entry.ledger.take_dirty() {
         let counts = shard.counts();
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO shard (id, sets, ok, failed, skipped, cancelled, running) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-            .execute(params![
-                shard_id(seq, number)?,
-                shard.encode(),
-                signed(counts.ok),
-                signed(counts.failed),
-                signed(counts.skipped),
-                signed(counts.cancelled),
-                signed(counts.running)
-            ])?;
+        let replace = "INSERT OR REPLACE INTO shard (id, bitmaps, ok, failed, skipped, cancelled, running) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        connection.prepare_cached(replace)?.execute(params![
+            shard_id(seq, number)?,
+            shard.encode(),
+            signed(counts.ok),
+            signed(counts.failed),
+            signed(counts.skipped),
+            signed(counts.cancelled),
+            signed(counts.running)
+        ])?;
     }
     Ok(())
 }
@@ -470,12 +475,12 @@ pub(super) fn progress(
     let Progress { percent, info } = progress;
     match part {
         None => {
-            let update = "UPDATE job SET percent = ?2, info = ?3 WHERE id = ?1";
+            let update = "UPDATE job SET progress_percent = ?2, progress_info = ?3 WHERE id = ?1";
             connection.prepare_cached(update)?.execute(params![job.as_bytes(), percent, info])?;
         }
         Some(index) => {
             let Some((seq, ..)) = find(connection, job)? else { return Ok(()) };
-            let update = "UPDATE part SET percent = ?2, info = ?3 WHERE id = ?1 AND output IS NULL";
+            let update = "UPDATE part SET progress_percent = ?2, progress_info = ?3 WHERE id = ?1 AND output IS NULL";
             connection.prepare_cached(update)?.execute(params![part_id(seq, index)?, percent, info])?;
         }
     }

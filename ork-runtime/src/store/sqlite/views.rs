@@ -18,7 +18,7 @@ use crate::task::parts::SettledPart;
 /// The columns of a view: those of a job, followed by progress, input and output.
 macro_rules! view_columns {
     () => {
-        concat!("SELECT ", tables::job_columns!(), ", percent, info, input, output FROM job")
+        concat!("SELECT ", tables::job_columns!(), ", progress_percent, progress_info, input, output FROM job")
     };
 }
 
@@ -35,7 +35,7 @@ pub(super) fn time(connection: &Connection) -> rusqlite::Result<Timestamp> {
 
 /// Returns the id that distinguishes this file from every other store.
 pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Uuid> {
-    connection.query_row("SELECT store FROM counter", [], |row| row.get(0).map(Uuid::from_bytes))
+    connection.query_row("SELECT id FROM store", [], |row| row.get(0).map(Uuid::from_bytes))
 }
 
 /// Returns which of these jobs exist.
@@ -101,7 +101,7 @@ struct Columns {
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
     Ok(Columns {
         job: tables::job(row)?,
-        progress: progress(row.get("percent")?, row.get("info")?),
+        progress: progress(row.get("progress_percent")?, row.get("progress_info")?),
         input: row.get::<_, Vec<u8>>("input")?.into(),
         output: row.get::<_, Option<Vec<u8>>>("output")?.map(Bytes::from),
     })
@@ -178,7 +178,7 @@ pub(super) fn list_parts(connection: &Connection, id: JobId, filter: &PartFilter
         }
         filter.pick(&tables::shard(&snapshot, seq, number)?, number, head.appended, &mut found);
     }
-    let query = "SELECT attempts, failure, percent, info FROM part WHERE id = ?1";
+    let query = "SELECT attempts, failure, progress_percent, progress_info FROM part WHERE id = ?1";
     let mut statement = snapshot.prepare_cached(query)?;
     let mut parts = Vec::with_capacity(found.len());
     for part in found {

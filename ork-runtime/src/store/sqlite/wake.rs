@@ -89,7 +89,7 @@ impl Wake {
         std::fs::create_dir_all(&folder).map_err(|error| wrong(error.into()))?;
         remove_forgotten(&folder);
         let boot = Uuid::new_v4().simple();
-        let own = [folder.join(format!("{boot}.owed")), folder.join(format!("{boot}.news"))];
+        let own = [folder.join(format!("{boot}.outbox")), folder.join(format!("{boot}.news"))];
         let [to_send, news] = &own;
         let make = |path: &Path| File::create(path).map_err(|error| wrong(error.into()));
         let bell = Bell { to_send: make(to_send)?, news: make(news)?, rings: AtomicU64::new(0) };
@@ -105,7 +105,7 @@ impl Wake {
                 }
                 for path in event.paths {
                     if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
-                        let to_send = path.extension().is_some_and(|kind| kind == "owed");
+                        let to_send = path.extension().is_some_and(|kind| kind == "outbox");
                         // Without a receiver, the store is being closed.
                         let _closing =
                             sender.send(if to_send { StoreNotice::OutboxReady } else { StoreNotice::ChangedElsewhere });
@@ -180,7 +180,7 @@ mod tests {
     fn polling_notices_each_ring() {
         let folder = tempfile::tempdir().unwrap();
         let make = |name: &str| File::create(folder.path().join(name)).unwrap();
-        let bell = Bell { to_send: make("other.owed"), news: make("other.news"), rings: AtomicU64::new(0) };
+        let bell = Bell { to_send: make("other.outbox"), news: make("other.news"), rings: AtomicU64::new(0) };
         let (sender, receiver) = mpsc::channel();
         let handler = move |event: notify::Result<notify::Event>| drop(sender.send(event));
         let mut watcher = PollWatcher::new(handler, poll_config(PAUSE)).unwrap();
@@ -189,7 +189,7 @@ mod tests {
             bell.ring(&[StoreNotice::OutboxReady]);
             let event = receiver.recv_timeout(Duration::from_mins(1)).unwrap().unwrap();
             assert!(event.kind.is_modify(), "{event:?}");
-            assert!(event.paths[0].ends_with("other.owed"));
+            assert!(event.paths[0].ends_with("other.outbox"));
         }
     }
 }

@@ -20,16 +20,16 @@ pub(super) fn heartbeat(
     let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
     let running: Vec<u8> = heartbeat.attends().iter().flat_map(|job| *job.as_bytes()).collect();
     connection
-        .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until, running) VALUES (?1, ?2, ?3, ?4)")?
+        .prepare_cached("INSERT OR REPLACE INTO process (boot, name, expires_at, running) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![worker.boot(), worker.name(), (now + heartbeat.ttl).as_millis(), running])?;
     let dead: Vec<[u8; 16]> = connection
-        .prepare_cached("SELECT boot FROM worker WHERE until < ?1")?
+        .prepare_cached("SELECT boot FROM process WHERE expires_at < ?1")?
         .query_map([now.as_millis()], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for boot in dead {
-        let free = "UPDATE owed SET holder = NULL, lost = lost + 1 WHERE holder = ?1";
+        let free = "UPDATE outbox SET holder = NULL, losses = losses + 1 WHERE holder = ?1";
         connection.prepare_cached(free)?.execute([boot])?;
-        connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
+        connection.prepare_cached("DELETE FROM process WHERE boot = ?1")?.execute([boot])?;
         permits::end(connection, boot)?;
         notifier.push(StoreNotice::OutboxReady);
     }
@@ -54,20 +54,20 @@ pub(super) fn heartbeat(
 
 /// Makes sure that a process which is about to hold something has a heartbeat: only the end of that heartbeat releases
 /// what the process holds. A process that was presumed dead, and continues, has no heartbeat until its next one.
-pub(super) fn holds(connection: &Connection, boot: [u8; 16], until: Option<Timestamp>) -> rusqlite::Result<()> {
-    let note = "INSERT OR IGNORE INTO worker (boot, name, until) \
-                VALUES (?1, '', coalesce(?2, (SELECT max(until) FROM worker), 0))";
-    connection.prepare_cached(note)?.execute(params![boot, until.map(Timestamp::as_millis)]).map(drop)
+pub(super) fn holds(connection: &Connection, boot: [u8; 16], expires_at: Option<Timestamp>) -> rusqlite::Result<()> {
+    let note = "INSERT OR IGNORE INTO process (boot, name, expires_at) \
+                VALUES (?1, '', coalesce(?2, (SELECT max(expires_at) FROM process), 0))";
+    connection.prepare_cached(note)?.execute(params![boot, expires_at.map(Timestamp::as_millis)]).map(drop)
 }
 
 /// Returns the processes that are not known to have ended.
 pub(super) fn processes(connection: &Connection) -> rusqlite::Result<Vec<LiveProcess>> {
-    let query = "SELECT boot, name, until, running FROM worker ORDER BY name, boot";
+    let query = "SELECT boot, name, expires_at, running FROM process ORDER BY name, boot";
     let process = |row: &Row<'_>| {
-        let (boot, name, until) = (row.get(0)?, row.get::<_, String>(1)?, row.get(2)?);
+        let (boot, name, expires_at) = (row.get(0)?, row.get::<_, String>(1)?, row.get(2)?);
         let ids: Vec<u8> = row.get(3)?;
         let running = ids.as_chunks().0.iter().copied().map(JobId::from_bytes).collect();
-        Ok(LiveProcess { running, ..LiveProcess::new(&name, boot, Timestamp::from_millis(until)) })
+        Ok(LiveProcess { running, ..LiveProcess::new(&name, boot, Timestamp::from_millis(expires_at)) })
     };
     connection.prepare_cached(query)?.query_map([], process)?.collect()
 }
@@ -82,7 +82,7 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
         "SELECT id, state, worker FROM job WHERE ended IS NULL AND task IN ({}) \
              AND json_extract(tree, '$.verdict') IS NULL \
              AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
-             AND seq NOT IN (SELECT job FROM owed WHERE ask IN ('start', 'join', 'parts'))",
+             AND seq NOT IN (SELECT job FROM outbox WHERE kind IN ('start', 'join', 'parts'))",
         vec!["?"; tasks.len()].join(", ")
     );
     let processes = processes(connection)?;
@@ -102,8 +102,8 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
 /// Records that a process ends, and releases everything that it holds.
 pub(super) fn leave(connection: &Connection, actor: &Actor, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let boot = actor.worker.boot();
-    let freed = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
-    connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
+    let freed = connection.prepare_cached("UPDATE outbox SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
+    connection.prepare_cached("DELETE FROM process WHERE boot = ?1")?.execute([boot])?;
     permits::end(connection, boot)?;
     permits::sweep(connection, notifier)?;
     if freed > 0 {

@@ -1,2 +1,0 @@
--- What follows a job that has ended, as JSON.
-ALTER TABLE ork.job ADD COLUMN hooks text;
