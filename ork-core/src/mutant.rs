@@ -57,6 +57,8 @@ mutants! {
     StartsEndedPart,
     /// The next attempt is due at once.
     RetriesAtOnce,
+    /// A call gives a permit back that its process lost when it was presumed dead, in place of one that it holds.
+    ReturnsLostPermits,
     /// A job keeps its unique key after its end.
     KeepsKey,
     /// A row that is due later is not waited for.

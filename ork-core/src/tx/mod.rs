@@ -18,7 +18,7 @@ mod types;
 mod unique;
 
 pub use follow::{MAX_FOLLOWED, end_of, ends_before, job_of_end};
-pub use limits::{Limit, Permits};
+pub use limits::{Held, Limit, Permit, Permits};
 pub use operation::Operation;
 pub use ops::{
     AddReply, AppendParts, Cancel, Claim, Claimed, ControlResult, FireSchedule, JobRejection, Lease, NewJob, OpenParts,

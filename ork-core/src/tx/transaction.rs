@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::limits::{Limit, Permits};
+use super::limits::{Held, Limit, Permits};
 use super::outbox::{HeldRow, NewRow, OutboxId, OutboxKind, OutboxRow};
 use super::types::{Actor, StoreNotice};
 use super::unique::KeyHolder;
@@ -53,8 +53,8 @@ pub struct Writes {
     pub outbox: Vec<OutboxRow>,
     /// The unique keys that jobs have acquired, each with the job and the time.
     pub uniques: BTreeMap<Arc<str>, (JobId, Timestamp)>,
-    /// The number of permits that a process holds after the transaction, by limit and boot id.
-    pub permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
+    /// The permits that a process holds after the transaction, by limit and boot id.
+    pub permits: BTreeMap<(Arc<str>, [u8; 16]), Held>,
     /// The number of waiting rows to release for each limit. Rows with the highest priority are released first, and of
     /// these the oldest.
     pub woken: BTreeMap<Arc<str>, u32>,

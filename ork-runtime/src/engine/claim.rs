@@ -22,12 +22,12 @@ pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Re
     let (mut claims, mut events) = (Vec::with_capacity(items.len()), Vec::new());
     for (Item { message, .. }, claimed) in items.iter().zip(claimed) {
         claims.push(match claimed {
-            tx::Claimed::Granted { job, reclaimed, created } => {
+            tx::Claimed::Granted { job, reclaimed, created, permit } => {
                 // The sender has published no event of the job, and a worker that died may not have either.
                 if created || (reclaimed && common.action.phase() == Phase::Start && message.attempt == 1) {
                     events.extend(engine.events_before(message, true));
                 }
-                Claim::Granted(Claimed::Job(job))
+                Claim::Granted(Claimed::Job { job, permit })
             }
             tx::Claimed::RunningElsewhere(worker) => Claim::RunningElsewhere(worker),
             tx::Claimed::Stale | tx::Claimed::Waiting => Claim::Declined,
@@ -75,9 +75,9 @@ pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> R
         losses: items.iter().map(|item| item.redelivered).max().unwrap_or(0),
         actor: engine.actor(),
     };
-    let PartsStarted { parts, count } = engine.commit(start).await?;
+    let PartsStarted { parts, count, permit } = engine.commit(start).await?;
     let claim = |((key, item), start): ((_, &Item), PartStart)| match start {
-        PartStart::Run { losses } => Claim::Granted(Claimed::Part { key, count, losses }),
+        PartStart::Run { losses } => Claim::Granted(Claimed::Part { key, count, losses, permit: permit.clone() }),
         PartStart::Waiting | PartStart::Stale => Claim::Declined,
         PartStart::NotFound { parts } => {
             let (job, index) = (item.message.job, key.index);

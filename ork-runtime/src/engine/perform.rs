@@ -43,7 +43,7 @@ async fn act(
     let (losses, job) = match claimed {
         Claimed::CountedPart => return Box::pin(storeless::part(engine, common, item)).await.map(Outcome::Recorded),
         Claimed::Part { losses, .. } => (*losses, None),
-        Claimed::Job(job) => (job.losses, Some(job)),
+        Claimed::Job { job, .. } => (job.losses, Some(job)),
     };
     if losses > engine.settings.losses {
         return Ok(Outcome::Lost(losses));
@@ -77,7 +77,7 @@ async fn call(
     running: Option<Arc<RunningCall>>,
 ) -> Result<Outcome, ProcessError> {
     let about = match claimed {
-        Claimed::Job(job) => {
+        Claimed::Job { job, .. } => {
             let step = common.step.as_ref().map(|step| Arc::clone(&step.name));
             crate::context::About { step, ..services::about_job(job) }
         }
@@ -96,7 +96,7 @@ async fn call(
         return Ok(Outcome::called(CallOutcome::Interrupted));
     };
     let parts = match claimed {
-        Claimed::Job(job) if common.action == Action::Join => {
+        Claimed::Job { job, .. } if common.action == Action::Join => {
             Some(Box::pin(join::parts(engine, job, running.token())).await?)
         }
         _ => None,

@@ -17,35 +17,41 @@ use crate::job::{AttemptOutcome, Job, Phase};
 use crate::mutant::{self, Mutant};
 use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
-use crate::tx::{PartAttemptOutcome, PartKey, SealParts, Settle, SettleParts};
+use crate::tx::{PartAttemptOutcome, Permit, SealParts, Settle, SettleParts};
 
 /// Records how the work of these items has ended, and settles their deliveries.
 pub(super) async fn settle(engine: &Arc<Engine>, common: &Common, ended: Vec<Ended>, spawn: &Spawn) {
-    let (mut jobs, mut parts, mut items) = (Vec::new(), Vec::new(), Vec::with_capacity(ended.len()));
+    let (mut jobs, mut parts, mut first) = (Vec::new(), Vec::new(), None);
+    let mut items = Vec::with_capacity(ended.len());
     for Ended { item, claimed, outcome } in ended {
         match (outcome, claimed) {
             (Err(error), _) => process::failed(engine, item, error, spawn).await,
             (Ok(Outcome::Recorded(done)), _) => item.settle(engine, done).await,
             // A dynamic split is sealed in a separate transaction, as few jobs make one.
-            (Ok(Outcome::Called(CallOutcome::Returned(output), Some(made))), Claimed::Job(job)) => {
-                let disposition = Box::pin(seal(engine, common, &job, output, made)).await;
+            (Ok(Outcome::Called(CallOutcome::Returned(output), Some(made))), Claimed::Job { job, permit }) => {
+                let disposition = Box::pin(seal(engine, &job, permit, output, made)).await;
                 item.guard.settle(engine, disposition).await;
             }
-            (Ok(outcome), Claimed::Job(job)) => {
-                let (settle, done) = settle_job(engine, common, &job, outcome);
+            (Ok(outcome), Claimed::Job { job, permit }) => {
+                let (settle, done) = settle_job(engine, common, &job, permit, outcome);
                 jobs.push(settle);
                 items.push((item, done));
             }
-            (Ok(outcome), Claimed::Part { key, .. }) => {
+            (Ok(outcome), Claimed::Part { key, permit, .. }) => {
                 let (outcome, done) = end_part(engine, common, &item, outcome);
-                parts.push((key, outcome));
+                // All parts of a group were started together, so their permits are of one kind.
+                first.get_or_insert((key, permit));
+                parts.push((key.index, outcome));
                 items.push((item, done));
             }
             (Ok(_), Claimed::CountedPart) => item.settle(engine, Done::Settled).await,
         }
     }
-    let failed = match parts.first().map(|(key, _)| *key) {
-        Some(first) => engine.settle(vec![settle_parts(engine, common, first, parts)]).await.err(),
+    let failed = match first {
+        Some((first, permit)) => {
+            let (ended, actor) = (parts.into(), engine.actor());
+            engine.settle(vec![SettleParts { first, ended, permit, actor }]).await.err()
+        }
         None if jobs.is_empty() => None,
         None => engine.settle(jobs).await.err(),
     };
@@ -55,7 +61,7 @@ pub(super) async fn settle(engine: &Arc<Engine>, common: &Common, ended: Vec<End
 }
 
 /// Returns the operation that records the end of a job's work, and the result for its delivery.
-fn settle_job(engine: &Engine, common: &Common, job: &Job, outcome: Outcome) -> (Settle, Done) {
+fn settle_job(engine: &Engine, common: &Common, job: &Job, permit: Option<Permit>, outcome: Outcome) -> (Settle, Done) {
     let phase = common.action.phase();
     let (outcome, output, done) = match outcome {
         Outcome::Called(called, _) => {
@@ -69,8 +75,8 @@ fn settle_job(engine: &Engine, common: &Common, job: &Job, outcome: Outcome) -> 
         }
         Outcome::Recorded(done) => (AttemptOutcome::Interrupted, None, done),
     };
-    let (attempt, limit, actor) = (job.attempt, common.limit.clone(), engine.actor());
-    (Settle { job: job.id, phase, attempt, outcome, output, limit, actor }, done)
+    let (attempt, actor) = (job.attempt, engine.actor());
+    (Settle { job: job.id, phase, attempt, outcome, output, permit, actor }, done)
 }
 
 /// Returns how the work on a part ended, and the result for its delivery.
@@ -88,21 +94,10 @@ fn end_part(engine: &Engine, common: &Common, item: &Item, outcome: Outcome) -> 
     }
 }
 
-fn settle_parts(
-    engine: &Engine,
-    common: &Common,
-    first: PartKey,
-    parts: Vec<(PartKey, PartAttemptOutcome)>,
-) -> SettleParts {
-    let ended = parts.into_iter().map(|(key, outcome)| (key.index, outcome)).collect();
-    SettleParts { first, ended, limit: common.limit.clone(), actor: engine.actor() }
-}
-
 /// Seals a dynamic split: the job waits for its parts. Returns the disposition of the delivery.
-async fn seal(engine: &Engine, common: &Common, job: &Job, output: Bytes, made: Made) -> Disposition {
+async fn seal(engine: &Engine, job: &Job, permit: Option<Permit>, output: Bytes, made: Made) -> Disposition {
     let Made { epoch, n } = made;
-    let (limit, actor) = (common.limit.clone(), engine.actor());
-    let seal = SealParts { job: job.id, epoch, n, output: Some(output), limit, actor };
+    let seal = SealParts { job: job.id, epoch, n, output: Some(output), permit, actor: engine.actor() };
     match engine.settle(vec![seal]).await {
         Ok(true) => Done::Settled.disposition(),
         // The worker that has split the job again may die, so this delivery is not done.

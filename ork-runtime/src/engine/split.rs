@@ -110,7 +110,7 @@ pub(super) async fn make(
         CallOutcome::Interrupted => return Ok(Split::Ended(CallOutcome::Interrupted)),
     };
     let n = stored?;
-    let seal = SealParts { job: job.id, epoch, n, output: None, limit: None, actor: engine.actor() };
+    let seal = SealParts { job: job.id, epoch, n, output: None, permit: None, actor: engine.actor() };
     Ok(match engine.commit(seal).await? {
         SettleResult::Applied => Split::Sealed,
         SettleResult::Stale => {

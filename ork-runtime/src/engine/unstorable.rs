@@ -30,7 +30,7 @@ pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Me
         WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join => {
             let phase = kind.phase();
             let (outcome, actor) = (AttemptOutcome::Failed { failure, retry_at: None }, engine.actor());
-            engine.settle(vec![Settle { job, phase, attempt, outcome, output: None, limit: None, actor }]).await
+            engine.settle(vec![Settle { job, phase, attempt, outcome, output: None, permit: None, actor }]).await
         }
     };
     match settled {

@@ -16,7 +16,7 @@ use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 use crate::task::TaskDef;
 use crate::task::def::BoxFuture;
-use crate::tx::{Limit, PartKey};
+use crate::tx::{Limit, PartKey, Permit};
 
 /// Spawns a task in which a delivery of a batch continues alone.
 pub(crate) type Spawn = Arc<dyn Fn(BoxFuture<()>) + Send + Sync>;
@@ -164,8 +164,13 @@ pub(super) struct Group {
 /// Claimed work.
 #[derive(Debug)]
 pub(super) enum Claimed {
-    /// The start or the join of this job.
-    Job(Box<Job>),
+    /// The start or the join of a job.
+    Job {
+        /// The job, as claimed.
+        job: Box<Job>,
+        /// The permit of the call, if it is under a limit.
+        permit: Option<Permit>,
+    },
     /// A part of a job in the store.
     Part {
         /// The part and its attempt.
@@ -174,6 +179,8 @@ pub(super) enum Claimed {
         count: Option<u64>,
         /// How many times its workers died while they ran it.
         losses: u32,
+        /// The permit of the call, if it is under a limit.
+        permit: Option<Permit>,
     },
     /// A part that a part queue counts: it is not claimed, as no store knows it.
     CountedPart,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::limits::Limit;
+use super::super::limits::{Limit, Permit};
 use super::super::operation::Operation;
 use super::super::outbox::{NewRow, OutboxKind};
 use super::super::transaction::Transaction;
@@ -53,6 +53,8 @@ pub enum Claimed {
         reclaimed: bool,
         /// Whether the job was created for this message, which another program has sent.
         created: bool,
+        /// The permit of the call, to be given back when it ends. `None` if it is under no limit.
+        permit: Option<Permit>,
     },
     /// The attempt waits for a permit as an outbox row: acknowledge the delivery.
     Waiting,
@@ -109,7 +111,8 @@ impl Operation for Claim {
 
     fn apply(&self, tx: &mut Transaction) -> Claimed {
         self.create_if_unknown(tx);
-        let has_permit = tx.acquire(self.limit.as_ref(), &self.actor, 1) == 1;
+        let (n_permits, permit) = tx.acquire(self.limit.as_ref(), &self.actor, 1);
+        let has_permit = n_permits == 1;
         if let Some(limit) = self.limit.as_ref().filter(|_| !has_permit)
             && let Some(job) = self.current(tx)
         {
@@ -117,18 +120,18 @@ impl Operation for Claim {
             tx.enqueue_waiting(&job, new, self.losses, limit);
             return Claimed::Waiting;
         }
-        let claimed = self.claim(tx);
+        let claimed = self.claim(tx, permit.as_ref());
         let is_granted = matches!(claimed, Claimed::Granted { .. });
         debug_assert!(has_permit || !is_granted, "a stale message is not granted");
         if has_permit && !is_granted {
-            tx.release(self.limit.as_ref(), &self.actor, 1);
+            tx.release(permit.as_ref(), &self.actor, 1);
         }
         claimed
     }
 }
 
 impl Claim {
-    fn claim(&self, tx: &mut Transaction) -> Claimed {
+    fn claim(&self, tx: &mut Transaction, permit: Option<&Permit>) -> Claimed {
         let id = self.unknown.job.id;
         let created = tx.created.contains(&id);
         let Some(loaded) = tx.get(id) else { return Claimed::NotFound };
@@ -162,7 +165,7 @@ impl Claim {
                 }
                 let job = Box::new(loaded.job.clone());
                 tx.notify_started(id);
-                Claimed::Granted { job, reclaimed, created }
+                Claimed::Granted { job, reclaimed, created, permit: permit.cloned() }
             }
             JobClaim::Ended | JobClaim::Stale => Claimed::Stale,
         }

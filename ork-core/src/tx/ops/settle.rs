@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::limits::Limit;
+use super::super::limits::Permit;
 use super::super::operation::Operation;
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, SettleResult, Shards};
@@ -30,8 +30,8 @@ pub struct Settle {
     pub outcome: AttemptOutcome,
     /// The output of the function, as JSON. `None` if it returned none.
     pub output: Option<Bytes>,
-    /// The concurrency limit of the call, if it has one.
-    pub limit: Option<Limit>,
+    /// The permit of the call, which is given back. `None` if it is under no limit.
+    pub permit: Option<Permit>,
     /// The process that ran it.
     pub actor: Actor,
 }
@@ -44,7 +44,7 @@ impl Operation for Settle {
     }
 
     fn limit(&self) -> Option<&Arc<str>> {
-        self.limit.as_ref().map(|limit| &limit.name)
+        self.permit.as_ref().map(|permit| &permit.limit.name)
     }
 
     /// Loads all shards for a failed or parked attempt: if it was a split, its parts are halted or forgotten.
@@ -57,7 +57,7 @@ impl Operation for Settle {
 
     fn apply(&self, tx: &mut Transaction) -> SettleResult {
         let result = self.settle(tx);
-        tx.release(self.limit.as_ref(), &self.actor, 1);
+        tx.release(self.permit.as_ref(), &self.actor, 1);
         result
     }
 }

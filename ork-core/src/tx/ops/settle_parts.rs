@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::events::EndedPart;
-use super::super::limits::Limit;
+use super::super::limits::Permit;
 use super::super::operation::Operation;
 use super::super::outbox::{NOT_HELD, NewRow};
 use super::super::transaction::{LoadedJob, PartWrite, Transaction};
@@ -43,8 +43,8 @@ pub struct SettleParts {
     pub first: PartKey,
     /// The index of each part, and how its attempt has ended.
     pub ended: Arc<[(u64, PartAttemptOutcome)]>,
-    /// The concurrency limit of the calls, if they have one.
-    pub limit: Option<Limit>,
+    /// The permit of each call, which is given back. `None` if they are under no limit.
+    pub permit: Option<Permit>,
     /// The process that ran them.
     pub actor: Actor,
 }
@@ -52,7 +52,7 @@ pub struct SettleParts {
 impl SettleParts {
     /// Creates the operation for one attempt without a concurrency limit.
     pub fn one(part: PartKey, outcome: PartAttemptOutcome, actor: Actor) -> Self {
-        Self { first: part, ended: Arc::new([(part.index, outcome)]), limit: None, actor }
+        Self { first: part, ended: Arc::new([(part.index, outcome)]), permit: None, actor }
     }
 }
 
@@ -64,7 +64,7 @@ impl Operation for SettleParts {
     }
 
     fn limit(&self) -> Option<&Arc<str>> {
-        self.limit.as_ref().map(|limit| &limit.name)
+        self.permit.as_ref().map(|permit| &permit.limit.name)
     }
 
     /// Loads all shards if a failure may stop all other parts.
@@ -79,7 +79,7 @@ impl Operation for SettleParts {
 
     fn apply(&self, tx: &mut Transaction) -> SettleResult {
         let result = self.settle(tx);
-        tx.release(self.limit.as_ref(), &self.actor, self.ended.len());
+        tx.release(self.permit.as_ref(), &self.actor, self.ended.len());
         result
     }
 }
@@ -128,7 +128,7 @@ impl SettleCalls for SettleParts {
     fn each(&self) -> Vec<Self> {
         let one = |(index, outcome): &(u64, PartAttemptOutcome)| {
             let first = PartKey { index: *index, ..self.first };
-            Self { limit: self.limit.clone(), ..Self::one(first, outcome.clone(), self.actor.clone()) }
+            Self { permit: self.permit.clone(), ..Self::one(first, outcome.clone(), self.actor.clone()) }
         };
         self.ended.iter().map(one).collect()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::limits::Limit;
+use super::super::limits::Permit;
 use super::super::operation::Operation;
 use super::super::outbox::{NewRow, OutboxKind, OutboxRow};
 use super::super::transaction::Transaction;
@@ -124,8 +124,8 @@ pub struct SealParts {
     /// The return value of the function of a dynamic split, which is the output of the job unless it has a join. `None`
     /// for any other split.
     pub output: Option<Bytes>,
-    /// The concurrency limit of the call, if it has one.
-    pub limit: Option<Limit>,
+    /// The permit of the call, which is given back. `None` if it is under no limit.
+    pub permit: Option<Permit>,
     /// The process that seals.
     pub actor: Actor,
 }
@@ -138,7 +138,7 @@ impl Operation for SealParts {
     }
 
     fn limit(&self) -> Option<&Arc<str>> {
-        self.limit.as_ref().map(|limit| &limit.name)
+        self.permit.as_ref().map(|permit| &permit.limit.name)
     }
 
     /// Loads all shards: a tolerated share of failures can be judged only now that the number of parts is known.
@@ -148,7 +148,7 @@ impl Operation for SealParts {
 
     fn apply(&self, tx: &mut Transaction) -> SettleResult {
         let result = self.seal(tx);
-        tx.release(self.limit.as_ref(), &self.actor, 1);
+        tx.release(self.permit.as_ref(), &self.actor, 1);
         result
     }
 }

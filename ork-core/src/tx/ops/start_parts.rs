@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::limits::Limit;
+use super::super::limits::{Limit, Permit};
 use super::super::operation::Operation;
 use super::super::outbox::NewRow;
 use super::super::transaction::Transaction;
@@ -76,6 +76,8 @@ pub struct PartsStarted {
     pub parts: Vec<PartStart>,
     /// The total number of parts. `None` until it is sealed.
     pub count: Option<u64>,
+    /// The permit of each call, to be given back when it ends. `None` if they are under no limit.
+    pub permit: Option<Permit>,
 }
 
 impl Operation for StartParts {
@@ -105,7 +107,7 @@ impl Operation for StartParts {
             return PartsStarted { parts, ..PartsStarted::default() };
         };
         let count = loaded.ledger.head().sealed;
-        let permits = tx.acquire(self.limit.as_ref(), &self.actor, self.indices.len());
+        let (permits, permit) = tx.acquire(self.limit.as_ref(), &self.actor, self.indices.len());
         let (mut parts, mut is_halted, mut n_started) = (Vec::with_capacity(self.indices.len()), false, 0);
         for (at, index) in self.indices.iter().enumerate() {
             let part = PartKey { index: *index, ..self.first };
@@ -115,14 +117,14 @@ impl Operation for StartParts {
             parts.push(start);
         }
         debug_assert!(n_started <= permits, "a stale message starts nothing");
-        tx.release(self.limit.as_ref(), &self.actor, permits.saturating_sub(n_started));
+        tx.release(permit.as_ref(), &self.actor, permits.saturating_sub(n_started));
         if is_halted {
             // The notice makes the store write this before the deliveries are acknowledged, because no other message
             // would settle these parts.
             tx.notify(StoreNotice::JobChanged(job));
             tx.finish_parts(job, &self.actor);
         }
-        PartsStarted { parts, count }
+        PartsStarted { parts, count, permit }
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) fn claim(engine: &Engine, item: &Item) -> Claim {
     job.losses = item.redelivered;
     let phase = item.message.kind.phase();
     match job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now()) {
-        JobClaim::Granted => Claim::Granted(Claimed::Job(Box::new(job))),
+        JobClaim::Granted => Claim::Granted(Claimed::Job { job: Box::new(job), permit: None }),
         JobClaim::Ended | JobClaim::Stale => Claim::Declined,
     }
 }
@@ -98,7 +98,7 @@ pub(super) async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, mut ended
         let (outcome, mut job) = match (outcome, claimed) {
             (Err(error), _) => return process::failed(engine, item, error, spawn).await,
             (Ok(Outcome::Recorded(done)), _) => return item.settle(engine, done).await,
-            (Ok(outcome), Claimed::Job(job)) => (outcome, job),
+            (Ok(outcome), Claimed::Job { job, .. }) => (outcome, job),
             (Ok(_), Claimed::Part { .. } | Claimed::CountedPart) => return item.settle(engine, Done::Settled).await,
         };
         let due = match end_job(engine, common, &item, &mut job, outcome).await {
@@ -112,7 +112,7 @@ pub(super) async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, mut ended
             () = engine.clock.pause_until(due) => next_attempt(engine, &mut job, common.action.phase()),
         }
         let (engine, common) = (Arc::clone(engine), Arc::clone(common));
-        ended = perform::perform(engine, common, item, Claimed::Job(job), None).await;
+        ended = perform::perform(engine, common, item, Claimed::Job { job, permit: None }, None).await;
     }
 }
 
