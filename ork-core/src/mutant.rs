@@ -89,6 +89,8 @@ mutants! {
     AcksInterrupted,
     /// A follower does not wait for the jobs that it follows.
     FollowsAtOnce,
+    /// A process whose row of hooks another process has taken over reports that their part queue is gone.
+    ReportsHooksOfOthers,
     /// Hooks are not sent.
     ForgetsHooks,
     /// The record of a part counts as not written if its publisher confirm was lost.

@@ -42,6 +42,8 @@ pub struct PendingOutbox {
     pub replies: u64,
     /// Runs of completion hooks that have not been sent yet.
     pub hooks: u64,
+    /// The boot ids of the processes that send these hooks.
+    pub hook_senders: Vec<[u8; 16]>,
 }
 
 impl PendingOutbox {
@@ -51,7 +53,10 @@ impl PendingOutbox {
         self.losses = self.losses.max(row.losses);
         match (row.kind, row.holder, row.due) {
             (OutboxKind::Reply, ..) => self.replies += n,
-            (OutboxKind::Hooks { .. }, ..) => self.hooks += n,
+            (OutboxKind::Hooks { .. }, holder, _) => {
+                self.hooks += n;
+                self.hook_senders.extend(holder);
+            }
             // No job waits for an event to be sent.
             (OutboxKind::Event(_), ..) => {}
             _ if row.waits_for.is_some() => {

@@ -102,6 +102,8 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
             Member::Interrupted => return Ok(false),
             // An earlier try may have counted the part: then its set was complete, and its queue was removed.
             Member::NoQueue(_) if lost > 0 && !mutant::is_on(Mutant::ReportsFollowedSets) => None,
+            // This process was presumed dead in the meantime, and another one has sent these hooks.
+            Member::NoQueue(_) if !is_sender(engine, id).await? => None,
             Member::NoQueue(why) => Some(why),
         }
     } else {
@@ -125,6 +127,12 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
         engine.commit(RecordHookFailure { job: id, message: why }).await?;
     }
     Ok(true)
+}
+
+/// Returns whether this process holds the outbox row of a job's hooks.
+async fn is_sender(engine: &Engine, job: JobId) -> Result<bool, StoreError> {
+    let senders = engine.store.diagnostics(job).await?.to_send.hook_senders;
+    Ok(senders.contains(&engine.worker.boot()) || mutant::is_on(Mutant::ReportsHooksOfOthers))
 }
 
 /// Submits the hooks as jobs, when there is no broker: they go to the same store, which recognizes those that it
