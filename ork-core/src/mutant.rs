@@ -77,6 +77,8 @@ mutants! {
     MissesLostMessages,
     /// A copy of a message runs while the first one is still running.
     RunsCopies,
+    /// A row of the outbox that a store has lost the deletion of runs while a live process runs its job.
+    RunsRowsAgain,
     /// A copy that took the place of a delivery is taken for a message that no worker has received.
     TakesCopiesForFirst,
     /// Each claim of a job counts as if a worker had died with it.

@@ -260,7 +260,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         drop(store.apply(AppendParts { page, actor: by.clone() }).await.unwrap());
         drop(
             store
-                .apply(SealParts { job: id, epoch, n: 3, output: None, limit: None, actor: by.clone() })
+                .apply(SealParts { job: id, epoch, n: 3, output: None, permit: None, actor: by.clone() })
                 .await
                 .unwrap(),
         );
@@ -273,7 +273,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         for (index, _) in &ended {
             drop(store.apply(StartParts::one(part(*index), false, by.clone())).await.unwrap());
         }
-        drop(store.apply(SettleParts { first: part(0), ended: ended.into(), limit: None, actor: by }).await.unwrap());
+        drop(store.apply(SettleParts { first: part(0), ended: ended.into(), permit: None, actor: by }).await.unwrap());
         store.close().await;
 
         let next = client(&world).await;
@@ -320,7 +320,7 @@ fn job_events_of_a_dead_process_are_published_by_another() {
             attempt,
             outcome: AttemptOutcome::Succeeded,
             output: Some("3".into()),
-            limit: None,
+            permit: None,
             actor: by,
         };
         drop(store.apply(settle).await.unwrap());

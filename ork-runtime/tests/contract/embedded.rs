@@ -90,7 +90,7 @@ async fn due_row_waits_for_a_full_window_without_busy_looping() {
     let how = AttemptOutcome::Failed { failure, retry_at: Some(Timestamp::from_millis(DUE)) };
     drop(
         store
-            .apply(Settle { job: id, phase, attempt, outcome: how, output: None, limit: None, actor: by.clone() })
+            .apply(Settle { job: id, phase, attempt, outcome: how, output: None, permit: None, actor: by.clone() })
             .await
             .unwrap(),
     );

@@ -188,7 +188,10 @@ impl World {
             AttemptOutcome::Succeeded
         };
         let output = (!fails).then(|| Bytes::from_static(b"0"));
-        self.change(config, &Settle { job: id, phase, attempt, outcome: how, output, limit: None, actor: by(Some(0)) });
+        self.change(
+            config,
+            &Settle { job: id, phase, attempt, outcome: how, output, permit: None, actor: by(Some(0)) },
+        );
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use ork::tx::{Lease, Limit, OutboxKind};
+use ork::tx::{Lease, Limit, OutboxKind, Permit};
 
 use super::config::{Config, Mutant};
+use super::fixtures::NOW;
 use super::rules::Step;
 use super::store::{Tables, id};
 use super::world::{Activity, Worker, World, by};
@@ -16,9 +17,10 @@ impl World {
         config.limit().filter(|_| limited)
     }
 
-    /// Returns the limit whose permit is released when a call ends that was `limited`.
-    pub(crate) fn released(config: &Config, limited: bool) -> Option<Limit> {
-        Self::limit(config, limited).filter(|_| config.mutant != Some(Mutant::PermitKept))
+    /// Returns the permit that is released when a call ends that was `limited`.
+    pub(crate) fn released(config: &Config, limited: bool) -> Option<Permit> {
+        let limit = Self::limit(config, limited).filter(|_| config.mutant != Some(Mutant::PermitKept));
+        limit.map(|limit| Permit { limit, since: NOW })
     }
 
     /// The work takes long: a lease replaces its delivery.

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use ork::job::{Job, Phase};
 use ork::ledger::{Counts, Head, Ledger, PartResult, Shard, place};
 use ork::tx::{
-    Durability, Operation, OutboxId, OutboxKind, OutboxRow, PartWrite, Permits, Shards, Transaction, Writes,
+    Durability, Held, Operation, OutboxId, OutboxKind, OutboxRow, PartWrite, Permits, Shards, Transaction, Writes,
 };
 use ork::{JobId, JobState, WorkerId};
+
+use super::fixtures::NOW;
 
 /// The only job there is.
 pub(crate) fn id() -> JobId {
@@ -125,7 +127,9 @@ impl Tables {
         self.load(&mut tx, shards);
         if let Some(limit) = operation.limit() {
             let held = self.permits.iter().enumerate().filter(|(at, _)| counts(*at));
-            tx.open_permits(Arc::clone(limit), Permits::new(held.map(|(at, held)| (boot(at), *held))));
+            let held = held.filter(|(_, count)| **count > 0);
+            let held = held.map(|(at, count)| (boot(at), Held { count: *count, since: NOW }));
+            tx.open_permits(Arc::clone(limit), Permits::new(held));
         }
         let answer = operation.apply(&mut tx);
         let (soon, quiet) = (operation.durability() == Durability::Lazy, tx.is_quiet());
@@ -184,7 +188,7 @@ impl Tables {
         self.outbox.extend(writes.outbox.iter().cloned());
         for ((_, of), held) in &writes.permits {
             let at = (0..self.permits.len()).find(|at| boot(*at) == *of).expect("a worker has taken it");
-            self.permits[at] = *held;
+            self.permits[at] = held.count;
         }
         writes.woken.values().for_each(|count| self.wake(*count));
     }

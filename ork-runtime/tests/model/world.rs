@@ -339,7 +339,7 @@ impl World {
         let Activity::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
-            let seal = SealParts { job: id(), epoch, n, output: None, limit: None, actor: by(Some(worker)) };
+            let seal = SealParts { job: id(), epoch, n, output: None, permit: None, actor: by(Some(worker)) };
             if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
@@ -373,8 +373,8 @@ impl World {
     fn settle(&mut self, config: &Config, worker: usize, which: (Phase, u32, Option<u32>), how: AttemptOutcome) {
         let (phase, attempt, epoch) = which;
         let output = (how == AttemptOutcome::Succeeded).then(|| Bytes::from_static(b"0"));
-        let limit = Self::released(config, config.plain && phase == Phase::Start);
-        let settle = Settle { job: id(), phase, attempt, outcome: how, output, limit, actor: by(Some(worker)) };
+        let permit = Self::released(config, config.plain && phase == Phase::Start);
+        let settle = Settle { job: id(), phase, attempt, outcome: how, output, permit, actor: by(Some(worker)) };
         if config.drops_settlement(&self.seen) {
             return;
         }
@@ -395,8 +395,8 @@ impl World {
             matches!(how, PartAttemptOutcome::Succeeded(_) | PartAttemptOutcome::Failed { retry_at: None, .. })
         };
         let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
-        let limit = Self::released(config, limited);
-        let settle = SettleParts { first, ended: ended.into(), limit, actor: by(Some(worker)) };
+        let permit = Self::released(config, limited);
+        let settle = SettleParts { first, ended: ended.into(), permit, actor: by(Some(worker)) };
         self.change(config, Some(worker), &settle, Step::Settles { epoch, attempt, n });
     }
 

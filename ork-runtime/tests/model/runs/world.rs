@@ -235,7 +235,7 @@ impl World {
                     attempt,
                     outcome: how,
                     output,
-                    limit: None,
+                    permit: None,
                     actor: by(Some(worker)),
                 };
                 self.change(config, Some(worker), &settle);
