@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
 
-use ork_test_support::{installed, node, postgres, rabbit};
+use ork_test_support::{installed, node, postgres};
 #[path = "flows/parameters.rs"]
 mod parameters;
 mod support;

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
 
-use ork_test_support::{installed, node, rabbit};
+use ork_test_support::{installed, node};
 mod support;
 
 use std::path::Path;

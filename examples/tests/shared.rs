@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
 
-use ork_test_support::{node, postgres, rabbit};
+use ork_test_support::{node, postgres};
 mod support;
 
 use serde_json::Value;

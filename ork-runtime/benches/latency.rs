@@ -21,7 +21,7 @@
     reason = "figures for people; the numbers are small"
 )]
 
-use ork_test_support::{node, rabbit};
+use ork_test_support::node;
 mod support;
 
 use futures_util::StreamExt as _;

@@ -2,7 +2,6 @@
 //! of them. Each test uses its own prefix on the shared node; a test that harms the node gets a private one.
 
 #![expect(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -3,8 +3,6 @@
 //! printed; `ORK_TEST_SEED` runs it again.
 
 #![expect(
-    unreachable_pub,
-    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,5 +1,6 @@
 //! Nothing that a task prints, reads or returns disturbs the protocol between ork and its interpreter.
 
+use ork::executor::call_error;
 use serde_json::json;
 
 use super::world::World;

@@ -1,5 +1,6 @@
 //! Python tasks as users write them: one file for each task, pydantic models, and a context.
 
+use ork::executor::call_error;
 use serde_json::json;
 
 use super::world::World;

@@ -1,7 +1,6 @@
 //! Every call of a port is the last one of its process, or fails, or returns late; what was started still ends.
 
 #![expect(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
@@ -12,7 +11,7 @@
 
 mod crash;
 mod events;
-use ork_test_support::{faulty, hub, objects, proof, reporting_work, slow};
+use ork_test_support::{faulty, hub, objects, proof, slow};
 mod flows;
 mod lost;
 mod process;

@@ -2,7 +2,6 @@
 //! ledger and operations. The code itself is explored; `config.rs` has the bounds, and `rules.rs` the properties.
 
 #![expect(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
