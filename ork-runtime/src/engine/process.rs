@@ -133,20 +133,13 @@ async fn without_store(engine: &Arc<Engine>, mut items: Vec<Item>, error: Proces
     }
 }
 
-/// Settles an item whose work could not be done, or processes it again.
-pub(super) fn failed<'a>(
-    engine: &'a Arc<Engine>,
-    item: Item,
-    error: ProcessError,
-    spawn: &'a Spawn,
-) -> futures_util::future::BoxFuture<'a, ()> {
+/// Settles an item whose work could not be done, or spawns a task that processes it again.
+pub(super) async fn failed(engine: &Arc<Engine>, item: Item, error: ProcessError, spawn: &Spawn) {
     // Its slot and its place in flight are free from here on.
     let mut delivery = item.into_incoming();
-    Box::pin(async move {
-        let message = delivery.message.as_ref().ok();
-        match reject::verdict(engine, error, message, &mut delivery.guard).await {
-            Verdict::Settle(disposition) => delivery.guard.settle(engine, disposition).await,
-            Verdict::Again => process(engine, Batch::one(delivery), spawn).await,
-        }
-    })
+    let message = delivery.message.as_ref().ok();
+    match Box::pin(reject::verdict(engine, error, message, &mut delivery.guard)).await {
+        Verdict::Settle(disposition) => delivery.guard.settle(engine, disposition).await,
+        Verdict::Again => spawn(admit::alone(engine, delivery, spawn)),
+    }
 }

@@ -47,9 +47,6 @@ const HEARS_OF_LOSS: u64 = 1_000_000;
 /// For so long a delivery may wait for a slot before it is given back.
 const WAITS_FOR_SLOT: u64 = 10_000_000;
 
-/// For so long a process that was taken for dead may settle calls from before.
-const LATE_SETTLEMENTS: u64 = 60_000_000;
-
 /// What a dead process held is freed within this time, and sent again.
 const FREED_WITHIN: u64 = 60_000_000;
 
@@ -463,8 +460,7 @@ impl Oracle {
             let lives = self.beats.get(&call.owner).is_some_and(|beat| now < beat + ALIVE_FOR);
             // That a call has its permit may have been undone with its beginning.
             let is_kept = self.undone.is_none_or(|undone| undone < call.begun);
-            // A late settlement of a call from before may have given back the permit of this one.
-            is_kept && lives && self.dead.get(&call.owner).is_none_or(|dead| dead + LATE_SETTLEMENTS < call.begun)
+            is_kept && lives && self.dead.get(&call.owner).is_none_or(|dead| *dead < call.begun)
         };
         self.live.values().filter(counts).filter(|call| is_wanted(call.job)).count()
     }

@@ -34,8 +34,11 @@ impl Oracle {
     /// A sign of life has found these processes dead.
     pub(crate) fn buries(&mut self, by: Owner, workers: &[String], now: u64) {
         if self.undone.is_some_and(|undone| now < undone + ALIVE_FOR + BEAT) {
-            // So may be the last signs of life.
-            return;
+            // So may be the last heartbeats: the store does not know that these processes live.
+            let places = self.beats.keys().map(|owner| (*owner, format!("p{}/", owner.0)));
+            let is_found = |place: &str| workers.iter().any(|worker| worker.starts_with(place));
+            let found: Vec<_> = places.filter(|(_, place)| is_found(place)).map(|(owner, _)| owner).collect();
+            return found.into_iter().for_each(|owner| self.takes_for_dead(owner, now));
         }
         // One that is late itself judges the others as of the moment at which its sign of life was due.
         let due = self.beats.get(&by).map_or(now, |last| now.min(last + BEAT));
@@ -47,6 +50,14 @@ impl Oracle {
                 let words = format!("process {} takes {} for dead, which was silent for {secs} s", by.0, owner.0);
                 return self.report(Property::TakenForDead, words);
             }
+        }
+    }
+
+    /// A process is taken for dead. What it still calls is begun elsewhere, as if it had died.
+    fn takes_for_dead(&mut self, owner: Owner, now: u64) {
+        self.reaches(Reached::TakenForDead);
+        if self.dead.insert(owner, now).is_none_or(|before| before + ALIVE_FOR < now) {
+            self.loses_calls(owner);
         }
     }
 
@@ -62,11 +73,7 @@ impl Oracle {
         let others = self.beats.iter().filter(|(other, _)| **other != owner);
         let dead: Vec<_> = others.filter(|(_, last)| *last + ALIVE_FOR <= due).map(|(other, _)| *other).collect();
         for other in dead {
-            // What it still calls is begun elsewhere, as if it had died.
-            self.reaches(Reached::TakenForDead);
-            if self.dead.insert(other, now).is_none_or(|before| before + ALIVE_FOR < now) {
-                self.loses_calls(other);
-            }
+            self.takes_for_dead(other, now);
         }
         let Some(last) = before.filter(|last| now >= last + ALIVE_FOR) else { return };
         if self.is_calm(owner, last, now) {
