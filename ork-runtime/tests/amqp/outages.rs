@@ -58,18 +58,18 @@ fn connection_lost_while_a_worker_starts_is_reestablished() {
     once(async |mut world| {
         let (proxy, through) = Proxy::before(&world.url);
         world.url = through;
-        for answers in (1_i64..).step_by(13) {
+        for responses in (1_i64..).step_by(13) {
             let ork = world.client().await;
-            proxy.cut_after(answers.unsigned_abs());
+            proxy.cut_after(responses.unsigned_abs());
             let working = async { assert_eq!(ork.work().await.unwrap(), ork::Stopped::Drained) };
             let asking = async {
-                assert_eq!(ork.submit(add { a: answers, b: 1 }).and_wait().await.unwrap(), answers + 1);
+                assert_eq!(ork.submit(add { a: responses, b: 1 }).and_wait().await.unwrap(), responses + 1);
                 ork.drain();
             };
             tokio::join!(working, asking);
             ork.shutdown().await;
             if !proxy.has_cut() {
-                assert!(answers > 10, "a worker starts with more answers than {answers}");
+                assert!(responses > 10, "a worker starts with more answers than {responses}");
                 break;
             }
         }
@@ -83,15 +83,15 @@ fn connection_cut_during_build_is_reestablished() {
         let (proxy, through) = Proxy::before(&world.url);
         world.url = through;
         // Each of the handshakes, and some of the declarations after them.
-        for answers in (1_i64..12).chain((12..).step_by(9)) {
-            proxy.cut_after(answers.unsigned_abs());
+        for responses in (1_i64..12).chain((12..).step_by(9)) {
+            proxy.cut_after(responses.unsigned_abs());
             let ork = world.builder().build().await;
-            let ork = ork.unwrap_or_else(|error| panic!("cut after {answers} answers: {error}"));
+            let ork = ork.unwrap_or_else(|error| panic!("cut after {responses} answers: {error}"));
             ork.start_worker();
-            assert_eq!(ork.submit(add { a: answers, b: 1 }).and_wait().await.unwrap(), answers + 1);
+            assert_eq!(ork.submit(add { a: responses, b: 1 }).and_wait().await.unwrap(), responses + 1);
             ork.shutdown().await;
             if !proxy.has_cut() {
-                assert!(answers > 10, "a process is built with more answers than {answers}");
+                assert!(responses > 10, "a process is built with more answers than {responses}");
                 break;
             }
         }

@@ -121,14 +121,14 @@ async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
         config.deadline = Duration::from_secs(1);
         let broker = Arc::new(Amqp::new(config).unwrap());
         broker.prepare(&[queue(1)]).await.unwrap();
-        proxy.is_away();
+        proxy.go_away();
         // The first call may merely discover that the connection is lost.
         for expected in ["", "closes the connection when it receives AMQP"] {
             let error = broker.subscribe(queue(1)).await.map(drop).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}");
             assert!(error.to_string().contains(expected), "{error}");
         }
-        proxy.is_back(1).await;
+        proxy.come_back(1).await;
         let mut subscription = loop {
             match broker.subscribe(queue(1)).await {
                 Ok(subscription) => break subscription,

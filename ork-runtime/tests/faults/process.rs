@@ -366,7 +366,7 @@ impl World {
                     hub.events(),
                     id,
                     matches!(work, Work::Parts(_) | Work::Limited(_) | Work::DynamicSplit(_)),
-                    hub.forgets(),
+                    hub.loses(),
                 );
             }
             assert_eq!(self.store.diagnostics(id).await.unwrap().to_send, PendingOutbox::default());

@@ -8,7 +8,7 @@ use super::explore::explore;
 use super::worlds::{CALM, STOP, small};
 use super::{proof, search};
 
-/// The smallest world that brings the fault to light.
+/// Asserts that the mutant is caught in the smallest world in which it has a consequence.
 fn caught(mutant: Mutant, left: Left, sizes: &'static [u64], policy: Policy, tries: u32) {
     caught_in(mutant, Config { left, sizes, policy, tries, page: 1, ..small() });
 }

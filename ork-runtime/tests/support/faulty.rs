@@ -58,7 +58,7 @@ impl std::fmt::Debug for Faults {
     }
 }
 
-/// What is done with one call.
+/// The effect of the fault on one call.
 enum Call {
     Forwarded,
     ForwardedUnreported,
