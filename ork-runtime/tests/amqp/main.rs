@@ -9,7 +9,7 @@
     clippy::indexing_slicing,
     clippy::unused_async,
     clippy::needless_pass_by_value,
-    reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
+    reason = "tests and their tasks: a failure must be loud, and tasks own their inputs"
 )]
 
 mod duplicate_messages;
@@ -28,18 +28,18 @@ mod lost;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/objects.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
+#[expect(dead_code, reason = "each test program uses another part of it")]
 mod objects;
 mod other_languages;
 mod outages;
 mod parts;
 #[cfg(feature = "postgres")]
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
+#[expect(dead_code, reason = "each test program uses another part of it")]
 mod postgres;
 mod processes;
 #[path = "../support/proxy.rs"]
-#[expect(dead_code, reason = "other tests use another share of it")]
+#[expect(dead_code, reason = "other tests use another part of it")]
 mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;

@@ -68,7 +68,7 @@ fn completion_without_a_seal() {
 }
 
 #[test]
-fn lost_claim_that_is_not_made_good() {
+fn lost_claim_that_is_not_repaired() {
     caught(Mutant::ClaimNeeded, Left { rollbacks: 1, failures: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
@@ -120,7 +120,7 @@ fn settlement_that_keeps_its_permit() {
 }
 
 #[test]
-fn returned_permit_that_wakes_no_row() {
+fn released_permit_that_wakes_no_row() {
     caught_in(Mutant::NoWake, limited());
 }
 

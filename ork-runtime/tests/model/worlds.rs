@@ -61,13 +61,13 @@ fn worker_dies_between_any_two_steps() {
 }
 
 #[test]
-fn messages_are_duplicated_and_zombies_go_on() {
+fn messages_are_duplicated_and_zombies_continue() {
     holds("duplicates", Config { left: Left { duplicates: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
 }
 
 /// Its connection is lost, so the broker redelivers its work to another worker; after that, it has to stop.
 #[test]
-fn zombie_gives_back_what_another_worker_runs() {
+fn zombie_requeues_work_that_another_worker_runs() {
     let left = Left { duplicates: 1, interrupts: 1, ..CALM };
     holds("zombies that stop", Config { left, sizes: &[1, 2], ..small() }, 0);
 }
@@ -78,7 +78,7 @@ fn parts_and_joins_fail_and_are_retried() {
 }
 
 #[test]
-fn parts_fail_while_zombies_go_on() {
+fn parts_fail_while_zombies_continue() {
     holds(
         "failures of zombies",
         Config { left: Left { failures: 2, duplicates: 1, ..CALM }, sizes: &[1], ..small() },
@@ -115,7 +115,7 @@ fn client_retries_a_failed_job() {
 }
 
 #[test]
-fn client_cancels_and_retries_while_zombies_go_on() {
+fn client_cancels_and_retries_while_zombies_continue() {
     let left = Left { cancels: 1, retries: 1, duplicates: 1, ..CALM };
     holds("cancel and retry of zombies", Config { left, page: 1, tries: 1, sizes: &[1, 2], ..small() }, 0);
 }

@@ -22,7 +22,7 @@ fn commands(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn commands_of_the_simulator_can_be_run_as_they_stand() {
+fn documented_commands_of_the_simulator_can_be_run() {
     let (mut problems, mut seen) = (Vec::new(), 0);
     let mut all = files("docs", ".md");
     all.extend(files(PLACE, ".rs"));
@@ -54,7 +54,7 @@ fn commands_of_the_simulator_can_be_run_as_they_stand() {
 }
 
 #[test]
-fn the_manual_of_the_simulator_names_what_is_there() {
+fn the_manual_of_the_simulator_names_existing_tests_and_files() {
     let manual = prose(&manual());
     let (mut problems, _) = missing_tests(&manual);
     // The name of a test in the list of all tests.

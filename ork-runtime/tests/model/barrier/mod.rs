@@ -99,7 +99,7 @@ fn barrier_holds_under_crashes_and_duplicates() {
 
 /// This holds as long as a process that has ended a part of the set lives, because that process checks the set again.
 #[test]
-fn stranger_that_holds_records_only_delays_completion() {
+fn program_that_holds_records_only_delays_completion() {
     for headed in [false, true] {
         for waits in [false, true] {
             holds(Config { headed, waits, left: Left { holds: 1, looks: 1, ..NOTHING }, ..SMALL }, 0);

@@ -85,7 +85,7 @@ fn workers_die_between_any_two_steps() {
 }
 
 #[test]
-fn messages_are_redelivered_and_zombies_go_on() {
+fn messages_are_redelivered_and_zombies_continue() {
     holds("a run and duplicates", DIAMOND, Left { duplicates: 2, crashes: 1, ..CALM });
 }
 
