@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 #[path = "../../ork-runtime/tests/support/rabbit.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the runtime, which use more of it")]
+#[expect(dead_code, unreachable_pub, reason = "the tests of the runtime use the rest of it")]
 mod rabbit;
 
 use std::net::TcpListener;

@@ -6,7 +6,7 @@
 
 use ork::task;
 
-/// Greets somebody.
+/// Greets a person.
 #[task]
 fn hello(name: String) -> String {
     format!("hello {name}")

@@ -1,4 +1,4 @@
-//! The contract of a port: what every adapter must do, run over each adapter. A change to a port begins here.
+//! The contract of a port: the behavior of every adapter, run over each adapter. A change to a port begins here.
 #![cfg_attr(
     feature = "amqp",
     expect(
@@ -24,10 +24,10 @@ mod node;
 mod outages;
 #[cfg(feature = "amqp")]
 #[path = "../support/proxy.rs"]
-#[expect(dead_code, reason = "other tests use another share of it")]
+#[expect(dead_code, reason = "other tests use another part of it")]
 mod proxy;
 #[cfg(feature = "amqp")]
-#[expect(dead_code, reason = "other tests use another share of it")]
+#[expect(dead_code, reason = "other tests use another part of it")]
 #[path = "../support/rabbit.rs"]
 mod rabbit;
 #[cfg(feature = "amqp")]

@@ -1,4 +1,4 @@
-//! Every call of a port is the last one of its process, or fails, or returns late; what was started still ends.
+//! Every call of a port is the last one of its process, or fails, or returns late; jobs that were started still end.
 
 #![expect(
     unreachable_pub,
@@ -7,7 +7,7 @@
     clippy::print_stderr,
     clippy::unused_async,
     clippy::disallowed_methods,
-    reason = "tests and their tasks: what fails must fail loudly"
+    reason = "tests and their tasks: a failure must be loud"
 )]
 
 mod crash;
@@ -19,7 +19,7 @@ mod flows;
 mod hub;
 mod lost;
 #[path = "../support/objects.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
+#[expect(dead_code, reason = "each test program uses another part of it")]
 mod objects;
 mod process;
 #[path = "../support/proof.rs"]
