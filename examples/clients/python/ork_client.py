@@ -67,7 +67,7 @@ class Client:
             words = self._channel.consume(self._queue, auto_ack=True, inactivity_timeout=timeout)
             method, properties, body = next(words)
             if method is None or properties is None or body is None:
-                raise TimeoutError(f"nothing was said of job {job} for {timeout} s")
+                raise TimeoutError(f"no message about job {job} within {timeout} s")
             word: OrkEvent | OrkOutcome
             if properties.type == "ork.outcome":
                 word = outcome = OrkOutcome.model_validate_json(body)

@@ -75,8 +75,8 @@ fn message_for_an_unknown_task_becomes_a_dead_letter() {
     each(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
-        foreigner.publish("nobody", b"5", BasicProperties::default()).await;
-        assert_eq!(foreigner.dead().await.routing_key.as_str(), "nobody");
+        foreigner.publish("nonesuch", b"5", BasicProperties::default()).await;
+        assert_eq!(foreigner.dead().await.routing_key.as_str(), "nonesuch");
 
         let id = JobId::new();
         let named = foreigner.requesting("c").with_message_id(id.to_string().into()).with_type("helo".into());
@@ -234,7 +234,7 @@ fn wrong_message_is_replied_to_and_dead_lettered_without_a_store() {
         let mut foreigner = world.foreigner().await;
         foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.requesting("good")).await;
         assert_eq!(foreigner.reply().await.1["output"], "hello Ada");
-        for (reason, kind, body) in [("wrong-input", "add", "{}"), ("unknown-task", "nobody", "{}")] {
+        for (reason, kind, body) in [("wrong-input", "add", "{}"), ("unknown-task", "nonesuch", "{}")] {
             foreigner.publish("add", body.as_bytes(), foreigner.requesting(reason).with_type(kind.into())).await;
             let (correlates, reply) = foreigner.reply().await;
             assert_eq!((correlates.as_str(), &reply["state"]), (reason, &"failed".into()), "{reply}");

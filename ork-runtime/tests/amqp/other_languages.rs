@@ -67,7 +67,7 @@ fn job_is_joined_when_a_foreign_worker_ends_its_last_part() {
         ork.start_worker();
         let (mut foreigner, stranger) = (world.foreigner().await, world.foreigner().await);
         let input = json!({"count": 20, "run": fresh(), "hold": 1_000, "failing": []}).to_string();
-        let properties = foreigner.requesting("asked").with_message_id(fresh().as_str().into());
+        let properties = foreigner.requesting("requested").with_message_id(fresh().as_str().into());
         tokio::join!(
             end_the_last_part(&world, &stranger, 20),
             foreigner.publish("count", input.as_bytes(), properties),

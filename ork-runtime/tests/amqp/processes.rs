@@ -159,7 +159,7 @@ fn parts_that_a_worker_rejects_fail() {
             ("ork-index", AMQPValue::LongInt(7)),
         ];
         let headers: BTreeMap<_, _> = headers.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        let forged = BasicProperties::default().with_type("nobody".into()).with_headers(FieldTable::from(headers));
+        let forged = BasicProperties::default().with_type("nonesuch".into()).with_headers(FieldTable::from(headers));
         foreigner.publish("count", b"{}", forged).await;
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
         assert_eq!(job.status().await.unwrap().parts.settled(), 0);

@@ -72,7 +72,7 @@ async fn waiting(place: &Place, queue: &str) -> u32 {
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let store = open(&place.store).await;
     free(&*store).await;
-    // Messages that the killed processes had begun to send are sent again, and have no effect.
+    // Messages that the killed processes had started to send are sent again, and have no effect.
     let ork = place.builder().build().await.unwrap();
     ork.start_worker();
     assert_eq!(ork.submit(last { number: 7 }).and_wait().await.unwrap(), 7);

@@ -24,9 +24,9 @@ use crate::rabbitmq::{responding, over_both};
 async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
         let (proxy, cut_namespace) = cuttable(&namespace);
-        let (asker, worker) = (cut_namespace.amqp(), namespace.amqp());
+        let (requester, worker) = (cut_namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
-        let mut replies = asker.replies().await.unwrap().unwrap();
+        let mut replies = requester.replies().await.unwrap().unwrap();
         for round in 0..30 {
             proxy.cut();
             let to = ReplyTo { queue: replies.queue.clone(), correlation: round.to_string() };
@@ -36,7 +36,7 @@ async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
             timeout(SOON, received).await.expect("an outcome");
         }
         let queue = replies.queue.clone();
-        asker.close().await;
+        requester.close().await;
         let to = ReplyTo { queue, correlation: String::new() };
         let error = worker.publish(vec![outcome(to)]).await.remove(0).unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with its client");
@@ -49,9 +49,9 @@ async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
 async fn reply_sent_while_packets_are_dropped_arrives_soon_after_the_network_recovers() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
         let (proxy, cut_namespace) = cuttable(&namespace);
-        let (asker, worker) = (cut_namespace.amqp(), namespace.amqp());
+        let (requester, worker) = (cut_namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
-        let mut replies = asker.replies().await.unwrap().unwrap();
+        let mut replies = requester.replies().await.unwrap().unwrap();
         proxy.stall();
         let to = ReplyTo { queue: replies.queue.clone(), correlation: "1".into() };
         worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
@@ -60,7 +60,7 @@ async fn reply_sent_while_packets_are_dropped_arrives_soon_after_the_network_rec
         // RabbitMQ must also notice that its delivery of the reply was lost.
         let result = timeout(Duration::from_secs(15), replies.replies.recv()).await.expect("an outcome in time");
         assert_eq!(result.unwrap().correlation, "1");
-        asker.close().await;
+        requester.close().await;
     })
     .await;
 }
@@ -214,7 +214,7 @@ async fn consumer_survives_the_deletion_of_its_queue() {
                     }
                 }
             };
-            let delivery = timeout(SOON, recovered).await.expect("the consumer did not come back");
+            let delivery = timeout(SOON, recovered).await.expect("the consumer did not recover");
             delivery.acker.settle(Disposition::Ack);
         }
     })

@@ -183,9 +183,9 @@ async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_arrive_and_undeliverable_ones_fail() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
-        let (asker, worker) = (namespace.amqp(), namespace.amqp());
+        let (requester, worker) = (namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
-        let mut replies = asker.replies().await.unwrap().unwrap();
+        let mut replies = requester.replies().await.unwrap().unwrap();
         let outcome = |queue: &str, correlation: &str| {
             Outgoing::Reply(Reply {
                 to: ReplyTo { queue: queue.to_owned(), correlation: correlation.to_owned() },
@@ -213,7 +213,7 @@ async fn replies_arrive_and_undeliverable_ones_fail() {
             own.kind() == BrokerErrorKind::Undeliverable && own.to_string().contains("internal queue of ork"),
             "{own}"
         );
-        asker.close().await;
+        requester.close().await;
         worker.close().await;
     })
     .await;

@@ -1,4 +1,4 @@
-//! What this process and its node hold at one moment, to be compared with a later one.
+//! The resources that this process and its node hold at one moment, to be compared with a later moment.
 
 use std::alloc::System;
 use std::fs;

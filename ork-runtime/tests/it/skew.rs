@@ -1,8 +1,8 @@
 //! Clocks of computers that are far apart: leases, heartbeats and due times use the clock of the store.
 //!
-//! Before they did, a process whose clock was ahead presumed living processes dead, so that what they ran was called
-//! twice, and work that it had postponed was delayed for others by the difference. The tests with clocks that are apart
-//! were not run on that code.
+//! Before they did, a process whose clock was ahead presumed living processes dead, so that their calls were made
+//! twice, and work that it had postponed was delayed for other processes by the difference. The tests with clocks that
+//! are apart were not run on that code.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

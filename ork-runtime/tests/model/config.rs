@@ -62,12 +62,12 @@ pub(crate) struct Left {
     pub(crate) losses: u8,
 }
 
-/// What a mutant does wrong.
+/// The fault of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
     /// Counts settlements instead of keeping sets.
     Counter,
-    /// Enqueues the join and the reply in a transaction of their own, after the one that settles.
+    /// Enqueues the join and the reply in a separate transaction, after the one that settles.
     CallbackOutside,
     /// Accepts results of older runs of the split as if they were of the current one.
     NoEpoch,

@@ -245,7 +245,7 @@ fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
     if is_quiet(world) && is_noticed(config, world) {
         actions.push(Action::Resend);
     }
-    // A heartbeat comes every few seconds. It is only needed when everything quick has been done.
+    // A heartbeat is sent every few seconds. It is only needed when everything quick has been done.
     if is_quiet(world) && world.seen.room() > 0 {
         actions.push(Action::Beat);
     }
@@ -287,7 +287,7 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
             let same = matches!(other.request, Request::Part { epoch: theirs, .. } if theirs == epoch);
             same && !other.suspect && other.attempt == message.attempt
         };
-        // A run takes all messages that are alike, so it does not matter which of them comes first.
+        // A batch takes all messages that are alike, so it does not matter which of them is first.
         let first = world.bag.iter().position(|other| alike(&other)) == Some(msg);
         if first && world.bag.iter().filter(alike).count() > 1 {
             actions.push(Action::Take { worker, msg, run: true });

@@ -62,7 +62,8 @@ impl World {
         }
     }
 
-    /// The worker dies. What was confirmed to it early may be lost with it, and its rows and messages are free.
+    /// The worker dies. Writes that were confirmed to it early may be lost with it, and its rows and messages are
+    /// free.
     pub(crate) fn crash(&mut self, config: &Config, worker: usize, forget: bool) {
         if forget {
             self.forget();

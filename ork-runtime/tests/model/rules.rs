@@ -14,7 +14,7 @@ use super::store::{JobRow, Tables};
 pub(crate) enum Flaw {
     /// The join, an end of the job, an attempt or a reply was enqueued twice.
     Twice,
-    /// The join or the end of the job came before every part had ended.
+    /// The join was enqueued, or the job ended, before every part had ended.
     Early,
     /// Something changed after the end.
     Moved,

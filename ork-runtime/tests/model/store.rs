@@ -56,7 +56,7 @@ pub(crate) struct Tables {
     /// How often the job has ended, and how many replies to its client were enqueued: not stored, only counted.
     pub(crate) ends: u8,
     pub(crate) replies: u8,
-    /// What a mutant counts instead of the sets.
+    /// The number that a mutant counts instead of keeping the sets.
     pub(crate) counter: u64,
 }
 
@@ -90,7 +90,7 @@ impl JobRow {
         match self.shards.get(&number) {
             None => Part { how: None, running: false, attempt: 1 },
             Some((_, sets)) => {
-                let shard = Shard::decode(sets).expect("what was written can be read");
+                let shard = Shard::decode(sets).expect("written sets can be decoded");
                 Part { how: shard.outcome(low), running: shard.is_running(low), attempt: shard.attempt(low) }
             }
         }
@@ -147,7 +147,7 @@ impl Tables {
         };
         let (Some(entry), Some(row)) = (tx.get_mut(id()), &self.job) else { return };
         for (number, (_, sets)) in row.shards.range(range) {
-            entry.ledger.load(*number, Shard::decode(sets).expect("what was written can be read"));
+            entry.ledger.load(*number, Shard::decode(sets).expect("written sets can be decoded"));
         }
     }
 

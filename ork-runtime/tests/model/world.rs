@@ -33,7 +33,7 @@ pub(crate) struct Msg {
     pub(crate) suspect: bool,
 }
 
-/// What a worker is doing.
+/// The activity of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) enum Activity {
     #[default]
@@ -176,7 +176,7 @@ impl World {
         self.workers.iter_mut().for_each(|worker| worker.soon = false);
     }
 
-    /// The relay hands a row to the broker, and dies before it can remove the row if `keep`.
+    /// The relay publishes a row, and dies before it can remove the row if `keep`.
     pub(crate) fn publish(&mut self, row: usize, keep: bool) {
         self.write();
         let mut tables = Tables::clone(&self.seen);
@@ -452,7 +452,7 @@ impl World {
         }
     }
 
-    /// What was confirmed early could not be written, e.g. because the disk is full. The workers do not know of it.
+    /// Writes that were confirmed early fail, e.g. because the disk is full. The workers do not know of it.
     pub(crate) fn roll_back(&mut self, config: &Config) {
         self.forget();
         self.sweep(config, |_| {});

@@ -214,7 +214,7 @@ fn leases_of_workers_that_are_presumed_dead() {
 }
 
 #[test]
-fn permits_never_exceed_the_limit_and_all_come_back() {
+fn permits_never_exceed_the_limit_and_all_are_released() {
     let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
     holds("permits", Config { left: Left { crashes: 2, ..CALM }, ..limited() }, 0);
     holds("permits of zombies", Config { left: Left { duplicates: 1, interrupts: 1, ..CALM }, ..limited() }, 0);

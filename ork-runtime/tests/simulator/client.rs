@@ -29,7 +29,7 @@ struct Submitted {
     narrow: bool,
 }
 
-/// What the client has learned of a job.
+/// The final state of a job, as the client knows it.
 #[derive(Debug, Clone)]
 enum Answer {
     NotTaken,
@@ -75,7 +75,7 @@ impl Client {
     }
 
     /// Fires `calm` once only this many acts are left, the schedules, which wait for that.
-    pub(crate) fn calms_down(&self, schedules: usize) {
+    pub(crate) fn check_calm(&self, schedules: usize) {
         if *self.left.lock().unwrap() <= schedules {
             self.calm.cancel();
         }
@@ -308,7 +308,7 @@ impl World {
         }
     }
 
-    /// Submits a job and waits for its reply, which comes over the broker or the store.
+    /// Submits a job and waits for its reply, over the broker or the store.
     async fn ask(self: &Arc<Self>, ork: &Ork, number: u64, script: Script) {
         let expected = Job::Asked(script.clone()).expected();
         let answer = loop {
@@ -360,7 +360,7 @@ impl World {
                 && self.server.is_some()
                 && self.scenario.retention == 0
                 && self.scenario.max_losses == 0
-                && !self.scenario.forgets_sets()
+                && !self.scenario.may_forget_sets()
             {
                 self.check_followers(number, scripts.iter().all(Script::succeeds));
             }

@@ -16,7 +16,7 @@ pub(crate) enum Return {
 pub(crate) struct Ends {
     /// The outcome of a job, part or join, by its idempotency key.
     last: BTreeMap<String, Option<u64>>,
-    /// What has followed a job or a set of this number, and why.
+    /// The followers of a job or a set of this number, with the reason of each.
     pub(crate) followed: BTreeSet<(u64, String)>,
     /// The followers that must not be submitted.
     pub(crate) unwanted: BTreeSet<(u64, String)>,
@@ -24,11 +24,11 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// Records that a call has returned for the last time.
-    pub(crate) fn came_to(&mut self, key: &str, what: Option<u64>) {
+    pub(crate) fn record(&mut self, key: &str, what: Option<u64>) {
         self.last.insert(key.to_owned(), what);
     }
 
-    /// What the last call for this key returned, if there was one.
+    /// The result of the last call for this key, if there was one.
     pub(crate) fn of(&self, key: &str) -> Option<Return> {
         self.last.get(key).copied().map(Return::Last)
     }

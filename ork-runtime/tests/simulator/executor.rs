@@ -58,7 +58,7 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Polled,

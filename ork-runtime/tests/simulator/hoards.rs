@@ -12,7 +12,7 @@ use super::world::World;
 /// after ten seconds at most.
 const LONGEST: u64 = 30_000_000;
 
-/// What the checks so far have seen.
+/// The state of the checks so far.
 #[derive(Debug, Default)]
 pub(crate) struct Hoards {
     /// In which worker a job waits that has not started, and since when.

@@ -20,7 +20,7 @@ use super::world::run;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kept {
-    /// What was wrong.
+    /// A description of the fault.
     pub(crate) fault: String,
     /// The property that was false.
     pub(crate) property: Property,

@@ -95,7 +95,7 @@ const TESTS: [(&str, Test); 7] = [
     ("seeds", seeds),
 ];
 
-/// The mutant that the command line asks for, if any; it applies to each thread.
+/// The mutant that the command line requests, if any; it applies to each thread.
 static MUTANT: OnceLock<Option<Mutant>> = OnceLock::new();
 
 fn main() -> ExitCode {
@@ -303,7 +303,7 @@ impl Sum {
     }
 }
 
-/// What the seeds must reach.
+/// The situations that the seeds must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Demands {
     Nothing,

@@ -107,7 +107,7 @@ names! {
         /// No process is presumed dead that was not silent.
         TakenForDead = "taken for dead",
         /// No call starts after its process has learned of the end of its job.
-        Told = "told",
+        CallAfterEnd = "told",
         /// Two calls of one attempt overlap only for the allowed reasons.
         Twice = "twice",
         /// A unique key is refused only while a job holds it.

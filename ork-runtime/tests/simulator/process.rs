@@ -248,7 +248,7 @@ impl World {
         });
     }
 
-    /// Asks the worker to stop as a signal does, or as two signals do.
+    /// Asks the worker to stop, like one signal or two signals.
     pub(crate) fn ask_to_stop(self: &Arc<Self>, number: usize, back: u64, at_once: bool) {
         let Some(worker) = self.workers.get(number) else { return };
         let mut life = worker.life.lock().unwrap();

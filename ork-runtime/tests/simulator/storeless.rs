@@ -95,7 +95,7 @@ impl World {
             let unwanted = oracle.ends.unwanted.iter().find(|place| oracle.ends.followed.contains(place));
             (oracle.unanswered, oracle.replies_lost, unwanted.cloned())
         });
-        if unanswered > lost && !self.scenario.forgets_sets() {
+        if unanswered > lost && !self.scenario.may_forget_sets() {
             let detail = format!("{unanswered} clients received no reply, and {lost} replies were lost");
             self.oracle(|oracle| oracle.report(Property::Client, detail));
         }
@@ -190,7 +190,7 @@ impl World {
             LOST
         } else if self.scenario.loses_messages() {
             "a message of others that the broker has lost"
-        } else if self.scenario.forgets_sets() {
+        } else if self.scenario.may_forget_sets() {
             "a set that others held while its workers ended"
         } else {
             let detail = format!("{what} has not ended {}", self.by_deadline(self.executor.now()));
@@ -203,7 +203,7 @@ impl World {
 /// Without a store, every redelivery counts as a lost call.
 const LOST: &str = "a job without a store whose messages were delivered too often";
 
-/// What the functions of a job must have seen, by their idempotency keys.
+/// The results that the functions of a job must have seen, by their idempotency keys.
 fn keys(id: JobId, job: &Job, expected: &Expected) -> Vec<(String, Option<u64>)> {
     match (job, expected) {
         (Job::Many(_), Expected::Success(sum)) => vec![(format!("{id}.join"), *sum)],

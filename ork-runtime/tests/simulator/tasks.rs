@@ -12,11 +12,11 @@ use super::ends::Return;
 use super::executor::Owner;
 use super::world::{Calling, World};
 
-/// What a call does.
+/// The behavior of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Script {
-    /// What it returns.
+    /// The number that it returns.
     pub(crate) key: u64,
     /// How many milliseconds it takes.
     pub(crate) takes: u64,
@@ -86,7 +86,7 @@ impl Script {
         if is_last { Return::Last(self.result()) } else { Return::Again }
     }
 
-    /// What it returns in the end, if it succeeds.
+    /// The final result, if it succeeds.
     pub(crate) fn result(&self) -> Option<u64> {
         self.succeeds().then_some(self.key)
     }

@@ -1,4 +1,4 @@
-//! What happened in a run: a digest of everything, and the lines for a person to read if they are requested.
+//! The trace of a run: a digest of everything that happened, and the lines for a person to read if they are requested.
 //! `docs/simulator.md` explains them.
 
 use std::collections::BTreeMap;

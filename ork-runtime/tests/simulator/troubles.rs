@@ -77,7 +77,7 @@ impl World {
                     self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
                 }
                 Trouble::Objects { lasts } => {
-                    // What could not be written is written again after 30 s at most.
+                    // A write that failed is repeated after 30 s at most.
                     self.refuse_objects(now + lasts * 1_000);
                     self.oracle(|oracle| oracle.disturbs(None, now, now + (lasts + 30_000) * 1_000));
                 }
@@ -146,11 +146,11 @@ impl World {
             }
             Trouble::Doubles { most } => self.double(most),
             Trouble::Stranger { most, lasts, keeps } => {
-                self.take_as_stranger(most, lasts, keeps);
+                self.take_as_other_program(most, lasts, keeps);
                 self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
             }
             Trouble::Holds { most, lasts } => self.hold_records(most, lasts),
-            Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
+            Trouble::Foreign(what) => self.publish_as_other_program(what.letter(now)),
             Trouble::Purge => {
                 let n_lost = self.forget_newest(usize::MAX);
                 self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));

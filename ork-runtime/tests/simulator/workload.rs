@@ -1,4 +1,4 @@
-//! What clients do in a run: the jobs that they submit, and how they control them.
+//! The acts of clients in a run: the jobs that they submit, and how they control them.
 
 use serde::{Deserialize, Serialize};
 

@@ -174,7 +174,7 @@ impl World {
         self.job_deadline() + self.scenario.schedule_work() * 1_000 + 10 * SECOND
     }
 
-    /// When the last trouble has ended, and the last act has begun.
+    /// When the last trouble has ended, and the last act has started.
     fn last(&self) -> u64 {
         let acts = self.scenario.acts.iter().map(|(at, _)| *at);
         self.scenario.calm.max(acts.max().unwrap_or(0)) * 1_000
@@ -276,7 +276,7 @@ impl World {
         let views = self.truth(|tables| tables.jobs(&filter));
         let open = views.iter().filter(|view| is_open(view) && &*view.job.task != SCHEDULE);
         let open = open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state));
-        let sets = |server: &Server| if self.scenario.forgets_sets() { Vec::new() } else { server.sets() };
+        let sets = |server: &Server| if self.scenario.may_forget_sets() { Vec::new() } else { server.sets() };
         let messages = self.server.iter().filter(|_| !self.has_store()).flat_map(|server| [server.left(), sets(server)]);
         open.chain(messages.flatten()).collect()
     }
@@ -284,7 +284,7 @@ impl World {
     /// Checks that a job waits for a permit only while none is free. A job that was woken may still wait for a slot.
     fn check_permits(&self) {
         let now = self.executor.now();
-        let (mut waiting, mut let_go, mut free) = (Vec::new(), 0, 0);
+        let (mut waiting, mut n_woken, mut free) = (Vec::new(), 0, 0);
         for id in self.client.narrow() {
             let (pending, job) = self.truth(|tables| (tables.diagnostics(id).to_send, tables.job(id)));
             if let Some((limit, taken)) = pending.limit {
@@ -293,10 +293,10 @@ impl World {
             } else {
                 // The row of a call that died with its process is released, too; its job is still running.
                 let is_called = self.oracle(|oracle| oracle.has_call(id));
-                let_go += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
+                n_woken += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
             }
         }
-        let idle = if free > let_go { waiting } else { Vec::new() };
+        let idle = if free > n_woken { waiting } else { Vec::new() };
         self.oracle(|oracle| oracle.waits_for_free_permit(&idle, now));
     }
 
@@ -309,7 +309,7 @@ impl World {
             self.oracle(|oracle| oracle.report(Property::Queues, detail));
         }
         let sets = server.sets();
-        let may_stay = self.scenario.loses_messages() || self.scenario.forgets_sets();
+        let may_stay = self.scenario.loses_messages() || self.scenario.may_forget_sets();
         if let Some(one) = sets.first().filter(|_| !may_stay) {
             let detail = format!("{} part queues are left, such as {one}", sets.len());
             self.oracle(|oracle| oracle.report(Property::Queues, detail));
@@ -418,7 +418,7 @@ fn live(world: &Arc<World>) -> Report {
         }
         let open = world.open();
         if open.is_empty() && world.schedules_wait() {
-            world.client.calms_down(scenario.n_schedules());
+            world.client.check_calm(scenario.n_schedules());
         }
         match over {
             None if open.is_empty() && world.client.is_done() => over = Some(now),
@@ -429,7 +429,7 @@ fn live(world: &Arc<World>) -> Report {
                 world.oracle(|oracle| oracle.report(Property::Liveness, detail));
             }
             None if now > deadline => {
-                let detail = format!("a client waits in vain {}", world.by_deadline(now));
+                let detail = format!("a client is still waiting {}", world.by_deadline(now));
                 world.oracle(|oracle| oracle.report(Property::Liveness, detail));
             }
             _ => {}

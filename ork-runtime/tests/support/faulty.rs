@@ -29,7 +29,7 @@ use super::reporting_work::ReportingWork;
 /// How long the last call of a dying process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);
 
-/// What happens at the chosen call.
+/// The kind of fault at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The call is carried out, and the process dies before it gets the result.

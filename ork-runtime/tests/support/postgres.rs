@@ -126,7 +126,7 @@ impl Server {
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let group = format!("-{}", process.id());
-            // The processes that serve connections are in process groups of their own, and must not outlive the server.
+            // The processes that serve connections have their own process groups, and must not outlive the server.
             let serving = self.serving();
             let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
             assert!(killed.success(), "cannot end the private server {group}");

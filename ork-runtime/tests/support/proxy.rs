@@ -198,7 +198,7 @@ impl Proxy {
         newcomers.wait_for(|newcomers| *newcomers >= connections).await.unwrap();
     }
 
-    /// Ends a stall. What was sent during it arrives, as packets do that are sent again.
+    /// Ends a stall. Bytes that were sent during it arrive, like packets that are sent again.
     pub fn go_on(&self) {
         self.stall.end(false);
     }

@@ -221,7 +221,7 @@ fn modules_name_only_their_own_layer_and_lower_ones() {
             }
         }
     }
-    assert!(seen > 300, "only {seen} names were looked at");
+    assert!(seen > 300, "only {seen} names were checked");
     none(&problems);
 }
 
@@ -277,7 +277,7 @@ fn core_is_deterministic() {
             }
         }
     }
-    assert!(n_selects > 40, "only {n_selects} were looked at");
+    assert!(n_selects > 40, "only {n_selects} were checked");
     none(&problems);
 }
 

@@ -49,7 +49,7 @@ fn documented_commands_of_the_simulator_can_be_run() {
             }
         }
     }
-    assert!(seen > 15, "only {seen} commands were looked at");
+    assert!(seen > 15, "only {seen} commands were checked");
     none(&problems);
 }
 

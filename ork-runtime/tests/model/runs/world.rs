@@ -39,7 +39,7 @@ pub(super) struct Msg {
     pub(super) suspect: bool,
 }
 
-/// What a worker is doing.
+/// The activity of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) enum Activity {
     #[default]

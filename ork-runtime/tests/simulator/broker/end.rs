@@ -152,7 +152,7 @@ impl BrokerEnd {
     }
 }
 
-/// What a process publishes.
+/// The messages and records that a process publishes.
 pub(super) enum Sent {
     New(Box<Outgoing>),
     /// A copy of a delivery, with the session and the tag of that.

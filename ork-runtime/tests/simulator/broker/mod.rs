@@ -8,7 +8,7 @@ mod duplicates;
 mod end;
 mod parts;
 mod session;
-mod strangers;
+mod other_programs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -201,7 +201,7 @@ impl Server {
     }
 
     /// Dead-letters a letter.
-    fn put_aside(&self, letter: &Letter, why: &str) {
+    fn dead_letter(&self, letter: &Letter, why: &str) {
         if !letter.foreign {
             self.inner(|inner| inner.dead.push(format!("{}: {why}", named(letter))));
         }

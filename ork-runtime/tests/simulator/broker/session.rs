@@ -23,11 +23,11 @@ enum Command {
 struct Settled {
     session: u64,
     tag: u64,
-    how: How,
+    outcome: Outcome,
 }
 
-enum How {
-    Said(Box<(Letter, u32)>, Disposition),
+enum Outcome {
+    Disposed(Box<(Letter, u32)>, Disposition),
     /// Whether the copy that replaces the delivery was confirmed.
     Copied(bool),
 }
@@ -44,8 +44,8 @@ pub(super) struct Ticket {
 impl Ticket {
     fn give(&mut self, settlement: Disposition) {
         let Some((letter, count, settle)) = self.left.take() else { return };
-        let how = How::Said(Box::new((letter, count)), settlement);
-        drop(settle.send(Settled { session: self.session, tag: self.tag, how }));
+        let outcome = Outcome::Disposed(Box::new((letter, count)), settlement);
+        drop(settle.send(Settled { session: self.session, tag: self.tag, outcome }));
     }
 }
 
@@ -294,21 +294,21 @@ impl Driver {
         let (world, is_quorum) = (Arc::clone(&self.end.world), self.end.world.server().kind == QueueKind::Quorum);
         let declines = if is_quorum { DECLINES } else { 1 };
         let (mut done, mut back) = (Vec::new(), Vec::new());
-        for Settled { session, tag, how } in batch {
-            if let How::Copied(_) = &how {
+        for Settled { session, tag, outcome } in batch {
+            if let Outcome::Copied(_) = &outcome {
                 self.n_copying -= 1;
             }
             if session != open.number {
                 continue;
             }
-            match how {
-                How::Said(_, Disposition::Ack) | How::Copied(true) => done.push(tag),
+            match outcome {
+                Outcome::Disposed(_, Disposition::Ack) | Outcome::Copied(true) => done.push(tag),
                 // The broker counts this delivery.
-                How::Copied(false) => {
+                Outcome::Copied(false) => {
                     world.loses_delivery(open.number, tag);
                     back.push(tag);
                 }
-                How::Said(letter, Disposition::Requeue) => {
+                Outcome::Disposed(letter, Disposition::Requeue) => {
                     world.releases(self.end.owner);
                     let (mut letter, count) = *letter;
                     if let Ok(message) = &mut letter.message
@@ -323,15 +323,15 @@ impl Driver {
                         back.push(tag);
                     }
                 }
-                How::Said(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => {
+                Outcome::Disposed(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => {
                     world.loses_delivery(open.number, tag);
                     back.push(tag);
                 }
-                How::Said(
+                Outcome::Disposed(
                     letter,
                     Disposition::RequeueElsewhere(reason, detail) | Disposition::DeadLetter(reason, detail),
                 ) => {
-                    world.server().put_aside(&letter.0, &format!("{}: {detail}", reason.as_str()));
+                    world.server().dead_letter(&letter.0, &format!("{}: {detail}", reason.as_str()));
                     done.push(tag);
                 }
             }
@@ -367,7 +367,7 @@ impl Driver {
                     break false;
                 }
             };
-            drop(settle.send(Settled { session, tag, how: How::Copied(copied) }));
+            drop(settle.send(Settled { session, tag, outcome: Outcome::Copied(copied) }));
         });
     }
 
@@ -386,7 +386,7 @@ impl Driver {
                         Some(Command::Stop(_)) | None => return None,
                     },
                     Some(late) = self.settled.recv() => {
-                        if let How::Copied(_) = late.how {
+                        if let Outcome::Copied(_) = late.outcome {
                             self.n_copying -= 1;
                         }
                     }

@@ -170,7 +170,7 @@ impl Oracle {
         let Some((at_attempt, at)) = self.known_ends.get(&(*owner, *job)) else { return };
         let noticed = self.thawed.get(owner).map_or(*at, |(_, thawed)| *thawed.max(at));
         if noticed < *started && *at_attempt >= attempt {
-            self.report(Property::Told, format!("{what} starts in process {}, which knew that it has ended", owner.0));
+            self.report(Property::CallAfterEnd, format!("{what} starts in process {}, which knew that it has ended", owner.0));
         }
     }
 
@@ -283,7 +283,7 @@ impl Oracle {
     pub(crate) fn returned(&mut self, call: u64, how: Return, now: u64) {
         if let Some(call) = self.live.get(&call) {
             if let Return::Last(what) = how {
-                self.ends.came_to(call.what.split(' ').next().unwrap_or_default(), what);
+                self.ends.record(call.what.split(' ').next().unwrap_or_default(), what);
             } else if self.storeless {
                 // Attempts are counted by the process alone: another process starts with the first one.
                 return;
@@ -316,8 +316,8 @@ impl Oracle {
     /// Handles an event that is published after an event that happened later.
     pub(crate) fn is_published_late(&mut self, detail: String, happened: u64, now: u64) {
         // If its process has died, another one publishes it once the rows are released.
-        let held_up = |from: u64, until: u64| from < now && until.min(from + FREED_WITHIN) > happened;
-        if self.disturbed.iter().any(|(_, from, until)| held_up(*from, *until)) {
+        let was_delayed = |from: u64, until: u64| from < now && until.min(from + FREED_WITHIN) > happened;
+        if self.disturbed.iter().any(|(_, from, until)| was_delayed(*from, *until)) {
             self.excuses("an event of a process that was held up");
         } else {
             self.report(Property::Events, detail);
@@ -457,7 +457,7 @@ impl Oracle {
         }
     }
 
-    /// How many calls run that a predicate selects, and whose processes could not be presumed dead.
+    /// The number of running calls that a predicate selects, without those of processes that could be presumed dead.
     pub(crate) fn calls_of(&self, is_wanted: impl Fn(JobId) -> bool, now: u64) -> usize {
         let counts = |call: &&Call| {
             let lives = self.beats.get(&call.owner).is_some_and(|beat| now < beat + ALIVE_FOR);

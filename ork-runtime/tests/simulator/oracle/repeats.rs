@@ -23,11 +23,11 @@ impl Oracle {
             return;
         }
         // A process that was frozen continues with the call that it was about to make.
-        let held_up = self
+        let was_delayed = self
             .thawed
             .get(owner)
             .is_some_and(|(frozen, thawed)| (*frozen..*thawed).contains(&returned) && *started <= thawed + NOTICES_LOSS);
-        if held_up {
+        if was_delayed {
             self.excuses("after a call that returned while its process was stopped");
             return;
         }
@@ -52,7 +52,7 @@ impl Oracle {
         let lives = self.storeless || self.beats.get(&place).is_some_and(|beat| *started < beat + ALIVE_FOR);
         let was_dead = self.dead.get(&place).is_some_and(|when| *when >= since);
         if !self.is_same_run(*job, claimed) {
-            // What it returns is ignored; it may continue until its grace period is over.
+            // Its result is ignored; it may continue until its grace period is over.
             self.excuses("beside a call of an earlier run");
         } else if self.storeless && self.is_split_twice(*job, what) {
             self.excuses("beside a call of another split, without a store");

@@ -220,7 +220,7 @@ impl Scenario {
 
     /// Returns whether workers end while other programs hold records of part queues: then it is possible that no
     /// process knows of a set any more.
-    pub(crate) fn forgets_sets(&self) -> bool {
+    pub(crate) fn may_forget_sets(&self) -> bool {
         let any = |is: fn(&Trouble) -> bool| self.troubles.iter().any(|(_, trouble)| is(trouble));
         any(|trouble| matches!(trouble, Trouble::Holds { .. }))
             && any(|trouble| {

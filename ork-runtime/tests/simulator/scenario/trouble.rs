@@ -76,7 +76,7 @@ pub(crate) enum Trouble {
     Refuses { worker: Option<usize>, lasts: u64 },
 }
 
-/// What another program publishes.
+/// A message that another program publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Foreign {
     /// A body that is not a message of ork.
@@ -139,7 +139,7 @@ pub(crate) enum Kind {
     Expires,
 }
 
-/// What a trouble affects.
+/// The component that a trouble affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Processes,

@@ -1,4 +1,4 @@
-//! What other programs publish and consume.
+//! The messages that other programs publish and consume.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ impl World {
     }
 
     /// Another program publishes this letter.
-    pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
+    pub(crate) fn publish_as_other_program(self: &Arc<Self>, letter: Letter) {
         let _refused = self.takes_letter(Owner::WORLD, letter, false);
     }
 
     /// Another program takes up to `most` waiting messages of each queue, and requeues them after a while, or keeps
     /// them.
-    pub(crate) fn take_as_stranger(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
+    pub(crate) fn take_as_other_program(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
         let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
         for name in queues {
             let taken: Vec<_> = self.server().inner(|inner| {
