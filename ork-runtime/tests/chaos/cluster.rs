@@ -7,7 +7,7 @@ use super::processes::{Place, Worker};
 use super::rounds::{in_rounds, until};
 use super::tasks::{last, storm_part};
 
-/// The process or connection that a fault affects.
+/// The node or process that is killed.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     /// The node that leads the queue of the parts; its clients go to another node.

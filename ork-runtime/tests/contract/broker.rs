@@ -17,10 +17,10 @@ use ork::message::{Message, WorkKind};
 /// The queue that most cases use.
 pub const QUEUE: &str = "a";
 
-/// A delivery that must arrive does so within this time, even on a busy machine.
+/// The maximum time until a delivery that must arrive does, even on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// The maximum time until a delivery that must arrive, even on a busy machine.
+/// How long a case waits to check that nothing arrives.
 const A_MOMENT: Duration = Duration::from_millis(300);
 
 /// Publishes messages to the broker.

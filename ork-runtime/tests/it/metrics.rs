@@ -95,7 +95,7 @@ fn metrics_of_a_child_job_are_its_own_and_count_for_its_parent() {
     });
 }
 
-/// Metrics describe work that was done, which a failed attempt is, too.
+/// Metrics describe work that was done, and a failed attempt has done work, too.
 #[test]
 fn each_attempt_records_its_metrics_once() {
     each(|world| async move {

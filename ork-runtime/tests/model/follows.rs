@@ -1,5 +1,5 @@
 //! A job that follows several others, explored: those succeed or fail and are retried, in any order, before and after
-//! it is submitted. The production operations decide; the store is pure data.
+//! it is submitted. The production operations decide; the store is pure data that writes their results.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! The other holdings of a worker besides its deliveries: leases of long work, and permits of a limit. Both end with
-//! the worker, whether it is dead or only presumed dead.
+//! Leases of long work and permits of a limit, which a worker holds besides its deliveries. Both end with the worker,
+//! whether it is dead or only presumed dead.
 
 use std::sync::Arc;
 

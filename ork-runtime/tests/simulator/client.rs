@@ -23,7 +23,7 @@ use super::world::World;
 #[derive(Debug, Clone, Default)]
 struct Submitted {
     id: Option<JobId>,
-    /// Whether it was cancelled or retried.
+    /// Whether the client has cancelled it, in either way, or retried it.
     controlled: bool,
     outcome: Option<Answer>,
     narrow: bool,

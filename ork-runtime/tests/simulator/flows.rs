@@ -45,7 +45,7 @@ enum HowMany {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
     stage: StepState,
-    /// The input of the tasks that need it.
+    /// The output that the tasks that need it receive.
     output: Value,
 }
 

@@ -201,7 +201,7 @@ impl World {
     pub(crate) fn crash(self: &Arc<Self>, number: usize, back: u64) {
         let Some(worker) = self.workers.get(number) else { return };
         let life = worker.life.lock().unwrap().take();
-        // A worker that is not running will be restarted already.
+        // A worker that is not running is about to be restarted.
         let Some(life) = life else { return };
         self.note(life.owner, format_args!("dies"));
         self.end_process(life.owner);

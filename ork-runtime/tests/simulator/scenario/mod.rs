@@ -148,9 +148,8 @@ impl Scenario {
         let jobs = acts.iter_mut().filter_map(|(_, act)| act.submits_mut());
         let storable = jobs.filter(|job| !has_unstorable || can_hold(job));
         storable.flat_map(Job::scripts_mut).for_each(Script::be_storable);
-        // Each call of such a task costs the time after which its process is presumed dead.
-        //
-        // A classic queue does not count these losses, so that without a store they would never end.
+        // Each call of such a task costs the time after which its process is presumed dead. A classic
+        // queue does not count these losses, so that without a store they would never end.
         let counts = store != StoreKind::None || broker == Some(QueueKind::Quorum);
         if !(matches!(max_losses, 1 | 2) && counts && dice.percent(50)) {
             let jobs = acts.iter_mut().filter_map(|(_, act)| act.submits_mut());
