@@ -238,7 +238,7 @@ const LINES: [(&str, Result<&str, &str>); 32] = [
     ("--list --format=terse", Ok("List(")),
     ("--help --seeds 0..10", Ok("Help")),
     ("-h", Ok("Help")),
-    ("--seed 17", Ok("Seed(17), put_back: Unsaid, as_is: false")),
+    ("--seed 17", Ok("Seed(17), put_back: Unset, as_is: false")),
     ("--seed=17 --mutant=WakesNobody --as-is", Ok("Seed(17), put_back: This(WakesNobody), as_is: true")),
     ("--seeds 5..6", Ok("Seeds(5..6)")),
     ("--for 1h --mutant WakesNobody", Ok("For(3600s), put_back: This(WakesNobody)")),
