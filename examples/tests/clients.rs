@@ -3,7 +3,7 @@
 //! those of `docs/other-languages.md`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
 use ork_test_support::{installed, node};
 mod support;

@@ -1,7 +1,7 @@
 //! A big job with small child jobs, one of them invalid: in one program, and across processes with RabbitMQ.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
 use ork_test_support::node;
 mod support;

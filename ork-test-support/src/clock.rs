@@ -28,18 +28,18 @@ impl Manual {
     }
 
     /// Waits until a timer waits for this moment.
-    pub async fn is_awaited(&self, moment: Timestamp) {
-        self.is_awaited_by(moment, 1).await;
+    pub async fn wait_for_timer(&self, moment: Timestamp) {
+        self.wait_for_timers(moment, 1).await;
     }
 
     /// Waits until `n` timers wait for this moment.
-    pub async fn is_awaited_by(&self, moment: Timestamp, n: usize) {
+    pub async fn wait_for_timers(&self, moment: Timestamp, n: usize) {
         let waits = |sleepers: &BTreeMap<_, usize>| sleepers.get(&moment).is_some_and(|waiting| *waiting >= n);
         self.sleepers.subscribe().wait_for(waits).await.unwrap();
     }
 
     /// Waits until `n` timers wait for one of these moments, and returns how many wait for each.
-    pub async fn are_awaited_by(&self, moments: [Timestamp; 2], n: usize) -> [usize; 2] {
+    pub async fn wait_for_timers_at(&self, moments: [Timestamp; 2], n: usize) -> [usize; 2] {
         let each = |sleepers: &BTreeMap<_, usize>| moments.map(|moment| sleepers.get(&moment).copied().unwrap_or(0));
         let mut sleepers = self.sleepers.subscribe();
         let waiting = sleepers.wait_for(|sleepers| each(sleepers).iter().sum::<usize>() >= n).await.unwrap();

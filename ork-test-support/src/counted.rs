@@ -31,9 +31,9 @@ impl Calls {
 
     /// Makes a call, and counts it once it has returned.
     async fn made<T>(&self, call: &'static str, future: impl Future<Output = T>) -> T {
-        let answer = future.await;
+        let result = future.await;
         self.count(call);
-        answer
+        result
     }
 
     /// Returns how often each call was made so far.
@@ -78,11 +78,11 @@ impl Store for CountedStore {
     }
 
     async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.made("forget", self.0.delete_outbox(ids, by)).await
+        self.1.made("delete", self.0.delete_outbox(ids, by)).await
     }
 
     async fn release_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        self.1.made("give_back", self.0.release_outbox(ids, by)).await
+        self.1.made("release", self.0.release_outbox(ids, by)).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
@@ -122,15 +122,15 @@ impl Store for CountedStore {
     }
 
     async fn diagnostics(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
-        self.1.made("situation", self.0.diagnostics(id)).await
+        self.1.made("diagnostics", self.0.diagnostics(id)).await
     }
 
     async fn store_id(&self) -> Result<Uuid, StoreError> {
-        self.1.made("identity", self.0.store_id()).await
+        self.1.made("store_id", self.0.store_id()).await
     }
 
     async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
-        self.1.made("known", self.0.existing_jobs(jobs)).await
+        self.1.made("existing", self.0.existing_jobs(jobs)).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -29,7 +29,7 @@ use crate::reporting_work::ReportingWork;
 /// How long the last call of a dying process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);
 
-/// What happens at the chosen call.
+/// The kind of fault at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The call is carried out, and the process dies before it gets the result.
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Faults {
     }
 }
 
-/// What is done with one call.
+/// The effect of the fault on one call.
 enum Call {
     Forwarded,
     ForwardedUnreported,

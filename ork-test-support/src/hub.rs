@@ -30,7 +30,7 @@ pub struct Hub {
     /// If set, every message is delivered twice, and in a random order.
     shuffled: Option<Mutex<fastrand::Rng>>,
     /// The number of the work message that is confirmed and then lost, counted from 1; 0 if none is.
-    forgets: usize,
+    lost: usize,
     published: AtomicUsize,
     dead: Mutex<Vec<String>>,
     events: Mutex<Vec<Event>>,
@@ -52,8 +52,8 @@ impl Hub {
     }
 
     /// Returns whether this broker loses a message.
-    pub fn forgets(&self) -> bool {
-        self.forgets > 0
+    pub fn loses(&self) -> bool {
+        self.lost > 0
     }
 
     /// Returns how many work messages were published.
@@ -66,9 +66,9 @@ impl Hub {
         Self::new(Some(Mutex::new(fastrand::Rng::with_seed(seed))), 0)
     }
 
-    fn new(shuffled: Option<Mutex<fastrand::Rng>>, forgets: usize) -> Arc<Self> {
+    fn new(shuffled: Option<Mutex<fastrand::Rng>>, lost: usize) -> Arc<Self> {
         let (queues, routes, published, dead, events) = Default::default();
-        Arc::new(Self { queues, routes, moved: watch::channel(()).0, shuffled, forgets, published, dead, events })
+        Arc::new(Self { queues, routes, moved: watch::channel(()).0, shuffled, lost, published, dead, events })
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
@@ -108,7 +108,7 @@ impl Hub {
         let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;
         let nth = self.published.fetch_add(1, Ordering::SeqCst) + 1;
         let times = match self.shuffled {
-            _ if nth == self.forgets => 0,
+            _ if nth == self.lost => 0,
             Some(_) => 2,
             None => 1,
         };

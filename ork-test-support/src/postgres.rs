@@ -54,9 +54,9 @@ impl Server {
         let port = free_port();
         fs::write(dir.path().join("password"), "s3cret\n").unwrap();
         let settings = more(dir.path());
-        own(dir.path());
+        change_owner(dir.path());
         let data = dir.path().join("data");
-        let mut init = as_nobody(&bin("initdb"));
+        let mut init = as_server_user(&bin("initdb"));
         init.args(["--username=ork", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"])
             .arg(format!("--pwfile={}", dir.path().join("password").display()))
             .arg("--pgdata")
@@ -72,8 +72,8 @@ impl Server {
     pub fn standby(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        own(dir.path());
-        let mut copy = as_nobody(&bin("pg_basebackup"));
+        change_owner(dir.path());
+        let mut copy = as_server_user(&bin("pg_basebackup"));
         copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata"]).arg(dir.path().join("data"));
         copy.args(["--dbname", &self.url("postgres")]);
         let copied = copy.output().unwrap();
@@ -102,7 +102,7 @@ impl Server {
         let path = self.dir.path().join("data").join(file);
         fs::remove_file(&path).unwrap();
         fs::write(&path, "").unwrap();
-        own(&path);
+        change_owner(&path);
     }
 
     /// Returns the port of the server.
@@ -124,14 +124,15 @@ impl Server {
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let group = format!("-{}", process.id());
-            // The processes that serve connections are in process groups of their own, and must not outlive the server.
+            // The processes that serve connections have their own process groups, and must not outlive the server.
             let serving = self.serving();
             let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
             assert!(killed.success(), "cannot end the private server {group}");
-            // Some may have ended by themselves.
+            // Some may have ended already.
             let _status = Command::new("kill").arg("-KILL").args(serving).stderr(Stdio::null()).status().unwrap();
             process.wait().unwrap();
-            // Otherwise the next server waits for the process with this pid, which may be another program by then.
+            // Otherwise the next server waits for the process with this pid, which may be another program at that
+            // time.
             drop(fs::remove_file(self.dir.path().join("data/postmaster.pid")));
         }
     }
@@ -166,7 +167,7 @@ impl Server {
     /// Sends a signal to the server and its child processes.
     fn signal(&self, signal: &str) {
         let mut kill = Command::new("kill");
-        // Some may have ended by themselves.
+        // Some may have ended already.
         let _status = kill.arg(format!("-{signal}")).args(self.serving()).stderr(Stdio::null()).status().unwrap();
     }
 
@@ -181,7 +182,7 @@ impl Server {
 
     fn spawn(&self, log: &Path) -> Child {
         let log = fs::File::create(log).unwrap();
-        let server = as_nobody(&bin("postgres"));
+        let server = as_server_user(&bin("postgres"));
         let mut command = Command::new("bash");
         command.args(["-c", GUARD]).arg(self.dir.path()).arg(server.get_program()).args(server.get_args());
         command.arg("-D").arg(self.dir.path().join("data"));
@@ -215,9 +216,9 @@ impl Drop for Server {
     }
 }
 
-/// Returns a command that runs `program` as the user that its package has created if the tests run as root, because the
-/// server refuses that.
-fn as_nobody(program: &Path) -> Command {
+/// Returns a command that runs `program` as the user that its package has created if the tests run as root, because
+/// the server does not run as root.
+fn as_server_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -232,7 +233,7 @@ fn is_root() -> bool {
 }
 
 /// Makes the user of the server the owner of a folder.
-fn own(folder: &Path) {
+fn change_owner(folder: &Path) {
     if is_root() {
         assert!(Command::new("chown").args(["-R", "postgres"]).arg(folder).status().unwrap().success());
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 pub struct Proxy {
     port: u16,
     open: Open,
-    answers: Arc<AtomicU64>,
+    responses: Arc<AtomicU64>,
     away: Arc<watch::Sender<Away>>,
     stall: Arc<Stall>,
 }
@@ -22,7 +22,7 @@ pub struct Proxy {
 struct Stall {
     state: Mutex<Stalled>,
     changed: Condvar,
-    /// Whether a stall begins, instead of everything being cut, when [`Proxy::answers`] has counted down.
+    /// Whether a stall begins, instead of a cut, when [`Proxy::responses`] has counted down.
     is_next: AtomicBool,
     /// How many connections were opened during the latest stall.
     newcomers: watch::Sender<u64>,
@@ -31,8 +31,8 @@ struct Stall {
 #[derive(Debug, Default)]
 struct Stalled {
     is: bool,
-    /// How many stalls have begun.
-    begun: u64,
+    /// The number of stalls so far.
+    count: u64,
     /// The number of a stall: connections that were opened before it began stay silent forever.
     lost_before: u64,
 }
@@ -40,7 +40,7 @@ struct Stalled {
 impl Stall {
     fn begin(&self) {
         let mut state = self.state.lock().unwrap();
-        state.begun += u64::from(!state.is);
+        state.count += u64::from(!state.is);
         state.is = true;
         self.newcomers.send_replace(0);
         drop(state);
@@ -51,7 +51,7 @@ impl Stall {
         let mut state = self.state.lock().unwrap();
         state.is = false;
         if is_lost {
-            state.lost_before = state.begun;
+            state.lost_before = state.count;
         }
         drop(state);
         self.changed.notify_all();
@@ -70,7 +70,7 @@ impl Stall {
         if state.is {
             self.newcomers.send_modify(|newcomers| *newcomers += 1);
         }
-        state.begun
+        state.count
     }
 }
 
@@ -91,8 +91,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let open: Open = Arc::default();
         let streams = Arc::clone(&open);
-        let answers = Arc::new(AtomicU64::new(u64::MAX));
-        let left = Arc::clone(&answers);
+        let responses = Arc::new(AtomicU64::new(u64::MAX));
+        let left = Arc::clone(&responses);
         let away = Arc::new(watch::Sender::new(Away::default()));
         let now = Arc::clone(&away);
         let stall = Arc::new(Stall::default());
@@ -137,7 +137,7 @@ impl Proxy {
                 );
             }
         });
-        Self { port, open, answers, away, stall }
+        Self { port, open, responses, away, stall }
     }
 
     /// Starts a proxy in front of the node at this URL, which names its port. Returns the proxy and the URL through it.
@@ -160,20 +160,20 @@ impl Proxy {
     }
 
     /// Cuts every connection and hangs up on new ones, as if the server were away, until [`Proxy::is_back`].
-    pub fn is_away(&self) {
+    pub fn go_away(&self) {
         self.away.send_replace(Away { is: true, hung_up: 0 });
         self.cut();
     }
 
-    /// Waits until the proxy has hung up on `in_vain` connections, and forwards again.
-    pub async fn is_back(&self, hung_up: u64) {
+    /// Waits until the proxy has hung up on `hung_up` connections, and forwards again.
+    pub async fn come_back(&self, hung_up: u64) {
         self.away.subscribe().wait_for(|away| away.hung_up >= hung_up).await.unwrap();
         self.away.send_modify(|away| away.is = false);
     }
 
-    /// Cuts every connection once `answers` more responses, at least one, have been forwarded.
-    pub fn cut_after(&self, answers: u64) {
-        self.answers.store(answers, Ordering::Relaxed);
+    /// Cuts every connection once `responses` more responses, at least one, have been forwarded.
+    pub fn cut_after(&self, responses: u64) {
+        self.responses.store(responses, Ordering::Relaxed);
     }
 
     /// Drops every packet from now on: nothing is closed, and nothing arrives, on new connections either.
@@ -181,10 +181,10 @@ impl Proxy {
         self.stall.begin();
     }
 
-    /// Begins such a stall once `answers` more responses, at least one, have been forwarded.
-    pub fn stall_after(&self, answers: u64) {
+    /// Begins such a stall once `responses` more responses, at least one, have been forwarded.
+    pub fn stall_after(&self, responses: u64) {
         self.stall.is_next.store(true, Ordering::Relaxed);
-        self.answers.store(answers, Ordering::Relaxed);
+        self.responses.store(responses, Ordering::Relaxed);
     }
 
     /// Returns whether packets are dropped.
@@ -198,7 +198,7 @@ impl Proxy {
         newcomers.wait_for(|newcomers| *newcomers >= connections).await.unwrap();
     }
 
-    /// Ends a stall. What was sent during it arrives, as packets do that are sent again.
+    /// Ends a stall. Bytes that were sent during it arrive, like packets that are sent again.
     pub fn go_on(&self) {
         self.stall.end(false);
     }
@@ -211,7 +211,7 @@ impl Proxy {
 
     /// Returns whether the cut or stall that was set for later has happened. If not, it is called off.
     pub fn has_cut(&self) -> bool {
-        self.answers.swap(u64::MAX, Ordering::Relaxed) == 0
+        self.responses.swap(u64::MAX, Ordering::Relaxed) == 0
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Rabbit {
 }
 
 impl Rabbit {
-    /// Returns whether the server is installed, where Debian puts it or where `ORK_TEST_RABBITMQ` says.
+    /// Returns whether the server is installed, where Debian puts it or in the folder that `ORK_TEST_RABBITMQ` names.
     pub fn is_installed() -> bool {
         sbin().is_some()
     }
@@ -129,7 +129,7 @@ impl Rabbit {
         });
     }
 
-    /// Returns a command for a program of the server that is about this node.
+    /// Returns a command for a program of the server that manages this node.
     pub fn command(&self, program: &str) -> Command {
         let programs = sbin().expect("rabbitmq-server is not installed");
         let [amqp, _, epmd] = self.ports;

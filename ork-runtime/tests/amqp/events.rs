@@ -25,7 +25,7 @@ use serde_json::Value;
 use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, on, once, shared};
 
-/// A durable queue of some program, bound to the events that it wants.
+/// A durable queue of another program, bound to the events that it needs.
 struct Listener {
     queue: String,
     consumer: Consumer,
@@ -127,7 +127,7 @@ fn plain_amqp_client_receives_job_events() {
 
         // The events of a job that another program has sent are published by the worker that takes it.
         let name = fresh();
-        let properties = foreigner.asking(&name).with_message_id(name.as_str().into());
+        let properties = foreigner.requesting(&name).with_message_id(name.as_str().into());
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
         let life = listener.life(JobId::from_foreign(&name)).await;
         assert_eq!(kinds(&life), ["created", "ready", "completed"]);

@@ -8,7 +8,7 @@
     clippy::indexing_slicing,
     clippy::unused_async,
     clippy::needless_pass_by_value,
-    reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
+    reason = "tests and their tasks: a failure must be loud, and tasks own their inputs"
 )]
 
 mod duplicate_messages;
@@ -28,7 +28,6 @@ use ork_test_support::{node, objects, postgres, proxy, rabbit};
 mod other_languages;
 mod outages;
 mod parts;
-#[cfg(feature = "postgres")]
 mod processes;
 mod races;
 #[cfg(feature = "sqlite")]

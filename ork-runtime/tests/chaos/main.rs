@@ -1,6 +1,6 @@
-//! The real thing: worker processes, a RabbitMQ node and a store. While a job runs, workers, RabbitMQ and PostgreSQL
-//! are killed, and connections are cut. Then three RabbitMQ nodes, of which one at a time is killed. The seed is
-//! printed; `ORK_TEST_SEED` runs it again.
+//! Chaos with real services: worker processes, a RabbitMQ node and a store. While a job runs, workers, RabbitMQ and
+//! PostgreSQL are killed, and connections are cut. Then three RabbitMQ nodes, of which one at a time is killed. The
+//! seed is printed; `ORK_TEST_SEED` repeats it.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::needless_pass_by_value,
-    reason = "tests and their tasks: what fails must fail loudly, and other tests use another share of the support"
+    reason = "tests and their tasks: a failure must be loud, and other tests use other parts of the support"
 )]
 
 mod audit;

@@ -1,4 +1,4 @@
-//! The contract of a port: what every adapter must do, run over each adapter. A change to a port begins here.
+//! The contract of a port: the behavior of every adapter, run over each adapter. A change to a port begins here.
 #![cfg_attr(
     feature = "amqp",
     expect(
@@ -17,14 +17,10 @@ mod adapters;
 mod broker;
 #[cfg(feature = "amqp")]
 mod embedded;
-#[cfg(feature = "amqp")]
 use ork_test_support::{node, proxy, rabbit, raw};
 #[cfg(feature = "amqp")]
 mod outages;
 #[cfg(feature = "amqp")]
-#[cfg(feature = "amqp")]
-#[cfg(feature = "amqp")]
 mod rabbitmq;
-#[cfg(feature = "amqp")]
 #[cfg(feature = "amqp")]
 mod redeliveries;

@@ -3,7 +3,7 @@
 use ork::executor::{Ended, ExecutorError, call_error};
 use serde_json::json;
 
-use super::world::{World, assert_contains, gone};
+use super::world::{World, assert_contains, wait_until_gone};
 
 #[tokio::test]
 async fn exception_becomes_a_failure_with_its_location_and_its_traceback_is_logged() {
@@ -103,7 +103,7 @@ async fn file_without_a_valid_task_is_rejected_with_the_reason() {
         // Reading the types of the task fails with the same message.
         assert_contains(&world.describe(text).await.unwrap_err(), &[expected]);
     }
-    assert_eq!(world.local.interpreters(), 0, "what could not load a file is not kept");
+    assert_eq!(world.local.interpreters(), 0, "an interpreter that could not load a file is not kept");
     world.end().await;
 }
 
@@ -134,12 +134,12 @@ def main(how: str, ctx: Context):
         assert!(failure.retryable);
         assert_eq!(world.local.interpreters(), 0, "{how}");
     }
-    gone(&world.recorder.pids("INFO pid ").await).await;
+    wait_until_gone(&world.recorder.pids("INFO pid ").await).await;
     assert_eq!(world.run(text, json!({ "how": "well" })).await.unwrap(), json!("well"));
     world.end().await;
 }
 
-/// A task that writes to every file descriptor violates the protocol. The call fails, and the worker goes on.
+/// A task that writes to every file descriptor violates the protocol. The call fails, and the worker continues.
 #[tokio::test]
 async fn protocol_violation_on_the_private_pipe_ends_the_interpreter() {
     let Some(world) = World::new() else { return };

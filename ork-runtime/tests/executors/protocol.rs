@@ -80,7 +80,7 @@ def main(fail: bool, ctx):
     assert_eq!(details["repr"], "{'nan': nan}");
     let lines = ["INFO half ? text", "WARN the measurement odd is nan and was left out", "progress 0 far"];
     assert_eq!(world.recorder.all()[..3], lines);
-    assert_eq!(world.local.interpreters(), 1, "it goes on");
+    assert_eq!(world.local.interpreters(), 1, "it continues");
     world.end().await;
 }
 

@@ -157,7 +157,7 @@ def main(input: Input) -> Output:
 async fn instance_computes_its_share_of_the_work() {
     let Some(world) = World::new() else { return };
     world.file("tasks/process.py", STATIC);
-    // The call is instance 1 of 4. Its input also has the output of the step before it, which the task ignores.
+    // The call is instance 1 of 4. Its input also has the output of the previous step, which the task ignores.
     let call = world.python("tasks/process.py", &json!({ "discover": { "count": 3 } }));
     assert_eq!(world.make(call).await.unwrap(), json!({ "processed": 3 }));
     assert_eq!(world.recorder.all(), ["INFO Instance 1/4 processed 3 items"]);

@@ -101,9 +101,9 @@ def main(item: File) -> str:
     world.end().await;
 }
 
-/// In earlier versions there was one form only: the parameter took the whole input, so `{"load": ..}` gave "0 rows".
+/// Regression: there was one form only, in which the parameter took the whole input, so `{"load": ..}` gave "0 rows".
 #[tokio::test]
-async fn the_only_parameter_takes_the_form_that_the_call_asks_for() {
+async fn the_only_parameter_takes_the_form_that_the_call_requests() {
     let Some(world) = World::new() else { return };
     let dataclass = "
 from dataclasses import dataclass
@@ -259,7 +259,7 @@ def main(kind: str):
     });
     assert_eq!(world.run(text, json!({ "kind": "all" })).await.unwrap(), expected);
     assert_eq!(world.run(text, json!({ "kind": "none" })).await.unwrap(), json!({ "mean": [null] }));
-    // In earlier versions such a pydantic model became `{"mean": [1.0, null]}`, and the number was lost.
+    // Regression: such a pydantic model became `{"mean": [1.0, null]}`, and the number was lost.
     for (kind, message) in [
         ("nan", "it is nan, and JSON has no such number"),
         ("number", "`mean[1]` is nan"),

@@ -1,4 +1,4 @@
-//! Every call of a port is the last one of its process, or fails, or returns late; what was started still ends.
+//! Every call of a port is the last one of its process, or fails, or returns late; jobs that were started still end.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,7 +6,7 @@
     clippy::print_stderr,
     clippy::unused_async,
     clippy::disallowed_methods,
-    reason = "tests and their tasks: what fails must fail loudly"
+    reason = "tests and their tasks: a failure must be loud"
 )]
 
 mod crash;

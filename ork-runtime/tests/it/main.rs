@@ -1,4 +1,4 @@
-//! Whole jobs through a whole process: embedded broker, every store, no network. One behavior per file.
+//! Whole jobs through a whole process: embedded broker, every store, no network. Each file tests one behavior.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,7 +6,7 @@
     clippy::unused_async,
     clippy::needless_pass_by_value,
     clippy::disallowed_methods,
-    reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
+    reason = "tests and their tasks: a failure must be loud, and tasks own their inputs"
 )]
 
 mod cancel;
@@ -20,7 +20,6 @@ mod failures;
 mod follows;
 mod hooks;
 mod idle;
-#[cfg(feature = "workflow")]
 mod large;
 mod limits;
 mod metrics;
@@ -29,7 +28,6 @@ mod own_parts;
 mod parked;
 mod parts;
 mod policies;
-#[cfg(feature = "postgres")]
 mod processes;
 mod resume;
 mod retention;

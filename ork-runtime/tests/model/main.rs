@@ -10,7 +10,7 @@
     clippy::redundant_clone,
     clippy::struct_excessive_bools,
     clippy::needless_pass_by_value,
-    reason = "tests: what fails must fail loudly, and what is found is printed"
+    reason = "tests: a failure must be loud, and results are printed"
 )]
 
 mod barrier;

@@ -4,7 +4,6 @@
 
 mod cases;
 mod folder;
-#[cfg(feature = "s3")]
 use ork_test_support::installed;
 #[cfg(feature = "s3")]
 mod s3;

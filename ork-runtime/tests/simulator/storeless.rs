@@ -18,10 +18,10 @@ use super::workload::Job;
 use super::world::World;
 
 impl World {
-    /// Submits a job and waits until it has ended: by its answer, or by what its functions have seen.
-    pub(crate) async fn submit_unkept(self: &Arc<Self>, ork: &Ork, number: u64, job: Job) {
+    /// Submits a job and waits until it has ended: by its reply, or by what its functions have seen.
+    pub(crate) async fn submit_storeless(self: &Arc<Self>, ork: &Ork, number: u64, job: Job) {
         if number.is_multiple_of(2) || matches!(job, Job::Timed(_) | Job::Asked(_)) {
-            return self.ask_unkept(ork, &job).await;
+            return self.await_storeless(ork, &job).await;
         }
         let id = loop {
             match self.send(ork, number, job.clone()).await {
@@ -37,8 +37,8 @@ impl World {
                 return self.does_not_end(&format!("job {number} {id}"), &[id]);
             };
             if found != Return::Last(what) {
-                let words = format!("{key} has come to {found:?}, not {what:?}");
-                self.oracle(|oracle| oracle.report(Property::Outcome, words));
+                let detail = format!("{key} has ended with {found:?}, not {what:?}");
+                self.oracle(|oracle| oracle.report(Property::Outcome, detail));
             }
         }
         if let Job::Hooked(_) = job {
@@ -46,11 +46,11 @@ impl World {
         }
     }
 
-    /// Waits for the answer to a job. It may be lost with a connection.
-    async fn ask_unkept(self: &Arc<Self>, ork: &Ork, job: &Job) {
+    /// Waits for the reply of a job. It may be lost with a connection.
+    async fn await_storeless(self: &Arc<Self>, ork: &Ork, job: &Job) {
         let expected = job.expected();
         loop {
-            let answer = async {
+            let outcome = async {
                 match job.clone() {
                     Job::Many(scripts) => ork.submit(many_part { scripts }).and_wait().await,
                     Job::Blocking(script) => ork.submit(blocking { script }).and_wait().await,
@@ -61,13 +61,13 @@ impl World {
                     _ => Ok(0),
                 }
             };
-            let late = self.executor.sleep(self.gives_up().saturating_sub(self.executor.now()));
-            let answer = tokio::select! {
+            let late = self.executor.sleep(self.job_deadline().saturating_sub(self.executor.now()));
+            let outcome = tokio::select! {
                 biased;
-                answer = answer => answer,
+                outcome = outcome => outcome,
                 () = late => break,
             };
-            let heard = match answer {
+            let received = match outcome {
                 Ok(output) => Expected::Success(Some(output)),
                 Err(ClientError::Failed { id, .. }) if expected != Expected::Failed && self.may_be_lost(&[id]) => {
                     return self.oracle(|oracle| oracle.excuses(LOST));
@@ -78,41 +78,41 @@ impl World {
                     continue;
                 }
             };
-            self.oracle(|oracle| oracle.reaches(Reached::AnswersWithoutStore));
-            if heard != expected && expected != Expected::Any {
-                let words = format!("a client was answered {heard:?}, not {expected:?}");
-                self.oracle(|oracle| oracle.report(Property::Client, words));
+            self.oracle(|oracle| oracle.reaches(Reached::RepliesWithoutStore));
+            if received != expected && expected != Expected::Any {
+                let detail = format!("a client received {received:?}, not {expected:?}");
+                self.oracle(|oracle| oracle.report(Property::Client, detail));
             }
             return;
         }
         self.oracle(|oracle| oracle.unanswered += 1);
     }
 
-    /// Checks that at most as many clients got no answer as answers were lost, and that no hook was sent that must
-    /// not be.
-    pub(crate) fn check_unkept(&self) {
+    /// Checks that at most as many clients got no reply as replies were lost, and that no hook was sent that must not
+    /// be.
+    pub(crate) fn check_storeless(&self) {
         let (unanswered, lost, unwanted) = self.oracle(|oracle| {
             let unwanted = oracle.ends.unwanted.iter().find(|place| oracle.ends.followed.contains(place));
-            (oracle.unanswered, oracle.answers_lost, unwanted.cloned())
+            (oracle.unanswered, oracle.replies_lost, unwanted.cloned())
         });
-        if unanswered > lost && !self.scenario.forgets_sets() {
-            let words = format!("{unanswered} clients were not answered, and {lost} answers were lost");
-            self.oracle(|oracle| oracle.report(Property::Client, words));
+        if unanswered > lost && !self.scenario.may_forget_sets() {
+            let detail = format!("{unanswered} clients received no reply, and {lost} replies were lost");
+            self.oracle(|oracle| oracle.report(Property::Client, detail));
         }
         for _ in 0..unanswered {
-            self.oracle(|oracle| oracle.excuses("an answer that was lost without a store"));
+            self.oracle(|oracle| oracle.excuses("a reply that was lost without a store"));
         }
         if let Some((number, when)) = unwanted {
             self.oracle(|oracle| oracle.report(Property::Followers, format!("{number} is followed as {when}")));
         }
     }
 
-    /// Whether one of these jobs may have failed as its messages came too often.
+    /// Returns whether one of these jobs may have failed because its messages were delivered too often.
     fn may_be_lost(&self, jobs: &[JobId]) -> bool {
         let most = self.scenario.most_losses();
-        let comes_too_often = |oracle: &mut Oracle| jobs.iter().any(|job| oracle.has_come_too_often(&job.to_string()));
+        let exceeds = |oracle: &mut Oracle| jobs.iter().any(|job| oracle.exceeds_deliveries(&job.to_string()));
         let is_lost = |oracle: &mut Oracle| {
-            if self.keeps() { oracle.has_deaths_beyond(most) } else { comes_too_often(oracle) }
+            if self.has_store() { oracle.has_deaths_beyond(most) } else { exceeds(oracle) }
         };
         self.oracle(is_lost)
     }
@@ -139,7 +139,7 @@ impl World {
             let bytes = (u128::from(dice.next()) << 64 | u128::from(dice.next())).to_be_bytes();
             self.names(JobId::from_bytes(bytes), number);
             jobs.push(JobId::from_bytes(bytes));
-            // No worker knows the task of some.
+            // No worker knows the task of some of them.
             let is_unknown = script.how == How::FailsForGood;
             let body = serde_json::to_vec(&json!({ "script": script })).unwrap().into();
             let about = Message::about(JobId::from_bytes(bytes), if is_unknown { "strange" } else { "plain" });
@@ -158,9 +158,9 @@ impl World {
             let place = (number, when.to_owned());
             let seen = self.is_seen(|ends| ends.followed.contains(&place).then_some(()));
             if seen.await.is_none() {
-                // What follows is a job without a store as well.
+                // A follower is a job without a store as well.
                 let input = format!("{{\"of\":{number},\"when\":\"{when}\"}}");
-                if !self.keeps() && self.oracle(|oracle| oracle.has_come_too_often(&input)) {
+                if !self.has_store() && self.oracle(|oracle| oracle.exceeds_deliveries(&input)) {
                     self.oracle(|oracle| oracle.excuses(LOST));
                     continue;
                 }
@@ -174,11 +174,11 @@ impl World {
         }
     }
 
-    /// Waits until `look` answers something, at most until clients give up.
+    /// Waits until `look` returns something, at most until clients give up.
     async fn is_seen<T>(&self, look: impl Fn(&super::ends::Ends) -> Option<T> + Send) -> Option<T> {
         loop {
             let seen = self.oracle(|oracle| look(&oracle.ends));
-            if seen.is_some() || self.executor.now() > self.gives_up() {
+            if seen.is_some() || self.executor.now() > self.job_deadline() {
                 return seen;
             }
             self.executor.sleep(1_000_000).await;
@@ -190,20 +190,20 @@ impl World {
             LOST
         } else if self.scenario.loses_messages() {
             "a message of others that the broker has lost"
-        } else if self.scenario.forgets_sets() {
+        } else if self.scenario.may_forget_sets() {
             "a set that others held while its workers ended"
         } else {
-            let words = format!("{what} has not ended {}", self.by_deadline(self.executor.now()));
-            return self.oracle(|oracle| oracle.report(Property::Liveness, words));
+            let detail = format!("{what} has not ended {}", self.by_deadline(self.executor.now()));
+            return self.oracle(|oracle| oracle.report(Property::Liveness, detail));
         };
         self.oracle(|oracle| oracle.excuses(excuse));
     }
 }
 
 /// Without a store, every redelivery counts as a lost call.
-const LOST: &str = "a job without a store whose messages came too often";
+const LOST: &str = "a job without a store whose messages were delivered too often";
 
-/// What the functions of a job must have seen, by their idempotency keys.
+/// The results that the functions of a job must have seen, by their idempotency keys.
 fn keys(id: JobId, job: &Job, expected: &Expected) -> Vec<(String, Option<u64>)> {
     match (job, expected) {
         (Job::Many(_), Expected::Success(sum)) => vec![(format!("{id}.join"), *sum)],

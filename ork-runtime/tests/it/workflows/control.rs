@@ -105,7 +105,7 @@ fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
         assert_eq!(stages(&outcome)[2], StepState::Skipped);
         assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
         let gated = outcome.status().run.as_ref().unwrap().tasks[1].job;
-        assert_eq!(world.ork.status(gated).await.unwrap().parts.ok, 2, "what had begun was not stopped");
+        assert_eq!(world.ork.status(gated).await.unwrap().parts.ok, 2, "started calls were not stopped");
         world.end().await;
     });
 }
@@ -160,7 +160,7 @@ fn single_step_of_an_ended_run_can_be_retried_and_the_run_continues() {
     });
 }
 
-/// Fails at its first call in a run; after that, returns what it is given.
+/// Fails at its first call in a run; after that, returns its input.
 #[task]
 fn flow_cautious(run: String, given: Option<u32>) -> Result<Option<u32>> {
     let first = called(&format!("{run}.cautious")) == 1;
@@ -182,7 +182,7 @@ fn retry_restarts_steps_that_ran_without_the_retried_step() {
     each(|world| async move {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &anyway(run)).await;
-        // The first call of `cautious` is that of `of_third`, which fails; `last` is given nothing, and succeeds.
+        // The first call of `cautious` is that of `of_third`, which fails; `last` gets `null`, and succeeds.
         assert_eq!(stages(&outcome), [StepState::Failed, StepState::Failed, StepState::Succeeded], "{outcome:?}");
         let jobs = |outcome: &JobOutcome| outcome.status().run.as_ref().unwrap().tasks.clone();
         let first = jobs(&outcome);
@@ -195,7 +195,7 @@ fn retry_restarts_steps_that_ran_without_the_retried_step() {
         for task in ["third", "of_third", "last"] {
             assert_eq!(world.ork.task_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
         }
-        // Each has two more jobs beside its first one, one of which failed: those do not count any more.
+        // Each step has two more jobs beside its first one, one of which failed: those no longer count.
         let last = jobs(&outcome);
         assert_eq!((first[0].job, calls(&format!("{run}.cautious"))), (last[0].job, 6));
         assert_eq!(world.ork.status(id).await.unwrap().below, 7);
@@ -237,12 +237,12 @@ fn limit_of_a_step_holds_for_the_whole_run_across_processes() {
         }
         let handle = world.ork.submit_plan(&plan).await.unwrap();
         let gate = Gate::of(&run.to_string());
-        for begun in 2..=4 {
-            if begun == 2 {
+        for started in 2..=4 {
+            if started == 2 {
                 gate.entered().await;
             }
             gate.entered().await;
-            assert_eq!(calls(&run.to_string()), begun, "no more than two run");
+            assert_eq!(calls(&run.to_string()), started, "no more than two run");
             let step = handle.status().await.unwrap().run.unwrap().tasks[1].job;
             let parts = world.ork.status(step).await.unwrap().parts;
             assert!(parts.running <= 2, "{parts:?}");

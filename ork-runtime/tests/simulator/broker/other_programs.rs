@@ -1,4 +1,4 @@
-//! What other programs publish into the queues.
+//! The messages that other programs publish and consume.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::executor::Owner;
 use crate::world::World;
 
 impl World {
-    /// Another program publishes once more what waits, so many of each queue at most.
+    /// Another program publishes up to `most` waiting messages of each queue a second time.
     pub(crate) fn double(self: &Arc<Self>, most: usize) {
         let letters: Vec<_> = self.server().inner(|inner| {
             let ready = inner.queues.values().flat_map(|queue| queue.ready.iter().take(most));
-            // What a stranger has sent may be declined for minutes, one after the other.
+            // Messages of other programs may be requeued elsewhere for minutes, one after the other.
             ready.map(|stored| &stored.letter).filter(|letter| !letter.foreign).cloned().collect()
         });
         for letter in letters {
@@ -24,13 +24,14 @@ impl World {
         self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter, false)
     }
 
-    /// Another program publishes this.
-    pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
+    /// Another program publishes this letter.
+    pub(crate) fn publish_as_other_program(self: &Arc<Self>, letter: Letter) {
         let _refused = self.takes_letter(Owner::WORLD, letter, false);
     }
 
-    /// Another program takes what waits, so many of each queue at most, and gives it back after a while, or keeps it.
-    pub(crate) fn take_as_stranger(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
+    /// Another program takes up to `most` waiting messages of each queue, and requeues them after a while, or keeps
+    /// them.
+    pub(crate) fn take_as_other_program(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
         let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
         for name in queues {
             let taken: Vec<_> = self.server().inner(|inner| {
