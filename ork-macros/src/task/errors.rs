@@ -32,7 +32,7 @@ impl Errors {
         self.0.push(error);
     }
 
-    /// The number of mistakes so far, with which a step can tell whether it has found any.
+    /// The number of mistakes so far. A step compares it before and after its work to see whether it has found any.
     pub(crate) const fn count(&self) -> usize {
         self.0.len()
     }
