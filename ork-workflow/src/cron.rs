@@ -48,7 +48,7 @@ impl Fields {
         let mut wall = zone.to_datetime(start);
         loop {
             wall = self.wall(wall, false)?;
-            let comes = match zone.to_ambiguous_timestamp(wall).offset() {
+            let fires = match zone.to_ambiguous_timestamp(wall).offset() {
                 AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(wall).ok()?,
                 AmbiguousOffset::Fold { before, .. } => before.to_timestamp(wall).ok()?,
                 AmbiguousOffset::Gap { before, .. } => {
@@ -56,8 +56,8 @@ impl Fields {
                     zone.preceding(unchanged.checked_add(1.second()).ok()?).next()?.timestamp()
                 }
             };
-            if comes > start {
-                return Some(comes);
+            if fires > start {
+                return Some(fires);
             }
         }
     }
@@ -70,10 +70,10 @@ impl Fields {
             // Between two changes of the clock the offset is constant.
             let offset = zone.to_offset(from);
             let wall = self.wall(offset.to_datetime(from), inclusive)?;
-            let comes = offset.to_timestamp(wall).ok()?;
+            let fires = offset.to_timestamp(wall).ok()?;
             match changes.next() {
-                Some(change) if comes >= change.timestamp() => (from, inclusive) = (change.timestamp(), true),
-                Some(_) | None => return Some(comes),
+                Some(change) if fires >= change.timestamp() => (from, inclusive) = (change.timestamp(), true),
+                Some(_) | None => return Some(fires),
             }
         }
     }

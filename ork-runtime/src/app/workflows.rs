@@ -155,7 +155,7 @@ impl For<'_> {
             Self::Itself => None,
             Self::Run(given) => Some(given.clone()),
             Self::Schedule(given) => {
-                let mut all = workflow.told();
+                let mut all = workflow.schedule_parameters();
                 all.extend(given.clone());
                 Some(all)
             }

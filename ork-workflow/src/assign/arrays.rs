@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Fit, Judge, parts, scalars};
+use super::{Alternative, Fit, Comparison, parts, scalars};
 
-impl Judge<'_> {
+impl Comparison<'_> {
     pub(super) fn list(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let inner = format!("{path}[]");
         let anything = Value::Bool(true);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Fit, Judge};
+use super::{Alternative, Fit, Comparison};
 use crate::notation;
 
 /// How a schema treats fields that it does not name.
@@ -39,7 +39,7 @@ fn requires(keys: &Map<String, Value>, name: &str) -> bool {
     super::parts(keys, "required").iter().any(|it| it == name)
 }
 
-impl Judge<'_> {
+impl Comparison<'_> {
     pub(super) fn object(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let from = &from.keys;
         let mut fit = Fit::Yes;

@@ -26,10 +26,10 @@ pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Documen
         document.parameters_at = Some(entry.key.span);
         document.parameters = parameters(&entry.value, problems);
     }
-    document.is_whole = problems.count() == before;
+    document.is_complete = problems.count() == before;
     match keys.entry("tasks") {
         Some(entry) => document.tasks = tasks(file, entry, problems),
-        None if document.is_whole => {
+        None if document.is_complete => {
             let missing = Diagnostic::new(Code::MissingKey, "the workflow has no `tasks`");
             let missing = missing.at(root.place(), "missing `tasks`");
             problems.add(missing.help("add `tasks:` with a key for each task"));
@@ -66,10 +66,10 @@ fn schedule(file: &File, entry: &Entry, problems: &mut Problems) -> Option<Sched
     }
     let keys = Keys::of(&entry.value, "`schedule`", SCHEDULE, problems)?;
     let timezone = keys.get("timezone").and_then(|node| values::text(file, node, "`timezone`", problems));
-    let words = &[("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
-    let missed = keys.get("missed").and_then(|node| values::choice(file, node, "`missed`", words, problems));
-    let words = &[("allow", Overlap::Allow), ("skip", Overlap::Skip)];
-    let overlap = keys.get("overlap").and_then(|node| values::choice(file, node, "`overlap`", words, problems));
+    let choices = &[("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
+    let missed = keys.get("missed").and_then(|node| values::choice(file, node, "`missed`", choices, problems));
+    let choices = &[("allow", Overlap::Allow), ("skip", Overlap::Skip)];
+    let overlap = keys.get("overlap").and_then(|node| values::choice(file, node, "`overlap`", choices, problems));
     let time_as = keys.get("time_as").and_then(|node| values::text(file, node, "`time_as`", problems));
     let date_as = keys.get("date_as").and_then(|node| values::text(file, node, "`date_as`", problems));
     let Some(node) = keys.get("cron") else {

@@ -32,7 +32,7 @@ pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
                 return None;
             }
         };
-        builder.take(event, marks)?;
+        builder.process(event, marks)?;
     }
     let root = builder.root;
     if root.as_ref().is_none_or(|root| matches!(root.kind, Kind::Null)) {
@@ -105,7 +105,7 @@ impl Builder<'_> {
     }
 
     /// Processes an event. `None` means that parsing cannot continue.
-    fn take(&mut self, event: Event<'_>, marks: Marks) -> Option<()> {
+    fn process(&mut self, event: Event<'_>, marks: Marks) -> Option<()> {
         let span = self.span(marks);
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
@@ -119,17 +119,17 @@ impl Builder<'_> {
                 self.put(Node::new(span, Kind::Broken), false);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let wrong = self.refuse(span, anchor, tag.as_deref());
+                let wrong = self.reject_anchor_or_tag(span, anchor, tag.as_deref());
                 let is_plain = style == ScalarStyle::Plain;
                 let kind = if wrong { Kind::Broken } else { self.scalar(&text, is_plain, span) };
                 self.put(Node::new(span, kind), is_plain);
             }
             Event::SequenceStart(anchor, tag) => {
-                self.refuse(span, anchor, tag.as_deref());
+                self.reject_anchor_or_tag(span, anchor, tag.as_deref());
                 self.begin(span, Inside::List(Vec::new()))?;
             }
             Event::MappingStart(anchor, tag) => {
-                self.refuse(span, anchor, tag.as_deref());
+                self.reject_anchor_or_tag(span, anchor, tag.as_deref());
                 self.begin(
                     span,
                     Inside::Map { entries: Vec::new(), seen: HashMap::new(), next: Next::Key, is_lossy: false },
@@ -187,7 +187,7 @@ impl Builder<'_> {
     }
 
     /// Reports an anchor or a tag of a value. Returns whether there is one.
-    fn refuse(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
+    fn reject_anchor_or_tag(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
         if anchor > 0 {
             let anchor = Diagnostic::new(Code::Anchor, "workflows do not support anchors");
             let anchor = anchor.at(self.first_line(span), "this has an anchor (`&`)");
@@ -231,7 +231,7 @@ impl Builder<'_> {
             self.problems.add(alias(Span::new(at, at + 1)));
             return;
         }
-        let mut problem = Diagnostic::new(Code::NotYaml, "invalid YAML").at(Span::new(at, at), said(error.info()));
+        let mut problem = Diagnostic::new(Code::NotYaml, "invalid YAML").at(Span::new(at, at), in_own_terms(error.info()));
         if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             problem = problem.help("indent with spaces; YAML does not allow tabs there");
         } else if line.contains("{{") {
@@ -249,7 +249,7 @@ impl Builder<'_> {
 }
 
 /// Translates a message of the parser into the terms of this language, where the message is known.
-fn said(info: &str) -> &str {
+fn in_own_terms(info: &str) -> &str {
     const WORDS: &[(&str, &str)] = &[
         ("tabs disallowed", "a tab"),
         ("indentation in quoted scalar", "unterminated or insufficiently indented string"),
@@ -278,13 +278,13 @@ fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Opt
         Kind::Broken => None,
         Kind::Null | Kind::Bool(_) | Kind::Number(_) => {
             let text = file.slice(span);
-            let problem = Diagnostic::new(Code::KeyNotText, format!("the key is {}, not a string", node.is()));
+            let problem = Diagnostic::new(Code::KeyNotText, format!("the key is {}, not a string", node.type_name()));
             let problem = problem.at(span, "keys must be strings");
             problems.add(if text.is_empty() { problem } else { problem.help(format!("quote it: \"{text}\"")) });
             None
         }
         Kind::List(_) | Kind::Map(_) => {
-            let message = format!("the key is {}, not a string", node.is());
+            let message = format!("the key is {}, not a string", node.type_name());
             let problem = Diagnostic::new(Code::KeyNotText, message).at(span, "keys must be strings");
             let is_template = matches!(node.kind, Kind::Map(_)) && file.slice(span).starts_with('{');
             problems.add(if is_template { problem.help(NO_TEMPLATES) } else { problem });
