@@ -45,8 +45,8 @@ impl LinkError {
     /// Combines several errors into one: the messages of all, the kind of the first.
     pub(super) fn all(errors: Vec<Self>) -> Self {
         let kind = errors.first().map_or(BrokerErrorKind::Disconnected, |first| first.kind);
-        let is_cut = errors.iter().any(|trouble| trouble.cut != Cut::No);
-        let detail: Vec<_> = errors.into_iter().map(|trouble| trouble.detail).collect();
+        let is_cut = errors.iter().any(|error| error.cut != Cut::No);
+        let detail: Vec<_> = errors.into_iter().map(|error| error.detail).collect();
         let all = Self::new(kind, detail.join("; "));
         if is_cut { all.while_made() } else { all }
     }
@@ -119,8 +119,8 @@ impl LinkError {
 }
 
 impl From<LinkError> for BrokerError {
-    fn from(trouble: LinkError) -> Self {
-        Self::new(trouble.kind, trouble.detail)
+    fn from(error: LinkError) -> Self {
+        Self::new(error.kind, error.detail)
     }
 }
 

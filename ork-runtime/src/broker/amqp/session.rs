@@ -34,16 +34,16 @@ pub(super) enum Ended {
     /// It was asked to stop, and everything is settled.
     Stopped,
     /// The channel or its consumer was lost.
-    Lost(Gone),
+    Lost(LostSession),
 }
 
 /// How a session was lost, and whether an unreadable message was the cause.
-pub(super) struct Gone {
+pub(super) struct LostSession {
     pub(super) why: String,
     pub(super) unreadable: bool,
 }
 
-impl From<String> for Gone {
+impl From<String> for LostSession {
     fn from(why: String) -> Self {
         Self { why, unreadable: false }
     }

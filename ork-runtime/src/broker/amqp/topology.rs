@@ -36,7 +36,7 @@ const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// A message that was delivered this many times is republished, which resets its delivery count, before the queue
 /// gives up on it. The value is larger than any `max_worker_losses`, so that work which kills its workers still comes
 /// to its end.
-pub(super) const WORN: u32 = 60;
+pub(super) const REPUBLISH_AFTER: u32 = 60;
 
 /// A message that was delivered this many times is not declined again, but moved to the dead letters.
 const DECLINES: u32 = 10;
@@ -180,8 +180,8 @@ impl Topology {
     /// Returns how many messages wait in this queue; 0 if it does not exist.
     pub(super) async fn n_waiting(&self, live: &Live, channel: &Channel, queue: &str) -> Result<u32, LinkError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
-        match live.within("count the messages of a queue", asked).await {
+        let declaration = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
+        match live.within("count the messages of a queue", declaration).await {
             Ok(found) => {
                 live.finish(channel).await;
                 Ok(found.message_count())
@@ -309,7 +309,7 @@ pub(super) enum Failed {
 impl From<Failed> for LinkError {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Lapin(_, trouble) | Failed::Silent(trouble) => trouble,
+            Failed::Lapin(_, error) | Failed::Silent(error) => error,
         }
     }
 }

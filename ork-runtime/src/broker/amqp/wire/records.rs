@@ -4,7 +4,7 @@ use lapin::BasicProperties;
 use lapin::types::{FieldTable, ShortString};
 
 use super::hooks::{NOT_YOURS, PART_ID, TOTAL_PARTS};
-use super::{EPOCH, Headers, JSON, Parcel, in_range, number, text};
+use super::{EPOCH, Headers, JSON, Publication, in_range, number, text};
 use crate::barrier::Entry;
 use crate::broker::PartRecord;
 use crate::broker::amqp::error::LinkError;
@@ -20,8 +20,8 @@ const STATE: &str = "state";
 /// The `type` of a record.
 const KIND: &str = "ork.part";
 
-/// Encodes a record as a parcel.
-pub(in super::super) fn encode(record: &PartRecord) -> Result<Parcel, LinkError> {
+/// Encodes a record as a message.
+pub(in super::super) fn encode(record: &PartRecord) -> Result<Publication, LinkError> {
     let mut headers = FieldTable::default();
     let epoch_of = |headers: &mut FieldTable, epoch: u32| {
         if epoch != 0 {
@@ -54,7 +54,7 @@ pub(in super::super) fn encode(record: &PartRecord) -> Result<Parcel, LinkError>
         .with_type(KIND.into())
         .with_headers(headers);
     let routing_key = short(&record.queue)?;
-    Ok(Parcel { exchange: ShortString::default(), routing_key, mandatory: true, properties, body: record.body.clone() })
+    Ok(Publication { exchange: ShortString::default(), routing_key, mandatory: true, properties, body: record.body.clone() })
 }
 
 /// Decodes a record.
@@ -116,14 +116,14 @@ mod tests {
             decode(&BasicProperties::default().with_headers(headers))
         };
         assert_eq!(headers(PART_ID, number(4)), Entry::Part { epoch: 0, id: 4, total: 0, ok: true });
-        for (entry, words) in [
+        for (entry, message) in [
             (decode(&BasicProperties::default()), "`part_id` is missing"),
             (headers(PART_ID, text("four")), "not a non-negative integer"),
             (headers(RECORD, text("tail")), "expected `head`"),
             (headers(RECORD, text("mark")), "is not a valid mark"),
         ] {
             let Entry::Unknown(why) = entry else { panic!("{entry:?}") };
-            assert!(why.contains(words), "{why}");
+            assert!(why.contains(message), "{why}");
         }
     }
 }
