@@ -24,7 +24,7 @@ use crate::supervisor::Supervisor;
 use crate::worker::{self, Shutdown, Stopped};
 
 /// How long the last settlements may take to reach store and broker at shutdown.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const FINAL_SETTLEMENTS: Duration = Duration::from_secs(5);
 
 /// A running process of ork: always a client, and a worker once one is started.
 ///
@@ -134,7 +134,7 @@ impl Ork {
     /// If the future is dropped, other processes do the rest after the heartbeat of this one has expired.
     pub async fn shutdown(self) {
         self.drain();
-        let within = self.config.shutdown + LAST_WORDS;
+        let within = self.config.shutdown + FINAL_SETTLEMENTS;
         let services = async {
             self.supervisor.idle().await;
             self.supervisor.stop().await;
@@ -147,7 +147,7 @@ impl Ork {
                 tokio::select! {
                     biased;
                     () = self.supervisor.stop() => {}
-                    () = self.engine.clock.pause(LAST_WORDS) => {}
+                    () = self.engine.clock.pause(FINAL_SETTLEMENTS) => {}
                 }
             }
         }

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(set.read(&part(0, 0, 0), 2), Fate::Keep);
         let Fate::Bury(why) = set.read(&part(0, 1, 3), 2) else { panic!("counted") };
         assert!(why.contains("`total_parts` 3, but earlier parts have 2"), "{why}");
-        assert_eq!(set.read(&part(0, 1, 0), 2), Fate::Keep, "who says nothing does not disagree");
+        assert_eq!(set.read(&part(0, 1, 0), 2), Fate::Keep, "a record without a total does not disagree");
         assert!(set.is_complete(false));
     }
 

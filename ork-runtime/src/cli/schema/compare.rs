@@ -37,7 +37,7 @@ pub(super) fn diff(registry: &Registry, args: &Diff, output: &Output) -> Result<
         None => schema::bundle(registry.tasks()),
     };
     let changes = schema::compare(&old, &new).map_err(|error| wrong(args, &old, &error))?;
-    say(&changes, output);
+    print_changes(&changes, output);
     let fails = |effect: &Effect| effect.is_breaking() || (args.strict && effect.is_unsure());
     let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| fails(effect)));
     Ok(ExitCode::from(u8::from(breaks)))
@@ -62,7 +62,7 @@ pub(super) fn check(registry: &Registry, args: &Check, output: &Output) -> Resul
     }
     let changes =
         schema::compare(&kept, &now).map_err(|error| Failure::user(format!("{path} cannot be compared: {error}")))?;
-    say(&changes, output);
+    print_changes(&changes, output);
     let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| effect.is_breaking()));
     output.note(format!(
         "{path} is out of date{}: run `schema export --output {path}` and commit the file for review",
@@ -82,7 +82,7 @@ fn read(path: &Path) -> Result<Value, Failure> {
     serde_json::from_str(&text).map_err(|error| Failure::user(format!("{} is not JSON: {error}", path.display())))
 }
 
-fn say(changes: &[Change], output: &Output) {
+fn print_changes(changes: &[Change], output: &Output) {
     if output.is_json() {
         output.json(&json!({ "changes": changes }));
         return;
@@ -107,18 +107,18 @@ fn say_one(change: &Change, output: &Output) {
         let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "(none)".to_owned());
         output.line(format!("  {:width$}  {} → {}", field.path, side(&field.before), side(&field.after)));
     }
-    for (whom, effect) in change.effects() {
+    for (affected, effect) in change.effects() {
         match effect {
-            Effect::Compatible => output.line(format!("  {whom}: compatible")),
-            Effect::Unsure(whys) => lines(&format!("  {whom}: unknown"), whys, output),
-            Effect::Breaks(whys) => lines(&format!("  {whom}: broken"), whys, output),
+            Effect::Compatible => output.line(format!("  {affected}: compatible")),
+            Effect::Unsure(reasons) => lines(&format!("  {affected}: unknown"), reasons, output),
+            Effect::Breaks(reasons) => lines(&format!("  {affected}: broken"), reasons, output),
         }
     }
 }
 
-fn lines(head: &str, whys: &[String], output: &Output) {
+fn lines(head: &str, reasons: &[String], output: &Output) {
     output.line(head);
-    for why in whys {
+    for why in reasons {
         output.line(format!("    {why}"));
     }
 }
