@@ -115,7 +115,7 @@ impl Job {
     }
 
     /// Marks the job as cancelled, so that nothing below it starts any more. The caller decides whether its own work
-    /// goes on.
+    /// continues.
     pub(crate) fn request_cancel(&mut self, mode: CancelMode) {
         if self.tree.cancel_mode != Some(CancelMode::Immediate) {
             self.tree.cancel_mode = Some(mode);

@@ -23,7 +23,7 @@ use crate::registry::Registry;
 use crate::supervisor::Supervisor;
 use crate::worker::{self, Shutdown, Stopped};
 
-/// How long the last settlements may take to reach store and broker at shutdown.
+/// How long the final settlements may take to reach store and broker at shutdown.
 const FINAL_SETTLEMENTS: Duration = Duration::from_secs(5);
 
 /// A running process of ork: always a client, and a worker once one is started.
@@ -114,7 +114,7 @@ impl Ork {
         self.engine.drain.cancel();
     }
 
-    /// Returns a token that is cancelled when something fails that the process needs to go on.
+    /// Returns a token that is cancelled when a service fails without which the process cannot continue.
     pub fn failed(&self) -> CancellationToken {
         self.engine.fatal.clone()
     }

@@ -86,14 +86,14 @@ impl Client {
     /// Sends the lost messages of a job again, unless the job is still under way.
     async fn send_again(&self, id: JobId) -> Result<(), ClientError> {
         let engine = &self.engine;
-        let situation = engine.store.diagnostics(id).await?;
+        let diagnostics = engine.store.diagnostics(id).await?;
         let JobView { job, head, .. } = self.view(id).await?;
         let in_parts = job.state == State::Waiting;
         if job.own_work_ended() || (in_parts && !head.has_all_parts()) {
             return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
         }
-        let (outbox, now) = (&situation.to_send, engine.clock.now());
-        let alive = situation.processes.iter().filter(|process| process.until >= now);
+        let (outbox, now) = (&diagnostics.to_send, engine.clock.now());
+        let alive = diagnostics.processes.iter().filter(|process| process.until >= now);
         let mut under_way = outbox.free + outbox.later + outbox.waiting > 0
             || !outbox.held.is_empty()
             || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));

@@ -334,12 +334,12 @@ struct OfTheJob<'a> {
     inputs: Option<&'a RawValue>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_always(when: &When) -> bool {
     *when == When::Always
 }
 
-#[expect(clippy::ref_option, reason = "serde asks so")]
+#[expect(clippy::ref_option, reason = "serde requires this signature")]
 fn raw<S: serde::Serializer>(inputs: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     let raw: Option<&RawValue> = inputs.as_deref().and_then(|inputs| serde_json::from_str(inputs).ok());
     raw.serialize(serializer)

@@ -121,8 +121,8 @@ pub(crate) async fn run(
     })
 }
 
-/// Subscribes to a queue, and retries while the broker cannot be reached: it could be when the process was built.
-/// Returns `None` if the worker was stopped first.
+/// Subscribes to a queue. Retries while the broker cannot be reached, because it could be reached when the process was
+/// built. Returns `None` if the worker was stopped first.
 async fn subscribe(
     engine: &Engine,
     queue: Subscribe,
@@ -144,7 +144,8 @@ async fn subscribe(
     subscribed.await.transpose()
 }
 
-/// Up to this `max_worker_losses`, a delivery that counts as a loss although its call had not started can decide.
+/// With a `max_worker_losses` up to this value, it matters if a delivery counts as a loss although its call had not
+/// started.
 const FEW_LOSSES: u32 = 1;
 
 /// Returns the subscriptions of this worker: one for each queue, or, with a broker that reads the outbox of the store

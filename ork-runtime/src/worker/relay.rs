@@ -54,7 +54,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                         let (hooks, rest) = partition_hooks(taken.to_send);
                         hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
                         let rest = read_events(engine, rest, stop).await;
-                        // What was written here before the store was asked comes before what it found.
+                        // Rows that this process wrote before the query come before the rows that the query found.
                         let mut rows = Vec::new();
                         if !mutant::is_on(Mutant::SendsFoundRowsFirst) {
                             while let Ok(row) = to_send.try_recv() {

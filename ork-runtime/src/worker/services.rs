@@ -68,7 +68,7 @@ pub(crate) async fn set_clock(store: &dyn Store, clock: &SharedClock) -> Result<
 }
 
 /// Sets the clock of this process by a time that the store has returned, and warns if the clock of this computer is far
-/// from it. `asked` is the monotonic time at which the store was asked. Returns by how much the clock was moved.
+/// from it. `requested` is the monotonic time of the request to the store. Returns by how much the clock was moved.
 fn correct_clock(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) -> Duration {
     let Some(shown) = shown else { return Duration::ZERO };
     let Set { moved, ahead } = clock.set(shown, [asked, clock.monotonic()]);

@@ -182,13 +182,13 @@ impl WorkflowRun {
     }
 
     /// Returns the jobs of the steps that have started and not ended.
-    pub(crate) fn begun(&self, run: JobId) -> Vec<JobId> {
+    pub(crate) fn started_jobs(&self, run: JobId) -> Vec<JobId> {
         self.steps.iter().filter(|step| step.state == StepState::Started).map(|step| step.job(run)).collect()
     }
 
     /// Starts the steps that are ready and returns their positions. Steps that can no longer run are skipped.
     pub(crate) fn begin(&mut self) -> Vec<usize> {
-        let mut begun = Vec::new();
+        let mut started = Vec::new();
         for at in 0..self.steps.len() {
             let (before, from) = self.steps.split_at_mut(at);
             let Some(step) = from.first_mut().filter(|step| step.state == StepState::Waiting) else { continue };
@@ -199,10 +199,10 @@ impl WorkflowRun {
                 step.state = StepState::Skipped;
             } else if all_ended {
                 step.state = StepState::Started;
-                begun.push(at);
+                started.push(at);
             }
         }
-        begun
+        started
     }
 
     /// Records how the job of a step ended.
@@ -319,8 +319,8 @@ impl Job {
         (self.state, self.failure) = (State::Waiting, None);
     }
 
-    /// Starts the steps that are ready and returns their positions. Returns none if the job is not a run that can go
-    /// on.
+    /// Starts the steps that are ready and returns their positions. Returns none if the job is not a run that can
+    /// continue.
     pub(crate) fn start_ready_steps(&mut self) -> Vec<usize> {
         let goes_on = self.state == State::Waiting && self.accepts_children();
         self.workflow_run_mut().filter(|_| goes_on).map(WorkflowRun::begin).unwrap_or_default()
