@@ -14,9 +14,9 @@ use crate::executor::ExecutorError;
 
 /// One step of the escalation. Each is harsher than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rung {
+pub(super) enum StopStep {
     /// The call is notified. It can clean up once it checks for the notification.
-    Ask,
+    Notify,
     /// The call is notified, and the code that it runs is interrupted.
     Interrupt,
     /// The processes get SIGTERM.
@@ -27,10 +27,10 @@ pub(super) enum Rung {
     GiveUp,
 }
 
-impl Rung {
+impl StopStep {
     const fn next(self) -> Self {
         match self {
-            Self::Ask => Self::Terminate,
+            Self::Notify => Self::Terminate,
             Self::Interrupt | Self::Terminate => Self::Kill,
             Self::Kill | Self::GiveUp => Self::GiveUp,
         }
@@ -39,106 +39,106 @@ impl Rung {
 
 /// The first steps of the escalation, which depend on the kind of process.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Foot {
+pub(super) struct FirstSteps {
     /// The first step for a call that was cancelled.
-    pub gentle: Rung,
+    pub on_cancel: StopStep,
     /// The first step for a call that gets no time.
-    pub hurried: Rung,
+    pub without_grace: StopStep,
 }
 
 /// The two events that start the escalation.
-pub(super) struct Unwanted {
+pub(super) struct StopTriggers {
     /// Completes when the call is cancelled.
     pub cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Completes with the reason when the call has to end without delay.
-    pub hurry: Pin<Box<dyn Future<Output = ExecutorError> + Send>>,
+    pub must_end: Pin<Box<dyn Future<Output = ExecutorError> + Send>>,
 }
 
 /// Decides when a call is stopped, and by which steps.
-pub(super) struct Ladder {
-    foot: Foot,
-    unwanted: Unwanted,
+pub(super) struct Escalation {
+    first_steps: FirstSteps,
+    triggers: StopTriggers,
     clock: Arc<dyn Clock>,
     grace: Duration,
-    climbing: Option<Climb>,
-    hurried: bool,
+    stopping: Option<Stopping>,
+    had_to_end: bool,
 }
 
-struct Climb {
+struct Stopping {
     why: ExecutorError,
     /// The last step that was taken.
-    rung: Rung,
+    step: StopStep,
     /// Ends when the next step is due.
     pause: Pause,
 }
 
-impl Ladder {
-    pub(super) fn new(foot: Foot, unwanted: Unwanted, clock: Arc<dyn Clock>, grace: Duration) -> Self {
-        Self { foot, unwanted, clock, grace, climbing: None, hurried: false }
+impl Escalation {
+    pub(super) fn new(first_steps: FirstSteps, triggers: StopTriggers, clock: Arc<dyn Clock>, grace: Duration) -> Self {
+        Self { first_steps, triggers, clock, grace, stopping: None, had_to_end: false }
     }
 
     /// Waits until the next step is due and returns it. The first one is due when the call is no longer wanted.
     ///
     /// # Cancel safety
     /// If the future is dropped, no step is lost.
-    pub(super) async fn next(&mut self) -> Rung {
+    pub(super) async fn next(&mut self) -> StopStep {
         loop {
-            let Unwanted { cancelled, hurry } = &mut self.unwanted;
+            let StopTriggers { cancelled, must_end } = &mut self.triggers;
             let due = async {
-                if let Some(climb) = &mut self.climbing {
-                    climb.pause.as_mut().await;
-                    climb.rung.next()
+                if let Some(stopping) = &mut self.stopping {
+                    stopping.pause.as_mut().await;
+                    stopping.step.next()
                 } else {
                     cancelled.await;
-                    self.foot.gentle
+                    self.first_steps.on_cancel
                 }
             };
-            let (rung, why) = tokio::select! {
+            let (step, why) = tokio::select! {
                 biased;
-                why = hurry, if !self.hurried => {
-                    self.hurried = true;
-                    (self.foot.hurried, why)
+                why = must_end, if !self.had_to_end => {
+                    self.had_to_end = true;
+                    (self.first_steps.without_grace, why)
                 }
-                rung = due => (rung, ExecutorError::Interrupted),
+                step = due => (step, ExecutorError::Interrupted),
             };
-            let climbed = self.climbing.take();
-            if climbed.as_ref().is_some_and(|climb| climb.rung >= rung && rung != Rung::GiveUp) {
+            let previous = self.stopping.take();
+            if previous.as_ref().is_some_and(|stopping| stopping.step >= step && step != StopStep::GiveUp) {
                 // A step at least as harsh was taken before.
-                self.climbing = climbed;
+                self.stopping = previous;
                 continue;
             }
-            let why = climbed.map_or(why, |climb| climb.why);
-            self.climbing = Some(Climb { why, rung, pause: self.clock.pause(self.grace) });
-            return rung;
+            let why = previous.map_or(why, |stopping| stopping.why);
+            self.stopping = Some(Stopping { why, step, pause: self.clock.pause(self.grace) });
+            return step;
         }
     }
 
     /// Returns whether the call is being stopped.
-    pub(super) const fn is_climbing(&self) -> bool {
-        self.climbing.is_some()
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
     }
 
     /// Returns why the call was stopped, or `None` if it was not.
     pub(super) fn why(self) -> Option<ExecutorError> {
-        self.climbing.map(|climb| climb.why)
+        self.stopping.map(|stopping| stopping.why)
     }
 
     /// Waits for work that no step of the escalation can stop, such as acquiring a permit. Gives up, with the reason,
     /// as soon as the call is no longer wanted.
-    pub(super) async fn unless_unwanted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ExecutorError> {
+    pub(super) async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ExecutorError> {
         tokio::select! {
             biased;
-            why = &mut self.unwanted.hurry => Err(why),
-            () = &mut self.unwanted.cancelled => Err(ExecutorError::Interrupted),
+            why = &mut self.triggers.must_end => Err(why),
+            () = &mut self.triggers.cancelled => Err(ExecutorError::Interrupted),
             done = work => Ok(done),
         }
     }
 }
 
-impl fmt::Debug for Ladder {
+impl fmt::Debug for Escalation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rung = self.climbing.as_ref().map(|climb| climb.rung);
-        f.debug_struct("Ladder").field("foot", &self.foot).field("rung", &rung).finish_non_exhaustive()
+        let step = self.stopping.as_ref().map(|stopping| stopping.step);
+        f.debug_struct("Escalation").field("first_steps", &self.first_steps).field("step", &step).finish_non_exhaustive()
     }
 }
 
@@ -151,8 +151,8 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    const PYTHON: Foot = Foot { gentle: Rung::Ask, hurried: Rung::Interrupt };
-    const PROGRAM: Foot = Foot { gentle: Rung::Terminate, hurried: Rung::Terminate };
+    const PYTHON: FirstSteps = FirstSteps { on_cancel: StopStep::Notify, without_grace: StopStep::Interrupt };
+    const PROGRAM: FirstSteps = FirstSteps { on_cancel: StopStep::Terminate, without_grace: StopStep::Terminate };
 
     /// A clock whose pauses end one at a time, each when the test strikes the bell.
     #[derive(Debug, Default)]
@@ -170,36 +170,36 @@ mod tests {
     }
 
     struct Call {
-        ladder: Ladder,
+        escalation: Escalation,
         bell: Arc<Notify>,
         cancelled: CancellationToken,
-        hurry: CancellationToken,
+        must_end: CancellationToken,
     }
 
     impl Call {
-        fn new(foot: Foot) -> Self {
-            let (clock, cancelled, hurry) = (Bell::default(), CancellationToken::new(), CancellationToken::new());
-            let (bell, late) = (Arc::clone(&clock.0), hurry.clone());
-            let unwanted = Unwanted {
+        fn new(first_steps: FirstSteps) -> Self {
+            let (clock, cancelled, must_end) = (Bell::default(), CancellationToken::new(), CancellationToken::new());
+            let (bell, late) = (Arc::clone(&clock.0), must_end.clone());
+            let triggers = StopTriggers {
                 cancelled: Box::pin(cancelled.clone().cancelled_owned()),
-                hurry: Box::pin(async move {
+                must_end: Box::pin(async move {
                     late.cancelled().await;
                     ExecutorError::TimedOut(Duration::from_secs(1))
                 }),
             };
-            let ladder = Ladder::new(foot, unwanted, Arc::new(clock), Duration::from_secs(5));
-            Self { ladder, bell, cancelled, hurry }
+            let escalation = Escalation::new(first_steps, triggers, Arc::new(clock), Duration::from_secs(5));
+            Self { escalation, bell, cancelled, must_end }
         }
 
         /// Returns the step that is due now, if any.
-        fn step(&mut self) -> Option<Rung> {
-            self.ladder.next().now_or_never()
+        fn step(&mut self) -> Option<StopStep> {
+            self.escalation.next().now_or_never()
         }
 
         /// Returns the steps that follow as one grace period after another passes.
-        fn climb(&mut self) -> Vec<Rung> {
+        fn remaining_steps(&mut self) -> Vec<StopStep> {
             let mut steps = Vec::new();
-            while steps.last() != Some(&Rung::GiveUp) {
+            while steps.last() != Some(&StopStep::GiveUp) {
                 assert_eq!(self.step(), None, "a step before its time");
                 self.bell.notify_one();
                 steps.extend(self.step());
@@ -213,15 +213,15 @@ mod tests {
         let mut call = Call::new(PYTHON);
         assert_eq!(call.step(), None);
         call.cancelled.cancel();
-        assert_eq!(call.step(), Some(Rung::Ask));
-        assert_eq!(call.climb(), [Rung::Terminate, Rung::Kill, Rung::GiveUp]);
-        assert!(matches!(call.ladder.why(), Some(ExecutorError::Interrupted)));
-        for foot in [PYTHON, PROGRAM] {
-            let mut call = Call::new(foot);
-            call.hurry.cancel();
-            assert_eq!(call.step(), Some(foot.hurried));
-            assert_eq!(call.climb(), [Rung::Kill, Rung::GiveUp]);
-            assert!(matches!(call.ladder.why(), Some(ExecutorError::TimedOut(_))));
+        assert_eq!(call.step(), Some(StopStep::Notify));
+        assert_eq!(call.remaining_steps(), [StopStep::Terminate, StopStep::Kill, StopStep::GiveUp]);
+        assert!(matches!(call.escalation.why(), Some(ExecutorError::Interrupted)));
+        for first_steps in [PYTHON, PROGRAM] {
+            let mut call = Call::new(first_steps);
+            call.must_end.cancel();
+            assert_eq!(call.step(), Some(first_steps.without_grace));
+            assert_eq!(call.remaining_steps(), [StopStep::Kill, StopStep::GiveUp]);
+            assert!(matches!(call.escalation.why(), Some(ExecutorError::TimedOut(_))));
         }
     }
 
@@ -229,19 +229,19 @@ mod tests {
     fn cancelled_call_is_interrupted_when_its_time_runs_out() {
         let mut call = Call::new(PYTHON);
         call.cancelled.cancel();
-        assert_eq!(call.step(), Some(Rung::Ask));
-        call.hurry.cancel();
-        assert_eq!(call.step(), Some(Rung::Interrupt));
-        assert_eq!(call.climb(), [Rung::Kill, Rung::GiveUp]);
-        assert!(matches!(call.ladder.why(), Some(ExecutorError::Interrupted)), "it was cancelled first");
+        assert_eq!(call.step(), Some(StopStep::Notify));
+        call.must_end.cancel();
+        assert_eq!(call.step(), Some(StopStep::Interrupt));
+        assert_eq!(call.remaining_steps(), [StopStep::Kill, StopStep::GiveUp]);
+        assert!(matches!(call.escalation.why(), Some(ExecutorError::Interrupted)), "it was cancelled first");
     }
 
     #[test]
     fn no_step_is_taken_twice() {
         let mut call = Call::new(PROGRAM);
         call.cancelled.cancel();
-        assert_eq!(call.step(), Some(Rung::Terminate));
-        call.hurry.cancel();
-        assert_eq!(call.climb(), [Rung::Kill, Rung::GiveUp]);
+        assert_eq!(call.step(), Some(StopStep::Terminate));
+        call.must_end.cancel();
+        assert_eq!(call.remaining_steps(), [StopStep::Kill, StopStep::GiveUp]);
     }
 }
