@@ -193,9 +193,9 @@ impl Place {
         }
         let mut rates = Vec::new();
         for _ in 0..=rounds {
-            let begun = now();
+            let start = now();
             let sum = client.submit(one_part { count: PARTS }).and_wait().await.unwrap();
-            rates.push(rate(PARTS, begun.elapsed()));
+            rates.push(rate(PARTS, start.elapsed()));
             assert_eq!(sum, PARTS * (PARTS - 1) / 2);
         }
         client.shutdown().await;
@@ -331,19 +331,19 @@ async fn raw_consume(channel: &Channel, queue: ShortString, program: Program, co
 
 async fn measure(url: &str, queues: &'static str, program: Program, count: u64, rounds: u64) -> Value {
     let place = Place::new(url, queues);
-    let begun = now();
+    let start = now();
     place.publish(program, count).await;
-    let published = begun.elapsed();
-    let begun = now();
+    let published = start.elapsed();
+    let start = now();
     place.consume(program, count).await;
-    let consumed = begun.elapsed();
+    let consumed = start.elapsed();
     place.clean().await;
     let mut rates = Vec::new();
     for _ in 0..rounds {
         let place = Place::new(url, queues);
-        let begun = now();
+        let start = now();
         place.both(program, count).await;
-        rates.push(rate(count, begun.elapsed()));
+        rates.push(rate(count, start.elapsed()));
         place.clean().await;
     }
     let (publish, consume, both) = (rate(count, published), rate(count, consumed), median(rates));

@@ -37,13 +37,13 @@ use support::{now, peak_mib, rate, round};
 fn measure(what: &str, count: u64) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bench.db");
-    let begun = now();
+    let start = now();
     match what {
         "raw" => raw(&path, count),
         "memory" => ork("memory:", count, what),
         _ => ork(&format!("sqlite:{}", path.display()), count, what),
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     json!({ "parts_per_s": round(rate(count, took)), "peak_mib": round(peak_mib()) })
 }
 

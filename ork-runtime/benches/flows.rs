@@ -95,7 +95,7 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
     let ork = Ork::builder().config(config).store(&store).set("python", python()).build().await.unwrap();
     ork.start_worker();
     let expected = count * count.saturating_sub(1) / 2;
-    let begun = now();
+    let start = now();
     if what == "plain" {
         assert_eq!(ork.submit(nothing_part { count }).and_wait().await.unwrap(), expected);
     } else {
@@ -113,7 +113,7 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(ork.task_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     ork.shutdown().await;
     json!({ "per_s": round(rate(count, took)), "peak_mib": round(peak_mib()) })
 }
@@ -133,12 +133,12 @@ fn echo(count: u64) -> f64 {
         .expect("Python starts");
     let (mut to, mut from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
     let mut line = String::new();
-    let begun = now();
+    let start = now();
     for at in 0..count {
         writeln!(to, "{at}").unwrap();
         from.read_line(&mut line).unwrap();
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     drop(to);
     child.wait().unwrap();
     rate(count, took)

@@ -21,7 +21,7 @@ pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), serde_json::
 struct Found {
     /// The path of the number, from the innermost segment to the outermost one.
     place: Vec<String>,
-    words: String,
+    message: String,
 }
 
 impl Found {
@@ -35,8 +35,8 @@ impl Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place: String = self.place.iter().rev().map(String::as_str).collect();
         match place.strip_prefix('.').unwrap_or(&place) {
-            "" => write!(f, "it {}", self.words),
-            place => write!(f, "`{place}` {}", self.words),
+            "" => write!(f, "it {}", self.message),
+            place => write!(f, "`{place}` {}", self.message),
         }
     }
 }
@@ -45,7 +45,7 @@ impl std::error::Error for Found {}
 
 impl serde::ser::Error for Found {
     fn custom<T: Display>(message: T) -> Self {
-        Self { place: Vec::new(), words: format!("cannot be serialized: {message}") }
+        Self { place: Vec::new(), message: format!("cannot be serialized: {message}") }
     }
 }
 
@@ -53,8 +53,8 @@ fn number(number: f64) -> Result<(), Found> {
     if number.is_finite() {
         return Ok(());
     }
-    let words = format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
-    Err(Found { place: Vec::new(), words })
+    let message = format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
+    Err(Found { place: Vec::new(), message })
 }
 
 fn field(name: &str) -> String {
@@ -289,21 +289,21 @@ mod tests {
         Nothing,
     }
 
-    fn said<T: Serialize>(value: &T) -> String {
+    fn message_of<T: Serialize>(value: &T) -> String {
         check(value).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
     }
 
     #[test]
     fn error_names_the_path_of_the_number() {
-        assert_eq!(said(&Report::default()), "fine");
+        assert_eq!(message_of(&Report::default()), "fine");
         let means = Report { means: vec![(1, 1.0), (2, f64::NAN)], ..Report::default() };
-        assert!(said(&means).starts_with("`means[1][1]` is NaN, which JSON cannot represent"), "{}", said(&means));
+        assert!(message_of(&means).starts_with("`means[1][1]` is NaN, which JSON cannot represent"), "{}", message_of(&means));
         let shape = |shape| Report { by_day: BTreeMap::from([("monday".to_owned(), shape)]), ..Report::default() };
-        assert_eq!(said(&shape(Shape::Nothing)), "fine");
-        let circle = said(&shape(Shape::Circle { radius: f32::NEG_INFINITY }));
+        assert_eq!(message_of(&shape(Shape::Nothing)), "fine");
+        let circle = message_of(&shape(Shape::Circle { radius: f32::NEG_INFINITY }));
         assert!(circle.starts_with("`by_day.monday.radius` is -inf"), "{circle}");
-        let square = said(&Some(shape(Shape::Square(f64::INFINITY))));
+        let square = message_of(&Some(shape(Shape::Square(f64::INFINITY))));
         assert!(square.starts_with("`by_day.monday.Square` is inf"), "{square}");
-        assert!(said(&f64::NAN).starts_with("it is NaN"));
+        assert!(message_of(&f64::NAN).starts_with("it is NaN"));
     }
 }

@@ -12,11 +12,11 @@ use crate::engine::slots::{Slot, SlotKind};
 
 /// Work that can start now.
 #[derive(Debug)]
-pub(super) enum Begun {
+pub(super) enum ReadyWork {
     /// One delivery, with its slot; `None` if it needs none.
-    One(Box<Delivery>, Option<Slot>),
+    Single(Box<Delivery>, Option<Slot>),
     /// Deliveries that are processed together.
-    Together(Batch),
+    Batch(Batch),
 }
 
 /// The deliveries of one subscription that wait for a slot, in one line for each kind of slots.
@@ -31,15 +31,15 @@ struct Line {
     waiting: VecDeque<(Option<batch::Kind>, Delivery)>,
     /// The pending request for a slot. It is kept as long as deliveries wait, so that it does not lose its place among
     /// the requests for slots.
-    asked: Option<BoxFuture<'static, Option<Slot>>>,
+    pending_slot: Option<BoxFuture<'static, Option<Slot>>>,
 }
 
 impl Backlog {
     /// Adds a delivery to the backlog. Returns it instead if it needs no slot and can start at once.
-    pub(super) fn push(&mut self, engine: &Engine, delivery: Delivery) -> Option<Begun> {
+    pub(super) fn push(&mut self, engine: &Engine, delivery: Delivery) -> Option<ReadyWork> {
         let message = delivery.message.as_ref().ok();
         match message.and_then(|message| SlotKind::needed(&engine.registry, message)) {
-            None => Some(Begun::One(Box::new(delivery), None)),
+            None => Some(ReadyWork::Single(Box::new(delivery), None)),
             Some(kind) => {
                 self.line(kind).waiting.push_back((batch::kind(engine, &delivery), delivery));
                 None
@@ -48,12 +48,12 @@ impl Backlog {
     }
 
     /// Takes a slot and returns the work that can start under it, if there is any.
-    pub(super) fn pop(&mut self, engine: &Engine) -> Option<Begun> {
+    pub(super) fn pop(&mut self, engine: &Engine) -> Option<ReadyWork> {
         [SlotKind::Async, SlotKind::Blocking].into_iter().find_map(|kind| {
             let line = self.line(kind);
-            let ready = !line.waiting.is_empty() && line.asked.is_none();
+            let ready = !line.waiting.is_empty() && line.pending_slot.is_none();
             let slot = ready.then(|| engine.slots.try_take(kind)).flatten()?;
-            line.begin(engine, kind, slot)
+            line.start(engine, kind, slot)
         })
     }
 
@@ -62,12 +62,12 @@ impl Backlog {
     ///
     /// # Cancel safety
     /// If the future is dropped, no delivery is lost, and the request for a slot keeps its place.
-    pub(super) async fn next(&mut self, engine: &Engine) -> Option<Begun> {
+    pub(super) async fn next(&mut self, engine: &Engine) -> Option<ReadyWork> {
         let (tasks, blocking) = (&mut self.tasks, &mut self.blocking);
         let tasks = tasks.slot(engine, SlotKind::Async).map(|slot| (SlotKind::Async, slot)).boxed();
         let blocking = blocking.slot(engine, SlotKind::Blocking).map(|slot| (SlotKind::Blocking, slot)).boxed();
         let (kind, slot) = select(tasks, blocking).await.factor_first().0;
-        self.line(kind).begin(engine, kind, slot?)
+        self.line(kind).start(engine, kind, slot?)
     }
 
     /// Whether no delivery waits.
@@ -78,7 +78,7 @@ impl Backlog {
     /// Requeues all waiting deliveries.
     pub(super) fn requeue_all(&mut self) {
         for line in [&mut self.tasks, &mut self.blocking] {
-            line.asked = None;
+            line.pending_slot = None;
             for (_, delivery) in line.waiting.drain(..) {
                 delivery.acker.settle(Disposition::Requeue);
             }
@@ -99,18 +99,18 @@ impl Line {
         if self.waiting.is_empty() {
             std::future::pending::<()>().await;
         }
-        let asked = self.asked.get_or_insert_with(|| engine.slots.acquire(kind).boxed());
-        let slot = asked.await;
-        self.asked = None;
+        let pending_slot = self.pending_slot.get_or_insert_with(|| engine.slots.acquire(kind).boxed());
+        let slot = pending_slot.await;
+        self.pending_slot = None;
         slot
     }
 
     /// Takes the first delivery of the line, and as many of those behind it as fit into one batch with it.
-    fn begin(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Begun> {
+    fn start(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<ReadyWork> {
         // The broker redelivers those whose channel was closed.
         while self.waiting.pop_front_if(|(_, delivery)| delivery.acker.is_channel_closed()).is_some() {}
         let (batch_kind, first) = self.waiting.pop_front()?;
-        let Some(batch_kind) = batch_kind else { return Some(Begun::One(Box::new(first), Some(slot))) };
+        let Some(batch_kind) = batch_kind else { return Some(ReadyWork::Single(Box::new(first), Some(slot))) };
         let size = batch::size(engine, &first, &mut slot, kind);
         let mut deliveries = vec![first];
         while deliveries.len() < size {
@@ -121,6 +121,6 @@ impl Line {
                 deliveries.push(next);
             }
         }
-        Some(Begun::Together(Batch { kind: batch_kind, deliveries, slot }))
+        Some(ReadyWork::Batch(Batch { kind: batch_kind, deliveries, slot }))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::{Backlog, Begun};
+use super::backlog::{Backlog, ReadyWork};
 use super::window::Window;
 use crate::broker::{Delivery, Subscription};
 use crate::engine::slots::SlotKind;
@@ -42,15 +42,15 @@ pub(super) async fn consume(
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut stalled_for) = (STALLED.min(ack_within), Duration::ZERO);
     let mut patience = stalled;
-    let start = |begun| match begun {
-        Begun::One(delivery, slot) => {
+    let start = |work| match work {
+        ReadyWork::Single(delivery, slot) => {
             let engine = Arc::clone(&engine);
             supervisor.delivery(Box::pin(async move { process(&engine, *delivery, slot).await }));
         }
-        Begun::Together(batch) => {
+        ReadyWork::Batch(batch) => {
             let (engine, tracker) = (Arc::clone(&engine), supervisor.clone());
             supervisor.delivery(async move {
-                let spawn = |alone: BoxFuture<()>| tracker.delivery(alone);
+                let spawn = |future: BoxFuture<()>| tracker.delivery(future);
                 batch::process_batch(&engine, batch, &spawn).await;
             });
         }
@@ -61,13 +61,13 @@ pub(super) async fn consume(
         if engine.broker.needs_relay() {
             delivery = engine.held.until_settled(delivery);
         }
-        if let Some(begun) = backlog.push(&engine, delivery) {
-            start(begun);
+        if let Some(work) = backlog.push(&engine, delivery) {
+            start(work);
         }
     };
     loop {
-        while let Some(begun) = backlog.pop(&engine) {
-            start(begun);
+        while let Some(work) = backlog.pop(&engine) {
+            start(work);
             (stalled_for, patience) = (Duration::ZERO, stalled);
         }
         let waits = !backlog.is_empty();
@@ -75,11 +75,11 @@ pub(super) async fn consume(
             biased;
             () = stop.cancelled() => break,
             Ok(()) = leases.changed() => {
-                subscription.resize(left(&window, *leases.borrow_and_update()));
+                subscription.resize(prefetch(&window, *leases.borrow_and_update()));
                 continue;
             }
-            begun = backlog.next(&engine), if waits => {
-                begun.into_iter().for_each(start);
+            work = backlog.next(&engine), if waits => {
+                work.into_iter().for_each(start);
                 (stalled_for, patience) = (Duration::ZERO, stalled);
                 continue;
             }
@@ -90,7 +90,7 @@ pub(super) async fn consume(
                 // start arrive.
                 let shrunk = window.stalled(stalled);
                 if shrunk {
-                    subscription.resize(left(&window, *leases.borrow()));
+                    subscription.resize(prefetch(&window, *leases.borrow()));
                 }
                 if (shrunk || stalled_for >= patience) && !mutant::is_on(Mutant::HoardsWork) {
                     backlog.requeue_all();
@@ -115,7 +115,7 @@ pub(super) async fn consume(
             since_review = 0;
             if let Some(mean) = engine.calls.take_mean(&tasks) {
                 window.measured(mean);
-                subscription.resize(left(&window, *leases.borrow()));
+                subscription.resize(prefetch(&window, *leases.borrow()));
             }
         }
     }
@@ -133,6 +133,6 @@ pub(super) fn slots(engine: &Engine, tasks: &[String]) -> usize {
 }
 
 /// Returns the prefetch of the subscription: the window, less the deliveries that were acknowledged against a lease.
-fn left(window: &Window, leases: usize) -> u16 {
+fn prefetch(window: &Window, leases: usize) -> u16 {
     window.size().saturating_sub(u16::try_from(leases).unwrap_or(u16::MAX)).max(1)
 }

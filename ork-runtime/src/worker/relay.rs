@@ -125,13 +125,13 @@ fn partition_hooks(rows: Vec<HeldRow>) -> (Vec<HeldRow>, Vec<HeldRow>) {
 
 /// Sends the hooks of one job, then removes their row.
 async fn send_hooks(engine: &Arc<Engine>, row: HeldRow) {
-    let Some(Outgoing::Hooks { job, mask: which, .. }) = row.messages.first() else { return };
-    let mut begun = row.losses;
+    let Some(Outgoing::Hooks { job, mask, .. }) = row.messages.first() else { return };
+    let mut attempts = row.losses;
     loop {
-        let before = begun;
-        begun = begun.saturating_add(1);
+        let before = attempts;
+        attempts = attempts.saturating_add(1);
         let done = async {
-            let is_done = hooks::send_stored(engine, *job, *which, before).await?;
+            let is_done = hooks::send_stored(engine, *job, *mask, before).await?;
             if is_done { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };

@@ -59,9 +59,9 @@ impl LookSchedule {
     /// Returns the tasks that are due now. Each of the given tasks comes with the time of its last delivery.
     fn due_at(&mut self, now: Timestamp, mut tasks: Vec<(String, Timestamp)>) -> Vec<String> {
         tasks.retain(|(task, last)| {
-            let asked = *self.0.entry(task.clone()).or_insert(now);
+            let last_answer = *self.0.entry(task.clone()).or_insert(now);
             let idle = *last + IDLE <= now;
-            asked + (if idle { IDLE } else { BUSY }) <= now
+            last_answer + (if idle { IDLE } else { BUSY }) <= now
         });
         tasks.into_iter().map(|(task, _)| task).collect()
     }
@@ -94,9 +94,9 @@ impl Seen {
 pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<Look>, stop: CancellationToken) {
     let mut before: HashMap<JobId, Seen> = HashMap::new();
     while let Some(Some(Look { tasks, found })) = stop.run_until_cancelled(looks.recv()).await {
-        let (asked_for, others): (HashMap<_, _>, HashMap<_, _>) =
+        let (examined, not_examined): (HashMap<_, _>, HashMap<_, _>) =
             std::mem::take(&mut before).into_iter().partition(|(_, seen)| tasks.contains(&seen.task));
-        before = others;
+        before = not_examined;
         let mut empty = HashMap::new();
         for id in found {
             match engine.store.job(id).await {
@@ -109,7 +109,7 @@ pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<L
                     };
                     let seen = Seen::of(&view, open_parts);
                     let is_known = is_empty && (seen.open_parts.is_some() || !waits_for_parts);
-                    let twice = is_known && asked_for.get(&id) == Some(&seen);
+                    let twice = is_known && examined.get(&id) == Some(&seen);
                     if !(twice && resend(&engine, &view).await) {
                         before.insert(id, seen);
                     }

@@ -226,16 +226,16 @@ impl WorkflowRun {
     /// the output of this one run again.
     pub(crate) fn reopened(&mut self, at: usize) {
         self.unskip();
-        let mut goes_on = vec![false; self.steps.len()];
+        let mut reruns = vec![false; self.steps.len()];
         for (place, step) in self.steps.iter_mut().enumerate() {
-            let rests_on_it = step.needs.iter().any(|needs| goes_on.get(*needs) == Some(&true));
+            let needs_rerun = step.needs.iter().any(|needs| reruns.get(*needs) == Some(&true));
             if place == at {
                 step.state = StepState::Started;
-            } else if rests_on_it {
+            } else if needs_rerun {
                 step.restart();
             }
-            if let Some(goes_on) = goes_on.get_mut(place) {
-                *goes_on = place == at || rests_on_it;
+            if let Some(reruns) = reruns.get_mut(place) {
+                *reruns = place == at || needs_rerun;
             }
         }
     }
@@ -322,8 +322,8 @@ impl Job {
     /// Starts the steps that are ready and returns their positions. Returns none if the job is not a run that can
     /// continue.
     pub(crate) fn start_ready_steps(&mut self) -> Vec<usize> {
-        let goes_on = self.state == State::Waiting && self.accepts_children();
-        self.workflow_run_mut().filter(|_| goes_on).map(WorkflowRun::begin).unwrap_or_default()
+        let can_continue = self.state == State::Waiting && self.accepts_children();
+        self.workflow_run_mut().filter(|_| can_continue).map(WorkflowRun::begin).unwrap_or_default()
     }
 
     /// Ends the run if its last step has ended or, after it was cancelled, if none of its jobs is open.

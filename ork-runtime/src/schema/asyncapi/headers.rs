@@ -28,14 +28,14 @@ pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
     });
     if let Some(properties) = headers.pointer_mut("/properties").and_then(Value::as_object_mut) {
         if let Some(fingerprint) = fingerprint {
-            let words = "The fingerprint of the schema that the input was written for. With it, an input that does \
+            let description = "The fingerprint of the schema that the input was written for. With it, an input that does \
                          not match the worker's schema is parked for another worker instead of failing the job.";
-            let schema = json!({ "type": "string", "format": "uuid", "examples": [fingerprint], "description": words });
+            let schema = json!({ "type": "string", "format": "uuid", "examples": [fingerprint], "description": description });
             properties.insert(FINGERPRINT.into(), schema);
         }
         if is_item {
-            let words = "Requests the function for a single item instead of the split.";
-            properties.insert("ork-ask".into(), json!({ "type": "string", "const": "item", "description": words }));
+            let description = "Requests the function for a single item instead of the split.";
+            properties.insert("ork-ask".into(), json!({ "type": "string", "const": "item", "description": description }));
         }
     }
     if is_item && let Value::Object(headers) = &mut headers {

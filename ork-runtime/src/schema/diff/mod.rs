@@ -182,14 +182,14 @@ fn added(name: &str) -> Change {
 }
 
 fn removed(name: &str) -> Change {
-    let gone = |why: &str| Effect::breaks(format!("the task was removed: {why}"));
+    let breaks_because = |why: &str| Effect::breaks(format!("the task was removed: {why}"));
     Change {
         task: name.to_owned(),
         became: Became::Removed,
         fields: Vec::new(),
-        queued: gone("its messages are not consumed, or are dead-lettered as `unknown-task`"),
-        clients: gone("the jobs that they submit do not run"),
-        workflows: gone("`check` rejects workflows that use it"),
+        queued: breaks_because("its messages are not consumed, or are dead-lettered as `unknown-task`"),
+        clients: breaks_because("the jobs that they submit do not run"),
+        workflows: breaks_because("`check` rejects workflows that use it"),
     }
 }
 
@@ -240,7 +240,7 @@ fn fits(what: &str, from: Option<Type<'_>>, to: Option<Type<'_>>) -> Effect {
     }
     match assignable(from, to) {
         Verdict::Yes => Effect::Compatible,
-        Verdict::No(whys) => Effect::Breaks(whys.iter().map(|why| at(what, &why.path, &why.text)).collect()),
+        Verdict::No(reasons) => Effect::Breaks(reasons.iter().map(|why| at(what, &why.path, &why.text)).collect()),
         Verdict::Unknown(why) => Effect::Unsure(vec![at(what, "", &why)]),
     }
 }
