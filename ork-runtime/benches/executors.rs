@@ -76,7 +76,7 @@ fn echo(python: &str, count: u32) -> Duration {
     each
 }
 
-fn start(python: &str, count: u32) -> Duration {
+fn start_python(python: &str, count: u32) -> Duration {
     let start = Instant::now();
     for _ in 0..count {
         assert!(Command::new(python).args(["-c", "print(1)"]).stdout(Stdio::null()).status().unwrap().success());
@@ -115,17 +115,17 @@ async fn measure(python: &str) {
     bench.call("task.py", &large).await;
     let large = start.elapsed();
     bench.local.shutdown().await;
-    let (echo, start) = (echo(python, 2_000), start(python, 20));
+    let (echo, spawn) = (echo(python, 2_000), start_python(python, 20));
     println!("a line echoed by Python           {echo:?}");
     println!("a call of a warm interpreter      {warm:?}");
     println!("the same, four interpreters       {four:?}");
-    println!("a Python started for one line     {start:?}");
+    println!("a Python started for one line     {spawn:?}");
     println!("a call of a new interpreter       {cold:?}");
     println!("a call with 32 MiB of input       {large:?}");
     let ratio = |a: Duration, b: Duration| (a.as_secs_f64() / b.as_secs_f64() * 100.0).round() / 100.0;
     println!(
         "{}",
-        json!({ "warm": ratio(warm, echo), "cold": ratio(cold, start), "cold_over_warm": ratio(cold, warm) })
+        json!({ "warm": ratio(warm, echo), "cold": ratio(cold, spawn), "cold_over_warm": ratio(cold, warm) })
     );
 }
 

@@ -168,16 +168,16 @@ async fn main() {
     if sizes.is_empty() {
         sizes = vec![1_000, 10_000, 100_000];
     }
-    let whats = ["plain", "counted", "listed", "recorded"];
+    let names = ["plain", "counted", "listed", "recorded"];
     let server = postgres::Server::start_with(|_| ["fsync=on", "max_wal_size=4GB"].map(str::to_owned).to_vec());
     println!("instances a second, and the largest memory of the process");
-    println!("{:>10} {:>10}{}", "", "instances", whats.map(|what| format!("{what:>22}")).concat());
+    println!("{:>10} {:>10}{}", "", "instances", names.map(|what| format!("{what:>22}")).concat());
     let mut rows = Vec::new();
     for store in ["sqlite", "postgres"] {
         for count in &sizes {
             let mut row = json!({ "store": store, "instances": count });
             print!("{store:>10} {count:>10}");
-            for what in whats {
+            for what in names {
                 let url = match store {
                     "sqlite" => "sqlite:FOLDER/bench.db".to_owned(),
                     _ => postgres::create(&server.url("postgres")).await,

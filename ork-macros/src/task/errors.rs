@@ -17,8 +17,8 @@ pub(crate) struct Report(Vec<syn::Error>);
 /// Runs `work` and returns its result together with all mistakes that it found.
 pub(crate) fn collect<T>(work: impl FnOnce(&mut Errors) -> T) -> (T, Report) {
     let mut errors = Errors(Vec::new());
-    let made = work(&mut errors);
-    (made, Report(errors.0))
+    let result = work(&mut errors);
+    (result, Report(errors.0))
 }
 
 impl Errors {

@@ -61,9 +61,9 @@ pub(crate) fn place(option: &str) -> Option<Place> {
 /// Returns the message for an unknown option.
 pub(crate) fn unknown(option: &str) -> String {
     let mut message = format!("`#[task]` has no option `{option}`");
-    let near = |known: &str| strsim::damerau_levenshtein(known, option);
-    match OPTIONS.iter().map(|(known, _)| *known).min_by_key(|known| near(known)) {
-        Some(best) if near(best) <= 2 => _ = write!(message, ": did you mean `{best}`?"),
+    let distance = |known: &str| strsim::damerau_levenshtein(known, option);
+    match OPTIONS.iter().map(|(known, _)| *known).min_by_key(|known| distance(known)) {
+        Some(best) if distance(best) <= 2 => _ = write!(message, ": did you mean `{best}`?"),
         Some(_) | None => message.push(':'),
     }
     let options: Vec<_> = OPTIONS.iter().map(|(known, _)| *known).collect();

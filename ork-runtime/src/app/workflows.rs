@@ -255,14 +255,14 @@ impl<'a> ProgramCatalog<'a> {
     /// `tasks`.
     fn nearest(&self, name: &str) -> Option<String> {
         let parent = Path::new(name).parent().unwrap_or(Path::new(""));
-        let beside = [parent, Path::new(""), Path::new("tasks")].into_iter().flat_map(|place| {
+        let candidates = [parent, Path::new(""), Path::new("tasks")].into_iter().flat_map(|place| {
             let entries = std::fs::read_dir(self.folder.join(place)).into_iter().flatten().flatten();
             entries
                 .filter(|entry| entry.path().is_file())
                 .map(|entry| place.join(entry.file_name()).display().to_string())
         });
-        let near = |other: &String| strsim::jaro_winkler(other, name);
-        beside.filter(|other| near(other) > 0.8).max_by(|a, b| near(a).total_cmp(&near(b)))
+        let similarity = |other: &String| strsim::jaro_winkler(other, name);
+        candidates.filter(|other| similarity(other) > 0.8).max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
     }
 }
 

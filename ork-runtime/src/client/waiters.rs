@@ -97,7 +97,7 @@ impl Waiter {
 
     /// Waits for the result of the job, which comes from the reply or from the store, whichever is first.
     pub(super) async fn outcome<T: DeserializeOwned>(self, client: &Client, id: JobId) -> Result<T, ClientError> {
-        let forget = Forget { waiting: Arc::clone(&self.waiting), id };
+        let guard = WaiterGuard { waiting: Arc::clone(&self.waiting), id };
         let reply = self.reply;
         let reply = if client.engine.store.is_durable() {
             tokio::select! {
@@ -108,7 +108,7 @@ impl Waiter {
         } else {
             reply.await.ok()
         };
-        drop(forget);
+        drop(guard);
         let keeps = client.engine.store.is_durable();
         match reply.map(|body| read(id, &body)) {
             Some(ReplyBody::Outcome(outcome)) => outcome,
@@ -145,12 +145,12 @@ fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> ReplyBody<T> {
 }
 
 /// Removes a waiter when it is dropped.
-struct Forget {
+struct WaiterGuard {
     waiting: Waiting,
     id: JobId,
 }
 
-impl Drop for Forget {
+impl Drop for WaiterGuard {
     fn drop(&mut self) {
         lock(&self.waiting).remove(&self.id.to_string());
     }

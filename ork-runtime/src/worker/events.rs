@@ -53,7 +53,7 @@ async fn send(engine: &Arc<Engine>, events: &[Event], stop: &CancellationToken) 
     let mut left: Vec<_> = events.iter().map(|event| Outgoing::Event(event.clone().into())).collect();
     loop {
         let results = engine.broker.publish(left.clone()).await;
-        let mut again = Vec::new();
+        let mut unconfirmed = Vec::new();
         for (event, result) in left.into_iter().zip(results) {
             let Err(error) = result else { continue };
             match error.kind() {
@@ -64,13 +64,13 @@ async fn send(engine: &Arc<Engine>, events: &[Event], stop: &CancellationToken) 
                 | BrokerErrorKind::Refused
                 | BrokerErrorKind::TimedOut
                 | BrokerErrorKind::Closed
-                | BrokerErrorKind::Protocol => again.push(event),
+                | BrokerErrorKind::Protocol => unconfirmed.push(event),
             }
         }
-        if again.is_empty() {
+        if unconfirmed.is_empty() {
             return true;
         }
-        left = again;
+        left = unconfirmed;
         tokio::select! {
             biased;
             () = engine.force.cancelled() => return false,

@@ -227,14 +227,14 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
     }
     while !messages.is_empty() {
         let results = engine.broker.publish(messages.clone()).await;
-        let mut again = Vec::new();
+        let mut unconfirmed = Vec::new();
         for (mut message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
             if mutant::is_on(Mutant::ForgetsUnconfirmed) {
                 continue;
             }
             match error.kind() {
-                BrokerErrorKind::TooLarge if drop_output(&mut message) => again.push(message),
+                BrokerErrorKind::TooLarge if drop_output(&mut message) => unconfirmed.push(message),
                 BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
                     fail_undeliverable(engine, message, &error).await;
                 }
@@ -242,10 +242,10 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
                 | BrokerErrorKind::Refused
                 | BrokerErrorKind::TimedOut
                 | BrokerErrorKind::Closed
-                | BrokerErrorKind::Protocol => again.push(message),
+                | BrokerErrorKind::Protocol => unconfirmed.push(message),
             }
         }
-        messages = again;
+        messages = unconfirmed;
         if !messages.is_empty() {
             tokio::select! {
                 biased;

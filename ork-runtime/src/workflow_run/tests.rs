@@ -113,9 +113,9 @@ proptest! {
             if running.is_empty() {
                 break;
             }
-            let (which, well) = ends.next().unwrap();
+            let (which, succeeds) = ends.next().unwrap();
             let at = running.swap_remove(which % running.len());
-            run.ended(at, if well { State::Succeeded } else { State::Failed }, None);
+            run.ended(at, if succeeds { State::Succeeded } else { State::Failed }, None);
         }
         for (at, step) in run.steps.iter().enumerate() {
             prop_assert_eq!(step.state == StepState::Skipped, !started.contains(&at));
@@ -138,7 +138,7 @@ proptest! {
                 let failed = run.steps.iter().enumerate().filter(|(_, step)| step.state == StepState::Failed);
                 failed.map(|(at, step)| (at, step.restarts)).collect()
             };
-            let (which, well) = ends.next().unwrap_or((0, true));
+            let (which, succeeds) = ends.next().unwrap_or((0, true));
             let resumed = failed(&run);
             if running.is_empty() && started.is_empty() {
                 if run.verdict().unwrap().0 == State::Succeeded {
@@ -152,7 +152,7 @@ proptest! {
                     }
                 }
                 run.unskip();
-            } else if let (false, Some((at, _))) = (well, resumed.get(which % 5)) {
+            } else if let (false, Some((at, _))) = (succeeds, resumed.get(which % 5)) {
                 run.reopened(*at);
                 started.push(*at);
             }
@@ -164,7 +164,7 @@ proptest! {
             if !running.is_empty() {
                 let at = running.swap_remove(which % running.len());
                 ended[at] = clock.next().unwrap();
-                run.ended(at, if well { State::Succeeded } else { State::Failed }, None);
+                run.ended(at, if succeeds { State::Succeeded } else { State::Failed }, None);
             }
         }
         for (at, (needs, _)) in steps.iter().enumerate() {

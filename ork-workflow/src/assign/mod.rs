@@ -57,7 +57,7 @@ impl std::fmt::Display for Mismatch {
 /// Returns whether every value of one type is also a value of another type.
 pub fn assignable(from: Type<'_>, to: Type<'_>) -> Verdict {
     let mut comparison = Comparison { from: from.root, to: to.root, assumed: Vec::new(), depth: 0, steps: 0 };
-    match comparison.whole(from.schema, to.schema, "") {
+    match comparison.all_fit(from.schema, to.schema, "") {
         Fit::Yes => Verdict::Yes,
         Fit::No { mismatches, .. } => Verdict::No(mismatches),
         Fit::Unknown(why) => Verdict::Unknown(why),
@@ -144,7 +144,7 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Checks that all alternatives of a schema fit.
-    fn whole(&mut self, from: &Value, to: &Value, path: &str) -> Fit {
+    fn all_fit(&mut self, from: &Value, to: &Value, path: &str) -> Fit {
         if is_anything(to) {
             return Fit::Yes;
         }
@@ -190,7 +190,7 @@ impl Comparison<'_> {
             return Fit::unknown("the types are too large to compare");
         }
         self.depth += 1;
-        let mut fit = self.demands(from, keys, path);
+        let mut fit = self.own_keywords(from, keys, path);
         if let Some(reference) = keys.get("$ref") {
             fit = fit.and(self.reference(from, reference, path));
         }
@@ -199,7 +199,7 @@ impl Comparison<'_> {
         }
         for (key, only_one) in [("anyOf", false), ("oneOf", true)] {
             if let Some(Value::Array(branches)) = keys.get(key) {
-                fit = fit.and(self.some(from, branches, only_one, to, path));
+                fit = fit.and(self.any_branch_fits(from, branches, only_one, to, path));
             }
         }
         self.depth -= 1;
@@ -222,7 +222,7 @@ impl Comparison<'_> {
     }
 
     /// Checks that an alternative fits one of several schemas.
-    fn some(&mut self, from: &Alternative, branches: &[Value], only_one: bool, to: &Value, path: &str) -> Fit {
+    fn any_branch_fits(&mut self, from: &Alternative, branches: &[Value], only_one: bool, to: &Value, path: &str) -> Fit {
         let fits: Vec<Fit> = branches.iter().map(|branch| self.one(from, branch, path)).collect();
         let yes = fits.iter().filter(|it| matches!(it, Fit::Yes)).count();
         let never = fits.iter().filter(|it| matches!(it, Fit::No { misses: Misses::All, .. })).count();
@@ -236,7 +236,7 @@ impl Comparison<'_> {
         let (near, far): (Vec<Fit>, Vec<Fit>) =
             fits.into_iter().partition(|it| matches!(it, Fit::No { misses: Misses::Some, .. }));
         match near.len() {
-            0 => self.none(from, far, to, path),
+            0 => self.no_branch_fits(from, far, to, path),
             1 => near.into_iter().next().unwrap_or(Fit::Yes),
             // Some values may fit one schema and the others another one, so that together all values fit.
             _ => Fit::unknown("each value may match a different alternative"),
@@ -245,7 +245,7 @@ impl Comparison<'_> {
 
     /// Returns the verdict that no schema fits. If exactly one schema comes closest, the reasons are those of that
     /// schema.
-    fn none(&self, from: &Alternative, fits: Vec<Fit>, to: &Value, path: &str) -> Fit {
+    fn no_branch_fits(&self, from: &Alternative, fits: Vec<Fit>, to: &Value, path: &str) -> Fit {
         let mut near: Vec<Vec<Mismatch>> = Vec::new();
         let mut least_misses = Misses::All;
         for fit in fits {
@@ -267,7 +267,7 @@ impl Comparison<'_> {
     }
 
     /// Checks the keywords of the schema itself: its type, its values, and the rules for each type.
-    fn demands(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
+    fn own_keywords(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let mut fit = self.kind(from, to, path).and(self.values(from, to, path));
         if matches!(fit, Fit::No { .. }) {
             return fit;

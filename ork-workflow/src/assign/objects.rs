@@ -62,7 +62,7 @@ impl Comparison<'_> {
                 }
                 Value::Bool(false) => Fit::no(path, format!("the field `{name}` is not accepted")),
                 _ => {
-                    let one = self.whole(mine, theirs, &format!("{path}.{name}"));
+                    let one = self.all_fit(mine, theirs, &format!("{path}.{name}"));
                     if requires(from, name) { one } else { one.sometimes() }
                 }
             });
@@ -70,7 +70,7 @@ impl Comparison<'_> {
         fit.and(match (others(from), theirs) {
             (Others::None, _) => Fit::Yes,
             (Others::Of(_), Value::Bool(false)) => Fit::no(path, "additional fields are not accepted"),
-            (Others::Of(mine), theirs) => self.whole(mine, theirs, &format!("{path}.*")).sometimes(),
+            (Others::Of(mine), theirs) => self.all_fit(mine, theirs, &format!("{path}.*")).sometimes(),
             (Others::Silent | Others::Anything, _) => Fit::unknown("there may be more fields"),
         })
     }
@@ -97,13 +97,13 @@ impl Comparison<'_> {
     fn named(&mut self, from: &Map<String, Value>, name: &str, schema: &Value, path: &str) -> Fit {
         let at = format!("{path}.{name}");
         if let Some(mine) = property(from, name) {
-            let one = self.whole(mine, schema, &at);
+            let one = self.all_fit(mine, schema, &at);
             return if requires(from, name) { one } else { one.sometimes() };
         }
         match others(from) {
             _ if super::is_anything(schema) => Fit::Yes,
             Others::None => Fit::Yes,
-            Others::Of(mine) => self.whole(mine, schema, &at).sometimes(),
+            Others::Of(mine) => self.all_fit(mine, schema, &at).sometimes(),
             Others::Silent | Others::Anything => Fit::Unknown(format!("there may be a field `{name}` of another type")),
         }
     }

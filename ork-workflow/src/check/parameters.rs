@@ -65,8 +65,8 @@ fn consumers<'a>(check: &'a Check<'_>, sources: &[InputSources], number: usize) 
 /// Returns the parameters that the schedule sets to its time or date, each with a sample value.
 fn scheduled_parameters<'a>(check: &Check<'a>) -> impl Iterator<Item = (&'a Word, &'static str)> {
     let schedule = check.document.schedule.as_ref();
-    let words = schedule.map(|it| [(it.time_as.as_ref(), TIME), (it.date_as.as_ref(), DATE)]);
-    words.into_iter().flatten().filter_map(|(word, sample)| Some((word?, sample)))
+    let parameters = schedule.map(|it| [(it.time_as.as_ref(), TIME), (it.date_as.as_ref(), DATE)]);
+    parameters.into_iter().flatten().filter_map(|(word, sample)| Some((word?, sample)))
 }
 
 /// Reports a parameter that the schedule would set to both the time and the date.

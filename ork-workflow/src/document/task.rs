@@ -162,15 +162,15 @@ impl Reader<'_> {
             self.problems.add(problem.help("keep `command`, and remove `file`"));
             return None;
         }
-        let words = match &node.kind {
+        let nodes = match &node.kind {
             Kind::List(nodes) if !nodes.is_empty() => nodes,
             Kind::Text(line) => {
-                let words: Vec<&str> = line.split_whitespace().collect();
+                let arguments: Vec<&str> = line.split_whitespace().collect();
                 let problem =
                     Diagnostic::new(Code::WrongValue, "`command` must be a list of a program and its arguments");
                 let problem = problem.at(node.span, "this is a string");
                 self.problems
-                    .add(problem.note("it is not passed to a shell").help(format!("write `[{}]`", words.join(", "))));
+                    .add(problem.note("it is not passed to a shell").help(format!("write `[{}]`", arguments.join(", "))));
                 return None;
             }
             _ => {
@@ -178,9 +178,9 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let words: Vec<_> =
-            words.iter().map(|word| as_written(self.file, word, "an element of `command`", self.problems)).collect();
-        words.into_iter().collect()
+        let elements: Vec<_> =
+            nodes.iter().map(|node| as_written(self.file, node, "an element of `command`", self.problems)).collect();
+        elements.into_iter().collect()
     }
 
     fn depends_on(&mut self) -> Vec<Word> {
@@ -238,8 +238,8 @@ impl Reader<'_> {
 
     fn on_failure(&mut self) -> Option<(OnFailure, crate::Span)> {
         let node = self.keys.get("on_failure")?;
-        let words = &[("skip", OnFailure::Skip), ("run", OnFailure::Run)];
-        let choice = values::choice(self.file, node, "`on_failure`", words, self.problems)?;
+        let choices = &[("skip", OnFailure::Skip), ("run", OnFailure::Run)];
+        let choice = values::choice(self.file, node, "`on_failure`", choices, self.problems)?;
         Some((choice, node.span))
     }
 

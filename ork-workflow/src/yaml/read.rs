@@ -250,7 +250,7 @@ impl Builder<'_> {
 
 /// Translates a message of the parser into the terms of this language, where the message is known.
 fn in_own_terms(info: &str) -> &str {
-    const WORDS: &[(&str, &str)] = &[
+    const MESSAGES: &[(&str, &str)] = &[
         ("tabs disallowed", "a tab"),
         ("indentation in quoted scalar", "unterminated or insufficiently indented string"),
         ("mapping values are not allowed", "a key is not allowed here"),
@@ -261,7 +261,7 @@ fn in_own_terms(info: &str) -> &str {
         ("did not find expected ',' or '}'", "expected `,` or `}`"),
         ("unexpected end of", "unexpected end"),
     ];
-    WORDS.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, words)| *words)
+    MESSAGES.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, message)| *message)
 }
 
 /// Returns the text of a key; `None` if the value cannot be a key, which is then reported.

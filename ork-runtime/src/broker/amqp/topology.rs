@@ -68,8 +68,8 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new(prefix: &str, allowed: Allowed) -> Result<Self, LinkError> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(good) {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(is_allowed) {
             return Err(LinkError::new(
                 BrokerErrorKind::Config,
                 "invalid prefix of exchanges and queues: expected 1 to 100 letters, digits, dots, hyphens or \

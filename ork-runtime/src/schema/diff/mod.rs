@@ -143,7 +143,7 @@ pub fn compare(old: &Value, new: &Value) -> Result<Vec<Change>, NotABundle> {
 }
 
 /// Returns the type of another schema in the same document.
-const fn beside<'a>(of: Type<'a>, schema: &'a Value) -> Type<'a> {
+const fn in_same_document<'a>(of: Type<'a>, schema: &'a Value) -> Type<'a> {
     Type { schema, root: of.root }
 }
 

@@ -73,8 +73,8 @@ fn hooks() -> impl Strategy<Value = Option<Box<Hooks>>> {
     let hook = (".{1,40}", prop::option::of("[a-z]{1,9}"), inputs, when).prop_filter_map(
         "a name without control characters, and a method that is not the route",
         |(route, method, inputs, when)| {
-            let good = !route.contains(char::is_control) && method.as_ref() != Some(&route);
-            good.then(|| OnComplete { route, method, inputs: inputs.map(str::to_owned), when })
+            let is_valid = !route.contains(char::is_control) && method.as_ref() != Some(&route);
+            is_valid.then(|| OnComplete { route, method, inputs: inputs.map(str::to_owned), when })
         },
     );
     (prop::option::of(part), prop::collection::vec(hook, 0..4)).prop_map(|(part, on_complete)| {
@@ -271,7 +271,7 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
     let count = (ShortString::from(COUNT), AMQPValue::LongLongInt(70));
     let other = (ShortString::from("x-trace"), text("abc"));
     let headers = FieldTable::from(BTreeMap::from([count, other.clone()]));
-    let kept = BasicProperties::default()
+    let unchanged = BasicProperties::default()
         .with_content_type("application/json".into())
         .with_correlation_id("c".into())
         .with_reply_to("r".into())
@@ -282,16 +282,16 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
         .with_delivery_mode(2)
         .with_priority(3)
         .with_timestamp(5);
-    let original = raw(kept.clone().with_user_id("eve".into()).with_headers(headers), b"{}");
+    let original = raw(unchanged.clone().with_user_id("eve".into()).with_headers(headers), b"{}");
     assert_eq!(redelivered(&original), 70);
     let publication = republish(original.clone(), &names(), &"ork.task.group".into(), None);
     assert_eq!((publication.exchange.as_str(), publication.routing_key.as_str()), ("", "ork.task.group"));
     let headers = BTreeMap::from([other, ("ork-copy".into(), AMQPValue::Boolean(true))]);
-    let expected = kept.clone().with_type("add".into()).with_headers(FieldTable::from(headers.clone()));
+    let expected = unchanged.clone().with_type("add".into()).with_headers(FieldTable::from(headers.clone()));
     assert_eq!((publication.properties, &publication.body[..]), (expected, &b"{}"[..]));
     let exact = republish(original, &names(), &"ork.task.group".into(), Some(7)).properties;
     let known = headers.into_iter().chain([("ork-lost".into(), AMQPValue::LongLongInt(7))]).collect::<BTreeMap<_, _>>();
-    assert_eq!(exact, kept.with_type("add".into()).with_headers(FieldTable::from(known)));
+    assert_eq!(exact, unchanged.with_type("add".into()).with_headers(FieldTable::from(known)));
 }
 
 /// An event without a listener is dropped, and that is no error.

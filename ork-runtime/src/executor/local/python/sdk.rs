@@ -56,14 +56,14 @@ impl Sdk {
         if let Some(folder) = folder.as_ref().filter(|folder| is_whole(folder)) {
             return Ok(folder.clone());
         }
-        let made = write(&self.scratch).map_err(|error| {
+        let written = write(&self.scratch).map_err(|error| {
             let scratch = self.scratch.display();
             ExecutorError::Unavailable(format!("the Python package of ork cannot be written to `{scratch}`: {error}"))
         })?;
-        self.guard.remove(&made);
-        *folder = Some(made.clone());
+        self.guard.remove(&written);
+        *folder = Some(written.clone());
         drop(folder);
-        Ok(made)
+        Ok(written)
     }
 }
 
