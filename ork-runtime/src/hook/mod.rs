@@ -319,7 +319,7 @@ impl OnComplete {
             return inputs.clone().into_bytes();
         }
         let inputs = serde_json::from_slice(inputs).ok();
-        serde_json::to_vec(&OfTheJob { id: job, method: task, inputs }).unwrap_or_default()
+        serde_json::to_vec(&DefaultBody { id: job, method: task, inputs }).unwrap_or_default()
     }
 }
 
@@ -328,7 +328,7 @@ const FIELDS: [&str; 5] = ["type", "route", "method", "inputs", "when"];
 
 /// The body of a hook without inputs.
 #[derive(Serialize)]
-struct OfTheJob<'a> {
+struct DefaultBody<'a> {
     id: &'a str,
     method: &'a str,
     inputs: Option<&'a RawValue>,

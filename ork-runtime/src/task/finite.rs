@@ -13,7 +13,7 @@ use serde::ser::{
 /// The path of the first number that cannot.
 #[cold]
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), serde_json::Error> {
-    value.serialize(Look).map_err(serde_json::Error::custom)
+    value.serialize(NumberFinder).map_err(serde_json::Error::custom)
 }
 
 /// A number that JSON cannot represent, or another error.
@@ -25,7 +25,7 @@ struct Found {
 }
 
 impl Found {
-    fn under(mut self, step: impl FnOnce() -> String) -> Self {
+    fn inside(mut self, step: impl FnOnce() -> String) -> Self {
         self.place.push(step());
         self
     }
@@ -61,7 +61,7 @@ fn field(name: &str) -> String {
     format!(".{name}")
 }
 
-struct Look;
+struct NumberFinder;
 
 /// Serializes a list; counts its items.
 struct Items(usize);
@@ -76,12 +76,12 @@ impl Items {
     fn next<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Found> {
         let at = self.0;
         self.0 += 1;
-        item.serialize(Look).map_err(|found| found.under(|| format!("[{at}]")))
+        item.serialize(NumberFinder).map_err(|found| found.inside(|| format!("[{at}]")))
     }
 }
 
 fn named<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Result<(), Found> {
-    value.serialize(Look).map_err(|found| found.under(|| field(name)))
+    value.serialize(NumberFinder).map_err(|found| found.inside(|| field(name)))
 }
 
 /// Formats a map key as a path segment.
@@ -101,7 +101,7 @@ macro_rules! nothing_wrong {
     };
 }
 
-impl Serializer for Look {
+impl Serializer for NumberFinder {
     type Ok = ();
     type Error = Found;
     type SerializeSeq = Items;
@@ -253,7 +253,7 @@ impl SerializeMap for Entries {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Found> {
         let name = self.0.take();
-        value.serialize(Look).map_err(|found| found.under(|| name.unwrap_or_default()))
+        value.serialize(NumberFinder).map_err(|found| found.inside(|| name.unwrap_or_default()))
     }
 
     fn serialize_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
@@ -261,7 +261,7 @@ impl SerializeMap for Entries {
         name: &K,
         value: &V,
     ) -> Result<(), Found> {
-        value.serialize(Look).map_err(|found| found.under(|| key(name)))
+        value.serialize(NumberFinder).map_err(|found| found.inside(|| key(name)))
     }
 
     fn end(self) -> Result<(), Found> {

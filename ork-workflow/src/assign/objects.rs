@@ -44,10 +44,10 @@ impl Comparison<'_> {
         let from = &from.keys;
         let mut fit = Fit::Yes;
         for name in super::parts(to, "required").iter().filter_map(Value::as_str) {
-            fit = fit.and(self.needed(from, to, name, path));
+            fit = fit.and(self.required_field(from, to, name, path));
         }
         for (name, schema) in properties(to) {
-            fit = fit.and(self.named(from, name, schema, path));
+            fit = fit.and(self.typed_field(from, name, schema, path));
         }
         let theirs = match others(to) {
             Others::Silent | Others::Anything => return fit,
@@ -76,7 +76,7 @@ impl Comparison<'_> {
     }
 
     /// Checks a field that the second schema requires.
-    fn needed(&mut self, from: &Map<String, Value>, to: &Map<String, Value>, name: &str, path: &str) -> Fit {
+    fn required_field(&mut self, from: &Map<String, Value>, to: &Map<String, Value>, name: &str, path: &str) -> Fit {
         if requires(from, name) {
             return Fit::Yes;
         }
@@ -94,7 +94,7 @@ impl Comparison<'_> {
     }
 
     /// Checks a field for which the second schema has a type.
-    fn named(&mut self, from: &Map<String, Value>, name: &str, schema: &Value, path: &str) -> Fit {
+    fn typed_field(&mut self, from: &Map<String, Value>, name: &str, schema: &Value, path: &str) -> Fit {
         let at = format!("{path}.{name}");
         if let Some(mine) = property(from, name) {
             let one = self.all_fit(mine, schema, &at);

@@ -95,12 +95,12 @@ fn length(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) 
 }
 
 /// Returns the required bounds of a length. There is no lower bound unless the schema has one greater than 0.
-fn demanded(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
+fn required_length(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
     (get(keys, least).filter(|it| *it > 0.0).map(|it| (it, false)), get(keys, most).map(|it| (it, false)))
 }
 
 pub(super) fn text(from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
-    let (mine, theirs) = (length(&from.keys, "minLength", "maxLength"), demanded(to, "minLength", "maxLength"));
+    let (mine, theirs) = (length(&from.keys, "minLength", "maxLength"), required_length(to, "minLength", "maxLength"));
     let pattern = match (from.keys.get("pattern"), to.get("pattern")) {
         (_, None) => Fit::Yes,
         (Some(mine), Some(theirs)) if mine == theirs => Fit::Yes,
@@ -110,7 +110,7 @@ pub(super) fn text(from: &Alternative, to: &Map<String, Value>, path: &str) -> F
 }
 
 pub(super) fn count(from: &Map<String, Value>, to: &Map<String, Value>, path: &str) -> Fit {
-    let (mine, theirs) = (length(from, "minItems", "maxItems"), demanded(to, "minItems", "maxItems"));
+    let (mine, theirs) = (length(from, "minItems", "maxItems"), required_length(to, "minItems", "maxItems"));
     range(mine, theirs, "the length of the list", path)
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Check;
 use super::lookup::Known;
-use super::shape::{Field, Items, Shape, few};
+use super::shape::{Field, Items, Shape, truncate_reasons};
 use crate::assign::{Verdict, Mismatch};
 use crate::diagnostic::{Code, Diagnostic, Problems, list};
 use crate::document::{ITEM, InstanceCount, Path, Task};
@@ -17,7 +17,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) {
         foreach(check, task, known, path, dependencies.foreach, problems);
     }
     if let (Some(InstanceCount::Of(path)), Some(other)) = (&task.parallel, dependencies.parallel) {
-        let Some(shape) = follow(check, task, path, other, problems) else { return };
+        let Some(shape) = resolve_type(check, task, path, other, problems) else { return };
         if let Verdict::No(_) = shape.fits(&Shape::new(json!({ "type": "integer" }))) {
             let shown = shape.show();
             let message = format!("`parallel` needs an integer, but `{}` is {shown}", text(path));
@@ -52,7 +52,7 @@ fn foreach(check: &Check<'_>, task: &Task, known: &Known, path: &Path, other: Op
         problems.add(problem.help(format!("give the task an input named `{ITEM}`")));
     }
     let Some(other) = other else { return };
-    let Some(shape) = follow(check, task, path, other, problems) else { return };
+    let Some(shape) = resolve_type(check, task, path, other, problems) else { return };
     let item = match shape.items() {
         Items::Found(item) => item,
         Items::Unknown => return,
@@ -110,7 +110,7 @@ fn lists_in(output: &Shape) -> Vec<String> {
 }
 
 /// Returns the type of a reference; `None` if it is not known, or if the reference is wrong, which is then reported.
-fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &mut Problems) -> Option<Shape> {
+fn resolve_type(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &mut Problems) -> Option<Shape> {
     let (source, known, _) = check.task(other)?;
     if source.fans_out() && !path.fields.is_empty() {
         let message = format!("`{}` is a fan-out, so its output is a list", path.task.text);
@@ -174,7 +174,7 @@ pub(super) fn returns(check: &Check<'_>, other: usize, fields: &[Word], problem:
 /// Returns the reasons why a type does not fit, without the one that is obvious from the two types.
 pub(super) fn reasons(mismatches: &[Mismatch], from: &Shape, to: &Shape) -> Vec<String> {
     let obvious = format!("{} where {} is expected", from.show(), to.show());
-    few(mismatches.iter().map(ToString::to_string).filter(|why| *why != obvious).collect())
+    truncate_reasons(mismatches.iter().map(ToString::to_string).filter(|why| *why != obvious).collect())
 }
 
 /// Formats a reference as it is written in the file.

@@ -16,7 +16,7 @@ use crate::file::Span;
 use crate::plan::Form;
 
 /// Chooses the form of each task, and reports whole inputs that are not objects.
-pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
+pub(super) fn choose_forms(check: &mut Check<'_>, problems: &mut Problems) {
     for index in 0..check.document.tasks.len() {
         let is_field = takes_field(check, index, problems);
         let document = check.document;
@@ -27,7 +27,7 @@ pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
             known.not_an_object = None;
         }
         if let Some(shape) = known.not_an_object.take() {
-            problems.add(no_object(task, known, &shape));
+            problems.add(not_an_object_error(task, known, &shape));
             known.is_sound = false;
         }
     }
@@ -79,7 +79,7 @@ fn ambiguous(task: &Task, known: &Known, name: &str, at: Span) -> Diagnostic {
     problem.help("rename the parameter of the function")
 }
 
-fn no_object(task: &Task, known: &Known, shape: &Shape) -> Diagnostic {
+fn not_an_object_error(task: &Task, known: &Known, shape: &Shape) -> Diagnostic {
     let message = format!("`{}` takes {}, but a workflow passes an object", task.name.text, shape.show());
     let span = match &task.program {
         Some(Program::Rust(word) | Program::Python(word)) => word.span,

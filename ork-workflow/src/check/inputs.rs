@@ -37,13 +37,13 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
         if word.text == ITEM && task.foreach.is_some() {
             continue;
         }
-        if let Some(near) = one_constant(check, task, known, word, constant, problems) {
+        if let Some(near) = check_constant(check, task, known, word, constant, problems) {
             suggested.push(near);
         }
         sources.insert(word.text.clone(), InputSource::Constant(constant.value.clone()));
     }
     for (need, _) in &dependencies.needs {
-        upstream(check, index, *need, &mut sources, problems);
+        use_output(check, index, *need, &mut sources, problems);
     }
     for (number, parameter) in check.document.parameters.iter().enumerate() {
         let name = &parameter.name.text;
@@ -74,7 +74,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
 }
 
 /// Checks a constant. If the task has no such input, returns the input that was probably meant.
-fn one_constant(
+fn check_constant(
     check: &Check<'_>,
     task: &Task,
     known: &Known,
@@ -95,7 +95,7 @@ fn one_constant(
             problem.note(format!("it takes no inputs{}", known.at()))
         } else {
             let problem = problem.suggest(word.span, &word.text, fields.iter().copied(), "its inputs are");
-            problem.note(takes_all(task, known))
+            problem.note(describe_inputs(task, known))
         });
         return near;
     };
@@ -103,7 +103,7 @@ fn one_constant(
     if !mismatches.is_empty() {
         let message = format!("invalid value for input `{}` of `{name}`", word.text);
         let problem = Diagnostic::new(Code::ConstantType, message);
-        let problem = add_reasons(problem.at(constant.span, short(&mismatches)), task, known, &word.text, shape, &mismatches);
+        let problem = add_reasons(problem.at(constant.span, first_reason(&mismatches)), task, known, &word.text, shape, &mismatches);
         let source = constant.value.as_str().and_then(|text| text.split('.').next());
         let source = source.filter(|name| check.document.tasks.iter().any(|it| it.name.text == *name));
         problems.add(match source {
@@ -120,23 +120,23 @@ fn one_constant(
 }
 
 /// Returns the first reason, which fits beside the location.
-fn short(mismatches: &[String]) -> String {
+fn first_reason(mismatches: &[String]) -> String {
     mismatches.first().cloned().unwrap_or_default()
 }
 
 /// Adds the remaining reasons, and a note about the type that the task takes.
 fn add_reasons(problem: Diagnostic, task: &Task, known: &Known, input: &str, shape: &Shape, mismatches: &[String]) -> Diagnostic {
     let problem = mismatches.iter().skip(1).fold(problem, |it, why| it.note(why.clone()));
-    problem.note(takes(task, known, input, shape))
+    problem.note(describe_input(task, known, input, shape))
 }
 
 /// Describes the type of an input, with the source location of the task.
-pub(super) fn takes(task: &Task, known: &Known, input: &str, shape: &Shape) -> String {
+pub(super) fn describe_input(task: &Task, known: &Known, input: &str, shape: &Shape) -> String {
     format!("`{}` takes `{input}`: {}{}", task.name.text, shape.show(), known.at())
 }
 
 /// Describes all inputs of a task, with its source location.
-fn takes_all(task: &Task, known: &Known) -> String {
+fn describe_inputs(task: &Task, known: &Known) -> String {
     let each = known
         .inputs
         .fields
@@ -146,7 +146,7 @@ fn takes_all(task: &Task, known: &Known) -> String {
 }
 
 /// Uses the output of a dependency as an input, if the task has an input of that name.
-fn upstream(check: &Check<'_>, index: usize, need: usize, sources: &mut InputSources, problems: &mut Problems) {
+fn use_output(check: &Check<'_>, index: usize, need: usize, sources: &mut InputSources, problems: &mut Problems) {
     let Some((task, known, dependencies)) = check.task(index) else { return };
     let Some((source, ..)) = check.task(need) else { return };
     let (name, input) = (&task.name.text, &source.name.text);
@@ -171,20 +171,20 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, sources: &mut InputSou
         let problem = Diagnostic::new(Code::OutputType, message);
         let problem = problem.at(at, format!("output of `{input}`: {}", output.show()));
         let problem = fan::reasons(&mismatches, &output, expected).into_iter().fold(problem, Diagnostic::note);
-        let problem = problem.note(takes(task, known, input, expected));
+        let problem = problem.note(describe_input(task, known, input, expected));
         let problem = fan::returns(check, need, &[], problem);
         problems.add(advice(problem, source, task, &output, expected));
     }
 }
 
 /// Adds advice about what probably has to change if an output does not fit.
-fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, takes: &Shape) -> Diagnostic {
+fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, expected: &Shape) -> Diagnostic {
     let name = &source.name.text;
-    let lists = matches!(output.items(), super::shape::Items::Found(item) if item.fits(takes) == Verdict::Yes);
+    let lists = matches!(output.items(), super::shape::Items::Found(item) if item.fits(expected) == Verdict::Yes);
     if source.fans_out() && lists {
         return problem.help(format!("`{name}` is a fan-out: its output is a list, in the order of its instances"));
     }
-    if !source.fans_out() && output.list().fits(takes) == Verdict::Yes {
+    if !source.fans_out() && output.list().fits(expected) == Verdict::Yes {
         return problem.help(format!("`{name}` runs once: its output is a single value, not a list"));
     }
     if task.runs_on_failure() {
@@ -203,7 +203,7 @@ fn missing(check: &Check<'_>, task: &Task, known: &Known, sources: &InputSources
         }
         let problem = Diagnostic::new(Code::MissingInput, format!("task `{name}`: input `{input}` has no source"));
         let problem = problem.at(task.name.span, format!("needs `{input}`"));
-        let problem = problem.note(takes(task, known, input, shape));
+        let problem = problem.note(describe_input(task, known, input, shape));
         let is_task = check.document.tasks.iter().any(|other| other.name.text == *input && other.name.text != *name);
         problems.add(if input == ITEM {
             problem.help("add `foreach: task.field`, which passes an item of a list to each instance")

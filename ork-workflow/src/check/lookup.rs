@@ -59,13 +59,13 @@ pub(super) fn look_up(task: &Task, catalog: &dyn Catalog, problems: &mut Problem
     let (word, runs, answer) = match program {
         Program::Rust(word) => (word, Runs::Rust { task: word.text.clone() }, catalog.rust(&word.text)),
         Program::Python(word) => {
-            let answer = inside(&word.text, || catalog.python(&word.text));
+            let answer = if_inside_folder(&word.text, || catalog.python(&word.text));
             (word, Runs::Python { file: word.text.clone() }, answer)
         }
         Program::Process(command) => {
             let Some(word) = command.first() else { return Known::unknown(None) };
             let command = command.iter().map(|word| word.text.clone()).collect();
-            (word, Runs::Process { command }, inside(&word.text, || catalog.program(&word.text)))
+            (word, Runs::Process { command }, if_inside_folder(&word.text, || catalog.program(&word.text)))
         }
     };
     match answer {
@@ -79,7 +79,7 @@ pub(super) fn look_up(task: &Task, catalog: &dyn Catalog, problems: &mut Problem
 }
 
 /// Runs a lookup for a file, unless its path leads out of the folder of the workflow.
-fn inside(file: &str, answer: impl FnOnce() -> Answer) -> Answer {
+fn if_inside_folder(file: &str, answer: impl FnOnce() -> Answer) -> Answer {
     let mut depth = 0_i32;
     let mut leaves = file.starts_with(['/', '\\']) || file.get(1..3).is_some_and(|it| it == ":\\" || it == ":/");
     for part in file.split(['/', '\\']) {

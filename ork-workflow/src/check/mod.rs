@@ -75,7 +75,7 @@ pub(crate) fn check(
     let known = document.tasks.iter().map(|task| lookup::look_up(task, catalog, problems)).collect();
     let dependencies = dependencies::resolve_all(document, problems);
     let mut check = Check { file, document, known, dependencies };
-    forms::choose(&mut check, problems);
+    forms::choose_forms(&mut check, problems);
     let order = cycles::order(&check, problems);
     for index in 0..document.tasks.len() {
         fan::check(&check, index, problems);

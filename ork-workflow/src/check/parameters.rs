@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::inputs::{InputSource, InputSources, takes};
+use super::inputs::{InputSource, InputSources, describe_input};
 use super::lookup::Known;
 use super::shape::Shape;
 use super::{Check, Given, Parameters, Dependencies};
@@ -131,7 +131,7 @@ fn value(
                 let problem = Diagnostic::new(Code::MissingParameter, message).at(name.span, "has no default");
                 let problem = consumers
                     .iter()
-                    .fold(problem, |it, (task, known, shape)| it.note(takes(task, known, &name.text, shape)));
+                    .fold(problem, |it, (task, known, shape)| it.note(describe_input(task, known, &name.text, shape)));
                 problems.add(problem.help(format!("set it: `{}=..`", name.text)));
             }
             default.map(Source::Value)
@@ -175,7 +175,7 @@ fn report_rejected(
         let violations = shape.violations(value);
         if !violations.is_empty() {
             mismatches.extend(violations);
-            mismatches.push(takes(task, known, name, shape));
+            mismatches.push(describe_input(task, known, name, shape));
         }
     }
     if mismatches.is_empty() {

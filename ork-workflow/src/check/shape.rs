@@ -45,7 +45,7 @@ pub(super) struct Inputs {
 }
 
 /// Returns the first few of many reasons, with the number of the others.
-pub(super) fn few(mut reasons: Vec<String>) -> Vec<String> {
+pub(super) fn truncate_reasons(mut reasons: Vec<String>) -> Vec<String> {
     const MOST: usize = 5;
     let more = reasons.len().saturating_sub(MOST);
     if more > 0 {
@@ -122,7 +122,7 @@ impl Shape {
         let constant = json!({ "const": value });
         match assignable(Type { schema: &constant, root: &constant }, self.borrow()) {
             Verdict::Yes => Vec::new(),
-            Verdict::No(mismatches) => few(mismatches.iter().map(ToString::to_string).collect()),
+            Verdict::No(mismatches) => truncate_reasons(mismatches.iter().map(ToString::to_string).collect()),
             Verdict::Unknown(_) => self.first_violation(value).into_iter().collect(),
         }
     }

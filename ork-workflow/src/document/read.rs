@@ -18,7 +18,7 @@ pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Documen
     let Some(keys) = Keys::of(root, "a workflow", WORKFLOW, problems) else { return document };
     match keys.get("name") {
         Some(node) => document.name = name(file, node, problems),
-        None if !values::is_name(file.stem()) => problems.add(nameless(file)),
+        None if !values::is_name(file.stem()) => problems.add(no_valid_name(file)),
         None => {}
     }
     document.schedule = keys.entry("schedule").and_then(|entry| schedule(file, entry, problems));
@@ -45,10 +45,10 @@ fn name(file: &File, node: &Node, problems: &mut Problems) -> Option<String> {
 }
 
 /// Reports that the name of the file cannot be the name of the workflow.
-fn nameless(file: &File) -> Diagnostic {
+fn no_valid_name(file: &File) -> Diagnostic {
     let message = format!("the workflow cannot be named `{}` after its file", file.stem());
     let word: String = file.stem().chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' }).collect();
-    let problem = Diagnostic::new(Code::BadName, message).note(values::rule());
+    let problem = Diagnostic::new(Code::BadName, message).note(values::name_rule());
     let word = word.trim_start_matches(|it: char| !it.is_ascii_alphabetic());
     if values::is_name(word) {
         problem.help(format!("add a line `name: {word}`"))

@@ -127,7 +127,7 @@ pub(super) fn is_name(word: &str) -> bool {
 }
 
 /// Describes what a valid name is.
-pub(super) fn rule() -> String {
+pub(super) fn name_rule() -> String {
     format!(
         "a name starts with a letter or `_`, followed by letters, digits, `_` or `-`, and has at most {LONGEST} \
          characters"
@@ -146,7 +146,7 @@ pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool
     if !is_valid {
         let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{}`", word.text));
         let problem = problem.at(word.span, "invalid name");
-        problems.add(problem.note(rule()));
+        problems.add(problem.note(name_rule()));
     }
     is_valid
 }

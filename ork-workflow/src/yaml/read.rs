@@ -16,7 +16,7 @@ const DEEPEST: usize = 64;
 /// Parses a text. Returns `None` if there is nothing to check; the reason was reported.
 pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
     let text = file.text();
-    if let Some(problem) = unfit(file) {
+    if let Some(problem) = unreadable_text(file) {
         problems.add(problem);
         return None;
     }
@@ -44,7 +44,7 @@ pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
 }
 
 /// Returns the problem of a text that is too long, not UTF-8, or contains a NUL character.
-fn unfit(file: &File) -> Option<Diagnostic> {
+fn unreadable_text(file: &File) -> Option<Diagnostic> {
     let text = file.text();
     if text.len() > LONGEST {
         let message = format!("the file has {} bytes, at most {LONGEST} are allowed", text.len());
@@ -176,7 +176,7 @@ impl Builder<'_> {
                 Next::Nothing => *is_lossy = true,
                 Next::Value(word) => {
                     if let Some(first) = seen.get(&word.text) {
-                        self.problems.add(twice(&word, *first));
+                        self.problems.add(duplicate_key(&word, *first));
                         return;
                     }
                     seen.insert(word.text.clone(), word.span);
@@ -293,7 +293,7 @@ fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Opt
     }
 }
 
-fn twice(word: &Word, first: Span) -> Diagnostic {
+fn duplicate_key(word: &Word, first: Span) -> Diagnostic {
     let problem = Diagnostic::new(Code::DuplicateKey, format!("`{}` occurs twice", word.text));
     problem.at(word.span, "the second").and(first, "the first").help("rename or remove one of them")
 }

@@ -339,11 +339,11 @@ impl Link {
                 }
                 self.probe(address, patience).await?;
                 let detail = format!("cannot reach RabbitMQ at {address}: {error}");
-                Err(LinkError::new(BrokerErrorKind::Disconnected, detail).while_made())
+                Err(LinkError::new(BrokerErrorKind::Disconnected, detail).cut_while_connecting())
             }
             Err(_elapsed) => {
                 self.probe(address, patience).await?;
-                Err(LinkError::timed_out(address, "connect", handshake).while_made())
+                Err(LinkError::timed_out(address, "connect", handshake).cut_while_connecting())
             }
         }
     }
@@ -391,7 +391,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), LinkError> {
             }
             kind if is_cut(kind) => {
                 strange(BrokerErrorKind::Disconnected, "closes the connection when it receives AMQP")
-                    .map_err(LinkError::while_made)
+                    .map_err(LinkError::cut_while_connecting)
             }
             _ => Ok(()),
         },

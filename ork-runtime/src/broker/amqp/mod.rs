@@ -176,7 +176,7 @@ impl Amqp {
 
     /// Performs a step of the start of a process, and repeats it until the deadline if the connection is cut during
     /// it.
-    async fn steadily<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, LinkError>
+    async fn retry_startup<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, LinkError>
     where
         F: Future<Output = Result<T, LinkError>> + Send,
     {
@@ -202,13 +202,13 @@ impl Amqp {
         read: replies::Read<T>,
     ) -> Result<(), LinkError> {
         let collector = replies::Collector { link: Arc::clone(&self.consuming), queue, exchange, taken, read };
-        let first = self.steadily(|| collector.open()).await?;
+        let first = self.retry_startup(|| collector.open()).await?;
         self.consumers.spawn(collector.run(first, self.closing.clone()));
         Ok(())
     }
 
     async fn declare(&self, queues: &[Subscribe]) -> Result<(), LinkError> {
-        self.steadily(|| self.declare_once(queues)).await
+        self.retry_startup(|| self.declare_once(queues)).await
     }
 
     async fn declare_once(&self, queues: &[Subscribe]) -> Result<(), LinkError> {
@@ -265,7 +265,7 @@ impl Broker for Amqp {
             generations: Arc::clone(&self.generations),
             stale: Arc::clone(&self.stale),
         };
-        let stream = self.steadily(|| consume::subscribe(shared.clone(), subscribe.clone())).await?;
+        let stream = self.retry_startup(|| consume::subscribe(shared.clone(), subscribe.clone())).await?;
         Ok(Box::new(stream))
     }
 

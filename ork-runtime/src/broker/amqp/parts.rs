@@ -198,7 +198,7 @@ impl PartQueues for Parts {
             consuming = self.consume(&queue, total, false).await?;
         }
         Ok(match consuming {
-            Consuming::Reader(reader) => Opened::Reader(Box::new(reader.holding(reading))),
+            Consuming::Reader(reader) => Opened::Reader(Box::new(reader.with_reading(reading))),
             Consuming::Refused => Opened::Busy,
             Consuming::NoQueue => Opened::NoQueue,
         })

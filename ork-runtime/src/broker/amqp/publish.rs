@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OnceCell, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{LinkError, is_not_found, is_not_taken};
+use super::error::{LinkError, is_not_found, is_precondition_failed};
 use super::link::Link;
 use super::live::Live;
 use super::topology::{Failed, Topology};
@@ -229,13 +229,13 @@ impl Lane {
                     Ok(())
                 }
                 Ok(_) => Err(LinkError::new(
-                    not_now(publication),
+                    nack_kind(publication),
                     format!("RabbitMQ at {} rejected the message: its queue is full or unavailable", live.address()),
                 )),
                 Err(error) => {
                     lost = lost.max(if is_not_found(&error) {
                         Lost::Exchange
-                    } else if is_not_taken(&error) {
+                    } else if is_precondition_failed(&error) {
                         Lost::Refused
                     } else {
                         Lost::Channel
@@ -295,7 +295,7 @@ impl Lane {
 /// Returns the kind of error for a message that the broker rejected (`nack`). A queue of work may accept it soon,
 /// e.g. when the node that led the queue is down and another is about to take over. An outcome is not retried: the
 /// full queue of one client must not delay the outcomes of others.
-fn not_now(publication: &Publication) -> BrokerErrorKind {
+fn nack_kind(publication: &Publication) -> BrokerErrorKind {
     if publication.is_outcome() { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
 }
 

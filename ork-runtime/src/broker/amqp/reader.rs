@@ -47,7 +47,7 @@ impl Reader {
     }
 
     /// Adds the right to be the only reader of the queue in this process.
-    pub(super) fn holding(self, reading: Reading) -> Self {
+    pub(super) fn with_reading(self, reading: Reading) -> Self {
         Self { _reading: Some(reading), ..self }
     }
 

@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::error::{LinkError, is_not_found, is_not_taken, reason};
+use super::error::{LinkError, is_not_found, is_precondition_failed, reason};
 use super::live::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
 use crate::hook::Allowed;
@@ -213,17 +213,17 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let doing = "declare the exchanges";
     let fanout = channel.exchange_declare(names.unrouted.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
-    live.within(doing, fanout).await.map_err(|error| otherwise("exchange", &names.unrouted, error))?;
+    live.within(doing, fanout).await.map_err(|error| with_hint("exchange", &names.unrouted, error))?;
     let mut arguments = FieldTable::default();
     arguments.insert("alternate-exchange".into(), AMQPValue::LongString(names.unrouted.as_str().into()));
     let direct = channel.exchange_declare(names.exchange.clone(), ExchangeKind::Direct, durable, arguments);
-    live.within(doing, direct).await.map_err(|error| otherwise("exchange", &names.exchange, error))?;
+    live.within(doing, direct).await.map_err(|error| with_hint("exchange", &names.exchange, error))?;
 
     let hooks = channel.exchange_declare(names.hooks.clone(), ExchangeKind::Direct, durable, FieldTable::default());
-    live.within(doing, hooks).await.map_err(|error| otherwise("exchange", &names.hooks, error))?;
+    live.within(doing, hooks).await.map_err(|error| with_hint("exchange", &names.hooks, error))?;
 
     let events = channel.exchange_declare(names.events.clone(), ExchangeKind::Topic, durable, FieldTable::default());
-    live.within(doing, events).await.map_err(|error| otherwise("exchange", &names.events, error))?;
+    live.within(doing, events).await.map_err(|error| with_hint("exchange", &names.events, error))?;
 
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let dead = channel.queue_declare(names.dead.clone(), options, dead_arguments(kind));
@@ -231,7 +231,7 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
         Ok(_) => channel,
         // The queue exists, declared differently by another process or a person: that is good enough for dead
         // letters.
-        Err(Failed::Lapin(error, _)) if is_not_taken(&error) => live.channel("open a channel").await?,
+        Err(Failed::Lapin(error, _)) if is_precondition_failed(&error) => live.channel("open a channel").await?,
         Err(error) => return Err(error.into()),
     };
     let bind = channel.queue_bind(
@@ -258,7 +258,7 @@ async fn declare_queue(
     let queue = names.queue(queue)?;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let declare = channel.queue_declare(queue.clone(), options, work_arguments(kind, names));
-    live.within("declare a queue", declare).await.map_err(|error| otherwise("queue", &queue, error))?;
+    live.within("declare a queue", declare).await.map_err(|error| with_hint("queue", &queue, error))?;
     let exchanges = [&names.exchange, &names.hooks];
     for (task, exchange) in tasks.iter().flat_map(|task| exchanges.map(|exchange| (task, exchange))) {
         let (queue, exchange, key) = (queue.clone(), exchange.clone(), short(task)?);
@@ -315,9 +315,9 @@ impl From<Failed> for LinkError {
 }
 
 /// Adds what to do if an exchange or a queue exists with other arguments.
-fn otherwise(what: &str, name: &ShortString, failed: Failed) -> LinkError {
+fn with_hint(what: &str, name: &ShortString, failed: Failed) -> LinkError {
     match failed {
-        Failed::Lapin(error, _) if is_not_taken(&error) => LinkError::new(
+        Failed::Lapin(error, _) if is_precondition_failed(&error) => LinkError::new(
             BrokerErrorKind::Refused,
             format!(
                 "the {what} `{name}` already exists with other arguments than ork declares; configure the queue kind \

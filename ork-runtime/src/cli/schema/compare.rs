@@ -88,14 +88,14 @@ fn print_changes(changes: &[Change], output: &Output) {
         return;
     }
     for change in changes {
-        say_one(change, output);
+        print_change(change, output);
     }
     if changes.is_empty() {
         output.line("no schema changes");
     }
 }
 
-fn say_one(change: &Change, output: &Output) {
+fn print_change(change: &Change, output: &Output) {
     let word = match change.became {
         Became::Added => "added",
         Became::Changed => "changed",

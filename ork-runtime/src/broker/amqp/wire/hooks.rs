@@ -22,7 +22,7 @@ const TOTAL: &str = "ork-total";
 /// The value of `total_parts` for sets made by ork: larger than the number of records in any queue. A worker that
 /// does not know ork therefore leaves its record in the queue and does nothing else; it could not join the parts, and
 /// would delete the queue.
-pub(super) const NOT_YOURS: u64 = MOST_PARTS;
+pub(super) const FOREIGN_TOTAL_PARTS: u64 = MOST_PARTS;
 
 const ON_COMPLETE: &str = "on_complete";
 
@@ -59,7 +59,7 @@ pub(super) fn write(hooks: &Hooks, kind: WorkKind, headers: &mut FieldTable) {
     if let Some(PartHook { part_id, total_parts, part_queue }) = part {
         headers.insert(PART_ID.into(), number(*part_id));
         if matches!(kind, WorkKind::Part { .. }) {
-            headers.insert(TOTAL_PARTS.into(), number(NOT_YOURS));
+            headers.insert(TOTAL_PARTS.into(), number(FOREIGN_TOTAL_PARTS));
             headers.insert(TOTAL.into(), number(*total_parts));
         } else {
             headers.insert(TOTAL_PARTS.into(), number(*total_parts));

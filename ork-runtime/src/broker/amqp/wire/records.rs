@@ -3,7 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{FieldTable, ShortString};
 
-use super::hooks::{NOT_YOURS, PART_ID, TOTAL_PARTS};
+use super::hooks::{FOREIGN_TOTAL_PARTS, PART_ID, TOTAL_PARTS};
 use super::{EPOCH, Headers, JSON, Publication, in_range, number, text};
 use crate::barrier::Entry;
 use crate::broker::PartRecord;
@@ -78,7 +78,7 @@ fn read(headers: Headers<'_>) -> Result<Entry, String> {
     }
     let missing = || format!("the header `{PART_ID}` is missing; records in a part queue require it");
     let id = headers.number(PART_ID)?.ok_or_else(missing)?;
-    let total = headers.number(TOTAL_PARTS)?.filter(|total| *total != NOT_YOURS).unwrap_or(0);
+    let total = headers.number(TOTAL_PARTS)?.filter(|total| *total != FOREIGN_TOTAL_PARTS).unwrap_or(0);
     let ok = match headers.text(STATE)? {
         None | Some("succeeded") => true,
         Some("failed") => false,

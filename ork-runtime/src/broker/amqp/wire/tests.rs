@@ -168,7 +168,7 @@ fn body_and_routing_key_are_a_complete_message() {
 }
 
 #[test]
-fn a_message_sent_to_the_queue_itself_names_its_task() {
+fn message_published_directly_to_a_queue_names_its_task() {
     let direct = RawDelivery { routing_key: "ork.task.add".into(), ..raw(BasicProperties::default(), b"{}") };
     assert_eq!(decode(&direct, &names()).message.unwrap().task, "add");
 }
@@ -223,7 +223,7 @@ fn delivery_count_header_takes_precedence_over_redelivered_flag() {
 }
 
 #[test]
-fn an_outcome_cannot_be_sent_as_work() {
+fn outcome_cannot_be_sent_as_work() {
     let reply = |queue: &str| {
         Outgoing::Reply(Reply {
             to: ReplyTo { queue: queue.to_owned(), correlation: "c".to_owned() },
@@ -242,7 +242,7 @@ fn an_outcome_cannot_be_sent_as_work() {
 }
 
 #[test]
-fn too_large_bodies_and_too_long_names_are_not_sent() {
+fn too_large_bodies_and_too_long_names_are_rejected() {
     let message = |task: String, body: Vec<u8>| {
         Outgoing::Work(Message {
             job: JobId::new(),

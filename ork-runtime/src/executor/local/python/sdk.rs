@@ -53,7 +53,7 @@ impl Sdk {
     /// meantime. May block.
     pub(super) fn folder(&self) -> Result<PathBuf, ExecutorError> {
         let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(folder) = folder.as_ref().filter(|folder| is_whole(folder)) {
+        if let Some(folder) = folder.as_ref().filter(|folder| is_complete(folder)) {
             return Ok(folder.clone());
         }
         let written = write(&self.scratch).map_err(|error| {
@@ -67,7 +67,7 @@ impl Sdk {
     }
 }
 
-fn is_whole(folder: &Path) -> bool {
+fn is_complete(folder: &Path) -> bool {
     FILES.iter().all(|(name, _)| folder.join(name).is_file())
 }
 
