@@ -41,7 +41,7 @@ mutants! {
     HeartStops,
     /// A client does not query the store when it is only notified that something has changed elsewhere.
     IgnoresElsewhere,
-    /// A row that was given back to the store counts as done.
+    /// A row that was released in the store counts as done.
     ForgetsReleased,
     /// A settlement does not release its permit.
     KeepsPermit,
@@ -61,7 +61,7 @@ mutants! {
     KeepsKey,
     /// A worker does not wait for a row that is due later.
     MissesDue,
-    /// A process gives back a job that another process is running.
+    /// A process requeues a job that another process is running.
     GivesBackOthers,
     /// A row of the outbox is settled by an acknowledgement that belongs to an earlier time at which it was held.
     SettlesOldTaking,
@@ -145,11 +145,11 @@ mutants! {
     LooksWhileDraining,
     /// A reader puts its own record back although it belongs to an abandoned run of the split.
     PutsBackStaleRecord,
-    /// Without a store, a delivery that a worker gives back counts as lost, even if hardly any losses are allowed.
+    /// Without a store, a delivery that a worker requeues counts as lost, even if hardly any losses are allowed.
     CountsWhatIsGivenBack,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.
     TellsOutcomeOnce,
-    /// Without a store, work that waits for its next attempt is given back if no slot is free for a long time.
+    /// Without a store, work that waits for its next attempt is requeued if no slot is free for a long time.
     GivesBackRetries,
 }
 

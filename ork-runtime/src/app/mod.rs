@@ -1,4 +1,4 @@
-//! The application: builds a process of registry, store, broker, engine and services, and shuts it down in order.
+//! The application: builds a process of registry, store, broker, engine and services, and shuts it down gracefully.
 
 mod adapters;
 mod builder;

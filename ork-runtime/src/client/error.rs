@@ -15,7 +15,7 @@ use crate::task::error::InputError;
 
 /// Why a call of [`Client`](crate::Client), [`Handle`](crate::Handle) or [`Submission`](crate::Submission) failed.
 ///
-/// A job that ended without a result is an error only where a result was asked for, as in
+/// A job that ended without a result is an error only for calls that return its result, such as
 /// [`Handle::wait`](crate::Handle::wait): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
 /// variants are about the call itself.
 ///
@@ -74,7 +74,7 @@ pub enum ClientError {
     /// The input is too large, or nested too deeply.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// A job that is to follow, as with [`Submission::on_complete`](crate::Submission::on_complete), cannot be
+    /// A follow-up job, as with [`Submission::on_complete`](crate::Submission::on_complete), cannot be
     /// attached.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -120,7 +120,7 @@ pub enum ClientError {
         /// The error of the deserializer.
         source: serde_json::Error,
     },
-    /// The job was not accepted; the text states the reason. Its parent has ended or was cancelled, a job that it is to follow
+    /// The job was not accepted; the text states the reason. Its parent has ended or was cancelled, a job that it follows
     /// does not exist, its unique key is invalid, or an option needs a store or another option.
     #[error("{0}")]
     NotTaken(String),

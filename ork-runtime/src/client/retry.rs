@@ -18,7 +18,7 @@ impl Client {
     /// lost its message or those of its parts.
     ///
     /// # Errors
-    /// Returns an error if the job does not exist, has succeeded, or is still under way; if another job holds its
+    /// Returns an error if the job does not exist, has succeeded, or is still in progress; if another job holds its
     /// unique key; if its task no longer accepts its input; or if the store cannot be written.
     ///
     /// # Cancel safety
@@ -83,7 +83,7 @@ impl Client {
         Ok(follows.into_iter().chain(one).collect())
     }
 
-    /// Sends the lost messages of a job again, unless the job is still under way.
+    /// Sends the lost messages of a job again, unless the job is still in progress.
     async fn send_again(&self, id: JobId) -> Result<(), ClientError> {
         let engine = &self.engine;
         let diagnostics = engine.store.diagnostics(id).await?;

@@ -71,17 +71,17 @@ pub struct Config {
     /// How many parts a split sends to the store at once, as one page.
     pub split_page_size: usize,
     /// How often a call may be lost, because its worker died or lost its connection, before its job or part fails. A
-    /// call that a worker gave back when it stopped does not count. Without a store the delivery count of RabbitMQ is
-    /// used, in which deliveries that were given back may be counted, too.
+    /// call that a worker requeued when it stopped does not count. Without a store the delivery count of RabbitMQ is
+    /// used, which may include requeued deliveries.
     pub max_worker_losses: u32,
     /// How long a delivery from RabbitMQ may stay unacknowledged. Work that takes longer is acknowledged, and a lease
-    /// in the store takes the place of the delivery. This must be well below the server's `consumer_timeout`, so that
+    /// in the store replaces the delivery. This must be well below the server's `consumer_timeout`, so that
     /// the server never closes the channel of a long call.
     pub ack_timeout: Duration,
-    /// How long a worker that was asked to stop waits for its running calls. Calls that have not ended then go back
+    /// How long a worker that is shutting down waits for its running calls. Calls that have not ended then go back
     /// to the queue.
     pub shutdown: Duration,
-    /// How long a cancelled task may go on before its future is dropped, or its process is stopped by force.
+    /// How long a cancelled task may continue before its future is dropped, or its process is killed.
     pub cancel_grace: Duration,
     /// How long jobs are kept after the last job of their tree has ended. Workers then remove them. `None`: forever.
     pub retention: Option<Duration>,

@@ -1,5 +1,5 @@
 //! Consumes one subscription: each delivery waits for a slot and is then processed in a separate runtime task.
-//! Deliveries of one kind that are at hand together are processed as a batch.
+//! Deliveries of one kind that are available together are processed as a batch.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The worker: consumes every queue of the program's tasks until it is asked to stop, then drains within a deadline.
+//! The worker: consumes every queue of the program's tasks until it is stopped, then drains within a deadline.
 //!
 //! Beside it run the services that every process needs, even one that only submits: the relay sends outbox rows, the
 //! heartbeat records that the process is alive, and two writers store the progress and the metrics that tasks report.
@@ -36,9 +36,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stopped {
-    /// The worker was asked to stop, and finished everything that it had started.
+    /// The worker was stopped, and finished everything that it had started.
     Drained,
-    /// The worker was asked to stop, and requeued the work that it had not finished. The interrupted attempts are not
+    /// The worker was stopped, and requeued the work that it had not finished. The interrupted attempts are not
     /// counted.
     Interrupted,
     /// The worker cannot continue, because a service has failed. The log contains the reason.
@@ -66,7 +66,7 @@ pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
     queues.map(|(queue, tasks)| Subscribe { queue: queue.to_owned(), tasks, window, is_exact: false }).collect()
 }
 
-/// Runs the worker until it is asked to stop or cannot continue, and returns how it ended.
+/// Runs the worker until it is stopped or cannot continue, and returns how it ended.
 pub(crate) async fn run(
     engine: &Arc<Engine>,
     supervisor: &Supervisor,

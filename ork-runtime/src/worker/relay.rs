@@ -27,7 +27,7 @@ const BATCHES: usize = 8;
 /// The pause before a failed call of the broker or the store is retried.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
-/// Relays rows until `stop` is cancelled and no batch is under way.
+/// Relays rows until `stop` is cancelled and no batch is in flight.
 pub(super) async fn relay(engine: Arc<Engine>, to_send: OutboxReceiver, stop: CancellationToken) {
     let OutboxReceiver { rows, events } = to_send;
     let closing = CancellationToken::new();
@@ -106,7 +106,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
             () = stop.cancelled() => break,
         }
     }
-    // Rows that arrived while the last batches were under way.
+    // Rows that arrived while the last batches were in flight.
     let mut rows = Vec::new();
     while let Ok(row) = to_send.try_recv() {
         rows.push(row);

@@ -95,7 +95,7 @@ fn due(actor: Actor, moment: Timestamp) -> Heartbeat {
 }
 
 /// Writes heartbeats, and stops the calls of jobs that have ended, e.g. because they were cancelled. Jobs without a
-/// message under way are passed to `unattended`.
+/// message in flight are passed to `unattended`.
 async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: CancellationToken) {
     let mut schedule = LookSchedule::default();
     let mut changes = engine.store.notifier().watch();
@@ -156,7 +156,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 () = stop.cancelled() => return,
                 () = engine.clock.pause_until(next) => break,
                 change = changes.recv() => match change {
-                    // The job may have been retried since, so the next heartbeat asks the store.
+                    // The job may have been retried since, so the next heartbeat queries the store.
                     Ok(StoreNotice::JobEnded(job)) if engine.running.runs(job) => break,
                     // Another process may have cancelled a job that runs here, even one that started after the last
                     // check.

@@ -2,7 +2,7 @@
 //!
 //! A broker may lose a message that it has confirmed: because of a policy that expires messages or limits the length
 //! of a queue, because an operator purges or deletes the queue, or with a failed node. The store still has the job,
-//! which waits for that message. Therefore a heartbeat asks the store for jobs without a message under way: each
+//! which waits for that message. Therefore a heartbeat queries the store for jobs without a message in flight: each
 //! minute for the tasks of a queue that has delivered nothing for a minute, otherwise every ten minutes. A job that
 //! waits unchanged at the next look, while its queue is empty, is sent again. If no message is lost, this costs one
 //! index lookup in a transaction that is made anyway.
@@ -36,13 +36,13 @@ const PAGE: usize = 1_000;
 /// The jobs that a heartbeat has found to be unattended.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// The tasks that the heartbeat asked for.
+    /// The tasks that the heartbeat queried.
     pub(super) tasks: Vec<String>,
-    /// The jobs of these tasks that have no message under way.
+    /// The jobs of these tasks that have no message in flight.
     pub(super) found: Vec<JobId>,
 }
 
-/// Decides for which tasks a heartbeat asks the store: for each task, the time of the last answer.
+/// Decides which tasks a heartbeat queries: for each task, the time of the last answer of the store.
 #[derive(Debug, Default)]
 pub(super) struct LookSchedule(HashMap<String, Timestamp>);
 
@@ -121,7 +121,7 @@ pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<L
     }
 }
 
-/// Whether no message waits in the queue of a task. The broker is asked once for each queue and look.
+/// Whether no message waits in the queue of a task. The broker is queried once for each queue and look.
 async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>) -> bool {
     let Ok(queue) = engine.registry.get(task).map(|task| task.queue()) else { return false };
     if let Some(empty) = known.get(queue) {

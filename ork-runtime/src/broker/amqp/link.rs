@@ -173,7 +173,7 @@ impl Link {
         Ok((live, channel))
     }
 
-    /// Called when something turned out to be missing: the next [`Link::prepared`] declares everything again.
+    /// Called when an exchange or a queue is missing: the next [`Link::prepared`] declares everything again.
     pub(super) async fn mark_unprepared(&self) {
         let state = self.state.borrow().clone();
         if let State::Up(live) = state {
@@ -194,7 +194,7 @@ impl Link {
         }
     }
 
-    /// Reports that a connection is of no more use: it has ended, or it can open no more channels. In the second case
+    /// Reports that a connection cannot be used any more: it has ended, or it can open no more channels. In the second case
     /// its channels are used until they end, and then it is closed.
     pub(super) fn mark_lost(&self, live: &Arc<Live>) {
         let changed = self.state.send_if_modified(|state| {

@@ -182,7 +182,7 @@ impl Live {
         Ok(())
     }
 
-    /// Called when something turned out to be missing: the next [`Live::prepare`] declares everything again.
+    /// Called when an exchange or a queue is missing: the next [`Live::prepare`] declares everything again.
     pub(super) async fn mark_unprepared(&self) {
         *self.prepared.lock().await = false;
     }

@@ -24,7 +24,7 @@ const EXPIRES: u32 = 10 * 60 * 1000;
 /// How long deleting the queue may take when the process ends.
 const DELETE_DEADLINE: Duration = Duration::from_millis(500);
 
-/// Reads a delivery; returns `None` if it is of no use.
+/// Reads a delivery; returns `None` if it cannot be read.
 pub(super) type Read<T> = fn(&Delivery) -> Option<T>;
 
 /// Maintains a private queue and passes on what arrives in it.

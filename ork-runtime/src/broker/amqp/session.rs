@@ -31,7 +31,7 @@ pub(super) struct Session {
 
 /// Why a session has ended.
 pub(super) enum Ended {
-    /// It was asked to stop, and everything is settled.
+    /// It was stopped, and everything is settled.
     Stopped,
     /// The channel or its consumer was lost.
     Lost(LostSession),

@@ -1,6 +1,6 @@
-//! The escalation that stops a call: first the call is asked to end, finally its processes are killed.
+//! The escalation that stops a call: first the call is notified, finally its processes are killed.
 //!
-//! A cancelled call gets time: it is asked to end, can check for this, and can clean up. A call gets no time if its
+//! A cancelled call gets time: it is notified, can check for the notification, and can clean up. A call gets no time if its
 //! time limit has passed, its caller has gone, or the worker has to stop: it is interrupted at once, and killed one
 //! grace period later.
 

@@ -112,8 +112,8 @@ impl Exchange<'_> {
     async fn run(&mut self, group: &mut Group, pipes: (ChildStdin, ChildStdout), escalation: &mut Escalation) {
         let ((mut stdin, mut stdout), input) = (pipes, std::mem::take(&mut self.input));
         let write = async move {
-            // A program need not read its input, so a failed write is ignored: the exit code tells success from
-            // failure.
+            // A program need not read its input, so a failed write is ignored: the exit code distinguishes success
+            // from failure.
             drop(stdin.write_all(&input).await);
         };
         tokio::pin!(write);

@@ -11,7 +11,7 @@ use crate::task::builtin::CANCEL;
 /// The header with the fingerprint of the input schema.
 const FINGERPRINT: &str = "ork-schema";
 
-/// The address of the messages of a program, and what the document says about the program.
+/// The address of a program's messages, and the metadata that the document has about the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wire {
     /// The title of the program.
