@@ -207,10 +207,10 @@ pub struct Subscribe {
     pub tasks: Vec<String>,
     /// The maximum number of unsettled deliveries.
     pub window: u16,
-    /// Whether requeuing a delivery must not count as a delivery. Without a store, the delivery count is the only record
-    /// of lost calls, so the first requeue may otherwise count as a loss. If set, a copy replaces each requeued delivery.
-    /// If the broker does not confirm a copy in time there may be two of them, so this is used only for work that may be
-    /// lost at most once.
+    /// Whether requeuing a delivery must not count as a delivery. Without a store, the delivery count is the only
+    /// record of lost calls, so the first requeue may otherwise count as a loss. If set, a copy replaces each requeued
+    /// delivery. If the broker does not confirm a copy in time there may be two of them, so this is used only for work
+    /// that may be lost at most once.
     pub is_exact: bool,
 }
 

@@ -120,8 +120,8 @@ pub enum ClientError {
         /// The error of the deserializer.
         source: serde_json::Error,
     },
-    /// The job was not accepted; the text states the reason. Its parent has ended or was cancelled, a job that it follows
-    /// does not exist, its unique key is invalid, or an option needs a store or another option.
+    /// The job was not accepted; the text states the reason. Its parent has ended or was cancelled, a job that it
+    /// follows does not exist, its unique key is invalid, or an option needs a store or another option.
     #[error("{0}")]
     NotTaken(String),
     /// The part cannot be retried: it has succeeded, has not ended, or does not exist, or its split was cut short, so

@@ -373,8 +373,8 @@ impl Driver {
         session.acknowledge(plan).await
     }
 
-    /// Moves a delivery to a new place in its queue, with a delivery count of zero, and with this number of losses if one
-    /// is given.
+    /// Moves a delivery to a new place in its queue, with a delivery count of zero, and with this number of losses if
+    /// one is given.
     fn republish(&self, session: &mut Session, tag: u64, raw: RawDelivery, lost: Option<u32>) {
         let publication = republish(raw, &self.shared.topology.names, &session.queue, lost);
         self.copy(session, tag, publication);

@@ -194,8 +194,8 @@ impl Link {
         }
     }
 
-    /// Reports that a connection cannot be used any more: it has ended, or it can open no more channels. In the second case
-    /// its channels are used until they end, and then it is closed.
+    /// Reports that a connection cannot be used any more: it has ended, or it can open no more channels. In the second
+    /// case its channels are used until they end, and then it is closed.
     pub(super) fn mark_lost(&self, live: &Arc<Live>) {
         let changed = self.state.send_if_modified(|state| {
             let is_current = matches!(state, State::Up(now) if Arc::ptr_eq(now, live));

@@ -1,7 +1,7 @@
 //! The escalation that stops a call: first the call is notified, finally its processes are killed.
 //!
-//! A cancelled call gets time: it is notified, can check for the notification, and can clean up. A call gets no time if its
-//! time limit has passed, its caller has gone, or the worker has to stop: it is interrupted at once, and killed one
+//! A cancelled call gets time: it is notified, can check for the notification, and can clean up. A call gets no time if
+//! its time limit has passed, its caller has gone, or the worker has to stop: it is interrupted at once, and killed one
 //! grace period later.
 
 use std::fmt;
