@@ -244,7 +244,7 @@ async fn count_for_all(
 async fn count_once(link: &Arc<Link>, held: &Counter, queue: &ShortString) -> Result<Option<u64>, LinkError> {
     let mut held = held.lock().await;
     let mut usable = held.take().filter(|held| held.live.is_up() && held.channel.status().connected());
-    if let Some(old) = usable.take_if(|held| held.n_counted >= COUNTS || held.live.is_worn()) {
+    if let Some(old) = usable.take_if(|held| held.n_counted >= COUNTS || held.live.is_exhausted()) {
         old.live.finish(&old.channel).await;
     }
     let Counting { live, channel, n_counted } = if let Some(usable) = usable {

@@ -252,7 +252,7 @@ impl Lane {
         if lost != Lost::Nothing {
             self.open = None;
             if lost == Lost::Exchange {
-                // Not on `live`, which may be worn: the next channel may be on another connection.
+                // Not on `live`, which may be exhausted: the next channel may be on another connection.
                 self.link.mark_unprepared().await;
             }
             if !live.is_up() {
