@@ -9,8 +9,8 @@ use syn::token::Paren;
 use syn::{Expr, Token};
 
 use super::errors::Errors;
-use super::value::{self, Concurrency, OnError, Tolerate, Value};
 use super::options;
+use super::value::{self, Concurrency, OnError, Tolerate, Value};
 
 /// One option: the identifier with which it was given, if it was, and its value if that was valid.
 #[derive(Debug)]

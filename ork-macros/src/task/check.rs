@@ -6,9 +6,9 @@ use super::args::Args;
 use super::errors::Errors;
 use super::function::Function;
 use super::model::{Model, Shape};
+use super::options::{Place, Role, list, place};
 use super::params::ParamKind;
 use super::value;
-use super::options::{Place, Role, list, place};
 
 /// Returns the role that the options select.
 pub(crate) fn role(args: &Args, errors: &mut Errors) -> Role {
@@ -72,8 +72,10 @@ pub(crate) fn check_limit_key(args: &Args, model: &Model, errors: &mut Errors) {
     } else {
         format!("the inputs are {}", list(&inputs))
     };
-    errors
-        .at(key, format!("the key of a limit must be an input of the task, and `{}` is not one: {existing}", key.value()));
+    errors.at(
+        key,
+        format!("the key of a limit must be an input of the task, and `{}` is not one: {existing}", key.value()),
+    );
 }
 
 /// Names are part of the wire format. A Rust name may contain letters that the name of a queue may not.

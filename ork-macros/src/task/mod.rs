@@ -8,10 +8,10 @@ mod emit;
 mod errors;
 mod function;
 mod model;
+mod options;
 mod params;
 mod types;
 mod value;
-mod options;
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -7,9 +7,9 @@ use syn::{Generics, ReturnType, Safety, Signature, Type};
 use super::docs::Docs;
 use super::errors::Errors;
 use super::function::Function;
+use super::options::Role;
 use super::params::{self, Param, ParamKind};
 use super::types::{self, Borrow};
-use super::options::Role;
 
 /// A task, as far as its signature is valid.
 #[derive(Debug)]

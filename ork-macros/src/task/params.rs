@@ -7,8 +7,8 @@ use syn::{Attribute, FnArg, Meta, Pat, PatType, Signature, Type};
 use super::docs::Docs;
 use super::errors::Errors;
 use super::function;
-use super::types::{self, Borrow};
 use super::options::Role;
+use super::types::{self, Borrow};
 
 /// A parameter of a task.
 #[derive(Debug)]

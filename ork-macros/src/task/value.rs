@@ -136,7 +136,10 @@ pub(super) fn concurrency(option: &Ident, value: Value) -> syn::Result<Concurren
             let mut elems = tuple.elems.into_iter();
             let (calls, key, more) = (elems.next(), elems.next(), elems.next());
             if let Some(more) = more {
-                return Err(wrong(more, format!("`{option}` takes a number and a key: `{option}(4, key = \"tenant\")`")));
+                return Err(wrong(
+                    more,
+                    format!("`{option}` takes a number and a key: `{option}(4, key = \"tenant\")`"),
+                ));
             }
             (calls, key)
         }
@@ -162,8 +165,10 @@ pub(super) fn krate(option: &Ident, value: Value) -> syn::Result<TokenStream> {
     let path = literal.parse_with(Path::parse_mod_style);
     let path =
         path.map_err(|_not_a_path| wrong(&literal, "`crate` must be the path of ork's crate, such as \"other_name\""))?;
-    let starts_at_a_keyword =
-        path.segments.first().is_some_and(|first| ["crate", "self", "super"].iter().any(|keyword| first.ident == keyword));
+    let starts_at_a_keyword = path
+        .segments
+        .first()
+        .is_some_and(|first| ["crate", "self", "super"].iter().any(|keyword| first.ident == keyword));
     Ok(match path.leading_colon {
         None if !starts_at_a_keyword => quote!(::#path),
         Some(_) | None => quote!(#path),
@@ -180,7 +185,8 @@ fn text(option: &Ident, value: Value, example: &str) -> syn::Result<LitStr> {
 /// Returns the literal, and the whole value for its span. The literal is `None` if it is negative, which no option
 /// accepts.
 fn literal(option: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit>, Expr)> {
-    let whole = value.ok_or_else(|| wrong(option, format!("`{option}` needs a value, such as `{option} = {example}`")))?;
+    let whole =
+        value.ok_or_else(|| wrong(option, format!("`{option}` needs a value, such as `{option} = {example}`")))?;
     let mut inner = &whole;
     // A literal that comes from a `macro_rules!` is inside an invisible group.
     while let Expr::Group(group) = inner {

@@ -77,7 +77,8 @@ fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
 #[cfg(not(feature = "object-store"))]
 fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
     let feature = if url.starts_with("s3:") { "s3" } else { "object-store" };
-    let message = format!("cannot store large outputs in {url}: this program was built without the feature `{feature}`");
+    let message =
+        format!("cannot store large outputs in {url}: this program was built without the feature `{feature}`");
     Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, message))
 }
 

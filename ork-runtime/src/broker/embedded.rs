@@ -254,7 +254,8 @@ impl Acker for EmbeddedAcker {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.settled = true;
         // There is no dead letter queue here: the job in the store records why it failed.
-        self.held.settle(self.acquisition, matches!(settlement, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
+        self.held
+            .settle(self.acquisition, matches!(settlement, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
     }
 }
 
@@ -342,7 +343,9 @@ impl Pump {
     /// Sends deliveries to the subscription. If it is gone, they are dropped with their ackers, and so released.
     fn deliver(&self, rows: Vec<HeldRow>) {
         let acquisitions: Vec<_> = rows.iter().map(|row| self.held.add(row)).collect();
-        for delivery in rows.into_iter().zip(acquisitions).flat_map(|(row, acquisition)| unpack(&self.held, row, acquisition)) {
+        for delivery in
+            rows.into_iter().zip(acquisitions).flat_map(|(row, acquisition)| unpack(&self.held, row, acquisition))
+        {
             let _gone = self.deliveries.send(delivery);
         }
     }

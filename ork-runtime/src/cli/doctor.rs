@@ -46,8 +46,9 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
         let settings = config
             .entries()
             .map(|(key, value, source)| json!({"key": key, "value": value, "source": source.to_string()}));
-        let found =
-            findings.iter().map(|finding| json!({"name": finding.check, "ok": finding.is_ok, "message": finding.message}));
+        let found = findings
+            .iter()
+            .map(|finding| json!({"name": finding.check, "ok": finding.is_ok, "message": finding.message}));
         output.json(&json!({
             "ok": is_ok,
             "settings": settings.collect::<Vec<_>>(),
@@ -61,7 +62,12 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
         output.table(&["setting", "value", "source"], config.entries().map(row));
         output.line("");
         for finding in &findings {
-            output.line(format!("{} {}: {}", if finding.is_ok { "ok  " } else { "FAIL" }, finding.check, finding.message));
+            output.line(format!(
+                "{} {}: {}",
+                if finding.is_ok { "ok  " } else { "FAIL" },
+                finding.check,
+                finding.message
+            ));
         }
     }
     Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::from(4) })

@@ -141,7 +141,9 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
             output.print_result(&why, format_args!("{} is {}: {why}", name(&ork.status(id).await?), why.state));
         }
         Command::Watch { id, events: true } => events::watch(ork, id, output).await?,
-        Command::Watch { id: Some(id), events: false } => return watch::until_ended(ork, id, Updates::Each, output).await,
+        Command::Watch { id: Some(id), events: false } => {
+            return watch::until_ended(ork, id, Updates::Each, output).await;
+        }
         Command::Watch { id: None, events: false } => {}
         Command::Cancel { id, finish_running: false } => {
             ork.cancel(id).await?;

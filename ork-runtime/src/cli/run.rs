@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::signals::Signals;
 use super::watch::{self, Updates};
-use super::work::{WorkArgs, Work};
+use super::work::{Work, WorkArgs};
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
 use crate::engine::services::SubmitOptions;
@@ -28,7 +28,12 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
     ended
 }
 
-async fn run_to_end(ork: &Ork, work_args: WorkArgs, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
+async fn run_to_end(
+    ork: &Ork,
+    work_args: WorkArgs,
+    signals: &mut Signals,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
     let work = Work::read(ork, work_args, output).await?;
     // With the highest priority, so that it goes before the jobs that earlier runs have left in the store.
     let id = work.submit(ork, SubmitOptions { first: true, ..SubmitOptions::default() }).await?;

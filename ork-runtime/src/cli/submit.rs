@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::signals::Signals;
-use super::work::{WorkArgs, Work};
+use super::work::{Work, WorkArgs};
 use super::{Failure, Output, watch};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::ClientError;

@@ -42,7 +42,8 @@ impl Work {
     pub(super) async fn read(ork: &Ork, work_args: WorkArgs, output: &Output) -> Result<Self, Failure> {
         #[cfg(feature = "workflow")]
         if super::workflow::is_file(&work_args.task) {
-            let plan = super::workflow::read(ork, work_args.task.as_ref(), &work_args.input.parameters()?, output).await?;
+            let plan =
+                super::workflow::read(ork, work_args.task.as_ref(), &work_args.input.parameters()?, output).await?;
             return Ok(Self::Run(Box::new(plan)));
         }
         let input = work_args.input.read(ork.entry(&work_args.task)?)?;

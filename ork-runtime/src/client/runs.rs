@@ -69,7 +69,11 @@ impl Client {
     }
 
     /// Submits a workflow run as [`Client::submit_plan`] does, with options.
-    pub(crate) async fn submit_plan_on(&self, plan: &Plan, options: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
+    pub(crate) async fn submit_plan_on(
+        &self,
+        plan: &Plan,
+        options: SubmitOptions,
+    ) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.is_durable() {
             let message = "workflows require a store, and this process has none: set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));

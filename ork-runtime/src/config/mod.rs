@@ -295,7 +295,10 @@ impl Config {
     fn set_from(&mut self, key: &str, value: &str, source: Source) -> Result<(), ConfigError> {
         let Some(known) = KEYS.iter().find(|known| known.name == key) else {
             let similarity = |known: &&Key| strsim::jaro_winkler(known.name, key);
-            let best = KEYS.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b))).filter(|best| similarity(best) > 0.85);
+            let best = KEYS
+                .iter()
+                .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+                .filter(|best| similarity(best) > 0.85);
             return Err(ConfigError::Unknown {
                 source_name: source.to_string(),
                 key: key.to_owned(),

@@ -94,7 +94,8 @@ impl Bucket {
             builder = builder.with_allow_http(true);
         }
         let store = builder.build().map_err(|error| {
-            config(place, "the name of the bucket or one of the AWS_ variables is invalid").with_source(error_text(&error))
+            config(place, "the name of the bucket or one of the AWS_ variables is invalid")
+                .with_source(error_text(&error))
         })?;
         Ok(Self { store: Box::new(store), prefix, place: place.to_owned() })
     }

@@ -53,7 +53,8 @@ fn number(number: f64) -> Result<(), Found> {
     if number.is_finite() {
         return Ok(());
     }
-    let message = format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
+    let message =
+        format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
     Err(Found { place: Vec::new(), message })
 }
 
@@ -297,7 +298,11 @@ mod tests {
     fn error_names_the_path_of_the_number() {
         assert_eq!(message_of(&Report::default()), "fine");
         let means = Report { means: vec![(1, 1.0), (2, f64::NAN)], ..Report::default() };
-        assert!(message_of(&means).starts_with("`means[1][1]` is NaN, which JSON cannot represent"), "{}", message_of(&means));
+        assert!(
+            message_of(&means).starts_with("`means[1][1]` is NaN, which JSON cannot represent"),
+            "{}",
+            message_of(&means)
+        );
         let shape = |shape| Report { by_day: BTreeMap::from([("monday".to_owned(), shape)]), ..Report::default() };
         assert_eq!(message_of(&shape(Shape::Nothing)), "fine");
         let circle = message_of(&shape(Shape::Circle { radius: f32::NEG_INFINITY }));

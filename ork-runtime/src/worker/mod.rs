@@ -89,7 +89,8 @@ pub(crate) async fn run(
     }
     if let Some(retention) = engine.settings.retention.filter(|_| engine.store.is_durable()) {
         let jobs_removed = Arc::new(Notify::new());
-        let orphans = orphans::collect_always(Arc::clone(engine), Arc::clone(&jobs_removed), shutdown.drain.child_token());
+        let orphans =
+            orphans::collect_always(Arc::clone(engine), Arc::clone(&jobs_removed), shutdown.drain.child_token());
         let retain = retention::retain(Arc::clone(engine), retention, jobs_removed, shutdown.drain.child_token());
         supervisor.service("retention", retain);
         supervisor.service("orphans", orphans);

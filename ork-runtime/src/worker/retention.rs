@@ -31,7 +31,12 @@ const JOBS: usize = 100;
 const PARTS: u64 = 10_000;
 
 /// Removes jobs when they are due, until `stop` is cancelled. Notifies `jobs_removed` after jobs were removed.
-pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, jobs_removed: Arc<Notify>, stop: CancellationToken) {
+pub(super) async fn retain(
+    engine: Arc<Engine>,
+    retention: Duration,
+    jobs_removed: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let mut next = engine.clock.now() + FIRST;
     loop {
         tokio::select! {

@@ -73,9 +73,9 @@ fn correct_clock(clock: &SharedClock, shown: Option<Timestamp>, requested: Durat
     let Some(shown) = shown else { return Duration::ZERO };
     let Set { moved, ahead } = clock.set(shown, [requested, clock.monotonic()]);
     if let Some(ahead) = ahead {
-        let (difference, direction) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
+        let (gap, side) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
         tracing::warn!(
-            "the clock of this computer is {difference} s {direction} the clock of the store; ork uses the clock of the store, \
+            "the clock of this computer is {gap} s {side} the clock of the store; ork uses the clock of the store, \
              correct this one"
         );
     }
@@ -101,7 +101,8 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
     let mut changes = engine.store.notifier().watch();
     let (mut next, mut failures, mut moved) = (engine.clock.now(), 0_u32, false);
     loop {
-        let (snapshot, requested, started) = (engine.running.snapshot(), engine.store_clock.monotonic(), engine.clock.now());
+        let (snapshot, requested, started) =
+            (engine.running.snapshot(), engine.store_clock.monotonic(), engine.clock.now());
         let tasks = schedule.due(&engine);
         let (running, holding) = (snapshot.jobs.clone(), engine.held.jobs());
         let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };

@@ -88,7 +88,10 @@ impl Alternative {
             Value::Bool(_) => (ValueType::Boolean, json!({})),
             Value::Number(number) => {
                 let is_whole = number.as_f64().is_none_or(|it| it.fract() == 0.0);
-                (if is_whole { ValueType::Integer } else { ValueType::Number }, json!({ "minimum": value, "maximum": value }))
+                (
+                    if is_whole { ValueType::Integer } else { ValueType::Number },
+                    json!({ "minimum": value, "maximum": value }),
+                )
             }
             Value::String(text) => {
                 let length = text.chars().count();
@@ -134,7 +137,9 @@ impl Alternative {
     pub(super) fn may_have_few_values(&self) -> bool {
         let narrow: &[&str] = match self.value_type {
             ValueType::Text => &["pattern", "format", "maxLength"],
-            ValueType::Integer | ValueType::Number => &["maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf"],
+            ValueType::Integer | ValueType::Number => {
+                &["maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf"]
+            }
             ValueType::Null | ValueType::Boolean => &[],
             ValueType::List | ValueType::Object | ValueType::Anything => return true,
         };
@@ -155,7 +160,8 @@ impl Alternative {
             (None, Some(_)) => return Some(other.beside(self)),
             (None, None) => {}
         }
-        let mut merged = Self { value_type, value: None, keys: self.keys.clone(), is_wider: self.is_wider || other.is_wider };
+        let mut merged =
+            Self { value_type, value: None, keys: self.keys.clone(), is_wider: self.is_wider || other.is_wider };
         for (key, value) in &other.keys {
             merged.restrict(key, value);
         }
@@ -274,7 +280,11 @@ fn own(keys: &Map<String, Value>) -> Vec<Alternative> {
     // verified here.
     let constants = values.iter().map(Alternative::constant);
     let fits = |it: &Alternative| {
-        types.iter().any(|expected| *expected == ValueType::Anything || *expected == it.value_type || (*expected == ValueType::Number && it.value_type == ValueType::Integer))
+        types.iter().any(|expected| {
+            *expected == ValueType::Anything
+                || *expected == it.value_type
+                || (*expected == ValueType::Number && it.value_type == ValueType::Integer)
+        })
     };
     let is_wider = !super::is_plain(&rest) || few.is_some_and(|_| keys.contains_key("const"));
     constants.filter(fits).map(|it| Alternative { is_wider, ..it }).collect()

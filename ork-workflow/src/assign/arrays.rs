@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Fit, Comparison, parts, scalars};
+use super::{Alternative, Comparison, Fit, parts, scalars};
 
 impl Comparison<'_> {
     pub(super) fn list(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {

@@ -91,7 +91,11 @@ enum Misses {
 
 impl Fit {
     fn new(path: &str, text: impl Into<String>, misses: Misses) -> Self {
-        Self::No { mismatches: vec![Mismatch { path: path.to_owned(), text: text.into() }], misses, is_other_type: false }
+        Self::No {
+            mismatches: vec![Mismatch { path: path.to_owned(), text: text.into() }],
+            misses,
+            is_other_type: false,
+        }
     }
 
     fn no(path: &str, text: impl Into<String>) -> Self {
@@ -117,7 +121,10 @@ impl Fit {
     /// Combines two conditions that must both hold.
     fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::No { mismatches: mut all, misses: a, is_other_type: c }, Self::No { mismatches, misses: b, is_other_type: d }) => {
+            (
+                Self::No { mismatches: mut all, misses: a, is_other_type: c },
+                Self::No { mismatches, misses: b, is_other_type: d },
+            ) => {
                 all.extend(mismatches);
                 Self::No { mismatches: all, misses: a.max(b), is_other_type: c || d }
             }
@@ -222,7 +229,14 @@ impl Comparison<'_> {
     }
 
     /// Checks that an alternative fits one of several schemas.
-    fn any_branch_fits(&mut self, from: &Alternative, branches: &[Value], only_one: bool, to: &Value, path: &str) -> Fit {
+    fn any_branch_fits(
+        &mut self,
+        from: &Alternative,
+        branches: &[Value],
+        only_one: bool,
+        to: &Value,
+        path: &str,
+    ) -> Fit {
         let fits: Vec<Fit> = branches.iter().map(|branch| self.one(from, branch, path)).collect();
         let yes = fits.iter().filter(|it| matches!(it, Fit::Yes)).count();
         let never = fits.iter().filter(|it| matches!(it, Fit::No { misses: Misses::All, .. })).count();
@@ -308,7 +322,8 @@ impl Comparison<'_> {
         if from.value_type == ValueType::Anything {
             return Fit::unknown("the first type may be anything");
         }
-        let fits = types.contains(&from.value_type.word()) || (from.value_type == ValueType::Integer && types.contains(&"number"));
+        let fits = types.contains(&from.value_type.word())
+            || (from.value_type == ValueType::Integer && types.contains(&"number"));
         let expected = notation::show(&Value::Object(to.clone()), self.to);
         match from.value_type {
             _ if fits => Fit::Yes,
@@ -317,7 +332,11 @@ impl Comparison<'_> {
             }
             _ => {
                 let text = format!("{} where {expected} is expected", from.show(self.from));
-                Fit::No { mismatches: vec![Mismatch { path: path.to_owned(), text }], misses: Misses::All, is_other_type: true }
+                Fit::No {
+                    mismatches: vec![Mismatch { path: path.to_owned(), text }],
+                    misses: Misses::All,
+                    is_other_type: true,
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Fit, Comparison};
+use super::{Alternative, Comparison, Fit};
 use crate::notation;
 
 /// How a schema treats fields that it does not name.

@@ -68,12 +68,25 @@ impl Resolver<'_> {
         dependencies
     }
 
-    fn path(&self, index: usize, path: &Path, dependencies: &mut Dependencies, problems: &mut Problems) -> Option<usize> {
+    fn path(
+        &self,
+        index: usize,
+        path: &Path,
+        dependencies: &mut Dependencies,
+        problems: &mut Problems,
+    ) -> Option<usize> {
         self.resolve(index, &path.task, path.span, dependencies, problems)
     }
 
     /// Resolves the name of a task, and adds it as a dependency.
-    fn resolve(&self, index: usize, word: &Word, at: Span, dependencies: &mut Dependencies, problems: &mut Problems) -> Option<usize> {
+    fn resolve(
+        &self,
+        index: usize,
+        word: &Word,
+        at: Span,
+        dependencies: &mut Dependencies,
+        problems: &mut Problems,
+    ) -> Option<usize> {
         let Some(need) = self.names.get(word.text.as_str()).copied() else {
             problems.add(self.unknown(index, word));
             dependencies.is_complete = false;

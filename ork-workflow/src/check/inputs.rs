@@ -54,7 +54,8 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
         match sources.get(name) {
             None => drop(sources.insert(name.clone(), InputSource::Parameter(number))),
             Some(InputSource::Task(other)) => {
-                let at = dependencies.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
+                let at =
+                    dependencies.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
                 let message = format!(
                     "input `{name}` of `{}` is ambiguous: a task and a parameter have this name",
                     task.name.text
@@ -103,7 +104,14 @@ fn check_constant(
     if !mismatches.is_empty() {
         let message = format!("invalid value for input `{}` of `{name}`", word.text);
         let problem = Diagnostic::new(Code::ConstantType, message);
-        let problem = add_reasons(problem.at(constant.span, first_reason(&mismatches)), task, known, &word.text, shape, &mismatches);
+        let problem = add_reasons(
+            problem.at(constant.span, first_reason(&mismatches)),
+            task,
+            known,
+            &word.text,
+            shape,
+            &mismatches,
+        );
         let source = constant.value.as_str().and_then(|text| text.split('.').next());
         let source = source.filter(|name| check.document.tasks.iter().any(|it| it.name.text == *name));
         problems.add(match source {
@@ -125,7 +133,14 @@ fn first_reason(mismatches: &[String]) -> String {
 }
 
 /// Adds the remaining reasons, and a note about the type that the task takes.
-fn add_reasons(problem: Diagnostic, task: &Task, known: &Known, input: &str, shape: &Shape, mismatches: &[String]) -> Diagnostic {
+fn add_reasons(
+    problem: Diagnostic,
+    task: &Task,
+    known: &Known,
+    input: &str,
+    shape: &Shape,
+    mismatches: &[String],
+) -> Diagnostic {
     let problem = mismatches.iter().skip(1).fold(problem, |it, why| it.note(why.clone()));
     problem.note(describe_input(task, known, input, shape))
 }
@@ -194,7 +209,14 @@ fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, expec
 }
 
 /// Reports the required inputs that have no source.
-fn missing(check: &Check<'_>, task: &Task, known: &Known, sources: &InputSources, suggested: &[String], problems: &mut Problems) {
+fn missing(
+    check: &Check<'_>,
+    task: &Task,
+    known: &Known,
+    sources: &InputSources,
+    suggested: &[String],
+    problems: &mut Problems,
+) {
     let name = &task.name.text;
     for (input, shape, _) in known.inputs.fields.iter().filter(|(.., required)| *required) {
         let is_item = input == ITEM && task.foreach.is_some();

@@ -4,6 +4,7 @@
 //! parameters. A part with an error is left out of the later checks, so that each mistake is reported once.
 
 mod cycles;
+mod dependencies;
 mod fan;
 mod forms;
 mod inputs;
@@ -11,7 +12,6 @@ mod lookup;
 mod parameters;
 mod shape;
 mod steps;
-mod dependencies;
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ use crate::document::{Document, Task};
 use crate::file::File;
 use crate::plan::Plan;
 
-use lookup::Known;
 use dependencies::Dependencies;
+use lookup::Known;
 
 /// A value for a parameter of a run.
 #[derive(Debug, Clone, PartialEq)]

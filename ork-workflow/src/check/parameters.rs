@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::inputs::{InputSource, InputSources, describe_input};
 use super::lookup::Known;
 use super::shape::Shape;
-use super::{Check, Given, Parameters, Dependencies};
+use super::{Check, Dependencies, Given, Parameters};
 use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
 use crate::document::{Parameter, Task};
 use crate::file::Span;
@@ -45,7 +45,14 @@ pub(super) fn check(
         for (word, sample) in scheduled.iter().filter(|(word, _)| word.text == parameter.name.text) {
             let message = format!("the value that the schedule sets for `{}` is invalid", word.text);
             let problem = Diagnostic::new(Code::ParameterType, message);
-            report_rejected(problem, (word.span, "is a string such as"), &word.text, &Value::from(*sample), &consumers, problems);
+            report_rejected(
+                problem,
+                (word.span, "is a string such as"),
+                &word.text,
+                &Value::from(*sample),
+                &consumers,
+                problems,
+            );
         }
         values.push(value(check, parameter, &consumers, given, problems));
     }
@@ -205,7 +212,8 @@ fn unknown(check: &Check<'_>, given: &Parameters, problems: &mut Problems) {
 
 /// Warns about a parameter that no task takes, unless an earlier error may be the reason.
 fn unused(check: &Check<'_>, parameter: &Parameter, problems: &mut Problems) {
-    let clear = check.tasks().all(|(task, known, dependencies)| task.is_complete && known.is_sound && dependencies.is_complete);
+    let clear =
+        check.tasks().all(|(task, known, dependencies)| task.is_complete && known.is_sound && dependencies.is_complete);
     if !clear || check.document.tasks.is_empty() {
         return;
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use crate::assign::{Alternative, ValueType, Type, Verdict, assignable, expand};
+use crate::assign::{Alternative, Type, ValueType, Verdict, assignable, expand};
 use crate::notation;
 
 /// A type, given by a JSON Schema.

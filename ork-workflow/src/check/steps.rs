@@ -8,7 +8,12 @@ use crate::document::{InstanceCount, Path};
 use crate::plan::{Count, Fan, OnFailure, Plan, Reference, Source, Step};
 
 /// Builds the plan; `None` if a part of it is missing because of an error that was already reported.
-pub(super) fn plan(check: &Check<'_>, order: &[usize], sources: &[InputSources], values: &[Option<Source>]) -> Option<Plan> {
+pub(super) fn plan(
+    check: &Check<'_>,
+    order: &[usize],
+    sources: &[InputSources],
+    values: &[Option<Source>],
+) -> Option<Plan> {
     let mut places = vec![0; order.len()];
     for (place, index) in order.iter().enumerate() {
         *places.get_mut(*index)? = place;

@@ -164,7 +164,11 @@ pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         if fold(it) == folded { 0 } else { strsim::damerau_levenshtein(&folded, &fold(it)) }
     };
     let limit = (word.chars().count() / 3).clamp(1, 4);
-    known.map(|it| (distance(it), it)).filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, it)| it)
+    known
+        .map(|it| (distance(it), it))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, it)| it)
 }
 
 /// Removes the differences that are often confused: case, spaces, `_` and `-`.

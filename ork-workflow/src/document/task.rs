@@ -169,8 +169,9 @@ impl Reader<'_> {
                 let problem =
                     Diagnostic::new(Code::WrongValue, "`command` must be a list of a program and its arguments");
                 let problem = problem.at(node.span, "this is a string");
-                self.problems
-                    .add(problem.note("it is not passed to a shell").help(format!("write `[{}]`", arguments.join(", "))));
+                self.problems.add(
+                    problem.note("it is not passed to a shell").help(format!("write `[{}]`", arguments.join(", "))),
+                );
                 return None;
             }
             _ => {

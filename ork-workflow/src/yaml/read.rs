@@ -231,7 +231,8 @@ impl Builder<'_> {
             self.problems.add(alias(Span::new(at, at + 1)));
             return;
         }
-        let mut problem = Diagnostic::new(Code::NotYaml, "invalid YAML").at(Span::new(at, at), in_own_terms(error.info()));
+        let mut problem =
+            Diagnostic::new(Code::NotYaml, "invalid YAML").at(Span::new(at, at), in_own_terms(error.info()));
         if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             problem = problem.help("indent with spaces; YAML does not allow tabs there");
         } else if line.contains("{{") {

@@ -44,8 +44,10 @@ fn output(model: &Model) -> TokenStream {
         Returns::Value(ty) | Returns::Result(ty) => ends(ty),
     };
     let (first, last) = spans;
-    let (open, close) =
-        (with_spans((first, first), quote!(__ork::Binding::<__Work>::joined::<)), with_spans((last, last), quote!(>())));
+    let (open, close) = (
+        with_spans((first, first), quote!(__ork::Binding::<__Work>::joined::<)),
+        with_spans((last, last), quote!(>())),
+    );
     quote! {
         const _: fn() = || {
             use __ork::NoSplit as _;

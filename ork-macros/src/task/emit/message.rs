@@ -7,9 +7,9 @@ use syn::ext::IdentExt as _;
 use super::super::args::Args;
 use super::super::function::Function;
 use super::super::model::Model;
-use super::super::params::{Param, ParamKind};
 use super::super::options::Role;
-use super::{ends, ours, output_type, with_spans, task_of_work};
+use super::super::params::{Param, ParamKind};
+use super::{ends, ours, output_type, task_of_work, with_spans};
 
 /// Returns the struct. The name of a function is a value and this one a type, so a single `use` imports both.
 pub(super) fn structure(function: &Function, model: &Model) -> TokenStream {

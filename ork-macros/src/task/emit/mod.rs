@@ -6,19 +6,19 @@
 
 mod binding;
 mod message;
-mod spans;
 mod row;
+mod spans;
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt as _;
 
-use self::spans::{ends, ours, with_spans, qualified};
+use self::spans::{ends, ours, qualified, with_spans};
 use super::args::Args;
 use super::function::Function;
 use super::model::{Model, Returns, Shape};
-use super::params::{Param, ParamKind};
 use super::options::Role;
+use super::params::{Param, ParamKind};
 
 /// Returns all items next to the function, as far as the function allows.
 pub(crate) fn items(function: &Function, args: &Args, model: &Model) -> TokenStream {

@@ -9,11 +9,11 @@ use syn::ext::IdentExt as _;
 
 use super::super::args::Args;
 use super::super::model::{Model, Returns};
+use super::super::options::Role;
 use super::super::params::{Param, ParamKind};
 use super::super::types;
 use super::super::value::{Concurrency, OnError, Tolerate};
-use super::super::options::Role;
-use super::{ends, ours, with_spans, qualified, task_of_work, wire_name};
+use super::{ends, ours, qualified, task_of_work, wire_name, with_spans};
 
 /// Returns the constant, and its entry in the registry.
 pub(super) fn row(args: &Args, model: &Model) -> TokenStream {
@@ -102,7 +102,8 @@ fn params(model: &Model) -> impl Iterator<Item = TokenStream> {
         ParamKind::Context => quote!(__ork::Param::Context),
         ParamKind::State => {
             let (first, last) = ends(ty);
-            let (open, close) = (with_spans((first, last), quote!(__ork::Param::state::<)), with_spans((last, last), quote!(>())));
+            let (open, close) =
+                (with_spans((first, last), quote!(__ork::Param::state::<)), with_spans((last, last), quote!(>())));
             quote!(#open #ty #close)
         }
         ParamKind::Parts => quote!(__ork::Param::Parts),
@@ -181,7 +182,8 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
     let (variant, runner) = (format_ident!("{variant}"), format_ident!("{runner}"));
     // Compile errors about the future of the function are reported at its name.
     let here = ends(function);
-    let (bar, body) = (with_spans(here, quote!(|)), with_spans(here, quote!({ #fields __ork::Ok(#function(#(#arguments),*)) })));
+    let (bar, body) =
+        (with_spans(here, quote!(|)), with_spans(here, quote!({ #fields __ork::Ok(#function(#(#arguments),*)) })));
     let run = with_spans(here, quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)));
     quote!(__ork::Run::#variant(|__call| #run))
 }

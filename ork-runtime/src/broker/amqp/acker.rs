@@ -68,7 +68,9 @@ impl AmqpAcker {
             Disposition::RequeueElsewhere(reason, detail) => {
                 Settlement::RequeueElsewhere(Box::new(DeadLetter { raw, reason, detail }))
             }
-            Disposition::DeadLetter(reason, detail) => Settlement::DeadLetter(Box::new(DeadLetter { raw, reason, detail })),
+            Disposition::DeadLetter(reason, detail) => {
+                Settlement::DeadLetter(Box::new(DeadLetter { raw, reason, detail }))
+            }
         };
         // If the subscription has ended, so has its channel, and the broker redelivers the message.
         let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, settlement });
@@ -93,6 +95,9 @@ impl Drop for AmqpAcker {
 
 impl fmt::Debug for AmqpAcker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AmqpAcker").field("generation", &self.generation).field("tag", &self.tag).finish_non_exhaustive()
+        f.debug_struct("AmqpAcker")
+            .field("generation", &self.generation)
+            .field("tag", &self.tag)
+            .finish_non_exhaustive()
     }
 }

@@ -13,13 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ack::Acks;
+use super::acker::{AmqpAcker, DeadLetter, Settled, Settlement};
 use super::consume::{Command, Shared};
 use super::error::LinkError;
 use super::link::{BackOff, Link};
-use super::acker::{Settlement, DeadLetter, Settled, AmqpAcker};
-use super::session::{Ended, LostSession, Session, consume};
+use super::session::{Ended, Loss, Session, consume};
 use super::topology::REPUBLISH_AFTER;
-use super::wire::{RawDelivery, Publication, dead_letter, decode, redelivered, republish};
+use super::wire::{Publication, RawDelivery, dead_letter, decode, redelivered, republish};
 use crate::broker::{Delivery, Subscribe};
 
 /// How long done deliveries wait to become part of a multiple acknowledgement.
@@ -82,8 +82,8 @@ impl Driver {
     }
 
     /// Chooses how to consume from now on, according to how the last session was lost.
-    fn choose_mode(&mut self, lost_session: &LostSession) {
-        if !lost_session.unreadable {
+    fn choose_mode(&mut self, loss: &Loss) {
+        if !loss.unreadable {
             self.quarantine = None;
             return;
         }
@@ -114,9 +114,9 @@ impl Driver {
             self.current.store(0, Ordering::Release);
             match ended {
                 Ended::Stopped => return session.live.finish(&session.channel).await,
-                Ended::Lost(lost_session) => {
-                    let (queue, error) = (&session.queue, &lost_session.why);
-                    if lost_session.unreadable {
+                Ended::Lost(loss) => {
+                    let (queue, error) = (&session.queue, &loss.why);
+                    if loss.unreadable {
                         tracing::error!(%queue, error, "cannot read a message: a name in it is not valid UTF-8");
                     } else {
                         tracing::warn!(%queue, error, "consumer stopped, restarting it");
@@ -126,10 +126,10 @@ impl Driver {
                     }
                     session.live.finish(&session.channel).await;
                     // A quorum queue counts the deliveries; the sooner it reaches its limit, the better.
-                    if lost_session.unreadable && self.shared.topology.counts_deliveries() {
+                    if loss.unreadable && self.shared.topology.counts_deliveries() {
                         back_off = BackOff::new();
                     }
-                    self.choose_mode(&lost_session);
+                    self.choose_mode(&loss);
                 }
             }
             if session.since.elapsed() >= STEADY {
@@ -194,19 +194,23 @@ impl Driver {
                 biased;
                 () = self.shared.closing.cancelled(), if !closing => {
                     closing = true;
-                    self.drain(session, &mut batch).await.map_err(LostSession::from)
+                    self.drain(session, &mut batch).await.map_err(Loss::from)
                 }
-                command = self.commands.recv(), if !self.stopping => self.execute(session, command).await.map_err(LostSession::from),
-                _ = self.settled.recv_many(&mut batch, BURST) => self.settle(session, &mut batch).await.map_err(LostSession::from),
+                command = self.commands.recv(), if !self.stopping => {
+                    self.execute(session, command).await.map_err(Loss::from)
+                }
+                _ = self.settled.recv_many(&mut batch, BURST) => {
+                    self.settle(session, &mut batch).await.map_err(Loss::from)
+                }
                 () = tick, if flush_at.is_some() => {
                     flush_at = None;
                     let plan = session.acks.tick();
-                    session.acknowledge(plan).await.map_err(LostSession::from)
+                    session.acknowledge(plan).await.map_err(Loss::from)
                 }
                 next = session.consumer.next(), if !self.stopping && !closing => self.on_delivery(session, next).await,
             };
-            if let Err(lost_session) = step {
-                return Ended::Lost(lost_session);
+            if let Err(loss) = step {
+                return Ended::Lost(loss);
             }
             if session.acks.n_done() == 0 {
                 flush_at = None;
@@ -221,7 +225,7 @@ impl Driver {
         &mut self,
         session: &mut Session,
         next: Option<lapin::Result<lapin::message::Delivery>>,
-    ) -> Result<(), LostSession> {
+    ) -> Result<(), Loss> {
         let mut next = Some(next);
         let mut n_passed_on = 0;
         while let Some(arrived) = next.take() {
@@ -230,7 +234,7 @@ impl Driver {
                 Some(Err(error)) => {
                     let unreadable = matches!(error.kind(), lapin::ErrorKind::ParsingError(_));
                     let why = super::error::reason(&error);
-                    return Err(LostSession { why, unreadable });
+                    return Err(Loss { why, unreadable });
                 }
                 None => return Err("the broker cancelled the consumer".to_owned().into()),
             }

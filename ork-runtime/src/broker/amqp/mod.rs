@@ -23,6 +23,7 @@ use crate::hook::Allowed;
 use crate::message::{Limits, Outgoing};
 
 mod ack;
+mod acker;
 mod consume;
 mod driver;
 mod error;
@@ -32,7 +33,6 @@ mod management;
 mod parts;
 mod publish;
 mod reader;
-mod acker;
 mod replies;
 mod session;
 mod topology;

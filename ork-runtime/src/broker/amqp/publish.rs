@@ -170,7 +170,8 @@ impl Lane {
             // fails.
             Lost::Refused => 1,
         };
-        let unconfirmed: Vec<_> = (0..publications.len()).filter(|at| results.get(*at).is_some_and(Result::is_err)).collect();
+        let unconfirmed: Vec<_> =
+            (0..publications.len()).filter(|at| results.get(*at).is_some_and(Result::is_err)).collect();
         for unconfirmed in unconfirmed.chunks(n_together) {
             let rest: Vec<_> = unconfirmed.iter().filter_map(|at| publications.get(*at)).cloned().collect();
             let second = match self.attempt(&rest).await {
@@ -195,7 +196,11 @@ impl Lane {
             for publication in publications {
                 let options = BasicPublishOptions { mandatory: publication.mandatory, immediate: false };
                 let (exchange, key) = (publication.exchange.clone(), publication.routing_key.clone());
-                sent.push(channel.basic_publish(exchange, key, options, &publication.body, publication.properties.clone()).await);
+                sent.push(
+                    channel
+                        .basic_publish(exchange, key, options, &publication.body, publication.properties.clone())
+                        .await,
+                );
             }
             let mut confirms = Vec::with_capacity(sent.len());
             for confirm in sent {

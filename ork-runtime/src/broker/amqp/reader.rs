@@ -60,8 +60,13 @@ impl Reader {
     async fn publish(&self, record: &PartRecord) -> Result<bool, Failed> {
         let publication = records::encode(record).map_err(Failed::Silent)?;
         let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let publish =
-            self.channel.basic_publish(publication.exchange, publication.routing_key, options, &publication.body, publication.properties);
+        let publish = self.channel.basic_publish(
+            publication.exchange,
+            publication.routing_key,
+            options,
+            &publication.body,
+            publication.properties,
+        );
         let confirm = self.live.within("publish a record", async { publish.await?.await }).await?;
         Ok(confirm.is_ack() && confirm.take_message().is_none())
     }

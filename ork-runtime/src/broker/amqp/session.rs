@@ -34,16 +34,16 @@ pub(super) enum Ended {
     /// It was stopped, and everything is settled.
     Stopped,
     /// The channel or its consumer was lost.
-    Lost(LostSession),
+    Lost(Loss),
 }
 
 /// How a session was lost, and whether an unreadable message was the cause.
-pub(super) struct LostSession {
+pub(super) struct Loss {
     pub(super) why: String,
     pub(super) unreadable: bool,
 }
 
-impl From<String> for LostSession {
+impl From<String> for Loss {
     fn from(why: String) -> Self {
         Self { why, unreadable: false }
     }

@@ -54,14 +54,15 @@ fn wrong(args: &Diff, old: &Value, error: &schema::NotABundle) -> Failure {
 /// Compares the tasks of the program with the bundle in a file. Fails if they differ.
 pub(super) fn check(registry: &Registry, args: &Check, output: &Output) -> Result<ExitCode, Failure> {
     let path = args.file.display();
-    let exported = read(&args.file).map_err(|error| error.hint(format!("`schema export --output {path}` writes it")))?;
+    let exported =
+        read(&args.file).map_err(|error| error.hint(format!("`schema export --output {path}` writes it")))?;
     let now = schema::bundle(registry.tasks());
     if exported == now {
         output.note(format!("{path} is up to date"));
         return Ok(ExitCode::SUCCESS);
     }
-    let changes =
-        schema::compare(&exported, &now).map_err(|error| Failure::user(format!("{path} cannot be compared: {error}")))?;
+    let changes = schema::compare(&exported, &now)
+        .map_err(|error| Failure::user(format!("{path} cannot be compared: {error}")))?;
     print_changes(&changes, output);
     let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| effect.is_breaking()));
     output.note(format!(

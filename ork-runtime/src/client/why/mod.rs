@@ -2,16 +2,16 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod format;
 #[cfg(test)]
 mod tests;
-mod format;
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::format::{ago, attempt, list, counted, span};
+use self::format::{ago, attempt, counted, list, span};
 use crate::clock::Timestamp;
 use crate::failure::FailureKind;
 use crate::id::JobId;
@@ -264,7 +264,8 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
         clauses.push(format!("{} skipped, {} cancelled", counts.skipped, counts.cancelled));
     }
     if !facts.diagnostics.open.is_empty() {
-        let more = if u64::try_from(facts.diagnostics.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
+        let more =
+            if u64::try_from(facts.diagnostics.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
         clauses.push(format!("not ended: {}{more}", list(&facts.diagnostics.open)));
     }
     let outbox = &facts.diagnostics.to_send;
@@ -476,7 +477,8 @@ fn live_processes(facts: &Facts) -> String {
     let works_on_job = |process: &&LiveProcess| {
         process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref())
     };
-    let working: Vec<_> = facts.diagnostics.processes.iter().filter(works_on_job).map(|process| &process.worker).collect();
+    let working: Vec<_> =
+        facts.diagnostics.processes.iter().filter(works_on_job).map(|process| &process.worker).collect();
     if !working.is_empty() {
         return format!("in progress on {}", list(&working));
     }

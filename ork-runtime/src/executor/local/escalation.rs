@@ -138,7 +138,10 @@ impl Escalation {
 impl fmt::Debug for Escalation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = self.stopping.as_ref().map(|stopping| stopping.step);
-        f.debug_struct("Escalation").field("first_steps", &self.first_steps).field("step", &step).finish_non_exhaustive()
+        f.debug_struct("Escalation")
+            .field("first_steps", &self.first_steps)
+            .field("step", &step)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,9 +4,9 @@
 //! Each call runs in a separate Tokio task, so the caller may drop its future at any time. The call is then interrupted
 //! at once, and its whole process group is ended.
 
+mod escalation;
 mod group;
 mod guard;
-mod escalation;
 mod lines;
 mod process;
 mod python;
@@ -26,8 +26,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::escalation::{Escalation, FirstSteps, StopTriggers};
 use self::guard::Guard;
-use self::escalation::{FirstSteps, Escalation, StopTriggers};
 use self::python::Pools;
 use super::{Call, Code, Executor, ExecutorError, Listener, Program, Signature};
 use crate::clock::{Clock, Pause};
@@ -103,7 +103,10 @@ impl Local {
 
     /// Runs `work` in a separate Tokio task and waits for its result. The token that `work` gets fires when the caller
     /// no longer waits.
-    async fn run_separately<T, F>(&self, work: impl FnOnce(Arc<Inner>, CancellationToken) -> F) -> Result<T, ExecutorError>
+    async fn run_separately<T, F>(
+        &self,
+        work: impl FnOnce(Arc<Inner>, CancellationToken) -> F,
+    ) -> Result<T, ExecutorError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ExecutorError>> + Send + 'static,
@@ -141,7 +144,10 @@ impl Executor for Local {
     async fn describe(&self, code: Code) -> Result<Arc<Signature>, ExecutorError> {
         match code.program.clone() {
             Program::Python { file } => {
-                self.run_separately(|inner, abandoned| async move { inner.pools.describe(&code, &file, abandoned).await }).await
+                self.run_separately(
+                    |inner, abandoned| async move { inner.pools.describe(&code, &file, abandoned).await },
+                )
+                .await
             }
             Program::Process { command } => {
                 let function = command.into_iter().next().unwrap_or_default();

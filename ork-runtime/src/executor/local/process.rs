@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
+use super::escalation::{Escalation, FirstSteps, StopStep};
 use super::group::{Group, Pipes};
-use super::escalation::{FirstSteps, Escalation, StopStep};
 use super::lines::StderrReader;
 use super::well_formed;
 use super::workflow_path::{WorkflowFile, blocking, root};

@@ -39,7 +39,8 @@ impl WorkflowFile {
             Ok(real) if !real.is_file() => Err(unfit("is not a file")),
             Ok(_) => Ok(Self { folder, file }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let message = format!("there is no `{}` in the workflow's folder `{}`", file.display(), folder.display());
+                let message =
+                    format!("there is no `{}` in the workflow's folder `{}`", file.display(), folder.display());
                 Err(ExecutorError::Unavailable(message))
             }
             Err(error) => Err(ExecutorError::Unavailable(format!("`{}` cannot be read: {error}", file.display()))),

@@ -107,7 +107,13 @@ fn fields(
                 found.push(Field { path: at, before: Some(before), after: Some(after) });
             }
             (before, after) => {
-                each(&at, before.map(|it| in_same_document(old, it)), after.map(|it| in_same_document(new, it)), seen, found);
+                each(
+                    &at,
+                    before.map(|it| in_same_document(old, it)),
+                    after.map(|it| in_same_document(new, it)),
+                    seen,
+                    found,
+                );
             }
         }
     }

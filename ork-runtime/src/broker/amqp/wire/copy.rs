@@ -3,7 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::{RawDelivery, COPY, COUNT, LOST, Publication, kind_of, number, text};
+use super::{COPY, COUNT, LOST, Publication, RawDelivery, kind_of, number, text};
 use crate::broker::DeadLetterReason;
 use crate::broker::amqp::topology::Names;
 
@@ -33,7 +33,12 @@ pub(in super::super) fn dead_letter(
 
 /// Returns the copy of a delivery that replaces it in its queue. The delivery count of the copy is zero, and a header
 /// marks it as a copy. With `lost`, another header states how often the message was lost.
-pub(in super::super) fn republish(raw: RawDelivery, names: &Names, queue: &ShortString, lost: Option<u32>) -> Publication {
+pub(in super::super) fn republish(
+    raw: RawDelivery,
+    names: &Names,
+    queue: &ShortString,
+    lost: Option<u32>,
+) -> Publication {
     let headers = raw.properties.headers().iter().flat_map(FieldTable::inner);
     let headers = headers.filter(|(name, _)| name.as_str() != COUNT);
     let mut headers: std::collections::BTreeMap<_, _> =

@@ -50,7 +50,13 @@ pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Publication, 
         headers.insert(name.into(), text(value));
     }
     let properties = properties.with_headers(headers);
-    Ok(Publication { exchange: ShortString::default(), routing_key: names.dead.clone(), mandatory: true, properties, body })
+    Ok(Publication {
+        exchange: ShortString::default(),
+        routing_key: names.dead.clone(),
+        mandatory: true,
+        properties,
+        body,
+    })
 }
 
 /// Adds hooks to headers.
@@ -209,7 +215,8 @@ mod tests {
     #[test]
     fn total_parts_for_foreign_workers_is_larger_than_any_queue() {
         let part = PartHook { part_id: 1, total_parts: 3, part_queue: "part.a".to_owned() };
-        let (written, kind) = (Hooks { part: Some(part), on_complete: Vec::new() }, WorkKind::Part { epoch: 7, index: 1 });
+        let (written, kind) =
+            (Hooks { part: Some(part), on_complete: Vec::new() }, WorkKind::Part { epoch: 7, index: 1 });
         let mut headers = FieldTable::default();
         write(&written, kind, &mut headers);
         assert_eq!(Headers(Some(&headers)).number(TOTAL_PARTS), Ok(Some(1 << 32)));

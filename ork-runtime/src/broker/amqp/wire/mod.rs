@@ -151,7 +151,13 @@ fn encode_work(message: Message, names: &Names) -> Result<Publication, LinkError
     if !headers.inner().is_empty() {
         properties = properties.with_headers(headers);
     }
-    Ok(Publication { exchange: names.exchange.clone(), routing_key: task, mandatory: true, properties, body: message.body })
+    Ok(Publication {
+        exchange: names.exchange.clone(),
+        routing_key: task,
+        mandatory: true,
+        properties,
+        body: message.body,
+    })
 }
 
 /// The error for outbox messages that only refer to the store: the process with the store turns them into messages
@@ -288,7 +294,9 @@ fn read(
         }
         Some(other) => {
             let head: String = other.chars().take(40).collect();
-            return Err(format!("the header `{WORK_KIND}` is `{head}`, expected `item`, `step`, `part`, `join` or none"));
+            return Err(format!(
+                "the header `{WORK_KIND}` is `{head}`, expected `item`, `step`, `part`, `join` or none"
+            ));
         }
     };
     Ok(Message {

@@ -54,7 +54,13 @@ pub(in super::super) fn encode(record: &PartRecord) -> Result<Publication, LinkE
         .with_type(KIND.into())
         .with_headers(headers);
     let routing_key = short(&record.queue)?;
-    Ok(Publication { exchange: ShortString::default(), routing_key, mandatory: true, properties, body: record.body.clone() })
+    Ok(Publication {
+        exchange: ShortString::default(),
+        routing_key,
+        mandatory: true,
+        properties,
+        body: record.body.clone(),
+    })
 }
 
 /// Decodes a record.

@@ -46,8 +46,8 @@ fn message() -> impl Strategy<Value = Message> {
         (id(), prop::option::of(id()), prop::option::of(id()), "[a-z_]{1,80}"),
         (kind, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), (reply, schema, hooks())),
     )
-        .prop_map(|((job, root, parent, task), (kind, attempt, (priority, lost), body, (reply, schema, hooks)))| {
-            Message {
+        .prop_map(
+            |((job, root, parent, task), (kind, attempt, (priority, lost), body, (reply, schema, hooks)))| Message {
                 job,
                 root: root.unwrap_or(job),
                 parent,
@@ -61,8 +61,8 @@ fn message() -> impl Strategy<Value = Message> {
                 schema,
                 hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(kind, WorkKind::Part { .. })),
                 data: None,
-            }
-        })
+            },
+        )
 }
 
 fn hooks() -> impl Strategy<Value = Option<Box<Hooks>>> {
@@ -128,8 +128,9 @@ proptest! {
     #[test]
     fn no_input_breaks_the_decoder(
         headers in prop::collection::btree_map(
-            prop_oneof![Just(WORK_KIND), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT), Just("x-delivery-count"),
-                    Just("part_id"), Just("total_parts"), Just("part_queue"), Just("on_complete"), Just("oncomplete")]
+            prop_oneof![Just(WORK_KIND), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT),
+                    Just("x-delivery-count"), Just("part_id"), Just("total_parts"), Just("part_queue"),
+                    Just("on_complete"), Just("oncomplete")]
                 .prop_map(ShortString::from),
             value(),
             0..8,

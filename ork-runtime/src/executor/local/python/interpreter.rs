@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 use tracing::Level;
 
-use super::super::group::{Group, Pipes};
 use super::super::escalation::{Escalation, StopStep};
+use super::super::group::{Group, Pipes};
 use super::super::lines::StderrReader;
 use super::super::well_formed;
 use super::super::{END_DEADLINE, Shared};

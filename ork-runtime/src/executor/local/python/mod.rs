@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::interpreter::{Response, Request, Interpreter};
+use self::interpreter::{Interpreter, Request, Response};
 use self::sdk::Sdk;
 use super::Shared;
 use super::escalation::{FirstSteps, StopStep};
@@ -153,7 +153,8 @@ impl Pools {
         let escalation = self.shared.escalation(FIRST_STEPS, call, abandoned);
         let busy = Busy::new(&self.state);
         let mut interpreter = self.get(code, &key).await?;
-        let Response { result, reusable } = interpreter.execute(&self.shared, request(&self.shared), listener, escalation).await;
+        let Response { result, reusable } =
+            interpreter.execute(&self.shared, request(&self.shared), listener, escalation).await;
         let unusable = if reusable { self.keep(key, interpreter) } else { Some(interpreter) };
         if let Some(interpreter) = unusable {
             interpreter.kill(&self.shared).await;
