@@ -102,12 +102,12 @@ impl Ork {
         });
     }
 
-    /// Asks the worker to drain: it takes no new deliveries, and finishes what it runs.
+    /// Drains the worker: it takes no new deliveries, and finishes what it runs.
     pub fn drain(&self) {
         self.engine.drain.cancel();
     }
 
-    /// Asks the worker to stop at once: running calls are stopped and their work goes back to the queue, without
+    /// Stops the worker at once: running calls are stopped and their work goes back to the queue, without
     /// counting an attempt.
     pub fn force_stop(&self) {
         self.force.cancel();
