@@ -1,4 +1,5 @@
-//! The retry policy: whether and when a failed attempt is retried. Pure code; the randomness is an argument.
+//! When something that failed is tried again: [`RetryPolicy`] for attempts of a task, and `Backoff` for operations of
+//! this process. Pure code; the randomness is an argument.
 
 use std::time::Duration;
 
@@ -60,6 +61,31 @@ impl Default for RetryPolicy {
     }
 }
 
+/// Pauses between tries: each is twice as long as the one before it, up to a longest one.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+        Self { next: first, longest }
+    }
+
+    /// Returns pauses that do not grow.
+    pub(crate) const fn constant(pause: Duration) -> Self {
+        Self::new(pause, pause)
+    }
+
+    /// Returns the next pause. `random` is a random number in `0.0..1.0`: up to half of the pause is subtracted.
+    pub(crate) fn next(&mut self, random: f64) -> Duration {
+        let pause = self.next;
+        self.next = pause.saturating_mul(2).min(self.longest);
+        pause.mul_f64(1.0 - random / 2.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +115,13 @@ mod tests {
     fn jitter_shortens_a_pause_by_at_most_a_quarter() {
         let policy = RetryPolicy::new(1).backoff(Duration::from_secs(4));
         assert_eq!(policy.pause_after(1, 1.0), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_longest_pause() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(300));
+        assert_eq!([0.0, 0.0, 0.0, 0.5].map(|random| backoff.next(random).as_millis()), [100, 200, 300, 225]);
+        let mut constant = Backoff::constant(Duration::from_secs(1));
+        assert_eq!([constant.next(0.0), constant.next(0.0)], [Duration::from_secs(1); 2]);
     }
 }

@@ -65,6 +65,16 @@ pub enum BrokerErrorKind {
     Protocol,
 }
 
+impl BrokerErrorKind {
+    /// Returns whether another try with the same message would fail in the same way.
+    pub const fn is_permanent(self) -> bool {
+        match self {
+            Self::Undeliverable | Self::TooLarge | Self::Config => true,
+            Self::Disconnected | Self::Refused | Self::TimedOut | Self::Closed | Self::Protocol => false,
+        }
+    }
+}
+
 impl BrokerError {
     /// Creates an error of this kind. `message` names the broker, never its password.
     pub fn new(kind: BrokerErrorKind, message: impl Into<String>) -> Self {
@@ -147,7 +157,7 @@ pub enum Disposition {
 }
 
 /// The right to settle one delivery, once. If it is dropped without being used, the delivery is requeued.
-pub trait Acker: Send + fmt::Debug {
+pub trait Acker: Send + Sync + fmt::Debug {
     /// Settles the delivery; never waits.
     fn settle(self: Box<Self>, settlement: Disposition);
 

@@ -7,7 +7,7 @@ use super::watch::{self, Updates};
 use super::work::{Work, WorkArgs};
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

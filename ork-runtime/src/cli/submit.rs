@@ -10,7 +10,7 @@ use super::work::{Work, WorkArgs};
 use super::{Failure, Output, watch};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::ClientError;
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::UniqueKey;
 

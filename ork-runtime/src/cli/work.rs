@@ -6,7 +6,7 @@ use super::input::Input;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::ClientError;
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 
 #[derive(Debug, clap::Args)]

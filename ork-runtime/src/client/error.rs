@@ -1,7 +1,7 @@
 //! The error type of the client.
 
 use crate::broker::BrokerError;
-use crate::engine::services::SendError;
+use crate::engine::submit::SubmitError;
 use crate::failure::Failure;
 use crate::hook::HookError;
 use crate::id::JobId;
@@ -211,12 +211,12 @@ fn kept_because(how: Option<PartResult>) -> &'static str {
     }
 }
 
-impl From<SendError> for ClientError {
-    fn from(error: SendError) -> Self {
+impl From<SubmitError> for ClientError {
+    fn from(error: SubmitError) -> Self {
         match error {
-            SendError::Store(error) => Self::Store(error),
-            SendError::Broker(error) => Self::Broker(error),
-            SendError::Taken { key, job } => Self::Taken { key: key.to_string(), by: job },
+            SubmitError::Store(error) => Self::Store(error),
+            SubmitError::Broker(error) => Self::Broker(error),
+            SubmitError::Taken { key, job } => Self::Taken { key: key.to_string(), by: job },
             error => Self::NotTaken(error.to_string()),
         }
     }

@@ -33,9 +33,9 @@ pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
+use crate::engine::Engine;
 use crate::engine::large_outputs::OutputKey;
-use crate::engine::services::SubmitOptions;
-use crate::engine::{Engine, services};
+use crate::engine::submit::{self, SubmitOptions};
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
 use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErrorKind};
@@ -115,7 +115,7 @@ impl Client {
         let new = |message: M| self.new_job(M::TASK, M::KIND, encode(&message)?, None);
         let jobs = messages.into_iter().map(new).collect::<Result<Vec<_>, _>>()?;
         let handles = jobs.iter().map(|new| Handle::new(self.clone(), new.job.id)).collect();
-        services::send_all(&self.engine, jobs).await?;
+        submit::submit_all(&self.engine, jobs).await?;
         Ok(handles)
     }
 
@@ -403,7 +403,7 @@ impl Client {
             new.job.priority = FIRST;
         }
         let id = new.job.id;
-        services::send(&self.engine, new, options).await?;
+        submit::submit(&self.engine, new, options).await?;
         Ok(id)
     }
 
@@ -412,7 +412,7 @@ impl Client {
         self.engine.settings.limits.check(&body)?;
         let def = if kind == JobKind::Single { &task.work } else { task.entry() };
         def.check_rules(&body).map_err(|error| ClientError::WrongInput { task: task.name(), error })?;
-        let mut job = services::new_job(&self.engine, &task, kind);
+        let mut job = submit::new_job(&self.engine, &task, kind);
         job.reply = waiter.map(|waiter| waiter.expect(job.id));
         Ok(NewJob { job, input: body })
     }

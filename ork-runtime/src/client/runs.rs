@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, ClientError, Handle};
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
 use crate::engine::scheduler::ScheduleSpec;
-use crate::engine::services::{self, SendError, SubmitOptions};
+use crate::engine::submit::{self, SubmitError, SubmitOptions};
 use crate::id::JobId;
 use crate::job::{JobKind, State, UniqueKey};
 use crate::store::{Filter, JobView, StoreError, StoreErrorKind};
@@ -70,9 +70,9 @@ impl Client {
             let options = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
             let new = self.new_job(SCHEDULE, JobKind::Full, body.clone().into(), None)?;
             let id = new.job.id;
-            match services::send(&self.engine, new, options).await {
+            match submit::submit(&self.engine, new, options).await {
                 Ok(_) => return Ok(status(table, &self.view(id).await?)),
-                Err(SendError::Taken { job, .. }) => self.end(job).await?,
+                Err(SubmitError::Taken { job, .. }) => self.end(job).await?,
                 Err(error) => return Err(error.into()),
             }
         }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::hooks::Following;
 use super::{Client, ClientError, Handle, JobOutcome, encode};
-use crate::engine::services::{self, SubmitOptions};
+use crate::engine::submit::{self, SubmitOptions};
 use crate::hook::When;
 use crate::id::JobId;
 use crate::job::UniqueKey;
@@ -60,7 +60,7 @@ impl RequestedOptions {
     fn resolve(&mut self, client: &Client, task: &str) -> Result<SubmitOptions, ClientError> {
         let after = std::mem::take(&mut self.after);
         let key = self.unique.take().map(|key| UniqueKey { key, stale_after: None });
-        let mut unique = key.or_else(|| services::unique_of(&client.engine, task));
+        let mut unique = key.or_else(|| submit::unique_of(&client.engine, task));
         match &mut unique {
             Some(unique) => unique.stale_after = self.stale_after,
             None if self.stale_after.is_some() || self.joins => {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::{Backlog, ReadyWork};
+use super::backlog::Backlog;
 use super::window::Window;
 use crate::broker::{Delivery, Subscription};
 use crate::engine::slots::SlotKind;
-use crate::engine::{Engine, batch, process};
+use crate::engine::{Batch, Engine, Spawn, process};
 use crate::mutant::{self, Mutant};
 use crate::supervisor::Supervisor;
 use crate::task::def::BoxFuture;
@@ -42,18 +42,13 @@ pub(super) async fn consume(
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut stalled_for) = (STALLED.min(ack_within), Duration::ZERO);
     let mut patience = stalled;
-    let start = |work| match work {
-        ReadyWork::Single(delivery, slot) => {
-            let engine = Arc::clone(&engine);
-            supervisor.delivery(Box::pin(async move { process(&engine, *delivery, slot).await }));
-        }
-        ReadyWork::Batch(batch) => {
-            let (engine, tracker) = (Arc::clone(&engine), supervisor.clone());
-            supervisor.delivery(async move {
-                let spawn = |future: BoxFuture<()>| tracker.delivery(future);
-                batch::process_batch(&engine, batch, &spawn).await;
-            });
-        }
+    let spawn: Spawn = {
+        let supervisor = supervisor.clone();
+        Arc::new(move |future: BoxFuture<()>| supervisor.delivery(future))
+    };
+    let start = |batch: Batch| {
+        let (engine, spawn) = (Arc::clone(&engine), Arc::clone(&spawn));
+        supervisor.delivery(async move { process(&engine, batch, &spawn).await });
     };
     let receive = |backlog: &mut Backlog, mut delivery: Delivery| {
         engine.emit_ready(&delivery);
@@ -61,13 +56,13 @@ pub(super) async fn consume(
         if engine.broker.needs_relay() {
             delivery = engine.held.until_settled(delivery);
         }
-        if let Some(work) = backlog.push(&engine, delivery) {
-            start(work);
+        if let Some(batch) = backlog.push(&engine, delivery) {
+            start(batch);
         }
     };
     loop {
-        while let Some(work) = backlog.pop(&engine) {
-            start(work);
+        while let Some(batch) = backlog.pop(&engine) {
+            start(batch);
             (stalled_for, patience) = (Duration::ZERO, stalled);
         }
         let waits = !backlog.is_empty();
@@ -78,8 +73,8 @@ pub(super) async fn consume(
                 subscription.resize(prefetch(&window, *leases.borrow_and_update()));
                 continue;
             }
-            work = backlog.next(&engine), if waits => {
-                work.into_iter().for_each(start);
+            batch = backlog.next(&engine), if waits => {
+                batch.into_iter().for_each(start);
                 (stalled_for, patience) = (Duration::ZERO, stalled);
                 continue;
             }

@@ -24,13 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, BrokerErrorKind, Subscribe, Subscription};
 use crate::engine::Engine;
+use crate::engine::retry::{self, Interrupted};
 use crate::engine::slots::SlotKind;
 use crate::mutant::{self, Mutant};
 use crate::registry::Registry;
+use crate::retry::Backoff;
 use crate::supervisor::Supervisor;
-
-/// The pause between two attempts to subscribe.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,20 +128,19 @@ async fn subscribe(
     queue: Subscribe,
     stop: &CancellationToken,
 ) -> Result<Option<Box<dyn Subscription>>, BrokerError> {
-    let subscribed = stop.run_until_cancelled(async {
-        loop {
-            let error = match engine.broker.subscribe(queue.clone()).await {
-                Ok(subscription) => return Ok(subscription),
-                Err(error) => error,
-            };
-            if !matches!(error.kind(), BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut) {
-                return Err(error);
-            }
+    let may_pass = |error: &BrokerError| {
+        let may_pass = matches!(error.kind(), BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut);
+        if may_pass {
             tracing::warn!(%error, queue = queue.queue, "cannot consume yet, retrying");
-            engine.clock.pause(PAUSE).await;
         }
-    });
-    subscribed.await.transpose()
+        may_pass
+    };
+    let subscribe = || engine.broker.subscribe(queue.clone());
+    let subscribed = retry::retry(engine, stop, Backoff::constant(retry::PAUSE), may_pass, subscribe);
+    match stop.run_until_cancelled(subscribed).await {
+        Some(Ok(subscribed)) => subscribed.map(Some),
+        Some(Err(Interrupted)) | None => Ok(None),
+    }
 }
 
 /// With a `max_worker_losses` up to this value, it matters if a delivery counts as a loss although its call had not

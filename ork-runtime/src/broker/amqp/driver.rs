@@ -16,7 +16,7 @@ use super::ack::Acks;
 use super::acker::{AmqpAcker, DeadLetter, Settled, Settlement};
 use super::consume::{Command, Shared};
 use super::error::LinkError;
-use super::link::{BackOff, Link};
+use super::link::{Link, Pauses};
 use super::session::{Ended, Loss, Session, consume};
 use super::topology::REPUBLISH_AFTER;
 use super::wire::{Publication, RawDelivery, dead_letter, decode, redelivered, republish};
@@ -107,7 +107,7 @@ impl Driver {
 
     pub(super) async fn run(mut self, first: Session) {
         let mut session = first;
-        let mut back_off = BackOff::new();
+        let mut pauses = Pauses::new();
         loop {
             let ended = self.pump(&mut session).await;
             // From here on its ackers are stale, and so are the deliveries that wait to be taken.
@@ -127,15 +127,15 @@ impl Driver {
                     session.live.finish(&session.channel).await;
                     // A quorum queue counts the deliveries; the sooner it reaches its limit, the better.
                     if loss.unreadable && self.shared.topology.counts_deliveries() {
-                        back_off = BackOff::new();
+                        pauses = Pauses::new();
                     }
                     self.choose_mode(&loss);
                 }
             }
             if session.since.elapsed() >= STEADY {
-                back_off = BackOff::new();
+                pauses = Pauses::new();
             }
-            session = match self.open_again(&mut back_off).await {
+            session = match self.open_again(&mut pauses).await {
                 Some(session) => session,
                 None => return,
             };
@@ -144,9 +144,9 @@ impl Driver {
     }
 
     /// Opens a new session; returns `None` if the subscription is stopped or the broker is closing.
-    async fn open_again(&mut self, back_off: &mut BackOff) -> Option<Session> {
+    async fn open_again(&mut self, pauses: &mut Pauses) -> Option<Session> {
         loop {
-            let pause = sleep(back_off.next());
+            let pause = sleep(pauses.next());
             tokio::pin!(pause);
             loop {
                 tokio::select! {
@@ -390,7 +390,7 @@ impl Driver {
         let (generation, live, closing) = (session.generation, Arc::clone(&session.live), self.shared.closing.clone());
         session.n_copying += 1;
         self.shared.tasks.spawn(async move {
-            let mut back_off = BackOff::new();
+            let mut pauses = Pauses::new();
             let confirmed = loop {
                 let Err(error) = publisher.publish_one(publication.clone()).await else {
                     break true;
@@ -401,7 +401,7 @@ impl Driver {
                 );
                 tokio::select! {
                     () = closing.cancelled() => break false,
-                    () = sleep(back_off.next()) => {}
+                    () = sleep(pauses.next()) => {}
                 }
                 // The broker redelivers the message, and this is tried again then.
                 if !live.is_up() {

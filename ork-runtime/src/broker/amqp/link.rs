@@ -21,6 +21,7 @@ use super::live::Live;
 use super::topology::Topology;
 use super::url::{Address, Addresses};
 use crate::broker::BrokerErrorKind;
+use crate::retry::Backoff;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Bounds the delay after the broker has become reachable again. A failed attempt costs the broker almost nothing.
@@ -37,19 +38,17 @@ const CUTS: u32 = 4;
 /// How many connections in a row may have no channel left before an error is returned to the caller.
 const CONNECTIONS: u32 = 3;
 
-/// A pause that doubles up to [`LONGEST_PAUSE`], of which a random part of up to one half is subtracted.
+/// The pauses between two attempts to connect or to publish.
 #[derive(Debug)]
-pub(super) struct BackOff(Duration);
+pub(super) struct Pauses(Backoff);
 
-impl BackOff {
+impl Pauses {
     pub(super) const fn new() -> Self {
-        Self(FIRST_PAUSE)
+        Self(Backoff::new(FIRST_PAUSE, LONGEST_PAUSE))
     }
 
     pub(super) fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = pause.saturating_mul(2).min(LONGEST_PAUSE);
-        pause.mul_f64(1.0 - fastrand::f64() / 2.0)
+        self.0.next(fastrand::f64())
     }
 }
 
@@ -240,7 +239,7 @@ impl Link {
         let mut candidates: VecDeque<_> =
             addresses.map(|address| Candidate { address: address.clone(), timed_out: false }).collect();
         loop {
-            let mut back_off = BackOff::new();
+            let mut pauses = Pauses::new();
             let live = loop {
                 let error = tokio::select! {
                     biased;
@@ -264,7 +263,7 @@ impl Link {
                 tokio::select! {
                     () = self.closed.cancelled() => return,
                     () = self.retry_now.notified() => {}
-                    () = sleep(back_off.next()) => {}
+                    () = sleep(pauses.next()) => {}
                 }
             };
             tracing::info!(broker = %live.address(), again = was_up, "connected to RabbitMQ");
@@ -406,8 +405,8 @@ mod tests {
     /// that the broker was back.
     #[test]
     fn reconnect_pause_never_exceeds_three_seconds() {
-        let mut back_off = BackOff::new();
-        let pauses: Vec<_> = (0..50).map(|_| back_off.next()).collect();
+        let mut pauses = Pauses::new();
+        let pauses: Vec<_> = (0..50).map(|_| pauses.next()).collect();
         assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(3)), "{pauses:?}");
         assert!(pauses[0] <= FIRST_PAUSE && pauses[49] >= Duration::from_millis(1_500), "{pauses:?}");
     }

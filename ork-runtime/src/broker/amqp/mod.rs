@@ -42,7 +42,7 @@ mod wire;
 pub use topology::QueueKind;
 
 use error::{Cut, LinkError};
-use link::{BackOff, Link, Target};
+use link::{Link, Pauses, Target};
 use management::Management;
 use publish::{Publisher, Publishing};
 use topology::Topology;
@@ -181,12 +181,12 @@ impl Amqp {
         F: Future<Output = Result<T, LinkError>> + Send,
     {
         let until = Instant::now() + self.config.deadline;
-        let mut back_off = BackOff::new();
+        let mut pauses = Pauses::new();
         loop {
             match start().await {
                 Err(error) if error.cut == Cut::Working && Instant::now() < until => {
                     tracing::debug!(error = error.detail, "connection lost during startup, retrying");
-                    sleep(back_off.next()).await;
+                    sleep(pauses.next()).await;
                 }
                 done => return done,
             }

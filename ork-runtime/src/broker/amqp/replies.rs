@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::error::LinkError;
-use super::link::{BackOff, Link};
+use super::link::{Link, Pauses};
 use super::live::Live;
 
 /// How many messages may wait in this process before further ones stay with the broker.
@@ -89,7 +89,7 @@ impl<T: Send + 'static> Collector<T> {
 
     async fn collect(&self, first: (Arc<Live>, Consumer)) {
         let mut open = Some(first);
-        let mut back_off = BackOff::new();
+        let mut pauses = Pauses::new();
         loop {
             let opened = match open.take() {
                 Some(opened) => Ok(opened),
@@ -98,7 +98,7 @@ impl<T: Send + 'static> Collector<T> {
             match opened {
                 Ok((live, mut consumer)) => {
                     while let Some(delivery) = live.next(&mut consumer).await {
-                        back_off = BackOff::new();
+                        pauses = Pauses::new();
                         if let Some(read) = (self.read)(&delivery) {
                             if self.taken.send(read).await.is_err() {
                                 return;
@@ -122,7 +122,7 @@ impl<T: Send + 'static> Collector<T> {
                 }
                 Err(error) => tracing::debug!(error = error.detail, "cannot open a private queue yet, retrying"),
             }
-            tokio::time::sleep(back_off.next()).await;
+            tokio::time::sleep(pauses.next()).await;
         }
     }
 }
