@@ -160,7 +160,11 @@ fn workers_on_many_computers_share_a_broker_and_a_database() {
 }
 
 /// Returns the URL of RabbitMQ; `None` if there is none and none is required.
-#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the environment decides whether there is a RabbitMQ")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "the environment decides whether there is a RabbitMQ"
+)]
 fn broker() -> Option<String> {
     if let Ok(url) = std::env::var("ORK_TEST_AMQP_URL") {
         return Some(url);

@@ -78,8 +78,8 @@ impl Acks {
     /// at the previous tick.
     pub(super) fn tick(&mut self) -> Plan {
         let upto = self.take_run();
-        let young = self.done.split_off(&self.aged.saturating_add(1));
-        let singles = std::mem::replace(&mut self.done, young);
+        let newer = self.done.split_off(&self.aged.saturating_add(1));
+        let singles = std::mem::replace(&mut self.done, newer);
         self.aged = self.done.last().copied().unwrap_or(self.aged);
         Plan { upto, singles: singles.into_iter().collect() }
     }

@@ -13,13 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ack::Acks;
+use super::acker::{AmqpAcker, DeadLetter, Settled, Settlement};
 use super::consume::{Command, Shared};
 use super::error::LinkError;
 use super::link::{Link, Pauses};
-use super::receipt::{Amount, Dead, Settled, Ticket};
-use super::session::{Ended, Gone, Session, consume};
-use super::topology::WORN;
-use super::wire::{Arrival, Parcel, bury, decode, redelivered, renew};
+use super::session::{Ended, Loss, Session, consume};
+use super::topology::REPUBLISH_AFTER;
+use super::wire::{Publication, RawDelivery, dead_letter, decode, redelivered, republish};
 use ork_ports::broker::{Delivery, Subscribe};
 
 /// How long done deliveries wait to become part of a multiple acknowledgement.
@@ -82,8 +82,8 @@ impl Driver {
     }
 
     /// Chooses how to consume from now on, according to how the last session was lost.
-    fn learn(&mut self, gone: &Gone) {
-        if !gone.unreadable {
+    fn choose_mode(&mut self, loss: &Loss) {
+        if !loss.unreadable {
             self.quarantine = None;
             return;
         }
@@ -114,22 +114,22 @@ impl Driver {
             self.current.store(0, Ordering::Release);
             match ended {
                 Ended::Stopped => return session.live.finish(&session.channel).await,
-                Ended::Lost(gone) => {
-                    let (queue, error) = (&session.queue, &gone.why);
-                    if gone.unreadable {
+                Ended::Lost(loss) => {
+                    let (queue, error) = (&session.queue, &loss.why);
+                    if loss.unreadable {
                         tracing::error!(%queue, error, "cannot read a message: a name in it is not valid UTF-8");
                     } else {
                         tracing::warn!(%queue, error, "consumer stopped, restarting it");
                     }
                     if !session.live.is_up() {
-                        self.link().is_lost(&session.live);
+                        self.link().mark_lost(&session.live);
                     }
                     session.live.finish(&session.channel).await;
                     // A quorum queue counts the deliveries; the sooner it reaches its limit, the better.
-                    if gone.unreadable && self.shared.topology.counts_deliveries() {
+                    if loss.unreadable && self.shared.topology.counts_deliveries() {
                         pauses = Pauses::new();
                     }
-                    self.learn(&gone);
+                    self.choose_mode(&loss);
                 }
             }
             if session.since.elapsed() >= STEADY {
@@ -156,7 +156,7 @@ impl Driver {
                         Some(Command::Resize(window)) => self.window = window,
                         Some(Command::Stop(_)) | None => return None,
                     },
-                    Some(late) = self.settled.recv() => self.is_stale(&late),
+                    Some(late) = self.settled.recv() => self.count_stale(&late),
                     () = &mut pause => break,
                 }
             }
@@ -173,7 +173,7 @@ impl Driver {
             };
             match opened {
                 Ok(session) => return Some(session),
-                Err(trouble) => tracing::debug!(error = trouble.detail, "cannot consume yet, retrying"),
+                Err(error) => tracing::debug!(error = error.detail, "cannot consume yet, retrying"),
             }
         }
     }
@@ -194,19 +194,23 @@ impl Driver {
                 biased;
                 () = self.shared.closing.cancelled(), if !closing => {
                     closing = true;
-                    self.drain(session, &mut batch).await.map_err(Gone::from)
+                    self.drain(session, &mut batch).await.map_err(Loss::from)
                 }
-                command = self.commands.recv(), if !self.stopping => self.obey(session, command).await.map_err(Gone::from),
-                _ = self.settled.recv_many(&mut batch, BURST) => self.settle(session, &mut batch).await.map_err(Gone::from),
+                command = self.commands.recv(), if !self.stopping => {
+                    self.execute(session, command).await.map_err(Loss::from)
+                }
+                _ = self.settled.recv_many(&mut batch, BURST) => {
+                    self.settle(session, &mut batch).await.map_err(Loss::from)
+                }
                 () = tick, if flush_at.is_some() => {
                     flush_at = None;
                     let plan = session.acks.tick();
-                    session.acknowledge(plan).await.map_err(Gone::from)
+                    session.acknowledge(plan).await.map_err(Loss::from)
                 }
-                next = session.consumer.next(), if !self.stopping && !closing => self.arrive(session, next).await,
+                next = session.consumer.next(), if !self.stopping && !closing => self.on_delivery(session, next).await,
             };
-            if let Err(gone) = step {
-                return Ended::Lost(gone);
+            if let Err(loss) = step {
+                return Ended::Lost(loss);
             }
             if session.acks.n_done() == 0 {
                 flush_at = None;
@@ -217,28 +221,28 @@ impl Driver {
     }
 
     /// Passes on a delivery, and all others that have arrived already.
-    async fn arrive(
+    async fn on_delivery(
         &mut self,
         session: &mut Session,
         next: Option<lapin::Result<lapin::message::Delivery>>,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Loss> {
         let mut next = Some(next);
-        let mut n_handed_on = 0;
+        let mut n_passed_on = 0;
         while let Some(arrived) = next.take() {
             match arrived {
-                Some(Ok(delivery)) => self.hand_on(session, delivery)?,
+                Some(Ok(delivery)) => self.pass_on(session, delivery)?,
                 Some(Err(error)) => {
                     let unreadable = matches!(error.kind(), lapin::ErrorKind::ParsingError(_));
                     let why = super::error::reason(&error);
-                    return Err(Gone { why, unreadable });
+                    return Err(Loss { why, unreadable });
                 }
                 None => return Err("the broker cancelled the consumer".to_owned().into()),
             }
             if let Some(quarantine) = &mut self.quarantine {
                 quarantine.left = quarantine.left.saturating_sub(1);
             }
-            n_handed_on += 1;
-            if n_handed_on < BURST {
+            n_passed_on += 1;
+            if n_passed_on < BURST {
                 next = session.consumer.next().now_or_never();
             }
         }
@@ -249,39 +253,39 @@ impl Driver {
     /// Consumes with the wanted window if the one known to the broker differs much from it.
     async fn adapt_window(&self, session: &mut Session) -> Result<(), String> {
         if is_worthwhile(session.window, self.window_now()) {
-            self.consume_anew(session).await?;
+            self.resubscribe(session).await?;
         }
         Ok(())
     }
 
-    fn hand_on(&self, session: &mut Session, delivery: lapin::message::Delivery) -> Result<(), String> {
+    fn pass_on(&self, session: &mut Session, delivery: lapin::message::Delivery) -> Result<(), String> {
         let lapin::message::Delivery { delivery_tag, exchange, routing_key, properties, data, .. } = delivery;
-        let arrival =
-            Arrival { exchange, routing_key, redelivered: delivery.redelivered, properties, body: data.into() };
-        let decoded = decode(&arrival, &self.shared.topology.names);
+        let raw =
+            RawDelivery { exchange, routing_key, redelivered: delivery.redelivered, properties, body: data.into() };
+        let decoded = decode(&raw, &self.shared.topology.names);
         if !session.acks.delivered(delivery_tag) {
             return Err(format!("delivery {delivery_tag} arrived out of order"));
         }
         // It was delivered often without being settled by a worker, as when connections are lost again and again.
-        let is_worn = redelivered(&arrival) >= WORN && self.shared.topology.counts_deliveries();
-        if is_worn && !self.subscribe.is_exact {
-            self.renew(session, delivery_tag, arrival, None);
+        let must_republish = redelivered(&raw) >= REPUBLISH_AFTER && self.shared.topology.counts_deliveries();
+        if must_republish && !self.subscribe.is_exact {
+            self.republish(session, delivery_tag, raw, None);
             return Ok(());
         }
-        let ticket = Ticket::new((session.generation, &self.current), delivery_tag, arrival, self.settle.clone());
+        let acker = AmqpAcker::new((session.generation, &self.current), delivery_tag, raw, self.settle.clone());
         let delivery = Delivery {
             message: decoded.message,
             redelivered: decoded.redelivered,
             is_copy: decoded.is_copy,
             anonymous: decoded.anonymous,
-            acker: Box::new(ticket),
+            acker: Box::new(acker),
         };
-        // If the worker has gone away, dropping the ticket gives the delivery back.
+        // If the worker has gone away, dropping the acker gives the delivery back.
         let _gone = self.deliver.send((session.generation, delivery));
         Ok(())
     }
 
-    async fn obey(&mut self, session: &mut Session, command: Option<Command>) -> Result<(), String> {
+    async fn execute(&mut self, session: &mut Session, command: Option<Command>) -> Result<(), String> {
         match command {
             Some(Command::Resize(window)) => {
                 self.window = window;
@@ -304,13 +308,13 @@ impl Driver {
     }
 
     /// Consumes again with another window, on the same channel, so that all ackers stay valid.
-    async fn consume_anew(&self, session: &mut Session) -> Result<(), String> {
+    async fn resubscribe(&self, session: &mut Session) -> Result<(), String> {
         let window = self.window_now();
         for delivery in session.cancel().await? {
-            self.hand_on(session, delivery)?;
+            self.pass_on(session, delivery)?;
         }
         session.consumer =
-            consume(&session.live, &session.channel, &session.queue, window).await.map_err(|trouble| trouble.detail)?;
+            consume(&session.live, &session.channel, &session.queue, window).await.map_err(|error| error.detail)?;
         session.window = window;
         Ok(())
     }
@@ -319,39 +323,39 @@ impl Driver {
         let mut released = Vec::new();
         for settled in batch.drain(..) {
             if settled.generation != session.generation {
-                self.is_stale(&settled);
+                self.count_stale(&settled);
                 continue;
             }
-            match settled.amount {
-                Amount::Ack => {
+            match settled.settlement {
+                Settlement::Ack => {
                     session.acks.done(settled.tag);
                 }
-                // The copy says how often the message was lost before this delivery.
-                Amount::Release(arrival) if self.subscribe.is_exact => {
-                    let lost = decode(&arrival, &self.shared.topology.names).redelivered;
-                    self.renew(session, settled.tag, *arrival, Some(lost));
+                // The copy states how often the message was lost before this delivery.
+                Settlement::Requeue(raw) if self.subscribe.is_exact => {
+                    let lost = decode(&raw, &self.shared.topology.names).redelivered;
+                    self.republish(session, settled.tag, *raw, Some(lost));
                 }
                 // The first requeue by `basic.nack` costs nothing; after that a copy replaces the message, so that
                 // the broker's delivery count does not grow.
-                Amount::Release(arrival) if self.shared.topology.counts_deliveries() && redelivered(&arrival) > 0 => {
-                    self.renew(session, settled.tag, *arrival, None);
+                Settlement::Requeue(raw) if self.shared.topology.counts_deliveries() && redelivered(&raw) > 0 => {
+                    self.republish(session, settled.tag, *raw, None);
                 }
-                Amount::Decline(dead) if redelivered(&dead.arrival) < self.shared.topology.declines() => {
+                Settlement::RequeueElsewhere(dead) if redelivered(&dead.raw) < self.shared.topology.declines() => {
                     if session.acks.released(settled.tag) {
                         released.push(settled.tag);
                     }
                 }
-                Amount::Release(_) => {
+                Settlement::Requeue(_) => {
                     if session.acks.released(settled.tag) {
                         released.push(settled.tag);
                     }
                 }
-                Amount::Decline(dead) | Amount::Dead(dead) => {
-                    let Dead { arrival, reason, detail } = *dead;
+                Settlement::RequeueElsewhere(dead) | Settlement::DeadLetter(dead) => {
+                    let DeadLetter { raw, reason, detail } = *dead;
                     let (names, queue) = (&self.shared.topology.names, &self.subscribe.queue);
-                    self.copy(session, settled.tag, bury(arrival, names, queue, reason, &detail));
+                    self.copy(session, settled.tag, dead_letter(raw, names, queue, reason, &detail));
                 }
-                Amount::Copied { confirmed } => {
+                Settlement::Copied { confirmed } => {
                     session.n_copying = session.n_copying.saturating_sub(1);
                     if confirmed {
                         session.acks.done(settled.tag);
@@ -373,26 +377,26 @@ impl Driver {
         session.acknowledge(plan).await
     }
 
-    /// Moves a delivery to a new place in its queue, with a delivery count of zero, and with this number of losses if one
-    /// is given.
-    fn renew(&self, session: &mut Session, tag: u64, arrival: Arrival, lost: Option<u32>) {
-        let parcel = renew(arrival, &self.shared.topology.names, &session.queue, lost);
-        self.copy(session, tag, parcel);
+    /// Moves a delivery to a new place in its queue, with a delivery count of zero, and with this number of losses if
+    /// one is given.
+    fn republish(&self, session: &mut Session, tag: u64, raw: RawDelivery, lost: Option<u32>) {
+        let publication = republish(raw, &self.shared.topology.names, &session.queue, lost);
+        self.copy(session, tag, publication);
     }
 
     /// Publishes the copy that replaces a delivery, and acknowledges the delivery only after the copy is confirmed.
-    fn copy(&self, session: &mut Session, tag: u64, parcel: Parcel) {
+    fn copy(&self, session: &mut Session, tag: u64, publication: Publication) {
         let (publisher, settle) = (self.shared.publisher.clone(), self.settle.clone());
         let (generation, live, closing) = (session.generation, Arc::clone(&session.live), self.shared.closing.clone());
         session.n_copying += 1;
         self.shared.tasks.spawn(async move {
             let mut pauses = Pauses::new();
             let confirmed = loop {
-                let Err(trouble) = publisher.publish_one(parcel.clone()).await else {
+                let Err(error) = publisher.publish_one(publication.clone()).await else {
                     break true;
                 };
                 tracing::warn!(
-                    error = trouble.detail, queue = %parcel.routing_key,
+                    error = error.detail, queue = %publication.routing_key,
                     "cannot republish a message yet, retrying"
                 );
                 tokio::select! {
@@ -404,8 +408,8 @@ impl Driver {
                     break false;
                 }
             };
-            let amount = Amount::Copied { confirmed };
-            let _gone = settle.send(Settled { generation, tag, amount });
+            let settlement = Settlement::Copied { confirmed };
+            let _gone = settle.send(Settled { generation, tag, settlement });
         });
     }
 
@@ -419,7 +423,7 @@ impl Driver {
         self.settle(session, batch).await
     }
 
-    fn is_stale(&self, settled: &Settled) {
+    fn count_stale(&self, settled: &Settled) {
         let n_stale = self.shared.stale.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::debug!(
             generation = settled.generation,

@@ -34,7 +34,7 @@ impl LinkError {
     }
 
     /// Marks the error as that of a connection that was cut while being established.
-    pub(super) fn while_made(self) -> Self {
+    pub(super) fn cut_while_connecting(self) -> Self {
         Self { cut: Cut::Connecting, ..self }
     }
 
@@ -45,10 +45,10 @@ impl LinkError {
     /// Combines several errors into one: the messages of all, the kind of the first.
     pub(super) fn all(errors: Vec<Self>) -> Self {
         let kind = errors.first().map_or(BrokerErrorKind::Disconnected, |first| first.kind);
-        let is_cut = errors.iter().any(|trouble| trouble.cut != Cut::No);
-        let detail: Vec<_> = errors.into_iter().map(|trouble| trouble.detail).collect();
+        let is_cut = errors.iter().any(|error| error.cut != Cut::No);
+        let detail: Vec<_> = errors.into_iter().map(|error| error.detail).collect();
         let all = Self::new(kind, detail.join("; "));
-        if is_cut { all.while_made() } else { all }
+        if is_cut { all.cut_while_connecting() } else { all }
     }
 
     pub(super) fn timed_out(address: &impl Display, doing: &str, after: std::time::Duration) -> Self {
@@ -119,8 +119,8 @@ impl LinkError {
 }
 
 impl From<LinkError> for BrokerError {
-    fn from(trouble: LinkError) -> Self {
-        Self::new(trouble.kind, trouble.detail)
+    fn from(error: LinkError) -> Self {
+        Self::new(error.kind, error.detail)
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) fn is_not_found(error: &lapin::Error) -> bool {
 
 /// Returns whether RabbitMQ reports a failed precondition: a queue that exists with other arguments, or a message
 /// that is too large.
-pub(super) fn is_not_taken(error: &lapin::Error) -> bool {
+pub(super) fn is_precondition_failed(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
 

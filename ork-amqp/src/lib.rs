@@ -23,6 +23,7 @@ use ork_core::message::{Limits, Outgoing};
 use ork_ports::broker::{Broker, BrokerError, PartQueues, Replies, Subscribe, Subscription};
 
 mod ack;
+mod acker;
 mod consume;
 mod driver;
 mod error;
@@ -32,7 +33,6 @@ mod management;
 mod parts;
 mod publish;
 mod reader;
-mod receipt;
 mod replies;
 mod session;
 mod topology;
@@ -176,7 +176,7 @@ impl Amqp {
 
     /// Performs a step of the start of a process, and repeats it until the deadline if the connection is cut during
     /// it.
-    async fn steadily<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, LinkError>
+    async fn retry_startup<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, LinkError>
     where
         F: Future<Output = Result<T, LinkError>> + Send,
     {
@@ -184,8 +184,8 @@ impl Amqp {
         let mut pauses = Pauses::new();
         loop {
             match start().await {
-                Err(trouble) if trouble.cut == Cut::Working && Instant::now() < until => {
-                    tracing::debug!(error = trouble.detail, "connection lost during startup, retrying");
+                Err(error) if error.cut == Cut::Working && Instant::now() < until => {
+                    tracing::debug!(error = error.detail, "connection lost during startup, retrying");
                     sleep(pauses.next()).await;
                 }
                 done => return done,
@@ -202,13 +202,13 @@ impl Amqp {
         read: replies::Read<T>,
     ) -> Result<(), LinkError> {
         let collector = replies::Collector { link: Arc::clone(&self.consuming), queue, exchange, taken, read };
-        let first = self.steadily(|| collector.open()).await?;
+        let first = self.retry_startup(|| collector.open()).await?;
         self.consumers.spawn(collector.run(first, self.closing.clone()));
         Ok(())
     }
 
     async fn declare(&self, queues: &[Subscribe]) -> Result<(), LinkError> {
-        self.steadily(|| self.declare_once(queues)).await
+        self.retry_startup(|| self.declare_once(queues)).await
     }
 
     async fn declare_once(&self, queues: &[Subscribe]) -> Result<(), LinkError> {
@@ -236,20 +236,20 @@ impl Broker for Amqp {
     }
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
-        let mut parcels = Vec::with_capacity(messages.len());
+        let mut publications = Vec::with_capacity(messages.len());
         let encoded: Vec<Result<(), LinkError>> = messages
             .into_iter()
             .map(|message| {
-                parcels.push(wire::encode(message, &self.topology.names, self.config.max_message_bytes)?);
+                publications.push(wire::encode(message, &self.topology.names, self.config.max_message_bytes)?);
                 Ok(())
             })
             .collect();
-        let mut answers = self.publisher().await.publish(parcels).await.into_iter();
+        let mut results = self.publisher().await.publish(publications).await.into_iter();
         encoded
             .into_iter()
             .map(|encoded| {
                 encoded
-                    .and_then(|()| answers.next().unwrap_or_else(|| Err(LinkError::closed())))
+                    .and_then(|()| results.next().unwrap_or_else(|| Err(LinkError::closed())))
                     .map_err(BrokerError::from)
             })
             .collect()
@@ -265,14 +265,14 @@ impl Broker for Amqp {
             generations: Arc::clone(&self.generations),
             stale: Arc::clone(&self.stale),
         };
-        let stream = self.steadily(|| consume::subscribe(shared.clone(), subscribe.clone())).await?;
+        let stream = self.retry_startup(|| consume::subscribe(shared.clone(), subscribe.clone())).await?;
         Ok(Box::new(stream))
     }
 
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
-        let (answers, answered) = mpsc::channel(replies::WAITING);
+        let (results, answered) = mpsc::channel(replies::WAITING);
         let queue = self.topology.names.reply()?;
-        self.collect(queue.clone(), None, answers, wire::decode_reply).await?;
+        self.collect(queue.clone(), None, results, wire::decode_reply).await?;
         Ok(Some(Replies { queue: queue.to_string(), replies: answered }))
     }
 
@@ -321,11 +321,11 @@ impl Broker for Amqp {
     async fn close(&self) {
         self.closing.cancel();
         self.consumers.close();
-        let goodbye = self.config.close_deadline / 4;
+        let deadline = self.config.close_deadline / 4;
         let orderly = async {
             self.consumers.wait().await;
             self.closed.cancel();
-            tokio::join!(self.consuming.close(goodbye), self.publishing.close(goodbye), self.reading.close(goodbye));
+            tokio::join!(self.consuming.close(deadline), self.publishing.close(deadline), self.reading.close(deadline));
             self.tasks.close();
             self.tasks.wait().await;
         };

@@ -54,11 +54,11 @@ impl Pauses {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Not connected. `failures` attempts have failed; `trouble` is the error of the last one.
+    /// Not connected. `failures` attempts have failed; `error` is the error of the last one.
     Down {
         failures: u64,
         was_up: bool,
-        trouble: Option<LinkError>,
+        error: Option<LinkError>,
     },
     Up(Arc<Live>),
     Closed,
@@ -78,7 +78,7 @@ pub(super) struct Target {
 struct Candidate {
     address: Address,
     /// The last attempt timed out: the node was unreachable, or accepted the connection and sent nothing.
-    silent: bool,
+    timed_out: bool,
 }
 
 /// A connection to the broker, established when it is first needed and again whenever it is lost.
@@ -90,8 +90,8 @@ pub(super) struct Link {
     /// Whether the task that connects was spawned. It starts with the first call that needs a connection.
     started: AtomicBool,
     /// Ends the pause before the next attempt, because a caller waits for it.
-    nudge: Notify,
-    /// Notified when the current connection is lost or worn, so that another one is made.
+    retry_now: Notify,
+    /// Notified when the current connection is lost or exhausted, so that another one is made.
     lost: Notify,
     /// Cancelled when no connection must be made any more.
     closed: CancellationToken,
@@ -102,9 +102,9 @@ impl Link {
     pub(super) fn new(target: Target, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
             target,
-            state: watch::Sender::new(State::Down { failures: 0, was_up: false, trouble: None }),
+            state: watch::Sender::new(State::Down { failures: 0, was_up: false, error: None }),
             started: AtomicBool::new(false),
-            nudge: Notify::new(),
+            retry_now: Notify::new(),
             lost: Notify::new(),
             closed: CancellationToken::new(),
             tasks,
@@ -135,31 +135,31 @@ impl Link {
             let state = states.borrow_and_update().clone();
             let last = match state {
                 State::Closed => return Err(LinkError::closed()),
-                State::Up(live) if live.is_up() && !live.is_worn() => return Ok(live),
+                State::Up(live) if live.is_up() && !live.is_exhausted() => return Ok(live),
                 State::Up(live) => {
-                    self.is_lost(&live);
+                    self.mark_lost(&live);
                     None
                 }
-                State::Down { failures, was_up, trouble } => {
+                State::Down { failures, was_up, error } => {
                     if !was_up
                         && seen.is_some_and(|seen| failures > seen)
-                        && let Some(trouble) = trouble
+                        && let Some(error) = error
                     {
-                        return Err(trouble);
+                        return Err(error);
                     }
                     if seen.is_none() && !was_up && failures > 0 {
-                        self.nudge.notify_one();
+                        self.retry_now.notify_one();
                     }
                     seen.get_or_insert(failures);
-                    trouble
+                    error
                 }
             };
             match timeout_at(deadline, states.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_gone)) => return Err(LinkError::closed()),
                 Err(_elapsed) => {
-                    let silent = || LinkError::timed_out(&self.target.addresses, "connect", self.target.deadline);
-                    return Err(last.unwrap_or_else(silent));
+                    let timed_out = || LinkError::timed_out(&self.target.addresses, "connect", self.target.deadline);
+                    return Err(last.unwrap_or_else(timed_out));
                 }
             }
         }
@@ -172,11 +172,11 @@ impl Link {
         Ok((live, channel))
     }
 
-    /// Called when something turned out to be missing: the next [`Link::prepared`] declares everything again.
-    pub(super) async fn is_unprepared(&self) {
+    /// Called when an exchange or a queue is missing: the next [`Link::prepared`] declares everything again.
+    pub(super) async fn mark_unprepared(&self) {
         let state = self.state.borrow().clone();
         if let State::Up(live) = state {
-            live.is_unprepared().await;
+            live.mark_unprepared().await;
         }
     }
 
@@ -187,21 +187,21 @@ impl Link {
             let live = self.live().await?;
             match live.channel(doing).await {
                 Ok(channel) => return Ok((live, channel)),
-                Err(trouble) if tries.next().is_none() || !live.is_worn() => return Err(trouble),
-                Err(_worn) => self.is_lost(&live),
+                Err(error) if tries.next().is_none() || !live.is_exhausted() => return Err(error),
+                Err(_exhausted) => self.mark_lost(&live),
             }
         }
     }
 
-    /// Reports that a connection is of no more use: it has ended, or it can open no more channels. In the second case
-    /// its channels are used until they end, and then it is closed.
-    pub(super) fn is_lost(&self, live: &Arc<Live>) {
+    /// Reports that a connection cannot be used any more: it has ended, or it can open no more channels. In the second
+    /// case its channels are used until they end, and then it is closed.
+    pub(super) fn mark_lost(&self, live: &Arc<Live>) {
         let changed = self.state.send_if_modified(|state| {
-            let ours = matches!(state, State::Up(now) if Arc::ptr_eq(now, live));
-            if ours {
-                *state = State::Down { failures: 0, was_up: true, trouble: None };
+            let is_current = matches!(state, State::Up(now) if Arc::ptr_eq(now, live));
+            if is_current {
+                *state = State::Down { failures: 0, was_up: true, error: None };
             }
-            ours
+            is_current
         });
         if changed {
             if live.is_up() {
@@ -237,48 +237,48 @@ impl Link {
         let (mut was_up, mut failures, mut cuts) = (false, 0, 0);
         let addresses = self.target.addresses.as_slice().iter();
         let mut candidates: VecDeque<_> =
-            addresses.map(|address| Candidate { address: address.clone(), silent: false }).collect();
+            addresses.map(|address| Candidate { address: address.clone(), timed_out: false }).collect();
         loop {
             let mut pauses = Pauses::new();
             let live = loop {
-                let trouble = tokio::select! {
+                let error = tokio::select! {
                     biased;
                     () = self.closed.cancelled() => return,
                     attempt = self.try_each(&mut candidates, was_up, cuts) => match attempt {
                         Ok(live) => break live,
-                        Err(trouble) => trouble,
+                        Err(error) => error,
                     },
                 };
                 // Until the first connection is up, the waiting caller receives the error and decides whether to give
                 // up.
                 if failures == 0 && was_up {
-                    tracing::warn!(error = trouble.detail, "cannot connect to RabbitMQ, retrying");
+                    tracing::warn!(error = error.detail, "cannot connect to RabbitMQ, retrying");
                 }
-                cuts = if trouble.cut == Cut::No { 0 } else { cuts + 1 };
+                cuts = if error.cut == Cut::No { 0 } else { cuts + 1 };
                 // A connection that was cut while being established does not mean that the next one will fail.
                 if cuts == 0 || cuts >= CUTS {
                     failures += 1;
                 }
-                self.become_if_open(State::Down { failures, was_up, trouble: Some(trouble) });
+                self.set_unless_closed(State::Down { failures, was_up, error: Some(error) });
                 tokio::select! {
                     () = self.closed.cancelled() => return,
-                    () = self.nudge.notified() => {}
+                    () = self.retry_now.notified() => {}
                     () = sleep(pauses.next()) => {}
                 }
             };
             tracing::info!(broker = %live.address(), again = was_up, "connected to RabbitMQ");
             let live = Arc::new(live);
-            self.become_if_open(State::Up(Arc::clone(&live)));
+            self.set_unless_closed(State::Up(Arc::clone(&live)));
             (was_up, failures, cuts) = (true, 0, 0);
-            let unnoticed = async {
+            let ended_unnoticed = async {
                 live.ended().await;
-                self.is_lost(&live);
+                self.mark_lost(&live);
                 std::future::pending::<()>().await;
             };
             tokio::select! {
                 () = self.closed.cancelled() => return,
                 () = self.lost.notified() => {}
-                () = unnoticed => {}
+                () = ended_unnoticed => {}
             }
             // Try the node that was lost last of all.
             if !live.is_up() {
@@ -287,7 +287,7 @@ impl Link {
         }
     }
 
-    fn become_if_open(&self, next: State) {
+    fn set_unless_closed(&self, next: State) {
         self.state.send_if_modified(|state| {
             let open = !matches!(state, State::Closed);
             if open {
@@ -302,24 +302,24 @@ impl Link {
         let n_candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
         // A caller that waits for the first connection gives up at the deadline, so each node gets a share of it.
         let patience = if was_up { self.target.deadline } else { self.target.deadline / n_candidates };
-        let mut troubles = Vec::new();
+        let mut errors = Vec::new();
         for _ in 0..n_candidates {
             let Some(candidate) = candidates.front_mut() else { break };
             let attempt = async {
-                if candidate.silent {
-                    self.look(&candidate.address, patience).await?;
+                if candidate.timed_out {
+                    self.probe(&candidate.address, patience).await?;
                 }
                 self.connect(&candidate.address, patience, cuts).await
             };
             let attempt = attempt.await;
-            candidate.silent = attempt.as_ref().is_err_and(|trouble| trouble.kind == BrokerErrorKind::TimedOut);
+            candidate.timed_out = attempt.as_ref().is_err_and(|error| error.kind == BrokerErrorKind::TimedOut);
             match attempt {
                 Ok(live) => return Ok(live),
-                Err(trouble) => troubles.push(trouble),
+                Err(error) => errors.push(error),
             }
             candidates.rotate_left(1);
         }
-        Err(LinkError::all(troubles))
+        Err(LinkError::all(errors))
     }
 
     async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<Live, LinkError> {
@@ -333,16 +333,16 @@ impl Link {
                 Ok(Live::new(connection, address.clone(), *deadline, unwatched, &self.tasks))
             }
             Ok(Err(error)) => {
-                if let Some(trouble) = LinkError::while_connecting(address, &error) {
-                    return Err(trouble);
+                if let Some(error) = LinkError::while_connecting(address, &error) {
+                    return Err(error);
                 }
-                self.look(address, patience).await?;
+                self.probe(address, patience).await?;
                 let detail = format!("cannot reach RabbitMQ at {address}: {error}");
-                Err(LinkError::new(BrokerErrorKind::Disconnected, detail).while_made())
+                Err(LinkError::new(BrokerErrorKind::Disconnected, detail).cut_while_connecting())
             }
             Err(_elapsed) => {
-                self.look(address, patience).await?;
-                Err(LinkError::timed_out(address, "connect", handshake).while_made())
+                self.probe(address, patience).await?;
+                Err(LinkError::timed_out(address, "connect", handshake).cut_while_connecting())
             }
         }
     }
@@ -352,13 +352,13 @@ impl Link {
     /// This also protects against an endpoint that accepts connections and then sends nothing: lapin keeps a thread
     /// for each such attempt until the peer hangs up. After the first silent attempt, this check precedes every
     /// further one.
-    async fn look(&self, address: &Address, patience: Duration) -> Result<(), LinkError> {
+    async fn probe(&self, address: &Address, patience: Duration) -> Result<(), LinkError> {
         if address.is_encrypted() {
             return Ok(());
         }
         let (address, patience) = (address.clone(), patience.mul_f64(0.1));
-        let look = self.tasks.spawn_blocking(move || greet(&address, patience));
-        look.await.unwrap_or(Ok(()))
+        let probe = self.tasks.spawn_blocking(move || greet(&address, patience));
+        probe.await.unwrap_or(Ok(()))
     }
 }
 
@@ -367,7 +367,7 @@ impl Link {
 /// An endpoint that hangs up or sends nothing may be a proxy in front of a broker that is down at the moment, so
 /// connecting is retried. An endpoint that answers with another protocol will never be a broker.
 fn greet(address: &Address, patience: Duration) -> Result<(), LinkError> {
-    let talk = || -> std::io::Result<[u8; 4]> {
+    let exchange = || -> std::io::Result<[u8; 4]> {
         let mut sockets = address.socket().to_socket_addrs()?;
         let socket = sockets.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         let mut stream = TcpStream::connect_timeout(&socket, patience)?;
@@ -379,7 +379,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), LinkError> {
         Ok(head)
     };
     let strange = |kind, what: &str| Err(LinkError::new(kind, format!("the server at {address} {what}")));
-    match talk() {
+    match exchange() {
         // A method frame on channel 0: `connection.start`.
         Ok([1, 0, 0, _]) => Ok(()),
         Ok([b'A', b'M', b'Q', b'P']) => strange(BrokerErrorKind::Protocol, "does not support AMQP 0-9-1"),
@@ -390,7 +390,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), LinkError> {
             }
             kind if is_cut(kind) => {
                 strange(BrokerErrorKind::Disconnected, "closes the connection when it receives AMQP")
-                    .map_err(LinkError::while_made)
+                    .map_err(LinkError::cut_while_connecting)
             }
             _ => Ok(()),
         },

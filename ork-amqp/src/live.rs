@@ -3,7 +3,7 @@
 //! lapin 4.12.3 refuses frames for a channel that RabbitMQ has closed, by the channel's number, and never lifts that.
 //! A new channel that gets the same number cannot be opened, and counts as open forever. Numbers are reused once all
 //! of them (`channel_max` in RabbitMQ's configuration) have been used. So a connection on which RabbitMQ has closed a
-//! channel opens only half as many channels as it has numbers. It is then *worn*: [`Link`](super::link::Link)
+//! channel opens only half as many channels as it has numbers. It is then *exhausted*: [`Link`](super::link::Link)
 //! replaces it with a new one, and it is closed when the last of its channels is no longer used.
 
 use std::future::Future;
@@ -26,11 +26,11 @@ use super::url::Address;
 use ork_ports::broker::BrokerErrorKind;
 
 /// How long a channel, or a connection that is no longer used, may take to close.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// What a connection has gone through, which decides whether it is worn.
+/// The use of channel numbers on a connection, which decides whether it is exhausted.
 #[derive(Debug, Default)]
-struct Wear {
+struct ChannelUse {
     /// Channels that were opened, including failed attempts.
     n_opened: AtomicU32,
     /// Channels that RabbitMQ has closed.
@@ -46,9 +46,9 @@ pub(super) struct Live {
     address: Address,
     deadline: Duration,
     /// Cancelled when the connection has ended, for any reason.
-    gone: CancellationToken,
+    ended: CancellationToken,
     prepared: Mutex<bool>,
-    wear: Arc<Wear>,
+    channel_use: Arc<ChannelUse>,
     tasks: TaskTracker,
     /// Ends the task that watches the connection.
     _watched: DropGuard,
@@ -63,24 +63,24 @@ impl Live {
         unwatched: CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
-        let (gone, wear) = (CancellationToken::new(), Arc::new(Wear::default()));
+        let (ended, channel_use) = (CancellationToken::new(), Arc::new(ChannelUse::default()));
         let (mut events, status) = (Box::pin(connection.events_listener()), connection.status().clone());
-        let (ended, worn) = (gone.clone().drop_guard(), Arc::clone(&wear));
+        let (end_guard, counted) = (ended.clone().drop_guard(), Arc::clone(&channel_use));
         let watched = unwatched.clone().drop_guard();
         tasks.spawn(unwatched.run_until_cancelled_owned(async move {
-            let _ended = ended;
+            let _end_guard = end_guard;
             while let Some(event) = events.next().await {
                 if !status.connected() {
                     break;
                 }
                 // The connection itself is still up, so the event reports the end of a channel.
                 if matches!(event, Event::Error(_)) {
-                    worn.n_closed.fetch_add(1, Ordering::Relaxed);
+                    counted.n_closed.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }));
         let (connection, prepared, tasks) = (Arc::new(connection), Mutex::new(false), tasks.clone());
-        Self { connection, address, deadline, gone, prepared, wear, tasks, _watched: watched }
+        Self { connection, address, deadline, ended, prepared, channel_use, tasks, _watched: watched }
     }
 
     pub(super) const fn address(&self) -> &Address {
@@ -92,8 +92,8 @@ impl Live {
     }
 
     /// Returns whether the connection should open no more channels. The channels that it has remain usable.
-    pub(super) fn is_worn(&self) -> bool {
-        let Wear { n_opened, n_closed, is_full } = &*self.wear;
+    pub(super) fn is_exhausted(&self) -> bool {
+        let ChannelUse { n_opened, n_closed, is_full } = &*self.channel_use;
         let half = u32::from(self.connection.configuration().channel_max() / 2);
         let may_meet_closed = n_closed.load(Ordering::Relaxed) > 0 && n_opened.load(Ordering::Relaxed) >= half;
         may_meet_closed || is_full.load(Ordering::Relaxed)
@@ -101,7 +101,7 @@ impl Live {
 
     /// Waits until the connection has ended.
     pub(super) async fn ended(&self) {
-        self.gone.cancelled().await;
+        self.ended.cancelled().await;
     }
 
     /// Returns whether the broker has stopped reading publishes because it is short of memory or disk.
@@ -119,14 +119,14 @@ impl Live {
         tokio::select! {
             biased;
             answer = call => answer.map_err(|error| {
-                let mut trouble = LinkError::while_up(&self.address, doing, &error);
+                let mut link_error = LinkError::while_up(&self.address, doing, &error);
                 // lapin reports all kinds of errors for a connection that was cut a moment ago.
-                if trouble.kind == BrokerErrorKind::Protocol && !self.is_up() {
-                    trouble = LinkError::lost(&self.address, doing, &reason(&error));
+                if link_error.kind == BrokerErrorKind::Protocol && !self.is_up() {
+                    link_error = LinkError::lost(&self.address, doing, &reason(&error));
                 }
-                Failed::Lapin(error, trouble)
+                Failed::Lapin(error, link_error)
             }),
-            () = self.gone.cancelled() => {
+            () = self.ended.cancelled() => {
                 Err(Failed::Silent(LinkError::lost(&self.address, doing, "connection closed")))
             }
             () = sleep(self.deadline) => Err(Failed::Silent(LinkError::timed_out(&self.address, doing, self.deadline))),
@@ -139,18 +139,18 @@ impl Live {
         tokio::select! {
             biased;
             next = consumer.next() => next?.ok(),
-            () = self.gone.cancelled() => None,
+            () = self.ended.cancelled() => None,
         }
     }
 
-    /// Opens a channel. If that fails because no number is free, the connection is worn from then on.
+    /// Opens a channel. If that fails because no number is free, the connection is exhausted from then on.
     pub(super) async fn channel(&self, doing: &str) -> Result<Channel, LinkError> {
-        self.wear.n_opened.fetch_add(1, Ordering::Relaxed);
+        self.channel_use.n_opened.fetch_add(1, Ordering::Relaxed);
         match self.within(doing, self.connection.create_channel()).await {
             Ok(channel) => Ok(channel),
             // A soft error here is that of the earlier channel with the same number, which RabbitMQ has closed.
             Err(Failed::Lapin(error, _)) if is_full(&error) => {
-                if !self.wear.is_full.swap(true, Ordering::Relaxed) {
+                if !self.channel_use.is_full.swap(true, Ordering::Relaxed) {
                     let most = self.connection.configuration().channel_max();
                     let broker = &self.address;
                     tracing::warn!(
@@ -166,7 +166,7 @@ impl Live {
 
     /// Closes a channel that is no longer needed; if that fails, it is closed when it is dropped.
     pub(super) async fn finish(&self, channel: &Channel) {
-        let close = timeout(GOODBYE, channel.close(200, "OK".into()));
+        let close = timeout(CLOSE_DEADLINE, channel.close(200, "OK".into()));
         if !matches!(close.await, Ok(Ok(()))) {
             tracing::trace!("channel not closed");
         }
@@ -182,8 +182,8 @@ impl Live {
         Ok(())
     }
 
-    /// Called when something turned out to be missing: the next [`Live::prepare`] declares everything again.
-    pub(super) async fn is_unprepared(&self) {
+    /// Called when an exchange or a queue is missing: the next [`Live::prepare`] declares everything again.
+    pub(super) async fn mark_unprepared(&self) {
         *self.prepared.lock().await = false;
     }
 
@@ -200,8 +200,8 @@ impl Drop for Live {
             && let Ok(runtime) = Handle::try_current()
         {
             let connection = Arc::clone(&self.connection);
-            let goodbye = async move { timeout(GOODBYE, connection.close(200, "OK".into())).await };
-            self.tasks.spawn_on(goodbye, &runtime);
+            let close = async move { timeout(CLOSE_DEADLINE, connection.close(200, "OK".into())).await };
+            self.tasks.spawn_on(close, &runtime);
         }
     }
 }

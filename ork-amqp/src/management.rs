@@ -83,13 +83,13 @@ impl Management {
 
     /// Describes how messages in ork's queues may be lost, one sentence each.
     pub(super) async fn hazards(&self, names: &Names, within: Duration) -> Result<Vec<String>, String> {
-        let asked =
+        let request =
             timeout(within, self.get("queues", "name,arguments,policy,operator_policy,effective_policy_definition"));
         let place = format!("the management API at http://{}:{}", self.host, self.port);
-        let body = asked
+        let body = request
             .await
             .map_err(|_elapsed| format!("{place} did not answer within {}", humantime::format_duration(within)))?
-            .map_err(|words| format!("{place} {words}"))?;
+            .map_err(|message| format!("{place} {message}"))?;
         let queues: Vec<Queue> =
             serde_json::from_slice(&body).map_err(|error| format!("{place} sent an invalid response: {error}"))?;
         Ok(hazards(&queues, names))
@@ -133,8 +133,8 @@ fn hazards(queues: &[Queue], names: &Names) -> Vec<String> {
         let arguments: Map<String, Value> = queue.arguments.as_object().into_iter().flatten().map(bare).collect();
         let defined = queue.effective_policy_definition.as_object().cloned().unwrap_or_default();
         for (actor, definition) in [(policy.as_str(), &defined), ("their arguments", &arguments)] {
-            for (key, words) in losses(definition, actor == policy, names) {
-                causes.entry(format!("{words} (`{key}` of {actor})")).or_default().push(&queue.name);
+            for (key, message) in losses(definition, actor == policy, names) {
+                causes.entry(format!("{message} (`{key}` of {actor})")).or_default().push(&queue.name);
             }
         }
     }
@@ -159,7 +159,7 @@ fn losses<'of>(definition: &'of Map<String, Value>, is_policy: bool, names: &Nam
     let refuses = text("overflow").is_some_and(|overflow| overflow.starts_with("reject-publish"));
     let lost = |(key, value): (&'of String, &Value)| {
         let time = || humantime::format_duration(Duration::from_millis(value.as_u64().unwrap_or(0))).to_string();
-        let words = match key.as_str() {
+        let message = match key.as_str() {
             "message-ttl" => format!("messages that wait longer than {} are dropped", time()),
             "expires" => format!("the queue and its messages are deleted after {} without a consumer", time()),
             // The publisher gets an error and retries.
@@ -176,7 +176,7 @@ fn losses<'of>(definition: &'of Map<String, Value>, is_policy: bool, names: &Nam
             }
             _ => return None,
         };
-        Some((key.as_str(), words))
+        Some((key.as_str(), message))
     };
     definition.iter().filter_map(lost).collect()
 }
@@ -230,8 +230,8 @@ mod tests {
         assert!(of(json!({"dead-letter-exchange": "other"}))[0].contains("go to the exchange \"other\""));
         assert!(of(json!({"delivery-limit": 5}))[0].contains("after 5 redeliveries"));
         assert_eq!(of(json!({"delivery-limit": -1})), [""; 0]);
-        let made = json!([{"name": "ork.task.a", "arguments": {"x-message-ttl": 1_000}}]);
-        assert!(found(made)[0].ends_with("(`message-ttl` of their arguments)"));
+        let queues_with_ttl = json!([{"name": "ork.task.a", "arguments": {"x-message-ttl": 1_000}}]);
+        assert!(found(queues_with_ttl)[0].ends_with("(`message-ttl` of their arguments)"));
     }
 
     #[test]
@@ -246,8 +246,8 @@ mod tests {
         assert_eq!(place("http://other:80/"), "me:s3cret other 80 jobs");
         assert_eq!(place("http://you:a:b@[::1]:1"), "you:a:b ::1 1 jobs");
         for wrong in ["http://you@host", "http://host:port"] {
-            let words = Management::of(&address, wrong).err().unwrap();
-            assert!(words.contains("expected `http://host:15672`"), "{words}");
+            let message = Management::of(&address, wrong).err().unwrap();
+            assert!(message.contains("expected `http://host:15672`"), "{message}");
         }
     }
 }

@@ -49,8 +49,8 @@ const COUNTS: u32 = 1_000;
 /// The queues that this process is reading at the moment.
 type Readings = Mutex<HashSet<String>>;
 
-/// The right to be the one reader of a queue in this process. RabbitMQ closes the channel of every second reader, so
-/// within a process it is not even asked.
+/// The right to be the one reader of a queue in this process. RabbitMQ closes the channel of every second reader, so a
+/// process does not even try to open a second one.
 #[derive(Debug)]
 pub(super) struct Reading {
     queue: String,
@@ -150,7 +150,7 @@ impl PartQueues for Parts {
 
     async fn make(&self, queue: &str) -> Result<(), BrokerError> {
         let queue = self.queue(queue)?;
-        let made = self.with_channel("create a part queue", async |live, channel| {
+        let declared = self.with_channel("create a part queue", async |live, channel| {
             let delete = channel.queue_delete(queue.clone(), QueueDeleteOptions::default());
             live.within("create a part queue", delete).await?;
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -159,7 +159,7 @@ impl PartQueues for Parts {
             let declare = channel.queue_declare(queue.clone(), options, arguments);
             live.within("create a part queue", declare).await
         });
-        made.await?;
+        declared.await?;
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl PartQueues for Parts {
             counting.entry(queue.to_owned()).or_default().push(answer);
             first
         };
-        // Many parts of a set end together, and one count answers all calls made before it.
+        // Many parts of a set end together, and one count serves all calls made before it.
         if first {
             let (link, channel, counting) =
                 (Arc::clone(&self.link), Arc::clone(&self.channel), Arc::clone(&self.counting));
@@ -198,7 +198,7 @@ impl PartQueues for Parts {
             consuming = self.consume(&queue, total, false).await?;
         }
         Ok(match consuming {
-            Consuming::Reader(reader) => Opened::Reader(Box::new(reader.holding(reading))),
+            Consuming::Reader(reader) => Opened::Reader(Box::new(reader.with_reading(reading))),
             Consuming::Refused => Opened::Busy,
             Consuming::NoQueue => Opened::NoQueue,
         })
@@ -244,7 +244,7 @@ async fn count_for_all(
 async fn count_once(link: &Arc<Link>, held: &Counter, queue: &ShortString) -> Result<Option<u64>, LinkError> {
     let mut held = held.lock().await;
     let mut usable = held.take().filter(|held| held.live.is_up() && held.channel.status().connected());
-    if let Some(old) = usable.take_if(|held| held.n_counted >= COUNTS || held.live.is_worn()) {
+    if let Some(old) = usable.take_if(|held| held.n_counted >= COUNTS || held.live.is_exhausted()) {
         old.live.finish(&old.channel).await;
     }
     let Counting { live, channel, n_counted } = if let Some(usable) = usable {

@@ -12,11 +12,11 @@ use tokio::sync::{Mutex, OnceCell, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{LinkError, is_not_found, is_not_taken};
+use super::error::{LinkError, is_not_found, is_precondition_failed};
 use super::link::Link;
 use super::live::Live;
 use super::topology::{Failed, Topology};
-use super::wire::Parcel;
+use super::wire::Publication;
 use ork_ports::broker::BrokerErrorKind;
 
 const LANES: usize = 2;
@@ -27,12 +27,12 @@ const BATCH: usize = 512;
 /// How many orders may wait for a lane before callers have to wait.
 const WAITING: usize = 64;
 
-type Answers = Vec<Result<(), LinkError>>;
+type Results = Vec<Result<(), LinkError>>;
 
 #[derive(Debug)]
 struct Order {
-    parcels: Vec<Parcel>,
-    answer: oneshot::Sender<Answers>,
+    publications: Vec<Publication>,
+    answer: oneshot::Sender<Results>,
 }
 
 /// Sends messages and reports the result of each.
@@ -68,18 +68,18 @@ impl Publisher {
         Self { orders }
     }
 
-    /// Sends all parcels, and returns one result for each, in the same order, once the broker has confirmed them.
-    pub(super) async fn publish(&self, parcels: Vec<Parcel>) -> Answers {
-        let n_parcels = parcels.len();
-        let mut answers = Vec::with_capacity(n_parcels);
-        let mut waiting = Vec::with_capacity(n_parcels / BATCH + 1);
-        let mut parcels = parcels.into_iter();
-        while parcels.len() > 0 {
-            let batch: Vec<_> = parcels.by_ref().take(BATCH).collect();
+    /// Sends all messages, and returns one result for each, in the same order, once the broker has confirmed them.
+    pub(super) async fn publish(&self, publications: Vec<Publication>) -> Results {
+        let n_publications = publications.len();
+        let mut results = Vec::with_capacity(n_publications);
+        let mut waiting = Vec::with_capacity(n_publications / BATCH + 1);
+        let mut publications = publications.into_iter();
+        while publications.len() > 0 {
+            let batch: Vec<_> = publications.by_ref().take(BATCH).collect();
             let n_batch = batch.len();
             let (answer, answered) = oneshot::channel();
-            // If no lane takes the order, its oneshot is dropped, which is the answer.
-            let sent = self.orders.send(Order { parcels: batch, answer }).await;
+            // If no lane takes the order, its oneshot is dropped, which the receiver below notices.
+            let sent = self.orders.send(Order { publications: batch, answer }).await;
             waiting.push((n_batch, sent.is_ok().then_some(answered)));
         }
         for (n_batch, answered) in waiting {
@@ -87,14 +87,14 @@ impl Publisher {
                 Some(answered) => answered.await.ok(),
                 None => None,
             };
-            answers.extend(answer.unwrap_or_else(|| vec![Err(LinkError::closed()); n_batch]));
+            results.extend(answer.unwrap_or_else(|| vec![Err(LinkError::closed()); n_batch]));
         }
-        answers
+        results
     }
 
-    /// Publishes one parcel, like [`publish`](Self::publish).
-    pub(super) async fn publish_one(&self, parcel: Parcel) -> Result<(), LinkError> {
-        self.publish(vec![parcel]).await.pop().unwrap_or_else(|| Err(LinkError::closed()))
+    /// Publishes one message, like [`publish`](Self::publish).
+    pub(super) async fn publish_one(&self, publication: Publication) -> Result<(), LinkError> {
+        self.publish(vec![publication]).await.pop().unwrap_or_else(|| Err(LinkError::closed()))
     }
 }
 
@@ -131,12 +131,12 @@ impl Lane {
             let Some(orders) = self.next_orders().await else {
                 return;
             };
-            let (counts, parcels) = flatten(orders);
-            let mut answers = self.send(&parcels).await.into_iter();
-            for (n_parcels, answer) in counts {
-                let ours = answers.by_ref().take(n_parcels).collect();
+            let (counts, publications) = flatten(orders);
+            let mut results = self.send(&publications).await.into_iter();
+            for (n_publications, answer) in counts {
+                let order_results = results.by_ref().take(n_publications).collect();
                 // The caller may have gone away; the messages are published anyway.
-                let _gone: Result<(), Answers> = answer.send(ours);
+                let _gone: Result<(), Results> = answer.send(order_results);
             }
         }
     }
@@ -145,57 +145,62 @@ impl Lane {
     async fn next_orders(&self) -> Option<Vec<Order>> {
         let mut waiting = self.orders.lock().await;
         let first = waiting.recv().await?;
-        let mut n_parcels = first.parcels.len();
+        let mut n_publications = first.publications.len();
         let mut orders = vec![first];
-        while n_parcels < BATCH {
+        while n_publications < BATCH {
             let Ok(order) = waiting.try_recv() else { break };
-            n_parcels += order.parcels.len();
+            n_publications += order.publications.len();
             orders.push(order);
         }
         Some(orders)
     }
 
-    async fn send(&mut self, parcels: &[Parcel]) -> Answers {
-        let (mut answers, lost) = match self.attempt(parcels).await {
+    async fn send(&mut self, publications: &[Publication]) -> Results {
+        let (mut results, lost) = match self.attempt(publications).await {
             Ok(sent) => sent,
-            Err(trouble) => return vec![Err(trouble); parcels.len()],
+            Err(link_error) => return vec![Err(link_error); publications.len()],
         };
         let n_together = match lost {
-            Lost::Nothing | Lost::Channel => return answers,
-            Lost::Refused if parcels.len() == 1 => return answers,
+            Lost::Nothing | Lost::Channel => return results,
+            Lost::Refused if publications.len() == 1 => return results,
             // The exchange was deleted. A new channel declares it again; no message of this batch was routed, so all
             // are sent again.
-            Lost::Exchange => parcels.len(),
+            Lost::Exchange => publications.len(),
             // The channel was closed without naming the message that was refused: sent one by one, only that one
             // fails.
             Lost::Refused => 1,
         };
-        let again: Vec<_> = (0..parcels.len()).filter(|at| answers.get(*at).is_some_and(Result::is_err)).collect();
-        for again in again.chunks(n_together) {
-            let rest: Vec<_> = again.iter().filter_map(|at| parcels.get(*at)).cloned().collect();
+        let unconfirmed: Vec<_> =
+            (0..publications.len()).filter(|at| results.get(*at).is_some_and(Result::is_err)).collect();
+        for unconfirmed in unconfirmed.chunks(n_together) {
+            let rest: Vec<_> = unconfirmed.iter().filter_map(|at| publications.get(*at)).cloned().collect();
             let second = match self.attempt(&rest).await {
                 Ok((second, _)) => second,
-                Err(trouble) => vec![Err(trouble); rest.len()],
+                Err(link_error) => vec![Err(link_error); rest.len()],
             };
-            for (at, answer) in again.iter().zip(second) {
-                if let Some(slot) = answers.get_mut(*at) {
+            for (at, answer) in unconfirmed.iter().zip(second) {
+                if let Some(slot) = results.get_mut(*at) {
                     *slot = answer;
                 }
             }
         }
-        answers
+        results
     }
 
-    async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), LinkError> {
+    async fn attempt(&mut self, publications: &[Publication]) -> Result<(Results, Lost), LinkError> {
         let (live, channel) = self.channel().await?;
         // Await the confirms one after the other: they arrive in order, so this task is not woken for later ones
         // while it waits for an earlier one.
         let confirms = async {
-            let mut sent = Vec::with_capacity(parcels.len());
-            for parcel in parcels {
-                let options = BasicPublishOptions { mandatory: parcel.mandatory, immediate: false };
-                let (exchange, key) = (parcel.exchange.clone(), parcel.routing_key.clone());
-                sent.push(channel.basic_publish(exchange, key, options, &parcel.body, parcel.properties.clone()).await);
+            let mut sent = Vec::with_capacity(publications.len());
+            for publication in publications {
+                let options = BasicPublishOptions { mandatory: publication.mandatory, immediate: false };
+                let (exchange, key) = (publication.exchange.clone(), publication.routing_key.clone());
+                sent.push(
+                    channel
+                        .basic_publish(exchange, key, options, &publication.body, publication.properties.clone())
+                        .await,
+                );
             }
             let mut confirms = Vec::with_capacity(sent.len());
             for confirm in sent {
@@ -217,9 +222,9 @@ impl Lane {
         };
         let mut lost = Lost::Nothing;
         let mut returned = HashSet::new();
-        let mut answers: Answers = Vec::with_capacity(parcels.len());
-        for (parcel, confirm) in parcels.iter().zip(confirms) {
-            answers.push(match confirm {
+        let mut results: Results = Vec::with_capacity(publications.len());
+        for (publication, confirm) in publications.iter().zip(confirms) {
+            results.push(match confirm {
                 Ok(Confirmation::Ack(message)) => {
                     // lapin attaches a returned message to whichever confirm comes next, so it is identified by its
                     // routing key and message id.
@@ -229,48 +234,48 @@ impl Lane {
                     Ok(())
                 }
                 Ok(_) => Err(LinkError::new(
-                    not_now(parcel),
+                    nack_kind(publication),
                     format!("RabbitMQ at {} rejected the message: its queue is full or unavailable", live.address()),
                 )),
                 Err(error) => {
                     lost = lost.max(if is_not_found(&error) {
                         Lost::Exchange
-                    } else if is_not_taken(&error) {
+                    } else if is_precondition_failed(&error) {
                         Lost::Refused
                     } else {
                         Lost::Channel
                     });
-                    let mut trouble = LinkError::while_up(live.address(), "publish", &error);
-                    if lost == Lost::Refused && parcels.len() == 1 {
-                        trouble.kind = BrokerErrorKind::TooLarge;
-                        trouble.detail.push_str(" (its `max_message_size`)");
+                    let mut link_error = LinkError::while_up(live.address(), "publish", &error);
+                    if lost == Lost::Refused && publications.len() == 1 {
+                        link_error.kind = BrokerErrorKind::TooLarge;
+                        link_error.detail.push_str(" (its `max_message_size`)");
                     }
-                    Err(trouble)
+                    Err(link_error)
                 }
             });
         }
         if lost != Lost::Nothing {
             self.open = None;
             if lost == Lost::Exchange {
-                // Not on `live`, which may be worn: the next channel may be on another connection.
-                self.link.is_unprepared().await;
+                // Not on `live`, which may be exhausted: the next channel may be on another connection.
+                self.link.mark_unprepared().await;
             }
             if !live.is_up() {
-                self.link.is_lost(&live);
+                self.link.mark_lost(&live);
             }
         }
         if !returned.is_empty() {
-            for (parcel, answer) in parcels.iter().zip(&mut answers) {
-                let name = (parcel.routing_key.clone(), parcel.properties.message_id().clone());
+            for (publication, answer) in publications.iter().zip(&mut results) {
+                let name = (publication.routing_key.clone(), publication.properties.message_id().clone());
                 if answer.is_ok() && returned.contains(&name) {
                     *answer = Err(LinkError::new(
                         BrokerErrorKind::Undeliverable,
-                        format!("no queue is bound for `{}`", parcel.routing_key),
+                        format!("no queue is bound for `{}`", publication.routing_key),
                     ));
                 }
             }
         }
-        Ok((answers, lost))
+        Ok((results, lost))
     }
 
     async fn channel(&mut self) -> Result<(Arc<Live>, Channel), LinkError> {
@@ -295,8 +300,8 @@ impl Lane {
 /// Returns the kind of error for a message that the broker rejected (`nack`). A queue of work may accept it soon,
 /// e.g. when the node that led the queue is down and another is about to take over. An outcome is not retried: the
 /// full queue of one client must not delay the outcomes of others.
-fn not_now(parcel: &Parcel) -> BrokerErrorKind {
-    if parcel.is_outcome() { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
+fn nack_kind(publication: &Publication) -> BrokerErrorKind {
+    if publication.is_outcome() { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
 }
 
 fn blocked(live: &Live) -> LinkError {
@@ -316,12 +321,12 @@ enum Lost {
     Exchange,
 }
 
-fn flatten(orders: Vec<Order>) -> (Vec<(usize, oneshot::Sender<Answers>)>, Vec<Parcel>) {
+fn flatten(orders: Vec<Order>) -> (Vec<(usize, oneshot::Sender<Results>)>, Vec<Publication>) {
     let mut counts = Vec::with_capacity(orders.len());
-    let mut parcels = Vec::with_capacity(orders.iter().map(|order| order.parcels.len()).sum());
+    let mut publications = Vec::with_capacity(orders.iter().map(|order| order.publications.len()).sum());
     for order in orders {
-        counts.push((order.parcels.len(), order.answer));
-        parcels.extend(order.parcels);
+        counts.push((order.publications.len(), order.answer));
+        publications.extend(order.publications);
     }
-    (counts, parcels)
+    (counts, publications)
 }

@@ -16,7 +16,7 @@ use super::live::Live;
 use super::parts::Reading;
 use super::publish::Publisher;
 use super::topology::{Failed, Names};
-use super::wire::{Arrival, bury, records};
+use super::wire::{RawDelivery, dead_letter, records};
 use ork_core::barrier::Entry;
 use ork_ports::broker::{DeadLetterReason, PartReader, PartRecord, ReadRecord};
 
@@ -30,7 +30,7 @@ pub(super) struct Reader {
     /// The tags of the deliveries that are not acknowledged yet, in order.
     held: std::collections::BTreeSet<u64>,
     /// The newest delivery among them.
-    last: Option<(u64, Arrival)>,
+    last: Option<(u64, RawDelivery)>,
     /// Dropped last: the channel is being closed at that point.
     _reading: Option<Reading>,
 }
@@ -47,7 +47,7 @@ impl Reader {
     }
 
     /// Adds the right to be the only reader of the queue in this process.
-    pub(super) fn holding(self, reading: Reading) -> Self {
+    pub(super) fn with_reading(self, reading: Reading) -> Self {
         Self { _reading: Some(reading), ..self }
     }
 
@@ -58,10 +58,15 @@ impl Reader {
 
     /// Publishes on the consumer's channel, so that the message comes after everything sent there before.
     async fn publish(&self, record: &PartRecord) -> Result<bool, Failed> {
-        let parcel = records::encode(record).map_err(Failed::Silent)?;
+        let publication = records::encode(record).map_err(Failed::Silent)?;
         let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let publish =
-            self.channel.basic_publish(parcel.exchange, parcel.routing_key, options, &parcel.body, parcel.properties);
+        let publish = self.channel.basic_publish(
+            publication.exchange,
+            publication.routing_key,
+            options,
+            &publication.body,
+            publication.properties,
+        );
         let confirm = self.live.within("publish a record", async { publish.await?.await }).await?;
         Ok(confirm.is_ack() && confirm.take_message().is_none())
     }
@@ -102,7 +107,7 @@ impl PartReader for Reader {
         if matches!(entry, Entry::Part { .. } | Entry::Unknown(_)) {
             let (exchange, routing_key, redelivered) = (delivery.exchange, delivery.routing_key, delivery.redelivered);
             let properties = delivery.properties;
-            self.last = Some((tag, Arrival { exchange, routing_key, redelivered, properties, body: body.clone() }));
+            self.last = Some((tag, RawDelivery { exchange, routing_key, redelivered, properties, body: body.clone() }));
         }
         Some(ReadRecord { tag, entry, body })
     }
@@ -120,20 +125,20 @@ impl PartReader for Reader {
     }
 
     async fn bury(&mut self, tag: u64, why: &str) -> bool {
-        let Some((_, arrival)) = self.last.take().filter(|(last, _)| *last == tag) else {
+        let Some((_, raw)) = self.last.take().filter(|(last, _)| *last == tag) else {
             return false;
         };
         tracing::warn!(queue = %self.queue, why, "moving an invalid part record to the dead letters");
-        let parcel = bury(arrival, &self.names, self.queue.as_str(), DeadLetterReason::Undecodable, why);
-        self.publisher.publish_one(parcel).await.is_ok() && self.done(tag).await
+        let publication = dead_letter(raw, &self.names, self.queue.as_str(), DeadLetterReason::Undecodable, why);
+        self.publisher.publish_one(publication).await.is_ok() && self.done(tag).await
     }
 
     async fn put_back(mut self: Box<Self>, own: PartRecord, tag: Option<u64>) -> bool {
         match self.try_put_back(&own, tag).await {
             Ok(done) => done,
             Err(failed) => {
-                let trouble = super::error::LinkError::from(failed);
-                tracing::debug!(error = trouble.detail, queue = %self.queue, "lost the reader of a part queue");
+                let error = super::error::LinkError::from(failed);
+                tracing::debug!(error = error.detail, queue = %self.queue, "lost the reader of a part queue");
                 false
             }
         }

@@ -22,9 +22,9 @@ pub(super) const WAITING: usize = 1024;
 const EXPIRES: u32 = 10 * 60 * 1000;
 
 /// How long deleting the queue may take when the process ends.
-const GOODBYE: Duration = Duration::from_millis(500);
+const DELETE_DEADLINE: Duration = Duration::from_millis(500);
 
-/// Reads a delivery; returns `None` if it is of no use.
+/// Reads a delivery; returns `None` if it cannot be read.
 pub(super) type Read<T> = fn(&Delivery) -> Option<T>;
 
 /// Maintains a private queue and passes on what arrives in it.
@@ -70,7 +70,7 @@ impl<T: Send + 'static> Collector<T> {
             () = self.collect(first) => {}
         }
         // A process that shuts down in order leaves no queue behind; for others the broker deletes it later.
-        if timeout(GOODBYE, self.remove()).await.is_err() {
+        if timeout(DELETE_DEADLINE, self.remove()).await.is_err() {
             tracing::debug!(queue = %self.queue, "cannot delete a private queue; it will expire");
         }
     }
@@ -82,8 +82,8 @@ impl<T: Send + 'static> Collector<T> {
             live.within("delete a private queue", delete).await?;
             Ok::<_, LinkError>(())
         };
-        if let Err(trouble) = removed.await {
-            tracing::debug!(error = trouble.detail, "cannot delete a private queue; it will expire");
+        if let Err(error) = removed.await {
+            tracing::debug!(error = error.detail, "cannot delete a private queue; it will expire");
         }
     }
 
@@ -117,10 +117,10 @@ impl<T: Send + 'static> Collector<T> {
                         }
                     }
                     if !live.is_up() {
-                        self.link.is_lost(&live);
+                        self.link.mark_lost(&live);
                     }
                 }
-                Err(trouble) => tracing::debug!(error = trouble.detail, "cannot open a private queue yet, retrying"),
+                Err(error) => tracing::debug!(error = error.detail, "cannot open a private queue yet, retrying"),
             }
             tokio::time::sleep(pauses.next()).await;
         }

@@ -31,19 +31,19 @@ pub(super) struct Session {
 
 /// Why a session has ended.
 pub(super) enum Ended {
-    /// It was asked to stop, and everything is settled.
+    /// It was stopped, and everything is settled.
     Stopped,
     /// The channel or its consumer was lost.
-    Lost(Gone),
+    Lost(Loss),
 }
 
 /// How a session was lost, and whether an unreadable message was the cause.
-pub(super) struct Gone {
+pub(super) struct Loss {
     pub(super) why: String,
     pub(super) unreadable: bool,
 }
 
-impl From<String> for Gone {
+impl From<String> for Loss {
     fn from(why: String) -> Self {
         Self { why, unreadable: false }
     }

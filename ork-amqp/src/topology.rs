@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::error::{LinkError, is_not_found, is_not_taken, reason};
+use super::error::{LinkError, is_not_found, is_precondition_failed, reason};
 use super::live::Live;
 use ork_core::hook::Allowed;
 use ork_ports::broker::{BrokerErrorKind, Subscribe};
@@ -36,7 +36,7 @@ const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// A message that was delivered this many times is republished, which resets its delivery count, before the queue
 /// gives up on it. The value is larger than any `max_worker_losses`, so that work which kills its workers still comes
 /// to its end.
-pub(super) const WORN: u32 = 60;
+pub(super) const REPUBLISH_AFTER: u32 = 60;
 
 /// A message that was delivered this many times is not declined again, but moved to the dead letters.
 const DECLINES: u32 = 10;
@@ -68,8 +68,8 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new(prefix: &str, allowed: Allowed) -> Result<Self, LinkError> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(good) {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(is_allowed) {
             return Err(LinkError::new(
                 BrokerErrorKind::Config,
                 "invalid prefix of exchanges and queues: expected 1 to 100 letters, digits, dots, hyphens or \
@@ -180,8 +180,8 @@ impl Topology {
     /// Returns how many messages wait in this queue; 0 if it does not exist.
     pub(super) async fn n_waiting(&self, live: &Live, channel: &Channel, queue: &str) -> Result<u32, LinkError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
-        match live.within("count the messages of a queue", asked).await {
+        let declaration = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
+        match live.within("count the messages of a queue", declaration).await {
             Ok(found) => {
                 live.finish(channel).await;
                 Ok(found.message_count())
@@ -213,17 +213,17 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let doing = "declare the exchanges";
     let fanout = channel.exchange_declare(names.unrouted.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
-    live.within(doing, fanout).await.map_err(|error| otherwise("exchange", &names.unrouted, error))?;
+    live.within(doing, fanout).await.map_err(|error| with_hint("exchange", &names.unrouted, error))?;
     let mut arguments = FieldTable::default();
     arguments.insert("alternate-exchange".into(), AMQPValue::LongString(names.unrouted.as_str().into()));
     let direct = channel.exchange_declare(names.exchange.clone(), ExchangeKind::Direct, durable, arguments);
-    live.within(doing, direct).await.map_err(|error| otherwise("exchange", &names.exchange, error))?;
+    live.within(doing, direct).await.map_err(|error| with_hint("exchange", &names.exchange, error))?;
 
     let hooks = channel.exchange_declare(names.hooks.clone(), ExchangeKind::Direct, durable, FieldTable::default());
-    live.within(doing, hooks).await.map_err(|error| otherwise("exchange", &names.hooks, error))?;
+    live.within(doing, hooks).await.map_err(|error| with_hint("exchange", &names.hooks, error))?;
 
     let events = channel.exchange_declare(names.events.clone(), ExchangeKind::Topic, durable, FieldTable::default());
-    live.within(doing, events).await.map_err(|error| otherwise("exchange", &names.events, error))?;
+    live.within(doing, events).await.map_err(|error| with_hint("exchange", &names.events, error))?;
 
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let dead = channel.queue_declare(names.dead.clone(), options, dead_arguments(kind));
@@ -231,7 +231,7 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
         Ok(_) => channel,
         // The queue exists, declared differently by another process or a person: that is good enough for dead
         // letters.
-        Err(Failed::Lapin(error, _)) if is_not_taken(&error) => live.channel("open a channel").await?,
+        Err(Failed::Lapin(error, _)) if is_precondition_failed(&error) => live.channel("open a channel").await?,
         Err(error) => return Err(error.into()),
     };
     let bind = channel.queue_bind(
@@ -258,7 +258,7 @@ async fn declare_queue(
     let queue = names.queue(queue)?;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let declare = channel.queue_declare(queue.clone(), options, work_arguments(kind, names));
-    live.within("declare a queue", declare).await.map_err(|error| otherwise("queue", &queue, error))?;
+    live.within("declare a queue", declare).await.map_err(|error| with_hint("queue", &queue, error))?;
     let exchanges = [&names.exchange, &names.hooks];
     for (task, exchange) in tasks.iter().flat_map(|task| exchanges.map(|exchange| (task, exchange))) {
         let (queue, exchange, key) = (queue.clone(), exchange.clone(), short(task)?);
@@ -309,15 +309,15 @@ pub(super) enum Failed {
 impl From<Failed> for LinkError {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Lapin(_, trouble) | Failed::Silent(trouble) => trouble,
+            Failed::Lapin(_, error) | Failed::Silent(error) => error,
         }
     }
 }
 
 /// Adds what to do if an exchange or a queue exists with other arguments.
-fn otherwise(what: &str, name: &ShortString, failed: Failed) -> LinkError {
+fn with_hint(what: &str, name: &ShortString, failed: Failed) -> LinkError {
     match failed {
-        Failed::Lapin(error, _) if is_not_taken(&error) => LinkError::new(
+        Failed::Lapin(error, _) if is_precondition_failed(&error) => LinkError::new(
             BrokerErrorKind::Refused,
             format!(
                 "the {what} `{name}` already exists with other arguments than ork declares; configure the queue kind \

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_is_never_printed() {
+    fn password_is_never_printed() {
         let address = Address::parse("amqp://me:s3cret%2F@rabbit.example:5671/jobs?heartbeat=7").unwrap();
         assert_eq!(address.to_string(), "amqp://me:***@rabbit.example:5671/jobs");
         assert_eq!(format!("{address:?}"), address.to_string());

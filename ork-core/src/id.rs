@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_name_always_gives_the_same_id() {
+    fn foreign_name_always_maps_to_the_same_id() {
         assert_eq!(JobId::from_foreign("order-42"), JobId::from_foreign("order-42"));
         assert_ne!(JobId::from_foreign("order-42"), JobId::from_foreign("order-43"));
         let id = JobId::new();

@@ -443,7 +443,7 @@ impl Job {
         if !matches!(self.state, State::Ready | State::Running | State::Retrying) {
             return Vec::new();
         }
-        // If the job was running, its worker has ended, or the message would not be sent again.
+        // A running job is only resent if its worker has died, so that counts as a loss.
         self.losses += u32::from(self.state == State::Running);
         (self.state, self.due) = (State::Ready, None);
         vec![Effect::Dispatch { phase: self.phase, attempt: self.attempt, due: None }]

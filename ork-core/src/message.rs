@@ -100,7 +100,7 @@ impl Message {
     }
 }
 
-/// The outcome of a job, for a client that asked for it.
+/// The outcome of a job, for a client that requested it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// The address to which the reply is sent.
@@ -145,7 +145,7 @@ impl JsonSchema for Reply {
 }
 
 impl Reply {
-    /// Returns the outcome of a job with this output, for its first reply address. `None` if no client asked for it.
+    /// Returns the outcome of a job with this output, for its first reply address. `None` if no client requested it.
     pub fn of(job: &Job, output: Option<&Bytes>) -> Option<Self> {
         Some(Self::to(job.reply.clone()?, job, output))
     }

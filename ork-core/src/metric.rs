@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_labels_does_not_matter() {
+    fn order_of_labels_does_not_matter() {
         let (one, two) = (Series::new("n", &[("b", "2"), ("a", "1")]), Series::new("n", &[("a", "1"), ("b", "2")]));
         assert_eq!(one, two);
         assert_eq!(one.unwrap().labels(), r#"{"a":"1","b":"2"}"#);

@@ -20,8 +20,8 @@ macro_rules! mutants {
     };
 }
 
-// A new mutant goes next to those of the same module, with a line that says what the changed code does.
-// `is_on` turns it on at that place, and `docs/simulator.md` has the steps that follow.
+// A new mutant goes next to those of the same module, with a line that describes what the changed code does. `is_on`
+// turns it on in that code; `docs/simulator.md` lists the steps that follow.
 mutants! {
     /// A worker that is draining starts calls that it has already claimed.
     BeginsAfterDrain,
@@ -41,7 +41,7 @@ mutants! {
     HeartStops,
     /// A client does not query the store when it is only notified that something has changed elsewhere.
     IgnoresElsewhere,
-    /// A row that was given back to the store counts as done.
+    /// A row that was released in the store counts as done.
     ForgetsReleased,
     /// A settlement does not release its permit.
     KeepsPermit,
@@ -61,11 +61,11 @@ mutants! {
     ReturnsLostPermits,
     /// A job keeps its unique key after its end.
     KeepsKey,
-    /// A row that is due later is not waited for.
+    /// A worker does not wait for a row that is due later.
     MissesDue,
-    /// A process gives back a job that another process is running.
+    /// A process requeues a job that another process is running.
     GivesBackOthers,
-    /// A row of the outbox is settled by an acknowledgement from an earlier time at which it was held.
+    /// A row of the outbox is settled by an acknowledgement that belongs to an earlier time at which it was held.
     SettlesOldTaking,
     /// A job with running parts is presumed lost and sent again.
     SendsAgainUnseen,
@@ -79,11 +79,11 @@ mutants! {
     RunsCopies,
     /// A row of the outbox that a store has lost the deletion of runs while a live process runs its job.
     RunsRowsAgain,
-    /// A copy that took the place of a delivery is taken for a message that no worker has received.
+    /// A copy that replaced a delivery counts as a message that no worker has received.
     TakesCopiesForFirst,
     /// Each claim of a job counts as if a worker had died with it.
     CountsClaimsAsLosses,
-    /// A process that claims a job once more which it runs itself counts that as a lost call.
+    /// A process that claims a job again while it runs that job itself counts a lost call.
     LosesItsOwnCalls,
     /// A job below a cancelled one waits for an attempt that cannot start.
     RetriesInterrupted,
@@ -147,15 +147,15 @@ mutants! {
     SendsFoundRowsFirst,
     /// An incomplete set of parts is not checked again.
     ForgetsOpenSets,
-    /// A worker that has to stop still looks at sets of parts, whose join it would not call.
+    /// A worker that has to stop still checks sets of parts, although it would not call their join.
     LooksWhileDraining,
     /// A reader puts its own record back although it belongs to an abandoned run of the split.
     PutsBackStaleRecord,
-    /// Without a store, what a worker gives back counts as lost also where hardly any loss is allowed.
+    /// Without a store, a delivery that a worker requeues counts as lost, even if hardly any losses are allowed.
     CountsWhatIsGivenBack,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.
     TellsOutcomeOnce,
-    /// Without a store, work that waits for its next attempt is given back if no slot is free for long.
+    /// Without a store, work that waits for its next attempt is requeued if no slot is free for a long time.
     GivesBackRetries,
 }
 

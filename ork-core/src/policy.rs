@@ -36,8 +36,8 @@ impl OnError {
 /// ```
 /// use ork::Tolerate;
 /// assert_eq!("5%".parse(), Ok(Tolerate::Percent(5.0)));
-/// assert!(Tolerate::Percent(5.0).bears(5, 100));
-/// assert!(!Tolerate::Count(2).bears(3, 100));
+/// assert!(Tolerate::Percent(5.0).allows(5, 100));
+/// assert!(!Tolerate::Count(2).allows(3, 100));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Tolerate {
@@ -56,7 +56,7 @@ impl Default for Tolerate {
 
 impl Tolerate {
     /// Whether a job with `failed` of `total` parts still succeeds.
-    pub fn bears(self, failed: u64, total: u64) -> bool {
+    pub fn allows(self, failed: u64, total: u64) -> bool {
         match self {
             Self::Count(most) => failed <= most,
             #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "part counts are far below 2^52")]
@@ -112,7 +112,7 @@ impl Policy {
     pub fn is_broken(&self, counts: Counts, known: u64, sealed: bool) -> bool {
         match self.tolerate {
             Tolerate::Percent(_) if !sealed => false,
-            tolerate => !tolerate.bears(counts.failed, known),
+            tolerate => !tolerate.allows(counts.failed, known),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Job {
     }
 
     /// Marks the job as cancelled, so that nothing below it starts any more. The caller decides whether its own work
-    /// goes on.
+    /// continues.
     pub fn request_cancel(&mut self, mode: CancelMode) {
         if self.tree.cancel_mode != Some(CancelMode::Immediate) {
             self.tree.cancel_mode = Some(mode);
@@ -153,10 +153,10 @@ impl Job {
 
     fn final_state(&self, own: State) -> State {
         // A workflow run decides itself which of its steps count.
-        let well = own == State::Succeeded && self.workflow_run().is_none();
-        if self.tree.cancel_mode.is_some() || (well && self.tree.cancelled_children > 0) {
+        let succeeds_alone = own == State::Succeeded && self.workflow_run().is_none();
+        if self.tree.cancel_mode.is_some() || (succeeds_alone && self.tree.cancelled_children > 0) {
             State::Cancelled
-        } else if well && self.tree.failed_children > 0 {
+        } else if succeeds_alone && self.tree.failed_children > 0 {
             State::Failed
         } else {
             own

@@ -88,17 +88,17 @@ impl Group {
     pub(super) async fn end(mut self) -> Ended {
         self.kill();
         let ended = self.ended().await;
-        self.let_go();
+        self.unregister();
         ended
     }
 
     /// Kills what is left of the group after the process itself has ended.
     pub(super) fn sweep(&mut self) {
         self.kill();
-        self.let_go();
+        self.unregister();
     }
 
-    fn let_go(&mut self) {
+    fn unregister(&mut self) {
         if let Some(id) = self.id.take() {
             self.guard.forget(id);
         }

@@ -39,7 +39,7 @@ enum State {
     Started(File),
     /// The shell could not be started, or has ended. Everything works without it, as long as this program is not
     /// killed.
-    Gone,
+    Unavailable,
 }
 
 impl Guard {
@@ -64,23 +64,23 @@ impl Guard {
     fn send(&self, word: &str, what: &str) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::NotStarted) {
-            *state = start().map_or_else(|error| gone(&error), State::Started);
+            *state = start().map_or_else(|error| unavailable(&error), State::Started);
         }
         if let State::Started(pipe) = &mut *state
             // The line is short enough for the pipe to take it whole or not at all, and the write does not block.
             && let Err(error) = pipe.write_all(format!("{word} {what}\n").as_bytes())
         {
-            *state = gone(&error);
+            *state = unavailable(&error);
         }
     }
 }
 
-fn gone(error: &io::Error) -> State {
+fn unavailable(error: &io::Error) -> State {
     tracing::warn!(
         %error,
         "cannot start the shell that guards the processes of tasks: if this program is killed, they may keep running"
     );
-    State::Gone
+    State::Unavailable
 }
 
 fn start() -> io::Result<File> {

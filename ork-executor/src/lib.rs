@@ -4,9 +4,9 @@
 //! Each call runs in a separate Tokio task, so the caller may drop its future at any time. The call is then interrupted
 //! at once, and its whole process group is ended.
 
+mod escalation;
 mod group;
 mod guard;
-mod ladder;
 mod lines;
 mod process;
 mod python;
@@ -26,14 +26,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::escalation::{Escalation, FirstSteps, StopTriggers};
 use self::guard::Guard;
-use self::ladder::{Foot, Ladder, Unwanted};
 use self::python::Pools;
 use ork_core::clock::{Clock, Pause};
 use ork_ports::executor::{Call, Code, Executor, ExecutorError, Listener, Program, Signature};
 
 /// How long to wait for the remaining output of a process that has ended, and for an end that should be immediate.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const END_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Settings of [`Local`].
 #[derive(Debug, Clone)]
@@ -103,7 +103,10 @@ impl Local {
 
     /// Runs `work` in a separate Tokio task and waits for its result. The token that `work` gets fires when the caller
     /// no longer waits.
-    async fn apart<T, F>(&self, work: impl FnOnce(Arc<Inner>, CancellationToken) -> F) -> Result<T, ExecutorError>
+    async fn run_separately<T, F>(
+        &self,
+        work: impl FnOnce(Arc<Inner>, CancellationToken) -> F,
+    ) -> Result<T, ExecutorError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ExecutorError>> + Send + 'static,
@@ -129,7 +132,7 @@ impl Local {
 #[async_trait]
 impl Executor for Local {
     async fn run(&self, call: Call, listener: Arc<dyn Listener>) -> Result<Bytes, ExecutorError> {
-        self.apart(|inner, abandoned| async move {
+        self.run_separately(|inner, abandoned| async move {
             match call.code.program.clone() {
                 Program::Python { file } => inner.pools.run(&call, &file, listener, abandoned).await,
                 Program::Process { command } => process::run(&inner.shared, &call, &command, listener, abandoned).await,
@@ -141,7 +144,10 @@ impl Executor for Local {
     async fn describe(&self, code: Code) -> Result<Arc<Signature>, ExecutorError> {
         match code.program.clone() {
             Program::Python { file } => {
-                self.apart(|inner, abandoned| async move { inner.pools.describe(&code, &file, abandoned).await }).await
+                self.run_separately(
+                    |inner, abandoned| async move { inner.pools.describe(&code, &file, abandoned).await },
+                )
+                .await
             }
             Program::Process { command } => {
                 let function = command.into_iter().next().unwrap_or_default();
@@ -186,25 +192,25 @@ impl Shared {
 
     /// Returns the escalation that stops a running call when its result is no longer wanted. The call's time limit
     /// counts from now.
-    fn ladder(&self, foot: Foot, call: Option<&Call>, abandoned: CancellationToken) -> Ladder {
-        self.climb(foot, call, call.and_then(|call| call.timeout), abandoned)
+    fn escalation(&self, first_steps: FirstSteps, call: Option<&Call>, abandoned: CancellationToken) -> Escalation {
+        self.escalation_with(first_steps, call, call.and_then(|call| call.timeout), abandoned)
     }
 
-    /// Like [`ladder`](Self::ladder), for a call that still waits to start: its time limit does not count yet.
-    fn waiting(&self, foot: Foot, call: Option<&Call>, abandoned: CancellationToken) -> Ladder {
-        self.climb(foot, call, None, abandoned)
+    /// Like [`escalation`](Self::ladder), for a call that still waits to start: its time limit does not count yet.
+    fn waiting(&self, first_steps: FirstSteps, call: Option<&Call>, abandoned: CancellationToken) -> Escalation {
+        self.escalation_with(first_steps, call, None, abandoned)
     }
 
-    fn climb(
+    fn escalation_with(
         &self,
-        foot: Foot,
+        first_steps: FirstSteps,
         call: Option<&Call>,
         timeout: Option<Duration>,
         abandoned: CancellationToken,
-    ) -> Ladder {
+    ) -> Escalation {
         let (stop, token) = (self.stop.clone(), call.map(|call| call.cancelled.clone()));
         let late = timeout.map(|timeout| (timeout, self.clock.pause(timeout)));
-        let hurry = Box::pin(async move {
+        let must_end = Box::pin(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => ExecutorError::Interrupted,
@@ -213,7 +219,7 @@ impl Shared {
             }
         });
         let cancelled = Box::pin(async move { either(token.as_ref()).await });
-        Ladder::new(foot, Unwanted { cancelled, hurry }, Arc::clone(&self.clock), self.settings.grace)
+        Escalation::new(first_steps, StopTriggers { cancelled, must_end }, Arc::clone(&self.clock), self.settings.grace)
     }
 }
 

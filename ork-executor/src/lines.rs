@@ -178,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_and_progress_bars_are_one_line() {
+    fn lines_are_joined_from_pieces_and_a_progress_bar_is_one_line() {
         assert_eq!(lines(&["a", "b\nc\r\n", "10%\r50%", "\r100%\n"]), ["ab", "c", "100%"]);
     }
 
     #[test]
-    fn a_long_line_is_cut_and_its_mark_is_not() {
+    fn long_line_is_cut_but_its_mark_is_kept() {
         let found = lines(&[&"x".repeat(LONGEST * 3), "\0ork 7\0\n", "next\n"]);
         assert_eq!(mark(&found[0]), Some(("", 7)));
         assert_eq!(found[1], "next");

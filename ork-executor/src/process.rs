@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
+use super::escalation::{Escalation, FirstSteps, StopStep};
 use super::group::{Group, Pipes};
-use super::ladder::{Foot, Ladder, Rung};
 use super::lines::StderrReader;
 use super::well_formed;
-use super::workflow_path::{Place, blocking, root};
-use super::{LAST_WORDS, Shared};
+use super::workflow_path::{WorkflowFile, blocking, root};
+use super::{END_DEADLINE, Shared};
 use ork_core::clock::{Clock, Pause};
 use ork_ports::executor::{Call, Crash, Ended, ExecutorError, Instance, Listener};
 
@@ -25,7 +25,7 @@ const CHUNK: usize = 64 * 1024;
 const SHOWN: usize = 200;
 
 /// A program can be stopped by signals only, so both escalations begin with SIGTERM.
-const FOOT: Foot = Foot { gentle: Rung::Terminate, hurried: Rung::Terminate };
+const FIRST_STEPS: FirstSteps = FirstSteps { on_cancel: StopStep::Terminate, without_grace: StopStep::Terminate };
 
 /// Runs a program to its end.
 pub(super) async fn run(
@@ -51,20 +51,20 @@ pub(super) async fn run(
     let reader = StderrReader::new();
     reader.listen(Some(listener));
     let reading = reader.read_by(&shared.tasks, stderr);
-    let mut ladder = shared.ladder(FOOT, Some(call), abandoned);
+    let mut escalation = shared.escalation(FIRST_STEPS, Some(call), abandoned);
     let most = shared.settings.most_output;
-    let mut talk =
-        Talk { input: call.input.clone(), most, clock: &*shared.clock, ended: None, output: BytesMut::new() };
-    talk.run(&mut group, (stdin, stdout), &mut ladder).await;
-    let Talk { ended, output, .. } = talk;
+    let mut exchange =
+        Exchange { input: call.input.clone(), most, clock: &*shared.clock, ended: None, output: BytesMut::new() };
+    exchange.run(&mut group, (stdin, stdout), &mut escalation).await;
+    let Exchange { ended, output, .. } = exchange;
     tokio::select! {
         () = reader.closed() => {}
-        () = shared.clock.pause(LAST_WORDS) => {}
+        () = shared.clock.pause(END_DEADLINE) => {}
     }
     drop(reading);
     let last = reader.last();
     reader.listen(None);
-    if let Some(why) = ladder.why() {
+    if let Some(why) = escalation.why() {
         return Err(why);
     }
     match ended {
@@ -80,8 +80,8 @@ pub(super) async fn run(
 /// Returns the folder to run in, and the program to run there.
 fn find(folder: &Path, program: &str) -> Result<(PathBuf, PathBuf), ExecutorError> {
     if program.contains('/') {
-        let place = Place::find(folder, program)?;
-        return Ok((place.folder.clone(), place.path()));
+        let workflow_file = WorkflowFile::find(folder, program)?;
+        return Ok((workflow_file.folder.clone(), workflow_file.path()));
     }
     Ok((root(folder)?, program.into()))
 }
@@ -98,7 +98,7 @@ fn describe_instance(command: &mut Command, instance: &Instance) {
 }
 
 /// The exchange with a running program: its input, its output, and its end.
-struct Talk<'a> {
+struct Exchange<'a> {
     input: Bytes,
     most: usize,
     clock: &'a dyn Clock,
@@ -107,13 +107,13 @@ struct Talk<'a> {
     output: BytesMut,
 }
 
-impl Talk<'_> {
+impl Exchange<'_> {
     /// Writes the input and reads the output until the program has ended.
-    async fn run(&mut self, group: &mut Group, pipes: (ChildStdin, ChildStdout), ladder: &mut Ladder) {
+    async fn run(&mut self, group: &mut Group, pipes: (ChildStdin, ChildStdout), escalation: &mut Escalation) {
         let ((mut stdin, mut stdout), input) = (pipes, std::mem::take(&mut self.input));
         let write = async move {
-            // A program need not read its input, so a failed write is ignored: the exit code tells success from
-            // failure.
+            // A program need not read its input, so a failed write is ignored: the exit code distinguishes success
+            // from failure.
             drop(stdin.write_all(&input).await);
         };
         tokio::pin!(write);
@@ -132,14 +132,14 @@ impl Talk<'_> {
                 }
                 end = group.ended(), if self.ended.is_none() => {
                     self.ended = Some(end);
-                    last = self.clock.pause(LAST_WORDS);
+                    last = self.clock.pause(END_DEADLINE);
                     // Processes that it left behind end with it.
                     group.sweep();
                 }
-                rung = ladder.next() => match rung {
-                    Rung::Ask | Rung::Interrupt | Rung::Terminate => group.terminate(),
-                    Rung::Kill => group.kill(),
-                    Rung::GiveUp => return,
+                step = escalation.next() => match step {
+                    StopStep::Notify | StopStep::Interrupt | StopStep::Terminate => group.terminate(),
+                    StopStep::Kill => group.kill(),
+                    StopStep::GiveUp => return,
                 },
                 () = &mut last => return,
             }

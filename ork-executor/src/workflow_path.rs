@@ -7,14 +7,14 @@ use ork_ports::executor::ExecutorError;
 
 /// A file in the folder of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct WorkflowFile {
     /// The folder, as an absolute path without symbolic links.
     pub folder: PathBuf,
     /// The file, relative to the folder.
     pub file: PathBuf,
 }
 
-impl Place {
+impl WorkflowFile {
     /// Returns the full path of the file.
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join(&self.file)
@@ -22,7 +22,7 @@ impl Place {
 
     /// Finds a file. This reads the file system, so it may block.
     pub(super) fn find(folder: &Path, file: &str) -> Result<Self, ExecutorError> {
-        let unfit = |words: &str| ExecutorError::Unfit(format!("`{file}` {words}"));
+        let unfit = |message: &str| ExecutorError::Unfit(format!("`{file}` {message}"));
         if file.is_empty() {
             return Err(ExecutorError::Unfit("no file is given".into()));
         }
@@ -39,8 +39,9 @@ impl Place {
             Ok(real) if !real.is_file() => Err(unfit("is not a file")),
             Ok(_) => Ok(Self { folder, file }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let words = format!("there is no `{}` in the workflow's folder `{}`", file.display(), folder.display());
-                Err(ExecutorError::Unavailable(words))
+                let message =
+                    format!("there is no `{}` in the workflow's folder `{}`", file.display(), folder.display());
+                Err(ExecutorError::Unavailable(message))
             }
             Err(error) => Err(ExecutorError::Unavailable(format!("`{}` cannot be read: {error}", file.display()))),
         }

@@ -95,7 +95,10 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
             print_line(&info);
         }
         if let Some(parts) = event.parts {
-            print_line(&format!("{}: {} of {} completed, {} failed", event.kind, parts.completed, parts.total, parts.failed));
+            print_line(&format!(
+                "{}: {} of {} completed, {} failed",
+                event.kind, parts.completed, parts.total, parts.failed
+            ));
         }
         if matches!(event.kind, EventKind::Completed | EventKind::Failed) {
             break;

@@ -3,32 +3,38 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::{Arrival, COPY, COUNT, LOST, Parcel, kind_of, number, text};
+use super::{COPY, COUNT, LOST, Publication, RawDelivery, kind_of, number, text};
 use crate::topology::Names;
 use ork_ports::broker::DeadLetterReason;
 
 /// Returns the copy of a delivery for the dead letters.
-pub(crate) fn bury(arrival: Arrival, names: &Names, queue: &str, reason: DeadLetterReason, detail: &str) -> Parcel {
+pub(crate) fn dead_letter(
+    raw: RawDelivery,
+    names: &Names,
+    queue: &str,
+    reason: DeadLetterReason,
+    detail: &str,
+) -> Publication {
     // Leaves room for all other headers in the same frame.
     let detail: String = detail.chars().take(2_000).collect();
-    let mut headers = arrival.properties.headers().clone().unwrap_or_default();
+    let mut headers = raw.properties.headers().clone().unwrap_or_default();
     for (name, value) in [
         ("x-ork-reason", reason.as_str()),
         ("x-ork-detail", detail.as_str()),
-        ("x-ork-exchange", arrival.exchange.as_str()),
-        ("x-ork-routing-key", arrival.routing_key.as_str()),
+        ("x-ork-exchange", raw.exchange.as_str()),
+        ("x-ork-routing-key", raw.routing_key.as_str()),
         ("x-ork-queue", queue),
     ] {
         headers.insert(name.into(), text(value));
     }
-    let properties = without_user(&arrival.properties, headers).with_delivery_mode(2);
-    parcel(names.dead.clone(), properties, arrival)
+    let properties = without_user(&raw.properties, headers).with_delivery_mode(2);
+    publication(names.dead.clone(), properties, raw)
 }
 
-/// Returns the copy of a delivery that replaces it in its queue. Its delivery count is zero, and it says that it is a
-/// copy; with `lost`, it says how often the message was lost.
-pub(crate) fn renew(arrival: Arrival, names: &Names, queue: &ShortString, lost: Option<u32>) -> Parcel {
-    let headers = arrival.properties.headers().iter().flat_map(FieldTable::inner);
+/// Returns the copy of a delivery that replaces it in its queue. The delivery count of the copy is zero, and a header
+/// marks it as a copy. With `lost`, another header states how often the message was lost.
+pub(crate) fn republish(raw: RawDelivery, names: &Names, queue: &ShortString, lost: Option<u32>) -> Publication {
+    let headers = raw.properties.headers().iter().flat_map(FieldTable::inner);
     let headers = headers.filter(|(name, _)| name.as_str() != COUNT);
     let mut headers: std::collections::BTreeMap<_, _> =
         headers.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -37,13 +43,13 @@ pub(crate) fn renew(arrival: Arrival, names: &Names, queue: &ShortString, lost: 
         headers.insert(LOST.into(), number(lost.into()));
     }
     // The copy has another routing key, so its `type` must name the task.
-    let task = ShortString::try_new(kind_of(&arrival, names)).unwrap_or_else(|_too_long| arrival.routing_key.clone());
-    let properties = without_user(&arrival.properties, FieldTable::from(headers)).with_type(task);
-    parcel(queue.clone(), properties, arrival)
+    let task = ShortString::try_new(kind_of(&raw, names)).unwrap_or_else(|_too_long| raw.routing_key.clone());
+    let properties = without_user(&raw.properties, FieldTable::from(headers)).with_type(task);
+    publication(queue.clone(), properties, raw)
 }
 
-fn parcel(queue: ShortString, properties: BasicProperties, arrival: Arrival) -> Parcel {
-    Parcel { exchange: ShortString::default(), routing_key: queue, mandatory: true, properties, body: arrival.body }
+fn publication(queue: ShortString, properties: BasicProperties, raw: RawDelivery) -> Publication {
+    Publication { exchange: ShortString::default(), routing_key: queue, mandatory: true, properties, body: raw.body }
 }
 
 /// Copies the properties without the sender's user id: RabbitMQ accepts only the user of the connection itself.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::{Headers, JSON, Parcel, number, text};
+use super::{Headers, JSON, Publication, number, text};
 use crate::error::LinkError;
 use crate::topology::{Names, short};
 use ork_core::hook::{Allowed, HookError, Hooks, MOST_BYTES, MOST_HOOKS, MOST_PARTS, OnComplete, PartHook};
@@ -22,7 +22,7 @@ const TOTAL: &str = "ork-total";
 /// The value of `total_parts` for sets made by ork: larger than the number of records in any queue. A worker that
 /// does not know ork therefore leaves its record in the queue and does nothing else; it could not join the parts, and
 /// would delete the queue.
-pub(super) const NOT_YOURS: u64 = MOST_PARTS;
+pub(super) const FOREIGN_TOTAL_PARTS: u64 = MOST_PARTS;
 
 const ON_COMPLETE: &str = "on_complete";
 
@@ -30,7 +30,7 @@ const ON_COMPLETE: &str = "on_complete";
 const ONCOMPLETE: &str = "oncomplete";
 
 /// Encodes the message of a hook, or its dead letter.
-pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, LinkError> {
+pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Publication, LinkError> {
     let HookMessage { id, route, task, body, failed } = follow;
     let properties = BasicProperties::default()
         .with_content_type(JSON.into())
@@ -40,7 +40,7 @@ pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, LinkE
     let Some(why) = failed else {
         // This exchange has no alternate exchange, so that a message which no queue accepts is returned.
         let exchange = names.hooks.clone();
-        return Ok(Parcel { exchange, routing_key: short(&route)?, mandatory: true, properties, body });
+        return Ok(Publication { exchange, routing_key: short(&route)?, mandatory: true, properties, body });
     };
     let mut headers = FieldTable::default();
     let (exchange, reason) = (names.exchange.as_str(), DeadLetterReason::NoRoute.as_str());
@@ -50,16 +50,22 @@ pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, LinkE
         headers.insert(name.into(), text(value));
     }
     let properties = properties.with_headers(headers);
-    Ok(Parcel { exchange: ShortString::default(), routing_key: names.dead.clone(), mandatory: true, properties, body })
+    Ok(Publication {
+        exchange: ShortString::default(),
+        routing_key: names.dead.clone(),
+        mandatory: true,
+        properties,
+        body,
+    })
 }
 
 /// Adds hooks to headers.
-pub(super) fn write(hooks: &Hooks, ask: WorkKind, headers: &mut FieldTable) {
+pub(super) fn write(hooks: &Hooks, kind: WorkKind, headers: &mut FieldTable) {
     let Hooks { part, on_complete } = hooks;
     if let Some(PartHook { part_id, total_parts, part_queue }) = part {
         headers.insert(PART_ID.into(), number(*part_id));
-        if matches!(ask, WorkKind::Part { .. }) {
-            headers.insert(TOTAL_PARTS.into(), number(NOT_YOURS));
+        if matches!(kind, WorkKind::Part { .. }) {
+            headers.insert(TOTAL_PARTS.into(), number(FOREIGN_TOTAL_PARTS));
             headers.insert(TOTAL.into(), number(*total_parts));
         } else {
             headers.insert(TOTAL_PARTS.into(), number(*total_parts));
@@ -72,14 +78,14 @@ pub(super) fn write(hooks: &Hooks, ask: WorkKind, headers: &mut FieldTable) {
 }
 
 /// Reads the hooks from headers, if there are any.
-pub(super) fn read(headers: Headers<'_>, ask: WorkKind, allowed: &Allowed) -> Result<Option<Box<Hooks>>, String> {
+pub(super) fn read(headers: Headers<'_>, kind: WorkKind, allowed: &Allowed) -> Result<Option<Box<Hooks>>, String> {
     let wrong = |error: HookError| error.to_string();
     let queue = headers.text(PART_QUEUE)?;
-    let total = if matches!(ask, WorkKind::Part { .. }) { headers.number(TOTAL)? } else { None };
+    let total = if matches!(kind, WorkKind::Part { .. }) { headers.number(TOTAL)? } else { None };
     let (id, total) =
         (headers.number(PART_ID)?, total.map_or_else(|| headers.number(TOTAL_PARTS), |total| Ok(Some(total)))?);
     let part = PartHook::read(id, total, queue, allowed).map_err(wrong)?;
-    if let (Some(part), WorkKind::Part { index, .. }) = (&part, ask) {
+    if let (Some(part), WorkKind::Part { index, .. }) = (&part, kind) {
         part.check_range().map_err(wrong)?;
         if part.part_id != index {
             return Err(format!("the header `{PART_ID}` is {}, but `ork-index` is {index}", part.part_id));
@@ -180,8 +186,8 @@ mod tests {
         FieldTable::from(fields.collect::<BTreeMap<_, _>>())
     }
 
-    fn hooks(fields: &[(&str, AMQPValue)], ask: WorkKind) -> Result<Option<Box<Hooks>>, String> {
-        read(Headers(Some(&table(fields))), ask, &Allowed::default())
+    fn hooks(fields: &[(&str, AMQPValue)], kind: WorkKind) -> Result<Option<Box<Hooks>>, String> {
+        read(Headers(Some(&table(fields))), kind, &Allowed::default())
     }
 
     #[test]
@@ -209,11 +215,12 @@ mod tests {
     #[test]
     fn total_parts_for_foreign_workers_is_larger_than_any_queue() {
         let part = PartHook { part_id: 1, total_parts: 3, part_queue: "part.a".to_owned() };
-        let (made, ask) = (Hooks { part: Some(part), on_complete: Vec::new() }, WorkKind::Part { epoch: 7, index: 1 });
+        let (written, kind) =
+            (Hooks { part: Some(part), on_complete: Vec::new() }, WorkKind::Part { epoch: 7, index: 1 });
         let mut headers = FieldTable::default();
-        write(&made, ask, &mut headers);
+        write(&written, kind, &mut headers);
         assert_eq!(Headers(Some(&headers)).number(TOTAL_PARTS), Ok(Some(1 << 32)));
-        assert_eq!(*read(Headers(Some(&headers)), ask, &Allowed::default()).unwrap().unwrap(), made);
+        assert_eq!(*read(Headers(Some(&headers)), kind, &Allowed::default()).unwrap().unwrap(), written);
         // A part that an older version of ork has sent.
         headers.insert(TOTAL_PARTS.into(), AMQPValue::LongInt(3));
         let kept = headers.inner().iter().filter(|(name, _)| name.as_str() != TOTAL);
@@ -221,7 +228,7 @@ mod tests {
         for (name, value) in kept {
             older.insert(name.clone(), value.clone());
         }
-        assert_eq!(*read(Headers(Some(&older)), ask, &Allowed::default()).unwrap().unwrap(), made);
+        assert_eq!(*read(Headers(Some(&older)), kind, &Allowed::default()).unwrap().unwrap(), written);
     }
 
     #[test]
@@ -235,21 +242,21 @@ mod tests {
         for _ in 0..100 {
             deep = AMQPValue::FieldArray(vec![deep].into());
         }
-        let ours = WorkKind::Part { epoch: 1, index: 7 };
+        let part_of_ork = WorkKind::Part { epoch: 1, index: 7 };
         let twice = [(ON_COMPLETE, text("[]")), (ONCOMPLETE, text("[]"))];
-        for (found, words) in [
+        for (found, message) in [
             (hooks(&[(ON_COMPLETE, many)], WorkKind::Job), "10000 hooks"),
             (hooks(&[(ON_COMPLETE, deep)], WorkKind::Job), "deeper than 64"),
             (hooks(&[(ON_COMPLETE, AMQPValue::LongInt(7))], WorkKind::Job), "must be a list"),
             (hooks(&twice, WorkKind::Job), "set twice"),
             (hooks(&part(-1), WorkKind::Job), "`part_id` is not a non-negative integer"),
-            (hooks(&part(7), ours), "`part_id` is 7, expected less than"),
-            (hooks(&part(1), ours), "`ork-index` is 7"),
+            (hooks(&part(7), part_of_ork), "`part_id` is 7, expected less than"),
+            (hooks(&part(1), part_of_ork), "`ork-index` is 7"),
             (hooks(&[(PART_ID, AMQPValue::LongInt(0))], WorkKind::Job), "has no `total_parts`"),
             (hooks(&[(PART_QUEUE, AMQPValue::LongInt(0))], WorkKind::Job), "`part_queue` is not a string"),
         ] {
-            let words_found = found.unwrap_err();
-            assert!(words_found.contains(words), "{words_found}");
+            let found_text = found.unwrap_err();
+            assert!(found_text.contains(message), "{found_text}");
         }
     }
 }

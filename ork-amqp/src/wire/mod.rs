@@ -20,9 +20,9 @@ mod copy;
 mod hooks;
 pub(super) mod records;
 
-pub(super) use copy::{bury, renew};
+pub(super) use copy::{dead_letter, republish};
 
-const ASK: &str = "ork-ask";
+const WORK_KIND: &str = "ork-ask";
 const JOB: &str = "ork-job";
 const ROOT: &str = "ork-root";
 const PARENT: &str = "ork-parent";
@@ -49,7 +49,7 @@ const HIGHEST: u8 = 9;
 
 /// One `basic.publish`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Parcel {
+pub(super) struct Publication {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
     /// Whether the broker must return it if no queue accepts it.
@@ -58,7 +58,7 @@ pub(super) struct Parcel {
     pub(super) body: Bytes,
 }
 
-impl Parcel {
+impl Publication {
     /// Returns whether it carries an outcome.
     pub(super) fn is_outcome(&self) -> bool {
         self.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == OUTCOME)
@@ -67,7 +67,7 @@ impl Parcel {
 
 /// One `basic.deliver`, without its delivery tag.
 #[derive(Debug, Clone)]
-pub(super) struct Arrival {
+pub(super) struct RawDelivery {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
     pub(super) redelivered: bool,
@@ -76,25 +76,25 @@ pub(super) struct Arrival {
 }
 
 /// Encodes a message. Fails if the body is larger than `most` bytes or a name is too long.
-pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<Parcel, LinkError> {
-    let parcel = match outgoing {
+pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<Publication, LinkError> {
+    let publication = match outgoing {
         Outgoing::Work(message) => encode_work(message, names)?,
         Outgoing::Reply(reply) => encode_reply(reply, names)?,
         Outgoing::Hook(follow) => hooks::encode(follow, names)?,
         Outgoing::Event(event) => encode_event(&event, names)?,
-        Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(stays_here()),
+        Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(not_publishable()),
     };
-    let found = parcel.body.len();
+    let found = publication.body.len();
     if found > most {
         return Err(LinkError::new(
             BrokerErrorKind::TooLarge,
             format!("the body has {found} bytes, at most {most} are allowed (`max_message_bytes`)"),
         ));
     }
-    Ok(parcel)
+    Ok(publication)
 }
 
-fn encode_work(message: Message, names: &Names) -> Result<Parcel, LinkError> {
+fn encode_work(message: Message, names: &Names) -> Result<Publication, LinkError> {
     let mut headers = FieldTable::default();
     let mut id = message.job.to_string();
     if message.root != message.job {
@@ -115,17 +115,17 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, LinkError> {
     match message.kind {
         WorkKind::Job => {}
         WorkKind::Single => {
-            headers.insert(ASK.into(), text("item"));
+            headers.insert(WORK_KIND.into(), text("item"));
         }
         WorkKind::Step => {
-            headers.insert(ASK.into(), text("step"));
+            headers.insert(WORK_KIND.into(), text("step"));
         }
         WorkKind::Join => {
-            headers.insert(ASK.into(), text("join"));
+            headers.insert(WORK_KIND.into(), text("join"));
         }
-        WorkKind::Hooks(_) => return Err(stays_here()),
+        WorkKind::Hooks(_) => return Err(not_publishable()),
         WorkKind::Part { epoch, index } => {
-            headers.insert(ASK.into(), text("part"));
+            headers.insert(WORK_KIND.into(), text("part"));
             headers.insert(JOB.into(), text(&id));
             headers.insert(EPOCH.into(), number(epoch.into()));
             headers.insert(INDEX.into(), number(index));
@@ -151,23 +151,29 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, LinkError> {
     if !headers.inner().is_empty() {
         properties = properties.with_headers(headers);
     }
-    Ok(Parcel { exchange: names.exchange.clone(), routing_key: task, mandatory: true, properties, body: message.body })
+    Ok(Publication {
+        exchange: names.exchange.clone(),
+        routing_key: task,
+        mandatory: true,
+        properties,
+        body: message.body,
+    })
 }
 
 /// The error for outbox messages that only refer to the store: the process with the store turns them into messages
 /// first.
-fn stays_here() -> LinkError {
+fn not_publishable() -> LinkError {
     LinkError::new(BrokerErrorKind::Config, "a message that refers to the store cannot be published")
 }
 
-fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, LinkError> {
+fn encode_reply(reply: Reply, names: &Names) -> Result<Publication, LinkError> {
     let body = reply.body();
     let ReplyTo { queue, correlation } = reply.to;
     if !names.takes_replies(&queue) {
         let detail = format!("`{queue}` is an internal queue of ork and cannot receive outcomes");
         return Err(LinkError::new(BrokerErrorKind::Undeliverable, detail));
     }
-    Ok(Parcel {
+    Ok(Publication {
         exchange: ShortString::default(),
         // RabbitMQ treats a direct reply as unroutable even if a client waits for it.
         mandatory: !queue.starts_with(DIRECT_REPLY),
@@ -182,9 +188,9 @@ fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, LinkError> {
     })
 }
 
-fn encode_event(event: &Event, names: &Names) -> Result<Parcel, LinkError> {
+fn encode_event(event: &Event, names: &Names) -> Result<Publication, LinkError> {
     let kind = short(event.kind.as_str())?;
-    Ok(Parcel {
+    Ok(Publication {
         exchange: names.events.clone(),
         routing_key: kind.clone(),
         // An event without a listener is dropped.
@@ -208,9 +214,9 @@ pub(super) struct Decoded {
 }
 
 /// Decodes a delivery. Never fails: if it is not a valid message, `message` contains the reason.
-pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
-    let properties = &arrival.properties;
-    let task = kind_of(arrival, names);
+pub(super) fn decode(raw: &RawDelivery, names: &Names) -> Decoded {
+    let properties = &raw.properties;
+    let task = kind_of(raw, names);
     let id = properties.message_id().as_ref().map(ShortString::as_str).filter(|id| !id.is_empty());
     let headers = Headers(properties.headers().as_ref());
     // Both are read even from a message that is rejected, so that its sender receives the failure.
@@ -225,8 +231,8 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
             (None, None) => job.to_string(),
         },
     });
-    let redelivered = redelivered(arrival);
-    let message = read(arrival, headers, (task, job, reply.clone()), &names.allowed).map_err(|detail| Rejected {
+    let redelivered = redelivered(raw);
+    let message = read(raw, headers, (task, job, reply.clone()), &names.allowed).map_err(|detail| Rejected {
         reason: DeadLetterReason::Undecodable,
         detail,
         reply,
@@ -239,24 +245,24 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
 }
 
 /// Returns how often a delivery was delivered before, as far as the broker counts.
-pub(super) fn redelivered(arrival: &Arrival) -> u32 {
-    let headers = Headers(arrival.properties.headers().as_ref());
-    headers.redelivered().unwrap_or_else(|| arrival.redelivered.into())
+pub(super) fn redelivered(raw: &RawDelivery) -> u32 {
+    let headers = Headers(raw.properties.headers().as_ref());
+    headers.redelivered().unwrap_or_else(|| raw.redelivered.into())
 }
 
 /// Returns the name of the task of a delivery.
-fn kind_of<'a>(arrival: &'a Arrival, names: &Names) -> &'a str {
-    let kind = arrival.properties.kind().as_ref().map(ShortString::as_str).filter(|kind| !kind.is_empty());
-    kind.unwrap_or_else(|| names.task_of(arrival.routing_key.as_str()))
+fn kind_of<'a>(raw: &'a RawDelivery, names: &Names) -> &'a str {
+    let kind = raw.properties.kind().as_ref().map(ShortString::as_str).filter(|kind| !kind.is_empty());
+    kind.unwrap_or_else(|| names.task_of(raw.routing_key.as_str()))
 }
 
 fn read(
-    arrival: &Arrival,
+    raw: &RawDelivery,
     headers: Headers<'_>,
     (task, job, reply): (&str, JobId, Option<ReplyTo>),
     allowed: &Allowed,
 ) -> Result<Message, String> {
-    let properties = &arrival.properties;
+    let properties = &raw.properties;
     let content = properties.content_type().as_ref().map(ShortString::as_str).filter(|content| !content.is_empty());
     if let Some(content) = content.filter(|content| !is_json(content)) {
         return Err(format!("the content type is `{content}`, expected `{JSON}` or none"));
@@ -273,7 +279,7 @@ fn read(
     }
     headers.id(JOB)?;
     let attempt = headers.number(ATTEMPT)?.unwrap_or(1);
-    let ask = match headers.text(ASK)? {
+    let kind = match headers.text(WORK_KIND)? {
         None => WorkKind::Job,
         Some("item") => WorkKind::Single,
         Some("step") => WorkKind::Step,
@@ -288,7 +294,9 @@ fn read(
         }
         Some(other) => {
             let head: String = other.chars().take(40).collect();
-            return Err(format!("the header `{ASK}` is `{head}`, expected `item`, `step`, `part`, `join` or none"));
+            return Err(format!(
+                "the header `{WORK_KIND}` is `{head}`, expected `item`, `step`, `part`, `join` or none"
+            ));
         }
     };
     Ok(Message {
@@ -296,14 +304,14 @@ fn read(
         root: headers.id(ROOT)?.unwrap_or(job),
         parent: headers.id(PARENT)?,
         task: task.to_owned(),
-        kind: ask,
+        kind,
         attempt: in_range(ATTEMPT, attempt)?.max(1),
         priority: properties.priority().unwrap_or(0).min(HIGHEST),
         losses: in_range(LOST, headers.number(LOST)?.unwrap_or(0))?,
-        body: arrival.body.clone(),
+        body: raw.body.clone(),
         reply,
         schema: headers.schema()?,
-        hooks: hooks::read(headers, ask, allowed)?,
+        hooks: hooks::read(headers, kind, allowed)?,
         data: None,
     })
 }

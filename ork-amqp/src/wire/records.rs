@@ -3,8 +3,8 @@
 use lapin::BasicProperties;
 use lapin::types::{FieldTable, ShortString};
 
-use super::hooks::{NOT_YOURS, PART_ID, TOTAL_PARTS};
-use super::{EPOCH, Headers, JSON, Parcel, in_range, number, text};
+use super::hooks::{FOREIGN_TOTAL_PARTS, PART_ID, TOTAL_PARTS};
+use super::{EPOCH, Headers, JSON, Publication, in_range, number, text};
 use crate::error::LinkError;
 use crate::topology::short;
 use ork_core::barrier::Entry;
@@ -20,8 +20,8 @@ const STATE: &str = "state";
 /// The `type` of a record.
 const KIND: &str = "ork.part";
 
-/// Encodes a record as a parcel.
-pub(crate) fn encode(record: &PartRecord) -> Result<Parcel, LinkError> {
+/// Encodes a record as a message.
+pub(crate) fn encode(record: &PartRecord) -> Result<Publication, LinkError> {
     let mut headers = FieldTable::default();
     let epoch_of = |headers: &mut FieldTable, epoch: u32| {
         if epoch != 0 {
@@ -54,7 +54,13 @@ pub(crate) fn encode(record: &PartRecord) -> Result<Parcel, LinkError> {
         .with_type(KIND.into())
         .with_headers(headers);
     let routing_key = short(&record.queue)?;
-    Ok(Parcel { exchange: ShortString::default(), routing_key, mandatory: true, properties, body: record.body.clone() })
+    Ok(Publication {
+        exchange: ShortString::default(),
+        routing_key,
+        mandatory: true,
+        properties,
+        body: record.body.clone(),
+    })
 }
 
 /// Decodes a record.
@@ -78,7 +84,7 @@ fn read(headers: Headers<'_>) -> Result<Entry, String> {
     }
     let missing = || format!("the header `{PART_ID}` is missing; records in a part queue require it");
     let id = headers.number(PART_ID)?.ok_or_else(missing)?;
-    let total = headers.number(TOTAL_PARTS)?.filter(|total| *total != NOT_YOURS).unwrap_or(0);
+    let total = headers.number(TOTAL_PARTS)?.filter(|total| *total != FOREIGN_TOTAL_PARTS).unwrap_or(0);
     let ok = match headers.text(STATE)? {
         None | Some("succeeded") => true,
         Some("failed") => false,
@@ -116,14 +122,14 @@ mod tests {
             decode(&BasicProperties::default().with_headers(headers))
         };
         assert_eq!(headers(PART_ID, number(4)), Entry::Part { epoch: 0, id: 4, total: 0, ok: true });
-        for (entry, words) in [
+        for (entry, message) in [
             (decode(&BasicProperties::default()), "`part_id` is missing"),
             (headers(PART_ID, text("four")), "not a non-negative integer"),
             (headers(RECORD, text("tail")), "expected `head`"),
             (headers(RECORD, text("mark")), "is not a valid mark"),
         ] {
             let Entry::Unknown(why) = entry else { panic!("{entry:?}") };
-            assert!(why.contains(words), "{why}");
+            assert!(why.contains(message), "{why}");
         }
     }
 }

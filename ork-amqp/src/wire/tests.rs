@@ -16,8 +16,8 @@ fn names() -> Names {
     Names::new("ork", Allowed::default()).unwrap()
 }
 
-fn arrival(properties: BasicProperties, body: &'static [u8]) -> Arrival {
-    Arrival {
+fn raw(properties: BasicProperties, body: &'static [u8]) -> RawDelivery {
+    RawDelivery {
         exchange: "ork".into(),
         routing_key: "add".into(),
         redelivered: false,
@@ -31,7 +31,7 @@ fn id() -> impl Strategy<Value = JobId> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let ask = prop_oneof![
+    let kind = prop_oneof![
         Just(WorkKind::Job),
         Just(WorkKind::Single),
         Just(WorkKind::Step),
@@ -43,25 +43,25 @@ fn message() -> impl Strategy<Value = Message> {
     let schema = prop::option::of(".{0,9}".prop_map(|text| Fingerprint::of(&text)));
     (
         (id(), prop::option::of(id()), prop::option::of(id()), "[a-z_]{1,80}"),
-        (ask, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), (reply, schema, hooks())),
+        (kind, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), (reply, schema, hooks())),
     )
-        .prop_map(|((job, root, parent, task), (ask, attempt, (priority, lost), body, (reply, schema, hooks)))| {
-            Message {
+        .prop_map(
+            |((job, root, parent, task), (kind, attempt, (priority, lost), body, (reply, schema, hooks)))| Message {
                 job,
                 root: root.unwrap_or(job),
                 parent,
                 task,
-                kind: ask,
+                kind,
                 attempt,
                 priority,
                 losses: lost,
                 body: body.into(),
                 reply,
                 schema,
-                hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(ask, WorkKind::Part { .. })),
+                hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(kind, WorkKind::Part { .. })),
                 data: None,
-            }
-        })
+            },
+        )
 }
 
 fn hooks() -> impl Strategy<Value = Option<Box<Hooks>>> {
@@ -72,8 +72,8 @@ fn hooks() -> impl Strategy<Value = Option<Box<Hooks>>> {
     let hook = (".{1,40}", prop::option::of("[a-z]{1,9}"), inputs, when).prop_filter_map(
         "a name without control characters, and a method that is not the route",
         |(route, method, inputs, when)| {
-            let good = !route.contains(char::is_control) && method.as_ref() != Some(&route);
-            good.then(|| OnComplete { route, method, inputs: inputs.map(str::to_owned), when })
+            let is_valid = !route.contains(char::is_control) && method.as_ref() != Some(&route);
+            is_valid.then(|| OnComplete { route, method, inputs: inputs.map(str::to_owned), when })
         },
     );
     (prop::option::of(part), prop::collection::vec(hook, 0..4)).prop_map(|(part, on_complete)| {
@@ -110,16 +110,16 @@ fn value() -> impl Strategy<Value = AMQPValue> {
 proptest! {
     #[test]
     fn messages_survive_the_round_trip(message in message()) {
-        let parcel = encode(Outgoing::Work(message.clone()), &names(), usize::MAX).unwrap();
-        prop_assert_eq!(parcel.routing_key.as_str(), message.task.as_str());
-        let arrival = Arrival {
-            exchange: parcel.exchange,
-            routing_key: parcel.routing_key,
+        let publication = encode(Outgoing::Work(message.clone()), &names(), usize::MAX).unwrap();
+        prop_assert_eq!(publication.routing_key.as_str(), message.task.as_str());
+        let raw = RawDelivery {
+            exchange: publication.exchange,
+            routing_key: publication.routing_key,
             redelivered: false,
-            properties: parcel.properties,
-            body: parcel.body,
+            properties: publication.properties,
+            body: publication.body,
         };
-        let decoded = decode(&arrival, &names());
+        let decoded = decode(&raw, &names());
         prop_assert_eq!(decoded.message.unwrap(), message);
         prop_assert!(!decoded.anonymous);
     }
@@ -127,8 +127,9 @@ proptest! {
     #[test]
     fn no_input_breaks_the_decoder(
         headers in prop::collection::btree_map(
-            prop_oneof![Just(ASK), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT), Just("x-delivery-count"),
-                    Just("part_id"), Just("total_parts"), Just("part_queue"), Just("on_complete"), Just("oncomplete")]
+            prop_oneof![Just(WORK_KIND), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT),
+                    Just("x-delivery-count"), Just("part_id"), Just("total_parts"), Just("part_queue"),
+                    Just("on_complete"), Just("oncomplete")]
                 .prop_map(ShortString::from),
             value(),
             0..8,
@@ -147,19 +148,19 @@ proptest! {
         if let Some(text) = next() { properties = properties.with_correlation_id(text); }
         if let Some(text) = next() { properties = properties.with_type(text); }
         let routing_key = next().unwrap_or_default();
-        let arrival = Arrival { routing_key, ..arrival(properties, b"{}") };
-        match decode(&arrival, &names()).message {
+        let raw = RawDelivery { routing_key, ..raw(properties, b"{}") };
+        match decode(&raw, &names()).message {
             Ok(message) => prop_assert!(message.priority <= 9 && message.attempt >= 1 && !message.task.is_empty()),
             Err(refused) => prop_assert!(!refused.detail.is_empty() && refused.detail.len() < 2_000),
         }
-        let parcel = bury(arrival, &names(), "q", DeadLetterReason::Undecodable, "why");
-        prop_assert_eq!(parcel.routing_key.as_str(), "ork.dead");
+        let publication = dead_letter(raw, &names(), "q", DeadLetterReason::Undecodable, "why");
+        prop_assert_eq!(publication.routing_key.as_str(), "ork.dead");
     }
 }
 
 #[test]
 fn body_and_routing_key_are_a_complete_message() {
-    let decoded = decode(&arrival(BasicProperties::default(), b"{}"), &names());
+    let decoded = decode(&raw(BasicProperties::default(), b"{}"), &names());
     let message = decoded.message.unwrap();
     assert!(decoded.anonymous);
     assert_eq!((message.task.as_str(), message.kind, message.attempt), ("add", WorkKind::Job, 1));
@@ -167,15 +168,15 @@ fn body_and_routing_key_are_a_complete_message() {
 }
 
 #[test]
-fn a_message_sent_to_the_queue_itself_names_its_task() {
-    let direct = Arrival { routing_key: "ork.task.add".into(), ..arrival(BasicProperties::default(), b"{}") };
+fn message_published_directly_to_a_queue_names_its_task() {
+    let direct = RawDelivery { routing_key: "ork.task.add".into(), ..raw(BasicProperties::default(), b"{}") };
     assert_eq!(decode(&direct, &names()).message.unwrap().task, "add");
 }
 
 #[test]
 fn foreign_message_id_names_one_job_and_is_its_correlation_id() {
     let properties = BasicProperties::default().with_message_id("order-7".into()).with_reply_to("answers".into());
-    let decoded = decode(&arrival(properties, b"{}"), &names());
+    let decoded = decode(&raw(properties, b"{}"), &names());
     let message = decoded.message.unwrap();
     assert_eq!(message.job, JobId::from_foreign("order-7"));
     assert_eq!(message.reply, Some(ReplyTo { queue: "answers".to_owned(), correlation: "order-7".to_owned() }));
@@ -184,7 +185,7 @@ fn foreign_message_id_names_one_job_and_is_its_correlation_id() {
 
 #[test]
 fn correlation_id_defaults_to_the_job_id() {
-    let decoded = decode(&arrival(BasicProperties::default().with_reply_to("answers".into()), b"{}"), &names());
+    let decoded = decode(&raw(BasicProperties::default().with_reply_to("answers".into()), b"{}"), &names());
     let message = decoded.message.unwrap();
     assert_eq!(message.reply.unwrap().correlation, message.job.to_string());
 }
@@ -192,22 +193,22 @@ fn correlation_id_defaults_to_the_job_id() {
 #[test]
 fn rejected_content_type_keeps_the_reply_address() {
     let properties = BasicProperties::default().with_content_type("text/xml".into()).with_reply_to("answers".into());
-    let refused = decode(&arrival(properties, b"<a/>"), &names()).message.unwrap_err();
+    let refused = decode(&raw(properties, b"<a/>"), &names()).message.unwrap_err();
     assert_eq!(refused.reason, DeadLetterReason::Undecodable);
     assert_eq!(refused.detail, "the content type is `text/xml`, expected `application/json` or none");
     assert_eq!(refused.reply.unwrap().queue, "answers");
     for json in ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"] {
         let properties = BasicProperties::default().with_content_type(json.into());
-        assert!(decode(&arrival(properties, b"{}"), &names()).message.is_ok(), "{json}");
+        assert!(decode(&raw(properties, b"{}"), &names()).message.is_ok(), "{json}");
     }
 }
 
 #[test]
 fn part_without_its_job_is_rejected() {
     let mut headers = FieldTable::default();
-    headers.insert(ASK.into(), text("part"));
+    headers.insert(WORK_KIND.into(), text("part"));
     let properties = BasicProperties::default().with_headers(headers);
-    let refused = decode(&arrival(properties, b"{}"), &names()).message.unwrap_err();
+    let refused = decode(&raw(properties, b"{}"), &names()).message.unwrap_err();
     assert_eq!(refused.detail, "the header `ork-job` is missing; parts require it");
 }
 
@@ -215,14 +216,14 @@ fn part_without_its_job_is_rejected() {
 fn delivery_count_header_takes_precedence_over_redelivered_flag() {
     let mut headers = FieldTable::default();
     headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(3));
-    let counted = arrival(BasicProperties::default().with_headers(headers), b"{}");
+    let counted = raw(BasicProperties::default().with_headers(headers), b"{}");
     assert_eq!(decode(&counted, &names()).redelivered, 3);
-    let flagged = Arrival { redelivered: true, ..arrival(BasicProperties::default(), b"{}") };
+    let flagged = RawDelivery { redelivered: true, ..raw(BasicProperties::default(), b"{}") };
     assert_eq!(decode(&flagged, &names()).redelivered, 1);
 }
 
 #[test]
-fn an_outcome_cannot_be_sent_as_work() {
+fn outcome_cannot_be_sent_as_work() {
     let reply = |queue: &str| {
         Outgoing::Reply(Reply {
             to: ReplyTo { queue: queue.to_owned(), correlation: "c".to_owned() },
@@ -233,15 +234,15 @@ fn an_outcome_cannot_be_sent_as_work() {
         })
     };
     for queue in ["ork.task.add", "ork.dead"] {
-        let trouble = encode(reply(queue), &names(), 100).unwrap_err();
-        assert_eq!(trouble.kind, BrokerErrorKind::Undeliverable);
+        let error = encode(reply(queue), &names(), 100).unwrap_err();
+        assert_eq!(error.kind, BrokerErrorKind::Undeliverable);
     }
     assert!(encode(reply("answers"), &names(), 100).unwrap().mandatory);
     assert!(!encode(reply("amq.rabbitmq.reply-to.g1"), &names(), 100).unwrap().mandatory);
 }
 
 #[test]
-fn too_large_bodies_and_too_long_names_are_not_sent() {
+fn too_large_bodies_and_too_long_names_are_rejected() {
     let message = |task: String, body: Vec<u8>| {
         Outgoing::Work(Message {
             job: JobId::new(),
@@ -270,7 +271,7 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
     let count = (ShortString::from(COUNT), AMQPValue::LongLongInt(70));
     let other = (ShortString::from("x-trace"), text("abc"));
     let headers = FieldTable::from(BTreeMap::from([count, other.clone()]));
-    let kept = BasicProperties::default()
+    let unchanged = BasicProperties::default()
         .with_content_type("application/json".into())
         .with_correlation_id("c".into())
         .with_reply_to("r".into())
@@ -281,16 +282,16 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
         .with_delivery_mode(2)
         .with_priority(3)
         .with_timestamp(5);
-    let original = arrival(kept.clone().with_user_id("eve".into()).with_headers(headers), b"{}");
+    let original = raw(unchanged.clone().with_user_id("eve".into()).with_headers(headers), b"{}");
     assert_eq!(redelivered(&original), 70);
-    let parcel = renew(original.clone(), &names(), &"ork.task.group".into(), None);
-    assert_eq!((parcel.exchange.as_str(), parcel.routing_key.as_str()), ("", "ork.task.group"));
+    let publication = republish(original.clone(), &names(), &"ork.task.group".into(), None);
+    assert_eq!((publication.exchange.as_str(), publication.routing_key.as_str()), ("", "ork.task.group"));
     let headers = BTreeMap::from([other, ("ork-copy".into(), AMQPValue::Boolean(true))]);
-    let expected = kept.clone().with_type("add".into()).with_headers(FieldTable::from(headers.clone()));
-    assert_eq!((parcel.properties, &parcel.body[..]), (expected, &b"{}"[..]));
-    let exact = renew(original, &names(), &"ork.task.group".into(), Some(7)).properties;
+    let expected = unchanged.clone().with_type("add".into()).with_headers(FieldTable::from(headers.clone()));
+    assert_eq!((publication.properties, &publication.body[..]), (expected, &b"{}"[..]));
+    let exact = republish(original, &names(), &"ork.task.group".into(), Some(7)).properties;
     let known = headers.into_iter().chain([("ork-lost".into(), AMQPValue::LongLongInt(7))]).collect::<BTreeMap<_, _>>();
-    assert_eq!(exact, kept.with_type("add".into()).with_headers(FieldTable::from(known)));
+    assert_eq!(exact, unchanged.with_type("add".into()).with_headers(FieldTable::from(known)));
 }
 
 /// An event without a listener is dropped, and that is no error.
@@ -298,14 +299,14 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
 fn event_is_published_with_its_type_as_routing_key() {
     let job = Job::new(JobId::new(), "add", Timestamp::from_millis(1));
     let event = Event::of(&job, EventKind::Completed, 7, Timestamp::from_millis(2));
-    let parcel = encode(Outgoing::Event(event.clone().into()), &names(), usize::MAX).unwrap();
-    assert_eq!((parcel.exchange.as_str(), parcel.routing_key.as_str()), ("ork.events", "job.completed"));
-    assert!(!parcel.mandatory);
-    assert_eq!(*parcel.properties.delivery_mode(), Some(2));
-    assert_eq!(parcel.properties.message_id().as_ref().unwrap().as_str(), event.id);
-    assert_eq!(Event::from_json(&parcel.body).unwrap(), event);
-    let tell = Outgoing::PendingEvent { job: job.id, row: 7, what: PendingEvent::Job(EventKind::Completed) };
-    assert_eq!(encode(tell, &names(), usize::MAX).unwrap_err().kind, BrokerErrorKind::Config);
+    let publication = encode(Outgoing::Event(event.clone().into()), &names(), usize::MAX).unwrap();
+    assert_eq!((publication.exchange.as_str(), publication.routing_key.as_str()), ("ork.events", "job.completed"));
+    assert!(!publication.mandatory);
+    assert_eq!(*publication.properties.delivery_mode(), Some(2));
+    assert_eq!(publication.properties.message_id().as_ref().unwrap().as_str(), event.id);
+    assert_eq!(Event::from_json(&publication.body).unwrap(), event);
+    let pending_event = Outgoing::PendingEvent { job: job.id, row: 7, what: PendingEvent::Job(EventKind::Completed) };
+    assert_eq!(encode(pending_event, &names(), usize::MAX).unwrap_err().kind, BrokerErrorKind::Config);
 }
 
 #[test]
@@ -313,7 +314,7 @@ fn malformed_fingerprint_is_rejected_with_a_reason() {
     let mut headers = FieldTable::default();
     headers.insert("ork-schema".into(), text("latest"));
     let properties = BasicProperties::default().with_headers(headers).with_message_id("a".into());
-    let refused = decode(&arrival(properties, b"{}"), &names()).message.unwrap_err();
+    let refused = decode(&raw(properties, b"{}"), &names()).message.unwrap_err();
     assert_eq!(
         refused.detail,
         "the header `ork-schema`: expected a fingerprint such as `026efc0d-5269-5386-8c1e-8100806a251c`"

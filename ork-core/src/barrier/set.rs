@@ -32,7 +32,7 @@ pub enum Entry {
 pub enum Fate {
     /// Keep it until the set is complete or the records are put back.
     Keep,
-    /// Acknowledge it: it is a duplicate, or of no use.
+    /// Acknowledge it: it is a duplicate, or not needed.
     Drop,
     /// Move it to the dead letters, with this reason.
     Bury(String),
@@ -74,7 +74,7 @@ impl Set {
         self.read = true;
         match entry {
             // The mark of a reader that has died. A live reader that shares the queue with this one, which a queue of
-            // another program may allow, waits for its mark in vain and then starts again.
+            // another program may allow, never receives its mark and starts again after a while.
             Entry::Mark(_) => Fate::Drop,
             Entry::Unknown(why) => Fate::Bury(why.clone()),
             Entry::Head { epoch } => {
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(set.read(&part(0, 0, 0), 2), Fate::Keep);
         let Fate::Bury(why) = set.read(&part(0, 1, 3), 2) else { panic!("counted") };
         assert!(why.contains("`total_parts` 3, but earlier parts have 2"), "{why}");
-        assert_eq!(set.read(&part(0, 1, 0), 2), Fate::Keep, "who says nothing does not disagree");
+        assert_eq!(set.read(&part(0, 1, 0), 2), Fate::Keep, "a record without a total does not disagree");
         assert!(set.is_complete(false));
     }
 

@@ -16,7 +16,7 @@ use super::{Clock, Pause, Timestamp};
 use crate::mutant::{self, Mutant};
 
 /// A difference of the clocks, in milliseconds, from which on a warning is logged.
-const WORTH_SAYING: i64 = 2_000;
+const WARN_FROM: i64 = 2_000;
 
 /// The difference, in milliseconds, up to which two clocks agree: both are rounded.
 const AGREE: i64 = 5;
@@ -37,7 +37,7 @@ pub struct SharedClock {
     /// The offset of the shared time from the own monotonic clock, in milliseconds.
     offset: Arc<AtomicI64>,
     /// The difference that the last warning reported, in milliseconds.
-    said: Arc<AtomicI64>,
+    last_warning: Arc<AtomicI64>,
 }
 
 /// The result of adjusting the clock.
@@ -58,7 +58,7 @@ impl SharedClock {
     /// Creates a clock that has not been adjusted yet: it shows the time of `own`.
     pub fn new(own: Arc<dyn Clock>) -> Self {
         let offset = own.now().as_millis().saturating_sub(millis(own.monotonic()));
-        Self { own, offset: Arc::new(AtomicI64::new(offset)), said: Arc::default() }
+        Self { own, offset: Arc::new(AtomicI64::new(offset)), last_warning: Arc::default() }
     }
 
     /// The monotonic time of the own clock, in which [`SharedClock::set`] expects its arguments.
@@ -78,22 +78,22 @@ impl SharedClock {
     /// The other clock now shows a time between `shown` and `shown` plus the duration of the request. If this clock
     /// is within that range, it is not moved. Otherwise it is set to the start of the range, so that it is not ahead,
     /// however long the request took.
-    pub fn set(&self, shown: Timestamp, [asked, answered]: [Duration; 2]) -> Set {
+    pub fn set(&self, shown: Timestamp, [requested, answered]: [Duration; 2]) -> Set {
         if !self.own.is_wall() || mutant::is_on(Mutant::BelievesOwnClock) {
             return Set::default();
         }
         let (least, most) =
-            (shown.as_millis().saturating_sub(millis(answered)), shown.as_millis().saturating_sub(millis(asked)));
+            (shown.as_millis().saturating_sub(millis(answered)), shown.as_millis().saturating_sub(millis(requested)));
         let before = self.offset.load(Ordering::Relaxed);
         let after = if (least - AGREE..=most + AGREE).contains(&before) { before } else { least };
         self.offset.store(after, Ordering::Relaxed);
         let ahead = self.ahead();
-        let news = (ahead - self.said.load(Ordering::Relaxed)).abs() >= WORTH_SAYING;
-        if news {
-            self.said.store(ahead, Ordering::Relaxed);
+        let has_changed = (ahead - self.last_warning.load(Ordering::Relaxed)).abs() >= WARN_FROM;
+        if has_changed {
+            self.last_warning.store(ahead, Ordering::Relaxed);
         }
         let moved = Duration::from_millis(before.abs_diff(after));
-        Set { moved, ahead: (news && ahead.abs() >= WORTH_SAYING).then_some(ahead) }
+        Set { moved, ahead: (has_changed && ahead.abs() >= WARN_FROM).then_some(ahead) }
     }
 }
 

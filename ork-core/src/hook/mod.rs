@@ -319,7 +319,7 @@ impl OnComplete {
             return inputs.clone().into_bytes();
         }
         let inputs = serde_json::from_slice(inputs).ok();
-        serde_json::to_vec(&OfTheJob { id: job, method: task, inputs }).unwrap_or_default()
+        serde_json::to_vec(&DefaultBody { id: job, method: task, inputs }).unwrap_or_default()
     }
 }
 
@@ -328,18 +328,18 @@ const FIELDS: [&str; 5] = ["type", "route", "method", "inputs", "when"];
 
 /// The body of a hook without inputs.
 #[derive(Serialize)]
-struct OfTheJob<'a> {
+struct DefaultBody<'a> {
     id: &'a str,
     method: &'a str,
     inputs: Option<&'a RawValue>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_always(when: &When) -> bool {
     *when == When::Always
 }
 
-#[expect(clippy::ref_option, reason = "serde asks so")]
+#[expect(clippy::ref_option, reason = "serde requires this signature")]
 fn raw<S: serde::Serializer>(inputs: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     let raw: Option<&RawValue> = inputs.as_deref().and_then(|inputs| serde_json::from_str(inputs).ok());
     raw.serialize(serializer)
@@ -381,7 +381,7 @@ mod tests {
         let long = format!(r#"[{{"route":"{}"}}]"#, "x".repeat(256));
         let deep = format!(r#"[{{"route":"a","inputs":{}{}}}]"#, "[".repeat(100), "]".repeat(100));
         let large = format!("[{}]", " ".repeat(MOST_BYTES));
-        for (text, words) in [
+        for (text, expected) in [
             ("7", "must be a list"),
             ("[7]", "must be a list"),
             ("[", "must be a list"),
@@ -399,7 +399,7 @@ mod tests {
             (&large, "at most 65536"),
         ] {
             let error = read(text).unwrap_err();
-            assert!(error.contains(words), "{text:.60}: {error}");
+            assert!(error.contains(expected), "{text:.60}: {error}");
         }
         let allowed = Allowed { routes: vec!["mine.".to_owned()], ..Allowed::default() };
         let error = OnComplete::read_all(br#"[{"route": "other"}]"#, &allowed).unwrap_err().to_string();
@@ -415,7 +415,7 @@ mod tests {
         assert!(hook.check_range().unwrap_err().to_string().contains("`part_id` is 7, expected less than"));
         assert_eq!(PartHook { part_id: 2, ..hook }.check_range(), Ok(()));
         let long = format!("part.{}", "x".repeat(251));
-        for (id, total, queue, words) in [
+        for (id, total, queue, expected) in [
             (None, Some(3), Some("part.a"), "has no `part_id`"),
             (Some(0), None, Some("part.a"), "has no `total_parts`"),
             (Some(0), Some(3), None, "has no `part_queue`"),
@@ -426,7 +426,7 @@ mod tests {
             (Some(0), Some(3), Some(&*long), "has 256 bytes, at most 255"),
         ] {
             let error = read(id, total, queue).unwrap_err();
-            assert!(error.contains(words), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

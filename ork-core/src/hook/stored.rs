@@ -15,7 +15,7 @@ pub struct StoredHooks {
     pub sent_mask: u32,
     /// The reason why a hook was not sent. The hooks after it were not sent either. `None` if there was no failure.
     pub failure: Option<String>,
-    /// Further addresses to which the outcome is sent, because it was asked for again.
+    /// Further addresses to which the outcome is sent, because other messages requested it.
     pub replies: Vec<ReplyTo>,
 }
 

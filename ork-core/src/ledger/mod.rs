@@ -118,7 +118,7 @@ pub enum SealResult {
 pub enum StartResult {
     /// The part is marked as running: run it.
     Run {
-        /// Whether this attempt was started before, and neither ended nor was given back. Its worker may have died.
+        /// Whether this attempt was started before, and neither ended nor was released. Its worker may have died.
         restarted: bool,
     },
     /// The part has ended: run nothing.

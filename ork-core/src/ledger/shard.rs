@@ -94,11 +94,11 @@ impl Shard {
 
     /// Marks an attempt as running. Returns whether it was running already.
     pub(super) fn start(&mut self, low: u32, attempt: u32) -> bool {
-        let again = attempt == self.attempt(low) && !self.running.insert(low);
+        let was_running = attempt == self.attempt(low) && !self.running.insert(low);
         if attempt > 1 {
             self.attempts.insert(low, attempt);
         }
-        again
+        was_running
     }
 
     /// How often workers died while they ran the current attempt.

@@ -108,7 +108,7 @@ impl Transaction {
             Effect::Dispatch { phase, attempt, due } => {
                 let new = NewRow { kind: OutboxKind::of_phase(phase), attempt, due };
                 match phase {
-                    // Any process may send the row as soon as it is due, and must not before its event is published.
+                    // Any process may send the row as soon as it is due, but not before the row's event is published.
                     _ if due.is_some() && actor.hold && matches!(actor.events, EventRouting::Outbox(_)) => {
                         self.enqueue_after_events(job, new, actor);
                     }

@@ -182,13 +182,13 @@ impl WorkflowRun {
     }
 
     /// Returns the jobs of the steps that have started and not ended.
-    pub fn begun(&self, run: JobId) -> Vec<JobId> {
+    pub fn started_jobs(&self, run: JobId) -> Vec<JobId> {
         self.steps.iter().filter(|step| step.state == StepState::Started).map(|step| step.job(run)).collect()
     }
 
     /// Starts the steps that are ready and returns their positions. Steps that can no longer run are skipped.
     pub fn begin(&mut self) -> Vec<usize> {
-        let mut begun = Vec::new();
+        let mut started = Vec::new();
         for at in 0..self.steps.len() {
             let (before, from) = self.steps.split_at_mut(at);
             let Some(step) = from.first_mut().filter(|step| step.state == StepState::Waiting) else { continue };
@@ -199,10 +199,10 @@ impl WorkflowRun {
                 step.state = StepState::Skipped;
             } else if all_ended {
                 step.state = StepState::Started;
-                begun.push(at);
+                started.push(at);
             }
         }
-        begun
+        started
     }
 
     /// Records how the job of a step ended.
@@ -226,16 +226,16 @@ impl WorkflowRun {
     /// the output of this one run again.
     pub fn reopened(&mut self, at: usize) {
         self.unskip();
-        let mut goes_on = vec![false; self.steps.len()];
+        let mut reruns = vec![false; self.steps.len()];
         for (place, step) in self.steps.iter_mut().enumerate() {
-            let rests_on_it = step.needs.iter().any(|needs| goes_on.get(*needs) == Some(&true));
+            let needs_rerun = step.needs.iter().any(|needs| reruns.get(*needs) == Some(&true));
             if place == at {
                 step.state = StepState::Started;
-            } else if rests_on_it {
+            } else if needs_rerun {
                 step.restart();
             }
-            if let Some(goes_on) = goes_on.get_mut(place) {
-                *goes_on = place == at || rests_on_it;
+            if let Some(reruns) = reruns.get_mut(place) {
+                *reruns = place == at || needs_rerun;
             }
         }
     }
@@ -320,11 +320,11 @@ impl Job {
         (self.state, self.failure) = (State::Waiting, None);
     }
 
-    /// Starts the steps that are ready and returns their positions. Returns none if the job is not a run that can go
-    /// on.
+    /// Starts the steps that are ready and returns their positions. Returns none if the job is not a run that can
+    /// continue.
     pub fn start_ready_steps(&mut self) -> Vec<usize> {
-        let goes_on = self.state == State::Waiting && self.accepts_children();
-        self.workflow_run_mut().filter(|_| goes_on).map(WorkflowRun::begin).unwrap_or_default()
+        let can_continue = self.state == State::Waiting && self.accepts_children();
+        self.workflow_run_mut().filter(|_| can_continue).map(WorkflowRun::begin).unwrap_or_default()
     }
 
     /// Ends the run if its last step has ended or, after it was cancelled, if none of its jobs is open.

@@ -98,11 +98,11 @@ proptest! {
         }
         let shape: Vec<_> = steps.iter().map(|(needs, run_on_failure)| (needs.as_slice(), *run_on_failure)).collect();
         let mut run = run(&shape);
-        let (mut running, mut begun) = (Vec::new(), std::collections::BTreeSet::new());
+        let (mut running, mut started) = (Vec::new(), std::collections::BTreeSet::new());
         let mut ends = ends.into_iter();
         loop {
             for at in run.begin() {
-                prop_assert!(begun.insert(at), "{at} twice");
+                prop_assert!(started.insert(at), "{at} twice");
                 for needs in &steps[at].0 {
                     let state = run.steps[*needs].state;
                     prop_assert!(state.is_final() && (steps[at].1 || state == StepState::Succeeded));
@@ -113,12 +113,12 @@ proptest! {
             if running.is_empty() {
                 break;
             }
-            let (which, well) = ends.next().unwrap();
+            let (which, succeeds) = ends.next().unwrap();
             let at = running.swap_remove(which % running.len());
-            run.ended(at, if well { State::Succeeded } else { State::Failed }, None);
+            run.ended(at, if succeeds { State::Succeeded } else { State::Failed }, None);
         }
         for (at, step) in run.steps.iter().enumerate() {
-            prop_assert_eq!(step.state == StepState::Skipped, !begun.contains(&at));
+            prop_assert_eq!(step.state == StepState::Skipped, !started.contains(&at));
             let blocked = !step.run_on_failure && step.needs.iter().any(|needs| run.steps[*needs].state != StepState::Succeeded);
             prop_assert_eq!(step.state == StepState::Skipped, blocked);
         }
@@ -133,30 +133,30 @@ proptest! {
         let (mut began, mut ended) = (vec![0; steps.len()], vec![0; steps.len()]);
         let mut running = Vec::new();
         loop {
-            let mut begun = run.begin();
+            let mut started = run.begin();
             let failed = |run: &WorkflowRun| -> Vec<_> {
                 let failed = run.steps.iter().enumerate().filter(|(_, step)| step.state == StepState::Failed);
                 failed.map(|(at, step)| (at, step.restarts)).collect()
             };
-            let (which, well) = ends.next().unwrap_or((0, true));
-            let taken_up = failed(&run);
-            if running.is_empty() && begun.is_empty() {
+            let (which, succeeds) = ends.next().unwrap_or((0, true));
+            let resumed = failed(&run);
+            if running.is_empty() && started.is_empty() {
                 if run.verdict().unwrap().0 == State::Succeeded {
                     break;
                 }
                 // Resumes the whole run, as its worker does.
-                for (at, restarts) in taken_up {
+                for (at, restarts) in resumed {
                     if failed(&run).contains(&(at, restarts)) {
                         run.reopened(at);
-                        begun.push(at);
+                        started.push(at);
                     }
                 }
                 run.unskip();
-            } else if let (false, Some((at, _))) = (well, taken_up.get(which % 5)) {
+            } else if let (false, Some((at, _))) = (succeeds, resumed.get(which % 5)) {
                 run.reopened(*at);
-                begun.push(*at);
+                started.push(*at);
             }
-            for at in begun {
+            for at in started {
                 prop_assert!(!running.contains(&at), "{} twice at once", at);
                 running.push(at);
                 began[at] = clock.next().unwrap();
@@ -164,7 +164,7 @@ proptest! {
             if !running.is_empty() {
                 let at = running.swap_remove(which % running.len());
                 ended[at] = clock.next().unwrap();
-                run.ended(at, if well { State::Succeeded } else { State::Failed }, None);
+                run.ended(at, if succeeds { State::Succeeded } else { State::Failed }, None);
             }
         }
         for (at, (needs, _)) in steps.iter().enumerate() {

@@ -1,5 +1,5 @@
 //! Reads the frames that an interpreter sends over its private pipe. A frame is a header, which is one line of JSON,
-//! and a body of as many bytes as the header says.
+//! and a body whose length the header states.
 
 use std::collections::BTreeMap;
 

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 use tracing::Level;
 
+use super::super::escalation::{Escalation, StopStep};
 use super::super::group::{Group, Pipes};
-use super::super::ladder::{Ladder, Rung};
 use super::super::lines::StderrReader;
 use super::super::well_formed;
-use super::super::{LAST_WORDS, Shared};
+use super::super::{END_DEADLINE, Shared};
 use super::frames::{Frame, Frames, Received};
 use ork_core::clock::Pause;
 use ork_ports::executor::{Crash, Ended, ExecutorError, Listener, Raised};
@@ -41,7 +41,7 @@ pub(super) struct Interpreter {
 
 /// A request to an interpreter.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(super) enum Request {
     /// Run the function.
     Call {
         /// What the call's context knows about its job.
@@ -59,7 +59,7 @@ pub(super) enum Ask {
 
 /// The answer to a request, and whether the interpreter can take another one.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub result: Result<Bytes, ExecutorError>,
     pub reusable: bool,
 }
@@ -86,7 +86,7 @@ impl Interpreter {
         drop(std::mem::replace(&mut self.to, mpsc::unbounded_channel().0));
         tokio::select! {
             _ = self.group.ended() => {}
-            () = shared.clock.pause(LAST_WORDS) => {}
+            () = shared.clock.pause(END_DEADLINE) => {}
         }
         self.kill(shared).await;
     }
@@ -96,53 +96,53 @@ impl Interpreter {
         tokio::select! {
             _ = self.group.end() => {}
             // The system has not removed the process yet, but it runs no more code.
-            () = shared.clock.pause(LAST_WORDS) => {}
+            () = shared.clock.pause(END_DEADLINE) => {}
         }
     }
 
-    /// Sends a request and waits for the answer. The ladder stops the call if its result is no longer wanted.
-    pub(super) async fn ask(
+    /// Sends a request and waits for the answer. The escalation stops the call if its result is no longer wanted.
+    pub(super) async fn execute(
         &mut self,
         shared: &Shared,
-        ask: Ask,
+        request: Request,
         listener: Option<Arc<dyn Listener>>,
-        mut ladder: Ladder,
-    ) -> Answer {
+        mut escalation: Escalation,
+    ) -> Response {
         self.calls += 1;
         let id = self.calls;
         self.reader.listen(listener.clone());
-        self.send(id, ask);
-        let result = self.read_frames(shared, id, listener.as_deref(), &mut ladder).await;
-        let reusable = matches!(&result, Ok(received) if received.reusable) && !ladder.is_climbing();
-        let answer = match (result, ladder.why()) {
+        self.send(id, request);
+        let result = self.read_frames(shared, id, listener.as_deref(), &mut escalation).await;
+        let reusable = matches!(&result, Ok(received) if received.reusable) && !escalation.is_stopping();
+        let response = match (result, escalation.why()) {
             (_, Some(why)) => Err(why),
             (Ok(received), None) => {
                 tokio::select! {
                     () = self.reader.marked(id) => {}
-                    () = shared.clock.pause(LAST_WORDS) => {}
+                    () = shared.clock.pause(END_DEADLINE) => {}
                 }
                 received.result
             }
             (Err(broken), None) => Err(self.crashed(shared, broken).await),
         };
-        if let (Err(ExecutorError::Raised(raised)), Some(listener)) = (&answer, &listener)
+        if let (Err(ExecutorError::Raised(raised)), Some(listener)) = (&response, &listener)
             && !raised.traceback.is_empty()
         {
             listener.log(Level::ERROR, raised.traceback.trim_end());
         }
         self.reader.listen(None);
-        Answer { result: answer, reusable }
+        Response { result: response, reusable }
     }
 
-    fn send(&self, id: u64, ask: Ask) {
-        let (header, body) = match ask {
-            Ask::Call { about, input, form, most } => {
+    fn send(&self, id: u64, request: Request) {
+        let (header, body) = match request {
+            Request::Call { about, input, form, most } => {
                 let (bytes, form) = (input.len(), form.as_str());
                 let header =
                     json!({ "type": "call", "id": id, "bytes": bytes, "about": about, "form": form, "most": most });
                 (header, input)
             }
-            Ask::Describe => (json!({ "type": "describe", "id": id }), Bytes::new()),
+            Request::Describe => (json!({ "type": "describe", "id": id }), Bytes::new()),
         };
         let mut line = format!("{header}\n").into_bytes();
         let rest = if body.len() <= COPIED {
@@ -162,22 +162,22 @@ impl Interpreter {
         drop(self.to.send(format!("{}\n", json!({ "type": "cancel", "id": id, "now": now })).into()));
     }
 
-    /// Reads frames until the call ends. The error says how the process ended before that.
+    /// Reads frames until the call ends. The error is how the process ended before that.
     async fn read_frames(
         &mut self,
         shared: &Shared,
         id: u64,
         listener: Option<&dyn Listener>,
-        ladder: &mut Ladder,
-    ) -> Result<Answer, Ended> {
+        escalation: &mut Escalation,
+    ) -> Result<Response, Ended> {
         let mut ended = None;
         // A process that has left the group can hold the pipe open, so the wait for its end is limited.
         let mut last: Pause = Box::pin(std::future::pending());
         loop {
             tokio::select! {
                 received = self.frames.next() => match received {
-                    Received::Frame(frame, body) => match self.answer(id, frame, body, listener) {
-                        Some(Ok(answer)) => return Ok(answer),
+                    Received::Frame(frame, body) => match self.handle_frame(id, frame, body, listener) {
+                        Some(Ok(response)) => return Ok(response),
                         Some(Err(nonsense)) => return Err(nonsense),
                         None => {}
                     },
@@ -190,17 +190,17 @@ impl Interpreter {
                 },
                 end = self.group.ended(), if ended.is_none() => {
                     ended = Some(end);
-                    last = shared.clock.pause(LAST_WORDS);
+                    last = shared.clock.pause(END_DEADLINE);
                     // Forked copies of the process must not hold its pipes open.
                     self.group.sweep();
                 }
-                rung = ladder.next() => match rung {
-                    Rung::Ask => self.cancel(id, false),
+                step = escalation.next() => match step {
+                    StopStep::Notify => self.cancel(id, false),
                     // The interpreter itself sends SIGTERM to the processes that it has started.
-                    Rung::Interrupt => self.cancel(id, true),
-                    Rung::Terminate => self.group.terminate(),
-                    Rung::Kill => self.group.kill(),
-                    Rung::GiveUp => return Err(Ended::Signal(9)),
+                    StopStep::Interrupt => self.cancel(id, true),
+                    StopStep::Terminate => self.group.terminate(),
+                    StopStep::Kill => self.group.kill(),
+                    StopStep::GiveUp => return Err(Ended::Signal(9)),
                 },
                 () = &mut last => return Err(ended.unwrap_or(Ended::Nonsense)),
             }
@@ -212,7 +212,7 @@ impl Interpreter {
     async fn last(&mut self, shared: &Shared) -> Ended {
         tokio::select! {
             ended = self.group.ended() => ended,
-            () = shared.clock.pause(LAST_WORDS) => Ended::Nonsense,
+            () = shared.clock.pause(END_DEADLINE) => Ended::Nonsense,
         }
     }
 
@@ -220,7 +220,7 @@ impl Interpreter {
         self.group.kill();
         tokio::select! {
             () = self.reader.closed() => {}
-            () = shared.clock.pause(LAST_WORDS) => {}
+            () = shared.clock.pause(END_DEADLINE) => {}
         }
         ExecutorError::Crashed(Crash {
             what: format!("the Python process of `{}`", self.file),
@@ -230,13 +230,13 @@ impl Interpreter {
     }
 
     /// Handles a frame. Returns the answer if the frame ends the call, or an error if it violates the protocol.
-    fn answer(
+    fn handle_frame(
         &self,
         id: u64,
         frame: Frame,
         body: Bytes,
         listener: Option<&dyn Listener>,
-    ) -> Option<Result<Answer, Ended>> {
+    ) -> Option<Result<Response, Ended>> {
         if frame.ends().is_some_and(|ends| ends != id) {
             return Some(Err(Ended::Nonsense));
         }
@@ -283,7 +283,7 @@ impl Interpreter {
             // Expected only from a call that is being stopped, whose result is the reason for the stop in any case.
             Frame::Cancelled { .. } => return Some(Err(Ended::Nonsense)),
         };
-        Some(Ok(Answer { result, reusable }))
+        Some(Ok(Response { result, reusable }))
     }
 }
 

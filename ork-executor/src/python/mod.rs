@@ -17,11 +17,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::interpreter::{Answer, Ask, Interpreter};
+use self::interpreter::{Interpreter, Request, Response};
 use self::sdk::Sdk;
 use super::Shared;
-use super::ladder::{Foot, Rung};
-use super::workflow_path::{Place, blocking};
+use super::escalation::{FirstSteps, StopStep};
+use super::workflow_path::{WorkflowFile, blocking};
 use ork_core::clock::Timestamp;
 use ork_ports::executor::{Call, Code, ExecutorError, Instance, Listener, Signature};
 
@@ -29,12 +29,12 @@ use ork_ports::executor::{Call, Code, ExecutorError, Instance, Listener, Signatu
 const MOST_SIGNATURES: usize = 10_000;
 
 /// An interpreter reads messages while it runs a call, so it can be notified before any signal is sent.
-const FOOT: Foot = Foot { gentle: Rung::Ask, hurried: Rung::Interrupt };
+const FIRST_STEPS: FirstSteps = FirstSteps { on_cancel: StopStep::Notify, without_grace: StopStep::Interrupt };
 
 /// The purpose of an interpreter. An idle one is reused only for an equal key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
-    place: Place,
+    workflow_file: WorkflowFile,
     env: BTreeMap<String, String>,
     /// A hash of the file's content.
     version: Uuid,
@@ -92,13 +92,13 @@ impl Pools {
         abandoned: CancellationToken,
     ) -> Result<Bytes, ExecutorError> {
         let key = self.key(&call.code, file).await?;
-        let ask = |shared: &Shared| Ask::Call {
+        let request = |shared: &Shared| Request::Call {
             about: about(&call.instance, call.timeout.map(|timeout| shared.clock.now() + timeout)),
             input: call.input.clone(),
             form: call.form,
             most: shared.settings.most_output,
         };
-        self.ask(&call.code, key, (Some(call), abandoned), Some(listener), ask).await
+        self.execute(&call.code, key, (Some(call), abandoned), Some(listener), request).await
     }
 
     /// Reads the types of the task in a Python file. The result is cached for each version of the file.
@@ -112,7 +112,7 @@ impl Pools {
         if let Some(signature) = self.state().signatures.get(&key) {
             return Ok(Arc::clone(signature));
         }
-        let body = self.ask(code, key.clone(), (None, abandoned), None, |_| Ask::Describe).await?;
+        let body = self.execute(code, key.clone(), (None, abandoned), None, |_| Request::Describe).await?;
         let signature = serde_json::from_slice(&body)
             .map_err(|error| ExecutorError::Unavailable(format!("the types of `{file}` cannot be read: {error}")))?;
         let signature = Arc::new(signature);
@@ -128,34 +128,35 @@ impl Pools {
     async fn key(&self, code: &Code, file: &str) -> Result<Key, ExecutorError> {
         let (folder, file, env) = (code.folder.clone(), file.to_owned(), code.env.clone());
         blocking(move || {
-            let place = Place::find(&folder, &file)?;
-            let content = std::fs::read(place.path())
+            let workflow_file = WorkflowFile::find(&folder, &file)?;
+            let content = std::fs::read(workflow_file.path())
                 .map_err(|error| ExecutorError::Unavailable(format!("`{file}` cannot be read: {error}")))?;
-            Ok(Key { place, env, version: Uuid::new_v5(&Uuid::NAMESPACE_URL, &content) })
+            Ok(Key { workflow_file, env, version: Uuid::new_v5(&Uuid::NAMESPACE_URL, &content) })
         })
         .await
     }
 
     /// Sends a request to an interpreter as soon as the limit allows it.
-    async fn ask(
+    async fn execute(
         &self,
         code: &Code,
         key: Key,
         (call, abandoned): (Option<&Call>, CancellationToken),
         listener: Option<Arc<dyn Listener>>,
-        ask: impl FnOnce(&Shared) -> Ask,
+        request: impl FnOnce(&Shared) -> Request,
     ) -> Result<Bytes, ExecutorError> {
         // The time limit of a call does not include the wait for other calls.
-        let mut waiting = self.shared.waiting(FOOT, call, abandoned.clone());
-        let Ok(permit) = waiting.unless_unwanted(self.busy.acquire()).await? else {
+        let mut waiting = self.shared.waiting(FIRST_STEPS, call, abandoned.clone());
+        let Ok(permit) = waiting.unless_stopped(self.busy.acquire()).await? else {
             return Err(ExecutorError::Interrupted);
         };
-        let ladder = self.shared.ladder(FOOT, call, abandoned);
+        let escalation = self.shared.escalation(FIRST_STEPS, call, abandoned);
         let busy = Busy::new(&self.state);
         let mut interpreter = self.get(code, &key).await?;
-        let Answer { result, reusable } = interpreter.ask(&self.shared, ask(&self.shared), listener, ladder).await;
-        let unwanted = if reusable { self.keep(key, interpreter) } else { Some(interpreter) };
-        if let Some(interpreter) = unwanted {
+        let Response { result, reusable } =
+            interpreter.execute(&self.shared, request(&self.shared), listener, escalation).await;
+        let unusable = if reusable { self.keep(key, interpreter) } else { Some(interpreter) };
+        if let Some(interpreter) = unusable {
             interpreter.kill(&self.shared).await;
         }
         drop(busy);
@@ -188,17 +189,17 @@ impl Pools {
         }
         match found {
             Some(interpreter) => Ok(interpreter),
-            None => self.start(code, &key.place).await,
+            None => self.start(code, &key.workflow_file).await,
         }
     }
 
-    async fn start(&self, code: &Code, place: &Place) -> Result<Interpreter, ExecutorError> {
+    async fn start(&self, code: &Code, workflow_file: &WorkflowFile) -> Result<Interpreter, ExecutorError> {
         let sdk = Arc::clone(&self.sdk);
         let sdk = blocking(move || sdk.folder()).await?;
         let python = &self.shared.settings.python;
-        let mut command: Command = self.shared.command(python, &place.folder, code);
-        command.arg(sdk).arg(&place.folder).arg(&place.file);
-        let file = place.file.display().to_string();
+        let mut command: Command = self.shared.command(python, &workflow_file.folder, code);
+        command.arg(sdk).arg(&workflow_file.folder).arg(&workflow_file.file);
+        let file = workflow_file.file.display().to_string();
         Interpreter::start(&self.shared, command, &file).map_err(|error| not_started(python, &error))
     }
 
@@ -234,7 +235,7 @@ impl Pools {
 impl State {
     /// Removes and returns the idle interpreters that have loaded another version of the file.
     fn take_outdated(&mut self, key: &Key) -> Vec<Interpreter> {
-        let is_old = |idle: &mut Idle| idle.key.place == key.place && idle.key.version != key.version;
+        let is_old = |idle: &mut Idle| idle.key.workflow_file == key.workflow_file && idle.key.version != key.version;
         self.idle.extract_if(.., is_old).map(|idle| idle.interpreter).collect()
     }
 }
@@ -275,11 +276,11 @@ async fn watch(shared: Arc<Shared>, state: Arc<Mutex<State>>) {
             () = shared.stop.cancelled() => return,
         }
         let now = shared.clock.now();
-        let tired: Vec<_> = {
+        let expired: Vec<_> = {
             let mut state = lock(&state);
             state.idle.extract_if(.., |idle| idle.since + shared.settings.idle <= now).collect()
         };
-        for idle in tired {
+        for idle in expired {
             idle.interpreter.end(&shared).await;
         }
     }

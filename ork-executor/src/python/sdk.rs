@@ -53,21 +53,21 @@ impl Sdk {
     /// meantime. May block.
     pub(super) fn folder(&self) -> Result<PathBuf, ExecutorError> {
         let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(folder) = folder.as_ref().filter(|folder| is_whole(folder)) {
+        if let Some(folder) = folder.as_ref().filter(|folder| is_complete(folder)) {
             return Ok(folder.clone());
         }
-        let made = write(&self.scratch).map_err(|error| {
+        let written = write(&self.scratch).map_err(|error| {
             let scratch = self.scratch.display();
             ExecutorError::Unavailable(format!("the Python package of ork cannot be written to `{scratch}`: {error}"))
         })?;
-        self.guard.remove(&made);
-        *folder = Some(made.clone());
+        self.guard.remove(&written);
+        *folder = Some(written.clone());
         drop(folder);
-        Ok(made)
+        Ok(written)
     }
 }
 
-fn is_whole(folder: &Path) -> bool {
+fn is_complete(folder: &Path) -> bool {
     FILES.iter().all(|(name, _)| folder.join(name).is_file())
 }
 

@@ -169,8 +169,8 @@ pub struct Delivery {
     pub message: Result<Message, Rejected>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
-    /// Whether it is a copy that took the place of a delivery. The broker knows nothing of the deliveries of its
-    /// original.
+    /// Whether the message is a copy that replaced an earlier delivery. The broker does not count the deliveries of the
+    /// original message.
     pub is_copy: bool,
     /// Whether its sender gave it no id. Such a message would get a new id each time it is delivered.
     pub anonymous: bool,
@@ -179,7 +179,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Returns whether no worker can have received the message before, so that none of its effects can be there.
+    /// Returns whether no worker can have received the message before, so that it cannot have had any effect yet.
     pub fn is_first(&self) -> bool {
         self.redelivered == 0 && (!self.is_copy || mutant::is_on(Mutant::TakesCopiesForFirst))
     }
@@ -211,10 +211,10 @@ pub struct Subscribe {
     pub tasks: Vec<String>,
     /// The maximum number of unsettled deliveries.
     pub window: u16,
-    /// Whether a delivery that is given back comes again as if this one had not been. Otherwise the first time may count
-    /// as a loss: without a store, deliveries are all that is known of lost calls. A copy takes the place of the
-    /// delivery, and of a copy that the broker does not confirm in time there may be two, so this is for work that may
-    /// be lost once at most.
+    /// Whether requeuing a delivery must not count as a delivery. Without a store, the delivery count is the only
+    /// record of lost calls, so the first requeue may otherwise count as a loss. If set, a copy replaces each requeued
+    /// delivery. If the broker does not confirm a copy in time there may be two of them, so this is used only for work
+    /// that may be lost at most once.
     pub is_exact: bool,
 }
 

@@ -67,10 +67,10 @@ impl Client {
         let body = serde_json::to_vec(&table).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
         let key = UniqueKey { key: format!("{SCHEDULE} {name}").into(), stale_after: None };
         loop {
-            let terms = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
+            let options = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
             let new = self.new_job(SCHEDULE, JobKind::Full, body.clone().into(), None)?;
             let id = new.job.id;
-            match submit::submit(&self.engine, new, terms).await {
+            match submit::submit(&self.engine, new, options).await {
                 Ok(_) => return Ok(status(table, &self.view(id).await?)),
                 Err(SubmitError::Taken { job, .. }) => self.end(job).await?,
                 Err(error) => return Err(error.into()),

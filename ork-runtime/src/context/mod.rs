@@ -362,9 +362,9 @@ impl Context {
     fn name(&self, task: &str, kind: JobKind, body: &[u8], after: Option<JobId>) -> JobId {
         let Inner { about, submitted, .. } = &*self.0;
         let after = if after.is_some() { "after" } else { "below" };
-        let who = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");
+        let prefix = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");
         let mut submitted = submitted.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids = (0_u64..).map(|n| about.job.below(&[format!("{who}\n{n}\n").as_bytes(), body].concat()));
+        let ids = (0_u64..).map(|n| about.job.below(&[format!("{prefix}\n{n}\n").as_bytes(), body].concat()));
         // The search always ends: the attempt has submitted a finite number of jobs, so one of the ids is unused.
         ids.into_iter().find(|id| submitted.insert(*id)).unwrap_or_else(JobId::new)
     }

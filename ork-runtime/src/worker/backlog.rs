@@ -21,7 +21,7 @@ struct Line {
     waiting: VecDeque<(Option<batch::Key>, Delivery)>,
     /// The pending request for a slot. It is kept as long as deliveries wait, so that it does not lose its place among
     /// the requests for slots.
-    asked: Option<BoxFuture<'static, Option<Slot>>>,
+    pending_slot: Option<BoxFuture<'static, Option<Slot>>>,
 }
 
 impl Backlog {
@@ -41,9 +41,9 @@ impl Backlog {
     pub(super) fn pop(&mut self, engine: &Engine) -> Option<Batch> {
         [SlotKind::Async, SlotKind::Blocking].into_iter().find_map(|kind| {
             let line = self.line(kind);
-            let ready = !line.waiting.is_empty() && line.asked.is_none();
+            let ready = !line.waiting.is_empty() && line.pending_slot.is_none();
             let slot = ready.then(|| engine.slots.try_take(kind)).flatten()?;
-            line.begin(engine, kind, slot)
+            line.start(engine, kind, slot)
         })
     }
 
@@ -57,7 +57,7 @@ impl Backlog {
         let tasks = tasks.slot(engine, SlotKind::Async).map(|slot| (SlotKind::Async, slot)).boxed();
         let blocking = blocking.slot(engine, SlotKind::Blocking).map(|slot| (SlotKind::Blocking, slot)).boxed();
         let (kind, slot) = select(tasks, blocking).await.factor_first().0;
-        self.line(kind).begin(engine, kind, slot?)
+        self.line(kind).start(engine, kind, slot?)
     }
 
     /// Whether no delivery waits.
@@ -68,7 +68,7 @@ impl Backlog {
     /// Requeues all waiting deliveries.
     pub(super) fn requeue_all(&mut self) {
         for line in [&mut self.tasks, &mut self.blocking] {
-            line.asked = None;
+            line.pending_slot = None;
             for (_, delivery) in line.waiting.drain(..) {
                 delivery.acker.settle(Disposition::Requeue);
             }
@@ -89,14 +89,14 @@ impl Line {
         if self.waiting.is_empty() {
             std::future::pending::<()>().await;
         }
-        let asked = self.asked.get_or_insert_with(|| engine.slots.acquire(kind).boxed());
-        let slot = asked.await;
-        self.asked = None;
+        let pending_slot = self.pending_slot.get_or_insert_with(|| engine.slots.acquire(kind).boxed());
+        let slot = pending_slot.await;
+        self.pending_slot = None;
         slot
     }
 
     /// Takes the first delivery of the line, and as many of those behind it as fit into one batch with it.
-    fn begin(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Batch> {
+    fn start(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Batch> {
         // The broker redelivers those whose channel was closed.
         while self.waiting.pop_front_if(|(_, delivery)| delivery.acker.is_channel_closed()).is_some() {}
         let (key, first) = self.waiting.pop_front()?;

@@ -1,5 +1,5 @@
 //! Consumes one subscription: each delivery waits for a slot and is then processed in a separate runtime task.
-//! Deliveries of one kind that are at hand together are processed as a batch.
+//! Deliveries of one kind that are available together are processed as a batch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(super) async fn consume(
     let mut patience = stalled;
     let spawn: Spawn = {
         let supervisor = supervisor.clone();
-        Arc::new(move |alone: BoxFuture<()>| supervisor.delivery(alone))
+        Arc::new(move |future: BoxFuture<()>| supervisor.delivery(future))
     };
     let start = |batch: Batch| {
         let (engine, spawn) = (Arc::clone(&engine), Arc::clone(&spawn));
@@ -70,7 +70,7 @@ pub(super) async fn consume(
             biased;
             () = stop.cancelled() => break,
             Ok(()) = leases.changed() => {
-                subscription.resize(left(&window, *leases.borrow_and_update()));
+                subscription.resize(prefetch(&window, *leases.borrow_and_update()));
                 continue;
             }
             batch = backlog.next(&engine), if waits => {
@@ -85,7 +85,7 @@ pub(super) async fn consume(
                 // start arrive.
                 let shrunk = window.stalled(stalled);
                 if shrunk {
-                    subscription.resize(left(&window, *leases.borrow()));
+                    subscription.resize(prefetch(&window, *leases.borrow()));
                 }
                 if (shrunk || stalled_for >= patience) && !mutant::is_on(Mutant::HoardsWork) {
                     backlog.requeue_all();
@@ -110,7 +110,7 @@ pub(super) async fn consume(
             since_review = 0;
             if let Some(mean) = engine.calls.take_mean(&tasks) {
                 window.measured(mean);
-                subscription.resize(left(&window, *leases.borrow()));
+                subscription.resize(prefetch(&window, *leases.borrow()));
             }
         }
     }
@@ -128,6 +128,6 @@ pub(super) fn slots(engine: &Engine, tasks: &[String]) -> usize {
 }
 
 /// Returns the prefetch of the subscription: the window, less the deliveries that were acknowledged against a lease.
-fn left(window: &Window, leases: usize) -> u16 {
+fn prefetch(window: &Window, leases: usize) -> u16 {
     window.size().saturating_sub(u16::try_from(leases).unwrap_or(u16::MAX)).max(1)
 }

@@ -51,19 +51,19 @@ async fn send(engine: &Arc<Engine>, events: &[Event], stop: &CancellationToken) 
     let mut left: Vec<_> = events.iter().map(|event| Outgoing::Event(event.clone().into())).collect();
     loop {
         let results = engine.broker.publish(left.clone()).await;
-        let mut again = Vec::new();
+        let mut unconfirmed = Vec::new();
         for (event, result) in left.into_iter().zip(results) {
             let Err(error) = result else { continue };
             if error.kind().is_permanent() {
                 tracing::debug!(%error, "cannot publish an event");
             } else {
-                again.push(event);
+                unconfirmed.push(event);
             }
         }
-        if again.is_empty() {
+        if unconfirmed.is_empty() {
             return true;
         }
-        left = again;
+        left = unconfirmed;
         if retry::pause(engine, stop, retry::PAUSE).await.is_err() {
             return false;
         }

@@ -52,7 +52,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                         let (hooks, rest) = partition_hooks(taken.to_send);
                         hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
                         let rest = read_events(engine, rest, stop).await;
-                        // What was written here before the store was asked comes before what it found.
+                        // Rows that this process wrote before the query come before the rows that the query found.
                         let mut rows = Vec::new();
                         if !mutant::is_on(Mutant::SendsFoundRowsFirst) {
                             while let Ok(row) = to_send.try_recv() {
@@ -104,7 +104,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
             () = stop.cancelled() => break,
         }
     }
-    // Rows that arrived while the last batches were under way.
+    // Rows that arrived while the last batches were in flight.
     let mut rows = Vec::new();
     while let Ok(row) = to_send.try_recv() {
         rows.push(row);
@@ -123,13 +123,13 @@ fn partition_hooks(rows: Vec<HeldRow>) -> (Vec<HeldRow>, Vec<HeldRow>) {
 
 /// Sends the hooks of one job, then removes their row.
 async fn send_hooks(engine: &Arc<Engine>, row: HeldRow) {
-    let Some(Outgoing::Hooks { job, mask: which, .. }) = row.messages.first() else { return };
-    let mut begun = row.losses;
+    let Some(Outgoing::Hooks { job, mask, .. }) = row.messages.first() else { return };
+    let mut attempts = row.losses;
     loop {
-        let before = begun;
-        begun = begun.saturating_add(1);
+        let before = attempts;
+        attempts = attempts.saturating_add(1);
         let done = async {
-            let is_done = hooks::send_stored(engine, *job, *which, before).await?;
+            let is_done = hooks::send_stored(engine, *job, *mask, before).await?;
             if is_done { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
@@ -223,19 +223,19 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
     }
     while !messages.is_empty() {
         let results = engine.broker.publish(messages.clone()).await;
-        let mut again = Vec::new();
+        let mut unconfirmed = Vec::new();
         for (mut message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
             if mutant::is_on(Mutant::ForgetsUnconfirmed) {
                 continue;
             }
             match error.kind() {
-                BrokerErrorKind::TooLarge if drop_output(&mut message) => again.push(message),
+                BrokerErrorKind::TooLarge if drop_output(&mut message) => unconfirmed.push(message),
                 kind if kind.is_permanent() => fail_undeliverable(engine, message, &error).await,
-                _ => again.push(message),
+                _ => unconfirmed.push(message),
             }
         }
-        messages = again;
+        messages = unconfirmed;
         // If this process ends first, the rows stay in the outbox, for the next one.
         if !messages.is_empty() && retry::pause(engine, stop, PAUSE).await.is_err() {
             return;

@@ -36,7 +36,8 @@ fn message_sent_twice_with_one_id_runs_once() {
         let key = fresh();
         Gate::of(&key).open();
         let body = format!(r#"{{"key": "{key}"}}"#);
-        let named = |foreigner: &super::world::Foreigner| foreigner.requesting("named").with_message_id("order-7".into());
+        let named =
+            |foreigner: &super::world::Foreigner| foreigner.requesting("named").with_message_id("order-7".into());
         for _ in 0..2 {
             foreigner.publish("gated", body.as_bytes(), named(&foreigner)).await;
         }
@@ -193,11 +194,7 @@ fn invalid_message_is_replied_to_and_dead_lettered() {
                 assert!(message.contains(expected), "{message}");
                 assert_eq!(dead.data, body.as_bytes());
                 let (correlates, reply) = foreigner.reply().await;
-                assert_eq!(
-                    (correlates.as_str(), &reply["state"]),
-                    (correlation.as_str(), &"failed".into()),
-                    "{reply}"
-                );
+                assert_eq!((correlates.as_str(), &reply["state"]), (correlation.as_str(), &"failed".into()), "{reply}");
                 assert!(reply["error"]["message"].as_str().unwrap().contains(expected), "{reply}");
                 if named {
                     let id = correlation.parse().unwrap();

@@ -23,7 +23,8 @@ fn hooks_of_a_job_with_an_unknown_task_are_sent() {
         let hooks = r#"[{"route": "after", "when": "failure"}, {"route": "after", "inputs": 2, "when": "success"}]"#;
         let name = fresh();
         let headers = table([("on_complete", text(hooks))]);
-        let properties = foreigner.requesting("requested").with_message_id(name.as_str().into()).with_type("nonesuch".into());
+        let properties =
+            foreigner.requesting("requested").with_message_id(name.as_str().into()).with_type("nonesuch".into());
         foreigner.publish_to("", &plain(&world), br#"{"a": 1}"#, properties.with_headers(headers)).await;
         let (_, outcome) = foreigner.reply().await;
         assert_eq!((&outcome["state"], &outcome["error"]["kind"]), (&json!("failed"), &json!("unknown-task")));
@@ -91,7 +92,8 @@ fn job_fails_when_its_last_part_has_an_unknown_task() {
         make(&foreigner, &queue, FieldTable::default()).await;
         // The head record, as written by another worker that has split the job.
         let hooks = r#"[{"route": "after", "inputs": 2, "when": "failure"}]"#;
-        let head = json!({"root": id, "priority": 0, "reply": [foreigner.reply_queue, "requested"], "on_complete": hooks});
+        let head =
+            json!({"root": id, "priority": 0, "reply": [foreigner.reply_queue, "requested"], "on_complete": hooks});
         let properties = BasicProperties::default()
             .with_headers(table([("ork-record", text("head")), ("ork-epoch", AMQPValue::LongInt(7))]));
         foreigner.publish_to("", &queue, head.to_string().as_bytes(), properties).await;

@@ -15,10 +15,10 @@ use ork::{JobId, JobState};
 use tokio::time::timeout;
 
 use crate::adapters::{Namespace, in_a_namespace};
-use crate::broker::{SOON, next, assert_no_delivery, number_of, numbered, queue};
+use crate::broker::{SOON, assert_no_delivery, next, number_of, numbered, queue};
 use crate::node::private_node;
 use crate::proxy::Proxy;
-use crate::rabbitmq::{responding, over_both};
+use crate::rabbitmq::{over_both, responding};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_sent_while_the_connection_is_cut_are_not_lost() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ork::executor::{Ended, ExecutorError};
 use serde_json::json;
 
-use super::world::{World, assert_contains, wait_until_gone, killed, within};
+use super::world::{World, assert_contains, killed, wait_until_gone, within};
 
 fn script(world: &World, name: &str, text: &str) {
     world.file(name, text);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::clock::Manual;
 use super::installed::python;
-use super::world::{Recorder, World, wait_until_gone, is_alive, killed, within};
+use super::world::{Recorder, World, is_alive, killed, wait_until_gone, within};
 
 /// Logs the ids of its process and of the process that it has started, then refuses to end in one of several ways.
 const STUBBORN: &str = r#"

@@ -288,7 +288,10 @@ pub(crate) async fn killed(test: &str) {
     let pids: Vec<i32> = found.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     let own = children(program.id());
-    assert!(own.len() > 1 && pids.iter().any(|pid| own.contains(pid)), "{own:?}: the guard and its processes are expected");
+    assert!(
+        own.len() > 1 && pids.iter().any(|pid| own.contains(pid)),
+        "{own:?}: the guard and its processes are expected"
+    );
     let ends: Vec<_> = ends(&pids).into_iter().chain(ends(&own)).collect();
     program.kill().unwrap();
     program.wait().unwrap();

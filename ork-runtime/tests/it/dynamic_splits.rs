@@ -148,7 +148,8 @@ fn output_without_a_join_is_the_return_value_of_the_function() {
 #[test]
 fn job_does_not_end_before_its_function_has_returned() {
     each(|world| async move {
-        let script = vec![step(None, "split", &["a", "reports", "c"]), step(None, "report", &[]), step(None, "wait", &[])];
+        let script =
+            vec![step(None, "split", &["a", "reports", "c"]), step(None, "report", &[]), step(None, "wait", &[])];
         let (run, job) = run_of(script);
         let job = world.ork.submit(job).await.unwrap();
         let status = world.until(job.id(), |status| status.parts.ok == 3 && status.progress.is_some()).await;

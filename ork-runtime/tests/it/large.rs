@@ -293,7 +293,9 @@ fn removed_jobs_take_their_large_outputs_with_them() {
         gate.open();
         assert_eq!(kept.wait().await.unwrap(), 4_000);
         shelf.broken.send_replace(true);
-        let Err(ClientError::Objects(error)) = ork.prune(Duration::ZERO).await else { panic!("the objects were listed") };
+        let Err(ClientError::Objects(error)) = ork.prune(Duration::ZERO).await else {
+            panic!("the objects were listed")
+        };
         assert_eq!(error.kind(), ObjectErrorKind::Unavailable);
         ork.shutdown().await;
     });

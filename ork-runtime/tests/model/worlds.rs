@@ -266,11 +266,7 @@ fn large_worlds() {
     let held = Left { leases: 2, expiries: 1, ..all };
     holds("large, leased and limited", Config { left: held, permits: Some(2), ..large.clone() }, LARGE);
     let calm = Left { crashes: 1, duplicates: 1, ..CALM };
-    holds(
-        "large, with few faults",
-        Config { left: calm, sizes: &[4, 3], tries: 1, ..large.clone() },
-        LARGE,
-    );
+    holds("large, with few faults", Config { left: calm, sizes: &[4, 3], tries: 1, ..large.clone() }, LARGE);
     let controlled = Left { cancels: 1, retries: 1, duplicates: 1, failures: 1, ..CALM };
     holds("large, cancelled and retried", Config { left: controlled, tries: 1, sizes: &[4, 1], ..large }, LARGE);
 }

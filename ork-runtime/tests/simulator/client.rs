@@ -146,7 +146,9 @@ impl World {
                     }
                     match act {
                         Act::Submit(number, Job::Set(scripts)) => world.send_set(number, scripts).await,
-                        Act::Submit(number, job) if !world.has_store() => world.submit_storeless(&ork, number, job).await,
+                        Act::Submit(number, job) if !world.has_store() => {
+                            world.submit_storeless(&ork, number, job).await
+                        }
                         Act::Submit(number, job) => world.submit(&ork, number, job).await,
                         Act::Schedule(number, minutely, script) => {
                             world.schedule(&ork, number, minutely, script).await;
@@ -219,7 +221,10 @@ impl World {
                     let ended = self.oracle(|oracle| oracle.ended.get(&by).copied());
                     if !is_open && ended.is_none_or(|ended| ended < since) {
                         self.oracle(|oracle| {
-                            oracle.report(Property::Unique, format!("{by} is reported as the holder of the key, and is not"));
+                            oracle.report(
+                                Property::Unique,
+                                format!("{by} is reported as the holder of the key, and is not"),
+                            );
                         });
                     }
                     break None;

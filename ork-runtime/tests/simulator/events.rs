@@ -125,8 +125,11 @@ impl World {
             return;
         }
         let ended = self.oracle(|oracle| oracle.ended.keys().copied().collect::<Vec<_>>());
-        let is_unpublished = |published: &PublishedEvents, job: &JobId| !published.ended.contains(job) && !published.missed.contains(job);
-        let unpublished = self.published_events(|published| ended.iter().find(|job| is_unpublished(published, job)).copied());
+        let is_unpublished = |published: &PublishedEvents, job: &JobId| {
+            !published.ended.contains(job) && !published.missed.contains(job)
+        };
+        let unpublished =
+            self.published_events(|published| ended.iter().find(|job| is_unpublished(published, job)).copied());
         self.oracle(|oracle| oracle.reaches(Reached::EndsPublished));
         if let Some(job) = unpublished {
             self.oracle(|oracle| oracle.report(Property::Events, format!("the end of {job} was not published")));

@@ -36,20 +36,20 @@ mod log;
 mod names;
 mod objects;
 mod oracle;
-mod process;
 mod print_line;
+mod process;
 use ork_test_support::proof;
 mod scenario;
 mod schedules;
 mod show;
 mod shrink;
 mod store;
+mod storeless;
 mod surroundings;
 mod tasks;
 mod trace;
 mod transactions;
 mod troubles;
-mod storeless;
 mod why;
 mod workload;
 mod world;
@@ -251,7 +251,10 @@ fn mutants(_long: bool) -> bool {
     let mut seeds: Vec<_> = of_seeds.map(|(_, _, seeds)| seeds.unwrap_or(u64::MAX)).collect();
     seeds.sort_unstable();
     let (n_of_seeds, median) = (seeds.len(), seeds.get(seeds.len() / 2).copied().unwrap_or(0));
-    print_line!("{n_found} of {} mutants were found: {n_of_seeds} by seeds, half of these within {median}", found.len());
+    print_line!(
+        "{n_found} of {} mutants were found: {n_of_seeds} by seeds, half of these within {median}",
+        found.len()
+    );
     proof::note("mutants", found.len());
     proof::note("mutants_caught", n_found);
     n_found == found.len()
@@ -322,7 +325,9 @@ fn storm_of(seeds: impl Iterator<Item = u64> + Send, demands: Demands) -> bool {
     });
     let Sum { seeds, faults, micros, calls, polls, excuses, reached } = sum.into_inner().unwrap();
     let (minutes, took) = (micros / 60_000_000, started.elapsed().as_secs_f64());
-    print_line!("{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed");
+    print_line!(
+        "{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed"
+    );
     let is_missing = |what: &Reached| what.is_demanded() && !reached.contains_key(what);
     let is_enough = demands == Demands::Situations && seeds >= SEEDS;
     let unreached: Vec<_> = Reached::ALL.iter().filter(|what| is_enough && is_missing(what)).collect();

@@ -38,7 +38,8 @@ impl World {
             self.oracle(|oracle| oracle.reaches(Reached::RolledBack));
         }
         // A job that waits for a permit is in the outbox from now on, and its message is acknowledged.
-        let must_survive = batch.iter().any(|work| work.durability() == Durability::PowerLoss || work.limit(0).is_some());
+        let must_survive =
+            batch.iter().any(|work| work.durability() == Durability::PowerLoss || work.limit(0).is_some());
         for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let snapshot = self.has_unstorable.then(|| self.truth(|tables| tables.clone()));
@@ -120,7 +121,8 @@ impl World {
 
     /// Sends the notices to the other processes.
     pub(crate) fn broadcast(&self, from: Owner, changes: &[StoreNotice]) {
-        let notices: Vec<_> = changes.iter().filter(|change| !matches!(change, StoreNotice::Event(_))).cloned().collect();
+        let notices: Vec<_> =
+            changes.iter().filter(|change| !matches!(change, StoreNotice::Event(_))).cloned().collect();
         if notices.is_empty() {
             return;
         }

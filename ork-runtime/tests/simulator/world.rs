@@ -277,7 +277,8 @@ impl World {
         let open = views.iter().filter(|view| is_open(view) && &*view.job.task != SCHEDULE);
         let open = open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state));
         let sets = |server: &Server| if self.scenario.may_forget_sets() { Vec::new() } else { server.sets() };
-        let messages = self.server.iter().filter(|_| !self.has_store()).flat_map(|server| [server.left(), sets(server)]);
+        let messages =
+            self.server.iter().filter(|_| !self.has_store()).flat_map(|server| [server.left(), sets(server)]);
         open.chain(messages.flatten()).collect()
     }
 
@@ -323,8 +324,9 @@ impl World {
             detail.contains("no-part-queue: ") && (self.scenario.doubles() || is_copy())
         };
         let is_unknown = |detail: &str| detail.starts_with("strange ") && detail.contains("unknown-task: ");
-        let is_expected =
-            |detail: &&String| detail.contains("exhausted: ") || is_gone(detail) || is_late(detail) || is_unknown(detail);
+        let is_expected = |detail: &&String| {
+            detail.contains("exhausted: ") || is_gone(detail) || is_late(detail) || is_unknown(detail)
+        };
         if let Some(one) = dead.iter().find(|detail| !is_expected(detail)) {
             self.oracle(|oracle| oracle.report(Property::DeadLetters, one.clone()));
         }

@@ -148,7 +148,7 @@ impl Claim {
         {
             return Claimed::RunningElsewhere(worker.clone());
         }
-        // A process that claims once more what it runs itself had trouble with the store in between: it has lost no call.
+        // A process may claim an attempt again that it runs itself, after an error of the store. No call was lost then.
         let by_itself = loaded.job.worker.as_deref() == Some(&*self.actor.worker.to_string());
         match loaded.job.claim(self.phase, self.attempt, &self.actor.worker.to_string(), self.actor.now) {
             JobClaim::Granted => {

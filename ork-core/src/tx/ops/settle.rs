@@ -17,7 +17,7 @@ use crate::mutant::{self, Mutant};
 use crate::tree::CancelMode;
 
 /// Records how the claimed attempt of a job has ended, and enqueues the rows that follow. The permit of the call is
-/// given back even if the attempt is stale.
+/// returned even if the attempt is stale.
 #[derive(Debug, Clone)]
 pub struct Settle {
     /// The job.

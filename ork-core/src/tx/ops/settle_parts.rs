@@ -36,7 +36,7 @@ pub enum PartAttemptOutcome {
 }
 
 /// Records how attempts at parts of one job have ended. If the last part has ended, the join or the end of the job
-/// follows. The permits of the calls are given back even if the attempts are stale.
+/// follows. The permits of the calls are returned even if the attempts are stale.
 #[derive(Debug, Clone)]
 pub struct SettleParts {
     /// One of the parts. All parts have the same epoch and attempt.

@@ -112,7 +112,7 @@ impl Operation for AppendParts {
 }
 
 /// Seals the number of parts, unless the epoch is stale. The job then waits for its parts, or continues if all have
-/// ended. The permit of the call that yielded them is given back in any case.
+/// ended. The permit of the call that yielded them is returned in any case.
 #[derive(Debug, Clone)]
 pub struct SealParts {
     /// The job.

@@ -162,10 +162,9 @@ impl Model for Explored {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(
-                "a set fires once, unless its worker died before it removed the queue",
-                |_, w: &World| w.fired <= 1 + w.excused,
-            ),
+            Property::always("a set fires once, unless its worker died before it removed the queue", |_, w: &World| {
+                w.fired <= 1 + w.excused
+            }),
             Property::always("no set fires before every part has ended", |_, w: &World| !w.early),
             Property::always("a quiet set has fired, and leaves no queue", |m: &Self, w: &World| {
                 let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
@@ -197,7 +196,8 @@ impl Model for Explored {
                 w.workers.iter().flatten().any(|worker| worker.barrier.next() == Next::PutBack)
             }),
             Property::sometimes("a worker finds no queue", |_, w: &World| {
-                let finds_no_queue = |worker: &Worker| matches!(worker.barrier.next(), Next::End(End::NoQueue | End::Gone));
+                let finds_no_queue =
+                    |worker: &Worker| matches!(worker.barrier.next(), Next::End(End::NoQueue | End::Gone));
                 w.workers.iter().flatten().any(finds_no_queue)
             }),
         ]

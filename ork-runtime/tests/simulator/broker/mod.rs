@@ -6,9 +6,9 @@
 
 mod duplicates;
 mod end;
+mod other_programs;
 mod parts;
 mod session;
-mod other_programs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};

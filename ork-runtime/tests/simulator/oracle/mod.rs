@@ -167,7 +167,10 @@ impl Oracle {
         let Some((at_attempt, at)) = self.known_ends.get(&(*owner, *job)) else { return };
         let noticed = self.thawed.get(owner).map_or(*at, |(_, thawed)| *thawed.max(at));
         if noticed < *started && *at_attempt >= attempt {
-            self.report(Property::CallAfterEnd, format!("{what} starts in process {}, which knew that it has ended", owner.0));
+            self.report(
+                Property::CallAfterEnd,
+                format!("{what} starts in process {}, which knew that it has ended", owner.0),
+            );
         }
     }
 

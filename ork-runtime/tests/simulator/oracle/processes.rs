@@ -78,10 +78,7 @@ impl Oracle {
         let Some(last) = before.filter(|last| now >= last + ALIVE_FOR) else { return };
         if self.is_calm(owner, last, now) {
             let secs = (now - last) / 1_000_000;
-            self.report(
-                Property::Silent,
-                format!("process {} was silent for {secs} s without a cause", owner.0),
-            );
+            self.report(Property::Silent, format!("process {} was silent for {secs} s without a cause", owner.0));
         }
     }
 

@@ -23,10 +23,9 @@ impl Oracle {
             return;
         }
         // A process that was frozen continues with the call that it was about to make.
-        let was_delayed = self
-            .thawed
-            .get(owner)
-            .is_some_and(|(frozen, thawed)| (*frozen..*thawed).contains(&returned) && *started <= thawed + NOTICES_LOSS);
+        let was_delayed = self.thawed.get(owner).is_some_and(|(frozen, thawed)| {
+            (*frozen..*thawed).contains(&returned) && *started <= thawed + NOTICES_LOSS
+        });
         if was_delayed {
             self.excuses("after a call that returned while its process was stopped");
             return;

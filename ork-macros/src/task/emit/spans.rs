@@ -16,19 +16,19 @@ pub(super) fn ends(tokens: &impl ToTokens) -> Ends {
 }
 
 /// Moves `code` to these spans. Tokens inside groups keep their spans, because local variables are resolved by them.
-pub(super) fn put((first, last): Ends, code: TokenStream) -> TokenStream {
+pub(super) fn with_spans((first, last): Ends, code: TokenStream) -> TokenStream {
     let spans = std::iter::once(first).chain(std::iter::repeat(last));
-    let place = |(mut token, span): (TokenTree, Span)| {
+    let set = |(mut token, span): (TokenTree, Span)| {
         token.set_span(span);
         token
     };
-    code.into_iter().zip(spans).map(place).collect()
+    code.into_iter().zip(spans).map(set).collect()
 }
 
 /// Returns `<ty as bound` and `rest`, with the spans of the type.
 pub(super) fn qualified(ty: &Type, bound: &TokenStream, rest: &TokenStream) -> TokenStream {
     let (first, last) = ends(ty);
-    let (open, rest) = (put((first, first), quote!(<)), put((last, last), quote!(as #bound #rest)));
+    let (open, rest) = (with_spans((first, first), quote!(<)), with_spans((last, last), quote!(as #bound #rest)));
     quote!(#open #ty #rest)
 }
 

@@ -34,8 +34,8 @@ pub(super) fn attempt(n: u32, most: Option<u32>) -> String {
 }
 
 /// Formats a count with its noun.
-pub(super) fn some(n: u64, thing: &str) -> String {
-    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+pub(super) fn counted(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 /// Joins items with commas.

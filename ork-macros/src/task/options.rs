@@ -1,4 +1,4 @@
-//! All options of the attribute, where they are allowed, and how lists of words are formatted.
+//! All options of the attribute, where they are allowed, and how lists of options are formatted.
 
 use std::fmt::{Display, Write as _};
 
@@ -36,7 +36,7 @@ pub(crate) enum Place {
 }
 
 /// All options of the attribute, in the order in which messages list them.
-pub(crate) const WORDS: [(&str, Place); 14] = [
+pub(crate) const OPTIONS: [(&str, Place); 14] = [
     ("part", Place::Any),
     ("join", Place::Any),
     ("name", Place::Work),
@@ -54,30 +54,30 @@ pub(crate) const WORDS: [(&str, Place); 14] = [
 ];
 
 /// Returns where an option is allowed, or `None` if there is no such option.
-pub(crate) fn place(word: &str) -> Option<Place> {
-    WORDS.iter().find(|(known, _)| *known == word).map(|(_, place)| *place)
+pub(crate) fn place(option: &str) -> Option<Place> {
+    OPTIONS.iter().find(|(known, _)| *known == option).map(|(_, place)| *place)
 }
 
 /// Returns the message for an unknown option.
-pub(crate) fn unknown(word: &str) -> String {
-    let mut message = format!("`#[task]` has no option `{word}`");
-    let near = |known: &str| strsim::damerau_levenshtein(known, word);
-    match WORDS.iter().map(|(known, _)| *known).min_by_key(|known| near(known)) {
-        Some(best) if near(best) <= 2 => _ = write!(message, ": did you mean `{best}`?"),
+pub(crate) fn unknown(option: &str) -> String {
+    let mut message = format!("`#[task]` has no option `{option}`");
+    let distance = |known: &str| strsim::damerau_levenshtein(known, option);
+    match OPTIONS.iter().map(|(known, _)| *known).min_by_key(|known| distance(known)) {
+        Some(best) if distance(best) <= 2 => _ = write!(message, ": did you mean `{best}`?"),
         Some(_) | None => message.push(':'),
     }
-    let words: Vec<_> = WORDS.iter().map(|(known, _)| *known).collect();
-    _ = write!(message, " the options are {}", list(&words));
+    let options: Vec<_> = OPTIONS.iter().map(|(known, _)| *known).collect();
+    _ = write!(message, " the options are {}", list(&options));
     message
 }
 
-/// Formats a list of words for use in a sentence.
-pub(crate) fn list(words: &[impl Display]) -> String {
-    match words {
+/// Formats a list of options for use in a sentence.
+pub(crate) fn list(options: &[impl Display]) -> String {
+    match options {
         [] => String::new(),
-        [word] => format!("`{word}`"),
+        [option] => format!("`{option}`"),
         [rest @ .., last] => {
-            let rest: Vec<_> = rest.iter().map(|word| format!("`{word}`")).collect();
+            let rest: Vec<_> = rest.iter().map(|option| format!("`{option}`")).collect();
             format!("{} and `{last}`", rest.join(", "))
         }
     }

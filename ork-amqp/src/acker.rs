@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::wire::Arrival;
+use super::wire::RawDelivery;
 use ork_ports::broker::{Acker, DeadLetterReason, Disposition};
 
 /// How a delivery was settled, sent to the task that owns its channel.
@@ -14,16 +14,16 @@ use ork_ports::broker::{Acker, DeadLetterReason, Disposition};
 pub(super) struct Settled {
     pub(super) generation: u64,
     pub(super) tag: u64,
-    pub(super) amount: Amount,
+    pub(super) settlement: Settlement,
 }
 
 /// What a disposition means for the broker.
 #[derive(Debug)]
-pub(super) enum Amount {
+pub(super) enum Settlement {
     Ack,
-    Release(Box<Arrival>),
-    Decline(Box<Dead>),
-    Dead(Box<Dead>),
+    Requeue(Box<RawDelivery>),
+    RequeueElsewhere(Box<DeadLetter>),
+    DeadLetter(Box<DeadLetter>),
     /// The copy that replaces the delivery was confirmed, or will not be.
     Copied {
         confirmed: bool,
@@ -32,52 +32,54 @@ pub(super) enum Amount {
 
 /// A message for the dead letters.
 #[derive(Debug)]
-pub(super) struct Dead {
-    pub(super) arrival: Arrival,
+pub(super) struct DeadLetter {
+    pub(super) raw: RawDelivery,
     pub(super) reason: DeadLetterReason,
     pub(super) detail: String,
 }
 
 /// The [`Acker`] of one delivery.
-pub(super) struct Ticket {
+pub(super) struct AmqpAcker {
     generation: u64,
     tag: u64,
     /// The current generation.
     current: Arc<AtomicU64>,
     /// Taken when the delivery is settled. If it is still present on drop, the delivery is requeued.
-    left: Option<(Arrival, mpsc::UnboundedSender<Settled>)>,
+    left: Option<(RawDelivery, mpsc::UnboundedSender<Settled>)>,
 }
 
-impl Ticket {
+impl AmqpAcker {
     pub(super) fn new(
         (generation, current): (u64, &Arc<AtomicU64>),
         tag: u64,
-        arrival: Arrival,
+        raw: RawDelivery,
         settle: mpsc::UnboundedSender<Settled>,
     ) -> Self {
-        Self { generation, tag, current: Arc::clone(current), left: Some((arrival, settle)) }
+        Self { generation, tag, current: Arc::clone(current), left: Some((raw, settle)) }
     }
 
-    fn give(&mut self, settlement: Disposition) {
-        let Some((arrival, settle)) = self.left.take() else {
+    fn send(&mut self, disposition: Disposition) {
+        let Some((raw, settle)) = self.left.take() else {
             return;
         };
-        let amount = match settlement {
-            Disposition::Ack => Amount::Ack,
-            Disposition::Requeue => Amount::Release(Box::new(arrival)),
+        let settlement = match disposition {
+            Disposition::Ack => Settlement::Ack,
+            Disposition::Requeue => Settlement::Requeue(Box::new(raw)),
             Disposition::RequeueElsewhere(reason, detail) => {
-                Amount::Decline(Box::new(Dead { arrival, reason, detail }))
+                Settlement::RequeueElsewhere(Box::new(DeadLetter { raw, reason, detail }))
             }
-            Disposition::DeadLetter(reason, detail) => Amount::Dead(Box::new(Dead { arrival, reason, detail })),
+            Disposition::DeadLetter(reason, detail) => {
+                Settlement::DeadLetter(Box::new(DeadLetter { raw, reason, detail }))
+            }
         };
         // If the subscription has ended, so has its channel, and the broker redelivers the message.
-        let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, amount });
+        let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, settlement });
     }
 }
 
-impl Acker for Ticket {
+impl Acker for AmqpAcker {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
-        self.give(settlement);
+        self.send(settlement);
     }
 
     fn is_channel_closed(&self) -> bool {
@@ -85,14 +87,17 @@ impl Acker for Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for AmqpAcker {
     fn drop(&mut self) {
-        self.give(Disposition::Requeue);
+        self.send(Disposition::Requeue);
     }
 }
 
-impl fmt::Debug for Ticket {
+impl fmt::Debug for AmqpAcker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("generation", &self.generation).field("tag", &self.tag).finish_non_exhaustive()
+        f.debug_struct("AmqpAcker")
+            .field("generation", &self.generation)
+            .field("tag", &self.tag)
+            .finish_non_exhaustive()
     }
 }
