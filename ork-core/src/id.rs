@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// The id of a job: a time-ordered UUID (version 7), written in lower-case hex with hyphens.
 ///
 /// ```
-/// let id = ork::JobId::new();
+/// let id = ork_core::id::JobId::new();
 /// assert_eq!(id.to_string().parse(), Ok(id));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,7 +154,7 @@ const SCHEMAS: Uuid = Uuid::from_u128(0x6f72_6b2d_7363_5568_8d61_2d76_3100_0001)
 /// same fingerprint.
 ///
 /// ```
-/// use ork::Fingerprint;
+/// use ork_core::id::Fingerprint;
 ///
 /// let text = "026efc0d-5269-5386-8c1e-8100806a251c";
 /// assert_eq!(text.parse::<Fingerprint>().unwrap().to_string(), text);
@@ -208,7 +208,7 @@ impl SchemaIds {
     /// Reads both fingerprints from their stored form.
     ///
     /// ```
-    /// use ork::SchemaIds;
+    /// use ork_core::id::SchemaIds;
     ///
     /// let input = "026efc0d-5269-5386-8c1e-8100806a251c".parse().ok();
     /// let schemas = SchemaIds { input, part: None };

@@ -11,7 +11,7 @@ const MARK: u8 = 0xff;
 /// The location of an output that is stored outside of its row.
 ///
 /// ```
-/// use ork::output::OutputRef;
+/// use ork_core::output::OutputRef;
 ///
 /// let reference = OutputRef { bytes: 3_000_000, object: Some("a/b".into()) };
 /// assert_eq!(OutputRef::read(&reference.to_row()), Some(Ok(reference)));

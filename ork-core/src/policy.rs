@@ -34,7 +34,7 @@ impl OnError {
 /// The number of failed parts with which a job still succeeds.
 ///
 /// ```
-/// use ork::Tolerate;
+/// use ork_core::policy::Tolerate;
 /// assert_eq!("5%".parse(), Ok(Tolerate::Percent(5.0)));
 /// assert!(Tolerate::Percent(5.0).allows(5, 100));
 /// assert!(!Tolerate::Count(2).allows(3, 100));

@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// ```
 /// # use std::time::Duration;
-/// let policy = ork::RetryPolicy::new(2).backoff(Duration::from_secs(1));
+/// let policy = ork_core::retry::RetryPolicy::new(2).backoff(Duration::from_secs(1));
 /// assert_eq!(policy.pause_after(1, 0.0), Some(Duration::from_secs(1)));
 /// assert_eq!(policy.pause_after(2, 0.0), Some(Duration::from_secs(2)));
 /// assert_eq!(policy.pause_after(3, 0.0), None);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// # use std::time::Duration;
-/// let start = ork::Timestamp::from_millis(1_000);
+/// let start = ork_core::clock::Timestamp::from_millis(1_000);
 /// assert_eq!((start + Duration::from_secs(2)) - start, Duration::from_secs(2));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]

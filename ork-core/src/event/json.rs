@@ -76,9 +76,9 @@ impl Event {
     ///
     /// ```
     /// # let json = br#"{"specversion":"1.0","id":"a/created/0","source":"/ork","type":"job.created","subject":"a","time":"2026-01-15T00:00:00.000Z","data":{"job":"0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69","task":"hello","root":"0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69","isPart":false,"state":"ready","attempt":1}}"#;
-    /// let event = ork::Event::from_json(json)?;
-    /// assert_eq!((event.kind, &*event.task), (ork::EventKind::Created, "hello"));
-    /// assert_eq!(ork::Event::from_json(&event.to_json())?, event);
+    /// let event = ork_core::event::Event::from_json(json)?;
+    /// assert_eq!((event.kind, &*event.task), (ork_core::event::EventKind::Created, "hello"));
+    /// assert_eq!(ork_core::event::Event::from_json(&event.to_json())?, event);
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn to_json(&self) -> Vec<u8> {

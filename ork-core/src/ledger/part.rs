@@ -7,7 +7,7 @@ use super::{PartResult, SHARD_SIZE, Shard};
 /// The state of a part.
 ///
 /// ```
-/// use ork::PartState;
+/// use ork_core::ledger::PartState;
 ///
 /// assert_eq!(PartState::from_word("retrying"), Some(PartState::Retrying));
 /// assert!(PartState::Skipped.is_final() && !PartState::Running.is_final());

@@ -10,7 +10,8 @@ use ork_core::progress::Progress;
 /// Which parts of a job to list, in order of their index.
 ///
 /// ```
-/// use ork::{PartFilter, PartState};
+/// use ork_core::ledger::PartState;
+/// use ork_ports::store::PartFilter;
 ///
 /// // The second page of those that failed, if the last one of the first page has index 41.
 /// let page = PartFilter { states: vec![PartState::Failed], from: 42, limit: 20 };

@@ -473,16 +473,15 @@ fn last_heartbeat(facts: &Facts, process: &LiveProcess) -> String {
 
 /// Names the live processes besides this one; if there are some that work on the job, only those.
 fn live_processes(facts: &Facts) -> String {
-    let job = &facts.view.job;
+    let (job, processes) = (&facts.view.job, &facts.diagnostics.processes);
     let works_on_job = |process: &&LiveProcess| {
         process.expires_at >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref())
     };
-    let working: Vec<_> =
-        facts.diagnostics.processes.iter().filter(works_on_job).map(|process| &process.worker).collect();
+    let working: Vec<_> = processes.iter().filter(works_on_job).map(|process| &process.worker).collect();
     if !working.is_empty() {
         return format!("in progress on {}", list(&working));
     }
-    let others = facts.diagnostics.processes.iter().filter(|process| process.boot != facts.own_boot);
+    let others = processes.iter().filter(|process| process.boot != facts.own_boot);
     let alive: Vec<_> =
         others.filter(|process| process.expires_at >= facts.now).map(|process| &process.worker).collect();
     match alive.len() {

@@ -376,6 +376,7 @@ impl Oracle {
             // It was removed in time, and a message of it was still under way.
             if self.ended.remove(&id).is_some() {
                 self.reopened.insert(id, now);
+                self.revived.insert(id);
                 self.known_ends.retain(|(_, job), _| *job != id);
                 self.excuses("a job started again that had been removed");
             }
