@@ -1,5 +1,5 @@
 //! `amqps://`: a trusted certificate is accepted, an untrusted one is rejected with a message.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use ork_test_support::rabbit;
 

@@ -35,6 +35,7 @@ impl JobId {
     }
 
     /// Returns the id of the job named `name` below this job. It has the time of this id, so both sort together.
+    #[must_use]
     pub fn below(self, name: &[u8]) -> Self {
         let mut bytes = Uuid::new_v5(&self.0, name).into_bytes();
         for (byte, time) in bytes.iter_mut().zip(self.0.as_bytes().iter().take(6)) {

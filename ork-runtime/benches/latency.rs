@@ -68,7 +68,7 @@ async fn raw(url: &str, prefix: &str, count: u64) -> Vec<f64> {
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         (connection, channel)
     };
-    let ((_one, sender), (_two, replier)) = (connect().await, connect().await);
+    let ((_one, sender), (_two, server)) = (connect().await, connect().await);
     let queue = format!("{prefix}.raw");
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let mut quorum = FieldTable::default();
@@ -77,17 +77,17 @@ async fn raw(url: &str, prefix: &str, count: u64) -> Vec<f64> {
     let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let back = sender.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap().name().to_string();
 
-    let mut requests = consume(&replier, &queue, false).await;
+    let mut requests = consume(&server, &queue, false).await;
     let replying = tokio::spawn(async move {
         for _ in 0..WARM + count {
             let request = requests.next().await.unwrap().unwrap();
             let number: Value = serde_json::from_slice(&request.data).unwrap();
             let body = (number["number"].as_u64().unwrap() + 1).to_string();
             let to = request.properties.reply_to().as_ref().unwrap().to_string();
-            publish(&replier, &to, body.as_bytes(), BasicProperties::default()).await;
+            publish(&server, &to, body.as_bytes(), BasicProperties::default()).await;
             request.acker.ack(BasicAckOptions::default()).await.unwrap();
         }
-        replier
+        server
     });
     let mut replies = consume(&sender, &back, true).await;
     let mut took = Vec::new();

@@ -4,10 +4,8 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
-    clippy::missing_errors_doc,
     reason = "this is part of tests, where what fails must fail loudly"
 )]
 

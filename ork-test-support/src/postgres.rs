@@ -69,6 +69,7 @@ impl Server {
     }
 
     /// Starts a standby of this server, which replicates it and takes no writes.
+    #[must_use]
     pub fn standby(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();

@@ -202,9 +202,11 @@ async fn many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot, spaw
             alone: None,
             runner_is_dead: false,
         };
-        match groups.iter_mut().find(|group| group.common.limit == common.limit) {
-            Some(group) => group.items.push(item),
-            None => groups.push(Group { common: Arc::new(common), items: vec![item] }),
+        let known = groups.iter_mut().find(|group| group.common.limit == common.limit);
+        if let Some(group) = known {
+            group.items.push(item);
+        } else {
+            groups.push(Group { common: Arc::new(common), items: vec![item] });
         }
     }
     groups

@@ -29,7 +29,10 @@ pub(super) async fn perform(
 ) -> Ended {
     let alone = item.alone.take();
     let act = act(&engine, &common, &mut item, &claimed, running);
-    let outcome = slots::keep_alone(&engine, alone, act).await;
+    let outcome = match alone {
+        None => act.await,
+        Some(alone) => Box::pin(slots::keep_alone(&engine, alone, act)).await,
+    };
     Ended { item, claimed, outcome }
 }
 
@@ -48,11 +51,12 @@ async fn act(
     if losses > engine.settings.losses {
         return Ok(Outcome::Lost(losses));
     }
-    let Some(job) = job else { return call(engine, common, item, claimed, running).await };
+    // The call is the only future here that is not boxed: most work is one.
+    let job = match job {
+        Some(job) if !matches!(common.action, Action::Call | Action::Join) => job,
+        _ => return call(engine, common, item, claimed, running).await,
+    };
     match common.action {
-        Action::Call | Action::Part | Action::CountedPart | Action::Join => {
-            call(engine, common, item, claimed, running).await
-        }
         Action::Split => Box::pin(custody::split(engine, common, item, job)).await,
         Action::FanOut => Box::pin(fan_out(engine, common, item, job)).await,
         Action::CancelJob => Ok(Outcome::called(Box::pin(cancel::run(engine, &item.message)).await?)),
@@ -64,7 +68,9 @@ async fn act(
             let why = "this program was built without the feature `workflow`, which schedules require";
             Ok(Outcome::called(CallOutcome::Failed(crate::task::CallError::Task(crate::Error::new(why)))))
         }
-        Action::SendHooks(_) => Ok(Outcome::Recorded(Done::Settled)),
+        Action::Call | Action::Join | Action::Part | Action::CountedPart | Action::SendHooks(_) => {
+            Ok(Outcome::Recorded(Done::Settled))
+        }
     }
 }
 

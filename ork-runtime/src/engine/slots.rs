@@ -272,8 +272,7 @@ async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alo
 }
 
 /// Runs work alone for a while, and then beside others: it may itself wait for work that needs a slot here.
-pub(super) async fn keep_alone<T>(engine: &Engine, alone: Option<Alone>, work: impl Future<Output = T>) -> T {
-    let Some(alone) = alone else { return work.await };
+pub(super) async fn keep_alone<T>(engine: &Engine, alone: Alone, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     tokio::select! {
         biased;

@@ -1,14 +1,7 @@
 //! The contract of a port: the behavior of every adapter, run over each adapter. A change to a port begins here.
 #![cfg_attr(
     feature = "amqp",
-    expect(
-        unreachable_pub,
-        clippy::panic,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        reason = "these are tests"
-    )
+    expect(unreachable_pub, clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "these are tests")
 )]
 
 #[cfg(feature = "amqp")]

@@ -147,7 +147,7 @@ impl World {
                     match act {
                         Act::Submit(number, Job::Set(scripts)) => world.send_set(number, scripts).await,
                         Act::Submit(number, job) if !world.has_store() => {
-                            world.submit_storeless(&ork, number, job).await
+                            world.submit_storeless(&ork, number, job).await;
                         }
                         Act::Submit(number, job) => world.submit(&ork, number, job).await,
                         Act::Schedule(number, minutely, script) => {

@@ -19,8 +19,8 @@ fn limit(permits: u32) -> Limit {
 }
 
 /// A permit that was taken by a process that had none before.
-fn permit() -> Option<Permit> {
-    Some(Permit { limit: limit(1), since: START })
+fn permit() -> Permit {
+    Permit { limit: limit(1), since: START }
 }
 
 /// Starts these parts under a limit, as far as there are permits. Returns those that run, and those that wait.
@@ -39,7 +39,7 @@ async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, perm
 async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
     let ended: Arc<[_]> = indices.map(|index| (index, ok())).collect();
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    world.apply(SettleParts { first, ended, permit: permit(), actor: world.by() }).await;
+    world.apply(SettleParts { first, ended, permit: Some(permit()), actor: world.by() }).await;
 }
 
 async fn waiting(world: &World, job: JobId) -> (u64, u32) {
@@ -173,7 +173,7 @@ fn rows_wake_by_priority_and_then_by_age() {
         let mut running = ids[0];
         for _ in 0..3 {
             let (phase, how) = (Phase::Start, AttemptOutcome::Succeeded);
-            let (output, permit) = (Some("1".into()), permit());
+            let (output, permit) = (Some("1".into()), Some(permit()));
             world
                 .apply(Settle { job: running, phase, attempt: 1, outcome: how, output, permit, actor: world.by() })
                 .await;
@@ -211,7 +211,7 @@ fn a_late_settlement_releases_its_permit() {
         run(&world, job, 0..1, 1).await;
         world.apply(ork::tx::Cancel::new(job, world.by())).await;
         let settle = SettleParts::one(part(job, 0), PartAttemptOutcome::Interrupted, world.by());
-        world.apply(SettleParts { permit: permit(), ..settle }).await;
+        world.apply(SettleParts { permit: Some(permit()), ..settle }).await;
         let other = parts(&world, 1).await;
         assert_eq!(run(&world, other, 0..1, 1).await, (vec![0], vec![]));
     });

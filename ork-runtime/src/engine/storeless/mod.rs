@@ -112,7 +112,8 @@ pub(super) async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, mut ended
             () = engine.clock.pause_until(due) => next_attempt(engine, &mut job, common.action.phase()),
         }
         let (engine, common) = (Arc::clone(engine), Arc::clone(common));
-        ended = perform::perform(engine, common, item, Claimed::Job { job, permit: None }, None).await;
+        let claimed = Claimed::Job { job, permit: None };
+        ended = Box::pin(perform::perform(engine, common, item, claimed, None)).await;
     }
 }
 
