@@ -7,6 +7,8 @@
 //! specifies the behavior that every store must show.
 
 mod diagnostics;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod document;
 pub mod memory;
 pub mod none;
 mod notifier;
