@@ -48,7 +48,8 @@ async fn both_beat(url: &str) {
     let mut connection = postgres::connect(url).await;
     let mut seen: HashMap<String, HashSet<i64>> = HashMap::new();
     while seen.values().filter(|signs| signs.len() > 2).count() < 2 {
-        let rows = sqlx::query("SELECT boot::text, expires_at FROM ork.process").fetch_all(&mut connection).await.unwrap();
+        let rows =
+            sqlx::query("SELECT boot::text, expires_at FROM ork.process").fetch_all(&mut connection).await.unwrap();
         for row in rows {
             seen.entry(row.get(0)).or_default().insert(row.get(1));
         }

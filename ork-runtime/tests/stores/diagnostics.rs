@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use ork::event::{EventRouting, EventScope};
+use ork::hook::{Hooks, OnComplete, StoredHooks};
+use ork::job::{AttemptOutcome, Job, Phase};
 use ork::store::{OPEN, PendingOutbox};
-use ork::tx::PartAttemptOutcome;
+use ork::tx::{Actor, Claimed, PartAttemptOutcome, Settle, SettleResult};
 use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
@@ -54,6 +57,23 @@ fn messages_of_parts_are_counted_by_holder_and_due_time() {
             ..PendingOutbox::default()
         };
         assert_eq!(pending_outbox, expected);
+    });
+}
+
+/// Regression: over PostgreSQL, hooks and events that were not sent yet counted as messages of the job.
+#[test]
+fn hooks_and_events_are_no_messages_of_the_job() {
+    each(|world| async move {
+        let on_complete = vec![OnComplete::new("any", None)];
+        let hooks = StoredHooks::new(&Hooks { part: None, on_complete });
+        let id = world.submit_with(Job { hooks, ..Job::new(JobId::new(), "one", START) }).await;
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
+        let actor = Actor { events: EventRouting::Outbox(EventScope::Jobs), ..world.by() };
+        let (phase, outcome, output) = (Phase::Start, AttemptOutcome::Succeeded, Some("1".into()));
+        let settle = Settle { job: id, phase, attempt: 1, outcome, output, limit: None, actor };
+        assert_eq!(world.apply(settle).await, SettleResult::Applied);
+        // The message of the job itself was never taken.
+        assert_eq!(pending(&world, id).await, PendingOutbox { free: 1, hooks: 1, ..PendingOutbox::default() });
     });
 }
 

@@ -46,7 +46,10 @@ fn a_heartbeat_is_valid_from_the_time_of_its_write_over_sqlite() {
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let waited = beat_behind(&world, other, async |other| other.execute_batch("COMMIT").unwrap()).await;
         let expires_at = expires_at(&world).await;
-        assert!(expires_at >= START + TTL + HELD / 2 && expires_at <= START + TTL + waited * 20, "{expires_at:?} after {waited:?}");
+        assert!(
+            expires_at >= START + TTL + HELD / 2 && expires_at <= START + TTL + waited * 20,
+            "{expires_at:?} after {waited:?}"
+        );
         world.store.close().await;
     });
 }
@@ -64,7 +67,10 @@ fn a_heartbeat_is_valid_from_the_time_of_its_write_over_postgres() {
         };
         let waited = beat_behind(&world, other, release).await;
         let expires_at = expires_at(&world).await;
-        assert!(expires_at >= START + TTL + HELD / 2 && expires_at <= START + TTL + waited * 20, "{expires_at:?} after {waited:?}");
+        assert!(
+            expires_at >= START + TTL + HELD / 2 && expires_at <= START + TTL + waited * 20,
+            "{expires_at:?} after {waited:?}"
+        );
         world.store.close().await;
     });
 }

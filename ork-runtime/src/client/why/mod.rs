@@ -481,7 +481,8 @@ fn live_processes(facts: &Facts) -> String {
         return format!("in progress on {}", list(&attending));
     }
     let others = facts.situation.processes.iter().filter(|process| process.boot != facts.me);
-    let alive: Vec<_> = others.filter(|process| process.expires_at >= facts.now).map(|process| &process.worker).collect();
+    let alive: Vec<_> =
+        others.filter(|process| process.expires_at >= facts.now).map(|process| &process.worker).collect();
     match alive.len() {
         0 => "no other process is up: start a worker".to_owned(),
         1 => format!("1 other process is up, {}: it may be busy, stopping, or lack this task", list(&alive)),

@@ -205,9 +205,9 @@ pub(super) fn no_answer(address: &Address) -> StoreError {
 }
 
 /// Creates the error for work that waits for a lock of another process.
-pub(super) fn held_by_other(address: &Address, who_holds_what: &str) -> StoreError {
+pub(super) fn held_by_other(address: &Address, holding: &str) -> StoreError {
     let message = format!(
-        "{who_holds_what}; waiting for it in the database `{}` of PostgreSQL at {}",
+        "{holding}; waiting for it in the database `{}` of PostgreSQL at {}",
         address.database(),
         address.host()
     );
