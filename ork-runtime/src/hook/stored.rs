@@ -75,8 +75,7 @@ impl<'de> Deserialize<'de> for StoredHooks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Row { part, on_complete, sent_mask, failure, replies } = Row::deserialize(deserializer)?;
         let everything = Allowed { part_queues: Vec::new(), routes: vec![String::new()] };
-        let on_complete =
-            OnComplete::read_all(on_complete.get().as_bytes(), &everything).map_err(D::Error::custom)?;
+        let on_complete = OnComplete::read_all(on_complete.get().as_bytes(), &everything).map_err(D::Error::custom)?;
         let part = part.map(|(part_id, total_parts, part_queue)| PartHook { part_id, total_parts, part_queue });
         let reply = |(queue, correlation)| ReplyTo { queue, correlation };
         let replies = replies.into_iter().map(reply).collect();
