@@ -90,7 +90,7 @@ fn foreign_and_newer_schemas_are_rejected() {
         sql(&url, "UPDATE ork.store SET schema_version = 99").await;
         let error = refused(&url).await;
         assert_eq!(error.kind(), StoreErrorKind::TooNew);
-        assert!(error.to_string().contains("schema 99"), "{error}");
+        assert!(error.to_string().contains("schema version 99"), "{error}");
     });
 }
 
