@@ -1,6 +1,6 @@
-"""Makes a set of parts, lets ork's workers do some and does the others itself: python parts.py URL TASK TOTAL OURS first|last
+"""Creates a set of parts, and runs some of them beside ork's workers: python parts.py URL TASK TOTAL OURS first|last
 
-Each part greets a number. What follows the set arrives once, whoever is last; the program prints what did.
+Each part greets a number. The hook of the set arrives once, whichever side is last; the program prints what arrived.
 """
 
 import json
@@ -10,7 +10,7 @@ import uuid
 
 import pika
 
-# The names of jobs that other programs choose, as docs/wire.md has it.
+# The namespace of the job names that other programs choose; see docs/wire.md.
 FOREIGN = uuid.UUID("6f726b2d-776f-5264-8a6f-622d6e616d65")
 
 url, task, total, ours, order = sys.argv[1:6]
@@ -39,7 +39,7 @@ def record(part):
 
 
 def length():
-    """How many records nobody reads; None if the queue is gone."""
+    """The number of records without a reader; None if the queue is gone."""
     probe = connection.channel()
     try:
         return probe.queue_declare(part_queue, passive=True).method.message_count
@@ -48,7 +48,7 @@ def length():
 
 
 def read():
-    """Becomes the only reader. Answers whether every part was there; None if another one reads."""
+    """Becomes the only reader. Returns whether every part was there; None if there is another reader."""
     reader = connection.channel()
     reader.confirm_delivery()
     mark, held, spare, done = uuid.uuid4().hex, {}, [], False
@@ -71,13 +71,13 @@ def read():
     except pika.exceptions.ChannelClosedByBroker:
         return None
     if done:
-        # Under an id that is always the same: were it sent twice, it would be known.
+        # Under an id that is always the same, so that a second copy is recognized.
         job = uuid.uuid5(FOREIGN, part_queue)
         for at, hook in enumerate(on_complete):
             message_id = str(uuid.uuid5(job, f"on_complete.{at}"))
             send(f"{prefix}.hooks", hook["route"], hook["inputs"], message_id=message_id, type=hook["route"])
         channel.queue_delete(part_queue)
-    # What was not acknowledged is in the queue again when the channel of a classic queue is closed.
+    # Closing the channel requeues the unacknowledged records of a classic queue.
     reader.close()
     return done
 
@@ -110,7 +110,7 @@ for method, properties, body in channel.consume(told, auto_ack=True, inactivity_
     if method is None:
         break
     followed.append({"id": properties.message_id, "body": json.loads(body)})
-    # Whether another one comes.
+    # Whether another message arrives.
     for method, properties, body in channel.consume(told, auto_ack=True, inactivity_timeout=1):
         if method is None:
             break

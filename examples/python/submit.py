@@ -8,7 +8,7 @@ import uuid
 import pika
 
 url, task, body = sys.argv[1:4]
-# Named, it is one job however often it is sent.
+# With a name, it is one job, however often it is sent.
 name = sys.argv[4] if len(sys.argv) > 4 else str(uuid.uuid4())
 
 connection = pika.BlockingConnection(pika.URLParameters(url))

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 /// Prints a line.
-#[expect(clippy::print_stdout, reason = "this is what it is for")]
-pub fn say(line: &str) {
+#[expect(clippy::print_stdout, reason = "the output is for the user")]
+pub fn print_line(line: &str) {
     println!("{line}");
 }
 
@@ -19,7 +19,7 @@ pub fn main(demonstration: impl Future<Output = Result<(), Box<dyn Error>>>) -> 
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error}"));
+            print_line(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -3,14 +3,9 @@
 //! those of `docs/other-languages.md`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
-#[path = "../../ork-runtime/tests/support/installed.rs"]
-mod installed;
-#[path = "../../ork-runtime/tests/support/node.rs"]
-mod node;
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::{installed, node};
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,10 +1,9 @@
 //! Two worker processes on PostgreSQL, of which one has a clock that is 40 seconds ahead.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the server's share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
-#[path = "../../ork-runtime/tests/support/postgres.rs"]
-mod postgres;
+use ork_test_support::postgres;
 mod support;
 
 use std::collections::{HashMap, HashSet};
@@ -82,7 +81,7 @@ fn worker_with_a_fast_clock_warns_and_takes_no_work_from_others() {
     let warning = ahead.err_line(|line| line.contains("the clock of this computer"));
     assert!(warning.contains("is 40 s ahead of the clock of the store"), "{warning}");
     ahead.err_line(|line| line.contains("worker ready"));
-    // With its own clock alone, the second worker would have presumed the first one dead by this point.
+    // With its own clock alone, the second worker would have presumed the first one dead before this point.
     runtime.block_on(both_beat(&url));
     place.write("go", "");
     let shown = Process::start(ork(&["jobs", "watch", job.trim()])).end();

@@ -2,18 +2,11 @@
 //! invalid ones.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
-#[path = "../../ork-runtime/tests/support/installed.rs"]
-mod installed;
-#[path = "../../ork-runtime/tests/support/node.rs"]
-mod node;
+use ork_test_support::{installed, node, postgres};
 #[path = "flows/parameters.rs"]
 mod parameters;
-#[path = "../../ork-runtime/tests/support/postgres.rs"]
-mod postgres;
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-mod rabbit;
 mod support;
 
 use std::path::Path;
@@ -260,7 +253,7 @@ fn a_local_run_takes_precedence_over_earlier_unfinished_runs() {
     worker.end();
     assert!(settled(&setting) < MANY);
     assert_eq!(setting.run("run flows/shares.yaml --json").json()["state"], "succeeded");
-    assert!(settled(&setting) < MANY, "it has waited for all that was left");
+    assert!(settled(&setting) < MANY, "it has waited for all remaining parts");
 }
 
 /// A workflow that needs nothing but a shell: one task returns three items, and one needs a file that does not exist
@@ -412,7 +405,7 @@ fn metrics_are_shown_by_task_name_and_labels() {
         (&rows["task"], &rows["step"], &rows["name"]),
         (&json!("process"), &json!("process"), &json!("rows_processed"))
     );
-    assert_eq!((&rows["count"], &rows["sum"]), (&json!(5), &json!(1200.0)), "one of each instance: {rows}");
+    assert_eq!((&rows["count"], &rows["sum"]), (&json!(5), &json!(1200.0)), "one from each instance: {rows}");
     let table = setting.run(&format!("jobs metrics {id}")).ok();
     let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["job", "task", "name", "labels", "count", "mean", "min", "max", "last", "sum"]);
@@ -435,12 +428,12 @@ fn a_second_signal_ends_a_worker_without_waiting_for_python() {
         return;
     }
     setting.variables.push(("ORK_CANCEL_GRACE", "1h".into()));
-    let text = "import time\ndef main(ctx):\n    ctx.log.warning('begun')\n    time.sleep(10000)\n";
+    let text = "import time\ndef main(ctx):\n    ctx.log.warning('started')\n    time.sleep(10000)\n";
     setting.place.write("flows/nap.py", text);
     setting.place.write("flows/nap.yaml", "tasks:\n  nap:\n    executor: python\n    file: nap.py\n");
     let run = setting.run("submit flows/nap.yaml").ok();
     let mut worker = setting.start("worker");
-    let logged = worker.err_line(|line| line.contains("begun"));
+    let logged = worker.err_line(|line| line.contains("started"));
     assert!(logged.contains("task=\"nap\"") && !logged.contains("ork.python"), "{logged}");
     worker.signal("TERM");
     worker.err_line(|line| line.contains("a second signal stops the worker now"));
@@ -451,7 +444,7 @@ fn a_second_signal_ends_a_worker_without_waiting_for_python() {
     assert_eq!(
         (&job["state"], &job["attempt"]),
         (&json!("ready"), &json!(1)),
-        "it is given back, and has not failed: {job}"
+        "it is requeued, and has not failed: {job}"
     );
 }
 

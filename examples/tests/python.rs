@@ -2,14 +2,9 @@
 //! exactly as they are printed there.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
-#[path = "../../ork-runtime/tests/support/installed.rs"]
-mod installed;
-#[path = "../../ork-runtime/tests/support/node.rs"]
-mod node;
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::{installed, node};
 mod support;
 
 use std::path::Path;
@@ -115,7 +110,7 @@ fn a_listener_receives_the_events_of_another_programs_job() {
 }
 
 #[test]
-fn an_invalid_input_is_answered_with_an_error() {
+fn an_invalid_input_gets_an_error_reply() {
     let Some(world) = World::new() else { return };
     for (input, expected) in
         [("{}", "`name` is missing"), (r#"{"name": 7}"#, "expected a string"), ("hello", "not JSON")]
@@ -137,7 +132,7 @@ fn the_short_program_submits_a_job() {
     let here = program.replace("amqp://guest:guest@localhost/", &world.url);
     let here = here.replace("exchange=\"ork\"", &format!("exchange={:?}", world.prefix));
     assert_eq!(world.python(&["-c", &here]).ok(), "");
-    // This job was sent later, so that the first one is in the store by now.
+    // This job was sent later, so the first one is in the store when it ends.
     assert_eq!(world.submit(r#"{"name": "Bob"}"#, "after").0, Some(0));
     let job = &world.ork("jobs list --json")[1];
     assert_eq!(job["task"], "hello", "{job}");

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-#[path = "../../ork-runtime/tests/support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod postgres;
+use ork_test_support::postgres;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -162,7 +160,11 @@ fn workers_on_many_computers_share_a_broker_and_a_database() {
 }
 
 /// Returns the URL of RabbitMQ; `None` if there is none and none is required.
-#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the environment says whether there is a RabbitMQ")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "the environment decides whether there is a RabbitMQ"
+)]
 fn broker() -> Option<String> {
     if let Ok(url) = std::env::var("ORK_TEST_AMQP_URL") {
         return Some(url);
@@ -173,7 +175,7 @@ fn broker() -> Option<String> {
     None
 }
 
-/// In a new folder, from nothing to the first result.
+/// Creates a program in a new folder, and gets its first result.
 #[test]
 fn a_new_program_is_created_and_run() {
     let place = Place::new();

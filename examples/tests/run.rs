@@ -35,7 +35,7 @@ fn tasks_are_listed_with_their_inputs() {
     assert_eq!(tasks[0]["retries"], 2);
     let greet = place.run(GREETING, "tasks greet --json").json();
     assert_eq!(greet[0]["input"]["required"], json!(["name"]));
-    assert_eq!(greet[0]["input"]["properties"]["name"]["description"], "Who is greeted.");
+    assert_eq!(greet[0]["input"]["properties"]["name"]["description"], "The name of the person.");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn album_makes_thumbnails_and_a_sheet() {
 }
 
 #[test]
-fn retries_end_as_their_header_says() {
+fn retries_end_as_documented() {
     let place = Place::new();
     assert_eq!(place.run(RETRIES, "run fetch page=a busy=2").ok(), "a, at attempt 3\n");
     place.run(RETRIES, "run fetch page=a busy=9").fails(1, &["the server was busy at attempt 4"]);

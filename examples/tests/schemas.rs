@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-#[path = "../../ork-runtime/tests/support/installed.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod installed;
+use ork_test_support::installed;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -40,7 +38,7 @@ fn golden(name: &str, text: &str) {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     let place = kept.lines().zip(text.lines()).position(|(kept, now)| kept != now);
-    assert!(kept == text, "{name} is not what it was, first at line {place:?}: ORK_BLESS=1 rewrites it");
+    assert!(kept == text, "{name} has changed, first at line {place:?}: ORK_BLESS=1 rewrites it");
 }
 
 #[test]
@@ -226,7 +224,7 @@ fn every_header_in_a_document_is_documented_in_wire_md() {
     let headers = messages.values().flat_map(|message| message["headers"]["properties"].as_object().unwrap().keys());
     let headers: std::collections::BTreeSet<_> = headers.collect();
     for header in &headers {
-        assert!(wire.contains(&format!("`{header}`")), "docs/wire.md does not know `{header}`");
+        assert!(wire.contains(&format!("`{header}`")), "docs/wire.md does not describe `{header}`");
     }
     assert!(headers.len() >= 8, "{headers:?}");
 }

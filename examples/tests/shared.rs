@@ -2,14 +2,9 @@
 //! killed, and the table is still the same.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
-#[path = "../../ork-runtime/tests/support/node.rs"]
-mod node;
-#[path = "../../ork-runtime/tests/support/postgres.rs"]
-mod postgres;
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::{node, postgres};
 mod support;
 
 use serde_json::Value;

@@ -1,12 +1,9 @@
 //! A large sheet that is submitted in batches: in one program, and across processes, embedded and with RabbitMQ.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
+#![allow(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
 
-#[path = "../../ork-runtime/tests/support/node.rs"]
-mod node;
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::node;
 mod support;
 
 use support::{Ended, Place, Process, exe};
@@ -77,7 +74,7 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
         assert!(shown.contains(&format!("part {part} failed line {line} has no address")), "{shown}");
     }
     assert!(shown.contains("info       The job is split into 10 parts"), "{shown}");
-    assert_eq!(setting.submitted().1, 8, "what is wrong is not submitted, not even in part");
+    assert_eq!(setting.submitted().1, 8, "an invalid batch is not submitted, not even in part");
 
     // One batch is corrected, then the other. No other batch is submitted again.
     setting.sheet(&[94]);
@@ -123,8 +120,8 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
 
     // An empty sheet is not split.
     setting.place.write("records.csv", "");
-    let answer = setting.run(&format!("{submit} --wait --json")).ok();
-    assert!(answer.contains("There is nothing to do."), "{answer}");
+    let printed = setting.run(&format!("{submit} --wait --json")).ok();
+    assert!(printed.contains("There is nothing to do."), "{printed}");
     for worker in workers {
         worker.signal("TERM");
         assert_eq!(worker.end().code, Some(0));

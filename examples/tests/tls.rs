@@ -1,9 +1,7 @@
 //! `amqps://`: a trusted certificate is accepted, an untrusted one is rejected with a message.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "../../ork-runtime/tests/support/rabbit.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the runtime, which use more of it")]
-mod rabbit;
+use ork_test_support::rabbit;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -31,7 +31,7 @@ fn invalid_input_is_rejected_with_a_message() {
     let error = place.run(HELLO, "run helo --json");
     let json: Value = serde_json::from_str(error.err.trim()).unwrap();
     assert!(json["error"].as_str().unwrap().contains("no task `helo`"), "{json}");
-    assert_eq!(place.run(HELLO, "jobs list --json").json(), json!([]), "what is refused is not submitted");
+    assert_eq!(place.run(HELLO, "jobs list --json").json(), json!([]), "an invalid job is not submitted");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn unknown_jobs_are_reported_by_id() {
 }
 
 #[test]
-fn a_program_without_tasks_says_so() {
+fn a_program_without_tasks_is_reported() {
     let place = Place::new();
     let tasks = place.run(EMPTY, "tasks");
     assert_eq!((tasks.code, tasks.out.as_str()), (Some(0), ""));

@@ -80,7 +80,7 @@ fn an_input_can_be_read_from_stdin() {
 fn apart(place: &Place, script: &str) -> Option<Output> {
     let may = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
     if !may.is_ok_and(|may| may.status.success()) {
-        println!("skipped: only root with the right to mount can make such a file system");
+        println!("skipped: only root with the right to mount can create such a file system");
         return None;
     }
     let mut command = place.command("unshare", &["-m", "sh", "-euc", script, HELLO]);

@@ -3,7 +3,7 @@
 //!
 //! The modules of the macro are compiled into this test and called with tokens. `ORK_BLESS=1` rewrites the files.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test may panic like the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn expansions_match_the_files() {
     cases.sort();
     let wrong: Vec<_> = cases.iter().filter_map(|case| difference(case)).collect();
     assert!(cases.len() > 5, "the cases are not there: {cases:?}");
-    assert!(wrong.is_empty(), "ORK_BLESS=1 writes what is expanded now:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "ORK_BLESS=1 rewrites the files:\n{}", wrong.join("\n"));
 }
 
 /// The size of an expansion is guaranteed: see `docs/performance.md`.
@@ -78,10 +78,10 @@ fn expand_item(item: Item) -> Vec<Item> {
     let Item::Fn(mut function) = item else {
         return vec![item];
     };
-    let Some(words) = take_attribute(&mut function) else {
+    let Some(options) = take_attribute(&mut function) else {
         return vec![Item::Fn(function)];
     };
-    let expanded = task::expand(words, &function.into_token_stream());
+    let expanded = task::expand(options, &function.into_token_stream());
     syn::parse2::<File>(expanded).unwrap().items
 }
 

@@ -32,7 +32,7 @@
     clippy::missing_errors_doc,
     clippy::must_use_candidate,
     clippy::unused_async,
-    reason = "these functions are what they are to try the expansion"
+    reason = "these functions have this form to test the expansion"
 )]
 
 use ork::{Context, Parts, Result, State, task};
@@ -55,7 +55,7 @@ pub async fn measure(
     Ok(width * scale.0)
 }
 
-/// Makes the parts.
+/// Yields the parts.
 #[task(part, chunk = 100, on_error = "stop", tolerate = "5%")]
 pub fn measure_part(paths: Vec<String>) -> Result<impl Iterator<Item = measure>> {
     Ok(paths.into_iter().map(|path| measure { path, width: 1, _slack: None }))

@@ -1,4 +1,4 @@
-//! Tests the compile error of each mistake. Bless with `TRYBUILD=overwrite`, then read what has changed.
+//! Tests the compile error of each mistake. Bless with `TRYBUILD=overwrite`, then review the changes.
 
 #[test]
 fn ui() {

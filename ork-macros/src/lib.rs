@@ -64,7 +64,7 @@ mod workflow;
 /// type Job = ork::Context;
 ///
 /// #[ork::task]
-/// fn tell(
+/// fn log_text(
 ///     /// What the text is about.
 ///     #[input] context: my::Context,
 ///     #[context] job: Job,
@@ -153,8 +153,8 @@ mod workflow;
 /// All mistakes of an item are reported together, at the tokens that are wrong. The function itself is still emitted,
 /// so that its callers do not fail as well.
 #[proc_macro_attribute]
-pub fn task(words: TokenStream, item: TokenStream) -> TokenStream {
-    task::expand(words.into(), &item.into()).into()
+pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    task::expand(arguments.into(), &item.into()).into()
 }
 
 /// Embeds a workflow in the program: `workflow!(pub NAME = "file.yaml")` defines a static of that name.

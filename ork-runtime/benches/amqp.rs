@@ -31,10 +31,7 @@
     reason = "figures for people; the numbers are small"
 )]
 
-#[path = "../tests/support/node.rs"]
-mod node;
-#[path = "../tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::node;
 mod support;
 
 use std::collections::VecDeque;
@@ -193,9 +190,9 @@ impl Place {
         }
         let mut rates = Vec::new();
         for _ in 0..=rounds {
-            let begun = now();
+            let start = now();
             let sum = client.submit(one_part { count: PARTS }).and_wait().await.unwrap();
-            rates.push(rate(PARTS, begun.elapsed()));
+            rates.push(rate(PARTS, start.elapsed()));
             assert_eq!(sum, PARTS * (PARTS - 1) / 2);
         }
         client.shutdown().await;
@@ -331,19 +328,19 @@ async fn raw_consume(channel: &Channel, queue: ShortString, program: Program, co
 
 async fn measure(url: &str, queues: &'static str, program: Program, count: u64, rounds: u64) -> Value {
     let place = Place::new(url, queues);
-    let begun = now();
+    let start = now();
     place.publish(program, count).await;
-    let published = begun.elapsed();
-    let begun = now();
+    let published = start.elapsed();
+    let start = now();
     place.consume(program, count).await;
-    let consumed = begun.elapsed();
+    let consumed = start.elapsed();
     place.clean().await;
     let mut rates = Vec::new();
     for _ in 0..rounds {
         let place = Place::new(url, queues);
-        let begun = now();
+        let start = now();
         place.both(program, count).await;
-        rates.push(rate(count, begun.elapsed()));
+        rates.push(rate(count, start.elapsed()));
         place.clean().await;
     }
     let (publish, consume, both) = (rate(count, published), rate(count, consumed), median(rates));
@@ -365,8 +362,8 @@ async fn work(url: &str, prefix: &str, queues: &str, store: &str) {
 }
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, url, prefix, queues, store] = words.as_slice()
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, url, prefix, queues, store] = args.as_slice()
         && word == "work"
     {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -374,12 +371,12 @@ fn main() {
     }
     let wanted = |program: &Program| {
         let named = |word: &String| Program::ALL.iter().any(|program| program.name() == word);
-        let others = words.iter().any(named) || words.iter().any(|word| word == "fan_in");
-        !others || words.iter().any(|word| word == program.name())
+        let others = args.iter().any(named) || args.iter().any(|word| word == "fan_in");
+        !others || args.iter().any(|word| word == program.name())
     };
-    let args: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
-    let count = args.first().copied().unwrap_or(50_000);
-    let rounds = args.get(1).copied().unwrap_or(3);
+    let numbers: Vec<u64> = args.iter().filter_map(|word| word.parse().ok()).collect();
+    let count = numbers.first().copied().unwrap_or(50_000);
+    let rounds = numbers.get(1).copied().unwrap_or(3);
     let url = node::shared_node().expect("a RabbitMQ: run .ci/services install, or set ORK_TEST_AMQP_URL");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     println!("{count} tasks of 200 bytes; end to end: the median of {rounds}");
@@ -391,7 +388,7 @@ fn main() {
             let measured = runtime.block_on(measure(url, queues, program, count, rounds));
             programs.insert(program.name().to_owned(), measured);
         }
-        if words.iter().all(|word| word == "fan_in" || word.parse::<u64>().is_ok() || word.starts_with('-')) {
+        if args.iter().all(|word| word == "fan_in" || word.parse::<u64>().is_ok() || word.starts_with('-')) {
             for (program, key) in [(Program::Sqlite, "fan_in_per_s"), (Program::None, "fan_in_none_per_s")] {
                 let place = Place::new(url, queues);
                 let (rates, peak) = runtime.block_on(async {

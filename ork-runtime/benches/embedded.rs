@@ -37,13 +37,13 @@ use support::{now, peak_mib, rate, round};
 fn measure(what: &str, count: u64) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bench.db");
-    let begun = now();
+    let start = now();
     match what {
         "raw" => raw(&path, count),
         "memory" => ork("memory:", count, what),
         _ => ork(&format!("sqlite:{}", path.display()), count, what),
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     json!({ "parts_per_s": round(rate(count, took)), "peak_mib": round(peak_mib()) })
 }
 
@@ -150,8 +150,8 @@ fn main() {
     let mut rows = Vec::new();
     let (mut ratio, mut limited_ratio, mut keyed_ratio) = (0.0, 0.0, 0.0);
     for count in sizes {
-        let whats = ["raw", "sqlite", "limited", "keyed", "memory"];
-        let [raw, sqlite, limited, keyed, memory] = whats.map(|what| child(what, count));
+        let names = ["raw", "sqlite", "limited", "keyed", "memory"];
+        let [raw, sqlite, limited, keyed, memory] = names.map(|what| child(what, count));
         let of = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap();
         let show = |value: &serde_json::Value| {
             format!("{:>8.0}/s {:>6.0} MiB", of(value, "parts_per_s"), of(value, "peak_mib"))

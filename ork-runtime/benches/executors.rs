@@ -53,8 +53,8 @@ impl Bench {
 }
 
 /// Returns the average time of `count` operations.
-fn each(begun: Instant, count: u32) -> Duration {
-    begun.elapsed() / count
+fn each(start: Instant, count: u32) -> Duration {
+    start.elapsed() / count
 }
 
 fn echo(python: &str, count: u32) -> Duration {
@@ -62,26 +62,26 @@ fn echo(python: &str, count: u32) -> Duration {
     let mut child = command.args(["-c", ECHO]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut to, mut from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
     let mut line = String::new();
-    let mut begun = Instant::now();
+    let mut start = Instant::now();
     for at in 0..=count {
         writeln!(to, "{at}").unwrap();
         from.read_line(&mut line).unwrap();
         if at == 0 {
-            begun = Instant::now();
+            start = Instant::now();
         }
     }
-    let each = each(begun, count);
+    let each = each(start, count);
     drop(to);
     child.wait().unwrap();
     each
 }
 
-fn start(python: &str, count: u32) -> Duration {
-    let begun = Instant::now();
+fn start_python(python: &str, count: u32) -> Duration {
+    let start = Instant::now();
     for _ in 0..count {
         assert!(Command::new(python).args(["-c", "print(1)"]).stdout(Stdio::null()).status().unwrap().success());
     }
-    each(begun, count)
+    each(start, count)
 }
 
 async fn measure(python: &str) {
@@ -96,36 +96,36 @@ async fn measure(python: &str) {
         // Each call has another file, and therefore another interpreter.
         let name = format!("cold{at}.py");
         std::fs::write(bench.folder.path().join(&name), TASK).unwrap();
-        let begun = Instant::now();
+        let start = Instant::now();
         bench.call(&name, &small).await;
-        cold += begun.elapsed() / 20;
+        cold += start.elapsed() / 20;
     }
     std::fs::write(bench.folder.path().join("task.py"), TASK).unwrap();
     bench.call("task.py", &small).await;
-    let begun = Instant::now();
+    let start = Instant::now();
     for _ in 0..2_000 {
         bench.call("task.py", &small).await;
     }
-    let warm = each(begun, 2_000);
-    let begun = Instant::now();
+    let warm = each(start, 2_000);
+    let start = Instant::now();
     futures_util::future::join_all((0..2_000).map(|_| bench.call("task.py", &small))).await;
-    let four = each(begun, 2_000);
+    let four = each(start, 2_000);
     let large = json!({ "text": "x".repeat(32 * 1024 * 1024) });
-    let begun = Instant::now();
+    let start = Instant::now();
     bench.call("task.py", &large).await;
-    let large = begun.elapsed();
+    let large = start.elapsed();
     bench.local.shutdown().await;
-    let (echo, start) = (echo(python, 2_000), start(python, 20));
+    let (echo, spawn) = (echo(python, 2_000), start_python(python, 20));
     println!("a line echoed by Python           {echo:?}");
     println!("a call of a warm interpreter      {warm:?}");
     println!("the same, four interpreters       {four:?}");
-    println!("a Python started for one line     {start:?}");
+    println!("a Python started for one line     {spawn:?}");
     println!("a call of a new interpreter       {cold:?}");
     println!("a call with 32 MiB of input       {large:?}");
     let ratio = |a: Duration, b: Duration| (a.as_secs_f64() / b.as_secs_f64() * 100.0).round() / 100.0;
     println!(
         "{}",
-        json!({ "warm": ratio(warm, echo), "cold": ratio(cold, start), "cold_over_warm": ratio(cold, warm) })
+        json!({ "warm": ratio(warm, echo), "cold": ratio(cold, spawn), "cold_over_warm": ratio(cold, warm) })
     );
 }
 

@@ -29,9 +29,7 @@
 
 #[path = "support/nothing.rs"]
 mod nothing;
-#[path = "../tests/support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "made for tests")]
-mod postgres;
+use ork_test_support::postgres;
 mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -95,7 +93,7 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
     let ork = Ork::builder().config(config).store(&store).set("python", python()).build().await.unwrap();
     ork.start_worker();
     let expected = count * count.saturating_sub(1) / 2;
-    let begun = now();
+    let start = now();
     if what == "plain" {
         assert_eq!(ork.submit(nothing_part { count }).and_wait().await.unwrap(), expected);
     } else {
@@ -113,7 +111,7 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(ork.task_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     ork.shutdown().await;
     json!({ "per_s": round(rate(count, took)), "peak_mib": round(peak_mib()) })
 }
@@ -133,12 +131,12 @@ fn echo(count: u64) -> f64 {
         .expect("Python starts");
     let (mut to, mut from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
     let mut line = String::new();
-    let begun = now();
+    let start = now();
     for at in 0..count {
         writeln!(to, "{at}").unwrap();
         from.read_line(&mut line).unwrap();
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     drop(to);
     child.wait().unwrap();
     rate(count, took)
@@ -168,16 +166,16 @@ async fn main() {
     if sizes.is_empty() {
         sizes = vec![1_000, 10_000, 100_000];
     }
-    let whats = ["plain", "counted", "listed", "recorded"];
+    let names = ["plain", "counted", "listed", "recorded"];
     let server = postgres::Server::start_with(|_| ["fsync=on", "max_wal_size=4GB"].map(str::to_owned).to_vec());
     println!("instances a second, and the largest memory of the process");
-    println!("{:>10} {:>10}{}", "", "instances", whats.map(|what| format!("{what:>22}")).concat());
+    println!("{:>10} {:>10}{}", "", "instances", names.map(|what| format!("{what:>22}")).concat());
     let mut rows = Vec::new();
     for store in ["sqlite", "postgres"] {
         for count in &sizes {
             let mut row = json!({ "store": store, "instances": count });
             print!("{store:>10} {count:>10}");
-            for what in whats {
+            for what in names {
                 let url = match store {
                     "sqlite" => "sqlite:FOLDER/bench.db".to_owned(),
                     _ => postgres::create(&server.url("postgres")).await,

@@ -21,10 +21,7 @@
     reason = "figures for people; the numbers are small"
 )]
 
-#[path = "../tests/support/node.rs"]
-mod node;
-#[path = "../tests/support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::node;
 mod support;
 
 use futures_util::StreamExt as _;
@@ -54,9 +51,9 @@ async fn ork(store: &str, broker: &str, prefix: &str, count: u64) -> Vec<f64> {
     ork.start_worker();
     let mut took = Vec::new();
     for number in 0..WARM + count {
-        let begun = now();
+        let start = now();
         assert_eq!(ork.submit(next { number }).and_wait().await.unwrap(), number + 1);
-        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        took.push(start.elapsed().as_secs_f64() * 1e3);
     }
     ork.shutdown().await;
     took.split_off(WARM as usize)
@@ -71,7 +68,7 @@ async fn raw(url: &str, prefix: &str, count: u64) -> Vec<f64> {
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         (connection, channel)
     };
-    let ((_one, sender), (_two, answers)) = (connect().await, connect().await);
+    let ((_one, sender), (_two, server)) = (connect().await, connect().await);
     let queue = format!("{prefix}.raw");
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let mut quorum = FieldTable::default();
@@ -80,27 +77,27 @@ async fn raw(url: &str, prefix: &str, count: u64) -> Vec<f64> {
     let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let back = sender.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap().name().to_string();
 
-    let mut requests = consume(&answers, &queue, false).await;
+    let mut requests = consume(&server, &queue, false).await;
     let replying = tokio::spawn(async move {
         for _ in 0..WARM + count {
             let request = requests.next().await.unwrap().unwrap();
             let number: Value = serde_json::from_slice(&request.data).unwrap();
             let body = (number["number"].as_u64().unwrap() + 1).to_string();
             let to = request.properties.reply_to().as_ref().unwrap().to_string();
-            publish(&answers, &to, body.as_bytes(), BasicProperties::default()).await;
+            publish(&server, &to, body.as_bytes(), BasicProperties::default()).await;
             request.acker.ack(BasicAckOptions::default()).await.unwrap();
         }
-        answers
+        server
     });
     let mut replies = consume(&sender, &back, true).await;
     let mut took = Vec::new();
     for number in 0..WARM + count {
-        let begun = now();
+        let start = now();
         let properties = BasicProperties::default().with_reply_to(back.as_str().into());
         publish(&sender, &queue, format!("{{\"number\":{number}}}").as_bytes(), properties).await;
         let reply = replies.next().await.unwrap().unwrap();
         assert_eq!(reply.data, (number + 1).to_string().as_bytes());
-        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        took.push(start.elapsed().as_secs_f64() * 1e3);
     }
     drop(replying.await.unwrap());
     took.split_off(WARM as usize)

@@ -100,9 +100,9 @@ impl Generated<'_> {
         let path = self.folder.join("src/lib.rs");
         let source = fs::read(&path).unwrap();
         fs::write(&path, source).unwrap();
-        let begun = now();
+        let start = now();
         self.cargo(&["build"]);
-        begun.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     }
 }
 

@@ -24,9 +24,7 @@
 
 #[path = "support/nothing.rs"]
 mod nothing;
-#[path = "../tests/support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "made for tests")]
-mod postgres;
+use ork_test_support::postgres;
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -72,9 +70,9 @@ async fn measure(server: &str, (workers, concurrency): (usize, &str), count: u64
     let url = postgres::create(server).await;
     let mut children: Vec<_> = (0..workers).map(|_| worker(&url, concurrency)).collect();
     let ork = process(&url, concurrency).await;
-    let begun = now();
+    let start = now();
     let sum = ork.submit(nothing_part { count }).and_wait().await.unwrap();
-    let took = begun.elapsed();
+    let took = start.elapsed();
     assert_eq!(sum, count * count.saturating_sub(1) / 2);
     ork.shutdown().await;
     for child in &mut children {
@@ -112,7 +110,7 @@ async fn raw(server: &str, count: u64) -> f64 {
     .await
     .unwrap();
     let mark = "INSERT INTO shard VALUES (1, $1, $2) ON CONFLICT (job, number) DO UPDATE SET sets = excluded.sets";
-    let begun = now();
+    let start = now();
     for first in (0..count).step_by(BATCH as usize) {
         let numbers: Vec<_> = (first..(first + BATCH).min(count)).map(|number| number as i64).collect();
         let inputs: Vec<_> = numbers.iter().map(|number| format!("{{\"number\":{number}}}").into_bytes()).collect();
@@ -148,7 +146,7 @@ async fn raw(server: &str, count: u64) -> f64 {
         sum += rows.iter().map(|row| serde_json::from_slice::<u64>(row.get(0)).unwrap()).sum::<u64>();
     }
     assert_eq!(sum, count * count.saturating_sub(1) / 2);
-    rate(count, begun.elapsed())
+    rate(count, start.elapsed())
 }
 
 #[tokio::main]

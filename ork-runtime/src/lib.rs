@@ -54,25 +54,15 @@
 pub mod __private;
 
 // 0 data and pure functions; no tokio, no I/O.
-pub mod barrier;
 pub mod clock;
-pub mod event;
-mod failure;
-pub mod hook;
-mod id;
-pub mod job;
-pub mod ledger;
-pub mod message;
-pub mod metric;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use ork_core::document;
 #[doc(hidden)]
-pub mod mutant;
-pub mod output;
-mod policy;
-mod retry;
-pub mod role;
-pub mod schedule;
-pub mod tree;
-pub mod workflow_run;
+pub use ork_core::mutant;
+pub use ork_core::{
+    barrier, event, hook, job, ledger, message, metric, output, role, schedule, tree, tx, workflow_run,
+};
+use ork_core::{failure, id, policy, retry};
 // 1 tasks
 pub mod context;
 mod registry;
@@ -85,7 +75,6 @@ pub mod executor;
 pub mod objects;
 pub mod runtime;
 pub mod store;
-pub mod tx;
 // 3 engine: handles one delivery.
 mod engine;
 // 4 services: long-running loops.

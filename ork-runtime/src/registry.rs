@@ -165,9 +165,9 @@ impl Registry {
     pub fn get(&self, name: &str) -> Result<&Arc<Task>, UnknownTask> {
         self.tasks.get(name).or_else(|| builtin::tasks().get(name)).ok_or_else(|| {
             let known: Vec<_> = self.tasks.keys().copied().collect();
-            let near = |known: &&'static str| strsim::jaro_winkler(known, name);
-            let best = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
-            let suggestion = best.filter(|best| near(best) > 0.75);
+            let similarity = |known: &&'static str| strsim::jaro_winkler(known, name);
+            let best = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+            let suggestion = best.filter(|best| similarity(best) > 0.75);
             UnknownTask { name: name.chars().take(200).collect(), known, suggestion }
         })
     }

@@ -107,12 +107,12 @@ mod tests {
     fn service_on_its_own_thread_runs_while_the_runtime_is_busy() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (supervisor, (alive, news)) = (supervisor(), std::sync::mpsc::channel());
+            let (supervisor, (alive, notification)) = (supervisor(), std::sync::mpsc::channel());
             supervisor.thread("heartbeat", async move {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 alive.send(()).unwrap();
             });
-            news.recv_timeout(Duration::from_mins(1)).unwrap();
+            notification.recv_timeout(Duration::from_mins(1)).unwrap();
             supervisor.stop().await;
             assert!(!supervisor.failed().is_cancelled());
         });

@@ -38,48 +38,48 @@ impl Fields {
 
     /// Returns the first instant after `start`; `None` if there is none within the years that the library supports.
     pub(crate) fn after(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        if self.hours { self.named(start, zone) } else { self.shown(start, zone) }
+        if self.hours { self.next_of_named_hours(start, zone) } else { self.next_shown(start, zone) }
     }
 
     /// Returns the next instant of an expression that names hours. A time that the clock skips fires at the moment of
     /// the change; a time that the clock shows twice fires the first time.
-    fn named(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    fn next_of_named_hours(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         // All scheduled local times up to this one map to `start` or earlier.
-        let mut wall = zone.to_datetime(start);
+        let mut local = zone.to_datetime(start);
         loop {
-            wall = self.wall(wall, false)?;
-            let comes = match zone.to_ambiguous_timestamp(wall).offset() {
-                AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(wall).ok()?,
-                AmbiguousOffset::Fold { before, .. } => before.to_timestamp(wall).ok()?,
+            local = self.next_local(local, false)?;
+            let fires = match zone.to_ambiguous_timestamp(local).offset() {
+                AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok()?,
+                AmbiguousOffset::Fold { before, .. } => before.to_timestamp(local).ok()?,
                 AmbiguousOffset::Gap { before, .. } => {
-                    let unchanged = before.to_timestamp(wall).ok()?;
+                    let unchanged = before.to_timestamp(local).ok()?;
                     zone.preceding(unchanged.checked_add(1.second()).ok()?).next()?.timestamp()
                 }
             };
-            if comes > start {
-                return Some(comes);
+            if fires > start {
+                return Some(fires);
             }
         }
     }
 
     /// Returns the next instant at which the clock shows a scheduled time.
-    fn shown(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    fn next_shown(&self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let (mut from, mut inclusive) = (start, false);
         let mut changes = zone.following(start);
         loop {
             // Between two changes of the clock the offset is constant.
             let offset = zone.to_offset(from);
-            let wall = self.wall(offset.to_datetime(from), inclusive)?;
-            let comes = offset.to_timestamp(wall).ok()?;
+            let local = self.next_local(offset.to_datetime(from), inclusive)?;
+            let fires = offset.to_timestamp(local).ok()?;
             match changes.next() {
-                Some(change) if comes >= change.timestamp() => (from, inclusive) = (change.timestamp(), true),
-                Some(_) | None => return Some(comes),
+                Some(change) if fires >= change.timestamp() => (from, inclusive) = (change.timestamp(), true),
+                Some(_) | None => return Some(fires),
             }
         }
     }
 
     /// Returns the next scheduled local time, without any change of the clock.
-    fn wall(&self, from: DateTime, inclusive: bool) -> Option<DateTime> {
+    fn next_local(&self, from: DateTime, inclusive: bool) -> Option<DateTime> {
         let from = from.to_zoned(TimeZone::UTC).ok()?;
         self.cron.find_next_occurrence(&from, inclusive).ok().map(|next| next.datetime())
     }

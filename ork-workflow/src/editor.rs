@@ -35,11 +35,11 @@ mod tests {
     }
 
     #[test]
-    fn the_editor_schema_agrees_with_the_check() {
+    fn editor_schema_agrees_with_the_check() {
         let schema: Value = serde_json::from_str(json_schema()).unwrap();
         assert!(jsonschema::draft202012::meta::is_valid(&schema));
         let validator = jsonschema::validator_for(&schema).unwrap();
-        let (mut good, mut bad) = (0, 0);
+        let (mut n_valid, mut n_invalid) = (0, 0);
         for (path, text) in texts() {
             let file = File::new("x.yaml", text);
             let mut problems = Problems::default();
@@ -48,16 +48,16 @@ mod tests {
                 continue;
             }
             let checked = Workflow::read(file).check(&NoCatalog, None);
-            let finds = checked.diagnostics.iter().any(|it| FOUND.contains(&it.code));
+            let is_found = checked.diagnostics.iter().any(|it| FOUND.contains(&it.code));
             let errors: Vec<String> = validator.iter_errors(&json).map(|it| it.to_string()).collect();
             if !checked.has_errors() {
                 assert!(errors.is_empty(), "{path}: {errors:?}");
-                good += 1;
-            } else if finds {
+                n_valid += 1;
+            } else if is_found {
                 assert!(!errors.is_empty(), "{path}: an editor finds nothing");
-                bad += 1;
+                n_invalid += 1;
             }
         }
-        assert!(good > 20 && bad > 10, "{good} and {bad}");
+        assert!(n_valid > 20 && n_invalid > 10, "{n_valid} and {n_invalid}");
     }
 }

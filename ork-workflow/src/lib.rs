@@ -48,7 +48,7 @@ mod workflow;
 mod yaml;
 
 #[cfg(feature = "language")]
-pub use assign::{Type, Verdict, Why, assignable};
+pub use assign::{Mismatch, Type, Verdict, assignable};
 #[cfg(feature = "language")]
 pub use catalog::{Answer, Catalog, NoCatalog, Signature, Unavailable};
 #[cfg(feature = "language")]

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_is_read_in_its_time_zone() {
+    fn schedule_is_interpreted_in_its_time_zone() {
         let six = times("0 6 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3);
         assert_eq!(six, ["2026-03-28T05:00:00Z", "2026-03-29T04:00:00Z", "2026-03-30T04:00:00Z"]);
         assert_eq!(
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clock_skips_or_repeats_fires_once() {
+    fn skipped_and_repeated_times_fire_once() {
         let skipped = times("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
         assert_eq!(skipped, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
         let repeated = times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_schedule_has_no_next_time() {
+    fn invalid_schedule_has_no_next_time() {
         for (cron, timezone) in [("0 0 30 2 *", "UTC"), ("x", "UTC"), ("0 * * * *", "Mars/Base")] {
             assert_eq!(Schedule::new(cron, timezone).next_after(0), None);
         }

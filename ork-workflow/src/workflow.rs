@@ -58,7 +58,7 @@ impl Workflow {
         let is_yaml = problems.count() == 0;
         let mut document = root.map(|root| document::read(&file, &root, &mut problems));
         if let (Some(document), false) = (&mut document, is_yaml) {
-            document.is_broken();
+            document.mark_incomplete();
         }
         let text = document.as_ref().and_then(|it| it.schedule.as_ref());
         let schedule = text.and_then(|text| schedule::check(text, &mut problems));
@@ -86,7 +86,7 @@ impl Workflow {
     /// Returns the programs that the workflow names, without duplicates, in the order of the file.
     pub fn process_programs(&self) -> Vec<&str> {
         self.programs(|program| match program {
-            Program::Process(words) => words.first().map(|word| word.text.as_str()),
+            Program::Process(command) => command.first().map(|word| word.text.as_str()),
             Program::Rust(_) | Program::Python(_) => None,
         })
     }
@@ -110,7 +110,7 @@ impl Workflow {
 
     /// Returns the parameters that the schedule sets, by `time_as` and `date_as`. Names that are not parameters of
     /// the workflow are left out; the check reports them.
-    pub fn told(&self) -> Parameters {
+    pub fn schedule_parameters(&self) -> Parameters {
         let set = self.schedule.as_ref().map(|it| [(&it.time_as, Given::Time), (&it.date_as, Given::Date)]);
         let set = set.into_iter().flatten().filter_map(|(name, given)| Some((name.clone()?, given)));
         set.filter(|(name, _)| self.parameters().iter().any(|(known, _)| known == name)).collect()
@@ -126,8 +126,8 @@ impl Workflow {
         let document = self.document.as_ref();
         let plan = document.and_then(|it| check::check(&self.file, it, catalog, parameters, &mut problems));
         let diagnostics = problems.sorted();
-        let is_good = !diagnostics.iter().any(Diagnostic::is_error);
-        let schedule = self.schedule.clone().filter(|_| is_good);
-        Checked { plan: plan.filter(|_| is_good), schedule, diagnostics }
+        let is_valid = !diagnostics.iter().any(Diagnostic::is_error);
+        let schedule = self.schedule.clone().filter(|_| is_valid);
+        Checked { plan: plan.filter(|_| is_valid), schedule, diagnostics }
     }
 }

@@ -29,14 +29,14 @@ public final class Main {
             System.out.printf("shapes %s %d %s %d %d%n", output.getText(), output.getLarge(),
                     output.getColor().toValue(), output.getDefaulted(), output.getTree().getChildren().get(0).getValue());
 
-            // An input that the types would have refused.
+            // An input that the types would have rejected.
             try {
                 client.submit("shapes", Map.of("text", 7), ShapesOutput.class).result(PATIENCE);
             } catch (OrkClient.JobError error) {
                 System.out.println("refused " + error.outcome.getError().getKind().toValue() + " " + error.getMessage());
             }
 
-            // How far a job is.
+            // The progress of a job.
             List<Double> percents = Collections.synchronizedList(new ArrayList<>());
             long steps = client.submit("climb", climb(20), Long.class, event -> {
                 if (event.getData().getProgress() != null) {
@@ -47,7 +47,7 @@ public final class Main {
             Collections.sort(rising);
             System.out.println("climbed " + steps + " " + (rising.equals(percents) && !rising.isEmpty()));
 
-            // One that nobody waits for any longer, as soon as it has begun.
+            // Cancel a job as soon as it has started.
             CountDownLatch begun = new CountDownLatch(1);
             OrkClient.Job<Long> job = client.submit("climb", climb(1_000_000), Long.class, event -> {
                 if (event.getData().getProgress() != null) {

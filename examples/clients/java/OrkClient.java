@@ -48,7 +48,7 @@ public final class OrkClient implements AutoCloseable {
     private final Channel channel;
     private final String queue;
 
-    /** One connection. {@code schemas}, which {@code schema export} wrote, let messages say what they are made for. */
+    /** One connection. With {@code schemas}, from {@code schema export}, messages name the schema of their input. */
     public OrkClient(String url, String prefix, Path schemas, boolean events) throws Exception {
         this.schemas = json.readTree(schemas.toFile());
         this.prefix = prefix;
@@ -64,12 +64,12 @@ public final class OrkClient implements AutoCloseable {
         channel.basicConsume(queue, true, (tag, message) -> hear(message), tag -> {});
     }
 
-    /** Hands a job over: RabbitMQ has it when this returns. {@code output} is the type of what the task returns. */
+    /** Submits a job: RabbitMQ has it when this returns. {@code output} is the type of the task's output. */
     public <T> Job<T> submit(String task, Object input, Class<T> output) throws Exception {
         return submit(task, input, output, event -> {});
     }
 
-    /** The same; {@code tell} hears what happens to the job, if the client hears events and the workers tell them. */
+    /** Submits a job; {@code tell} receives its events, if the client has events and the workers publish them. */
     public synchronized <T> Job<T> submit(String task, Object input, Class<T> output, Consumer<OrkEvent> tell)
             throws Exception {
         Job<T> job = new Job<>(UUID.randomUUID().toString(), output, tell);
@@ -94,7 +94,7 @@ public final class OrkClient implements AutoCloseable {
         connection.close();
     }
 
-    /** How times are read and written; {@code jackson-datatype-jsr310} does that, too. */
+    /** Reads and writes times; {@code jackson-datatype-jsr310} does that, too. */
     private static SimpleModule times() {
         DateTimeFormatter format = DateTimeFormatter.ISO_OFFSET_DATE_TIME;
         SimpleModule module = new SimpleModule();
@@ -129,7 +129,7 @@ public final class OrkClient implements AutoCloseable {
         }
     }
 
-    /** The job failed or was cancelled; {@code outcome} says which, and its error why. */
+    /** The job failed or was cancelled: see the state and the error of {@code outcome}. */
     public static final class JobError extends Exception {
         private static final long serialVersionUID = 1;
         public final transient OrkOutcome outcome;
@@ -153,7 +153,7 @@ public final class OrkClient implements AutoCloseable {
             this.tell = tell;
         }
 
-        /** What the task returned; a {@link JobError} if it did not, a {@code TimeoutException} if that takes so long. */
+        /** The output of the task; a {@link JobError} if there is none, a {@code TimeoutException} if it is late. */
         public T result(long millis) throws Exception {
             OrkOutcome ended = outcome.get(millis, TimeUnit.MILLISECONDS);
             if (ended.getState() != State.SUCCEEDED) {

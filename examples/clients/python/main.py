@@ -33,19 +33,19 @@ shapes = Shapes(
 output = client.submit("shapes", shapes, ShapesOutput).result()
 print("shapes", output.text, output.large, output.color.value, output.defaulted, output.tree.children[0].value)
 
-# An input that the types would have refused.
+# An input that the types would have rejected.
 try:
     client.submit("shapes", {"text": 7}, ShapesOutput).result()
 except JobError as error:
     assert error.outcome.error is not None
     print("refused", error.outcome.error.kind.value, error)
 
-# How far a job is.
+# The progress of a job.
 job = client.submit("climb", ClimbInput(steps=20), int)
 percents = [event.data.progress for event in job.follow() if event.data.progress is not None]
 print("climbed", job.result(), percents == sorted(percents) and len(percents) > 0)
 
-# One that nobody waits for any longer, as soon as it has begun.
+# Cancel a job as soon as it has started.
 job = client.submit("climb", ClimbInput(steps=1_000_000), int)
 for event in job.follow():
     if event.data.progress is not None:

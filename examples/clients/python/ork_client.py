@@ -1,6 +1,6 @@
 """A client of ork: submits jobs over RabbitMQ, waits for outcomes, follows and cancels jobs. Copy it and change it.
 
-It needs `pika`, `pydantic`, and `models`, which datamodel-code-generator makes of what `schema export` writes.
+It needs `pika`, `pydantic`, and `models`, which datamodel-code-generator generates from `schema export`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class JobError(Exception):
-    """The job failed or was cancelled; `outcome` says which, and `outcome.error` why."""
+    """The job failed or was cancelled: see `outcome.state` and `outcome.error`."""
 
     def __init__(self, outcome: OrkOutcome) -> None:
         super().__init__(outcome.error.message if outcome.error else outcome.state.value)
@@ -28,7 +28,7 @@ class JobError(Exception):
 
 
 class Client:
-    """One connection, for one thread. `schemas`, which `schema export` wrote, let messages say what they are made for."""
+    """One connection, for one thread. With `schemas`, from `schema export`, messages name the schema of their input."""
 
     def __init__(
         self, url: str, schemas: dict[str, Any] | None = None, prefix: str = "ork", events: bool = False
@@ -44,7 +44,7 @@ class Client:
             self._channel.queue_bind(self._queue, f"{prefix}.events", "job.#")
 
     def submit(self, task: str, input: BaseModel | dict[str, Any], output: type[T]) -> Job[T]:
-        """Hands a job over: RabbitMQ has it when this returns. `output` is the type of what the task returns."""
+        """Submits a job: RabbitMQ has it when this returns. `output` is the type of the task's output."""
         job = str(uuid.uuid4())
         self._said[job] = deque()
         known = self._schemas["properties"].get(task)
@@ -62,12 +62,12 @@ class Client:
         return Job(self, job, TypeAdapter(output))
 
     def next_word(self, job: str, timeout: float) -> OrkEvent | OrkOutcome:
-        """The next word about a job; words about others of this client are kept for those who wait for them."""
+        """The next message about a job; messages about other jobs of this client are kept until they are read."""
         while not self._said[job]:
             words = self._channel.consume(self._queue, auto_ack=True, inactivity_timeout=timeout)
             method, properties, body = next(words)
             if method is None or properties is None or body is None:
-                raise TimeoutError(f"nothing was said of job {job} for {timeout} s")
+                raise TimeoutError(f"no message about job {job} within {timeout} s")
             word: OrkEvent | OrkOutcome
             if properties.type == "ork.outcome":
                 word = outcome = OrkOutcome.model_validate_json(body)
@@ -80,7 +80,7 @@ class Client:
         return self._said[job].popleft()
 
     def forget(self, job: str) -> None:
-        """Keeps no more words about a job."""
+        """Drops all messages about a job."""
         self._said.pop(job, None)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Job(Generic[T]):
         self._outcome: OrkOutcome | None = None
 
     def follow(self, timeout: float = 30) -> Iterator[OrkEvent]:
-        """What happens to the job until it ends; for a client with `events`, if the workers tell them."""
+        """The events of the job until it ends; for a client with `events`, if the workers publish them."""
         while self._outcome is None:
             word = self._client.next_word(self.id, timeout)
             if isinstance(word, OrkOutcome):
@@ -106,7 +106,7 @@ class Job(Generic[T]):
                 yield word
 
     def result(self, timeout: float = 30) -> T:
-        """What the task returned; a `JobError` if it did not, a `TimeoutError` if nothing is heard for so long."""
+        """The output of the task; a `JobError` if there is none, a `TimeoutError` if no message arrives in time."""
         for _ in self.follow(timeout):
             pass
         assert self._outcome is not None

@@ -29,23 +29,23 @@ const shapes: Shapes = {
 const output = await (await client.submit("shapes", shapes)).result();
 console.log("shapes", output.text, output.large, output.color, output.defaulted, output.tree.children[0]?.value);
 
-// An input that the types would have refused.
+// An input that the types would have rejected.
 try {
-  // @ts-expect-error: a number is no text, and most of it is missing
+  // @ts-expect-error: a number is not a text, and most fields are missing
   await (await client.submit("shapes", { text: 7 })).result();
 } catch (error) {
   if (!(error instanceof JobError)) throw error;
   console.log("refused", error.outcome.error?.kind, error.message);
 }
 
-// How far a job is.
+// The progress of a job.
 const job = await client.submit("climb", { steps: 20 });
 const percents: number[] = [];
 job.tell = ({ data }) => void (typeof data.progress === "number" && percents.push(data.progress));
 const steps: number = await job.result();
 console.log("climbed", steps, percents.length > 0 && percents.every((it, at) => at === 0 || it >= percents[at - 1]!));
 
-// One that nobody waits for any longer, as soon as it has begun.
+// Cancel a job as soon as it has started.
 const long = await client.submit("climb", { steps: 1_000_000 });
 await new Promise<void>((resolve) => (long.tell = ({ data }) => typeof data.progress === "number" && resolve()));
 await client.cancel(long);

@@ -1,18 +1,18 @@
 // A client of ork: submits jobs over RabbitMQ, waits for outcomes, follows and cancels jobs. Copy it and change it.
 //
-// It needs `amqplib`, and `tasks`, which json-schema-to-typescript makes of what `schema export --format draft7` writes.
+// It needs `amqplib`, and `tasks`, which json-schema-to-typescript generates from `schema export --format draft7`.
 import { randomUUID } from "node:crypto";
 import { connect, type ChannelModel, type ConfirmChannel, type ConsumeMessage } from "amqplib";
 import type { OrkEvent, OrkOutcome, Tasks } from "./tasks.js";
 
-/** The job failed or was cancelled; `outcome` says which, and `outcome.error` why. */
+/** The job failed or was cancelled: see `outcome.state` and `outcome.error`. */
 export class JobError extends Error {
   constructor(readonly outcome: OrkOutcome) {
     super(outcome.error?.message ?? outcome.state);
   }
 }
 
-/** What a client may be told. With `schemas`, which `schema export` wrote, messages say what they are made for. */
+/** The options of a client. With `schemas`, the output of `schema export`, messages name the schema of their input. */
 export interface Options {
   prefix?: string;
   events?: boolean;
@@ -40,7 +40,7 @@ export class Client {
     return client;
   }
 
-  /** Hands a job over: RabbitMQ has it when this resolves. */
+  /** Submits a job: RabbitMQ has it when this resolves. */
   async submit<T extends keyof Tasks>(task: T, input: Tasks[T]["input"]): Promise<Job<Tasks[T]["output"]>> {
     return (await this.send(task, input)) as Job<Tasks[T]["output"]>;
   }
@@ -87,7 +87,7 @@ export class Client {
 
 /** A job that was submitted, which returns a `T`. */
 export class Job<T> {
-  /** Called for each thing that happens to the job, if the client hears `events` and the workers tell them. */
+  /** Called for each event of the job, if the client has `events` and the workers publish them. */
   tell: (event: OrkEvent) => void = () => {};
   /** How the job ended. */
   readonly outcome: Promise<OrkOutcome>;
@@ -98,7 +98,7 @@ export class Job<T> {
     this.outcome = new Promise((resolve) => (this.end = resolve));
   }
 
-  /** What the task returned; a `JobError` if it did not. */
+  /** The output of the task; throws a `JobError` if there is none. */
   async result(): Promise<T> {
     const outcome = await this.outcome;
     if (outcome.state !== "succeeded") throw new JobError(outcome);

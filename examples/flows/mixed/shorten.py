@@ -1,4 +1,4 @@
-"""Takes the name of a file out of its path."""
+"""Returns the name of the file at a path."""
 
 from pathlib import PurePath
 

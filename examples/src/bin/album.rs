@@ -39,9 +39,9 @@ fn album(picture: PathBuf, size: u32) -> Result<Picture> {
 /// Makes thumbnails of the pictures in a folder, and a contact sheet of them.
 #[task(part)]
 fn album_part(
-    /// Where the pictures are.
+    /// The folder with the pictures.
     folder: PathBuf,
-    /// The longer side of a thumbnail, in pixels; 128 if nobody says.
+    /// The longer side of a thumbnail, in pixels; 128 by default.
     size: Option<u32>,
 ) -> Result<impl Iterator<Item = album>> {
     let folder = std::path::absolute(folder)?;
@@ -58,7 +58,7 @@ fn is_picture(path: &Path) -> bool {
     ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// One picture of the sheet, in words.
+/// The description of one picture of the sheet.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Row {
     picture: String,
@@ -72,7 +72,7 @@ struct Sheet {
     sheet: Option<PathBuf>,
 }
 
-/// Glues the thumbnails together, in the order of their names.
+/// Combines the thumbnails into one sheet, in the order of their names.
 #[task(join)]
 fn album_join(parts: Parts<Picture>) -> Result<Sheet> {
     let (mut sheet, mut thumbnails) = (Sheet::default(), Vec::new());

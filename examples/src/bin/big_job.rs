@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use ork::{ClientError, Context, Error, Ork, Result, task};
-use ork_examples::say;
+use ork_examples::print_line;
 
-/// Submits the small jobs: they are in the store before any of them is begun.
+/// Submits the small jobs: all of them are in the store before the first one starts.
 #[task]
 async fn big_job(small_jobs: Vec<String>, context: Context) -> Result<String> {
     let n = small_jobs.len();
@@ -22,13 +22,13 @@ async fn big_job(small_jobs: Vec<String>, context: Context) -> Result<String> {
     Ok(format!("{n} small jobs submitted"))
 }
 
-/// Does one of them, if its data are valid.
+/// Runs one small job, if its data are valid.
 #[task]
 async fn small_job(data: String) -> Result<String> {
     if data.contains('!') {
         return Err(Error::permanent(format!("invalid data: {data:?}")));
     }
-    // Stands for the real work.
+    // A stand-in for the real work.
     tokio::time::sleep(Duration::from_millis(10)).await;
     Ok(data.to_uppercase())
 }
@@ -47,8 +47,8 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
 
     // Only one job at a time can hold a unique key.
     match ork.submit(big_job { small_jobs: Vec::new() }).unique("big_job").await {
-        Err(ClientError::Taken { by, .. }) if by == big.id() => say("a second big job was refused"),
-        other => say(&format!("unexpected: {other:?}")),
+        Err(ClientError::Taken { by, .. }) if by == big.id() => print_line("a second big job was refused"),
+        other => print_line(&format!("unexpected: {other:?}")),
     }
 
     ork.start_worker();
@@ -57,14 +57,14 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(status) = progress.next().await {
         let status = status?;
         if last.replace(status.state) != Some(status.state) {
-            say(&format!("big job {}", status.state));
+            print_line(&format!("big job {}", status.state));
         }
     }
     for (depth, job) in ork.tree(big.id()).await? {
         let why = job.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
-        say(&format!("{}{} {}{why}", "  ".repeat(depth), job.task, job.state));
+        print_line(&format!("{}{} {}{why}", "  ".repeat(depth), job.task, job.state));
     }
-    say(&report.wait().await?);
+    print_line(&report.wait().await?);
     ork.shutdown().await;
     Ok(())
 }

@@ -20,13 +20,13 @@ mod discover {
 
     #[derive(Serialize, JsonSchema)]
     pub(crate) struct Output {
-        /// What there is to do.
+        /// The files to process.
         pub(crate) files: Vec<String>,
-        /// How much that is.
+        /// The number of files.
         pub(crate) count: usize,
     }
 
-    /// Lists what is below a prefix.
+    /// Lists the files below a prefix.
     #[task]
     pub(crate) fn main(prefix: String) -> Output {
         let files: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| format!("{prefix}/{name}.parquet")).into();
@@ -34,7 +34,7 @@ mod discover {
     }
 }
 
-/// What came of one file.
+/// The result for one file.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Processed {
     input_file: String,
@@ -52,26 +52,26 @@ fn process(item: String, context: ork::Context) -> Processed {
     Processed { input_file: item, output_file, rows }
 }
 
-/// What came of all files.
+/// The result for all files.
 #[derive(Serialize, JsonSchema)]
 struct Total {
     total_rows: usize,
     files_processed: usize,
 }
 
-/// Adds up what came of the files.
+/// Adds up the results of the files.
 #[task]
 fn aggregate(process: Vec<Processed>) -> Total {
     Total { total_rows: process.iter().map(|one| one.rows).sum(), files_processed: process.len() }
 }
 
-/// What one of many did.
+/// The result of one of several instances.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Share {
     processed: usize,
 }
 
-/// Takes its share of a hundred items, by its place among those that do the same.
+/// Processes its share of a hundred items, by its index among the parallel instances.
 #[task]
 fn share(context: ork::Context) -> Share {
     let (index, count) = (context.parallel_index(), context.parallel_count().unwrap_or(1));
@@ -79,7 +79,7 @@ fn share(context: ork::Context) -> Share {
     Share { processed: own.count() }
 }
 
-/// What one of several did for a region.
+/// The result of one of several instances for a region.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Done {
     region: String,
@@ -87,7 +87,7 @@ struct Done {
     of: u64,
 }
 
-/// The regions there are.
+/// All regions.
 #[derive(Serialize, JsonSchema)]
 struct Regions {
     regions: Vec<String>,
@@ -99,13 +99,13 @@ fn discover_regions() -> Regions {
     Regions { regions: ["eu", "us", "asia"].map(str::to_owned).into() }
 }
 
-/// Does one share of the work of one region.
+/// Processes one share of the work of one region.
 #[task]
 fn process_region(item: String, context: ork::Context) -> Done {
     Done { region: item, worker: context.parallel_index(), of: context.parallel_count().unwrap_or(1) }
 }
 
-/// Counts what was done for each region.
+/// Lists the shares that were processed in each region.
 #[task]
 fn aggregate_regions(process_region: Vec<Done>) -> Vec<String> {
     process_region.iter().map(|one| format!("{} {}/{}", one.region, one.worker, one.of)).collect()
@@ -118,7 +118,7 @@ struct Files {
     files: Vec<String>,
 }
 
-/// Finds all files below a folder, but for hidden ones.
+/// Finds all files below a folder, except hidden ones.
 #[task]
 fn find_files(folder: String) -> Result<Files> {
     let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
@@ -140,7 +140,7 @@ fn find_files(folder: String) -> Result<Files> {
     Ok(Files { files })
 }
 
-/// What is in a file, or in several.
+/// The counts of one file, or of several.
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 struct Counts {
     files: u64,
@@ -149,10 +149,10 @@ struct Counts {
     words: usize,
 }
 
-/// What is in one file.
+/// The counts of one file.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Counted {
-    /// The end of its name.
+    /// The extension of its name.
     kind: String,
     counts: Counts,
 }
@@ -168,7 +168,7 @@ fn count_file(folder: String, item: String) -> Result<Counted> {
     Ok(Counted { kind, counts: Counts { files: 1, bytes: content.len(), lines, words } })
 }
 
-/// Adds up what was counted, by kind of file.
+/// Adds up the counts, by kind of file.
 #[task]
 fn count_all(count_file: Vec<Counted>) -> BTreeMap<String, Counts> {
     let mut kinds = BTreeMap::<String, Counts>::new();

@@ -13,12 +13,12 @@ use ork::{Error, Ork, Result, State, task};
 #[derive(Debug)]
 struct Phrasebook(BTreeMap<&'static str, &'static str>);
 
-/// Greets somebody in a language.
+/// Greets a person in a language.
 #[task(retries = 3)]
 fn greet(
-    /// Who is greeted.
+    /// The name of the person.
     name: String,
-    /// Two letters; English if nobody says.
+    /// Two letters; English by default.
     language: Option<String>,
     book: State<Phrasebook>,
 ) -> Result<String> {

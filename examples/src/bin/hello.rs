@@ -1,4 +1,4 @@
-//! The smallest program: one task, which comes with the complete command line.
+//! The smallest program: one task, with the complete command line.
 //!
 //! `hello run hello name=Ada` prints a greeting; `hello tasks` lists the tasks of the program.
 
@@ -6,7 +6,7 @@
 
 use ork::task;
 
-/// Greets somebody.
+/// Greets a person.
 #[task]
 fn hello(name: String) -> String {
     format!("hello {name}")

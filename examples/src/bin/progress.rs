@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use ork::{ClientError, Context, Ork, Result, task};
-use ork_examples::say;
+use ork_examples::print_line;
 
 /// Climbs a stair, one step after the other.
 #[task]
@@ -17,7 +17,7 @@ async fn climb(steps: u32, context: Context) -> Result<String> {
     for step in 0..steps {
         context.progress(f64::from(step) * 100.0 / f64::from(steps), format!("step {step}"));
         tokio::select! {
-            // Stands for the work of one step.
+            // A stand-in for the work of one step.
             () = tokio::time::sleep(Duration::from_millis(25)) => {}
             // A real task would clean up here. Its return value is ignored from now on.
             () = context.cancelled().cancelled() => {
@@ -38,9 +38,9 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(status) = progress.next().await {
         let status = status?;
         let info = status.progress.as_ref().map_or("", |progress| progress.info.as_str());
-        say(&format!("{} {:.0} % {info}", status.state, status.percent().unwrap_or(0.0)));
+        print_line(&format!("{} {:.0} % {info}", status.state, status.percent().unwrap_or(0.0)));
     }
-    say(&job.wait().await?);
+    print_line(&job.wait().await?);
 
     let job = ork.submit(climb { steps: 100_000 }).await?;
     let mut progress = std::pin::pin!(job.progress());
@@ -51,8 +51,8 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     match job.wait().await {
-        Err(ClientError::Cancelled { .. }) => say("the second climb was cancelled"),
-        other => say(&format!("unexpected: {other:?}")),
+        Err(ClientError::Cancelled { .. }) => print_line("the second climb was cancelled"),
+        other => print_line(&format!("unexpected: {other:?}")),
     }
     ork.shutdown().await;
     Ok(())

@@ -13,7 +13,7 @@
 
 use ork::{Context, Error, Result, task};
 
-/// Asks a server that is busy the first few times.
+/// Requests a page from a server that is busy the first few times.
 #[task(retries = 3, backoff = "20ms")]
 fn fetch(
     /// The page's address.
@@ -25,7 +25,7 @@ fn fetch(
     if page.is_empty() {
         return Err(Error::permanent("the address of the page is empty"));
     }
-    context.log(format!("asking for {page}"));
+    context.log(format!("requesting {page}"));
     if context.attempt() <= busy {
         // Any other error is retried, as it may be temporary.
         Err(format!("the server was busy at attempt {}", context.attempt()))?;
@@ -42,12 +42,12 @@ fn crawl(page: u32, gone: bool) -> Result<()> {
     Ok(())
 }
 
-/// Asks for many pages; up to a quarter of them may fail.
+/// Requests many pages; up to a quarter of them may fail.
 #[task(part, tolerate = "25%")]
 fn crawl_part(
     /// How many pages.
     pages: u32,
-    /// Every so many pages one is gone; every fourth if nobody says.
+    /// The interval at which pages are gone; every fourth by default.
     gone_every: Option<u32>,
 ) -> impl Iterator<Item = crawl> {
     let every = gone_every.unwrap_or(4).max(1);

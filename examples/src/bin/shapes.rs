@@ -21,7 +21,7 @@ struct Shapes {
     large: u64,
     number: f64,
     optional: Option<String>,
-    /// Written always, read if it is there.
+    /// Always written, and optional when read.
     #[serde(default)]
     defaulted: u32,
     /// From 1 to 100.
@@ -52,7 +52,7 @@ enum Color {
     DarkGreen,
 }
 
-/// An enum as serde writes it unless told otherwise.
+/// An enum in serde's default representation.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 enum External {
     Nothing,
@@ -91,13 +91,13 @@ struct Tree {
     children: Vec<Self>,
 }
 
-/// Gives back what it is given.
+/// Returns its input.
 #[task]
 fn shapes(input: Shapes) -> Shapes {
     input
 }
 
-/// Climbs a stair, and says at each step how far it is.
+/// Climbs a stair, and reports its progress at each step.
 #[task]
 async fn climb(
     /// How many steps there are.

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use futures_util::StreamExt as _;
 use ork::{Conclusion, Context, Error, EventKind, Next, Ork, Parts, Result, task};
-use ork_examples::say;
+use ork_examples::print_line;
 use serde::Deserialize;
 
 /// The default number of records in a batch.
@@ -27,7 +27,7 @@ struct Batch {
     part: usize,
 }
 
-/// Submits the records of a sheet, one in a line, as files of a folder: a batch is there whole or not at all.
+/// Submits the records of a sheet, one per line, as files of a folder: a batch is written as a whole, or not at all.
 #[task(retries = 1)]
 async fn submit_large_sheet(sheet: PathBuf, to: PathBuf, batch: Option<usize>, context: Context) -> Result<Submitted> {
     let size = batch.unwrap_or(BATCH).max(1);
@@ -92,28 +92,31 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     while let Some(event) = events.next().await {
         let event = event?;
         if let Some(info) = event.info {
-            say(&info);
+            print_line(&info);
         }
         if let Some(parts) = event.parts {
-            say(&format!("{}: {} of {} completed, {} failed", event.kind, parts.completed, parts.total, parts.failed));
+            print_line(&format!(
+                "{}: {} of {} completed, {} failed",
+                event.kind, parts.completed, parts.total, parts.failed
+            ));
         }
         if matches!(event.kind, EventKind::Completed | EventKind::Failed) {
             break;
         }
     }
     match job.wait().await {
-        Err(error) => say(&error.to_string()),
-        Ok(submitted) => say(&format!("unexpected: {submitted:?}")),
+        Err(error) => print_line(&error.to_string()),
+        Ok(submitted) => print_line(&format!("unexpected: {submitted:?}")),
     }
     for part in ork.parts(job.id(), 0, 100).await?.into_iter().filter(|part| part.failure.is_some()) {
-        say(&format!("part {}: {}", part.index, part.failure.map(|why| why.to_string()).unwrap_or_default()));
+        print_line(&format!("part {}: {}", part.index, part.failure.map(|why| why.to_string()).unwrap_or_default()));
     }
 
     // With the record corrected, a retry runs only the part that failed.
     fs::write(&sheet, fs::read_to_string(&sheet)?.replace("nobody", "7777,7777@example.org"))?;
     ork.retry(job.id()).await?;
     let submitted = job.wait().await?;
-    say(&format!("{} records. {}", submitted.data, submitted.outcome));
+    print_line(&format!("{} records. {}", submitted.data, submitted.outcome));
     ork.shutdown().await;
     Ok(())
 }

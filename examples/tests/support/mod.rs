@@ -1,4 +1,4 @@
-//! Runs programs as processes in a temporary folder, with a deadline on everything they do.
+//! Runs programs as processes in a temporary folder, with a deadline on every operation.
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// No operation takes this long; a process that exceeds it is stuck.
+/// The deadline of an operation; a process that exceeds it is stuck.
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// Returns the path of a built example.
@@ -121,7 +121,7 @@ impl Ended {
         for expected in expected {
             assert!(self.err.contains(expected), "no `{expected}` in:\n{}", self.err);
         }
-        assert_eq!(self.out, "", "what fails has no result");
+        assert_eq!(self.out, "", "a failed program prints no result");
     }
 }
 
@@ -185,7 +185,7 @@ impl Process {
                 return line;
             }
         }
-        panic!("the line did not come; stderr:\n{}", self.err.seen);
+        panic!("the line is missing; stderr:\n{}", self.err.seen);
     }
 
     /// Waits for a line on stdout that matches.
@@ -196,7 +196,7 @@ impl Process {
                 return line;
             }
         }
-        panic!("the line did not come; stdout:\n{}", self.out.seen);
+        panic!("the line is missing; stdout:\n{}", self.out.seen);
     }
 
     /// Waits for a line of JSON on stdout that matches.
@@ -208,7 +208,7 @@ impl Process {
                 return value;
             }
         }
-        panic!("the line did not come; stdout:\n{}", self.out.seen);
+        panic!("the line is missing; stdout:\n{}", self.out.seen);
     }
 
     /// Sends a signal, given by its name.

@@ -1,4 +1,4 @@
-//! A package that knows ork only under another name, as one does that has two versions of it.
+//! A package that knows ork only under another name, like a package with two versions of ork.
 
 use other::{Context, Parts, Result, task};
 
@@ -18,20 +18,20 @@ pub fn double_part(up_to: u32) -> impl Iterator<Item = double> {
     (0..up_to).map(|number| double { number })
 }
 
-/// Adds them.
+/// Adds up the parts.
 ///
 /// # Errors
-/// When a part has none.
+/// When a part has failed.
 #[task(join, crate = "other")]
 pub fn double_join(parts: Parts<u32>) -> Result<u32> {
     parts.all_ok()?.into_iter().sum()
 }
 
-/// What stands inside a crate that hides ork behind a path of its own.
+/// Inside a crate that hides ork behind its own path.
 pub mod hidden {
     pub use other as inner;
 
-    /// Answers what it is given.
+    /// Returns its input.
     #[super::task(crate = "crate::hidden::inner", name = "echo")]
     pub fn echo(input: String) -> String {
         input

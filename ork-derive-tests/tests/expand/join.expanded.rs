@@ -1,4 +1,4 @@
-//! A join: no message, but the answer of the whole job.
+//! A join: it has no message, but the result of the whole job.
 async fn thumbnail_join(parts: Parts<PathBuf>, context: Context) -> Result<Sheet> {
     fold(parts, context).await
 }

@@ -1,4 +1,4 @@
-//! With mistakes: the function is whole, its message is there for those who send it, and every mistake is reported.
+//! With mistakes: the function and its message are emitted for their callers, and every mistake is reported.
 
 #[task(retires = 3)]
 fn thumbnail(path: &str, width: u32) -> u32 {

@@ -1,4 +1,4 @@
-//! Every option of a task, and what goes from the function to what stands beside it.
+//! Every option of a task, and the attributes that are copied from the function to the generated items.
 /// Does it.
 #[cfg(feature = "slow")]
 #[deprecated]

@@ -7,7 +7,7 @@
     clippy::unnecessary_wraps,
     clippy::unused_async,
     clippy::unwrap_used,
-    reason = "these functions are what they are to try every form of a task"
+    reason = "these functions test every form of a task"
 )]
 
 mod rows;
@@ -26,7 +26,7 @@ use crate::splits::{as_vec_part, split};
 
 // ---- the tasks
 
-/// A point, in which an error has a path.
+/// A point, whose fields give errors a path.
 #[derive(Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 struct Point {
     x: f64,
@@ -170,7 +170,7 @@ fn call_with(body: impl Into<Vec<u8>>) -> Call {
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut std::task::Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
-        Poll::Pending => panic!("these tasks wait for nothing"),
+        Poll::Pending => panic!("these tasks never wait"),
     }
 }
 

@@ -11,17 +11,17 @@ use crate::{add, def, discover, io_error, misnamed, nothing};
 
 #[test]
 fn message_has_task_kind_and_result_type() {
-    fn answers<M: TaskMessage<Answer = A>, A: Answer<Output = T>, T>() -> (&'static str, JobKind) {
+    fn describe<M: TaskMessage<Answer = A>, A: Answer<Output = T>, T>() -> (&'static str, JobKind) {
         (M::TASK, M::KIND)
     }
     fn joins<X: Joined<Output = T>, T>() {}
-    assert_eq!(answers::<add, Returned<i64>, i64>(), ("add", JobKind::Single));
-    assert_eq!(answers::<nothing, Returned<()>, ()>(), ("nothing", JobKind::Single));
-    assert_eq!(answers::<io_error, Returned<String>, String>(), ("io_error", JobKind::Single));
-    assert_eq!(answers::<misnamed, _, String>(), ("renamed.task-1", JobKind::Single));
-    assert_eq!(answers::<discover::main, _, u8>(), ("discover", JobKind::Single));
-    assert_eq!(answers::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", JobKind::Full));
-    assert_eq!(answers::<as_vec_part, _, u32>(), ("as_vec", JobKind::Full));
+    assert_eq!(describe::<add, Returned<i64>, i64>(), ("add", JobKind::Single));
+    assert_eq!(describe::<nothing, Returned<()>, ()>(), ("nothing", JobKind::Single));
+    assert_eq!(describe::<io_error, Returned<String>, String>(), ("io_error", JobKind::Single));
+    assert_eq!(describe::<misnamed, _, String>(), ("renamed.task-1", JobKind::Single));
+    assert_eq!(describe::<discover::main, _, u8>(), ("discover", JobKind::Single));
+    assert_eq!(describe::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", JobKind::Full));
+    assert_eq!(describe::<as_vec_part, _, u32>(), ("as_vec", JobKind::Full));
     joins::<as_option, ()>();
     let message = add { left: 1, right: None };
     assert_eq!(message.to_json().unwrap(), r#"{"left":1,"right":null}"#);

@@ -90,7 +90,7 @@ pub(crate) fn split(name: &str, body: &Value) -> std::result::Result<Vec<Value>,
     let items = match def(name, Role::Split).run {
         Run::AsyncSplit(run) => now(run(call)),
         Run::BlockingSplit(run) => run(call),
-        Run::Async(_) | Run::Blocking(_) => panic!("{name} is no split"),
+        Run::Async(_) | Run::Blocking(_) => panic!("{name} is not a split"),
     }?;
     let items: Vec<_> = match items {
         Items::Iterator(items) => items.collect(),

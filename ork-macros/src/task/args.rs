@@ -9,13 +9,13 @@ use syn::token::Paren;
 use syn::{Expr, Token};
 
 use super::errors::Errors;
+use super::options;
 use super::value::{self, Concurrency, OnError, Tolerate, Value};
-use super::words;
 
-/// One option: its name if it was given, and its value if that was valid.
+/// One option: the identifier with which it was given, if it was, and its value if that was valid.
 #[derive(Debug)]
 pub(crate) struct Slot<T> {
-    word: Option<Ident>,
+    ident: Option<Ident>,
     value: Option<T>,
 }
 
@@ -41,14 +41,14 @@ pub(crate) struct Args {
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { word: None, value: None }
+        Self { ident: None, value: None }
     }
 }
 
 impl<T> Slot<T> {
-    /// The name of the option, if it was given.
-    pub(crate) const fn word(&self) -> Option<&Ident> {
-        self.word.as_ref()
+    /// The identifier with which the option was given, if it was.
+    pub(crate) const fn ident(&self) -> Option<&Ident> {
+        self.ident.as_ref()
     }
 
     /// The value of the option, if it was given and valid.
@@ -56,12 +56,12 @@ impl<T> Slot<T> {
         self.value.as_ref()
     }
 
-    fn fill(&mut self, word: Ident, value: syn::Result<T>, errors: &mut Errors) {
-        if self.word.is_some() {
-            errors.at(&word, format!("`{word}` is given twice"));
+    fn fill(&mut self, ident: Ident, value: syn::Result<T>, errors: &mut Errors) {
+        if self.ident.is_some() {
+            errors.at(&ident, format!("`{ident}` is given twice"));
             return;
         }
-        self.word = Some(word);
+        self.ident = Some(ident);
         self.value = value.map_err(|error| errors.add(error)).ok();
     }
 }
@@ -94,13 +94,13 @@ impl Args {
     }
 
     fn one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
-        let word = input
+        let option = input
             .call(Ident::parse_any)
             .map_err(|error| syn::Error::new(error.span(), "expected an option, such as `retries = 3`"))?;
-        let text = word.to_string();
-        if words::place(&text).is_none() {
+        let text = option.to_string();
+        if options::place(&text).is_none() {
             skip(input)?;
-            return Err(syn::Error::new(word.span(), words::unknown(&text)));
+            return Err(syn::Error::new(option.span(), options::unknown(&text)));
         }
         let value: Value = if input.is_empty() || input.peek(Token![,]) {
             None
@@ -116,29 +116,29 @@ impl Args {
         if !input.is_empty() && !input.peek(Token![,]) {
             return Err(input.error("expected `,` between two options"));
         }
-        self.given.push(word.clone());
-        self.set(&text, word, value, errors);
+        self.given.push(option.clone());
+        self.set(&text, option, value, errors);
         Ok(())
     }
 
-    fn set(&mut self, text: &str, word: Ident, value: Value, errors: &mut Errors) {
-        let w = &word.clone();
+    fn set(&mut self, text: &str, option: Ident, value: Value, errors: &mut Errors) {
+        let w = &option.clone();
         match text {
-            "part" => self.part.fill(word, value::flag(w, value), errors),
-            "join" => self.join.fill(word, value::flag(w, value), errors),
-            "name" => self.name.fill(word, value::name(w, value), errors),
-            "queue" => self.queue.fill(word, value::name(w, value), errors),
-            "retries" => self.retries.fill(word, value::number(w, value, 0, u32::MAX), errors),
-            "backoff" => self.backoff.fill(word, value::duration(w, value), errors),
-            "timeout" => self.timeout.fill(word, value::some_duration(w, value), errors),
-            "priority" => self.priority.fill(word, value::number(w, value, 0, 9), errors),
-            "concurrency" => self.concurrency.fill(word, value::concurrency(w, value), errors),
-            "unique" => self.unique.fill(word, value::name(w, value), errors),
-            "chunk" => self.chunk.fill(word, value::number(w, value, 1, u32::MAX), errors),
-            "on_error" => self.on_error.fill(word, value::on_error(w, value), errors),
-            "tolerate" => self.tolerate.fill(word, value::tolerate(w, value), errors),
-            "crate" => self.krate.fill(word, value::krate(w, value), errors),
-            _ => errors.at(w, words::unknown(text)),
+            "part" => self.part.fill(option, value::flag(w, value), errors),
+            "join" => self.join.fill(option, value::flag(w, value), errors),
+            "name" => self.name.fill(option, value::name(w, value), errors),
+            "queue" => self.queue.fill(option, value::name(w, value), errors),
+            "retries" => self.retries.fill(option, value::number(w, value, 0, u32::MAX), errors),
+            "backoff" => self.backoff.fill(option, value::duration(w, value), errors),
+            "timeout" => self.timeout.fill(option, value::some_duration(w, value), errors),
+            "priority" => self.priority.fill(option, value::number(w, value, 0, 9), errors),
+            "concurrency" => self.concurrency.fill(option, value::concurrency(w, value), errors),
+            "unique" => self.unique.fill(option, value::name(w, value), errors),
+            "chunk" => self.chunk.fill(option, value::number(w, value, 1, u32::MAX), errors),
+            "on_error" => self.on_error.fill(option, value::on_error(w, value), errors),
+            "tolerate" => self.tolerate.fill(option, value::tolerate(w, value), errors),
+            "crate" => self.krate.fill(option, value::krate(w, value), errors),
+            _ => errors.at(w, options::unknown(text)),
         }
     }
 }

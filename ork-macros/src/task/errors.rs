@@ -17,8 +17,8 @@ pub(crate) struct Report(Vec<syn::Error>);
 /// Runs `work` and returns its result together with all mistakes that it found.
 pub(crate) fn collect<T>(work: impl FnOnce(&mut Errors) -> T) -> (T, Report) {
     let mut errors = Errors(Vec::new());
-    let made = work(&mut errors);
-    (made, Report(errors.0))
+    let result = work(&mut errors);
+    (result, Report(errors.0))
 }
 
 impl Errors {
@@ -32,7 +32,7 @@ impl Errors {
         self.0.push(error);
     }
 
-    /// The number of mistakes so far, with which a step can tell whether it has found any.
+    /// The number of mistakes so far. A step compares it before and after its work to see whether it has found any.
     pub(crate) const fn count(&self) -> usize {
         self.0.len()
     }

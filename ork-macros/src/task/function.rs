@@ -70,7 +70,7 @@ impl ToTokens for Function {
 
 /// Returns the name of the attribute, if it is one of [`MARKS`].
 pub(crate) fn mark(attr: &Attribute) -> Option<&Ident> {
-    attr.path().get_ident().filter(|word| MARKS.iter().any(|mark| word == mark))
+    attr.path().get_ident().filter(|name| MARKS.iter().any(|mark| name == mark))
 }
 
 /// Returns the error for an item that is not a function.

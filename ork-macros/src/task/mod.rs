@@ -8,10 +8,10 @@ mod emit;
 mod errors;
 mod function;
 mod model;
+mod options;
 mod params;
 mod types;
 mod value;
-mod words;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -21,7 +21,7 @@ use self::function::Function;
 use self::model::Model;
 
 /// Expands the attribute: returns the unchanged item, the generated items, and all mistakes that were found.
-pub(crate) fn expand(words: TokenStream, item: &TokenStream) -> TokenStream {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let (function, report) = errors::collect(|errors| {
         let parsed = syn::parse2::<Function>(item.clone());
         parsed.map_err(|error| errors.add(function::not_a_function(item.clone(), error))).ok()
@@ -29,14 +29,14 @@ pub(crate) fn expand(words: TokenStream, item: &TokenStream) -> TokenStream {
     let Some(function) = function else {
         return quote!(#item #report);
     };
-    let (beside, report) = errors::collect(|errors| {
-        let args = Args::parse(words, errors);
+    let (items, report) = errors::collect(|errors| {
+        let args = Args::parse(arguments, errors);
         let role = check::role(&args, errors);
         check::check(&args, role, &function, errors);
         let model = Model::of(&function, role, errors);
-        check::the_key_is_an_input(&args, &model, errors);
-        emit::beside(&function, &args, &model)
+        check::check_limit_key(&args, &model, errors);
+        emit::items(&function, &args, &model)
     });
     let function = function.plain();
-    quote!(#function #beside #report)
+    quote!(#function #items #report)
 }

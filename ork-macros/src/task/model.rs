@@ -7,9 +7,9 @@ use syn::{Generics, ReturnType, Safety, Signature, Type};
 use super::docs::Docs;
 use super::errors::Errors;
 use super::function::Function;
-use super::params::{self, Param, What};
+use super::options::Role;
+use super::params::{self, Param, ParamKind};
 use super::types::{self, Borrow};
-use super::words::Role;
 
 /// A task, as far as its signature is valid.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Model {
 
     /// The parameters that are inputs, and so are fields of the message.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = &Param> {
-        self.params.iter().filter(|param| matches!(param.what, What::Field | What::Body))
+        self.params.iter().filter(|param| matches!(param.kind, ParamKind::Field | ParamKind::Body))
     }
 }
 
@@ -116,8 +116,8 @@ fn function_rules(sig: &Signature, errors: &mut Errors) -> Shape {
     if let Some(constness) = &sig.constness {
         errors.at(constness, "a task cannot be `const`: it runs when a job arrives");
     }
-    if let Safety::Unsafe(word) = &sig.safety {
-        errors.at(word, "a task cannot be `unsafe`: it is called with the contents of any message");
+    if let Safety::Unsafe(keyword) = &sig.safety {
+        errors.at(keyword, "a task cannot be `unsafe`: it is called with the contents of any message");
     }
     if let Some(abi) = &sig.abi {
         errors.at(abi, "a task is called from Rust: remove `extern`");
@@ -151,7 +151,7 @@ fn returns_of(sig: &Signature, role: Role, errors: &mut Errors) -> Returns {
     if role != Role::Split && !is_output(ty, errors) {
         return Returns::Nothing;
     }
-    if types::is_called(ty, "Result") { Returns::Result(ty.clone()) } else { Returns::Value(ty.clone()) }
+    if types::is_named(ty, "Result") { Returns::Result(ty.clone()) } else { Returns::Value(ty.clone()) }
 }
 
 /// Checks an output type, as far as its tokens allow. Returns whether it can be used in the `impl` of the message.

@@ -7,13 +7,13 @@ use syn::{Attribute, FnArg, Meta, Pat, PatType, Signature, Type};
 use super::docs::Docs;
 use super::errors::Errors;
 use super::function;
+use super::options::Role;
 use super::types::{self, Borrow};
-use super::words::Role;
 
 /// A parameter of a task.
 #[derive(Debug)]
 pub(crate) struct Param {
-    pub(crate) what: What,
+    pub(crate) kind: ParamKind,
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     pub(crate) docs: Docs,
@@ -21,7 +21,7 @@ pub(crate) struct Param {
 
 /// The kind of value that a parameter gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum ParamKind {
     Field,
     Body,
     Context,
@@ -43,11 +43,11 @@ pub(crate) fn read(sig: &Signature, role: Role, errors: &mut Errors) -> Vec<Para
 
 fn param_of(param: &PatType, role: Role, errors: &mut Errors) -> Option<Param> {
     let before = errors.count();
-    let what = what(param, role, errors)?;
+    let kind = kind(param, role, errors)?;
     for attr in param.attrs.iter().filter(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr")) {
         errors.at(attr, "a task must have the same inputs in every build: move the `cfg` to the function");
     }
-    let is_input = matches!(what, What::Field | What::Body);
+    let is_input = matches!(kind, ParamKind::Field | ParamKind::Body);
     let name = name_of(&param.pat, is_input, errors);
     if is_input {
         input_rules(&param.ty, errors);
@@ -60,11 +60,11 @@ fn param_of(param: &PatType, role: Role, errors: &mut Errors) -> Option<Param> {
     if errors.count() > before {
         return None;
     }
-    Some(Param { what, name: name?, ty: (*param.ty).clone(), docs: Docs::of(&param.attrs) })
+    Some(Param { kind, name: name?, ty: (*param.ty).clone(), docs: Docs::of(&param.attrs) })
 }
 
 /// Returns the kind of a parameter: that of its attribute if it has one, otherwise that of its type's name.
-fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
+fn kind(param: &PatType, role: Role, errors: &mut Errors) -> Option<ParamKind> {
     let mut marks = param.attrs.iter().filter_map(|attr| Some((attr, function::mark(attr)?)));
     let first = marks.next();
     for (attr, second) in marks {
@@ -80,17 +80,17 @@ fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
         errors.at(meta, format!("`#[{mark}]` takes no arguments"));
     }
     let is = |mark: &str, name: &str| match first {
-        Some((_, word)) => word == mark,
-        None => types::is_called(&param.ty, name),
+        Some((_, found)) => found == mark,
+        None => types::is_named(&param.ty, name),
     };
     if is("context", "Context") {
-        Some(What::Context)
+        Some(ParamKind::Context)
     } else if is("state", "State") {
-        Some(What::State)
-    } else if first.is_some() || !types::is_called(&param.ty, "Parts") {
-        Some(What::Field)
+        Some(ParamKind::State)
+    } else if first.is_some() || !types::is_named(&param.ty, "Parts") {
+        Some(ParamKind::Field)
     } else if role == Role::Join {
-        Some(What::Parts)
+        Some(ParamKind::Parts)
     } else {
         let message =
             "only a join, `#[task(join)]`, can take `Parts`: mark the parameter `#[input]` if this is your own type";
@@ -114,7 +114,7 @@ fn name_of(pat: &Pat, is_input: bool, errors: &mut Errors) -> Option<Ident> {
 fn input_rules(ty: &Type, errors: &mut Errors) {
     match types::borrow(ty) {
         Some(Borrow::Reference(reference, _))
-            if ["Context", "State"].iter().any(|own| types::is_called(&reference.elem, own)) =>
+            if ["Context", "State"].iter().any(|own| types::is_named(&reference.elem, own)) =>
         {
             errors.at(
                 reference,
@@ -142,12 +142,12 @@ fn input_rules(ty: &Type, errors: &mut Errors) {
 
 /// Makes a parameter named `input` the whole body.
 fn name_the_body(params: &mut [Param], errors: &mut Errors) {
-    let inputs = params.iter().filter(|param| param.what == What::Field).count();
-    let Some(body) = params.iter_mut().find(|param| param.what == What::Field && param.name == "input") else {
+    let inputs = params.iter().filter(|param| param.kind == ParamKind::Field).count();
+    let Some(body) = params.iter_mut().find(|param| param.kind == ParamKind::Field && param.name == "input") else {
         return;
     };
     if inputs == 1 {
-        body.what = What::Body;
+        body.kind = ParamKind::Body;
     } else {
         let message = "a parameter named `input` is the whole body, so it must be the only input: rename it, or make \
                        the others fields of its type";
@@ -157,16 +157,16 @@ fn name_the_body(params: &mut [Param], errors: &mut Errors) {
 
 /// Checks the rules that concern all parameters together.
 fn set_rules(params: &[Param], role: Role, sig: &Signature, errors: &mut Errors) {
-    for (what, message) in [
-        (What::Context, "a task can have only one `Context`: this is the second"),
-        (What::Parts, "a join can have only one `Parts<T>`: this is the second"),
+    for (kind, message) in [
+        (ParamKind::Context, "a task can have only one `Context`: this is the second"),
+        (ParamKind::Parts, "a join can have only one `Parts<T>`: this is the second"),
     ] {
-        for again in params.iter().filter(|param| param.what == what).skip(1) {
+        for again in params.iter().filter(|param| param.kind == kind).skip(1) {
             errors.at(&again.ty, message);
         }
     }
     let has_parts =
-        sig.inputs.iter().any(|param| matches!(param, FnArg::Typed(param) if types::is_called(&param.ty, "Parts")));
+        sig.inputs.iter().any(|param| matches!(param, FnArg::Typed(param) if types::is_named(&param.ty, "Parts")));
     if role == Role::Join && !has_parts {
         errors.at(&sig.ident, "a join must take the outcomes of the parts: add a parameter such as `parts: Parts<T>`");
     }

@@ -13,9 +13,9 @@ pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
     }
 }
 
-/// Whether a type is a path that ends with this word.
-pub(crate) fn is_called(ty: &Type, word: &str) -> bool {
-    last_segment(ty).is_some_and(|ident| ident == word)
+/// Whether a type is a path that ends with this name.
+pub(crate) fn is_named(ty: &Type, name: &str) -> bool {
+    last_segment(ty).is_some_and(|ident| ident == name)
 }
 
 /// Returns the type without surrounding groups and parentheses.

@@ -34,20 +34,20 @@ pub(crate) struct Concurrency {
 const LONGEST: usize = 200;
 
 /// Checks an option that takes no value.
-pub(super) fn flag(word: &Ident, value: Value) -> syn::Result<()> {
+pub(super) fn flag(option: &Ident, value: Value) -> syn::Result<()> {
     match value {
         None => Ok(()),
-        Some(value) => Err(wrong(value, format!("`{word}` takes no value"))),
+        Some(value) => Err(wrong(value, format!("`{option}` takes no value"))),
     }
 }
 
 /// Reads a name that can be used as a queue and a routing key.
-pub(super) fn name(word: &Ident, value: Value) -> syn::Result<String> {
-    let literal = text(word, value, "\"..\"")?;
+pub(super) fn name(option: &Ident, value: Value) -> syn::Result<String> {
+    let literal = text(option, value, "\"..\"")?;
     let name = literal.value();
     match name_problem(&name) {
         None => Ok(name),
-        Some(problem) => Err(wrong(literal, format!("`{word}` {problem}"))),
+        Some(problem) => Err(wrong(literal, format!("`{option}` {problem}"))),
     }
 }
 
@@ -63,15 +63,15 @@ pub(super) fn name_problem(name: &str) -> Option<String> {
 }
 
 /// Reads an integer within a range.
-pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::Result<u32> {
+pub(super) fn number(option: &Ident, value: Value, least: u32, most: u32) -> syn::Result<u32> {
     let message = match (least, most) {
-        (0, u32::MAX) => format!("`{word}` must be an integer, such as `{word} = 3`"),
+        (0, u32::MAX) => format!("`{option}` must be an integer, such as `{option} = 3`"),
         (_, u32::MAX) => {
-            format!("`{word}` must be an integer of at least {least}, such as `{word} = 100`")
+            format!("`{option}` must be an integer of at least {least}, such as `{option} = 100`")
         }
-        _ => format!("`{word}` must be an integer from {least} to {most}"),
+        _ => format!("`{option}` must be an integer from {least} to {most}"),
     };
-    match literal(word, value, "3")? {
+    match literal(option, value, "3")? {
         (Some(Lit::Int(number)), _) => match number.base10_parse::<u32>() {
             Ok(found) if (least..=most).contains(&found) && number.suffix().is_empty() => Ok(found),
             Ok(_) | Err(_) => Err(wrong(number, message)),
@@ -81,26 +81,26 @@ pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::
 }
 
 /// Reads a duration such as `"1h 30m"`.
-pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
-    let literal = text(word, value, "\"30s\"")?;
+pub(super) fn duration(option: &Ident, value: Value) -> syn::Result<Duration> {
+    let literal = text(option, value, "\"30s\"")?;
     parse_duration(&literal.value()).map_err(|problem| {
         let example = "expected numbers with `ms`, `s`, `m`, `h` or `d`, such as \"500ms\" or \"1h 30m\"";
-        wrong(&literal, format!("`{word}` {problem}: {example}"))
+        wrong(&literal, format!("`{option}` {problem}: {example}"))
     })
 }
 
 /// Reads a duration that is not zero.
-pub(super) fn some_duration(word: &Ident, value: Value) -> syn::Result<Duration> {
+pub(super) fn some_duration(option: &Ident, value: Value) -> syn::Result<Duration> {
     let place = value.clone();
-    match duration(word, value)? {
-        Duration::ZERO => Err(wrong(place, format!("`{word}` must be greater than zero"))),
+    match duration(option, value)? {
+        Duration::ZERO => Err(wrong(place, format!("`{option}` must be greater than zero"))),
         duration => Ok(duration),
     }
 }
 
 /// Reads `"stop"` or `"finish"`.
-pub(super) fn on_error(word: &Ident, value: Value) -> syn::Result<OnError> {
-    let literal = text(word, value, "\"stop\"")?;
+pub(super) fn on_error(option: &Ident, value: Value) -> syn::Result<OnError> {
+    let literal = text(option, value, "\"stop\"")?;
     match literal.value().as_str() {
         "finish" => Ok(OnError::Finish),
         "stop" => Ok(OnError::Stop),
@@ -113,9 +113,9 @@ pub(super) fn on_error(word: &Ident, value: Value) -> syn::Result<OnError> {
 }
 
 /// Reads `"5%"` or a count.
-pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
+pub(super) fn tolerate(option: &Ident, value: Value) -> syn::Result<Tolerate> {
     let message = "`tolerate` must be a number of parts such as `3`, or a share from \"0%\" to \"100%\"";
-    match literal(word, value, "\"5%\"")? {
+    match literal(option, value, "\"5%\"")? {
         (Some(Lit::Int(number)), _) if number.suffix().is_empty() => match number.base10_parse() {
             Ok(count) => Ok(Tolerate::Count(count)),
             Err(_) => Err(wrong(number, message)),
@@ -129,22 +129,25 @@ pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
 }
 
 /// Reads `4` or `(4, key = "tenant")`.
-pub(super) fn concurrency(word: &Ident, value: Value) -> syn::Result<Concurrency> {
+pub(super) fn concurrency(option: &Ident, value: Value) -> syn::Result<Concurrency> {
     let (calls, key) = match value {
         Some(Expr::Paren(paren)) => (Some(*paren.expr), None),
         Some(Expr::Tuple(tuple)) => {
             let mut elems = tuple.elems.into_iter();
             let (calls, key, more) = (elems.next(), elems.next(), elems.next());
             if let Some(more) = more {
-                return Err(wrong(more, format!("`{word}` takes a number and a key: `{word}(4, key = \"tenant\")`")));
+                return Err(wrong(
+                    more,
+                    format!("`{option}` takes a number and a key: `{option}(4, key = \"tenant\")`"),
+                ));
             }
             (calls, key)
         }
         value => (value, None),
     };
-    let calls = number(word, calls, 1, u32::MAX)?;
+    let calls = number(option, calls, 1, u32::MAX)?;
     let Some(key) = key else { return Ok(Concurrency { calls, key: None }) };
-    let message = format!("the key must be the name of an input of the task: `{word}({calls}, key = \"tenant\")`");
+    let message = format!("the key must be the name of an input of the task: `{option}({calls}, key = \"tenant\")`");
     match &key {
         Expr::Assign(ExprAssign { left, right, .. }) => match (&**left, &**right) {
             (Expr::Path(left), Expr::Lit(ExprLit { lit: Lit::Str(name), .. })) if left.path.is_ident("key") => {
@@ -157,30 +160,33 @@ pub(super) fn concurrency(word: &Ident, value: Value) -> syn::Result<Concurrency
 }
 
 /// Reads the path of ork's crate and makes it absolute.
-pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
-    let literal = text(word, value, "\"other_name\"")?;
+pub(super) fn krate(option: &Ident, value: Value) -> syn::Result<TokenStream> {
+    let literal = text(option, value, "\"other_name\"")?;
     let path = literal.parse_with(Path::parse_mod_style);
     let path =
         path.map_err(|_not_a_path| wrong(&literal, "`crate` must be the path of ork's crate, such as \"other_name\""))?;
-    let starts_at_a_keyword =
-        path.segments.first().is_some_and(|first| ["crate", "self", "super"].iter().any(|word| first.ident == word));
+    let starts_at_a_keyword = path
+        .segments
+        .first()
+        .is_some_and(|first| ["crate", "self", "super"].iter().any(|keyword| first.ident == keyword));
     Ok(match path.leading_colon {
         None if !starts_at_a_keyword => quote!(::#path),
         Some(_) | None => quote!(#path),
     })
 }
 
-fn text(word: &Ident, value: Value, example: &str) -> syn::Result<LitStr> {
-    match literal(word, value, example)? {
+fn text(option: &Ident, value: Value, example: &str) -> syn::Result<LitStr> {
+    match literal(option, value, example)? {
         (Some(Lit::Str(text)), _) => Ok(text),
-        (_, whole) => Err(wrong(whole, format!("`{word}` must be a string literal, such as `{word} = {example}`"))),
+        (_, whole) => Err(wrong(whole, format!("`{option}` must be a string literal, such as `{option} = {example}`"))),
     }
 }
 
 /// Returns the literal, and the whole value for its span. The literal is `None` if it is negative, which no option
 /// accepts.
-fn literal(word: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit>, Expr)> {
-    let whole = value.ok_or_else(|| wrong(word, format!("`{word}` needs a value, such as `{word} = {example}`")))?;
+fn literal(option: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit>, Expr)> {
+    let whole =
+        value.ok_or_else(|| wrong(option, format!("`{option}` needs a value, such as `{option} = {example}`")))?;
     let mut inner = &whole;
     // A literal that comes from a `macro_rules!` is inside an invisible group.
     while let Expr::Group(group) = inner {
@@ -189,7 +195,7 @@ fn literal(word: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit
     match inner {
         Expr::Lit(ExprLit { lit, .. }) => Ok((Some(lit.clone()), whole)),
         Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) if matches!(**expr, Expr::Lit(_)) => Ok((None, whole)),
-        _ => Err(wrong(&whole, format!("`{word}` takes a literal, such as `{word} = {example}`"))),
+        _ => Err(wrong(&whole, format!("`{option}` takes a literal, such as `{option} = {example}`"))),
     }
 }
 

@@ -125,11 +125,13 @@ CREATE TABLE ork.writer (
     connected timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
--- How many permits of a concurrency limit each process holds.
+-- The permits of a concurrency limit that each process holds: how many, and since when it holds any. A process that was
+-- presumed dead has lost its permits; if it is alive and takes new ones, `since` tells them apart.
 CREATE TABLE ork.permit (
     limit_name text NOT NULL,
     boot uuid NOT NULL,
     held bigint NOT NULL,
+    since bigint NOT NULL,
     PRIMARY KEY (limit_name, boot)
 ) WITH (fillfactor = 50);
 

@@ -107,11 +107,13 @@ CREATE TABLE process (
     running BLOB NOT NULL DEFAULT x''
 ) STRICT;
 
--- How many permits of a concurrency limit each process holds.
+-- The permits of a concurrency limit that each process holds: how many, and since when it holds any. A process that was
+-- presumed dead has lost its permits; if it is alive and takes new ones, `since` tells them apart.
 CREATE TABLE permit (
     limit_name TEXT NOT NULL,
     boot BLOB NOT NULL,
     held INTEGER NOT NULL,
+    since INTEGER NOT NULL,
     PRIMARY KEY (limit_name, boot)
 ) STRICT, WITHOUT ROWID;
 

@@ -20,15 +20,15 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError>
         Some(("memory", "")) => Ok(Arc::new(Memory::new())),
         None if config.store == "none" => {
             if config.broker == "embedded" {
-                let words =
+                let message =
                     "the embedded broker needs a store: set ORK_BROKER, or set a store, e.g. ORK_STORE=sqlite:ork.db";
-                return Err(StoreError::new(StoreErrorKind::Config, words));
+                return Err(StoreError::new(StoreErrorKind::Config, message));
             }
             Ok(Arc::new(NoStore::new()))
         }
         _ => {
-            let words = "expected a store `sqlite:PATH`, `postgres://…`, `memory:` or `none`";
-            Err(StoreError::new(StoreErrorKind::Config, words))
+            let message = "expected a store `sqlite:PATH`, `postgres://…`, `memory:` or `none`";
+            Err(StoreError::new(StoreErrorKind::Config, message))
         }
     }
 }
@@ -45,8 +45,8 @@ fn sqlite(path: &str, synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreE
 
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(path: &str, _synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreError> {
-    let words = format!("this program was built without the feature `sqlite`, which sqlite:{path} needs");
-    Err(StoreError::new(StoreErrorKind::Config, words))
+    let message = format!("this program was built without the feature `sqlite`, which sqlite:{path} needs");
+    Err(StoreError::new(StoreErrorKind::Config, message))
 }
 
 #[cfg(feature = "postgres")]
@@ -57,8 +57,8 @@ async fn postgres(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 #[cfg(not(feature = "postgres"))]
 #[expect(clippy::unused_async, reason = "as with the feature")]
 async fn postgres(_url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let words = "this program was built without the feature `postgres`, which ORK_STORE needs";
-    Err(StoreError::new(StoreErrorKind::Config, words))
+    let message = "this program was built without the feature `postgres`, which ORK_STORE needs";
+    Err(StoreError::new(StoreErrorKind::Config, message))
 }
 
 /// Opens the place for large outputs that the configuration names; `None` if they stay in the store.
@@ -77,8 +77,9 @@ fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
 #[cfg(not(feature = "object-store"))]
 fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
     let feature = if url.starts_with("s3:") { "s3" } else { "object-store" };
-    let words = format!("cannot store large outputs in {url}: this program was built without the feature `{feature}`");
-    Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, words))
+    let message =
+        format!("cannot store large outputs in {url}: this program was built without the feature `{feature}`");
+    Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, message))
 }
 
 /// Returns the broker that the configuration names; `None` if jobs travel through the store.
@@ -91,8 +92,8 @@ pub(super) fn broker(config: &Config, worker: &WorkerId) -> Result<Option<Arc<dy
 
 #[cfg(not(feature = "amqp"))]
 fn amqp(_config: &Config, _worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerError> {
-    let words = "this program was built without the feature `amqp`, which ORK_BROKER needs";
-    Err(BrokerError::new(crate::broker::BrokerErrorKind::Config, words))
+    let message = "this program was built without the feature `amqp`, which ORK_BROKER needs";
+    Err(BrokerError::new(crate::broker::BrokerErrorKind::Config, message))
 }
 
 #[cfg(feature = "amqp")]

@@ -1,4 +1,4 @@
-//! The application: builds a process of registry, store, broker, engine and services, and shuts it down in order.
+//! The application: builds a process of registry, store, broker, engine and services, and shuts it down gracefully.
 
 mod adapters;
 mod builder;
@@ -23,8 +23,8 @@ use crate::registry::Registry;
 use crate::supervisor::Supervisor;
 use crate::worker::{self, Shutdown, Stopped};
 
-/// How long the last settlements may take to reach store and broker at shutdown.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the final settlements may take to reach store and broker at shutdown.
+const FINAL_SETTLEMENTS: Duration = Duration::from_secs(5);
 
 /// A running process of ork: always a client, and a worker once one is started.
 ///
@@ -102,19 +102,19 @@ impl Ork {
         });
     }
 
-    /// Asks the worker to drain: it takes no new deliveries, and finishes what it runs.
+    /// Drains the worker: it takes no new deliveries, and finishes what it runs.
     pub fn drain(&self) {
         self.engine.drain.cancel();
     }
 
-    /// Asks the worker to stop at once: running calls are stopped and their work goes back to the queue, without
+    /// Stops the worker at once: running calls are stopped and their work goes back to the queue, without
     /// counting an attempt.
     pub fn force_stop(&self) {
         self.force.cancel();
         self.engine.drain.cancel();
     }
 
-    /// Returns a token that is cancelled when something fails that the process needs to go on.
+    /// Returns a token that is cancelled when a service fails without which the process cannot continue.
     pub fn failed(&self) -> CancellationToken {
         self.engine.fatal.clone()
     }
@@ -134,7 +134,7 @@ impl Ork {
     /// If the future is dropped, other processes do the rest after the heartbeat of this one has expired.
     pub async fn shutdown(self) {
         self.drain();
-        let within = self.config.shutdown + LAST_WORDS;
+        let within = self.config.shutdown + FINAL_SETTLEMENTS;
         let services = async {
             self.supervisor.idle().await;
             self.supervisor.stop().await;
@@ -147,7 +147,7 @@ impl Ork {
                 tokio::select! {
                     biased;
                     () = self.supervisor.stop() => {}
-                    () = self.engine.clock.pause(LAST_WORDS) => {}
+                    () = self.engine.clock.pause(FINAL_SETTLEMENTS) => {}
                 }
             }
         }

@@ -60,7 +60,7 @@ impl Ork {
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
     pub async fn plan(&self, path: &Path, parameters: &Parameters) -> Result<Plan, WorkflowError> {
-        let file = check((self.registry(), self.executor()), path, For::Run(parameters)).await?;
+        let file = check((self.registry(), self.executor()), path, Purpose::Run(parameters)).await?;
         match file.checked.plan {
             Some(plan) => Ok(plan),
             None => Err(WorkflowError::Wrong(file.checked.render(file.workflow.file(), Style::Plain))),
@@ -116,8 +116,8 @@ impl EmbeddedWorkflow {
 
     fn checked(&self, registry: &Registry, parameters: Option<&Parameters>) -> Result<Option<Plan>, WorkflowError> {
         let workflow = Workflow::read(File::new(self.path, self.text));
-        let known = Known { registry, folder: Path::new("."), python: HashMap::new() };
-        let checked = workflow.check(&known, parameters);
+        let catalog = ProgramCatalog { registry, folder: Path::new("."), python: HashMap::new() };
+        let checked = workflow.check(&catalog, parameters);
         if checked.has_errors() {
             return Err(WorkflowError::Wrong(checked.render(workflow.file(), Style::Plain)));
         }
@@ -140,22 +140,22 @@ impl EmbeddedWorkflow {
 
 /// The purpose of a check, with the parameters that were given.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum For<'a> {
+pub(crate) enum Purpose<'a> {
     /// The workflow alone, without a run.
-    Itself,
+    Check,
     /// A run of the workflow.
     Run(&'a Parameters),
     /// The runs that the schedule of the workflow starts.
     Schedule(&'a Parameters),
 }
 
-impl For<'_> {
+impl Purpose<'_> {
     fn parameters(self, workflow: &Workflow) -> Option<Parameters> {
         match self {
-            Self::Itself => None,
+            Self::Check => None,
             Self::Run(given) => Some(given.clone()),
             Self::Schedule(given) => {
-                let mut all = workflow.told();
+                let mut all = workflow.schedule_parameters();
                 all.extend(given.clone());
                 Some(all)
             }
@@ -167,7 +167,7 @@ impl For<'_> {
 pub(crate) async fn check(
     (registry, executor): (&Registry, Option<&Arc<dyn Executor>>),
     path: &Path,
-    what_for: For<'_>,
+    purpose: Purpose<'_>,
 ) -> Result<CheckedFile, WorkflowError> {
     let unreadable = |source| WorkflowError::Unreadable { path: path.to_owned(), source };
     // Checked before reading, because reading a pipe would block.
@@ -179,8 +179,8 @@ pub(crate) async fn check(
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = tokio::fs::canonicalize(folder).await.map_err(unreadable)?;
     let workflow = Workflow::read(File::from_bytes(path.display().to_string(), &bytes));
-    let known = Known::of(registry, executor, &folder, &workflow).await;
-    let mut checked = workflow.check(&known, what_for.parameters(&workflow).as_ref());
+    let catalog = ProgramCatalog::of(registry, executor, &folder, &workflow).await;
+    let mut checked = workflow.check(&catalog, purpose.parameters(&workflow).as_ref());
     if let Some(plan) = &mut checked.plan {
         plan.folder = Some(folder.display().to_string());
     }
@@ -199,14 +199,14 @@ fn other_than_a_file(what: FileType) -> Option<&'static str> {
 }
 
 /// What the check of a workflow needs to know of this program and of the workflow's folder.
-struct Known<'a> {
+struct ProgramCatalog<'a> {
     registry: &'a Registry,
     folder: &'a Path,
     /// The signatures of the Python files, by their names in the workflow.
     python: HashMap<String, Answer>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> ProgramCatalog<'a> {
     /// Collects what the check needs. The signatures of the Python files are read by importing the files.
     async fn of(
         registry: &'a Registry,
@@ -214,25 +214,25 @@ impl<'a> Known<'a> {
         folder: &'a Path,
         workflow: &Workflow,
     ) -> Self {
-        let mut known = Self { registry, folder, python: HashMap::new() };
-        let ask = workflow.python_files().into_iter().map(|file| {
-            let trouble = known.trouble(file);
+        let mut catalog = Self { registry, folder, python: HashMap::new() };
+        let lookups = workflow.python_files().into_iter().map(|file| {
+            let unavailable = catalog.unavailable(file);
             async move {
-                let answer = match (trouble, executor) {
-                    (Some(trouble), _) => Answer::Unavailable(trouble),
-                    (None, Some(executor)) => described(executor, folder, file).await,
+                let answer = match (unavailable, executor) {
+                    (Some(unavailable), _) => Answer::Unavailable(unavailable),
+                    (None, Some(executor)) => describe_python(executor, folder, file).await,
                     (None, None) => Answer::Unknown,
                 };
                 (file.to_owned(), answer)
             }
         });
-        let answers = join_all(ask).await;
-        known.python.extend(answers);
-        known
+        let answers = join_all(lookups).await;
+        catalog.python.extend(answers);
+        catalog
     }
 
     /// Returns why a named file cannot be used, judged by its path and type alone.
-    fn trouble(&self, name: &str) -> Option<Unavailable> {
+    fn unavailable(&self, name: &str) -> Option<Unavailable> {
         match self.folder.join(name).canonicalize() {
             Ok(path) if !path.starts_with(self.folder) => Some(Unavailable::Outside),
             Ok(path) => match path.metadata().map(|found| other_than_a_file(found.file_type())) {
@@ -244,8 +244,8 @@ impl<'a> Known<'a> {
     }
 
     /// Returns why a program cannot be used: as for a file, and it must be executable.
-    fn trouble_of_program(&self, name: &str) -> Option<Unavailable> {
-        self.trouble(name).or_else(|| {
+    fn unavailable_program(&self, name: &str) -> Option<Unavailable> {
+        self.unavailable(name).or_else(|| {
             let mode = self.folder.join(name).metadata().ok()?.permissions().mode();
             (mode & 0o111 == 0).then_some(Unavailable::NotExecutable)
         })
@@ -255,14 +255,14 @@ impl<'a> Known<'a> {
     /// `tasks`.
     fn nearest(&self, name: &str) -> Option<String> {
         let parent = Path::new(name).parent().unwrap_or(Path::new(""));
-        let beside = [parent, Path::new(""), Path::new("tasks")].into_iter().flat_map(|place| {
+        let candidates = [parent, Path::new(""), Path::new("tasks")].into_iter().flat_map(|place| {
             let entries = std::fs::read_dir(self.folder.join(place)).into_iter().flatten().flatten();
             entries
                 .filter(|entry| entry.path().is_file())
                 .map(|entry| place.join(entry.file_name()).display().to_string())
         });
-        let near = |other: &String| strsim::jaro_winkler(other, name);
-        beside.filter(|other| near(other) > 0.8).max_by(|a, b| near(a).total_cmp(&near(b)))
+        let similarity = |other: &String| strsim::jaro_winkler(other, name);
+        candidates.filter(|other| similarity(other) > 0.8).max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
     }
 }
 
@@ -270,18 +270,18 @@ impl<'a> Known<'a> {
 const IMPORT: Duration = Duration::from_mins(1);
 
 /// Reads the signature of a Python file from the executor.
-async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> Answer {
+async fn describe_python(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> Answer {
     let program = Program::Python { file: file.to_owned() };
     let code = Code { program, folder: folder.to_owned(), env: BTreeMap::new() };
-    let described = tokio::select! {
+    let signature = tokio::select! {
         biased;
-        described = executor.describe(code) => described,
+        signature = executor.describe(code) => signature,
         () = SystemClock.pause(IMPORT) => {
-            let words = format!("its import did not finish within {}", humantime::format_duration(IMPORT));
-            return Answer::Unavailable(Unavailable::Broken { message: words });
+            let message = format!("its import did not finish within {}", humantime::format_duration(IMPORT));
+            return Answer::Unavailable(Unavailable::Broken { message });
         }
     };
-    match described {
+    match signature {
         Ok(signature) => Answer::Known(Signature {
             input: signature.input.clone(),
             by_name: signature.by_name.clone(),
@@ -294,7 +294,7 @@ async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> A
     }
 }
 
-impl Catalog for Known<'_> {
+impl Catalog for ProgramCatalog<'_> {
     fn rust(&self, name: &str) -> Answer {
         match self.registry.tasks().find(|task| task.name() == name) {
             Some(task) => Answer::Known(signature(task)),
@@ -311,8 +311,8 @@ impl Catalog for Known<'_> {
     }
 
     fn program(&self, name: &str) -> Answer {
-        let trouble = name.contains('/').then(|| self.trouble_of_program(name)).flatten();
-        trouble.map_or(Answer::Unknown, Answer::Unavailable)
+        let unavailable = name.contains('/').then(|| self.unavailable_program(name)).flatten();
+        unavailable.map_or(Answer::Unknown, Answer::Unavailable)
     }
 }
 

@@ -146,9 +146,9 @@ struct HeldRows {
 struct Rows {
     /// The rows with messages that are not settled yet.
     open: HashMap<OutboxId, Row>,
-    /// How many rows this process has taken so far; numbers the takings.
-    n_taken: u64,
-    /// How many messages are delivered and not settled, over all takings.
+    /// How many rows this process has taken so far. It numbers the acquisitions.
+    n_acquired: u64,
+    /// How many messages are delivered and not settled, over all acquisitions.
     messages: usize,
     /// The pump is notified once no more messages than this are open.
     low: usize,
@@ -160,7 +160,7 @@ struct Rows {
 
 #[derive(Debug)]
 struct Row {
-    taking: Taking,
+    acquisition: Acquisition,
     /// How many messages of the row are not settled yet.
     left: usize,
     /// Whether one of its messages was requeued, so that the row must stay in the outbox.
@@ -170,7 +170,7 @@ struct Row {
 /// One time that this process took a row. A process that was presumed dead loses its rows and may take the same row
 /// again: an acker from the first time must not settle the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Taking {
+struct Acquisition {
     row: OutboxId,
     number: u64,
 }
@@ -187,20 +187,20 @@ impl HeldRows {
         rows.messages
     }
 
-    fn add(&self, row: &HeldRow) -> Taking {
+    fn add(&self, row: &HeldRow) -> Acquisition {
         let mut rows = self.rows();
         let left = row.messages.len();
         rows.messages += left;
-        rows.n_taken += 1;
+        rows.n_acquired += 1;
         rows.released.retain(|id| *id != row.id);
-        let taking = Taking { row: row.id, number: rows.n_taken };
+        let acquisition = Acquisition { row: row.id, number: rows.n_acquired };
         if left == 0 {
             rows.done.push(row.id);
             self.done.notify_one();
         } else {
-            rows.open.insert(row.id, Row { taking, left, released: false });
+            rows.open.insert(row.id, Row { acquisition, left, released: false });
         }
-        taking
+        acquisition
     }
 
     fn take_settled(&self) -> (Vec<OutboxId>, Vec<OutboxId>) {
@@ -211,15 +211,15 @@ impl HeldRows {
     fn put_back(&self, done: Vec<OutboxId>, released: Vec<OutboxId>) {
         let mut rows = self.rows();
         rows.done.extend(done);
-        // A row that was taken again in the meantime is not released under its new taking.
+        // A row that was taken again in the meantime is not released under its new acquisition.
         let released: Vec<_> = released.into_iter().filter(|row| !rows.open.contains_key(row)).collect();
         rows.released.extend(released);
     }
 
-    fn settle(&self, taking: Taking, released: bool) {
-        let (mut rows, id) = (self.rows(), taking.row);
+    fn settle(&self, acquisition: Acquisition, released: bool) {
+        let (mut rows, id) = (self.rows(), acquisition.row);
         rows.messages = rows.messages.saturating_sub(1);
-        let is_current = |row: &&mut Row| row.taking == taking || mutant::is_on(Mutant::SettlesOldTaking);
+        let is_current = |row: &&mut Row| row.acquisition == acquisition || mutant::is_on(Mutant::SettlesOldTaking);
         if let Some(row) = rows.open.get_mut(&id).filter(is_current) {
             row.released |= released;
             row.left -= 1;
@@ -246,7 +246,7 @@ impl HeldRows {
 #[derive(Debug)]
 struct EmbeddedAcker {
     held: Arc<HeldRows>,
-    taking: Taking,
+    acquisition: Acquisition,
     settled: bool,
 }
 
@@ -254,14 +254,15 @@ impl Acker for EmbeddedAcker {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.settled = true;
         // There is no dead letter queue here: the job in the store records why it failed.
-        self.held.settle(self.taking, matches!(settlement, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
+        self.held
+            .settle(self.acquisition, matches!(settlement, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
     }
 }
 
 impl Drop for EmbeddedAcker {
     fn drop(&mut self) {
         if !self.settled {
-            self.held.settle(self.taking, true);
+            self.held.settle(self.acquisition, true);
         }
     }
 }
@@ -289,9 +290,9 @@ impl Pump {
         while !stop.is_cancelled() && !deliveries.is_closed() {
             let size = *self.window.borrow_and_update();
             // While other messages are in progress, a transaction for only one or two more is not worth its cost.
-            let worth = size.div_ceil(4).max(1);
-            let room = size.saturating_sub(self.held.open(size.saturating_sub(worth)));
-            if more && room >= worth {
+            let min_rows = size.div_ceil(4).max(1);
+            let room = size.saturating_sub(self.held.open(size.saturating_sub(min_rows)));
+            if more && room >= min_rows {
                 let Some(OutboxPage { to_send: rows, next_due: due, more: cut }) = self.take(room).await else {
                     tokio::select! {
                         biased;
@@ -304,7 +305,7 @@ impl Pump {
                 // mean that no more are due.
                 let lost = rows.iter().any(|row| row.losses > 0);
                 (more, next_due) = (cut || lost, due);
-                self.hand_out(rows);
+                self.deliver(rows);
                 continue;
             }
             let due = async {
@@ -340,17 +341,19 @@ impl Pump {
     }
 
     /// Sends deliveries to the subscription. If it is gone, they are dropped with their ackers, and so released.
-    fn hand_out(&self, rows: Vec<HeldRow>) {
-        let takings: Vec<_> = rows.iter().map(|row| self.held.add(row)).collect();
-        for delivery in rows.into_iter().zip(takings).flat_map(|(row, taking)| unpack(&self.held, row, taking)) {
+    fn deliver(&self, rows: Vec<HeldRow>) {
+        let acquisitions: Vec<_> = rows.iter().map(|row| self.held.add(row)).collect();
+        for delivery in
+            rows.into_iter().zip(acquisitions).flat_map(|(row, acquisition)| unpack(&self.held, row, acquisition))
+        {
             let _gone = self.deliveries.send(delivery);
         }
     }
 }
 
-fn unpack(held: &Arc<HeldRows>, rows: HeldRow, taking: Taking) -> Vec<Delivery> {
+fn unpack(held: &Arc<HeldRows>, rows: HeldRow, acquisition: Acquisition) -> Vec<Delivery> {
     let HeldRow { id: _, losses: lost, messages, release_after_events: _ } = rows;
-    let acker = || Box::new(EmbeddedAcker { held: Arc::clone(held), taking, settled: false });
+    let acker = || Box::new(EmbeddedAcker { held: Arc::clone(held), acquisition, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
         Outgoing::Work(message) => {
             Some(Delivery { message: Ok(message), redelivered: lost, is_copy: false, anonymous: false, acker: acker() })
@@ -415,9 +418,9 @@ impl Settler {
 mod tests {
     use super::*;
 
-    /// Regression test: a message delivered by the second taking was never run.
+    /// Regression test: a message delivered by the second acquisition was never run.
     #[test]
-    fn ackers_of_an_earlier_taking_do_not_settle_a_later_one() {
+    fn ackers_of_an_earlier_acquisition_do_not_settle_a_later_one() {
         let message = || Outgoing::Work(Message::about(crate::id::JobId::new(), "task"));
         let row = |n_messages| {
             let messages = (0..n_messages).map(|_| message()).collect();

@@ -10,9 +10,9 @@ use crate::broker::{BrokerError, BrokerErrorKind};
 
 /// The result of one check.
 struct Finding {
-    what: &'static str,
-    well: bool,
-    words: String,
+    check: &'static str,
+    is_ok: bool,
+    message: String,
 }
 
 pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitCode, Failure> {
@@ -20,15 +20,15 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
     let mut findings = Vec::new();
     match builder.tasks() {
         Ok(registry) if registry.is_empty() => {
-            let words = "none: annotate a function with #[task], and reference its crate, e.g. `use my_tasks as _;`";
-            findings.push(Finding { what: "tasks", well: false, words: words.into() });
+            let message = "none: annotate a function with #[task], and reference its crate, e.g. `use my_tasks as _;`";
+            findings.push(Finding { check: "tasks", is_ok: false, message: message.into() });
         }
         Ok(registry) => {
-            findings.push(Finding { what: "tasks", well: true, words: registry.names().join(", ") });
+            findings.push(Finding { check: "tasks", is_ok: true, message: registry.names().join(", ") });
         }
-        Err(error) => findings.push(Finding { what: "tasks", well: false, words: error.to_string() }),
+        Err(error) => findings.push(Finding { check: "tasks", is_ok: false, message: error.to_string() }),
     }
-    if findings.iter().all(|finding| finding.well) {
+    if findings.iter().all(|finding| finding.is_ok) {
         // Each check builds its own `Ork`, so that an error in one does not hide the result of another.
         if config.store != "none" {
             let alone = builder.clone().broker("embedded").set("large_outputs", "store");
@@ -41,15 +41,16 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
             findings.extend(broker(builder.set("large_outputs", "store")).await);
         }
     }
-    let well = findings.iter().all(|finding| finding.well);
+    let is_ok = findings.iter().all(|finding| finding.is_ok);
     if output.is_json() {
         let settings = config
             .entries()
             .map(|(key, value, source)| json!({"key": key, "value": value, "source": source.to_string()}));
-        let found =
-            findings.iter().map(|finding| json!({"name": finding.what, "ok": finding.well, "message": finding.words}));
+        let found = findings
+            .iter()
+            .map(|finding| json!({"name": finding.check, "ok": finding.is_ok, "message": finding.message}));
         output.json(&json!({
-            "ok": well,
+            "ok": is_ok,
             "settings": settings.collect::<Vec<_>>(),
             "checks": found.collect::<Vec<_>>(),
         }));
@@ -61,10 +62,15 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
         output.table(&["setting", "value", "source"], config.entries().map(row));
         output.line("");
         for finding in &findings {
-            output.line(format!("{} {}: {}", if finding.well { "ok  " } else { "FAIL" }, finding.what, finding.words));
+            output.line(format!(
+                "{} {}: {}",
+                if finding.is_ok { "ok  " } else { "FAIL" },
+                finding.check,
+                finding.message
+            ));
         }
     }
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(4) })
+    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
 async fn store(builder: OrkBuilder) -> Finding {
@@ -73,13 +79,13 @@ async fn store(builder: OrkBuilder) -> Finding {
         let found = ork.engine().store.check().await.map_err(|error| chain(&error));
         let ahead = ork.engine().store_clock.ahead();
         ork.shutdown().await;
-        found.map(|words| words + &apart(ahead))
+        found.map(|message| message + &clock_difference(ahead))
     };
     finding("store", found.await)
 }
 
 /// Reports the difference between the clocks of this computer and of the store, if it is 2 s or more.
-fn apart(ahead: i64) -> String {
+fn clock_difference(ahead: i64) -> String {
     let seconds = crate::clock::shared::seconds(ahead);
     if seconds < 2 {
         return String::new();
@@ -107,12 +113,12 @@ async fn objects(builder: OrkBuilder) -> Finding {
 async fn broker(builder: OrkBuilder) -> Vec<Finding> {
     let ork = match builder.build().await {
         Ok(ork) => ork,
-        Err(BuildError::Broker(error)) => return vec![finding("broker", Err(advised(&error)))],
+        Err(BuildError::Broker(error)) => return vec![finding("broker", Err(with_advice(&error)))],
         Err(error) => return vec![finding("broker", Err(chain(&error)))],
     };
     let broker = &ork.engine().broker;
-    let mut findings = vec![finding("broker", broker.check().await.map_err(|error| advised(&error)))];
-    if findings.iter().all(|finding| finding.well) {
+    let mut findings = vec![finding("broker", broker.check().await.map_err(|error| with_advice(&error)))];
+    if findings.iter().all(|finding| finding.is_ok) {
         findings.extend(policies(broker.hazards().await));
     }
     ork.shutdown().await;
@@ -121,7 +127,7 @@ async fn broker(builder: OrkBuilder) -> Vec<Finding> {
 
 /// Reports what the policies of a broker do to messages; `None` for a broker without policies.
 fn policies(hazards: Result<Option<Vec<String>>, String>) -> Option<Finding> {
-    let (well, words) = match hazards {
+    let (is_ok, message) = match hazards {
         Ok(None) => return None,
         Ok(Some(hazards)) if hazards.is_empty() => (
             true,
@@ -137,18 +143,18 @@ fn policies(hazards: Result<Option<Vec<String>>, String>) -> Option<Finding> {
             (true, format!("not checked: {why}; {advice}"))
         }
     };
-    Some(Finding { what: "policies", well, words })
+    Some(Finding { check: "policies", is_ok, message })
 }
 
-fn finding(what: &'static str, found: Result<String, String>) -> Finding {
+fn finding(check: &'static str, found: Result<String, String>) -> Finding {
     match found {
-        Ok(words) => Finding { what, well: true, words },
-        Err(words) => Finding { what, well: false, words },
+        Ok(message) => Finding { check, is_ok: true, message },
+        Err(message) => Finding { check, is_ok: false, message },
     }
 }
 
 /// Formats an error of the broker, with advice.
-fn advised(error: &BrokerError) -> String {
+fn with_advice(error: &BrokerError) -> String {
     let advice = match error.kind() {
         BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut => {
             "start RabbitMQ there, set ORK_BROKER to its address, or unset it to run embedded"

@@ -11,8 +11,8 @@ use crate::id::JobId;
 pub(super) async fn watch(ork: &Ork, id: Option<JobId>, output: &Output) -> Result<(), Failure> {
     // Without a broker a stream has only the events of its own process, and this one runs no jobs.
     if !ork.engine().broker.needs_relay() {
-        let words = "without a broker, events are visible only in the process that runs the job";
-        return Err(Failure::user(words).hint("`jobs watch ID` without `--events` follows a job in any process"));
+        let message = "without a broker, events are visible only in the process that runs the job";
+        return Err(Failure::user(message).hint("`jobs watch ID` without `--events` follows a job in any process"));
     }
     let mut events = match id {
         Some(id) => ork.events_of(id).await?,
@@ -33,12 +33,12 @@ pub(super) async fn watch(ork: &Ork, id: Option<JobId>, output: &Output) -> Resu
 fn line(event: &Event) -> String {
     let Event { time, kind, job, part, task, progress, info, parts, error, .. } = event;
     let part = part.map(|index| format!(".{index}")).unwrap_or_default();
-    let mut words = vec![format!("{time} {kind:<20} {job}{part} {task}")];
-    words.extend(progress.map(|percent| format!("{percent:.0} %")));
-    words.extend(info.clone().filter(|info| !info.is_empty()));
-    words.extend(parts.map(|EndedParts { total, completed, failed, canceled, .. }| {
+    let mut columns = vec![format!("{time} {kind:<20} {job}{part} {task}")];
+    columns.extend(progress.map(|percent| format!("{percent:.0} %")));
+    columns.extend(info.clone().filter(|info| !info.is_empty()));
+    columns.extend(parts.map(|EndedParts { total, completed, failed, canceled, .. }| {
         format!("{total} parts: {completed} completed, {failed} failed, {canceled} canceled")
     }));
-    words.extend(error.as_ref().and_then(|error| error.to_string().lines().next().map(str::to_owned)));
-    words.join(" ")
+    columns.extend(error.as_ref().and_then(|error| error.to_string().lines().next().map(str::to_owned)));
+    columns.join(" ")
 }

@@ -31,40 +31,40 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Failure {
     kind: Kind,
-    words: String,
+    message: String,
     hints: Vec<String>,
 }
 
 impl Failure {
     fn new(kind: Kind, error: impl Error + Send + Sync + 'static) -> Self {
-        Self { kind, words: chain(&error), hints: Vec::new() }
+        Self { kind, message: chain(&error), hints: Vec::new() }
     }
 
     /// An error in the command line or in an input.
-    pub(super) fn user(words: impl Into<String>) -> Self {
-        Self { kind: Kind::User, words: words.into(), hints: Vec::new() }
+    pub(super) fn user(message: impl Into<String>) -> Self {
+        Self { kind: Kind::User, message: message.into(), hints: Vec::new() }
     }
 
     /// An error in the configuration: it does not allow the command.
-    pub(super) fn config(words: impl Into<String>) -> Self {
-        Self { kind: Kind::Config, words: words.into(), hints: Vec::new() }
+    pub(super) fn config(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Config, message: message.into(), hints: Vec::new() }
     }
 
     /// The command worked, but its job failed or was cancelled.
-    pub(super) fn job(words: impl Into<String>) -> Self {
-        Self { kind: Kind::Job, words: words.into(), hints: Vec::new() }
+    pub(super) fn job(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Job, message: message.into(), hints: Vec::new() }
     }
 
     /// An internal error.
-    pub(super) fn internal(words: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let words = format!("{}\n  caused by: {}", words.into(), chain(source.into().as_ref()));
-        Self { kind: Kind::Internal, words, hints: Vec::new() }
+    pub(super) fn internal(message: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let message = format!("{}\n  caused by: {}", message.into(), chain(source.into().as_ref()));
+        Self { kind: Kind::Internal, message, hints: Vec::new() }
     }
 
     /// The output of the command cannot be written.
-    pub(super) fn unwritten(error: &std::io::Error) -> Self {
-        let words = format!("cannot write to standard output\n  caused by: {error}");
-        Self { kind: Kind::Unavailable, words, hints: vec!["check where the output is redirected to".to_owned()] }
+    pub(super) fn output_unwritable(error: &std::io::Error) -> Self {
+        let message = format!("cannot write to standard output\n  caused by: {error}");
+        Self { kind: Kind::Unavailable, message, hints: vec!["check where the output is redirected to".to_owned()] }
     }
 
     /// Adds a hint about what to do.
@@ -87,7 +87,7 @@ impl Failure {
 
     /// Prints the error and returns the exit code.
     pub(super) fn report(self, output: &Output) -> ExitCode {
-        output.error(&self.words, &self.hints);
+        output.error(&self.message, &self.hints);
         ExitCode::from(self.code())
     }
 }

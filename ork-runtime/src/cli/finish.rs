@@ -21,9 +21,9 @@ pub(super) fn job(outcome: &JobOutcome, output: &Output) -> Result<ExitCode, Fai
         // A job with parts but no join has no output, so the counts of its parts are printed.
         (State::Succeeded, None) => {
             let (ok, all) = (status.parts.ok, status.parts.settled());
-            output.say(status.parts, format_args!("{ok} of {all} parts ok"));
+            output.print_result(status.parts, format_args!("{ok} of {all} parts ok"));
         }
-        _ => return Err(not_well(status)),
+        _ => return Err(job_failure(status)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -35,7 +35,7 @@ pub(super) async fn run(ork: &Ork, status: &Status, output: &Output) -> Result<E
         output.json(&report(status, &result));
     }
     if status.state != State::Succeeded {
-        return Err(not_well(status));
+        return Err(job_failure(status));
     }
     if !output.is_json() {
         output.result(&serde_json::to_vec(&result).unwrap_or_default());
@@ -43,7 +43,7 @@ pub(super) async fn run(ork: &Ork, status: &Status, output: &Output) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn not_well(status: &Status) -> Failure {
+fn job_failure(status: &Status) -> Failure {
     let id = status.id;
     let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), |why| printable(&why.to_string()));
     Failure::job(format!("job {id} ({}) {}: {why}", name(status), status.state))

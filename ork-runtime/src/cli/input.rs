@@ -117,7 +117,7 @@ fn value(key: &str, text: &str, schema: &Value, definitions: &Value) -> Result<V
     types(schema, definitions, &mut allowed);
     let json = serde_json::from_str::<Value>(text).ok();
     let is_allowed = |value: &Value| {
-        let words: &[&str] = match value {
+        let type_names: &[&str] = match value {
             Value::Null => &["null"],
             Value::Bool(_) => &["boolean"],
             Value::Number(_) => &["integer", "number"],
@@ -125,7 +125,7 @@ fn value(key: &str, text: &str, schema: &Value, definitions: &Value) -> Result<V
             Value::Array(_) => &["array"],
             Value::Object(_) => &["object"],
         };
-        allowed.is_empty() || words.iter().any(|word| allowed.contains(word))
+        allowed.is_empty() || type_names.iter().any(|word| allowed.contains(word))
     };
     match json {
         // Where a string is allowed, the text stays a string, even if it is valid JSON. A JSON string is never
@@ -145,9 +145,9 @@ fn value(key: &str, text: &str, schema: &Value, definitions: &Value) -> Result<V
 }
 
 fn list(allowed: &[&str]) -> String {
-    let mut words: Vec<_> = allowed.to_vec();
-    words.dedup();
-    words.join(" or ")
+    let mut type_names: Vec<_> = allowed.to_vec();
+    type_names.dedup();
+    type_names.join(" or ")
 }
 
 #[cfg(test)]

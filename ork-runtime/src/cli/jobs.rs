@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::output::printable;
 use super::signals::Signals;
-use super::watch::Told;
+use super::watch::Updates;
 use super::{Failure, Output, events, metrics, outputs, parts, show, tree, watch};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::Status;
@@ -98,7 +98,7 @@ pub(super) enum Command {
     Output {
         /// A job id, or RUN.TASK for a task of a run; for a run, prints the outputs of its final tasks
         #[arg(value_name = "ID|RUN.TASK")]
-        whose: outputs::Whose,
+        target: outputs::OutputTarget,
     },
     /// Remove jobs that ended long ago, with their parts and descendants
     Prune {
@@ -138,27 +138,29 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         Command::Metrics { id } => metrics::metrics(ork, id, output).await?,
         Command::Why { id } => {
             let why = ork.why(id).await?;
-            output.say(&why, format_args!("{} is {}: {why}", name(&ork.status(id).await?), why.state));
+            output.print_result(&why, format_args!("{} is {}: {why}", name(&ork.status(id).await?), why.state));
         }
         Command::Watch { id, events: true } => events::watch(ork, id, output).await?,
-        Command::Watch { id: Some(id), events: false } => return watch::to_the_end(ork, id, Told::Each, output).await,
+        Command::Watch { id: Some(id), events: false } => {
+            return watch::until_ended(ork, id, Updates::Each, output).await;
+        }
         Command::Watch { id: None, events: false } => {}
         Command::Cancel { id, finish_running: false } => {
             ork.cancel(id).await?;
-            said(output, id, "cancelled");
+            print_done(output, id, "cancelled");
         }
         Command::Cancel { id, finish_running: true } => {
             ork.interrupt(id).await?;
-            said(output, id, "cancelled gracefully");
+            print_done(output, id, "cancelled gracefully");
         }
         Command::Retry { id, part, .. } => {
             retry(ork, id, part).await?;
-            said(output, id, "retried");
+            print_done(output, id, "retried");
         }
-        Command::Output { whose } => outputs::output(ork, whose, output).await?,
+        Command::Output { target } => outputs::output(ork, target, output).await?,
         Command::Prune { older_than } => {
             let n = ork.prune(older_than).await?;
-            output.say(json!({ "removed": n }), format_args!("{n} jobs removed"));
+            output.print_result(json!({ "removed": n }), format_args!("{n} jobs removed"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -179,8 +181,8 @@ fn known_state(word: &str) -> Result<State, Failure> {
     })
 }
 
-fn said(output: &Output, id: JobId, verb: &str) {
-    output.say(json!({ "id": id, "done": verb }), format_args!("job {id} {verb}"));
+fn print_done(output: &Output, id: JobId, verb: &str) {
+    output.print_result(json!({ "id": id, "done": verb }), format_args!("job {id} {verb}"));
 }
 
 /// Returns the first 60 characters of the first line of a failure, for a table.

@@ -17,12 +17,12 @@ pub(super) struct Output {
     json: bool,
     color: bool,
     /// The first error of stdout. After it nothing more is written there.
-    trouble: OnceLock<io::Error>,
+    write_error: OnceLock<io::Error>,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, color: io::stderr().is_terminal(), trouble: OnceLock::new() }
+        Self { json, color: io::stderr().is_terminal(), write_error: OnceLock::new() }
     }
 
     /// Whether the output is JSON, for programs.
@@ -31,7 +31,7 @@ impl Output {
     }
 
     /// Whether a person watches: stderr is a terminal, and the output is not JSON.
-    pub(super) fn is_watched(&self) -> bool {
+    pub(super) fn is_interactive(&self) -> bool {
         !self.json && io::stderr().is_terminal()
     }
 
@@ -60,27 +60,27 @@ impl Output {
     /// Writes bytes to stdout. All output of commands goes through here. After an error nothing more is written, and
     /// [`Output::finish`] reports it.
     pub(super) fn raw(&self, bytes: &[u8]) {
-        if self.trouble.get().is_some() {
+        if self.write_error.get().is_some() {
             return;
         }
         let mut stdout = io::stdout().lock();
         if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             // No error was stored before, because writing stops after the first one.
-            drop(self.trouble.set(error));
+            drop(self.write_error.set(error));
         }
     }
 
     /// Returns an error if something could not be written to stdout. A reader that has closed its end, as `head`
     /// does, is no error.
     pub(super) fn finish(&self) -> Result<(), Failure> {
-        match self.trouble.get() {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::unwritten(error)),
+        match self.write_error.get() {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::output_unwritable(error)),
             Some(_) | None => Ok(()),
         }
     }
 
     /// Writes a result: as JSON for programs, as a line for people.
-    pub(super) fn say(&self, json: impl Serialize, line: impl std::fmt::Display) {
+    pub(super) fn print_result(&self, json: impl Serialize, line: impl std::fmt::Display) {
         if self.json {
             self.json(&json);
         } else {
@@ -112,14 +112,14 @@ impl Output {
     }
 
     /// Writes an error and its hints to stderr.
-    pub(super) fn error(&self, words: &str, hints: &[String]) {
+    pub(super) fn error(&self, message: &str, hints: &[String]) {
         if self.json {
-            let error = serde_json::json!({ "error": words, "hints": hints });
+            let error = serde_json::json!({ "error": message, "hints": hints });
             drop(writeln!(io::stderr(), "{error}"));
             return;
         }
         let (red, bold, plain) = if self.color { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-        drop(writeln!(io::stderr(), "{bold}{red}error{plain}: {words}"));
+        drop(writeln!(io::stderr(), "{bold}{red}error{plain}: {message}"));
         for hint in hints {
             drop(writeln!(io::stderr(), "{bold}hint{plain}: {hint}"));
         }

@@ -17,13 +17,13 @@ const PAGE: usize = 1_000;
 
 /// The job, or the step of a workflow run, of which the output is printed.
 #[derive(Debug, Clone)]
-pub(super) struct Whose {
+pub(super) struct OutputTarget {
     job: JobId,
     /// The name of a step, if the job is a workflow run.
     task: Option<String>,
 }
 
-impl FromStr for Whose {
+impl FromStr for OutputTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -37,13 +37,13 @@ impl FromStr for Whose {
 }
 
 /// Prints the output of a job or a step.
-pub(super) async fn output(ork: &Ork, whose: Whose, output: &Output) -> Result<(), Failure> {
-    let Whose { job, task } = whose;
+pub(super) async fn output(ork: &Ork, target: OutputTarget, output: &Output) -> Result<(), Failure> {
+    let OutputTarget { job, task } = target;
     let status = match &task {
         Some(task) => task_of(ork, job, task).await?,
         None => ork.status(job).await?,
     };
-    has_one(&status)?;
+    check_has_output(&status)?;
     if status.task == RUN {
         output.json(&finish::result(ork, job, &ork.plan_of(job).await?).await?);
         return Ok(());
@@ -61,18 +61,18 @@ async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
     let plan = ork.plan_of(run).await?;
     if !plan.tasks.iter().any(|step| step.name == task) {
         let tasks: Vec<_> = plan.tasks.iter().map(|step| &*step.name).collect();
-        let words = format!("the workflow `{}` has no task `{task}`", plan.name);
-        return Err(Failure::user(words).hint(format!("its tasks: {}", tasks.join(", "))));
+        let message = format!("the workflow `{}` has no task `{task}`", plan.name);
+        return Err(Failure::user(message).hint(format!("its tasks: {}", tasks.join(", "))));
     }
     let stands = status.run.iter().flat_map(|run| &run.tasks).find(|stands| stands.name == task);
     match stands.map(|stands| (stands.stage, stands.job)) {
         None | Some((StepState::Waiting, _)) => {
-            let words = format!("task `{task}` of run {run} has not started, so it has no output yet");
-            Err(Failure::user(words).hint(format!("`jobs why {run}` explains what the run is waiting for")))
+            let message = format!("task `{task}` of run {run} has not started, so it has no output yet");
+            Err(Failure::user(message).hint(format!("`jobs why {run}` explains what the run is waiting for")))
         }
         Some((StepState::Skipped, _)) => {
-            let words = format!("task `{task}` of run {run} was skipped, so it has no output");
-            Err(Failure::job(words).hint(format!("`jobs tree {run}` shows which task failed")))
+            let message = format!("task `{task}` of run {run} was skipped, so it has no output");
+            Err(Failure::job(message).hint(format!("`jobs tree {run}` shows which task failed")))
         }
         Some((StepState::Started | StepState::Succeeded | StepState::Failed | StepState::Cancelled, job)) => {
             Ok(ork.status(job).await?)
@@ -81,7 +81,7 @@ async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
 }
 
 /// Returns an error unless the job has succeeded, because only then it has an output.
-fn has_one(status: &Status) -> Result<(), Failure> {
+fn check_has_output(status: &Status) -> Result<(), Failure> {
     let (id, name) = (status.id, name(status));
     match status.state {
         State::Succeeded => Ok(()),
@@ -95,8 +95,8 @@ fn has_one(status: &Status) -> Result<(), Failure> {
         }
         State::Cancelled => Err(Failure::job(format!("job {id} ({name}) was cancelled, so it has no output"))),
         State::Ready | State::Running | State::Retrying | State::Waiting => {
-            let words = format!("job {id} ({name}) is {}, and has no output yet", status.state);
-            Err(Failure::user(words).hint(format!("`jobs watch {id}` waits for it")))
+            let message = format!("job {id} ({name}) is {}, and has no output yet", status.state);
+            Err(Failure::user(message).hint(format!("`jobs watch {id}` waits for it")))
         }
     }
 }

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::jobs::name;
 use super::output::printable;
-use super::watch::Told;
+use super::watch::Updates;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::{Status, TaskStatus};
@@ -16,21 +16,21 @@ use crate::id::JobId;
 use crate::workflow_run::StepState;
 
 /// How often the running instances of steps are counted on a terminal.
-const LOOK: Duration = Duration::from_millis(200);
+const REFRESH: Duration = Duration::from_millis(200);
 
 /// Shows the progress of a job until it has ended.
-pub(super) async fn job(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<(), Failure> {
+pub(super) async fn job(ork: &Ork, id: JobId, updates: Updates, output: &Output) -> Result<(), Failure> {
     let bar = Bar::new(output);
     let mut last = None;
     let mut seen = std::pin::pin!(ork.follow(id));
     while let Some(status) = seen.next().await.transpose()? {
         bar.show(&status);
-        match told {
-            Told::Each if output.is_json() => output.json(&status),
-            Told::Each if !output.is_watched() && last != Some(status.state) => {
+        match updates {
+            Updates::Each if output.is_json() => output.json(&status),
+            Updates::Each if !output.is_interactive() && last != Some(status.state) => {
                 output.note(format_args!("{} {}", name(&status), status.state));
             }
-            Told::Each | Told::End => {}
+            Updates::Each | Updates::End => {}
         }
         last = Some(status.state);
     }
@@ -38,14 +38,14 @@ pub(super) async fn job(ork: &Ork, id: JobId, told: Told, output: &Output) -> Re
 }
 
 /// Shows the progress of a workflow run until it has ended.
-pub(super) async fn run(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<Status, Failure> {
+pub(super) async fn run(ork: &Ork, id: JobId, updates: Updates, output: &Output) -> Result<Status, Failure> {
     let mut lines = Lines::new(output);
     let mut seen = std::pin::pin!(ork.follow(id));
     let mut last: Option<Status> = None;
     loop {
         let look = async {
-            if output.is_watched() && last.is_some() {
-                ork.engine().clock.pause(LOOK).await;
+            if output.is_interactive() && last.is_some() {
+                ork.engine().clock.pause(REFRESH).await;
             } else {
                 std::future::pending::<()>().await;
             }
@@ -53,7 +53,7 @@ pub(super) async fn run(ork: &Ork, id: JobId, told: Told, output: &Output) -> Re
         tokio::select! {
             status = seen.next() => match status.transpose()? {
                 Some(status) => {
-                    if told == Told::Each && output.is_json() {
+                    if updates == Updates::Each && output.is_json() {
                         output.json(&status);
                     }
                     last = Some(status);
@@ -79,7 +79,7 @@ struct Bar(ProgressBar);
 
 impl Bar {
     fn new(output: &Output) -> Self {
-        let target = if output.is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if output.is_interactive() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(spinner());
         Self(bar)
@@ -87,14 +87,14 @@ impl Bar {
 
     fn show(&self, status: &Status) {
         let parts = &status.parts;
-        let mut words = match &status.progress {
+        let mut line = match &status.progress {
             Some(progress) if status.yielded == 0 => {
                 format!("{} {:.0} % {}", name(status), progress.percent, progress.info)
             }
             _ => format!("{} {}", name(status), status.state),
         };
         if parts.failed > 0 {
-            words = format!("{words}, {} failed", parts.failed);
+            line = format!("{line}, {} failed", parts.failed);
         }
         match status.total {
             Some(total) if total > 0 => {
@@ -103,11 +103,11 @@ impl Bar {
                 self.0.set_position(parts.settled());
             }
             _ if status.yielded > 0 => {
-                words = format!("{words}, {} of {} parts so far", parts.settled(), status.yielded);
+                line = format!("{line}, {} of {} parts so far", parts.settled(), status.yielded);
             }
             _ => {}
         }
-        self.0.set_message(words);
+        self.0.set_message(line);
         self.0.tick();
     }
 }
@@ -124,35 +124,35 @@ fn with_length() -> ProgressStyle {
 /// One line for each step: kept up to date on a terminal, elsewhere a note when the step ends.
 struct Lines {
     all: MultiProgress,
-    of: HashMap<String, ProgressBar>,
-    said: HashMap<String, StepState>,
+    bars: HashMap<String, ProgressBar>,
+    reported: HashMap<String, StepState>,
 }
 
 impl Lines {
     fn new(output: &Output) -> Self {
-        let target = if output.is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { all: MultiProgress::with_draw_target(target), of: HashMap::new(), said: HashMap::new() }
+        let target = if output.is_interactive() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { all: MultiProgress::with_draw_target(target), bars: HashMap::new(), reported: HashMap::new() }
     }
 
     async fn show(&mut self, ork: &Ork, status: &Status, output: &Output) -> Result<(), Failure> {
         for task in status.run.iter().flat_map(|run| &run.tasks) {
-            let before = self.said.insert(task.name.clone(), task.stage);
-            if before == Some(task.stage) && (task.stage != StepState::Started || !output.is_watched()) {
+            let before = self.reported.insert(task.name.clone(), task.stage);
+            if before == Some(task.stage) && (task.stage != StepState::Started || !output.is_interactive()) {
                 continue;
             }
-            let words = words(ork, task).await?;
-            if output.is_watched() {
-                let bar = self.of.entry(task.name.clone()).or_insert_with(|| {
+            let line = step_line(ork, task).await?;
+            if output.is_interactive() {
+                let bar = self.bars.entry(task.name.clone()).or_insert_with(|| {
                     let bar = self.all.add(ProgressBar::new_spinner());
                     bar.set_style(
                         ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
                     );
                     bar
                 });
-                bar.set_message(words);
+                bar.set_message(line);
                 bar.tick();
             } else if task.stage.is_final() {
-                output.note(words);
+                output.note(line);
             }
         }
         Ok(())
@@ -160,12 +160,12 @@ impl Lines {
 
     fn end(&self) {
         // The lines stay on the screen, because they show how each step ended.
-        self.of.values().for_each(ProgressBar::abandon);
+        self.bars.values().for_each(ProgressBar::abandon);
     }
 }
 
 /// Formats a step in one line: a mark, its name, its state and progress, how long it took, and why it failed.
-async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
+async fn step_line(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
     let mark = match task.stage {
         StepState::Waiting => "\u{b7}",
         StepState::Started => "\u{2026}",
@@ -173,27 +173,27 @@ async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
         StepState::Failed => "\u{2717}",
         StepState::Cancelled | StepState::Skipped => "-",
     };
-    let mut words = format!("{mark} {:<24} {}", task.name, task.stage.as_str());
+    let mut line = format!("{mark} {:<24} {}", task.name, task.stage.as_str());
     if matches!(task.stage, StepState::Waiting | StepState::Skipped) {
-        return Ok(words);
+        return Ok(line);
     }
     let job = ork.status(task.job).await?;
     if job.yielded > 0 {
         let total = job.total.unwrap_or(job.yielded);
-        words = format!("{words}, {} of {total}", job.parts.settled());
+        line = format!("{line}, {} of {total}", job.parts.settled());
     }
     if job.parts.failed > 0 {
-        words = format!("{words}, {} failed", job.parts.failed);
+        line = format!("{line}, {} failed", job.parts.failed);
     }
     if let Some(progress) = job.progress.filter(|_| task.stage == StepState::Started) {
-        words = format!("{words}, {:.0} % {}", progress.percent, progress.info);
+        line = format!("{line}, {:.0} % {}", progress.percent, progress.info);
     }
     if let (Some(started), Some(ended)) = (job.started, job.ended) {
         let took = Duration::from_millis(u64::try_from((ended - started).as_millis()).unwrap_or(u64::MAX));
-        words = format!("{words} in {}", humantime::format_duration(took));
+        line = format!("{line} in {}", humantime::format_duration(took));
     }
     if let Some(failure) = job.failure.filter(|_| task.stage == StepState::Failed) {
-        words = format!("{words}: {}", printable(failure.to_string().lines().next().unwrap_or_default()));
+        line = format!("{line}: {}", printable(failure.to_string().lines().next().unwrap_or_default()));
     }
-    Ok(words)
+    Ok(line)
 }

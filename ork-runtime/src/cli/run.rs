@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use super::signals::Signals;
-use super::watch::{self, Told};
-use super::work::{Asked, Work};
+use super::watch::{self, Updates};
+use super::work::{Work, WorkArgs};
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    work: Asked,
+    work: WorkArgs,
 }
 
 pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
@@ -23,19 +23,24 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
         builder = builder.store("memory:");
     }
     let ork = builder.build().await?;
-    let ended = to_its_end(&ork, args.work, &mut signals, output).await;
+    let ended = run_to_end(&ork, args.work, &mut signals, output).await;
     ork.shutdown().await;
     ended
 }
 
-async fn to_its_end(ork: &Ork, asked: Asked, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
-    let work = Work::read(ork, asked, output).await?;
+async fn run_to_end(
+    ork: &Ork,
+    work_args: WorkArgs,
+    signals: &mut Signals,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let work = Work::read(ork, work_args, output).await?;
     // With the highest priority, so that it goes before the jobs that earlier runs have left in the store.
     let id = work.submit(ork, SubmitOptions { first: true, ..SubmitOptions::default() }).await?;
     ork.start_worker();
     let failed = ork.failed();
     tokio::select! {
-        ended = watch::to_the_end(ork, id, Told::End, output) => ended,
+        ended = watch::until_ended(ork, id, Updates::End, output) => ended,
         () = failed.cancelled() => Err(Failure::internal("the worker stopped", "a service failed; see the log")),
         () = signals.next() => {
             output.note(format!("interrupted; job {id} continues when a worker starts; `jobs cancel {id}` cancels it"));

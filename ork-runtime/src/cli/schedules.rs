@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Output, workflow};
-use crate::app::workflows::{self, For};
+use crate::app::workflows::{self, Purpose};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::ScheduleStatus;
 use crate::workflow_run::RUN;
@@ -49,7 +49,7 @@ pub(super) enum Command {
 
 pub(super) async fn schedules(builder: OrkBuilder, command: Command, output: &Output) -> Result<ExitCode, Failure> {
     if matches!(command, Command::Add { .. } | Command::Trigger { .. }) {
-        super::submit::outlives(&builder)?;
+        super::submit::check_outlives_command(&builder)?;
     }
     let ork = builder.build().await?;
     let done = command_of(&ork, command, output).await;
@@ -62,7 +62,8 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
         Command::List => list(&ork.schedules().await?, output),
         Command::Add { file, input } => {
             let parameters = workflow::parameters(&[], &input)?;
-            let file = workflows::check((ork.registry(), ork.executor()), &file, For::Schedule(&parameters)).await?;
+            let file =
+                workflows::check((ork.registry(), ork.executor()), &file, Purpose::Schedule(&parameters)).await?;
             let (schedule, path) = (file.checked.schedule.clone(), file.workflow.file().path().to_owned());
             let plan = workflow::plan(&file.workflow, file.checked, output)?;
             let Some(schedule) = schedule else {
@@ -74,30 +75,30 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
             let added = ork.schedule(&plan.name, schedule, RUN, input).await?;
             let before = if before { ", replacing the previous schedule" } else { "" };
             let (name, cron, zone) = (&added.name, &added.schedule.cron, &added.schedule.timezone);
-            output.say(&added, format_args!("{name} is scheduled: {cron} ({zone}){before}"));
+            output.print_result(&added, format_args!("{name} is scheduled: {cron} ({zone}){before}"));
         }
         Command::Pause { name } => {
             let changed = ork.pause_schedule(&name).await?;
-            said(output, &name, if changed { "paused" } else { "already paused" });
+            print_done(output, &name, if changed { "paused" } else { "already paused" });
         }
         Command::Resume { name } => {
             let changed = ork.resume_schedule(&name).await?;
-            said(output, &name, if changed { "resumed" } else { "not paused" });
+            print_done(output, &name, if changed { "resumed" } else { "not paused" });
         }
         Command::Trigger { name } => {
             let id = ork.trigger_schedule(&name).await?;
-            output.say(json!({ "id": id }), id);
+            output.print_result(json!({ "id": id }), id);
         }
         Command::Remove { name } => {
             ork.remove_schedule(&name).await?;
-            said(output, &name, "removed");
+            print_done(output, &name, "removed");
         }
     }
     Ok(())
 }
 
-fn said(output: &Output, name: &str, done: &str) {
-    output.say(json!({ "name": name, "done": done }), format_args!("{name} {done}"));
+fn print_done(output: &Output, name: &str, done: &str) {
+    output.print_result(json!({ "name": name, "done": done }), format_args!("{name} {done}"));
 }
 
 fn list(all: &[ScheduleStatus], output: &Output) {

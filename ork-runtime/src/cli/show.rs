@@ -16,19 +16,19 @@ use crate::store::{PartFilter, PartStatus};
 /// Prints a job, and the first of its parts that did not succeed.
 pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(), Failure> {
     let status = ork.status(id).await?;
-    let bad = not_ok(ork, &status, parts).await?;
+    let unsuccessful = unsuccessful_parts(ork, &status, parts).await?;
     // Only a job that has not started can wait for the jobs that it follows.
     let waits = status.state == State::Ready && status.started.is_none();
     let follows = if waits { ork.why(id).await?.follows } else { Vec::new() };
     if output.is_json() {
         let mut json = serde_json::to_value(&status).unwrap_or_default();
         if let Some(json) = json.as_object_mut() {
-            let bad = bad.iter().map(|part| {
+            let unsuccessful = unsuccessful.iter().map(|part| {
                 let details = part.failure.as_ref().and_then(|failure| failure.details.as_ref());
                 let why = why(part.failure.as_ref()).0;
                 json!({"index": part.index, "state": part.state.as_str(), "error": why, "details": details})
             });
-            json.insert("unsuccessful_parts".into(), bad.collect());
+            json.insert("unsuccessful_parts".into(), unsuccessful.collect());
             if !follows.is_empty() {
                 json.insert("follows".into(), json!(follows));
             }
@@ -45,7 +45,7 @@ pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) ->
     for task in status.run.iter().flat_map(|run| &run.tasks) {
         output.line(format!("task {:<24} {:<9} {}", task.name, task.stage.as_str(), task.job));
     }
-    for part in bad {
+    for part in unsuccessful {
         let (why, details) = why(part.failure.as_ref());
         output.line(format_args!("part {} {} {why}", part.index, part.state));
         if !details.is_empty() {
@@ -91,11 +91,11 @@ fn end_rows(status: &Status) -> Vec<Row> {
     if status.yielded > 0 || status.total.is_some() {
         let counts = status.parts;
         let total = status.total.map_or_else(|| format!("{} so far", status.yielded), |total| total.to_string());
-        let words = format!(
+        let message = format!(
             "{total}: {} ok, {} failed, {} skipped, {} cancelled, {} running",
             counts.ok, counts.failed, counts.skipped, counts.cancelled, counts.running
         );
-        rows.push(("parts", words));
+        rows.push(("parts", message));
     }
     rows
 }
@@ -109,12 +109,12 @@ async fn place(ork: &Ork, status: &Status) -> Result<String, Failure> {
 }
 
 /// Returns the first parts that did not succeed.
-async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<PartStatus>, Failure> {
+async fn unsuccessful_parts(ork: &Ork, status: &Status, most: usize) -> Result<Vec<PartStatus>, Failure> {
     if status.parts.unsuccessful() == 0 || most == 0 {
         return Ok(Vec::new());
     }
-    let bad = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
-    Ok(ork.list_parts(status.id, PartFilter { states: bad, from: 0, limit: most }).await?)
+    let unsuccessful = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
+    Ok(ork.list_parts(status.id, PartFilter { states: unsuccessful, from: 0, limit: most }).await?)
 }
 
 /// Formats a failure and its details.

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM. The first signal asks the command to stop in order, the second one to stop at once.
+//! SIGINT and SIGTERM. The first signal stops the command gracefully, the second one immediately.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

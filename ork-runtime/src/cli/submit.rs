@@ -6,28 +6,28 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::signals::Signals;
-use super::work::{Asked, Work};
+use super::work::{Work, WorkArgs};
 use super::{Failure, Output, watch};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::ClientError;
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::UniqueKey;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    work: Asked,
+    work: WorkArgs,
     /// Wait for the result and print it
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    terms: How,
+    options: SubmitArgs,
 }
 
 /// The options of a submission.
 #[derive(Debug, clap::Args)]
-struct How {
+struct SubmitArgs {
     /// Hold this unique key until the job and its descendants end; fail if another job holds it
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
@@ -43,8 +43,8 @@ struct How {
     after: Vec<JobId>,
 }
 
-impl How {
-    fn terms(&self) -> SubmitOptions {
+impl SubmitArgs {
+    fn options(&self) -> SubmitOptions {
         let unique = |key: &String| UniqueKey { key: key.as_str().into(), stale_after: self.stale_after };
         SubmitOptions {
             after: self.after.clone(),
@@ -56,7 +56,7 @@ impl How {
 
 pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
-    outlives(&builder)?;
+    check_outlives_command(&builder)?;
     let ork = builder.build().await?;
     let done = hand_over(&ork, args, &mut signals, output).await;
     ork.shutdown().await;
@@ -65,24 +65,24 @@ pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> 
 
 /// Returns an error if the job would be lost when this command ends: with a store in memory and without a broker, no
 /// other process can see it. Without a store and a broker no process can be built in the first place.
-pub(super) fn outlives(builder: &OrkBuilder) -> Result<(), Failure> {
+pub(super) fn check_outlives_command(builder: &OrkBuilder) -> Result<(), Failure> {
     let config = builder.resolve()?;
     if config.broker != "embedded" || config.store != "memory:" {
         return Ok(());
     }
     let (store, broker) = (&config.store, &config.broker);
-    let words = format!(
+    let message = format!(
         "no worker could see the job: with ORK_STORE={store} and ORK_BROKER={broker} it is lost when this command ends"
     );
-    Err(Failure::config(words)
+    Err(Failure::config(message)
         .hint("`run` runs it in this process")
         .hint("for workers, set ORK_STORE to a store that processes share, e.g. sqlite:.ork/ork.db"))
 }
 
 async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
-    let Args { work, wait, terms: how } = args;
-    let (work, terms) = (Work::read(ork, work, output).await?, how.terms());
-    if let (Work::Task { name, input }, true) = (&work, wait && !ork.keeps_jobs() && terms.are_plain()) {
+    let Args { work, wait, options: submit_args } = args;
+    let (work, options) = (Work::read(ork, work, output).await?, submit_args.options());
+    if let (Work::Task { name, input }, true) = (&work, wait && !ork.keeps_jobs() && options.are_plain()) {
         let result = tokio::select! {
             result = ork.submit_json_and_wait(name, input.clone()) => result?,
             () = signals.next() => return Ok(ExitCode::from(130)),
@@ -90,13 +90,13 @@ async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output
         output.result(result.get().as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
-    let id = match work.submit(ork, terms).await {
-        Err(ClientError::Taken { by, .. }) if how.or_join => by,
+    let id = match work.submit(ork, options).await {
+        Err(ClientError::Taken { by, .. }) if submit_args.or_join => by,
         submitted => submitted?,
     };
     if wait {
         return watch::wait(ork, id, signals, output).await;
     }
-    output.say(json!({ "id": id }), id);
+    output.print_result(json!({ "id": id }), id);
     Ok(ExitCode::SUCCESS)
 }

@@ -34,7 +34,7 @@ pub(super) fn tree(jobs: &[(usize, Status)], output: &Output) {
     }
     let depths: Vec<_> = nodes.iter().map(|(depth, _)| *depth).collect();
     for ((_, node), branch) in nodes.iter().zip(branches(&depths)) {
-        output.line(format_args!("{branch}{}", words(node)));
+        output.line(format_args!("{branch}{}", node_columns(node)));
     }
 }
 
@@ -61,23 +61,23 @@ fn in_order<'a>(jobs: &'a [(usize, Status)], nodes: &mut Vec<(usize, Node<'a>)>)
     }
 }
 
-fn words(node: &Node<'_>) -> String {
+fn node_columns(node: &Node<'_>) -> String {
     let job = match node {
         Node::Task(task) => return format!("{} {}", task.name, task.stage.as_str()),
         Node::Job(job) | Node::Replaced(job) => job,
     };
-    let mut words = vec![name(job), job.id.to_string(), job.state.to_string()];
-    words.extend(Some(settled(job)).filter(|parts| !parts.is_empty()));
+    let mut columns = vec![name(job), job.id.to_string(), job.state.to_string()];
+    columns.extend(Some(settled(job)).filter(|parts| !parts.is_empty()));
     if job.below > 0 {
-        words.push(format!("({} of {} descendants ended)", job.below_ended, job.below));
+        columns.push(format!("({} of {} descendants ended)", job.below_ended, job.below));
     }
     if let Node::Replaced(_) = node {
-        words.push("(replaced)".into());
+        columns.push("(replaced)".into());
     }
     let why = job.failure.as_ref().map(|why| printable(&why.to_string())).unwrap_or_default();
     match why.lines().next() {
-        Some(why) => format!("{}: {why}", words.join(" ")),
-        None => words.join(" "),
+        Some(why) => format!("{}: {why}", columns.join(" ")),
+        None => columns.join(" "),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::workflow_run::RUN;
 
 /// What is printed about a job before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Updates {
     /// Each change of its status.
     Each,
     /// Only what a terminal shows, and how each step of a run ended.
@@ -19,23 +19,23 @@ pub(super) enum Told {
 }
 
 /// Follows a job until it has ended, and prints its outcome.
-pub(super) async fn to_the_end(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<ExitCode, Failure> {
+pub(super) async fn until_ended(ork: &Ork, id: JobId, updates: Updates, output: &Output) -> Result<ExitCode, Failure> {
     if ork.status(id).await?.task == RUN {
-        let status = progress::run(ork, id, told, output).await?;
+        let status = progress::run(ork, id, updates, output).await?;
         return finish::run(ork, &status, output).await;
     }
     // Nothing would be printed before the end, so the status need not be read.
-    if told == Told::Each || output.is_watched() {
-        progress::job(ork, id, told, output).await?;
+    if updates == Updates::Each || output.is_interactive() {
+        progress::job(ork, id, updates, output).await?;
     }
     finish::job(&ork.wait(id).await?, output)
 }
 
-/// Waits for a job that other processes run. After a signal the waiting ends, and the job goes on.
+/// Waits for a job that other processes run. After a signal it stops waiting, and the job continues.
 pub(super) async fn wait(ork: &Ork, id: JobId, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     output.note(format_args!("job {id}"));
     tokio::select! {
-        ended = to_the_end(ork, id, Told::End, output) => ended,
+        ended = until_ended(ork, id, Updates::End, output) => ended,
         () = signals.next() => {
             output.note(format!("job {id} continues; `jobs watch {id}` follows it"));
             Ok(ExitCode::from(130))

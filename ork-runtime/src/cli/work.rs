@@ -6,11 +6,11 @@ use super::input::Input;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::ClientError;
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Asked {
+pub(super) struct WorkArgs {
     /// The name of a task, or a workflow file
     #[arg(value_name = "TASK|FILE.yaml")]
     task: String,
@@ -39,22 +39,23 @@ impl Work {
         not(feature = "workflow"),
         expect(unused_variables, clippy::unused_async, reason = "it reads no workflows without that feature")
     )]
-    pub(super) async fn read(ork: &Ork, asked: Asked, output: &Output) -> Result<Self, Failure> {
+    pub(super) async fn read(ork: &Ork, work_args: WorkArgs, output: &Output) -> Result<Self, Failure> {
         #[cfg(feature = "workflow")]
-        if super::workflow::is_file(&asked.task) {
-            let plan = super::workflow::read(ork, asked.task.as_ref(), &asked.input.parameters()?, output).await?;
+        if super::workflow::is_file(&work_args.task) {
+            let plan =
+                super::workflow::read(ork, work_args.task.as_ref(), &work_args.input.parameters()?, output).await?;
             return Ok(Self::Run(Box::new(plan)));
         }
-        let input = asked.input.read(ork.entry(&asked.task)?)?;
-        Ok(Self::Task { name: asked.task, input })
+        let input = work_args.input.read(ork.entry(&work_args.task)?)?;
+        Ok(Self::Task { name: work_args.task, input })
     }
 
     /// Submits the work.
-    pub(super) async fn submit(&self, ork: &Ork, terms: SubmitOptions) -> Result<JobId, ClientError> {
+    pub(super) async fn submit(&self, ork: &Ork, options: SubmitOptions) -> Result<JobId, ClientError> {
         match self {
-            Self::Task { name, input } => ork.submit_json_on(name, input.clone(), terms).await,
+            Self::Task { name, input } => ork.submit_json_on(name, input.clone(), options).await,
             #[cfg(feature = "workflow")]
-            Self::Run(plan) => Ok(ork.submit_plan_on(plan, terms).await?.id()),
+            Self::Run(plan) => Ok(ork.submit_plan_on(plan, options).await?.id()),
         }
     }
 }

@@ -38,12 +38,12 @@ pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output)
         crate::config::redact(&ork.config().broker)
     ));
     let mut work = Box::pin(ork.work());
-    let mut asked = false;
+    let mut signaled = false;
     let stopped = loop {
         tokio::select! {
             stopped = &mut work => break stopped,
             () = signals.next() => {
-                if asked {
+                if signaled {
                     output.note("stopping now; unfinished work returns to the queue");
                     ork.force_stop();
                 } else {
@@ -53,7 +53,7 @@ pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output)
                     ));
                     ork.drain();
                 }
-                asked = true;
+                signaled = true;
             }
         }
     };

@@ -1,7 +1,7 @@
 //! The error type of the client.
 
 use crate::broker::BrokerError;
-use crate::engine::services::SendError;
+use crate::engine::submit::SubmitError;
 use crate::failure::Failure;
 use crate::hook::HookError;
 use crate::id::JobId;
@@ -15,7 +15,7 @@ use crate::task::error::InputError;
 
 /// Why a call of [`Client`](crate::Client), [`Handle`](crate::Handle) or [`Submission`](crate::Submission) failed.
 ///
-/// A job that ended without a result is an error only where a result was asked for, as in
+/// A job that ended without a result is an error only for calls that return its result, such as
 /// [`Handle::wait`](crate::Handle::wait): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
 /// variants are about the call itself.
 ///
@@ -74,7 +74,7 @@ pub enum ClientError {
     /// The input is too large, or nested too deeply.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// A job that is to follow, as with [`Submission::on_complete`](crate::Submission::on_complete), cannot be
+    /// A follow-up job, as with [`Submission::on_complete`](crate::Submission::on_complete), cannot be
     /// attached.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -120,13 +120,13 @@ pub enum ClientError {
         /// The error of the deserializer.
         source: serde_json::Error,
     },
-    /// The job was not accepted; the text says why. Its parent has ended or was cancelled, a job that it is to follow
-    /// does not exist, its unique key is invalid, or an option needs a store or another option.
+    /// The job was not accepted; the text states the reason. Its parent has ended or was cancelled, a job that it
+    /// follows does not exist, its unique key is invalid, or an option needs a store or another option.
     #[error("{0}")]
     NotTaken(String),
     /// The part cannot be retried: it has succeeded, has not ended, or does not exist, or its split was cut short, so
     /// that only the whole job can be retried.
-    #[error("part {index} of job {id} cannot be retried: {}", stays(*how))]
+    #[error("part {index} of job {id} cannot be retried: {}", kept_because(*how))]
     PartStays {
         /// The job.
         id: JobId,
@@ -174,7 +174,7 @@ pub enum ClientError {
         /// The state of the job.
         state: State,
     },
-    /// The job cannot be retried, because it has not ended and is still under way: a process works on it, or its
+    /// The job cannot be retried, because it has not ended and is still in progress: a process works on it, or its
     /// message waits in the outbox or in the broker.
     #[error("job {id} is {state} and cannot be retried, because it is still in progress: {why}")]
     UnderWay {
@@ -182,7 +182,7 @@ pub enum ClientError {
         id: JobId,
         /// The state of the job.
         state: State,
-        /// What the job waits for, as [`Why::sentence`](crate::Why::sentence) says it.
+        /// What the job waits for: the text of [`Why::sentence`](crate::Why::sentence).
         why: String,
     },
     /// Events are switched off in this process: the setting `events` is `none`, the default over RabbitMQ.
@@ -203,7 +203,7 @@ pub enum ClientError {
     },
 }
 
-fn stays(how: Option<PartResult>) -> &'static str {
+fn kept_because(how: Option<PartResult>) -> &'static str {
     match how {
         Some(PartResult::Succeeded) => "it succeeded",
         Some(_) => "its split was cut short; retry the whole job",
@@ -211,12 +211,12 @@ fn stays(how: Option<PartResult>) -> &'static str {
     }
 }
 
-impl From<SendError> for ClientError {
-    fn from(error: SendError) -> Self {
+impl From<SubmitError> for ClientError {
+    fn from(error: SubmitError) -> Self {
         match error {
-            SendError::Store(error) => Self::Store(error),
-            SendError::Broker(error) => Self::Broker(error),
-            SendError::Taken { key, job } => Self::Taken { key: key.to_string(), by: job },
+            SubmitError::Store(error) => Self::Store(error),
+            SubmitError::Broker(error) => Self::Broker(error),
+            SubmitError::Taken { key, job } => Self::Taken { key: key.to_string(), by: job },
             error => Self::NotTaken(error.to_string()),
         }
     }

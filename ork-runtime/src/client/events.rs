@@ -42,8 +42,9 @@ impl Client {
     /// [`NoEvents`](ClientError::NoEvents) if events are switched off in this process; over RabbitMQ the setting
     /// `events` must be set. Otherwise the error of the broker, if it cannot be subscribed to.
     ///
-    /// The stream yields [`MissedEvents`](ClientError::MissedEvents) where this process was too slow, and then goes
-    /// on.
+    /// The stream yields [`MissedEvents`](ClientError::MissedEvents) where this process was too slow, and then
+    /// continues.
+    ///
     /// # Cancel safety
     /// This method is cancel safe: if the future is dropped, there is no stream, and nothing else is lost.
     pub async fn events(&self) -> Result<BoxStream<'static, Result<Event, ClientError>>, ClientError> {

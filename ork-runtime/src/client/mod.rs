@@ -33,9 +33,9 @@ pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
+use crate::engine::Engine;
 use crate::engine::large_outputs::OutputKey;
-use crate::engine::services::SubmitOptions;
-use crate::engine::{Engine, services};
+use crate::engine::submit::{self, SubmitOptions};
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
 use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErrorKind};
@@ -115,7 +115,7 @@ impl Client {
         let new = |message: M| self.new_job(M::TASK, M::KIND, encode(&message)?, None);
         let jobs = messages.into_iter().map(new).collect::<Result<Vec<_>, _>>()?;
         let handles = jobs.iter().map(|new| Handle::new(self.clone(), new.job.id)).collect();
-        services::send_all(&self.engine, jobs).await?;
+        submit::submit_all(&self.engine, jobs).await?;
         Ok(handles)
     }
 
@@ -137,10 +137,10 @@ impl Client {
         &self,
         task: &str,
         body: Bytes,
-        terms: SubmitOptions,
+        options: SubmitOptions,
     ) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
-        self.send(task, JobKind::Full, body, terms, None).await
+        self.send(task, JobKind::Full, body, options, None).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, waits for it, and returns its result as JSON. This works
@@ -163,10 +163,10 @@ impl Client {
         &self,
         (task, kind): (&str, JobKind),
         body: Bytes,
-        terms: SubmitOptions,
+        options: SubmitOptions,
     ) -> Result<T, ClientError> {
         let waiter = self.waiters.waiter();
-        let id = self.send(task, kind, body, terms, waiter.as_ref()).await?;
+        let id = self.send(task, kind, body, options, waiter.as_ref()).await?;
         match waiter {
             Some(waiter) => waiter.outcome(self, id).await,
             None => self.wait(id).await?.into_output(),
@@ -316,7 +316,7 @@ impl Client {
     async fn why_one(&self, id: JobId) -> Result<(Why, Vec<JobId>), ClientError> {
         let engine = &self.engine;
         // The job is read last, so that its state is at least as new as everything else.
-        let situation = engine.store.diagnostics(id).await?;
+        let diagnostics = engine.store.diagnostics(id).await?;
         let view = self.view(id).await?;
         let task = engine.registry.get(&view.job.task).ok();
         let def = task.and_then(|task| match (view.job.phase, view.job.kind) {
@@ -327,14 +327,14 @@ impl Client {
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
         let with_broker =
-            !view.job.state.is_final() && situation.to_send.free == 0 && situation.to_send.held.is_empty();
+            !view.job.state.is_final() && diagnostics.to_send.free == 0 && diagnostics.to_send.held.is_empty();
         // An unreachable broker is no error here: the number of queued messages is then unknown.
         let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
-        let started = view.job.workflow_run().map(|flow| flow.begun(id)).unwrap_or_default();
+        let started = view.job.workflow_run().map(|flow| flow.started_jobs(id)).unwrap_or_default();
         let why = why::why(&why::Facts {
             now: engine.clock.now(),
-            situation,
-            me: engine.worker.boot(),
+            diagnostics,
+            own_boot: engine.worker.boot(),
             ttl: TTL,
             queue: engine.broker.needs_relay().then(|| engine.broker.queue(&queue)),
             in_queue,
@@ -394,16 +394,16 @@ impl Client {
         task: &str,
         kind: JobKind,
         body: Bytes,
-        mut terms: SubmitOptions,
+        mut options: SubmitOptions,
         waiter: Option<&Waiter>,
     ) -> Result<JobId, ClientError> {
         let mut new = self.new_job(task, kind, body, waiter)?;
-        new.job.hooks = terms.hooks.take();
-        if terms.first {
+        new.job.hooks = options.hooks.take();
+        if options.first {
             new.job.priority = FIRST;
         }
         let id = new.job.id;
-        services::send(&self.engine, new, terms).await?;
+        submit::submit(&self.engine, new, options).await?;
         Ok(id)
     }
 
@@ -412,7 +412,7 @@ impl Client {
         self.engine.settings.limits.check(&body)?;
         let def = if kind == JobKind::Single { &task.work } else { task.entry() };
         def.check_rules(&body).map_err(|error| ClientError::WrongInput { task: task.name(), error })?;
-        let mut job = services::new_job(&self.engine, &task, kind);
+        let mut job = submit::new_job(&self.engine, &task, kind);
         job.reply = waiter.map(|waiter| waiter.expect(job.id));
         Ok(NewJob { job, input: body })
     }

@@ -18,7 +18,7 @@ impl Client {
     /// lost its message or those of its parts.
     ///
     /// # Errors
-    /// Returns an error if the job does not exist, has succeeded, or is still under way; if another job holds its
+    /// Returns an error if the job does not exist, has succeeded, or is still in progress; if another job holds its
     /// unique key; if its task no longer accepts its input; or if the store cannot be written.
     ///
     /// # Cancel safety
@@ -83,17 +83,17 @@ impl Client {
         Ok(follows.into_iter().chain(one).collect())
     }
 
-    /// Sends the lost messages of a job again, unless the job is still under way.
+    /// Sends the lost messages of a job again, unless the job is still in progress.
     async fn send_again(&self, id: JobId) -> Result<(), ClientError> {
         let engine = &self.engine;
-        let situation = engine.store.diagnostics(id).await?;
+        let diagnostics = engine.store.diagnostics(id).await?;
         let JobView { job, head, .. } = self.view(id).await?;
         let in_parts = job.state == State::Waiting;
         if job.own_work_ended() || (in_parts && !head.has_all_parts()) {
             return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
         }
-        let (outbox, now) = (&situation.to_send, engine.clock.now());
-        let alive = situation.processes.iter().filter(|process| process.expires_at >= now);
+        let (outbox, now) = (&diagnostics.to_send, engine.clock.now());
+        let alive = diagnostics.processes.iter().filter(|process| process.expires_at >= now);
         let mut under_way = outbox.free + outbox.later + outbox.waiting > 0
             || !outbox.held.is_empty()
             || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, ClientError, Handle};
-use crate::engine::services::SubmitOptions;
+use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};
@@ -69,13 +69,17 @@ impl Client {
     }
 
     /// Submits a workflow run as [`Client::submit_plan`] does, with options.
-    pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
+    pub(crate) async fn submit_plan_on(
+        &self,
+        plan: &Plan,
+        options: SubmitOptions,
+    ) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.is_durable() {
             let message = "workflows require a store, and this process has none: set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
         }
         let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
-        let id = self.send(RUN, JobKind::Full, body.into(), terms, None).await?;
+        let id = self.send(RUN, JobKind::Full, body.into(), options, None).await?;
         Ok(Handle::new(self.clone(), id))
     }
 

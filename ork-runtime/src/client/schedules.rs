@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
 use crate::engine::scheduler::ScheduleSpec;
-use crate::engine::services::{self, SendError, SubmitOptions};
+use crate::engine::submit::{self, SubmitError, SubmitOptions};
 use crate::id::JobId;
 use crate::job::{JobKind, State, UniqueKey};
 use crate::store::{Filter, JobView, StoreError, StoreErrorKind};
@@ -67,12 +67,12 @@ impl Client {
         let body = serde_json::to_vec(&table).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
         let key = UniqueKey { key: format!("{SCHEDULE} {name}").into(), stale_after: None };
         loop {
-            let terms = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
+            let options = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
             let new = self.new_job(SCHEDULE, JobKind::Full, body.clone().into(), None)?;
             let id = new.job.id;
-            match services::send(&self.engine, new, terms).await {
+            match submit::submit(&self.engine, new, options).await {
                 Ok(_) => return Ok(status(table, &self.view(id).await?)),
-                Err(SendError::Taken { job, .. }) => self.end(job).await?,
+                Err(SubmitError::Taken { job, .. }) => self.end(job).await?,
                 Err(error) => return Err(error.into()),
             }
         }

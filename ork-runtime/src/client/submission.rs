@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::hooks::Following;
 use super::{Client, ClientError, Handle, JobOutcome, encode};
-use crate::engine::services::{self, SubmitOptions};
+use crate::engine::submit::{self, SubmitOptions};
 use crate::hook::When;
 use crate::id::JobId;
 use crate::job::UniqueKey;
@@ -42,25 +42,25 @@ use crate::task::message::Answer;
 pub struct Submission<M> {
     client: Client,
     message: M,
-    asked: Asked,
+    requested: RequestedOptions,
     following: Following,
 }
 
 /// The options given so far. They may be given in any order, so they are checked together when the job is submitted.
 #[derive(Debug, Default)]
-struct Asked {
+struct RequestedOptions {
     after: Vec<JobId>,
     unique: Option<Arc<str>>,
     stale_after: Option<Duration>,
     joins: bool,
 }
 
-impl Asked {
+impl RequestedOptions {
     /// Checks the options and turns them into the terms of a job of this task.
-    fn terms(&mut self, client: &Client, task: &str) -> Result<SubmitOptions, ClientError> {
+    fn resolve(&mut self, client: &Client, task: &str) -> Result<SubmitOptions, ClientError> {
         let after = std::mem::take(&mut self.after);
         let key = self.unique.take().map(|key| UniqueKey { key, stale_after: None });
-        let mut unique = key.or_else(|| services::unique_of(&client.engine, task));
+        let mut unique = key.or_else(|| submit::unique_of(&client.engine, task));
         match &mut unique {
             Some(unique) => unique.stale_after = self.stale_after,
             None if self.stale_after.is_some() || self.joins => {
@@ -77,14 +77,14 @@ impl Asked {
 
 impl<M: TaskMessage> Submission<M> {
     pub(super) fn new(client: Client, message: M) -> Self {
-        Self { client, message, asked: Asked::default(), following: Following::default() }
+        Self { client, message, requested: RequestedOptions::default(), following: Following::default() }
     }
 
     /// Starts the job only after `job` and all jobs below it have ended, however they ended. Requires a store.
     ///
     /// If this is called several times, at most 1,000, the job starts after all of these jobs have ended.
     pub fn after(mut self, job: JobId) -> Self {
-        self.asked.after.push(job);
+        self.requested.after.push(job);
         self
     }
 
@@ -94,7 +94,7 @@ impl<M: TaskMessage> Submission<M> {
     /// If another job holds the key, the submission fails with [`ClientError::Taken`], which names that job. A retry
     /// of a job that has ended takes its key again, and fails while another job holds it.
     pub fn unique(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.asked.unique = Some(key.into());
+        self.requested.unique = Some(key.into());
         self
     }
 
@@ -105,14 +105,14 @@ impl<M: TaskMessage> Submission<M> {
     /// on a job below it, so a value below 15 s counts as 15 s. A job that waits is not active, whether it waits in a
     /// queue, for a retry, or for another job: choose a value longer than a job may have to wait.
     pub fn stale_after(mut self, stale_after: Duration) -> Self {
-        self.asked.stale_after = Some(stale_after);
+        self.requested.stale_after = Some(stale_after);
         self
     }
 
     /// Joins the job that holds the [unique key](Submission::unique), if there is one, instead of failing: the
     /// handle, or the result, is that of the other job.
     pub fn or_join(mut self) -> Self {
-        self.asked.joins = true;
+        self.requested.joins = true;
         self
     }
 
@@ -164,13 +164,13 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
-        let Self { client, message, mut asked, following } = self;
+        let Self { client, message, mut requested, following } = self;
         let body = encode(&message)?;
-        let mut terms = asked.terms(&client, M::TASK)?;
-        terms.hooks = following.into_kept(&client)?;
+        let mut options = requested.resolve(&client, M::TASK)?;
+        options.hooks = following.into_kept(&client)?;
         drop(message);
-        match client.send_and_wait((M::TASK, M::KIND), body, terms).await {
-            Err(ClientError::Taken { by, .. }) if asked.joins => client.wait(by).await?.into_output(),
+        match client.send_and_wait((M::TASK, M::KIND), body, options).await {
+            Err(ClientError::Taken { by, .. }) if requested.joins => client.wait(by).await?.into_output(),
             result => result,
         }
     }
@@ -181,13 +181,13 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { client, message, mut asked, following } = self;
+        let Self { client, message, mut requested, following } = self;
         let (body, hooks) = (encode(&message), following.into_kept(&client));
         Box::pin(async move {
-            let mut terms = asked.terms(&client, M::TASK)?;
-            terms.hooks = hooks?;
-            let id = match client.send(M::TASK, M::KIND, body?, terms, None).await {
-                Err(ClientError::Taken { by, .. }) if asked.joins => by,
+            let mut options = requested.resolve(&client, M::TASK)?;
+            options.hooks = hooks?;
+            let id = match client.send(M::TASK, M::KIND, body?, options, None).await {
+                Err(ClientError::Taken { by, .. }) if requested.joins => by,
                 sent => sent?,
             };
             Ok(Handle::new(client, id))

@@ -11,8 +11,8 @@ use crate::tree::CancelMode;
 const PAGE: usize = 500;
 
 impl Client {
-    /// Cancels a job and all jobs below it immediately: nothing more of them starts, and running calls are asked to
-    /// stop. A job ends at once if all its children have ended.
+    /// Cancels a job and all jobs below it immediately: nothing more of them starts, and running calls are
+    /// stopped. A job ends at once if all its children have ended.
     ///
     /// # Errors
     /// Returns an error if the job does not exist or has ended, or the store cannot be written.

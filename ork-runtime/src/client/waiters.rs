@@ -31,21 +31,21 @@ pub(crate) struct Waiters {
 impl Waiters {
     /// Creates the waiters for a reply queue, and the service that passes each reply to its waiter.
     pub(crate) fn new(replies: Replies, stop: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
-        let Replies { queue, replies: mut answers } = replies;
+        let Replies { queue, mut replies } = replies;
         let waiting = Waiting::default();
         let hand_out = Arc::clone(&waiting);
         let service = async move {
             loop {
-                let answer = tokio::select! {
+                let reply = tokio::select! {
                     biased;
                     () = stop.cancelled() => None,
-                    answer = answers.recv() => answer,
+                    reply = replies.recv() => reply,
                 };
-                let Some(answer) = answer else { break };
-                let waiter = lock(&hand_out).remove(&answer.correlation);
+                let Some(reply) = reply else { break };
+                let waiter = lock(&hand_out).remove(&reply.correlation);
                 if let Some(waiter) = waiter {
                     // The caller may have stopped waiting.
-                    drop(waiter.send(answer.body));
+                    drop(waiter.send(reply.body));
                 }
             }
             lock(&hand_out).clear();
@@ -56,8 +56,8 @@ impl Waiters {
     /// Returns a new waiter; `None` if this process has no reply queue.
     pub(super) fn waiter(&self) -> Option<Waiter> {
         let queue = Arc::clone(self.queue.as_ref()?);
-        let (sender, answer) = oneshot::channel();
-        Some(Waiter { queue, waiting: Arc::clone(&self.waiting), sender: Mutex::new(Some(sender)), answer })
+        let (sender, reply) = oneshot::channel();
+        Some(Waiter { queue, waiting: Arc::clone(&self.waiting), sender: Mutex::new(Some(sender)), reply })
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Waiter {
     queue: Arc<str>,
     waiting: Waiting,
     sender: Mutex<Option<oneshot::Sender<Bytes>>>,
-    answer: oneshot::Receiver<Bytes>,
+    reply: oneshot::Receiver<Bytes>,
 }
 
 /// The outcome of a job in the JSON of a reply.
@@ -97,9 +97,9 @@ impl Waiter {
 
     /// Waits for the result of the job, which comes from the reply or from the store, whichever is first.
     pub(super) async fn outcome<T: DeserializeOwned>(self, client: &Client, id: JobId) -> Result<T, ClientError> {
-        let forget = Forget { waiting: Arc::clone(&self.waiting), id };
-        let reply = self.answer;
-        let answer = if client.engine.store.is_durable() {
+        let guard = WaiterGuard { waiting: Arc::clone(&self.waiting), id };
+        let reply = self.reply;
+        let reply = if client.engine.store.is_durable() {
             tokio::select! {
                 biased;
                 reply = reply => reply.ok(),
@@ -108,9 +108,9 @@ impl Waiter {
         } else {
             reply.await.ok()
         };
-        drop(forget);
+        drop(guard);
         let keeps = client.engine.store.is_durable();
-        match answer.map(|body| read(id, &body)) {
+        match reply.map(|body| read(id, &body)) {
             Some(ReplyBody::Outcome(outcome)) => outcome,
             Some(ReplyBody::OutputRef(note)) if !keeps => {
                 let output = client.engine.large.fetch(OutputKey { job: id, part: None }, note).await?;
@@ -145,12 +145,12 @@ fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> ReplyBody<T> {
 }
 
 /// Removes a waiter when it is dropped.
-struct Forget {
+struct WaiterGuard {
     waiting: Waiting,
     id: JobId,
 }
 
-impl Drop for Forget {
+impl Drop for WaiterGuard {
     fn drop(&mut self) {
         lock(&self.waiting).remove(&self.id.to_string());
     }

@@ -71,17 +71,17 @@ pub struct Config {
     /// How many parts a split sends to the store at once, as one page.
     pub split_page_size: usize,
     /// How often a call may be lost, because its worker died or lost its connection, before its job or part fails. A
-    /// call that a worker gave back when it stopped does not count. Without a store the delivery count of RabbitMQ is
-    /// used, in which deliveries that were given back may be counted, too.
+    /// call that a worker requeued when it stopped does not count. Without a store the delivery count of RabbitMQ is
+    /// used, which may include requeued deliveries.
     pub max_worker_losses: u32,
     /// How long a delivery from RabbitMQ may stay unacknowledged. Work that takes longer is acknowledged, and a lease
-    /// in the store takes the place of the delivery. This must be well below the server's `consumer_timeout`, so that
+    /// in the store replaces the delivery. This must be well below the server's `consumer_timeout`, so that
     /// the server never closes the channel of a long call.
     pub ack_timeout: Duration,
-    /// How long a worker that was asked to stop waits for its running calls. Calls that have not ended then go back
+    /// How long a worker that is shutting down waits for its running calls. Calls that have not ended then go back
     /// to the queue.
     pub shutdown: Duration,
-    /// How long a cancelled task may go on before its future is dropped, or its process is stopped by force.
+    /// How long a cancelled task may continue before its future is dropped, or its process is killed.
     pub cancel_grace: Duration,
     /// How long jobs are kept after the last job of their tree has ended. Workers then remove them. `None`: forever.
     pub retention: Option<Duration>,
@@ -294,8 +294,11 @@ impl Config {
 
     fn set_from(&mut self, key: &str, value: &str, source: Source) -> Result<(), ConfigError> {
         let Some(known) = KEYS.iter().find(|known| known.name == key) else {
-            let near = |known: &&Key| strsim::jaro_winkler(known.name, key);
-            let best = KEYS.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|best| near(best) > 0.85);
+            let similarity = |known: &&Key| strsim::jaro_winkler(known.name, key);
+            let best = KEYS
+                .iter()
+                .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+                .filter(|best| similarity(best) > 0.85);
             return Err(ConfigError::Unknown {
                 source_name: source.to_string(),
                 key: key.to_owned(),

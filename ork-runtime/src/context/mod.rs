@@ -13,6 +13,8 @@ use ork_workflow::{Form, Runs};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::split::{Data, Made, NoSplit, Split};
+pub use ork_core::progress::Progress;
+
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, UniqueKey};
@@ -54,15 +56,6 @@ pub(crate) trait Services: Send + Sync + fmt::Debug {
 
     /// Runs a step of a workflow that is not a function of this program.
     async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError>;
-}
-
-/// The progress of a job, as its task reported it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Progress {
-    /// The percentage of the work that is done, from 0 to 100.
-    pub percent: f64,
-    /// A short text about what the job is doing.
-    pub info: String,
 }
 
 /// The information that a context has about its job.
@@ -369,9 +362,9 @@ impl Context {
     fn name(&self, task: &str, kind: JobKind, body: &[u8], after: Option<JobId>) -> JobId {
         let Inner { about, submitted, .. } = &*self.0;
         let after = if after.is_some() { "after" } else { "below" };
-        let who = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");
+        let prefix = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");
         let mut submitted = submitted.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids = (0_u64..).map(|n| about.job.below(&[format!("{who}\n{n}\n").as_bytes(), body].concat()));
+        let ids = (0_u64..).map(|n| about.job.below(&[format!("{prefix}\n{n}\n").as_bytes(), body].concat()));
         // The search always ends: the attempt has submitted a finite number of jobs, so one of the ids is unused.
         ids.into_iter().find(|id| submitted.insert(*id)).unwrap_or_else(JobId::new)
     }

@@ -120,8 +120,8 @@ impl Context {
     /// If the future is dropped, some of the parts may exist. The attempt then fails when its function returns.
     pub async fn split(&self, n: u64) -> Result<()> {
         if n > MOST_PARTS {
-            let words = format!("{n} parts are too many: a job has at most {MOST_PARTS}");
-            return Err(Error::permanent(words));
+            let message = format!("{n} parts are too many: a job has at most {MOST_PARTS}");
+            return Err(Error::permanent(message));
         }
         self.split_into((0..n).map(|part| Numbered { part, total: n })).await
     }
@@ -191,8 +191,8 @@ impl Context {
     pub fn part_data<T: DeserializeOwned>(&self) -> Result<T> {
         let About { job, index, data, .. } = &self.0.about;
         let Some((index, data)) = index.zip(data.as_ref()) else {
-            let words = format!("job {job} is not a part of a dynamic split, so it has no part data");
-            return Err(Error::permanent(words));
+            let message = format!("job {job} is not a part of a dynamic split, so it has no part data");
+            return Err(Error::permanent(message));
         };
         let mut json = serde_json::Deserializer::from_slice(data);
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -233,7 +233,7 @@ impl Context {
 
     fn begin(&self) -> Result<()> {
         let (mut split, job) = (self.0.split.lock().unwrap_or_else(PoisonError::into_inner), self.job_id());
-        let words = match *split {
+        let message = match *split {
             Split::Not => {
                 *split = Split::Begun;
                 return Ok(());
@@ -243,7 +243,7 @@ impl Context {
             }
             Split::Over => format!("this attempt at job {job} has ended and can no longer split it"),
         };
-        Err(Error::permanent(words))
+        Err(Error::permanent(message))
     }
 
     /// Marks the call as ended. Returns whether it has split its job.

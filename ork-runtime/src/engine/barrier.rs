@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use super::hooks::{SendFailure, with_retries};
+use super::retry::{self, Interrupted};
 use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
 use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader, PartRecord};
 use crate::failure::{Failure, FailureKind};
@@ -164,14 +164,14 @@ impl Passing<'_> {
         }
     }
 
-    async fn record(&mut self) -> Result<Event, SendFailure> {
+    async fn record(&mut self) -> Result<Event, Interrupted> {
         loop {
             let (queues, record, n_tries) = (self.queues, &self.record, AtomicU32::new(0));
             let try_once = || {
                 n_tries.fetch_add(1, Ordering::Relaxed);
                 queues.record(record)
             };
-            let Err(error) = with_retries(self.engine, try_once).await? else { return Ok(Event::Recorded) };
+            let Err(error) = retry::broker(self.engine, try_once).await? else { return Ok(Event::Recorded) };
             if error.kind() == BrokerErrorKind::TooLarge && !self.is_replaced {
                 self.fail_record(&error);
                 continue;
@@ -199,29 +199,29 @@ impl Passing<'_> {
         self.is_replaced = true;
     }
 
-    async fn count(&mut self) -> Result<Event, SendFailure> {
+    async fn count(&mut self) -> Result<Event, Interrupted> {
         if self.rounds > 1 {
             // Another consumer reads from the queue: a random pause avoids a collision at the same moment again.
-            let pause = super::hooks::PAUSE.mul_f64(self.engine.entropy.fraction());
+            let pause = retry::PAUSE.mul_f64(self.engine.entropy.fraction());
             self.engine.clock.pause(pause).await;
         }
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let counted = with_retries(self.engine, move || queues.count(queue)).await?;
+        let counted = retry::broker(self.engine, move || queues.count(queue)).await?;
         Ok(counted.ok().flatten().map_or(Event::NoQueue, Event::Counted))
     }
 
     /// Checks that no consumer holds records that are not counted.
-    async fn probe(&mut self) -> Result<Event, SendFailure> {
+    async fn probe(&mut self) -> Result<Event, Interrupted> {
         let event = self.open(0).await?;
         if event == Event::Busy {
-            self.engine.clock.pause(super::hooks::PAUSE.mul_f64(0.2)).await;
+            self.engine.clock.pause(retry::PAUSE.mul_f64(0.2)).await;
         }
         Ok(event)
     }
 
-    async fn open(&mut self, total: u64) -> Result<Event, SendFailure> {
+    async fn open(&mut self, total: u64) -> Result<Event, Interrupted> {
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let opened = with_retries(self.engine, move || queues.open(queue, total)).await?;
+        let opened = retry::broker(self.engine, move || queues.open(queue, total)).await?;
         Ok(match opened {
             Ok(Opened::Reader(reader)) => {
                 self.reader = Some((reader, Vec::new()));
@@ -269,7 +269,7 @@ impl Passing<'_> {
         (!there).then_some(Event::Lost)
     }
 
-    async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, SendFailure> {
+    async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, Interrupted> {
         self.rounds += 1;
         let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
         tracing::debug!(
@@ -294,9 +294,9 @@ impl Passing<'_> {
         Ok(if reader.put_back(last, own).await { Event::PutBack } else { Event::Lost })
     }
 
-    async fn remove(&mut self) -> Result<Event, SendFailure> {
+    async fn remove(&mut self) -> Result<Event, Interrupted> {
         let (queues, queue) = (self.queues, &*self.record.queue);
-        let removed = with_retries(self.engine, move || queues.remove(queue)).await?;
+        let removed = retry::broker(self.engine, move || queues.remove(queue)).await?;
         if let Err(error) = removed {
             tracing::warn!(%error, queue = self.record.queue, "cannot delete a part queue");
         }

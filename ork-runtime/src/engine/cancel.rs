@@ -1,15 +1,12 @@
 //! Cancels a job with all jobs below it; and runs `ork.cancel`, by which a program without the store requests that.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 
+use super::Engine;
 use super::invoke::CallOutcome;
-use super::{Done, Engine, ProcessError, settle};
 use crate::id::JobId;
-use crate::job::{Job, Phase, State};
+use crate::job::State;
 use crate::message::Message;
-use crate::registry::Task;
 use crate::store::{Filter, JobView, StoreError};
 use crate::task::{CallError, Error};
 use crate::tree::CancelMode;
@@ -58,19 +55,8 @@ struct CancelInput {
     job: String,
 }
 
-/// Runs a claimed job of `ork.cancel`. It needs no slot, as the jobs that it cancels may hold them all.
-pub(super) async fn run(
-    engine: &Arc<Engine>,
-    mut job: Box<Job>,
-    task: &Task,
-    message: &Message,
-) -> Result<Done, ProcessError> {
-    let called = execute(engine, message).await?;
-    settle::job(engine, &mut job, (&task.work, None), Phase::Start, (called, None)).await?;
-    Ok(Done::Settled)
-}
-
-async fn execute(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreError> {
+/// Runs a job of `ork.cancel`. It needs no slot, as the jobs that it cancels may hold them all.
+pub(super) async fn run(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreError> {
     let no = |detail: String| Ok(CallOutcome::Failed(CallError::Task(Error::permanent(detail))));
     let input: CancelInput = match serde_json::from_slice(&message.body) {
         Ok(input) => input,

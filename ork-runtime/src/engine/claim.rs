@@ -1,136 +1,100 @@
-//! Claims the work of a delivery, unless it is stale. Called by `engine::process`; the store decides, by pure
-//! transitions of the job.
+//! Claims the work of deliveries in the store, unless it is stale: one transaction for all items of a group. The store
+//! decides, by pure transitions of the job.
 
-use super::{Done, Engine, ProcessError, reject, services};
+use super::action::Action;
+use super::work::{Claim, Claimed, Common, Item};
+use super::{Done, Engine, ProcessError, duplicates, reject, submit};
 use crate::broker::DeadLetterReason;
 use crate::hook::StoredHooks;
 use crate::job::{Job, JobKind, Phase, UniqueKey};
 use crate::message::{Message, WorkKind};
 use crate::role::JobRole;
 use crate::task::builtin;
-use crate::tx::{
-    Claim, Claimed, Limit, NewJob, PartKey, PartStart, RejectJob, StartParts, Submit, Submitted, key_taken,
-};
+use crate::tx::{self, NewJob, PartStart, PartsStarted, RejectJob, StartParts, Submit, Submitted, key_taken};
 
-/// The result of claiming a job.
-pub(super) enum ClaimedJob {
-    /// Run it.
-    Granted(Box<Job>),
-    /// The named process is running the job and may be alive: run nothing beside it.
-    RunningElsewhere(String),
-    /// Run nothing now.
-    Declined,
+/// Claims the start or the join of a job for each item. A job is created first if another program sent its message.
+///
+/// # Errors
+/// When the store failed: then nothing is claimed.
+pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
+    let claims = items.iter().map(|item| job_claim(engine, common, item)).collect();
+    let claimed = engine.commit_all(claims).await?;
+    let (mut claims, mut events) = (Vec::with_capacity(items.len()), Vec::new());
+    for (Item { message, .. }, claimed) in items.iter().zip(claimed) {
+        claims.push(match claimed {
+            tx::Claimed::Granted { job, reclaimed, created, permit } => {
+                // The sender has published no event of the job, and a worker that died may not have either.
+                if created || (reclaimed && common.action.phase() == Phase::Start && message.attempt == 1) {
+                    events.extend(engine.events_before(message, true));
+                }
+                Claim::Granted(Claimed::Job { job, permit })
+            }
+            tx::Claimed::RunningElsewhere(worker) => Claim::RunningElsewhere(worker),
+            tx::Claimed::Stale | tx::Claimed::Waiting => Claim::Declined,
+            tx::Claimed::NotFound => {
+                let job = message.job;
+                let detail = format!("there is no job {job} in this store, so it cannot be joined or retried");
+                Claim::Rejected(reject::rejected(message, DeadLetterReason::UnknownJob, detail))
+            }
+        });
+    }
+    if !events.is_empty() {
+        engine.emit(events).await;
+    }
+    Ok(claims)
 }
 
-/// How a job is claimed, which depends on what is known of its message.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ClaimOptions {
-    /// Whether the claim must survive the death of this process, see [`Claim::durable`].
-    pub(super) make_durable: bool,
-    /// Whether the message may be a duplicate, see [`Claim::may_be_duplicate`].
-    pub(super) maybe_duplicate: bool,
+fn job_claim(engine: &Engine, common: &Common, item: &Item) -> tx::Claim {
+    let Item { message, redelivered, is_first, runner_is_dead, .. } = item;
+    tx::Claim {
+        unknown: new_job(engine, message),
+        unique: unique_of(engine, message),
+        phase: common.action.phase(),
+        attempt: message.attempt,
+        // The last worker of the attempt may have died; and later steps of a split rely on its claim.
+        durable: !is_first || *runner_is_dead || common.action == Action::Split,
+        may_be_duplicate: !runner_is_dead && duplicates::may_be_duplicate(engine, message, *redelivered),
+        limit: common.limit.clone(),
+        losses: *redelivered,
+        actor: engine.actor(),
+    }
 }
 
-/// The result of claiming a part.
-pub(super) enum ClaimedPart {
-    /// Run it.
-    Granted {
-        /// The part and its attempt.
-        key: PartKey,
-        /// The number of parts, if it is known.
-        count: Option<u64>,
-        /// How many times its workers died while they ran it.
-        losses: u32,
-    },
-    /// Run nothing.
-    Declined,
+/// Starts an attempt at a part for each item. All of them are parts of one job.
+///
+/// # Errors
+/// When the store failed: then nothing is started.
+pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
+    let keys: Vec<_> = items.iter().filter_map(Item::part).collect();
+    let Some(first) = keys.first().copied() else { return Ok(Vec::new()) };
+    let start = StartParts {
+        first,
+        indices: keys.iter().map(|key| key.index).collect(),
+        durable: items.iter().any(|item| item.redelivered > 0),
+        limit: common.limit.clone(),
+        losses: items.iter().map(|item| item.redelivered).max().unwrap_or(0),
+        actor: engine.actor(),
+    };
+    let PartsStarted { parts, count, permit } = engine.commit(start).await?;
+    let claim = |((key, item), start): ((_, &Item), PartStart)| match start {
+        PartStart::Run { losses } => Claim::Granted(Claimed::Part { key, count, losses, permit: permit.clone() }),
+        PartStart::Waiting | PartStart::Stale => Claim::Declined,
+        PartStart::NotFound { parts } => {
+            let (job, index) = (item.message.job, key.index);
+            let detail = match parts {
+                None => format!("there is no job {job} in this store, so it has no part {index}"),
+                Some(parts) => format!("job {job} has {parts} parts, so there is no part {index}"),
+            };
+            Claim::Rejected(reject::rejected(&item.message, DeadLetterReason::UnknownJob, detail))
+        }
+    };
+    Ok(keys.into_iter().zip(items).zip(parts).map(claim).collect())
 }
 
 /// Returns the unique key that the job of a message takes, if this is its first message.
-pub(super) fn unique_of(engine: &Engine, message: &Message) -> Option<UniqueKey> {
+fn unique_of(engine: &Engine, message: &Message) -> Option<UniqueKey> {
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
-    first.then(|| services::unique_of(engine, &message.task)).flatten()
-}
-
-/// Claims a job. It is created first if another program sent the message.
-pub(super) async fn job(
-    engine: &Engine,
-    message: &Message,
-    phase: Phase,
-    ClaimOptions { make_durable, maybe_duplicate }: ClaimOptions,
-    (limit, losses): (Option<&Limit>, u32),
-) -> Result<ClaimedJob, ProcessError> {
-    let unknown = new_job(engine, message);
-    if !engine.store.is_durable() {
-        let mut job = unknown.job;
-        job.attempt = message.attempt;
-        // Without a store every redelivery counts as a loss, as calls are not recorded.
-        job.losses = losses;
-        return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
-            crate::job::JobClaim::Granted => ClaimedJob::Granted(Box::new(job)),
-            crate::job::JobClaim::Ended | crate::job::JobClaim::Stale => ClaimedJob::Declined,
-        });
-    }
-    let unique = unique_of(engine, message);
-    let claim = Claim {
-        unknown,
-        unique,
-        phase,
-        attempt: message.attempt,
-        durable: make_durable,
-        may_be_duplicate: maybe_duplicate,
-        limit: limit.cloned(),
-        losses,
-        actor: engine.actor(),
-    };
-    Ok(match engine.commit(claim).await? {
-        Claimed::Granted { job, reclaimed: again, created: made } => {
-            // The sender has published no event of the job, and a worker that died may not have either.
-            if made || (again && phase == Phase::Start && message.attempt == 1) {
-                engine.emit(engine.events_before(message, true)).await;
-            }
-            ClaimedJob::Granted(job)
-        }
-        Claimed::RunningElsewhere(worker) => ClaimedJob::RunningElsewhere(worker),
-        Claimed::Stale | Claimed::Waiting => ClaimedJob::Declined,
-        Claimed::NotFound => {
-            let detail = format!("there is no job {} in this store, so it cannot be joined or retried", message.job);
-            return Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail));
-        }
-    })
-}
-
-/// Starts the next attempt at a storeless job.
-pub(super) fn next_attempt(engine: &Engine, job: &mut Job, phase: Phase) {
-    let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
-    debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "it waited for this attempt");
-}
-
-/// Starts an attempt at a part.
-pub(super) async fn part(
-    engine: &Engine,
-    message: &Message,
-    (epoch, index): (u32, u64),
-    (limit, redelivered): (Option<&Limit>, u32),
-) -> Result<ClaimedPart, ProcessError> {
-    let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    let start = StartParts {
-        limit: limit.cloned(),
-        losses: redelivered,
-        ..StartParts::one(key, redelivered > 0, engine.actor())
-    };
-    let started = engine.commit(start).await?;
-    match started.parts.first().copied().unwrap_or(PartStart::Stale) {
-        PartStart::Run { losses } => Ok(ClaimedPart::Granted { key, count: started.count, losses }),
-        PartStart::Waiting | PartStart::Stale => Ok(ClaimedPart::Declined),
-        PartStart::NotFound { parts } => {
-            let detail = match parts {
-                None => format!("there is no job {} in this store, so it has no part {index}", message.job),
-                Some(parts) => format!("job {} has {parts} parts, so there is no part {index}", message.job),
-            };
-            Err(reject::rejected(message, DeadLetterReason::UnknownJob, detail))
-        }
-    }
+    first.then(|| submit::unique_of(engine, &message.task)).flatten()
 }
 
 /// Takes a message without an id into the store under a new id. A redelivery would get another id, so the job does

@@ -2,7 +2,7 @@
 //! holds because of them.
 
 use super::Engine;
-use super::reject::store_failed;
+use super::retry::store_failed;
 use crate::broker::Disposition;
 use crate::failure::{Failure, FailureKind};
 use crate::store::{Committed, StoreError, StoreErrorKind};

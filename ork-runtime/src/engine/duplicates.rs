@@ -19,8 +19,12 @@ pub(super) fn may_be_duplicate(engine: &Engine, message: &Message, redelivered: 
     if mutant::is_on(Mutant::RunsCopies) {
         return false;
     }
-    // Any redelivery beyond the losses that the message itself records was counted by the broker.
-    engine.broker.needs_relay() && redelivered <= message.losses
+    if engine.broker.needs_relay() {
+        // Any redelivery beyond the losses that the message itself records was counted by the broker.
+        return redelivered <= message.losses;
+    }
+    // A row that no process has died with. It may have been deleted already, if the store lost that transaction.
+    redelivered == 0 && !mutant::is_on(Mutant::RunsRowsAgain)
 }
 
 /// What became of the process that runs a job.
@@ -45,9 +49,11 @@ pub(super) async fn wait_for_runner(
     tracing::debug!(job = %message.job, worker, "a duplicate message waits: a live process is running its job");
     let runner_status = lease::keep(engine, message, guard, runner_status(engine, message.job, worker)).await?;
     if runner_status == RunnerStatus::Unknown {
-        // Requeued, the message would arrive as a redelivery, which counts as lost by a worker, and would run at
-        // once. So a lease replaces the delivery first.
-        guard.exchange(engine, message).await;
+        // Requeued by a broker, the message would arrive as a redelivery, which counts as lost by a worker, and would
+        // run at once. So a lease replaces the delivery first.
+        if engine.broker.needs_relay() {
+            guard.exchange(engine, message).await;
+        }
         return Err(ProcessError::Unsettled(Disposition::Requeue));
     }
     Ok(runner_status)

@@ -68,9 +68,9 @@ impl Engine {
             attempt: about.attempt,
         };
         let number = u64::try_from(now.as_millis()).unwrap_or(0);
-        let event = Event::new(EventKind::Progress, subject, number, now);
-        let (percent, info) = (Some(progress.percent), Some(progress.info.clone()));
-        drop(self.queue_events(vec![Event { progress: percent, info, ..event }]));
+        let mut event = Event::new(EventKind::Progress, subject, number, now);
+        (event.progress, event.info) = (Some(progress.percent), Some(progress.info.clone()));
+        drop(self.queue_events(vec![event]));
     }
 
     /// Returns the events that precede a message: that the work is ready and, if `new`, that it was created.
@@ -118,8 +118,9 @@ impl Engine {
     pub(super) async fn emit_parts_completed(&self, job: &Job, counts: Counts) {
         if self.event_routing() != EventRouting::Off {
             let kind = EventKind::PartsCompleted;
-            let event = Event::of(job, kind, job.attempt.into(), self.clock.now());
-            self.emit(vec![Event { parts: Some(counts.into()), ..event }]).await;
+            let mut event = Event::of(job, kind, job.attempt.into(), self.clock.now());
+            event.parts = Some(counts.into());
+            self.emit(vec![event]).await;
         }
     }
 }
@@ -135,8 +136,9 @@ pub(crate) async fn read(
     let events = match pending {
         PendingEvent::Job(kind) => {
             let parts = (kind == EventKind::PartsCompleted).then(|| view.counts.into());
-            let event = Event::of(&view.job, kind, sequence(kind, view.job.attempt, row), now);
-            vec![Event { parts, ..event }]
+            let mut event = Event::of(&view.job, kind, sequence(kind, view.job.attempt, row), now);
+            event.parts = parts;
+            vec![event]
         }
         PendingEvent::Parts { first, len } => {
             let states = vec![PartState::Succeeded, PartState::Failed];
@@ -146,7 +148,9 @@ pub(crate) async fn read(
                 let kind = if part.state == PartState::Failed { EventKind::Failed } else { EventKind::Completed };
                 let about =
                     EventSubject { part: Some(part.index), attempt: part.attempts, ..EventSubject::job(&view.job) };
-                Event { error: part.failure.as_ref().map(brief), ..Event::new(kind, about, row, now) }
+                let mut event = Event::new(kind, about, row, now);
+                event.error = part.failure.as_ref().map(brief);
+                event
             };
             parts.filter(|part| part.index < first + len).map(event).collect()
         }

@@ -1,16 +1,19 @@
 //! Steps of a workflow that are not functions of this program: they are passed to the executor, with everything it
 //! needs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ork_workflow::Runs;
+use tracing::Level;
 
 use super::Engine;
 use crate::context::Context;
-use crate::executor::{Call, Code, Crash, Ended, ExecutorError, Instance, Listener, Program};
-use crate::task::{CallError, Error, json};
+use crate::executor::{Call, Code, Crash, Ended, ExecutorError, Instance, Listener, Program, call_error};
+use crate::task::json::check_depth;
+use crate::task::{CallError, Error};
 
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
@@ -63,10 +66,26 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
             () = engine.clock.pause(SIGNAL_DELAY) => {}
         }
     }
-    match called.map_err(ExecutorError::into_call_error) {
-        Ok(output) => json::check_depth(&output).map(|()| output).map_err(CallError::Output),
+    match called.map_err(call_error) {
+        Ok(output) => check_depth(&output).map(|()| output).map_err(CallError::Output),
         Err(Some(error)) => Err(error),
         // `invoke::guard` knows why the call was stopped, and ends it.
         Err(None) => std::future::pending().await,
+    }
+}
+
+/// Reports of a task in another language are handled as if a Rust task had made them through its context.
+impl Listener for Context {
+    fn log(&self, level: Level, line: &str) {
+        self.log_at(level, line);
+    }
+
+    fn metric(&self, name: &str, value: f64, labels: &BTreeMap<String, String>) {
+        let labels: Vec<_> = labels.iter().map(|(key, label)| (key.as_str(), label.as_str())).collect();
+        self.metrics().record(name, value, &labels);
+    }
+
+    fn progress(&self, percent: f64, info: &str) {
+        Self::progress(self, percent, info);
     }
 }

@@ -24,7 +24,7 @@ pub(crate) async fn undeliverable(engine: &Engine, message: &Message, failure: F
     let claim = Claim { durable: true, ..Claim::new(new_job(engine, message), phase, attempt, engine.actor()) };
     if let Claimed::Granted { job, .. } = engine.commit(claim).await? {
         let (outcome, actor) = (AttemptOutcome::Failed { failure, retry_at: None }, engine.actor());
-        engine.commit(Settle { job: job.id, phase, attempt, outcome, output: None, limit: None, actor }).await?;
+        engine.commit(Settle { job: job.id, phase, attempt, outcome, output: None, permit: None, actor }).await?;
     }
     Ok(())
 }

@@ -1,11 +1,9 @@
 //! The hooks of a job that has ended. They are sent one after the other, each under an id that is the same on every
 //! try.
 
-use std::time::Duration;
-
+use super::retry::{self, Interrupted};
 use super::storeless::{Member, member};
-use super::{Engine, services};
-use crate::broker::{BrokerError, BrokerErrorKind};
+use super::{Engine, submit as submission};
 use crate::hook::OnComplete;
 use crate::id::JobId;
 use crate::job::{JobKind, State};
@@ -13,9 +11,6 @@ use crate::message::{HookMessage, Outgoing};
 use crate::mutant::{self, Mutant};
 use crate::store::{JobView, StoreError};
 use crate::tx::{NewJob, RecordHookFailure, Submit, Submitted};
-
-/// The pause between two tries while the broker is unavailable.
-pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// The job that has ended, for hooks that do not set their own inputs.
 #[derive(Debug, Clone, Copy)]
@@ -47,21 +42,21 @@ impl Ended<'_> {
 
 /// Why hooks were not sent.
 #[derive(Debug)]
-pub(crate) enum SendFailure {
+enum SendFailure {
     /// The worker has to stop; the hooks are sent again later, under the same ids.
     Interrupted,
     /// No queue takes this hook, so those after it were not sent.
-    NoRoute(String),
+    NoRoute(Box<HookMessage>, String),
 }
 
 /// Sends the hooks of a storeless job. A hook that no queue takes goes to the dead letters, and the hooks after it
 /// are not sent.
-pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), SendFailure> {
+pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), Interrupted> {
     let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
     let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
     match send(engine, follows).await {
         Ok(()) => Ok(()),
-        Err((follow, SendFailure::NoRoute(why))) => {
+        Err(SendFailure::NoRoute(follow, why)) => {
             tracing::error!(
                 job = ended.name,
                 route = follow.route,
@@ -69,27 +64,28 @@ pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>
                 "cannot send a hook; the hooks after it were not sent either"
             );
             let dead = HookMessage { failed: Some(why), ..*follow };
-            with_retries(engine, || services::publish(engine, Outgoing::Hook(dead.clone()))).await.map(drop)
+            retry::publish(engine, &Outgoing::Hook(dead)).await.map(drop)
         }
-        Err((_, interrupted)) => Err(interrupted),
+        Err(SendFailure::Interrupted) => Err(Interrupted),
     }
 }
 
-/// Sends messages of hooks in order. Returns the first one that was not sent, if any.
-async fn send(
-    engine: &Engine,
-    follows: impl Iterator<Item = (usize, HookMessage)> + Send,
-) -> Result<(), (Box<HookMessage>, SendFailure)> {
+/// Sends messages of hooks in order, up to the first one that cannot be sent.
+async fn send(engine: &Engine, follows: impl Iterator<Item = (usize, HookMessage)> + Send) -> Result<(), SendFailure> {
     for (at, follow) in follows {
-        let sent = with_retries(engine, || services::publish(engine, Outgoing::Hook(follow.clone()))).await;
-        let why = match sent {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => SendFailure::NoRoute(format!("hook {at} of `on_complete` was not sent: {error}")),
-            Err(interrupted) => interrupted,
-        };
-        return Err((Box::new(follow), why));
+        match retry::publish(engine, &Outgoing::Hook(follow.clone())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(SendFailure::no_route(at, follow, &error)),
+            Err(Interrupted) => return Err(SendFailure::Interrupted),
+        }
     }
     Ok(())
+}
+
+impl SendFailure {
+    fn no_route(at: usize, follow: HookMessage, why: &dyn std::fmt::Display) -> Self {
+        Self::NoRoute(Box::new(follow), format!("hook {at} of `on_complete` was not sent: {why}"))
+    }
 }
 
 /// Sends the hooks of a job in the store that the bit mask selects, and records it on the job if that is impossible.
@@ -106,6 +102,8 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
             Member::Interrupted => return Ok(false),
             // An earlier try may have counted the part: then its set was complete, and its queue was removed.
             Member::NoQueue(_) if lost > 0 && !mutant::is_on(Mutant::ReportsFollowedSets) => None,
+            // This process was presumed dead in the meantime, and another one has sent these hooks.
+            Member::NoQueue(_) if !is_sender(engine, id).await? => None,
             Member::NoQueue(why) => Some(why),
         }
     } else {
@@ -120,8 +118,8 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
         };
         match sent {
             Ok(()) => None,
-            Err((_, SendFailure::NoRoute(why))) => Some(why),
-            Err((_, SendFailure::Interrupted)) => return Ok(false),
+            Err(SendFailure::NoRoute(_, why)) => Some(why),
+            Err(SendFailure::Interrupted) => return Ok(false),
         }
     };
     if let Some(why) = unsent {
@@ -131,28 +129,28 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
     Ok(true)
 }
 
+/// Returns whether this process holds the outbox row of a job's hooks.
+async fn is_sender(engine: &Engine, job: JobId) -> Result<bool, StoreError> {
+    let senders = engine.store.diagnostics(job).await?.to_send.hook_senders;
+    Ok(senders.contains(&engine.worker.boot()) || mutant::is_on(Mutant::ReportsHooksOfOthers))
+}
+
 /// Submits the hooks as jobs, when there is no broker: they go to the same store, which recognizes those that it
 /// already has.
-async fn submit(
-    engine: &Engine,
-    follows: Vec<(usize, HookMessage)>,
-) -> Result<Result<(), (Box<HookMessage>, SendFailure)>, StoreError> {
+async fn submit(engine: &Engine, follows: Vec<(usize, HookMessage)>) -> Result<Result<(), SendFailure>, StoreError> {
     for (at, follow) in follows {
         let Ok(task) = engine.registry.get(&follow.task) else {
-            let why = format!("hook {at} of `on_complete` was not sent: there is no task `{}`", follow.task);
-            return Ok(Err((Box::new(follow), SendFailure::NoRoute(why))));
+            let why = format!("there is no task `{}`", follow.task);
+            return Ok(Err(SendFailure::no_route(at, follow, &why)));
         };
-        let mut job = services::new_job(engine, task, JobKind::Full);
+        let mut job = submission::new_job(engine, task, JobKind::Full);
         (job.id, job.root) = (follow.id, follow.id);
-        let unique = services::unique_of(engine, &follow.task);
+        let unique = submission::unique_of(engine, &follow.task);
         let new = NewJob { job, input: follow.body.clone() };
         match engine.commit(Submit { unique, ..Submit::new(new, engine.actor()) }).await? {
             Submitted::KeyTaken(by) | Submitted::KeyHolderStale(by) => {
-                let why = format!(
-                    "hook {at} of `on_complete` was not sent: job {by} holds the unique key of `{}`",
-                    follow.task
-                );
-                return Ok(Err((Box::new(follow), SendFailure::NoRoute(why))));
+                let why = format!("job {by} holds the unique key of `{}`", follow.task);
+                return Ok(Err(SendFailure::no_route(at, follow, &why)));
             }
             Submitted::Created
             | Submitted::Exists
@@ -162,36 +160,4 @@ async fn submit(
         }
     }
     Ok(Ok(()))
-}
-
-/// Retries an operation of the broker until it succeeds or fails permanently, and returns that result.
-pub(super) async fn with_retries<T, F>(
-    engine: &Engine,
-    operation: impl Fn() -> F + Send,
-) -> Result<Result<T, BrokerError>, SendFailure>
-where
-    F: Future<Output = Result<T, BrokerError>> + Send,
-{
-    loop {
-        let error = match operation().await {
-            Ok(done) => return Ok(Ok(done)),
-            Err(error) => error,
-        };
-        match error.kind() {
-            BrokerErrorKind::Undeliverable | BrokerErrorKind::TooLarge | BrokerErrorKind::Config => {
-                return Ok(Err(error));
-            }
-            BrokerErrorKind::Closed => return Err(SendFailure::Interrupted),
-            BrokerErrorKind::Disconnected
-            | BrokerErrorKind::Refused
-            | BrokerErrorKind::TimedOut
-            | BrokerErrorKind::Protocol => {}
-        }
-        tracing::debug!(%error, "publishing failed, retrying");
-        tokio::select! {
-            biased;
-            () = engine.force.cancelled() => return Err(SendFailure::Interrupted),
-            () = engine.clock.pause(PAUSE) => {}
-        }
-    }
 }

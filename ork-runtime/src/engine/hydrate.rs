@@ -64,10 +64,10 @@ impl Inputs {
 }
 
 /// Returns whether a message inherits something, and its body is still only its own data.
-pub(super) fn inherits(engine: &Engine, task: &Task, message: &Message) -> bool {
+pub(super) fn inherits(task: &Task, message: &Message) -> bool {
     let counted = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
     let is_part = matches!(message.kind, WorkKind::Part { .. }) && !counted && task.split.is_none();
-    (is_part || message.kind == WorkKind::Step) && engine.store.is_durable()
+    is_part || message.kind == WorkKind::Step
 }
 
 /// Sets the body of such a message to the input of its job, and keeps its own data beside it. Returns the step of the

@@ -42,16 +42,6 @@ pub(super) enum CallOutcome<T = Bytes> {
     Interrupted,
 }
 
-impl<T> CallOutcome<T> {
-    /// Returns the value of the function, if it returned one.
-    pub(super) const fn returned(&self) -> Option<&T> {
-        match self {
-            Self::Returned(output) => Some(output),
-            Self::Failed(_) | Self::Interrupted => None,
-        }
-    }
-}
-
 /// Calls the function of a task on a message. Returns how that ended, and the parts that the function has made of its
 /// job: they are sealed if it returned.
 pub(super) async fn invoke(

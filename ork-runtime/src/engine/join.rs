@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::large_outputs::{self, OutputKey};
 use super::{Engine, ProcessError};
 use crate::id::JobId;
-use crate::job::{Job, Phase};
+use crate::job::Job;
 use crate::objects::ObjectErrorKind;
 use crate::store::StoreError;
 use crate::task::parts::{PartSource, RawParts, SettledPart};
@@ -53,17 +53,13 @@ impl PartSource for FromStore {
     }
 }
 
-/// Returns the parts of a job if the call is its join.
+/// Returns the parts of a job, for its join.
 pub(super) async fn parts(
     engine: &Arc<Engine>,
     job: &Job,
-    phase: Phase,
     unwanted: &CancellationToken,
-) -> Result<Option<RawParts>, ProcessError> {
-    if phase != Phase::Join {
-        return Ok(None);
-    }
+) -> Result<RawParts, ProcessError> {
     let view = engine.store.job(job.id).await?.ok_or_else(|| StoreError::no_job(job.id))?;
     let source = FromStore { engine: Arc::clone(engine), job: job.id, unwanted: unwanted.clone() };
-    Ok(Some(RawParts::new(view.counts, Arc::new(source))))
+    Ok(RawParts::new(view.counts, Arc::new(source)))
 }

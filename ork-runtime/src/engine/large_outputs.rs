@@ -10,12 +10,13 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Engine;
 use super::invoke::CallOutcome;
+use super::{Engine, retry};
 use crate::id::JobId;
 use crate::message::{Message, WorkKind};
 use crate::objects::{ObjectError, ObjectErrorKind, Objects};
 use crate::output::OutputRef;
+use crate::retry::Backoff;
 
 /// The first and the longest pause after objects could not be written or read.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -153,38 +154,22 @@ pub(crate) fn job_of(place: &ObjectLocation, name: &str) -> Option<JobId> {
     name.strip_prefix(&*place.home)?.strip_prefix('/')?.split('/').next()?.parse().ok()
 }
 
-/// Retries an operation until it succeeds or fails permanently. Returns `None` if the worker has to stop, or the
-/// result is not wanted any more.
+/// Tries an operation until it succeeds or fails permanently. Returns `None` if the worker has to stop, or the result is
+/// not wanted any more.
 pub(super) async fn with_retries<T, F: Future<Output = Result<T, ObjectError>>>(
     engine: &Engine,
     unwanted: &CancellationToken,
     may_pass: fn(ObjectErrorKind) -> bool,
-    mut operation: impl FnMut() -> F,
+    operation: impl FnMut() -> F,
 ) -> Option<Result<T, ObjectError>> {
-    let stopped = || async {
-        tokio::select! {
-            biased;
-            () = engine.force.cancelled() => {}
-            () = unwanted.cancelled() => {}
+    let may_pass = |error: &ObjectError| {
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        let may_pass = may_pass(error.kind());
+        if may_pass {
+            tracing::warn!(%error, source, "the storage of large outputs is unavailable, holding the work");
         }
+        may_pass
     };
-    let (mut pause, most) = PAUSES;
-    loop {
-        let done = tokio::select! {
-            biased;
-            () = stopped() => return None,
-            done = operation() => done,
-        };
-        let error = match done {
-            Err(error) if may_pass(error.kind()) => error,
-            done => return Some(done),
-        };
-        let source = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::warn!(%error, source, "the storage of large outputs is unavailable, holding the work");
-        tokio::select! {
-            biased;
-            () = stopped() => return None,
-            () = engine.clock.pause(pause) => pause = (pause * 2).min(most),
-        }
-    }
+    let retries = retry::retry(engine, unwanted, Backoff::new(PAUSES.0, PAUSES.1), may_pass, operation);
+    unwanted.run_until_cancelled(engine.force.run_until_cancelled(retries)).await??.ok()
 }

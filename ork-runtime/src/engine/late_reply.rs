@@ -1,8 +1,8 @@
 //! Replies for a message whose job has ended, or is running elsewhere: its sender still gets the outcome, at once or
 //! when the job ends.
 
-use super::hooks::with_retries;
-use super::{Engine, ProcessError, services};
+use super::retry::{self, Interrupted};
+use super::{Engine, ProcessError};
 use crate::broker::{BrokerErrorKind, Disposition};
 use crate::message::{Message, Outgoing, Reply, WorkKind};
 use crate::tx::{AddReply, ReplyAdded};
@@ -11,7 +11,7 @@ use crate::tx::{AddReply, ReplyAdded};
 /// get it.
 pub(super) async fn send(engine: &Engine, message: &Message, redelivered: bool) -> Result<(), ProcessError> {
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
-    let Some(to) = message.reply.clone().filter(|_| first && engine.store.is_durable()) else { return Ok(()) };
+    let Some(to) = message.reply.clone().filter(|_| first) else { return Ok(()) };
     let (job, task) = (message.job, message.task.clone());
     match engine.commit(AddReply { job, task, reply: to.clone() }).await? {
         ReplyAdded::Ended { known } if !known || !redelivered => {}
@@ -23,15 +23,14 @@ pub(super) async fn send(engine: &Engine, message: &Message, redelivered: bool) 
         reply.leave_out();
     }
     loop {
-        let sent = with_retries(engine, || services::publish(engine, Outgoing::Reply(reply.clone()))).await;
-        match sent {
+        match retry::publish(engine, &Outgoing::Reply(reply.clone())).await {
             Ok(Err(error)) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {}
             Ok(Err(error)) => {
                 tracing::debug!(%job, %error, "cannot deliver an outcome; usually its sender no longer waits for it");
                 return Ok(());
             }
             Ok(Ok(())) => return Ok(()),
-            Err(_interrupted) => return Err(ProcessError::Unsettled(Disposition::Requeue)),
+            Err(Interrupted) => return Err(ProcessError::Unsettled(Disposition::Requeue)),
         }
     }
 }

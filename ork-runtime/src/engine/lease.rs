@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
 use super::invoke::CallOutcome;
-use super::{Engine, reject};
+use super::{Engine, retry};
 use crate::broker::{Acker, Disposition};
 use crate::context::Made;
 use crate::message::{Message, WorkKind};
@@ -80,7 +80,7 @@ impl DeliveryGuard {
                 let Err(error) = end else { return };
                 // If the worker ends before that, another process takes the row over, and then finds that the work is
                 // done.
-                if reject::store_failed(engine, &error).await.is_some() {
+                if retry::store_failed(engine, &error).await.is_some() {
                     return;
                 }
             },

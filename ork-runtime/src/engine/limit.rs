@@ -5,33 +5,31 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
+use super::action::Action;
 use super::canonical_json;
 use super::step::Step;
-use crate::message::{Message, WorkKind};
+use crate::message::Message;
 use crate::registry::Task;
 use crate::tx::Limit;
 
 /// The most bytes that the value of a key takes in the name of a limit; a digest stands for the rest of a longer one.
 const LONGEST_KEY: usize = 500;
 
-/// The limit of the call that a message asks for: that of its step, if the workflow sets one, or else that of its task. A
-/// split and a join are under no limit.
-pub(super) fn limit_of(task: &Task, step: Option<&Step>, message: &Message) -> Option<Limit> {
-    if step.is_some_and(|step| step.fans_out() && message.kind == WorkKind::Step) {
+/// Returns the concurrency limit of the call that a message asks for: that of its step, if the workflow sets one, or
+/// else that of its task. Only calls of the function itself are limited: a split and a join take no permit.
+pub(super) fn limit_of(task: &Task, step: Option<&Step>, action: Action, message: &Message) -> Option<Limit> {
+    let limit = step.and_then(|step| step.limit.as_ref());
+    if action == Action::FanOut {
+        // A step whose input cannot be built may have got its permit before.
+        return limit.filter(|_| step.is_some_and(|step| !step.fans_out())).cloned();
+    }
+    if !action.is_call() {
         return None;
     }
-    if let Some(limit) = step.and_then(|step| step.limit.as_ref()) {
+    if let Some(limit) = limit {
         return Some(limit.clone());
     }
     let concurrency = task.work.options.concurrency?;
-    let is_call = match message.kind {
-        WorkKind::Join | WorkKind::Hooks(_) => false,
-        WorkKind::Job | WorkKind::Step => task.split.is_none(),
-        WorkKind::Single | WorkKind::Part { .. } => true,
-    };
-    if !is_call {
-        return None;
-    }
     let mut name = task.name().to_owned();
     if let Some(key) = concurrency.key {
         // The call itself fails if its input is no object.

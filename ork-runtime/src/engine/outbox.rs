@@ -13,18 +13,18 @@ const CAPACITY: usize = 1_024;
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     rows: mpsc::Sender<HeldRow>,
-    events: mpsc::UnboundedSender<Batch>,
+    events: mpsc::UnboundedSender<EventBatch>,
 }
 
 /// The rows to send, in order.
 pub(crate) type RowReceiver = mpsc::Receiver<HeldRow>;
 
 /// The events to publish, in order.
-pub(crate) type EventReceiver = mpsc::UnboundedReceiver<Batch>;
+pub(crate) type EventReceiver = mpsc::UnboundedReceiver<EventBatch>;
 
 /// Events that are published together, and the channel that confirms them.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct EventBatch {
     pub(crate) events: Vec<Event>,
     pub(crate) done: Option<oneshot::Sender<()>>,
 }
@@ -56,7 +56,7 @@ impl Outbox {
     /// them.
     pub(crate) fn emit(&self, events: Vec<Event>) -> oneshot::Receiver<()> {
         let (done, confirmed) = oneshot::channel();
-        drop(self.events.send(Batch { events, done: Some(done) }));
+        drop(self.events.send(EventBatch { events, done: Some(done) }));
         confirmed
     }
 }

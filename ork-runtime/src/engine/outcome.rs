@@ -1,6 +1,7 @@
 //! The result of processing a delivery, or the reason why it could not be processed.
 
-use crate::broker::{Disposition, Rejected};
+use crate::broker::{DeadLetterReason, Disposition, Rejected};
+use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::tx::PartKey;
 
@@ -18,6 +19,15 @@ pub(crate) enum ProcessError {
     Unsettled(Disposition),
 }
 
+/// What becomes of a delivery that could not be processed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The delivery is settled.
+    Settle(Disposition),
+    /// The delivery is processed again.
+    Again,
+}
+
 /// The result of processing a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Done {
@@ -33,4 +43,19 @@ pub(crate) enum Done {
     NeedsStore(String),
     /// The job is storeless, and its input was made for another schema and does not match.
     OtherSchema(String),
+}
+
+impl Done {
+    /// Returns the disposition of the delivery.
+    pub(super) fn disposition(self) -> Disposition {
+        match self {
+            Self::Settled => Disposition::Ack,
+            Self::WrongInput(detail) => Disposition::DeadLetter(DeadLetterReason::WrongInput, detail),
+            Self::Exhausted(detail) => Disposition::DeadLetter(DeadLetterReason::Exhausted, detail),
+            Self::Interrupted if mutant::is_on(Mutant::AcksInterrupted) => Disposition::Ack,
+            Self::Interrupted => Disposition::Requeue,
+            Self::NeedsStore(detail) => Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, detail),
+            Self::OtherSchema(detail) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, detail),
+        }
+    }
 }

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use super::action::Action;
 use super::{Done, Engine};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
-use crate::message::{Message, WorkKind};
+use crate::message::Message;
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
@@ -34,7 +35,9 @@ pub(super) fn why(def: &TaskDef, schemas: Option<Fingerprint>, error: &CallError
         def.name
     );
     tracing::warn!(task = def.name, %difference, %theirs, %own, "input parked");
-    Some(Failure { retryable: true, ..Failure::new(FailureKind::Input, detail) })
+    let mut failure = Failure::new(FailureKind::Input, detail);
+    failure.retryable = true;
+    Some(failure)
 }
 
 /// Returns when a parked input is tried again after this many attempts.
@@ -44,14 +47,8 @@ pub(super) fn retry_at(engine: &Engine, attempts: u32) -> Timestamp {
 
 /// Returns why the message of a storeless job is parked, or `None`. This is checked before anything runs, so that
 /// repeated requeues for this reason are not counted as deaths of its workers.
-pub(super) fn without_store(engine: &Engine, task: &Task, message: &Message) -> Option<String> {
-    let is_part = message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some());
-    let def = match message.kind {
-        _ if engine.store.is_durable() => return None,
-        WorkKind::Job if !is_part => task.entry(),
-        WorkKind::Job | WorkKind::Single | WorkKind::Part { .. } => &task.work,
-        WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => return None,
-    };
+pub(super) fn without_store(task: &Task, action: Action, message: &Message) -> Option<String> {
+    let def = action.def(task);
     if message.schema.is_none_or(|schema| schema == def.fingerprint()) {
         return None;
     }
@@ -61,14 +58,11 @@ pub(super) fn without_store(engine: &Engine, task: &Task, message: &Message) -> 
 
 /// Delays the requeue of a parked message. Without a store the broker keeps it: it is requeued, each time after a
 /// longer pause, and dead-lettered when that has gone on for too long.
-pub(super) async fn hold(engine: &Engine, done: Done, redelivered: u32) -> Done {
-    if !matches!(done, Done::OtherSchema(_)) {
-        return done;
-    }
+pub(super) async fn hold(engine: &Engine, detail: String, redelivered: u32) -> Done {
     let pause = Duration::from_secs(1 << redelivered.min(5)).min(LONGEST);
     tokio::select! {
         biased;
         () = engine.force.cancelled() => Done::Interrupted,
-        () = engine.clock.pause(pause) => done,
+        () = engine.clock.pause(pause) => Done::OtherSchema(detail),
     }
 }

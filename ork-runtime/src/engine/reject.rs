@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{self, DeliveryGuard};
-use super::{Done, Engine, ProcessError, late_reply, storeless, unstorable};
+use super::outcome::Verdict;
+use super::work::part_key;
+use super::{Done, Engine, ProcessError, late_reply, retry, storeless, unstorable};
 use crate::broker::{DeadLetterReason, Disposition, Rejected};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
@@ -16,11 +18,7 @@ use crate::message::{BodyError, Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
-use crate::task::TaskDef;
 use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts};
-
-/// How long a delivery is kept when the store does not work, so that it is not redelivered at once.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause before a worker requeues a message that it cannot run.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -43,15 +41,14 @@ pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, Pro
     task.cloned().map_err(|unknown| rejected(message, DeadLetterReason::UnknownTask, unknown.to_string()))
 }
 
-/// Returns the join of a task, for a message that requests one.
-pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskDef, ProcessError> {
-    task.join.as_ref().ok_or_else(|| {
-        let detail = format!(
-            "the task `{}` of this program has no join, but the job was split for a task with one",
-            task.name()
-        );
-        rejected(message, DeadLetterReason::UnknownTask, detail)
-    })
+/// Checks that a task has a join, for a message that requests it.
+pub(super) fn check_join(task: &Task, message: &Message) -> Result<(), ProcessError> {
+    if task.join.is_some() {
+        return Ok(());
+    }
+    let name = task.name();
+    let detail = format!("the task `{name}` of this program has no join, but the job was split for a task with one");
+    Err(rejected(message, DeadLetterReason::UnknownTask, detail))
 }
 
 /// Requeues work that needs a store, such as a part or a join, when this worker has none. Another worker of the queue
@@ -79,10 +76,6 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
 
 /// Returns the error that rejects a message.
 pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: String) -> ProcessError {
-    let part = match message.kind {
-        WorkKind::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
-        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => None,
-    };
     let refused = Rejected {
         reason,
         detail,
@@ -91,17 +84,17 @@ pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: Stri
         task: Some(message.task.clone()),
         hooks: message.hooks.clone(),
     };
-    ProcessError::Rejected(Box::new(refused), part)
+    ProcessError::Rejected(Box::new(refused), part_key(message))
 }
 
-/// Returns the disposition of a delivery that could not be processed; `None` if it is worth another try.
-pub(super) async fn settlement(
+/// Decides what becomes of a delivery that could not be processed.
+pub(super) async fn verdict(
     engine: &Engine,
     error: ProcessError,
     message: Option<&Message>,
     guard: &mut DeliveryGuard,
-) -> Option<Disposition> {
-    match error {
+) -> Verdict {
+    let error = match error {
         ProcessError::Rejected(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message rejected");
             let written = record_rejection(engine, &refused, (part, message));
@@ -111,49 +104,25 @@ pub(super) async fn settlement(
                 None => written.await,
             };
             match written {
-                Ok(()) => Some(Disposition::DeadLetter(refused.reason, refused.detail)),
-                Err(ProcessError::Store(error)) => store_disposition(engine, &error, message).await,
-                Err(ProcessError::Unsettled(settlement)) => Some(settlement),
-                Err(ProcessError::Rejected(..)) => None,
+                Ok(()) => return Verdict::Settle(Disposition::DeadLetter(refused.reason, refused.detail)),
+                Err(error) => error,
             }
         }
+        error => error,
+    };
+    let disposition = match error {
         ProcessError::Store(error) => store_disposition(engine, &error, message).await,
-        ProcessError::Unsettled(settlement) => Some(settlement),
-    }
+        ProcessError::Unsettled(disposition) => Some(disposition),
+        ProcessError::Rejected(..) => None,
+    };
+    disposition.map_or(Verdict::Again, Verdict::Settle)
 }
 
 /// Returns the disposition of a delivery after an error of the store.
 async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
     match message.filter(|_| error.kind() == StoreErrorKind::Data) {
         Some(message) => unstorable::settlement(engine, error, message).await,
-        None => store_failed(engine, error).await,
-    }
-}
-
-/// Waits after an error of the store, which may work again soon. Until then the delivery stays here: requeued, it
-/// would be redelivered at once, and the broker would count that as one more failed delivery. Returns `None` if the
-/// operation is worth another try.
-pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
-    let may_pass = match error.kind() {
-        StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
-            tracing::error!(%error, "the store is damaged or too new, stopping");
-            engine.fatal.cancel();
-            return Some(Disposition::Requeue);
-        }
-        // A retry would give the same result.
-        StoreErrorKind::Closed | StoreErrorKind::Data => false,
-        StoreErrorKind::Unavailable
-        | StoreErrorKind::ReadOnly
-        | StoreErrorKind::Config
-        | StoreErrorKind::NotFound
-        | StoreErrorKind::NoStore => true,
-    };
-    let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(%error, source, "the store failed, holding the work");
-    tokio::select! {
-        biased;
-        () = engine.force.cancelled() => Some(Disposition::Requeue),
-        () = engine.clock.pause(STORE_PAUSE) => (!may_pass).then_some(Disposition::Requeue),
+        None => retry::store_failed(engine, error).await,
     }
 }
 

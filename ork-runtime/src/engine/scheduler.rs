@@ -1,6 +1,5 @@
 //! Runs schedules: decides what is due, and starts it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::invoke::CallOutcome;
-use super::{Done, Engine, ProcessError, services, settle};
+use super::work::Outcome;
+use super::{Done, Engine, ProcessError, submit};
 use crate::clock::Timestamp;
-use crate::job::{Job, JobKind, Phase};
+use crate::job::{Job, JobKind};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
-use crate::registry::Task;
 use crate::role::JobRole;
 use crate::schedule::ScheduleState;
 use crate::store::StoreError;
@@ -84,7 +83,7 @@ impl ScheduleSpec {
     fn start(&self, engine: &Engine, time: Timestamp) -> Result<NewJob, Error> {
         let task = engine.registry.get(&self.task)?;
         let input = self.input_at(time).map_err(Error::permanent)?;
-        Ok(NewJob { job: services::new_job(engine, task, JobKind::Full), input })
+        Ok(NewJob { job: submit::new_job(engine, task, JobKind::Full), input })
     }
 }
 
@@ -95,12 +94,7 @@ async fn is_busy(engine: &Engine, state: ScheduleState) -> Result<bool, StoreErr
 }
 
 /// Fires a claimed schedule if it is due.
-pub(super) async fn fire(
-    engine: &Arc<Engine>,
-    mut job: Box<Job>,
-    task: &Task,
-    message: &Message,
-) -> Result<Done, ProcessError> {
+pub(super) async fn fire(engine: &Engine, job: &Job, message: &Message) -> Result<Outcome, ProcessError> {
     let foreign = matches!(job.role.as_deref(), Some(JobRole::Untrusted));
     let refused =
         Error::permanent("schedules cannot be created over a broker: use `schedules add`, which needs the store");
@@ -120,15 +114,11 @@ pub(super) async fn fire(
     });
     let (starts, next) = match due {
         Ok(due) => due,
-        Err(error) => {
-            let called = (CallOutcome::Failed(CallError::Task(error)), None);
-            settle::job(engine, &mut job, (&task.work, None), Phase::Start, called).await?;
-            return Ok(Done::Settled);
-        }
+        Err(error) => return Ok(Outcome::called(CallOutcome::Failed(CallError::Task(error)))),
     };
     let fire = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
     engine.commit(fire).await?;
-    Ok(Done::Settled)
+    Ok(Outcome::Recorded(Done::Settled))
 }
 
 #[cfg(test)]

@@ -1,125 +1,119 @@
-//! Settling: records how a call ended, sends what follows, and maps the result to the disposition of the delivery.
+//! Settles work in the store: records how it ended, in one transaction for all items of a group, and then settles their
+//! deliveries. What follows from the end of a job is part of that transaction.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::hooks::{SendFailure, with_retries};
 use super::invoke::CallOutcome;
-use super::split::Split;
-use super::{Done, Engine, ProcessError, parked, services};
-use crate::broker::{BrokerError, BrokerErrorKind, DeadLetterReason, Disposition};
+use super::work::{Claimed, Common, Ended, Item, Outcome, Spawn};
+use super::{Done, Engine, parked, process};
+use crate::broker::Disposition;
 use crate::clock::Timestamp;
 use crate::context::Made;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
-use crate::job::{AttemptEnd, AttemptOutcome, Effect, Job, Phase, State};
-use crate::message::{Outgoing, Reply};
+use crate::job::{AttemptOutcome, Job, Phase};
 use crate::mutant::{self, Mutant};
 use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
-use crate::tx::{Limit, PartAttemptOutcome, PartKey, SealParts, Settle, SettleParts};
+use crate::tx::{PartAttemptOutcome, Permit, SealParts, Settle, SettleParts};
 
-/// What follows the settlement of a job.
-pub(super) enum Next {
-    /// The delivery is done.
-    Done(Done),
-    /// The job is storeless: this process makes the next attempt, at this time.
-    AgainHere(Timestamp),
-}
-
-/// Returns the disposition of a delivery that was processed.
-pub(super) fn settlement(done: Done) -> Disposition {
-    match done {
-        Done::Settled => Disposition::Ack,
-        Done::WrongInput(detail) => Disposition::DeadLetter(DeadLetterReason::WrongInput, detail),
-        Done::Exhausted(detail) => Disposition::DeadLetter(DeadLetterReason::Exhausted, detail),
-        Done::Interrupted if mutant::is_on(Mutant::AcksInterrupted) => Disposition::Ack,
-        Done::Interrupted => Disposition::Requeue,
-        Done::NeedsStore(detail) => Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, detail),
-        Done::OtherSchema(detail) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, detail),
+/// Records how the work of these items has ended, and settles their deliveries.
+pub(super) async fn settle(engine: &Arc<Engine>, common: &Common, ended: Vec<Ended>, spawn: &Spawn) {
+    let (mut jobs, mut parts, mut first) = (Vec::new(), Vec::new(), None);
+    let mut items = Vec::with_capacity(ended.len());
+    for Ended { item, claimed, outcome } in ended {
+        match (outcome, claimed) {
+            (Err(error), _) => process::failed(engine, item, error, spawn).await,
+            (Ok(Outcome::Recorded(done)), _) => item.settle(engine, done).await,
+            // A dynamic split is sealed in a separate transaction, as few jobs make one.
+            (Ok(Outcome::Called(CallOutcome::Returned(output), Some(made))), Claimed::Job { job, permit }) => {
+                let disposition = Box::pin(seal(engine, &job, permit, output, made)).await;
+                item.guard.settle(engine, disposition).await;
+            }
+            (Ok(outcome), Claimed::Job { job, permit }) => {
+                let (settle, done) = settle_job(engine, common, &job, permit, outcome);
+                jobs.push(settle);
+                items.push((item, done));
+            }
+            (Ok(outcome), Claimed::Part { key, permit, .. }) => {
+                let (outcome, done) = end_part(engine, common, &item, outcome);
+                // All parts of a group were started together, so their permits are of one kind.
+                first.get_or_insert((key, permit));
+                parts.push((key.index, outcome));
+                items.push((item, done));
+            }
+            (Ok(_), Claimed::CountedPart) => item.settle(engine, Done::Settled).await,
+        }
     }
-}
-
-/// Settles a job, or its join.
-pub(super) async fn job(
-    engine: &Engine,
-    job: &mut Job,
-    (def, limit): (&TaskDef, Option<&Limit>),
-    phase: Phase,
-    (called, made): (CallOutcome, Option<Made>),
-) -> Result<Next, ProcessError> {
-    if let (CallOutcome::Returned(output), Some(made)) = (&called, made) {
-        let sealed = seal(engine, job, limit, (output.clone(), made)).await;
-        return sealed.map(Next::Done).map_err(ProcessError::Unsettled);
-    }
-    let (how, output, done) = job_attempt(engine, job, def, phase, called);
-    if !engine.store.is_durable() {
-        let again = settle_storeless(engine, job, phase, how, output).await;
-        // No other process knows the outcome: if it was not sent, the message is delivered again.
-        let again = again.map_err(|_interrupted| ProcessError::Unsettled(Disposition::Requeue))?;
-        return Ok(again.map_or(Next::Done(done), Next::AgainHere));
-    }
-    let limit = limit.cloned();
-    let settle =
-        Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output, limit, actor: engine.actor() };
-    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(Next::Done(done))
-}
-
-/// Seals a dynamic split: the job waits for its parts.
-///
-/// # Errors
-/// The disposition of the delivery if the store cannot be used, or the worker has to stop.
-pub(super) async fn seal(
-    engine: &Engine,
-    job: &Job,
-    limit: Option<&Limit>,
-    (output, Made { epoch, n }): (Bytes, Made),
-) -> Result<Done, Disposition> {
-    let limit = limit.cloned();
-    let seal = SealParts { job: job.id, epoch, n, output: Some(output), limit, actor: engine.actor() };
-    // The worker that has split the job again may die, so this delivery is not done.
-    let sealed = engine.settle(vec![seal]).await?;
-    Ok(if sealed { Done::Settled } else { Done::Interrupted })
-}
-
-/// Settles a job after its split has run.
-pub(super) async fn split(
-    engine: &Engine,
-    mut claimed: Box<Job>,
-    of: (&TaskDef, Option<&Limit>),
-    ended: Split,
-) -> Result<Done, ProcessError> {
-    let called = match ended {
-        Split::Sealed | Split::Ended(CallOutcome::Returned(())) => return Ok(Done::Settled),
-        Split::Overtaken => return Ok(Done::Interrupted),
-        Split::Ended(CallOutcome::Failed(error)) => CallOutcome::Failed(error),
-        Split::Ended(CallOutcome::Interrupted) => CallOutcome::Interrupted,
+    let failed = match first {
+        Some((first, permit)) => {
+            let (ended, actor) = (parts.into(), engine.actor());
+            engine.settle(vec![SettleParts { first, ended, permit, actor }]).await.err()
+        }
+        None if jobs.is_empty() => None,
+        None => engine.settle(jobs).await.err(),
     };
-    match job(engine, &mut claimed, of, Phase::Start, (called, None)).await? {
-        Next::Done(done) => Ok(done),
-        Next::AgainHere(_) => Ok(Done::Settled),
+    for (item, done) in items {
+        item.guard.settle(engine, failed.clone().unwrap_or_else(|| done.disposition())).await;
     }
 }
 
-/// Settles a part.
-pub(super) async fn part(
-    engine: &Engine,
-    (def, limit): (&TaskDef, Option<&Limit>),
-    (part, schemas): (PartKey, Option<Fingerprint>),
-    called: CallOutcome,
-) -> Result<Done, ProcessError> {
-    let (how, done) = part_attempt(engine, def, (part.attempt, schemas), called);
-    let settle = SettleParts { limit: limit.cloned(), ..SettleParts::one(part, how, engine.actor()) };
-    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(done)
+/// Returns the operation that records the end of a job's work, and the result for its delivery.
+fn settle_job(engine: &Engine, common: &Common, job: &Job, permit: Option<Permit>, outcome: Outcome) -> (Settle, Done) {
+    let phase = common.action.phase();
+    let (outcome, output, done) = match outcome {
+        Outcome::Called(called, _) => {
+            let schema = job.schemas.input.filter(|_| phase == Phase::Start);
+            job_attempt(engine, job, common.def(), phase, schema, called)
+        }
+        Outcome::Lost(times) => {
+            let failure = lost(times);
+            let done = Done::Exhausted(failure.message.clone());
+            (AttemptOutcome::Failed { failure, retry_at: None }, None, done)
+        }
+        Outcome::Recorded(done) => (AttemptOutcome::Interrupted, None, done),
+    };
+    let (attempt, actor) = (job.attempt, engine.actor());
+    (Settle { job: job.id, phase, attempt, outcome, output, permit, actor }, done)
 }
 
-/// Returns how an attempt at a job ended, its output, and the result for its delivery.
+/// Returns how the work on a part ended, and the result for its delivery.
+fn end_part(engine: &Engine, common: &Common, item: &Item, outcome: Outcome) -> (PartAttemptOutcome, Done) {
+    match outcome {
+        Outcome::Called(called, _) => {
+            part_attempt(engine, common.def(), item.message.attempt, item.message.schema, called)
+        }
+        Outcome::Lost(times) => {
+            let failure = lost(times);
+            let done = Done::Exhausted(failure.message.clone());
+            (PartAttemptOutcome::Failed { failure, retry_at: None }, done)
+        }
+        Outcome::Recorded(done) => (PartAttemptOutcome::Interrupted, done),
+    }
+}
+
+/// Seals a dynamic split: the job waits for its parts. Returns the disposition of the delivery.
+async fn seal(engine: &Engine, job: &Job, permit: Option<Permit>, output: Bytes, made: Made) -> Disposition {
+    let Made { epoch, n } = made;
+    let seal = SealParts { job: job.id, epoch, n, output: Some(output), permit, actor: engine.actor() };
+    match engine.settle(vec![seal]).await {
+        Ok(true) => Done::Settled.disposition(),
+        // The worker that has split the job again may die, so this delivery is not done.
+        Ok(false) => Done::Interrupted.disposition(),
+        Err(disposition) => disposition,
+    }
+}
+
+/// Returns how a call for a job ended, its output, and the result for its delivery. `schema` is the one that its input was
+/// made for; `None` if the input was checked before the call.
 pub(super) fn job_attempt(
     engine: &Engine,
     job: &Job,
     def: &TaskDef,
     phase: Phase,
+    schema: Option<Fingerprint>,
     called: CallOutcome,
 ) -> (AttemptOutcome, Option<Bytes>, Done) {
     match called {
@@ -127,9 +121,7 @@ pub(super) fn job_attempt(
         CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),
         CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
         CallOutcome::Failed(error) => {
-            // Without a store this was checked before the call.
-            let schemas = job.schemas.input.filter(|_| phase == Phase::Start && engine.store.is_durable());
-            if let Some(failure) = parked::why(def, schemas, &error) {
+            if let Some(failure) = parked::why(def, schema, &error) {
                 let again = parked::retry_at(engine, job.attempt);
                 return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);
             }
@@ -143,18 +135,19 @@ pub(super) fn job_attempt(
     }
 }
 
-/// Returns how an attempt at a part ended, and the result for its delivery.
+/// Returns how a call for a part ended, and the result for its delivery. `schema` is the one that its input was made for.
 pub(super) fn part_attempt(
     engine: &Engine,
     def: &TaskDef,
-    (attempt, schemas): (u32, Option<Fingerprint>),
+    attempt: u32,
+    schema: Option<Fingerprint>,
     called: CallOutcome,
 ) -> (PartAttemptOutcome, Done) {
     match called {
         CallOutcome::Interrupted => (PartAttemptOutcome::Interrupted, Done::Interrupted),
         CallOutcome::Returned(output) => (PartAttemptOutcome::Succeeded(output), Done::Settled),
         CallOutcome::Failed(error) => {
-            if let Some(failure) = parked::why(def, schemas, &error) {
+            if let Some(failure) = parked::why(def, schema, &error) {
                 let again = Some(parked::retry_at(engine, attempt));
                 return (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled);
             }
@@ -164,35 +157,7 @@ pub(super) fn part_attempt(
     }
 }
 
-/// Fails a job in the store that was lost with its workers too often.
-pub(super) async fn lost_job(
-    engine: &Engine,
-    (job, limit): (Box<Job>, Option<&Limit>),
-    phase: Phase,
-) -> Result<Done, ProcessError> {
-    let failure = lost(job.losses);
-    let detail = failure.message.clone();
-    let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let (attempt, limit, actor) = (job.attempt, limit.cloned(), engine.actor());
-    let settle = Settle { job: job.id, phase, attempt, outcome: how, output: None, limit, actor };
-    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(Done::Exhausted(detail))
-}
-
-/// Fails a part that was lost with its workers too often.
-pub(super) async fn lost_part(
-    engine: &Engine,
-    (part, limit): (PartKey, Option<&Limit>),
-    times: u32,
-) -> Result<Done, ProcessError> {
-    let failure = lost(times);
-    let detail = failure.message.clone();
-    let how = PartAttemptOutcome::Failed { failure, retry_at: None };
-    let settle = SettleParts { limit: limit.cloned(), ..SettleParts::one(part, how, engine.actor()) };
-    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    Ok(Done::Exhausted(detail))
-}
-
+/// Returns the failure of work that was lost with its workers this often.
 pub(super) fn lost(times: u32) -> Failure {
     Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
 }
@@ -209,72 +174,4 @@ fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Fa
     let again = pause.map(|pause| engine.clock.now() + retry_after.unwrap_or(pause));
     let again = again.map(|due| if mutant::is_on(Mutant::RetriesAtOnce) { engine.clock.now() } else { due });
     (failure, again)
-}
-
-/// Settles a storeless job. Returns the time of the next attempt, if there is one.
-pub(super) async fn settle_storeless(
-    engine: &Engine,
-    job: &mut Job,
-    phase: Phase,
-    how: AttemptOutcome,
-    output: Option<Bytes>,
-) -> Result<Option<Timestamp>, SendFailure> {
-    let attempt = job.attempt;
-    let AttemptEnd::Applied(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
-        return Ok(None);
-    };
-    apply_effects(engine, job, effects, output.as_ref()).await
-}
-
-/// Carries out the effects of a change of a storeless job. Returns the time of the next attempt, if there is one.
-pub(super) async fn apply_effects(
-    engine: &Engine,
-    job: &Job,
-    effects: Vec<Effect>,
-    output: Option<&Bytes>,
-) -> Result<Option<Timestamp>, SendFailure> {
-    for effect in effects {
-        match effect {
-            Effect::Dispatch { due, .. } => return Ok(Some(due.unwrap_or_default())),
-            // A storeless job has no stored parent to notify. Its hooks are those of its message, and are sent after
-            // this.
-            Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
-            Effect::Emit(kind) => engine.emit_job_event(job, kind).await,
-            Effect::Reply => {
-                let Some(reply) = Reply::of(job, output) else {
-                    continue;
-                };
-                if let Err(error) = send_reply(engine, reply).await? {
-                    tracing::warn!(job = %job.id, %error, "cannot send an outcome");
-                }
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Sends the reply of a storeless job, from which alone its sender learns the outcome. An output that no message can
-/// carry is lost, so the job has failed.
-async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<Result<(), BrokerError>, SendFailure> {
-    let bytes = reply.output_bytes();
-    match publish_reply(engine, &reply).await? {
-        Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
-            if let Some(bytes) = bytes {
-                let detail =
-                    format!("without a store an output is sent in a message, and {bytes} bytes do not fit: {error}");
-                let error = Some(Failure::new(FailureKind::Output, detail).into());
-                (reply.state, reply.output, reply.error) = (State::Failed, None, error);
-            }
-            publish_reply(engine, &reply).await
-        }
-        sent => Ok(sent),
-    }
-}
-
-async fn publish_reply(engine: &Engine, reply: &Reply) -> Result<Result<(), BrokerError>, SendFailure> {
-    let publish = || services::publish(engine, Outgoing::Reply(reply.clone()));
-    if mutant::is_on(Mutant::TellsOutcomeOnce) {
-        return Ok(publish().await);
-    }
-    with_retries(engine, publish).await
 }

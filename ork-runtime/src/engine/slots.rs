@@ -7,15 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
+use tokio::sync::{OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, RwLockReadGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::hook::Hooks;
-use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
-use crate::registry::{Registry, Task};
-use crate::task::builtin;
 use crate::task::def::{Run, TaskDef};
 use crate::workflow_run::{PROCESS, PYTHON};
 
@@ -46,29 +42,6 @@ impl SlotKind {
             Run::Blocking(_) | Run::BlockingSplit(_) => Self::Blocking,
         }
     }
-
-    /// Returns the kind of slot that a message of this task needs; `None` if it makes no call: a split, or work that
-    /// the engine does itself.
-    pub(super) fn of_message(task: &Task, message: &Message) -> Option<Self> {
-        if builtin::is_brought_on(task.name()) {
-            return None;
-        }
-        let is_part = message.hooks.as_deref().is_some_and(|Hooks { part, .. }| part.is_some());
-        let def = match message.kind {
-            WorkKind::Hooks(_) => return None,
-            WorkKind::Job | WorkKind::Step if task.split.is_some() && !is_part => return None,
-            WorkKind::Join => task.join.as_ref()?,
-            WorkKind::Job | WorkKind::Step | WorkKind::Single | WorkKind::Part { .. } => &task.work,
-        };
-        Some(Self::of(def))
-    }
-
-    /// Returns the kind of slot that a message needs, as far as the message alone shows. Also `None` if the task is
-    /// unknown, or the message is a step of a workflow, which may be one call or fan out.
-    pub(crate) fn needed(registry: &Registry, message: &Message) -> Option<Self> {
-        let task = registry.get(&message.task).ok().filter(|_| message.kind != WorkKind::Step)?;
-        Self::of_message(task, message)
-    }
 }
 
 /// The slots of this process.
@@ -77,7 +50,7 @@ pub(crate) struct Slots {
     tasks: Pool,
     blocking: Pool,
     /// Held for reading by splits, which take no slot, and for writing by a call that has to run alone.
-    alone: RwLock<()>,
+    alone: Arc<RwLock<()>>,
 }
 
 #[derive(Debug)]
@@ -153,14 +126,14 @@ impl Slot {
 
 /// All other slots of this process: until this is dropped, no other user code runs in it.
 #[derive(Debug)]
-pub(super) struct Alone<'a> {
-    _splits: RwLockWriteGuard<'a, ()>,
+pub(super) struct Alone {
+    _splits: OwnedRwLockWriteGuard<()>,
     _slots: [Slot; 2],
 }
 
 impl Slots {
     pub(super) fn new(tasks: usize, blocking: usize) -> Self {
-        Self { tasks: Pool::new(tasks), blocking: Pool::new(blocking), alone: RwLock::new(()) }
+        Self { tasks: Pool::new(tasks), blocking: Pool::new(blocking), alone: Arc::default() }
     }
 
     const fn pool(&self, kind: SlotKind) -> &Pool {
@@ -196,8 +169,8 @@ impl Slots {
 
     /// Waits until no user code runs in this process, then takes all slots. Returns one slot of this kind, and the
     /// others.
-    async fn take_all(&self, kind: SlotKind) -> Option<(Slot, Alone<'_>)> {
-        let splits = self.alone.write().await;
+    async fn take_all(&self, kind: SlotKind) -> Option<(Slot, Alone)> {
+        let splits = Arc::clone(&self.alone).write_owned().await;
         let all = async |pool: &Pool| {
             let n = u32::try_from(pool.size).unwrap_or(u32::MAX);
             Arc::clone(&pool.free).acquire_many_owned(n).await.ok().map(Slot)
@@ -273,7 +246,7 @@ pub(super) async fn wait_for_call(
     kind: Option<SlotKind>,
     slot: Option<Slot>,
     is_suspect: bool,
-) -> (Option<Slot>, Option<Alone<'_>>) {
+) -> (Option<Slot>, Option<Alone>) {
     let Some(kind) = kind else { return (None, None) };
     if is_suspect {
         drop(slot);
@@ -287,7 +260,7 @@ pub(super) async fn wait_for_call(
 
 /// Waits for a slot in a process in which nothing else runs, for unclaimed work. If that takes long, any slot will
 /// do, so that the work is not blocked forever.
-async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alone<'_>>)> {
+async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alone>)> {
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => return None,
@@ -299,8 +272,7 @@ async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alo
 }
 
 /// Runs work alone for a while, and then beside others: it may itself wait for work that needs a slot here.
-pub(super) async fn keep_alone<T>(engine: &Engine, alone: Option<Alone<'_>>, work: impl Future<Output = T>) -> T {
-    let Some(alone) = alone else { return work.await };
+pub(super) async fn keep_alone<T>(engine: &Engine, alone: Alone, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     tokio::select! {
         biased;

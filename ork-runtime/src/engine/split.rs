@@ -14,13 +14,13 @@ use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
 use super::invoke::{CallOutcome, call, flatten, guard};
+use super::work::Common;
 use super::{Engine, ProcessError, invoke, services};
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::ledger;
 use crate::message::Message;
 use crate::policy::Policy;
-use crate::registry::Task;
 use crate::store::{JobView, StoreError};
 use crate::task::CallError;
 use crate::task::arg::Call;
@@ -51,11 +51,11 @@ pub(super) enum Split {
 pub(super) async fn split(
     engine: &Arc<Engine>,
     job: &Job,
-    task: &Task,
-    def: &TaskDef,
+    common: &Common,
     message: &Message,
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
+    let (task, def) = (&common.task, common.def());
     if let Err(error) = def.check_rules(&message.body) {
         return Ok(Split::Ended(CallOutcome::Failed(CallError::Input(error))));
     }
@@ -110,7 +110,7 @@ pub(super) async fn make(
         CallOutcome::Interrupted => return Ok(Split::Ended(CallOutcome::Interrupted)),
     };
     let n = stored?;
-    let seal = SealParts { job: job.id, epoch, n, output: None, limit: None, actor: engine.actor() };
+    let seal = SealParts { job: job.id, epoch, n, output: None, permit: None, actor: engine.actor() };
     Ok(match engine.commit(seal).await? {
         SettleResult::Applied => Split::Sealed,
         SettleResult::Stale => {

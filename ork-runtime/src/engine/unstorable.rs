@@ -1,7 +1,7 @@
 //! Work whose claim or settlement the store cannot hold: it fails with the reason, as a retry would give the same
 //! result.
 
-use super::{Engine, reject};
+use super::{Engine, retry};
 use crate::broker::{DeadLetterReason, Disposition};
 use crate::failure::{Failure, FailureKind};
 use crate::job::AttemptOutcome;
@@ -19,7 +19,7 @@ pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Me
         WorkKind::Hooks(_) => {
             return match engine.commit(RecordHookFailure { job, message: why }).await {
                 Ok(()) => Some(Disposition::Ack),
-                Err(error) => reject::store_failed(engine, &error).await,
+                Err(error) => retry::store_failed(engine, &error).await,
             };
         }
         WorkKind::Part { epoch, index } => {
@@ -30,7 +30,7 @@ pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Me
         WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join => {
             let phase = kind.phase();
             let (outcome, actor) = (AttemptOutcome::Failed { failure, retry_at: None }, engine.actor());
-            engine.settle(vec![Settle { job, phase, attempt, outcome, output: None, limit: None, actor }]).await
+            engine.settle(vec![Settle { job, phase, attempt, outcome, output: None, permit: None, actor }]).await
         }
     };
     match settled {
@@ -39,7 +39,7 @@ pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Me
         Ok(false) => match engine.store.existing_jobs(vec![job]).await {
             Ok(known) if known.contains(&job) => Some(Disposition::Ack),
             Ok(_) => Some(Disposition::DeadLetter(DeadLetterReason::Unstorable, why)),
-            Err(error) => reject::store_failed(engine, &error).await,
+            Err(error) => retry::store_failed(engine, &error).await,
         },
         Err(settlement) => Some(settlement),
     }

@@ -31,12 +31,12 @@ pub struct Bucket {
 
 /// Returns the error as text, not as a source: its message contains those of its sources, which would be printed
 /// twice.
-fn words(error: &object_store::Error) -> String {
+fn error_text(error: &object_store::Error) -> String {
     error.to_string()
 }
 
-fn config(place: &str, words: &str) -> ObjectError {
-    ObjectError::new(ObjectErrorKind::Config, format!("cannot store large outputs in {place}: {words}"))
+fn config(place: &str, detail: &str) -> ObjectError {
+    ObjectError::new(ObjectErrorKind::Config, format!("cannot store large outputs in {place}: {detail}"))
 }
 
 impl Bucket {
@@ -71,7 +71,7 @@ impl Bucket {
         std::fs::create_dir_all(path)
             .map_err(|error| config(place, "the folder cannot be created").with_source(error))?;
         let store = LocalFileSystem::new_with_prefix(path)
-            .map_err(|error| config(place, "the folder cannot be used").with_source(words(&error)))?;
+            .map_err(|error| config(place, "the folder cannot be used").with_source(error_text(&error)))?;
         let store = store.with_automatic_cleanup(true).with_fsync(true);
         Ok(Self { store: Box::new(store), prefix: Path::default(), place: place.to_owned() })
     }
@@ -94,7 +94,8 @@ impl Bucket {
             builder = builder.with_allow_http(true);
         }
         let store = builder.build().map_err(|error| {
-            config(place, "the name of the bucket or one of the AWS_ variables is invalid").with_source(words(&error))
+            config(place, "the name of the bucket or one of the AWS_ variables is invalid")
+                .with_source(error_text(&error))
         })?;
         Ok(Self { store: Box::new(store), prefix, place: place.to_owned() })
     }
@@ -109,7 +110,7 @@ impl Bucket {
     }
 
     fn error(&self, kind: ObjectErrorKind, doing: &str, name: &str, error: &object_store::Error) -> ObjectError {
-        ObjectError::new(kind, format!("cannot {doing} `{name}` in {}", self.place)).with_source(words(error))
+        ObjectError::new(kind, format!("cannot {doing} `{name}` in {}", self.place)).with_source(error_text(error))
     }
 
     async fn write(&self, path: &Path, body: Bytes) -> object_store::Result<()> {
@@ -181,7 +182,7 @@ impl Objects for Bucket {
                 }
                 Err(error) => {
                     let what = format!("cannot list `{word}` in {place}");
-                    Err(ObjectError::new(ObjectErrorKind::Unavailable, what).with_source(words(&error)))
+                    Err(ObjectError::new(ObjectErrorKind::Unavailable, what).with_source(error_text(&error)))
                 }
             })
             .boxed()

@@ -27,3 +27,39 @@ impl Runtime for TokioRuntime {
         tokio::task::spawn_blocking(call);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn blocking_call_returns_output_or_panic() {
+        let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime);
+        assert_eq!(runtime.call_blocking(|| 7).await.unwrap(), 7);
+        let panic = runtime.call_blocking(|| -> u8 { panic!("no number") }).await.unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"no number"));
+    }
+
+    /// A runtime that drops what it is given, like one that is shutting down.
+    #[derive(Debug)]
+    struct Ended;
+
+    impl Runtime for Ended {
+        fn spawn(&self, _future: Spawned) {}
+
+        fn spawn_thread(&self, _name: &str, _future: Spawned) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn spawn_blocking(&self, _call: Box<dyn FnOnce() + Send>) {}
+    }
+
+    #[tokio::test]
+    async fn blocking_call_fails_if_the_runtime_drops_it() {
+        let runtime: &dyn Runtime = &Ended;
+        let ended = runtime.call_blocking(|| 7).await.unwrap_err();
+        assert_eq!(ended.downcast_ref::<&str>(), Some(&"the runtime ended"));
+    }
+}

@@ -6,7 +6,7 @@
 //! ```
 //! use ork::{Registry, schema, task};
 //!
-//! /// Greets somebody.
+//! /// Greets a person.
 //! #[task]
 //! fn greet(
 //!     /// Who is greeted.

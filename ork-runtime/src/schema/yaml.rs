@@ -50,8 +50,8 @@ fn write(text: &mut String, value: &Value, depth: usize, first: &str) {
             Ok(())
         };
         if !is_empty(value) {
-            let beside = format!("{start}{dash}");
-            write(text, value, depth + 1, if dash.is_empty() { "" } else { &beside });
+            let inline = format!("{start}{dash}");
+            write(text, value, depth + 1, if dash.is_empty() { "" } else { &inline });
         }
         before = "";
     };

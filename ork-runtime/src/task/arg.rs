@@ -339,10 +339,10 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_> {
                 Some((_, slot @ None)) => *slot = Some(value),
                 Some((field, Some(_))) => *self.problem = Some(InputError::Twice { field }),
                 None => {
-                    let near = |known: &&&'static str| strsim::jaro_winkler(known, &name);
-                    let best = self.names.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+                    let similarity = |known: &&&'static str| strsim::jaro_winkler(known, &name);
+                    let best = self.names.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
                     *self.problem = Some(InputError::Unknown {
-                        suggestion: best.filter(|best| near(best) > 0.7).copied(),
+                        suggestion: best.filter(|best| similarity(best) > 0.7).copied(),
                         expected: self.names.to_vec(),
                         field: name.into_owned(),
                     });

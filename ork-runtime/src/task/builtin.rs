@@ -18,9 +18,9 @@ pub(crate) const CANCEL: &str = "ork.cancel";
 static RULES: Rules = Rules::new();
 
 static TASKS: LazyLock<BTreeMap<&'static str, Arc<Task>>> = LazyLock::new(|| {
-    let cancel = def(CANCEL, "Cancels a job and all its descendants.", brought_on);
-    let run = def(RUN, "Starts a workflow run; its input is the plan.", brought_on);
-    let schedule = def(SCHEDULE, "Starts another task on a schedule.", brought_on);
+    let cancel = def(CANCEL, "Cancels a job and all its descendants.", never_called);
+    let run = def(RUN, "Starts a workflow run; its input is the plan.", never_called);
+    let schedule = def(SCHEDULE, "Starts another task on a schedule.", never_called);
     let python = def(PYTHON, "Runs the function in a Python file, as a step of a workflow.", external);
     let process = def(PROCESS, "Runs a program, as a step of a workflow.", external);
     [cancel, run, schedule, python, process]
@@ -44,7 +44,7 @@ fn external(call: Call) -> BoxFuture<Result<Bytes, CallError>> {
 }
 
 /// The function of a task that the engine processes itself. It is never called.
-fn brought_on(_: Call) -> BoxFuture<Result<Bytes, CallError>> {
+fn never_called(_: Call) -> BoxFuture<Result<Bytes, CallError>> {
     Box::pin(async { Err(CallError::Panicked("this task has no function".into())) })
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A result that also says something to whoever asked for it: a task returns one in place of its plain result.
+/// A result with a message for a person and a proposed next step. A task returns it in place of its plain result.
 ///
 /// The command line shows the message and the next step before the data, and any program finds them in the result:
 /// `{"outcome": {"message": "…", "next": {"type": "url", "url": "…"}}, "data": …}`.
@@ -25,63 +25,63 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Conclusion<T> {
-    /// What is said.
+    /// The message and the next step.
     pub outcome: Said,
     /// The result itself.
     pub data: T,
 }
 
-/// A word to a person.
+/// A message for a person, and a proposed next step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Said {
-    /// What has come of the job, as a sentence.
+    /// The outcome of the job, as a sentence.
     pub message: String,
-    /// What to do next.
+    /// The proposed next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
 }
 
-/// What a person may do next.
+/// A next step that is proposed to a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Next {
-    /// Look at something.
+    /// Open a web page.
     Url {
-        /// Where it is.
+        /// The URL.
         url: String,
-        /// What it is called.
+        /// The label of the step, e.g. the text of a link.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         label: Option<String>,
     },
-    /// Fetch a file.
+    /// Download a file.
     Download {
-        /// Where it is.
+        /// The URL.
         url: String,
-        /// What it is called.
+        /// The label of the step, e.g. the text of a link.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         label: Option<String>,
-        /// What to call it when it is saved.
+        /// The file name under which it is saved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file_name: Option<String>,
     },
-    /// Go to something of the application.
+    /// Open an object of the application.
     Id {
-        /// Its id there.
+        /// The id of the object in the application.
         id: String,
-        /// What it is called.
+        /// The label of the step, e.g. the text of a link.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         label: Option<String>,
     },
-    /// Wait for another job.
+    /// Wait for another job to end.
     Wait {
-        /// Its id.
+        /// The id of the job.
         job: crate::JobId,
     },
-    /// Try it again.
+    /// Run the job again.
     Retry {
-        /// What that is called.
+        /// The label of the step, e.g. the text of a button.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         label: Option<String>,
     },

@@ -13,7 +13,7 @@ use serde::ser::{
 /// The path of the first number that cannot.
 #[cold]
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), serde_json::Error> {
-    value.serialize(Look).map_err(serde_json::Error::custom)
+    value.serialize(NumberFinder).map_err(serde_json::Error::custom)
 }
 
 /// A number that JSON cannot represent, or another error.
@@ -21,11 +21,11 @@ pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), serde_json::
 struct Found {
     /// The path of the number, from the innermost segment to the outermost one.
     place: Vec<String>,
-    words: String,
+    message: String,
 }
 
 impl Found {
-    fn under(mut self, step: impl FnOnce() -> String) -> Self {
+    fn inside(mut self, step: impl FnOnce() -> String) -> Self {
         self.place.push(step());
         self
     }
@@ -35,8 +35,8 @@ impl Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place: String = self.place.iter().rev().map(String::as_str).collect();
         match place.strip_prefix('.').unwrap_or(&place) {
-            "" => write!(f, "it {}", self.words),
-            place => write!(f, "`{place}` {}", self.words),
+            "" => write!(f, "it {}", self.message),
+            place => write!(f, "`{place}` {}", self.message),
         }
     }
 }
@@ -45,7 +45,7 @@ impl std::error::Error for Found {}
 
 impl serde::ser::Error for Found {
     fn custom<T: Display>(message: T) -> Self {
-        Self { place: Vec::new(), words: format!("cannot be serialized: {message}") }
+        Self { place: Vec::new(), message: format!("cannot be serialized: {message}") }
     }
 }
 
@@ -53,15 +53,16 @@ fn number(number: f64) -> Result<(), Found> {
     if number.is_finite() {
         return Ok(());
     }
-    let words = format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
-    Err(Found { place: Vec::new(), words })
+    let message =
+        format!("is {number}, which JSON cannot represent: use a finite number, or an `Option` that is `None`");
+    Err(Found { place: Vec::new(), message })
 }
 
 fn field(name: &str) -> String {
     format!(".{name}")
 }
 
-struct Look;
+struct NumberFinder;
 
 /// Serializes a list; counts its items.
 struct Items(usize);
@@ -76,12 +77,12 @@ impl Items {
     fn next<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Found> {
         let at = self.0;
         self.0 += 1;
-        item.serialize(Look).map_err(|found| found.under(|| format!("[{at}]")))
+        item.serialize(NumberFinder).map_err(|found| found.inside(|| format!("[{at}]")))
     }
 }
 
 fn named<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Result<(), Found> {
-    value.serialize(Look).map_err(|found| found.under(|| field(name)))
+    value.serialize(NumberFinder).map_err(|found| found.inside(|| field(name)))
 }
 
 /// Formats a map key as a path segment.
@@ -101,7 +102,7 @@ macro_rules! nothing_wrong {
     };
 }
 
-impl Serializer for Look {
+impl Serializer for NumberFinder {
     type Ok = ();
     type Error = Found;
     type SerializeSeq = Items;
@@ -253,7 +254,7 @@ impl SerializeMap for Entries {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Found> {
         let name = self.0.take();
-        value.serialize(Look).map_err(|found| found.under(|| name.unwrap_or_default()))
+        value.serialize(NumberFinder).map_err(|found| found.inside(|| name.unwrap_or_default()))
     }
 
     fn serialize_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
@@ -261,7 +262,7 @@ impl SerializeMap for Entries {
         name: &K,
         value: &V,
     ) -> Result<(), Found> {
-        value.serialize(Look).map_err(|found| found.under(|| key(name)))
+        value.serialize(NumberFinder).map_err(|found| found.inside(|| key(name)))
     }
 
     fn end(self) -> Result<(), Found> {
@@ -289,21 +290,25 @@ mod tests {
         Nothing,
     }
 
-    fn said<T: Serialize>(value: &T) -> String {
+    fn message_of<T: Serialize>(value: &T) -> String {
         check(value).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
     }
 
     #[test]
     fn error_names_the_path_of_the_number() {
-        assert_eq!(said(&Report::default()), "fine");
+        assert_eq!(message_of(&Report::default()), "fine");
         let means = Report { means: vec![(1, 1.0), (2, f64::NAN)], ..Report::default() };
-        assert!(said(&means).starts_with("`means[1][1]` is NaN, which JSON cannot represent"), "{}", said(&means));
+        assert!(
+            message_of(&means).starts_with("`means[1][1]` is NaN, which JSON cannot represent"),
+            "{}",
+            message_of(&means)
+        );
         let shape = |shape| Report { by_day: BTreeMap::from([("monday".to_owned(), shape)]), ..Report::default() };
-        assert_eq!(said(&shape(Shape::Nothing)), "fine");
-        let circle = said(&shape(Shape::Circle { radius: f32::NEG_INFINITY }));
+        assert_eq!(message_of(&shape(Shape::Nothing)), "fine");
+        let circle = message_of(&shape(Shape::Circle { radius: f32::NEG_INFINITY }));
         assert!(circle.starts_with("`by_day.monday.radius` is -inf"), "{circle}");
-        let square = said(&Some(shape(Shape::Square(f64::INFINITY))));
+        let square = message_of(&Some(shape(Shape::Square(f64::INFINITY))));
         assert!(square.starts_with("`by_day.monday.Square` is inf"), "{square}");
-        assert!(said(&f64::NAN).starts_with("it is NaN"));
+        assert!(message_of(&f64::NAN).starts_with("it is NaN"));
     }
 }

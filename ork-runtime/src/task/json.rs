@@ -232,8 +232,8 @@ mod tests {
         let deepest = written(&nested(DEEPEST)).unwrap();
         assert!(serde_json::from_str::<Deep>(&deepest).is_ok());
         assert!(check_depth(deepest.as_bytes()).is_ok());
-        let words = written(&nested(DEEPEST + 1)).unwrap_err();
-        assert!(words.contains("more than 127 levels deep"), "{words}");
+        let message = written(&nested(DEEPEST + 1)).unwrap_err();
+        assert!(message.contains("more than 127 levels deep"), "{message}");
         assert!(check_depth(format!("[{deepest}]").as_bytes()).is_err());
         assert!(serde_json::from_str::<Deep>(&format!("[{deepest}]")).is_err());
     }

@@ -8,30 +8,18 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use super::def::BoxFuture;
 use super::error::{Error, Result};
-use super::wait::Home;
+use super::wait::Origin;
+pub use ork_ports::store::SettledPart;
+
 use crate::failure::Failure;
 use crate::ledger::{Counts, PartResult};
 use crate::output::OutputRef;
-
-/// A settled part, as stored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SettledPart {
-    /// The index of the part.
-    pub index: u64,
-    /// How the part ended.
-    pub how: PartResult,
-    /// The output of a part that succeeded: JSON, or a [reference](crate::output::OutputRef) to a large output.
-    pub output: Option<Bytes>,
-    /// The reason why the part failed. `None` unless it failed.
-    pub failure: Option<Failure>,
-}
 
 /// A source from which the parts of a job are read, a page at a time.
 #[async_trait]
@@ -50,13 +38,13 @@ pub trait PartSource: Send + Sync + fmt::Debug {
 pub struct RawParts {
     counts: Counts,
     source: Arc<dyn PartSource>,
-    home: Home,
+    origin: Origin,
 }
 
 impl RawParts {
     /// Creates the parts with these counts, to be read from `source`.
     pub fn new(counts: Counts, source: Arc<dyn PartSource>) -> Self {
-        Self { counts, source, home: Home::here() }
+        Self { counts, source, origin: Origin::here() }
     }
 }
 
@@ -271,18 +259,18 @@ struct Rows {
 /// well. Each item is a `Result`, because the parts are read from the store on demand.
 pub struct PartStream<T> {
     rows: Rows,
-    home: Home,
+    origin: Origin,
     read: Box<dyn Fn(SettledPart) -> Result<Option<T>> + Send>,
 }
 
 impl<T: 'static> PartStream<T> {
     fn from_raw(raw: RawParts, read: Read<T>) -> Self {
-        Self { rows: Rows::new(raw.source, None), home: raw.home, read: Box::new(read) }
+        Self { rows: Rows::new(raw.source, None), origin: raw.origin, read: Box::new(read) }
     }
 
     fn new<O: DeserializeOwned + 'static>(raw: RawParts, choose: fn(Outcome<O>) -> Option<T>) -> Self {
         let read = move |part| outcome(part).map(choose);
-        Self { rows: Rows::new(raw.source, Some(Ahead::default())), home: raw.home, read: Box::new(read) }
+        Self { rows: Rows::new(raw.source, Some(Ahead::default())), origin: raw.origin, read: Box::new(read) }
     }
 
     /// Returns the next item.
@@ -435,7 +423,7 @@ impl<T> PartIter<T> {
         }
         let ended = Rows { next: Next::End, ..Rows::new(Arc::clone(&self.0.rows.source), None) };
         let mut rows = std::mem::replace(&mut self.0.rows, ended);
-        let waited = self.0.home.wait(async move {
+        let waited = self.0.origin.wait(async move {
             let part = rows.next_part().await;
             (rows, part)
         });

@@ -17,12 +17,12 @@ tokio::task_local! {
 
 /// The runtime that a future needs, and the thread on which it was created.
 #[derive(Debug, Clone)]
-pub(crate) struct Home {
+pub(crate) struct Origin {
     runtime: Option<Handle>,
     thread: ThreadId,
 }
 
-impl Home {
+impl Origin {
     /// Returns the runtime and the thread of the caller.
     pub(crate) fn here() -> Self {
         Self { runtime: Handle::try_current().ok(), thread: std::thread::current().id() }
@@ -65,7 +65,7 @@ impl Home {
 /// If the future is dropped, the future of the join is dropped, too. On a single-threaded runtime this happens soon
 /// after.
 pub(crate) async fn join<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
-    // Without tokio, nothing can wait: `Home::wait` returns an error.
+    // Without tokio, nothing can wait: `Origin::wait` returns an error.
     let Ok(runtime) = Handle::try_current() else { return future.await };
     if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
         return JOINS.scope((), future).await;
@@ -128,8 +128,8 @@ mod tests {
         for runtime in [threads(1), threads(2), one_thread()] {
             let joins = (0..8).map(|_| {
                 runtime.spawn(async {
-                    let home = Home::here();
-                    join(async move { home.wait(timer()) }).await
+                    let origin = Origin::here();
+                    join(async move { origin.wait(timer()) }).await
                 })
             });
             let joins: Vec<_> = joins.collect();
@@ -144,9 +144,9 @@ mod tests {
     fn threads_outside_the_runtime_can_wait() {
         for runtime in [threads(1), one_thread()] {
             let waited = spawned(&runtime, async {
-                let home = Home::here();
-                let other = home.clone();
-                let blocking = spawn_blocking(move || home.wait(timer())).await.unwrap();
+                let origin = Origin::here();
+                let other = origin.clone();
+                let blocking = spawn_blocking(move || origin.wait(timer())).await.unwrap();
                 let plain = spawn_blocking(|| std::thread::spawn(move || other.wait(timer())).join().unwrap());
                 (blocking.unwrap(), plain.await.unwrap().unwrap())
             });
@@ -158,7 +158,7 @@ mod tests {
     fn local_set_can_wait_if_other_threads_can_read() {
         let runtime = threads(1);
         let waited = LocalSet::new().block_on(&runtime, async {
-            tokio::task::spawn_local(async { Home::here().wait(timer()) }).await.unwrap()
+            tokio::task::spawn_local(async { Origin::here().wait(timer()) }).await.unwrap()
         });
         assert_eq!(waited.unwrap(), 7);
     }
@@ -166,11 +166,11 @@ mod tests {
     #[test]
     fn waiting_fails_where_it_would_deadlock() {
         let runtime = one_thread();
-        let alone = spawned(&runtime, async { Home::here().wait(timer()) }).unwrap_err();
+        let alone = spawned(&runtime, async { Origin::here().wait(timer()) }).unwrap_err();
         assert!(alone.to_string().contains("`collect().await`"), "{alone}");
-        let local = LocalSet::new().block_on(&runtime, async { Home::here().wait(timer()) }).unwrap_err();
+        let local = LocalSet::new().block_on(&runtime, async { Origin::here().wait(timer()) }).unwrap_err();
         assert!(local.to_string().contains("`collect().await`"), "{local}");
-        let nowhere = Home::here().wait(timer()).unwrap_err();
+        let nowhere = Origin::here().wait(timer()).unwrap_err();
         assert!(nowhere.to_string().contains("requires a tokio runtime"), "{nowhere}");
     }
 

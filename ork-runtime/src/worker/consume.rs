@@ -1,16 +1,16 @@
 //! Consumes one subscription: each delivery waits for a slot and is then processed in a separate runtime task.
-//! Deliveries of one kind that are at hand together are processed as a batch.
+//! Deliveries of one kind that are available together are processed as a batch.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::{Backlog, Begun};
+use super::backlog::Backlog;
 use super::window::Window;
 use crate::broker::{Delivery, Subscription};
 use crate::engine::slots::SlotKind;
-use crate::engine::{Engine, batch, process};
+use crate::engine::{Batch, Engine, Spawn, process};
 use crate::mutant::{self, Mutant};
 use crate::supervisor::Supervisor;
 use crate::task::def::BoxFuture;
@@ -42,18 +42,13 @@ pub(super) async fn consume(
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut stalled_for) = (STALLED.min(ack_within), Duration::ZERO);
     let mut patience = stalled;
-    let start = |begun| match begun {
-        Begun::One(delivery, slot) => {
-            let engine = Arc::clone(&engine);
-            supervisor.delivery(Box::pin(async move { process(&engine, *delivery, slot).await }));
-        }
-        Begun::Together(batch) => {
-            let (engine, tracker) = (Arc::clone(&engine), supervisor.clone());
-            supervisor.delivery(async move {
-                let spawn = |alone: BoxFuture<()>| tracker.delivery(alone);
-                batch::process_batch(&engine, batch, &spawn).await;
-            });
-        }
+    let spawn: Spawn = {
+        let supervisor = supervisor.clone();
+        Arc::new(move |future: BoxFuture<()>| supervisor.delivery(future))
+    };
+    let start = |batch: Batch| {
+        let (engine, spawn) = (Arc::clone(&engine), Arc::clone(&spawn));
+        supervisor.delivery(async move { process(&engine, batch, &spawn).await });
     };
     let receive = |backlog: &mut Backlog, mut delivery: Delivery| {
         engine.emit_ready(&delivery);
@@ -61,13 +56,13 @@ pub(super) async fn consume(
         if engine.broker.needs_relay() {
             delivery = engine.held.until_settled(delivery);
         }
-        if let Some(begun) = backlog.push(&engine, delivery) {
-            start(begun);
+        if let Some(batch) = backlog.push(&engine, delivery) {
+            start(batch);
         }
     };
     loop {
-        while let Some(begun) = backlog.pop(&engine) {
-            start(begun);
+        while let Some(batch) = backlog.pop(&engine) {
+            start(batch);
             (stalled_for, patience) = (Duration::ZERO, stalled);
         }
         let waits = !backlog.is_empty();
@@ -75,11 +70,11 @@ pub(super) async fn consume(
             biased;
             () = stop.cancelled() => break,
             Ok(()) = leases.changed() => {
-                subscription.resize(left(&window, *leases.borrow_and_update()));
+                subscription.resize(prefetch(&window, *leases.borrow_and_update()));
                 continue;
             }
-            begun = backlog.next(&engine), if waits => {
-                begun.into_iter().for_each(start);
+            batch = backlog.next(&engine), if waits => {
+                batch.into_iter().for_each(start);
                 (stalled_for, patience) = (Duration::ZERO, stalled);
                 continue;
             }
@@ -90,7 +85,7 @@ pub(super) async fn consume(
                 // start arrive.
                 let shrunk = window.stalled(stalled);
                 if shrunk {
-                    subscription.resize(left(&window, *leases.borrow()));
+                    subscription.resize(prefetch(&window, *leases.borrow()));
                 }
                 if (shrunk || stalled_for >= patience) && !mutant::is_on(Mutant::HoardsWork) {
                     backlog.requeue_all();
@@ -115,7 +110,7 @@ pub(super) async fn consume(
             since_review = 0;
             if let Some(mean) = engine.calls.take_mean(&tasks) {
                 window.measured(mean);
-                subscription.resize(left(&window, *leases.borrow()));
+                subscription.resize(prefetch(&window, *leases.borrow()));
             }
         }
     }
@@ -133,6 +128,6 @@ pub(super) fn slots(engine: &Engine, tasks: &[String]) -> usize {
 }
 
 /// Returns the prefetch of the subscription: the window, less the deliveries that were acknowledged against a lease.
-fn left(window: &Window, leases: usize) -> u16 {
+fn prefetch(window: &Window, leases: usize) -> u16 {
     window.size().saturating_sub(u16::try_from(leases).unwrap_or(u16::MAX)).max(1)
 }

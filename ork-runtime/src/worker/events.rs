@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::relay::PAUSE;
-use crate::broker::BrokerErrorKind;
-use crate::engine::{Batch, Engine, EventReceiver};
+use crate::engine::{Engine, EventBatch, EventReceiver, retry};
 use crate::event::Event;
 use crate::message::Outgoing;
 
@@ -27,7 +25,7 @@ pub(super) async fn publish(
             first = batches.recv() => first,
             () = closing.cancelled() => batches.try_recv().ok(),
         };
-        let Some(Batch { mut events, done }) = first else { return };
+        let Some(EventBatch { mut events, done }) = first else { return };
         let mut all_done = vec![done];
         while events.len() < MOST {
             let Ok(more) = batches.try_recv() else { break };
@@ -53,29 +51,21 @@ async fn send(engine: &Arc<Engine>, events: &[Event], stop: &CancellationToken) 
     let mut left: Vec<_> = events.iter().map(|event| Outgoing::Event(event.clone().into())).collect();
     loop {
         let results = engine.broker.publish(left.clone()).await;
-        let mut again = Vec::new();
+        let mut unconfirmed = Vec::new();
         for (event, result) in left.into_iter().zip(results) {
             let Err(error) = result else { continue };
-            match error.kind() {
-                BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
-                    tracing::debug!(%error, "cannot publish an event");
-                }
-                BrokerErrorKind::Disconnected
-                | BrokerErrorKind::Refused
-                | BrokerErrorKind::TimedOut
-                | BrokerErrorKind::Closed
-                | BrokerErrorKind::Protocol => again.push(event),
+            if error.kind().is_permanent() {
+                tracing::debug!(%error, "cannot publish an event");
+            } else {
+                unconfirmed.push(event);
             }
         }
-        if again.is_empty() {
+        if unconfirmed.is_empty() {
             return true;
         }
-        left = again;
-        tokio::select! {
-            biased;
-            () = engine.force.cancelled() => return false,
-            () = stop.cancelled() => return false,
-            () = engine.clock.pause(PAUSE) => {}
+        left = unconfirmed;
+        if retry::pause(engine, stop, retry::PAUSE).await.is_err() {
+            return false;
         }
     }
 }

@@ -26,7 +26,7 @@ const PAGE: usize = 1_000;
 /// Writes metrics until `stop` is cancelled and none are left.
 pub(super) async fn write(
     engine: Arc<Engine>,
-    measures: MetricsReceiver,
+    buffer: MetricsReceiver,
     mut changes: Receiver<StoreNotice>,
     stop: CancellationToken,
 ) {
@@ -35,13 +35,13 @@ pub(super) async fn write(
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = measures.some() => wait(&engine, &measures, &mut changes, soonest, &stop).await,
+            () = buffer.some() => wait(&engine, &buffer, &mut changes, soonest, &stop).await,
         }
         // Read before the write: a task that has already ended cannot record anything afterwards.
         let last = stop.is_cancelled();
-        let asked = measures.asked();
-        let written = pages(&engine, &measures, last).await;
-        measures.done(asked);
+        let request = buffer.asked();
+        let written = pages(&engine, &buffer, last).await;
+        buffer.done(request);
         if last {
             return;
         }
@@ -60,7 +60,7 @@ pub(super) async fn write(
 /// once if the buffer requests it.
 async fn wait(
     engine: &Engine,
-    measures: &MetricsReceiver,
+    buffer: &MetricsReceiver,
     changes: &mut Receiver<StoreNotice>,
     soonest: Timestamp,
     stop: &CancellationToken,
@@ -71,10 +71,10 @@ async fn wait(
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = measures.pressing() => return,
+            () = buffer.pressing() => return,
             () = engine.clock.pause_until(due) => return,
             change = changes.recv(), if listens => match change {
-                Ok(StoreNotice::JobEnded(job)) if !measures.has(job) => {}
+                Ok(StoreNotice::JobEnded(job)) if !buffer.has(job) => {}
                 // After notices were missed, one of the jobs may have ended.
                 Ok(StoreNotice::JobEnded(_)) | Err(RecvError::Lagged(_)) => (due, listens) = (due.min(soonest), false),
                 Ok(_) => {}
@@ -85,20 +85,20 @@ async fn wait(
 }
 
 /// Writes all pending measurements, one page at a time.
-async fn pages(engine: &Engine, measures: &MetricsReceiver, last: bool) -> Result<(), StoreError> {
-    let mut left = measures.take();
+async fn pages(engine: &Engine, buffer: &MetricsReceiver, last: bool) -> Result<(), StoreError> {
+    let mut left = buffer.take();
     while !left.is_empty() {
         let rest = left.split_off(left.len().min(PAGE));
         // Cloned, because the page is put back if it cannot be written.
         match engine.store.record(left.clone()).await {
             Ok(crowded) => {
-                for job in crowded.into_iter().filter(|job| measures.should_warn(*job)) {
+                for job in crowded.into_iter().filter(|job| buffer.should_warn(*job)) {
                     tracing::warn!(%job, "a job has recorded {MOST_SERIES} metric series, dropping further ones");
                 }
             }
             Err(error) => {
                 left.extend(rest);
-                give_up(measures, left, &error, last);
+                give_up(buffer, left, &error, last);
                 return Err(error);
             }
         }
@@ -108,12 +108,12 @@ async fn pages(engine: &Engine, measures: &MetricsReceiver, last: bool) -> Resul
 }
 
 /// Puts measurements back that can be written later, and logs how many are lost.
-fn give_up(measures: &MetricsReceiver, left: Vec<Delta>, error: &StoreError, ends: bool) {
+fn give_up(buffer: &MetricsReceiver, left: Vec<Delta>, error: &StoreError, ends: bool) {
     let dropped = if ends || error.kind() != StoreErrorKind::Unavailable {
         left.len()
     } else {
         tracing::debug!(%error, "cannot write measurements, retrying");
-        measures.put_back(left)
+        buffer.put_back(left)
     };
     if dropped > 0 {
         tracing::warn!(%error, dropped, "cannot write measurements, dropping them");

@@ -1,4 +1,4 @@
-//! The worker: consumes every queue of the program's tasks until it is asked to stop, then drains within a deadline.
+//! The worker: consumes every queue of the program's tasks until it is stopped, then drains within a deadline.
 //!
 //! Beside it run the services that every process needs, even one that only submits: the relay sends outbox rows, the
 //! heartbeat records that the process is alive, and two writers store the progress and the metrics that tasks report.
@@ -24,21 +24,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, BrokerErrorKind, Subscribe, Subscription};
 use crate::engine::Engine;
+use crate::engine::retry::{self, Interrupted};
 use crate::engine::slots::SlotKind;
 use crate::mutant::{self, Mutant};
 use crate::registry::Registry;
+use crate::retry::Backoff;
 use crate::supervisor::Supervisor;
-
-/// The pause between two attempts to subscribe.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stopped {
-    /// The worker was asked to stop, and finished everything that it had started.
+    /// The worker was stopped, and finished everything that it had started.
     Drained,
-    /// The worker was asked to stop, and requeued the work that it had not finished. The interrupted attempts are not
+    /// The worker was stopped, and requeued the work that it had not finished. The interrupted attempts are not
     /// counted.
     Interrupted,
     /// The worker cannot continue, because a service has failed. The log contains the reason.
@@ -66,7 +65,7 @@ pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
     queues.map(|(queue, tasks)| Subscribe { queue: queue.to_owned(), tasks, window, is_exact: false }).collect()
 }
 
-/// Runs the worker until it is asked to stop or cannot continue, and returns how it ended.
+/// Runs the worker until it is stopped or cannot continue, and returns how it ended.
 pub(crate) async fn run(
     engine: &Arc<Engine>,
     supervisor: &Supervisor,
@@ -88,9 +87,10 @@ pub(crate) async fn run(
         supervisor.service("consume", consume);
     }
     if let Some(retention) = engine.settings.retention.filter(|_| engine.store.is_durable()) {
-        let gone = Arc::new(Notify::new());
-        let orphans = orphans::collect_always(Arc::clone(engine), Arc::clone(&gone), shutdown.drain.child_token());
-        let retain = retention::retain(Arc::clone(engine), retention, gone, shutdown.drain.child_token());
+        let jobs_removed = Arc::new(Notify::new());
+        let orphans =
+            orphans::collect_always(Arc::clone(engine), Arc::clone(&jobs_removed), shutdown.drain.child_token());
+        let retain = retention::retain(Arc::clone(engine), retention, jobs_removed, shutdown.drain.child_token());
         supervisor.service("retention", retain);
         supervisor.service("orphans", orphans);
     }
@@ -121,30 +121,30 @@ pub(crate) async fn run(
     })
 }
 
-/// Subscribes to a queue, and retries while the broker cannot be reached: it could be when the process was built.
-/// Returns `None` if the worker was stopped first.
+/// Subscribes to a queue. Retries while the broker cannot be reached, because it could be reached when the process was
+/// built. Returns `None` if the worker was stopped first.
 async fn subscribe(
     engine: &Engine,
     queue: Subscribe,
     stop: &CancellationToken,
 ) -> Result<Option<Box<dyn Subscription>>, BrokerError> {
-    let subscribed = stop.run_until_cancelled(async {
-        loop {
-            let error = match engine.broker.subscribe(queue.clone()).await {
-                Ok(subscription) => return Ok(subscription),
-                Err(error) => error,
-            };
-            if !matches!(error.kind(), BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut) {
-                return Err(error);
-            }
+    let may_pass = |error: &BrokerError| {
+        let may_pass = matches!(error.kind(), BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut);
+        if may_pass {
             tracing::warn!(%error, queue = queue.queue, "cannot consume yet, retrying");
-            engine.clock.pause(PAUSE).await;
         }
-    });
-    subscribed.await.transpose()
+        may_pass
+    };
+    let subscribe = || engine.broker.subscribe(queue.clone());
+    let subscribed = retry::retry(engine, stop, Backoff::constant(retry::PAUSE), may_pass, subscribe);
+    match stop.run_until_cancelled(subscribed).await {
+        Some(Ok(subscribed)) => subscribed.map(Some),
+        Some(Err(Interrupted)) | None => Ok(None),
+    }
 }
 
-/// Up to this `max_worker_losses`, a delivery that counts as a loss although its call had not started can decide.
+/// With a `max_worker_losses` up to this value, it matters if a delivery counts as a loss although its call had not
+/// started.
 const FEW_LOSSES: u32 = 1;
 
 /// Returns the subscriptions of this worker: one for each queue, or, with a broker that reads the outbox of the store

@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 const FIRST: Duration = Duration::from_mins(2);
 
 /// The minimum age of an object that is removed. A younger one may belong to a job that is not committed yet.
-pub(crate) const YOUNG: Duration = Duration::from_hours(1);
+pub(crate) const MIN_AGE: Duration = Duration::from_hours(1);
 
 /// The minimum time between two collections, because each lists all objects.
 const LEAST: Duration = Duration::from_hours(1);
@@ -45,12 +45,12 @@ pub(crate) enum OrphanError {
 pub(crate) struct Collected {
     /// The number of removed objects.
     pub(crate) removed: usize,
-    /// Whether orphans were left because they are younger than [`YOUNG`].
-    pub(crate) young: bool,
+    /// Whether orphans were left because they are younger than [`MIN_AGE`].
+    pub(crate) has_young: bool,
 }
 
-/// Removes orphans after each notification that jobs are `gone`, until `stop` is cancelled.
-pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop: CancellationToken) {
+/// Removes orphans after each notification that jobs are `jobs_removed`, until `stop` is cancelled.
+pub(super) async fn collect_always(engine: Arc<Engine>, jobs_removed: Arc<Notify>, stop: CancellationToken) {
     let Some(place) = engine.large.place() else { return };
     let (mut next, mut last) = (Some(engine.clock.now() + FIRST), None);
     loop {
@@ -63,7 +63,7 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = gone.notified() => {
+            () = jobs_removed.notified() => {
                 let now = engine.clock.now();
                 let earliest = last.map_or(now, |last: Timestamp| (last + LEAST).max(now));
                 next = Some(next.map_or(earliest, |next| next.min(earliest)));
@@ -80,11 +80,11 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
         };
         last = Some(now);
         next = match collected {
-            Ok(Collected { removed, young }) => {
+            Ok(Collected { removed, has_young }) => {
                 if removed > 0 {
                     tracing::info!(removed, "deleted large outputs of deleted jobs");
                 }
-                young.then_some(now + LEAST)
+                has_young.then_some(now + LEAST)
             }
             Err(error) => {
                 warn(&error);
@@ -117,8 +117,8 @@ pub(crate) async fn collect(
         let known = store.existing_jobs(jobs.into_iter().collect()).await?;
         objects.retain(|(job, _)| !known.contains(job) || mutant::is_on(Mutant::RemovesObjectsInUse));
         let found = objects.len();
-        objects.retain(|(_, object)| object.written < earlier(now, YOUNG));
-        collected.young |= objects.len() < found;
+        objects.retain(|(_, object)| object.written < earlier(now, MIN_AGE));
+        collected.has_young |= objects.len() < found;
         collected.removed += objects.len();
         if !objects.is_empty() {
             place.objects.remove(objects.into_iter().map(|(_, object)| object.name).collect()).await?;

@@ -4,18 +4,19 @@
 //! straight from the engine; rows that are due later, or were left by a dead process, are taken from the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, BrokerErrorKind};
+use crate::engine::retry::{self, PAUSE};
 use crate::engine::{Engine, OutboxReceiver, RowReceiver, events, fail, hooks};
 use crate::failure::{Failure, FailureKind};
 use crate::message::Outgoing;
 use crate::mutant::{self, Mutant};
-use crate::store::Take;
+use crate::retry::Backoff;
+use crate::store::{StoreError, Take};
 use crate::tx::{HeldRow, OutboxId, StoreNotice};
 
 /// The maximum number of messages in one publish.
@@ -23,9 +24,6 @@ const BATCH: usize = 512;
 
 /// The maximum number of batches that wait for their confirms.
 const BATCHES: usize = 8;
-
-/// The pause before a failed call of the broker or the store is retried.
-pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Relays rows until `stop` is cancelled and no batch is under way.
 pub(super) async fn relay(engine: Arc<Engine>, to_send: OutboxReceiver, stop: CancellationToken) {
@@ -54,7 +52,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                         let (hooks, rest) = partition_hooks(taken.to_send);
                         hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
                         let rest = read_events(engine, rest, stop).await;
-                        // What was written here before the store was asked comes before what it found.
+                        // Rows that this process wrote before the query come before the rows that the query found.
                         let mut rows = Vec::new();
                         if !mutant::is_on(Mutant::SendsFoundRowsFirst) {
                             while let Ok(row) = to_send.try_recv() {
@@ -106,7 +104,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
             () = stop.cancelled() => break,
         }
     }
-    // Rows that arrived while the last batches were under way.
+    // Rows that arrived while the last batches were in flight.
     let mut rows = Vec::new();
     while let Ok(row) = to_send.try_recv() {
         rows.push(row);
@@ -125,22 +123,20 @@ fn partition_hooks(rows: Vec<HeldRow>) -> (Vec<HeldRow>, Vec<HeldRow>) {
 
 /// Sends the hooks of one job, then removes their row.
 async fn send_hooks(engine: &Arc<Engine>, row: HeldRow) {
-    let Some(Outgoing::Hooks { job, mask: which, .. }) = row.messages.first() else { return };
-    let mut begun = row.losses;
+    let Some(Outgoing::Hooks { job, mask, .. }) = row.messages.first() else { return };
+    let mut attempts = row.losses;
     loop {
-        let before = begun;
-        begun = begun.saturating_add(1);
+        let before = attempts;
+        attempts = attempts.saturating_add(1);
         let done = async {
-            let is_done = hooks::send_stored(engine, *job, *which, before).await?;
+            let is_done = hooks::send_stored(engine, *job, *mask, before).await?;
             if is_done { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
         tracing::warn!(%error, %job, "cannot send the hooks of a job yet");
-        tokio::select! {
-            biased;
-            // The row stays in the outbox, for the next process.
-            () = engine.force.cancelled() => return,
-            () = engine.clock.pause(PAUSE) => {}
+        // If this process ends first, the row stays in the outbox, for the next one.
+        if retry::pause(engine, &engine.force, PAUSE).await.is_err() {
+            return;
         }
     }
 }
@@ -167,7 +163,7 @@ async fn read_events(engine: &Engine, mut rows: Vec<HeldRow>, stop: &Cancellatio
                 Ok(events) => row.messages = events,
                 Err(error) => {
                     tracing::warn!(%error, %job, "cannot publish the events of a job yet");
-                    if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
+                    if retry::pause(engine, stop, PAUSE).await.is_err() {
                         return Vec::new();
                     }
                 }
@@ -227,45 +223,31 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<
     }
     while !messages.is_empty() {
         let results = engine.broker.publish(messages.clone()).await;
-        let mut again = Vec::new();
+        let mut unconfirmed = Vec::new();
         for (mut message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
             if mutant::is_on(Mutant::ForgetsUnconfirmed) {
                 continue;
             }
             match error.kind() {
-                BrokerErrorKind::TooLarge if drop_output(&mut message) => again.push(message),
-                BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
-                    fail_undeliverable(engine, message, &error).await;
-                }
-                BrokerErrorKind::Disconnected
-                | BrokerErrorKind::Refused
-                | BrokerErrorKind::TimedOut
-                | BrokerErrorKind::Closed
-                | BrokerErrorKind::Protocol => again.push(message),
+                BrokerErrorKind::TooLarge if drop_output(&mut message) => unconfirmed.push(message),
+                kind if kind.is_permanent() => fail_undeliverable(engine, message, &error).await,
+                _ => unconfirmed.push(message),
             }
         }
-        messages = again;
-        if !messages.is_empty() {
-            tokio::select! {
-                biased;
-                // The rows stay in the outbox, for the next process.
-                () = engine.force.cancelled() => return,
-                () = stop.cancelled() => return,
-                () = engine.clock.pause(PAUSE) => {}
-            }
+        messages = unconfirmed;
+        // If this process ends first, the rows stay in the outbox, for the next one.
+        if !messages.is_empty() && retry::pause(engine, stop, PAUSE).await.is_err() {
+            return;
         }
     }
-    while let Err(error) = engine.store.delete_outbox(ids.clone(), engine.actor()).await {
+    let may_pass = |error: &StoreError| {
         tracing::warn!(%error, "cannot delete published messages from the outbox, retrying");
-        tokio::select! {
-            biased;
-            // The next process publishes them again; their receivers find that the work is done already.
-            () = engine.force.cancelled() => return,
-            () = stop.cancelled() => return,
-            () = engine.clock.pause(PAUSE) => {}
-        }
-    }
+        true
+    };
+    let delete = || engine.store.delete_outbox(ids.clone(), engine.actor());
+    // If this process ends first, the next one publishes them again; their receivers find that the work is done already.
+    let _ended = retry::retry(engine, stop, Backoff::constant(PAUSE), may_pass, delete).await;
 }
 
 /// Releases rows that were held only until the events before them were published.
@@ -273,13 +255,13 @@ async fn release_rows(engine: &Arc<Engine>, ids: Vec<OutboxId>, stop: &Cancellat
     if ids.is_empty() {
         return;
     }
-    while let Err(error) = engine.store.release_outbox(ids.clone(), engine.actor()).await {
+    let may_pass = |error: &StoreError| {
         tracing::warn!(%error, "cannot release outbox rows of the next attempts, retrying");
-        // The rows are released when this process has ended.
-        if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
-            return;
-        }
-    }
+        true
+    };
+    let release = || engine.store.release_outbox(ids.clone(), engine.actor());
+    // If this process ends first, the rows are released then.
+    let _ended = retry::retry(engine, stop, Backoff::constant(PAUSE), may_pass, release).await;
 }
 
 /// Drops the content of a message that the store has as well. Returns whether the message is smaller now.

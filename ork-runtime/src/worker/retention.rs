@@ -30,8 +30,13 @@ const JOBS: usize = 100;
 /// The maximum number of parts that one transaction removes.
 const PARTS: u64 = 10_000;
 
-/// Removes jobs when they are due, until `stop` is cancelled. Notifies `gone` after jobs were removed.
-pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<Notify>, stop: CancellationToken) {
+/// Removes jobs when they are due, until `stop` is cancelled. Notifies `jobs_removed` after jobs were removed.
+pub(super) async fn retain(
+    engine: Arc<Engine>,
+    retention: Duration,
+    jobs_removed: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let mut next = engine.clock.now() + FIRST;
     loop {
         tokio::select! {
@@ -52,7 +57,7 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<N
             Ok(swept) => {
                 if swept.jobs > 0 {
                     tracing::info!(jobs = swept.jobs, parts = swept.parts, "deleted jobs that ended before {before}");
-                    gone.notify_one();
+                    jobs_removed.notify_one();
                 }
                 next_look(now, retention, swept.next)
             }

@@ -61,21 +61,21 @@ pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, Receivers { o
 /// # Errors
 /// If the time of the store cannot be read.
 pub(crate) async fn set_clock(store: &dyn Store, clock: &SharedClock) -> Result<(), StoreError> {
-    let asked = clock.monotonic();
+    let requested = clock.monotonic();
     let shown = store.time().await?;
-    correct_clock(clock, shown, asked);
+    correct_clock(clock, shown, requested);
     Ok(())
 }
 
 /// Sets the clock of this process by a time that the store has returned, and warns if the clock of this computer is far
-/// from it. `asked` is the monotonic time at which the store was asked. Returns by how much the clock was moved.
-fn correct_clock(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) -> Duration {
+/// from it. `requested` is the monotonic time of the request to the store. Returns by how much the clock was moved.
+fn correct_clock(clock: &SharedClock, shown: Option<Timestamp>, requested: Duration) -> Duration {
     let Some(shown) = shown else { return Duration::ZERO };
-    let Set { moved, ahead } = clock.set(shown, [asked, clock.monotonic()]);
+    let Set { moved, ahead } = clock.set(shown, [requested, clock.monotonic()]);
     if let Some(ahead) = ahead {
-        let (apart, way) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
+        let (gap, side) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
         tracing::warn!(
-            "the clock of this computer is {apart} s {way} the clock of the store; ork uses the clock of the store, \
+            "the clock of this computer is {gap} s {side} the clock of the store; ork uses the clock of the store, \
              correct this one"
         );
     }
@@ -95,15 +95,16 @@ fn due(actor: Actor, moment: Timestamp) -> Heartbeat {
 }
 
 /// Writes heartbeats, and stops the calls of jobs that have ended, e.g. because they were cancelled. Jobs without a
-/// message under way are passed to `unattended`.
+/// message in flight are passed to `unattended`.
 async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: CancellationToken) {
     let mut schedule = LookSchedule::default();
     let mut changes = engine.store.notifier().watch();
     let (mut next, mut failures, mut moved) = (engine.clock.now(), 0_u32, false);
     loop {
-        let (noted, asked, begun) = (engine.running.snapshot(), engine.store_clock.monotonic(), engine.clock.now());
+        let (snapshot, requested, started) =
+            (engine.running.snapshot(), engine.store_clock.monotonic(), engine.clock.now());
         let tasks = schedule.due(&engine);
-        let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
+        let (running, holding) = (snapshot.jobs.clone(), engine.held.jobs());
         let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };
         let beat = Heartbeat { running, holding, waiting: tasks.clone(), ..due(engine.actor(), next) };
         match engine.store.heartbeat(beat).await {
@@ -111,7 +112,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 failures = 0;
                 // The heartbeat was written by a wrong clock, e.g. after the computer was suspended. It is repeated by
                 // the corrected one.
-                moved = correct_clock(&engine.store_clock, time, asked) > TTL / 4 && !moved;
+                moved = correct_clock(&engine.store_clock, time, requested) > TTL / 4 && !moved;
                 if moved {
                     continue;
                 }
@@ -121,7 +122,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                     let _missed = unattended.try_send(Look { tasks, found });
                 }
                 for job in ended.into_iter().filter(|_| !mutant::is_on(Mutant::GoesOnAfterCancel)) {
-                    engine.running.stop(job, &noted);
+                    engine.running.stop(job, &snapshot);
                 }
             }
             // Retry soon, before the last heartbeat expires.
@@ -141,7 +142,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
         if engine.clock.now() >= next {
             // Counted from the request: if the process was frozen until the reply arrived, its next heartbeat is late
             // and must judge the other processes as of the time when it was due.
-            let from = if mutant::is_on(Mutant::CountsBeatsFromAnswer) { engine.clock.now() } else { begun };
+            let from = if mutant::is_on(Mutant::CountsBeatsFromAnswer) { engine.clock.now() } else { started };
             next = from + BEAT;
         }
         let earliest = engine.clock.pause(LOOK);
@@ -156,7 +157,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 () = stop.cancelled() => return,
                 () = engine.clock.pause_until(next) => break,
                 change = changes.recv() => match change {
-                    // The job may have been retried since, so the next heartbeat asks the store.
+                    // The job may have been retried since, so the next heartbeat queries the store.
                     Ok(StoreNotice::JobEnded(job)) if engine.running.runs(job) => break,
                     // Another process may have cancelled a job that runs here, even one that started after the last
                     // check.

@@ -2,7 +2,7 @@
 //!
 //! A broker may lose a message that it has confirmed: because of a policy that expires messages or limits the length
 //! of a queue, because an operator purges or deletes the queue, or with a failed node. The store still has the job,
-//! which waits for that message. Therefore a heartbeat asks the store for jobs without a message under way: each
+//! which waits for that message. Therefore a heartbeat queries the store for jobs without a message in flight: each
 //! minute for the tasks of a queue that has delivered nothing for a minute, otherwise every ten minutes. A job that
 //! waits unchanged at the next look, while its queue is empty, is sent again. If no message is lost, this costs one
 //! index lookup in a transaction that is made anyway.
@@ -36,13 +36,13 @@ const PAGE: usize = 1_000;
 /// The jobs that a heartbeat has found to be unattended.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// The tasks that the heartbeat asked for.
+    /// The tasks that the heartbeat queried.
     pub(super) tasks: Vec<String>,
-    /// The jobs of these tasks that have no message under way.
+    /// The jobs of these tasks that have no message in flight.
     pub(super) found: Vec<JobId>,
 }
 
-/// Decides for which tasks a heartbeat asks the store: for each task, the time of the last answer.
+/// Decides which tasks a heartbeat queries: for each task, the time of the last answer of the store.
 #[derive(Debug, Default)]
 pub(super) struct LookSchedule(HashMap<String, Timestamp>);
 
@@ -59,9 +59,9 @@ impl LookSchedule {
     /// Returns the tasks that are due now. Each of the given tasks comes with the time of its last delivery.
     fn due_at(&mut self, now: Timestamp, mut tasks: Vec<(String, Timestamp)>) -> Vec<String> {
         tasks.retain(|(task, last)| {
-            let asked = *self.0.entry(task.clone()).or_insert(now);
+            let last_answer = *self.0.entry(task.clone()).or_insert(now);
             let idle = *last + IDLE <= now;
-            asked + (if idle { IDLE } else { BUSY }) <= now
+            last_answer + (if idle { IDLE } else { BUSY }) <= now
         });
         tasks.into_iter().map(|(task, _)| task).collect()
     }
@@ -94,9 +94,9 @@ impl Seen {
 pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<Look>, stop: CancellationToken) {
     let mut before: HashMap<JobId, Seen> = HashMap::new();
     while let Some(Some(Look { tasks, found })) = stop.run_until_cancelled(looks.recv()).await {
-        let (asked_for, others): (HashMap<_, _>, HashMap<_, _>) =
+        let (examined, not_examined): (HashMap<_, _>, HashMap<_, _>) =
             std::mem::take(&mut before).into_iter().partition(|(_, seen)| tasks.contains(&seen.task));
-        before = others;
+        before = not_examined;
         let mut empty = HashMap::new();
         for id in found {
             match engine.store.job(id).await {
@@ -109,7 +109,7 @@ pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<L
                     };
                     let seen = Seen::of(&view, open_parts);
                     let is_known = is_empty && (seen.open_parts.is_some() || !waits_for_parts);
-                    let twice = is_known && asked_for.get(&id) == Some(&seen);
+                    let twice = is_known && examined.get(&id) == Some(&seen);
                     if !(twice && resend(&engine, &view).await) {
                         before.insert(id, seen);
                     }
@@ -121,7 +121,7 @@ pub(super) async fn resend_lost(engine: Arc<Engine>, mut looks: mpsc::Receiver<L
     }
 }
 
-/// Whether no message waits in the queue of a task. The broker is asked once for each queue and look.
+/// Whether no message waits in the queue of a task. The broker is queried once for each queue and look.
 async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>) -> bool {
     let Ok(queue) = engine.registry.get(task).map(|task| task.queue()) else { return false };
     if let Some(empty) = known.get(queue) {

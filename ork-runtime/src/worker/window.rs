@@ -1,9 +1,9 @@
-//! The prefetch window: how many deliveries a worker has at hand. Few for long tasks, so that other workers get their
+//! The prefetch window: how many deliveries a worker holds. Few for long tasks, so that other workers get their
 //! share; many for short tasks, so that no slot waits for the broker or the disk. Pure code, without I/O.
 
 use std::time::Duration;
 
-/// How long the deliveries at hand should keep the slots busy.
+/// How long the prefetched deliveries should keep the slots busy.
 const AHEAD: Duration = Duration::from_millis(50);
 
 /// The maximum size of a window. A larger one costs memory and gains nothing.
@@ -35,7 +35,7 @@ impl Window {
         self.mean = Some(self.mean.map_or(took, |mean| mean + WEIGHT * (took - mean)));
     }
 
-    /// Records that the deliveries at hand have waited this long without a free slot. Returns whether this makes the
+    /// Records that the prefetched deliveries have waited this long without a free slot. Returns whether this makes the
     /// window smaller.
     pub(super) fn stalled(&mut self, wait: Duration) -> bool {
         let before = self.size();
@@ -43,7 +43,7 @@ impl Window {
         self.size() < before
     }
 
-    /// Returns how many deliveries to have at hand: as many as there are slots, until calls are known to be short. With
+    /// Returns how many deliveries to prefetch: as many as there are slots, until calls are known to be short. With
     /// long calls the next delivery is requested only when a slot is free, so that other workers get what this one
     /// could not start.
     pub(super) fn size(&self) -> u16 {

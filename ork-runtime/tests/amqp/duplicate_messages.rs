@@ -36,7 +36,7 @@ fn copy_of_a_job_running_in_a_live_process_waits_for_its_end() {
         assert!(called_again.is_err(), "it was called in two living processes at once");
         // Other work continues while the copy waits.
         assert_eq!(second.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
-        // A worker that stops gives the copy back, and the next worker waits in the same way.
+        // A worker that stops requeues the copy, and the next worker waits in the same way.
         second.shutdown().await;
         let third = world.worker().await;
         assert_eq!(third.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
@@ -50,7 +50,7 @@ fn copy_of_a_job_running_in_a_live_process_waits_for_its_end() {
     });
 }
 
-/// The copy may be all that is left after the process that ran the job has died: then it is run.
+/// If the process that ran the job has died, the copy may be the only message that is left: then it is run.
 #[test]
 fn copy_of_a_job_of_a_dead_process_is_run() {
     shared(|world| async move {
@@ -62,7 +62,7 @@ fn copy_of_a_job_of_a_dead_process_is_run() {
         doomed.claim(id).await;
         send_again(&foreigner, id, &key).await;
         Gate::of(&key).entered(1).await;
-        assert!(ork::clock::system::SystemClock.now() > until, "it was taken from a living process");
+        assert!(ork::clock::system::SystemClock.now() > until, "the work of a live process was taken over");
         Gate::of(&key).open();
         assert!(worker.wait(id).await.unwrap().output().is_some());
         assert_eq!(calls(&key), 1);

@@ -16,8 +16,8 @@ async fn copied(number: u64) -> u64 {
     number
 }
 
-/// Yields so many parts that a third run would begin before the second one has yielded all of them. No run yields any
-/// part before two have begun.
+/// Yields so many parts that a third run would start before the second one has yielded all of them. No run yields a
+/// part before two runs have started.
 #[task(part)]
 async fn copied_part(key: String) -> Vec<copied> {
     called(&key);
@@ -46,7 +46,7 @@ fn stale_copy_of_a_split_waits_for_the_current_run() {
             worker.drain();
         }
         let last = world.worker().await;
-        // This worker takes whatever is given back.
+        // This worker takes all requeued messages.
         assert_eq!(last.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
         Gate::of(&key).open();
         let outcome = last.wait(JobId::from_foreign(&key)).await.unwrap();

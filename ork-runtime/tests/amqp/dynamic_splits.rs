@@ -15,8 +15,8 @@ struct Batch {
     rows: Vec<u64>,
 }
 
-/// Adds up the rows of a sheet in batches of ten. The first batches wait for one another, so that no single worker
-/// can have them all.
+/// Adds up the rows of a sheet in batches of ten. The first batches wait for one another, so that no single worker can
+/// run all of them.
 #[task(queue = "parts", retries = 1, backoff = "1ms", chunk = 7)]
 async fn sheet(run: String, name: String, rows: u64, context: Context) -> Result<u64> {
     if context.is_part() {
@@ -80,7 +80,7 @@ async fn mailing(to: Vec<String>, context: Context) -> Result<String> {
     if context.attempt() == 1 { Err(Error::new("not yet")) } else { Ok(format!("{n} letters")) }
 }
 
-/// The outcome is sent when the last part has ended, with what the function returned long before.
+/// The outcome is sent when the last part has ended, with the output that the function returned long before.
 #[test]
 fn outcome_without_a_join_is_the_return_value() {
     each(|world| async move {
@@ -90,14 +90,14 @@ fn outcome_without_a_join_is_the_return_value() {
             assert_eq!(ork.submit(mailing { to }).and_wait().await.unwrap(), format!("{n} letters"));
         }
         let mut foreigner = world.foreigner().await;
-        foreigner.publish("mailing", br#"{"to": ["a@b", "c", "d@e"]}"#, foreigner.asking("borne")).await;
-        let (correlation, answer) = foreigner.answer().await;
-        assert_eq!((correlation.as_str(), &answer["output"]), ("borne", &"3 letters".into()), "{answer}");
-        foreigner.publish("mailing", br#"{"to": ["a@b", "c", "d"]}"#, foreigner.asking("not borne")).await;
-        let (correlation, answer) = foreigner.answer().await;
-        assert_eq!((correlation.as_str(), &answer["state"]), ("not borne", &"failed".into()));
-        assert_eq!(answer["error"]["message"], "2 of 3 parts failed");
-        assert_eq!(answer.get("output"), None, "{answer}");
+        foreigner.publish("mailing", br#"{"to": ["a@b", "c", "d@e"]}"#, foreigner.requesting("borne")).await;
+        let (correlation, reply) = foreigner.reply().await;
+        assert_eq!((correlation.as_str(), &reply["output"]), ("borne", &"3 letters".into()), "{reply}");
+        foreigner.publish("mailing", br#"{"to": ["a@b", "c", "d"]}"#, foreigner.requesting("not borne")).await;
+        let (correlation, reply) = foreigner.reply().await;
+        assert_eq!((correlation.as_str(), &reply["state"]), ("not borne", &"failed".into()));
+        assert_eq!(reply["error"]["message"], "2 of 3 parts failed");
+        assert_eq!(reply.get("output"), None, "{reply}");
         ork.shutdown().await;
     });
 }

@@ -25,7 +25,7 @@ use serde_json::Value;
 use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, on, once, shared};
 
-/// A durable queue of some program, bound to the events that it wants.
+/// A durable queue of another program, bound to the events that it needs.
 struct Listener {
     queue: String,
     consumer: Consumer,
@@ -127,7 +127,7 @@ fn plain_amqp_client_receives_job_events() {
 
         // The events of a job that another program has sent are published by the worker that takes it.
         let name = fresh();
-        let properties = foreigner.asking(&name).with_message_id(name.as_str().into());
+        let properties = foreigner.requesting(&name).with_message_id(name.as_str().into());
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
         let life = listener.life(JobId::from_foreign(&name)).await;
         assert_eq!(kinds(&life), ["created", "ready", "completed"]);
@@ -260,7 +260,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         drop(store.apply(AppendParts { page, actor: by.clone() }).await.unwrap());
         drop(
             store
-                .apply(SealParts { job: id, epoch, n: 3, output: None, limit: None, actor: by.clone() })
+                .apply(SealParts { job: id, epoch, n: 3, output: None, permit: None, actor: by.clone() })
                 .await
                 .unwrap(),
         );
@@ -273,7 +273,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         for (index, _) in &ended {
             drop(store.apply(StartParts::one(part(*index), false, by.clone())).await.unwrap());
         }
-        drop(store.apply(SettleParts { first: part(0), ended: ended.into(), limit: None, actor: by }).await.unwrap());
+        drop(store.apply(SettleParts { first: part(0), ended: ended.into(), permit: None, actor: by }).await.unwrap());
         store.close().await;
 
         let next = client(&world).await;
@@ -320,7 +320,7 @@ fn job_events_of_a_dead_process_are_published_by_another() {
             attempt,
             outcome: AttemptOutcome::Succeeded,
             output: Some("3".into()),
-            limit: None,
+            permit: None,
             actor: by,
         };
         drop(store.apply(settle).await.unwrap());

@@ -37,7 +37,7 @@ async fn until(foreigner: &Foreigner, queue: &str, n: u32) {
     }
 }
 
-async fn give_back(held: BasicGetMessage) {
+async fn requeue(held: BasicGetMessage) {
     held.delivery.acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
 }
 
@@ -65,7 +65,7 @@ fn foreign_set_is_completed_after_another_program_held_a_record() {
         // Make sure that the last part has been counted.
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         followed.nothing().await;
-        give_back(held).await;
+        requeue(held).await;
         let (_, _, body) = tokio::time::timeout(SOON, followed.next()).await.expect("the set stays open");
         assert_eq!(body, serde_json::json!(1));
         followed.nothing().await;
@@ -79,7 +79,7 @@ fn storeless_job_is_joined_after_another_program_held_a_record() {
     on("none", "quorum", |world| async move {
         let (ork, foreigner) = (hasty(&world).await, world.foreigner().await);
         let (run, id) = (fresh(), ork::JobId::from_foreign("held"));
-        let properties = foreigner.asking("held").with_message_id("held".into());
+        let properties = foreigner.requesting("held").with_message_id("held".into());
         let input = serde_json::json!({"count": 2, "run": run, "hold": 1, "failing": []}).to_string();
         let queue = format!("part.{}-count-{id}", world.prefix);
         let mut foreigner = foreigner;
@@ -88,12 +88,12 @@ fn storeless_job_is_joined_after_another_program_held_a_record() {
         // The first part may not have been recorded before this.
         until(&foreigner, &queue, 2).await;
         let (head, record) = (take(&foreigner, &queue).await, take(&foreigner, &queue).await);
-        give_back(head).await;
+        requeue(head).await;
         Gate::of(&run).open();
         until(&foreigner, &queue, 2).await;
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
-        give_back(record).await;
-        let (_, outcome) = tokio::time::timeout(SOON, foreigner.answer()).await.expect("the job stays open");
+        requeue(record).await;
+        let (_, outcome) = tokio::time::timeout(SOON, foreigner.reply()).await.expect("the job stays open");
         assert_eq!((&outcome["state"], &outcome["output"]), (&"succeeded".into(), &1.into()), "{outcome}");
         ork.shutdown().await;
     });

@@ -124,7 +124,7 @@ fn cancelled_job_ends_and_its_running_calls_notice() {
         assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
         Gate::of(&run).open();
         assert_eq!(calls(&format!("{}.join", job.id())), 0);
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2, "the worker goes on");
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2, "the worker continues");
         ork.shutdown().await;
     });
 }
@@ -136,7 +136,7 @@ fn higher_priority_goes_first_in_a_classic_queue() {
         let client = world.client().await;
         let last = client.submit_all((0..20).map(|_| low { run: run.clone() })).await.unwrap();
         let first = client.submit(high { run: run.clone() }).await.unwrap();
-        // Both kinds are with the broker before a worker starts.
+        // Both kinds are in the broker before a worker starts.
         client.shutdown().await;
         let worker = world.builder().set("concurrency", "1").build().await.unwrap();
         worker.start_worker();

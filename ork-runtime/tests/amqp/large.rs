@@ -28,20 +28,20 @@ fn outcome_names_the_location_of_a_large_output() {
             let mut foreigner = world.foreigner().await;
             for (length, correlation) in [(992, "small"), (993, "large")] {
                 let body = format!(r#"{{"name": "{}"}}"#, name(length));
-                foreigner.publish("hello", body.as_bytes(), foreigner.asking(correlation)).await;
-                let (correlates, answer) = foreigner.answer().await;
-                assert_eq!((correlates.as_str(), &answer["state"]), (correlation, &"succeeded".into()));
+                foreigner.publish("hello", body.as_bytes(), foreigner.requesting(correlation)).await;
+                let (correlates, reply) = foreigner.reply().await;
+                assert_eq!((correlates.as_str(), &reply["state"]), (correlation, &"succeeded".into()));
                 if length == 992 {
-                    assert_eq!(answer["output"].as_str().unwrap().len(), 998);
+                    assert_eq!(reply["output"].as_str().unwrap().len(), 998);
                     continue;
                 }
-                let at = &answer["output_at"];
-                assert_eq!((answer.get("output"), &at["bytes"]), (None, &1_001.into()), "{answer}");
+                let at = &reply["output_at"];
+                assert_eq!((reply.get("output"), &at["bytes"]), (None, &1_001.into()), "{reply}");
                 match at["object"].as_str() {
-                    None => assert!(!shelved, "{answer}"),
-                    Some(object) => assert!(shelved && shelf.names().iter().any(|name| name == object), "{answer}"),
+                    None => assert!(!shelved, "{reply}"),
+                    Some(object) => assert!(shelved && shelf.names().iter().any(|name| name == object), "{reply}"),
                 }
-                let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
+                let id: JobId = reply["job"].as_str().unwrap().parse().unwrap();
                 assert_eq!(ork.wait(id).await.unwrap().into_output::<String>().unwrap().len(), 999);
             }
             ork.shutdown().await;
@@ -113,8 +113,8 @@ fn message_too_large_for_the_server_affects_no_other_job() {
         // The output is too large for the server: the outcome is sent without it.
         let mut foreigner = world.foreigner().await;
         let body = format!(r#"{{"name": "{}"}}"#, name(99_980));
-        foreigner.publish("hello", body.as_bytes(), foreigner.asking("large")).await;
-        assert_eq!(foreigner.answer().await.1["output_at"]["bytes"], 99_988);
+        foreigner.publish("hello", body.as_bytes(), foreigner.requesting("large")).await;
+        assert_eq!(foreigner.reply().await.1["output_at"]["bytes"], 99_988);
         ork.shutdown().await;
 
         let storeless = World::new(&node.url(), "none", "quorum");

@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use super::tasks::*;
 use super::world::{Foreigner, each, fresh};
 
-async fn answer(foreigner: &mut Foreigner) -> (String, Value) {
-    tokio::time::timeout(Duration::from_secs(20), foreigner.answer()).await.expect("no answer")
+async fn reply(foreigner: &mut Foreigner) -> (String, Value) {
+    tokio::time::timeout(Duration::from_secs(20), foreigner.reply()).await.expect("no reply")
 }
 
-/// Regression test: only the first message was answered.
+/// Regression test: only the first message got a reply.
 #[test]
-fn repeated_request_after_the_end_is_answered_from_the_store() {
+fn repeated_request_after_the_end_gets_its_reply_from_the_store() {
     each(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let (name, key) = (fresh(), fresh());
         Gate::of(&key).open();
         for correlation in ["first", "second", "second"] {
-            let properties = foreigner.asking(correlation).with_message_id(name.as_str().into());
+            let properties = foreigner.requesting(correlation).with_message_id(name.as_str().into());
             foreigner.publish("gated", json!({"key": key}).to_string().as_bytes(), properties).await;
-            let (correlates, outcome) = answer(&mut foreigner).await;
+            let (correlates, outcome) = reply(&mut foreigner).await;
             assert_eq!((correlates.as_str(), &outcome["output"]), (correlation, &json!(key)), "{outcome}");
         }
         assert_eq!(calls(&key), 1);
@@ -31,9 +31,9 @@ fn repeated_request_after_the_end_is_answered_from_the_store() {
         for (task, kind) in [("fails", "task"), ("nonesuch", "unknown-task")] {
             let name = fresh();
             for correlation in ["first", "second"] {
-                let properties = foreigner.asking(correlation).with_message_id(name.as_str().into());
+                let properties = foreigner.requesting(correlation).with_message_id(name.as_str().into());
                 foreigner.publish_to("", &queue, br#"{"message": "no"}"#, properties.with_type(task.into())).await;
-                let (correlates, outcome) = answer(&mut foreigner).await;
+                let (correlates, outcome) = reply(&mut foreigner).await;
                 assert_eq!((correlates.as_str(), &outcome["error"]["kind"]), (correlation, &json!(kind)), "{outcome}");
             }
         }
@@ -41,15 +41,15 @@ fn repeated_request_after_the_end_is_answered_from_the_store() {
     });
 }
 
-/// Regression test: only the first message was answered.
+/// Regression test: only the first message got a reply.
 #[test]
-fn repeated_requests_before_the_end_are_all_answered_at_the_end() {
+fn repeated_requests_before_the_end_all_get_a_reply_at_the_end() {
     each(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let (name, run) = (fresh(), fresh());
         let input = json!({"count": 3, "run": run, "hold": 0, "failing": []}).to_string();
         let request = async |foreigner: &Foreigner, correlation: &str| {
-            let properties = foreigner.asking(correlation).with_message_id(name.as_str().into());
+            let properties = foreigner.requesting(correlation).with_message_id(name.as_str().into());
             foreigner.publish("count", input.as_bytes(), properties).await;
         };
         request(&foreigner, "first").await;
@@ -61,14 +61,14 @@ fn repeated_requests_before_the_end_are_all_answered_at_the_end() {
         assert!(!end.state.is_final());
         ork.submit(low { run: fresh() }).and_wait().await.unwrap();
         Gate::of(&run).open();
-        let mut answered = Vec::new();
+        let mut repliers = Vec::new();
         for _ in 0..3 {
-            let (correlates, outcome) = answer(&mut foreigner).await;
+            let (correlates, outcome) = reply(&mut foreigner).await;
             assert_eq!(outcome["output"], json!(3), "{outcome}");
-            answered.push(correlates);
+            repliers.push(correlates);
         }
-        answered.sort_unstable();
-        assert_eq!(answered, ["first", "second", "third"]);
+        repliers.sort_unstable();
+        assert_eq!(repliers, ["first", "second", "third"]);
         assert_eq!(calls(&format!("{run}.split")), 1);
         ork.shutdown().await;
     });

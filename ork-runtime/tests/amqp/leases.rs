@@ -11,8 +11,8 @@ use super::proxy::Proxy;
 use super::tasks::*;
 use super::world::{World, fresh, once, run};
 
-/// Waits until a process holds a lease in the outbox. The file belongs to the store, which has no notification for
-/// it.
+/// Waits until a process holds a lease in the outbox. It reads the file of the store, which has no notification for
+/// that.
 pub(crate) async fn until_leased(world: &World) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let file = rusqlite::Connection::open(path).unwrap();
@@ -23,9 +23,9 @@ pub(crate) async fn until_leased(world: &World) {
     }
 }
 
-/// One worker runs long work and loses its unacknowledged deliveries, while another worker waits for work. Returns
-/// how often the work ran. With `twice`, the second run is awaited, because nothing signals when the broker notices
-/// the loss.
+/// One worker runs long work and loses its unacknowledged deliveries, while another worker waits for work. Returns how
+/// often the work ran. With `twice`, the second run is awaited, because nothing signals when the broker notices the
+/// loss.
 async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl AsyncFnOnce(&Proxy)) -> u32 {
     let (proxy, through) = Proxy::before(&world.url);
     let builder = world.builder().broker(&through).set("name", "long").set("ack_timeout", ack_within);
@@ -118,8 +118,8 @@ fn consumer_timeout_does_not_affect_leased_work() {
     let world = World::new(&node.url(), "sqlite", "quorum");
     run(async {
         for (ack_within, runs) in [("10m", 2), ("100ms", 1)] {
-            // A delivery from before the foreigner's was late earlier; the second round is for one that fell in
-            // between.
+            // A delivery that is older than the one of the foreign client was late before it; the second round covers
+            // a delivery that was made in between.
             let outwaited = async |_: &Proxy| {
                 outwait(&world).await;
                 outwait(&world).await;

@@ -9,7 +9,7 @@ use super::tasks::*;
 use super::world::{World, fresh, header, once, why};
 
 /// Starts the work and dies without any notice.
-#[expect(clippy::mem_forget, reason = "nothing of a dead process runs any more, not even what it does when it ends")]
+#[expect(clippy::mem_forget, reason = "nothing of a dead process runs any more, not even its destructors")]
 fn run_and_die(world: &World, key: &str) {
     let (proxy, through) = Proxy::before(&world.url);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -161,7 +161,7 @@ fn policy_that_drops_messages_is_reported_and_jobs_are_sent_again() {
     });
 }
 
-/// Regression test: a job that had not ended was refused, whatever had become of its message.
+/// Regression test: a job that had not ended was refused, whatever had happened to its message.
 #[test]
 fn job_with_nothing_in_progress_can_be_retried_in_any_state() {
     once(|world| async move {
@@ -198,7 +198,7 @@ fn parts_are_retried_only_when_their_queue_is_empty() {
         let job = worker.submit(split).await.unwrap();
         Gate::of(&name).entered(1).await;
         let queue = sent(&world, &foreigner, "parts", 4).await;
-        // The part that it runs is given back, and no process works on the job any more.
+        // Its running part is requeued, and no process works on the job any more.
         worker.shutdown().await;
         sent(&world, &foreigner, "parts", 5).await;
         let ork = world.client().await;

@@ -2,14 +2,13 @@
 //! of them. Each test uses its own prefix on the shared node; a test that harms the node gets a private one.
 
 #![expect(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::unused_async,
     clippy::needless_pass_by_value,
-    reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
+    reason = "tests and their tasks: a failure must be loud, and tasks own their inputs"
 )]
 
 mod duplicate_messages;
@@ -25,24 +24,11 @@ mod leases;
 mod limits;
 mod losses;
 mod lost;
-#[path = "../support/node.rs"]
-mod node;
-#[path = "../support/objects.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
-mod objects;
+use ork_test_support::{node, objects, postgres, proxy, rabbit};
 mod other_languages;
 mod outages;
 mod parts;
-#[cfg(feature = "postgres")]
-#[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "each test program uses its own share of it")]
-mod postgres;
 mod processes;
-#[path = "../support/proxy.rs"]
-#[expect(dead_code, reason = "other tests use another share of it")]
-mod proxy;
-#[path = "../support/rabbit.rs"]
-mod rabbit;
 mod races;
 #[cfg(feature = "sqlite")]
 mod rejections;

@@ -67,13 +67,13 @@ fn job_is_joined_when_a_foreign_worker_ends_its_last_part() {
         ork.start_worker();
         let (mut foreigner, stranger) = (world.foreigner().await, world.foreigner().await);
         let input = json!({"count": 20, "run": fresh(), "hold": 1_000, "failing": []}).to_string();
-        let properties = foreigner.asking("asked").with_message_id(fresh().as_str().into());
+        let properties = foreigner.requesting("requested").with_message_id(fresh().as_str().into());
         tokio::join!(
             end_the_last_part(&world, &stranger, 20),
             foreigner.publish("count", input.as_bytes(), properties),
         );
-        let answer = tokio::time::timeout(Duration::from_secs(20), foreigner.answer()).await.expect("the job is lost");
-        assert_eq!(answer.1["state"], json!("succeeded"), "{answer:?}");
+        let reply = tokio::time::timeout(Duration::from_secs(20), foreigner.reply()).await.expect("the job is lost");
+        assert_eq!(reply.1["state"], json!("succeeded"), "{reply:?}");
         ork.shutdown().await;
     });
 }

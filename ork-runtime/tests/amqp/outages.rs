@@ -1,4 +1,4 @@
-//! Every way to lose the broker in the middle of work: nothing is lost with it, and nothing counts twice.
+//! Every way to lose the broker in the middle of work: no work is lost with it, and none counts twice.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::rabbit::Rabbit;
 use super::tasks::*;
 use super::world::{World, fresh, once, run};
 
-/// How long it may take until the error that the broker is down.
+/// The longest time until the error that the broker is down.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Runs a test on a private node, with its own prefix.
@@ -45,7 +45,7 @@ fn error_names_a_broker_that_is_down_at_startup() {
         let url = format!("amqp://ada:sesame@127.0.0.1:{port}/%2f");
         for store in ["sqlite", "none"] {
             let world = World::new(&url, store, "quorum");
-            let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
+            let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no result in time");
             let message = built.unwrap_err().to_string();
             assert!(message.contains(&format!("127.0.0.1:{port}")), "{message}");
             assert!(!message.contains("sesame"), "{message}");
@@ -58,40 +58,40 @@ fn connection_lost_while_a_worker_starts_is_reestablished() {
     once(async |mut world| {
         let (proxy, through) = Proxy::before(&world.url);
         world.url = through;
-        for answers in (1_i64..).step_by(13) {
+        for responses in (1_i64..).step_by(13) {
             let ork = world.client().await;
-            proxy.cut_after(answers.unsigned_abs());
+            proxy.cut_after(responses.unsigned_abs());
             let working = async { assert_eq!(ork.work().await.unwrap(), ork::Stopped::Drained) };
-            let asking = async {
-                assert_eq!(ork.submit(add { a: answers, b: 1 }).and_wait().await.unwrap(), answers + 1);
+            let requesting = async {
+                assert_eq!(ork.submit(add { a: responses, b: 1 }).and_wait().await.unwrap(), responses + 1);
                 ork.drain();
             };
-            tokio::join!(working, asking);
+            tokio::join!(working, requesting);
             ork.shutdown().await;
             if !proxy.has_cut() {
-                assert!(answers > 10, "a worker starts with more answers than {answers}");
+                assert!(responses > 10, "a worker starts with more responses than {responses}");
                 break;
             }
         }
     });
 }
 
-/// Regression test: `build` failed whichever of the first answers was cut off.
+/// Regression test: `build` failed, whichever of the first responses was cut off.
 #[test]
 fn connection_cut_during_build_is_reestablished() {
     once(async |mut world| {
         let (proxy, through) = Proxy::before(&world.url);
         world.url = through;
         // Each of the handshakes, and some of the declarations after them.
-        for answers in (1_i64..12).chain((12..).step_by(9)) {
-            proxy.cut_after(answers.unsigned_abs());
+        for responses in (1_i64..12).chain((12..).step_by(9)) {
+            proxy.cut_after(responses.unsigned_abs());
             let ork = world.builder().build().await;
-            let ork = ork.unwrap_or_else(|error| panic!("cut after {answers} answers: {error}"));
+            let ork = ork.unwrap_or_else(|error| panic!("cut after {responses} responses: {error}"));
             ork.start_worker();
-            assert_eq!(ork.submit(add { a: answers, b: 1 }).and_wait().await.unwrap(), answers + 1);
+            assert_eq!(ork.submit(add { a: responses, b: 1 }).and_wait().await.unwrap(), responses + 1);
             ork.shutdown().await;
             if !proxy.has_cut() {
-                assert!(answers > 10, "a process is built with more answers than {answers}");
+                assert!(responses > 10, "a process is built with more responses than {responses}");
                 break;
             }
         }
@@ -104,7 +104,7 @@ fn error_names_a_refused_login() {
     let url = url.replace("guest:guest", "guest:wrong");
     run(async {
         let world = World::new(&url, "sqlite", "quorum");
-        let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
+        let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no result in time");
         let message = built.unwrap_err().to_string();
         assert!(message.contains("login") || message.contains("refused"), "{message}");
         assert!(!message.contains("wrong"), "{message}");
@@ -140,7 +140,7 @@ fn running_parts_survive_a_broker_restart() {
         let job = half_done(&ork, &key).await;
         node.restart();
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
-        // Their messages have been redelivered by now, while they still run: the copies wait for the first calls.
+        // Their messages have been redelivered, while they still run: the copies wait for the first calls.
         Gate::of(&key).open();
         is_whole(&job).await;
         assert_eq!((0..2_000).filter(|number| calls(&format!("{key}.{number}")) != 1).count(), 0);
@@ -173,11 +173,11 @@ fn work_resumes_after_a_broker_outage() {
         }
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         node.kill();
-        // The store accepts what the broker cannot.
+        // The store accepts messages that the broker cannot.
         let jobs = ork.submit_all((0..500).map(|a| add { a, b: 1 })).await.unwrap();
         let message = count_part { count: 500, run: fresh(), hold: u64::MAX, failing: Vec::new() };
         let parts = ork.submit(message).await.unwrap();
-        let newcomer = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
+        let newcomer = tokio::time::timeout(SOON, world.builder().build()).await.expect("no result in time");
         newcomer.unwrap_err();
         assert_eq!(jobs[0].status().await.unwrap().state, JobState::Ready);
         node.restart();
@@ -198,7 +198,7 @@ fn storeless_submission_reports_that_the_broker_is_down() {
         let ork = world.worker().await;
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         node.kill();
-        let submitted = tokio::time::timeout(SOON, ork.submit(add { a: 1, b: 1 })).await.expect("no word in time");
+        let submitted = tokio::time::timeout(SOON, ork.submit(add { a: 1, b: 1 })).await.expect("no result in time");
         let message = submitted.unwrap_err().to_string();
         assert!(message.contains("RabbitMQ at"), "{message}");
         ork.shutdown().await;

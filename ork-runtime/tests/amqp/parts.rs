@@ -191,7 +191,7 @@ fn incomplete_set_is_put_back_without_losing_records() {
                 let properties = part(id, 3, &queue, hooks).with_message_id(format!("{queue}.early.{at}").into());
                 foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
             }
-            // When this job is done, so are those parts.
+            // When this job is done, those parts are, too.
             assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
             followed.nothing().await;
             foreigner.publish("fails", br#"{"message": "no"}"#, part(2, 3, &queue, hooks)).await;

@@ -38,7 +38,7 @@ fn two_workers_share_the_parts_of_a_job() {
 
 #[test]
 fn outcome_reaches_the_waiting_process() {
-    // With a store in memory the two share nothing but the broker.
+    // With a store in memory, the two share only the broker.
     each(|world| async move {
         let worker = world.worker().await;
         let client = world.client().await;
@@ -82,7 +82,7 @@ fn process_cancels_a_job_running_in_another() {
 }
 
 #[test]
-fn stopping_worker_gives_back_unfinished_work() {
+fn stopping_worker_requeues_unfinished_work() {
     each(|world| async move {
         if world.store == "memory:" {
             return;
@@ -120,7 +120,7 @@ fn stopping_worker_gives_back_unfinished_work() {
 }
 
 #[test]
-fn job_given_back_many_times_is_not_lost() {
+fn job_requeued_many_times_is_not_lost() {
     shared(|world| async move {
         let client = world.client().await;
         let key = fresh();
@@ -159,7 +159,7 @@ fn parts_that_a_worker_rejects_fail() {
             ("ork-index", AMQPValue::LongInt(7)),
         ];
         let headers: BTreeMap<_, _> = headers.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        let forged = BasicProperties::default().with_type("nobody".into()).with_headers(FieldTable::from(headers));
+        let forged = BasicProperties::default().with_type("nonesuch".into()).with_headers(FieldTable::from(headers));
         foreigner.publish("count", b"{}", forged).await;
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
         assert_eq!(job.status().await.unwrap().parts.settled(), 0);

@@ -14,15 +14,15 @@ fn job_sent_twice_at_once_never_fails() {
         for round in 0..40 {
             let name = format!("{round}-{}", fresh());
             let input = serde_json::json!({"count": 5, "run": name, "hold": 1_000, "failing": []}).to_string();
-            let properties = || foreigner.asking(&name).with_message_id(name.as_str().into());
+            let properties = || foreigner.requesting(&name).with_message_id(name.as_str().into());
             tokio::join!(
                 foreigner.publish("count", input.as_bytes(), properties()),
                 foreigner.publish("count", input.as_bytes(), properties()),
             );
             // Outcomes of the previous round may still arrive.
             loop {
-                let answer = tokio::time::timeout(Duration::from_secs(30), foreigner.answer()).await;
-                let (correlation, outcome) = answer.expect("the job stays open");
+                let reply = tokio::time::timeout(Duration::from_secs(30), foreigner.reply()).await;
+                let (correlation, outcome) = reply.expect("the job stays open");
                 assert_eq!((&outcome["state"], &outcome["output"]), (&"succeeded".into(), &10.into()), "{outcome}");
                 if correlation == name {
                     break;

@@ -91,7 +91,7 @@ fn job_of_a_dead_worker_fails_when_no_worker_has_its_task() {
         }
         assert_eq!(job.status().await.unwrap().state, JobState::Running);
         let until = doomed.beat(Duration::from_secs(2)).await;
-        // A worker that stops while it waits gives the message back to the next one.
+        // A worker that stops while it waits requeues the message for the next one.
         older.force_stop();
         older.shutdown().await;
         let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();
@@ -100,7 +100,7 @@ fn job_of_a_dead_worker_fails_when_no_worker_has_its_task() {
         assert!(why(&outcome).contains("gated"), "{outcome:?}");
         let status = outcome.status();
         assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::UnknownTask);
-        assert!(status.ended.unwrap() > until, "it was refused while its process was believed to live");
+        assert!(status.ended.unwrap() > until, "it was rejected before its process was presumed dead");
         assert_eq!(header(&watcher.dead().await, "x-ork-reason"), "unknown-task");
         older.shutdown().await;
         client.shutdown().await;

@@ -1,6 +1,6 @@
 //! Two versions of one task on one queue, as during a rolling deployment. An input made for another schema that does
-//! not fit this worker is parked until a worker comes that it fits; an input that fits runs, whatever schema is
-//! named.
+//! not fit this worker is parked until a worker that it fits starts; an input that fits runs, whatever schema its
+//! message names.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ async fn worker(world: &World, name: &str, split: bool) -> Ork {
 
 /// Sends an input that was made for this schema, with a message id.
 async fn send(foreigner: &Foreigner, name: &str, body: &str, schemas: Option<Fingerprint>) -> JobId {
-    let mut properties = foreigner.asking(name).with_message_id(name.into());
+    let mut properties = foreigner.requesting(name).with_message_id(name.into());
     if let Some(schemas) = schemas {
         let mut headers = FieldTable::default();
         headers.insert("ork-schema".into(), AMQPValue::LongString(schemas.to_string().into()));
@@ -115,9 +115,9 @@ fn old_worker_parks_a_new_message_until_a_new_worker_starts() {
         // Both are running for a while, as in a deployment.
         let new = worker(&world, "resize_new", false).await;
         old.shutdown().await;
-        let (name, answer) = foreigner.answer().await;
+        let (name, reply) = foreigner.reply().await;
         // Parking used up no attempt.
-        assert_eq!((name.as_str(), &answer["output"]), ("new-1", &"a of 7 at 1".into()), "{answer}");
+        assert_eq!((name.as_str(), &reply["output"]), ("new-1", &"a of 7 at 1".into()), "{reply}");
         new.shutdown().await;
     });
 }
@@ -134,14 +134,14 @@ fn new_worker_parks_an_old_message_until_a_rollback() {
         if world.is_in_memory() {
             // The job is no longer wanted, so it is cancelled.
             new.cancel(id).await.unwrap();
-            let answer = foreigner.answer().await.1;
-            assert_eq!(answer["state"], "cancelled", "{answer}");
+            let reply = foreigner.reply().await.1;
+            assert_eq!(reply["state"], "cancelled", "{reply}");
             new.shutdown().await;
             return;
         }
         let old = worker(&world, "resize_old", false).await;
         new.shutdown().await;
-        assert_eq!(foreigner.answer().await.1["output"], "a at 1");
+        assert_eq!(foreigner.reply().await.1["output"], "a at 1");
         old.shutdown().await;
     });
 }
@@ -152,11 +152,11 @@ fn fitting_input_runs_whatever_its_schema_and_misfits_fail() {
         let old = worker(&world, "resize_old", false).await;
         let mut foreigner = world.foreigner().await;
         send(&foreigner, "fits", r#"{"path": "a"}"#, Some(fingerprint("resize_new"))).await;
-        assert_eq!(foreigner.answer().await.1["output"], "a at 1");
+        assert_eq!(foreigner.reply().await.1["output"], "a at 1");
         for (name, schemas) in [("unsaid", None), ("own", Some(fingerprint("resize_old")))] {
             send(&foreigner, name, NEW, schemas).await;
-            let answer = foreigner.answer().await.1;
-            assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"input".into()), "{answer}");
+            let reply = foreigner.reply().await.1;
+            assert_eq!((&reply["state"], &reply["error"]["kind"]), (&"failed".into(), &"input".into()), "{reply}");
             assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "wrong-input");
         }
         old.shutdown().await;
@@ -188,8 +188,8 @@ fn parts_are_parked_like_jobs() {
         let old = worker(&world, "resize_old", true).await;
         new.shutdown().await;
         Gate::of(&key).open();
-        let answer = foreigner.answer().await.1;
-        assert_eq!(answer["state"], "succeeded", "{answer}");
+        let reply = foreigner.reply().await.1;
+        assert_eq!(reply["state"], "succeeded", "{reply}");
         old.shutdown().await;
     });
 }
@@ -211,12 +211,12 @@ fn storeless_misfit_is_dead_lettered_and_can_be_sent_again() {
             assert!(detail.contains("unknown input `width`"), "{detail}");
             old.shutdown().await;
 
-            // The sender was not answered. The unchanged message runs on a worker that it fits.
+            // The sender has received no reply. The unchanged message runs on a worker that it fits.
             let new = worker(&world, "resize_new", false).await;
             let key = header(&dead, "x-ork-routing-key");
             foreigner.publish(&key, &dead.data, dead.properties.clone()).await;
-            let (name, answer) = foreigner.answer().await;
-            assert_eq!((name.as_str(), &answer["output"]), ("new-1", &"a of 7 at 1".into()), "{answer}");
+            let (name, reply) = foreigner.reply().await;
+            assert_eq!((name.as_str(), &reply["output"]), ("new-1", &"a of 7 at 1".into()), "{reply}");
             new.shutdown().await;
         });
     }

@@ -29,11 +29,11 @@ struct Flaky {
     store: Arc<dyn Store>,
     broken: watch::Sender<bool>,
     /// Whether rows cannot be removed from the outbox.
-    remembers: watch::Sender<bool>,
+    cannot_delete: watch::Sender<bool>,
     /// How many operations it has refused.
     refused: watch::Sender<usize>,
     /// How many rows were removed from the outbox.
-    forgotten: watch::Sender<usize>,
+    deleted: watch::Sender<usize>,
 }
 
 impl Flaky {
@@ -72,14 +72,14 @@ impl Store for Flaky {
     }
 
     async fn delete_outbox(&self, ids: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
-        if *self.remembers.borrow() {
+        if *self.cannot_delete.borrow() {
             self.refused.send_modify(|refused| *refused += 1);
             return Err(StoreError::new(StoreErrorKind::Unavailable, "nothing can be removed from the outbox"));
         }
         self.works()?;
         let n = ids.len();
         self.store.delete_outbox(ids, by).await?;
-        self.forgotten.send_modify(|forgotten| *forgotten += n);
+        self.deleted.send_modify(|deleted| *deleted += n);
         Ok(())
     }
 
@@ -178,9 +178,9 @@ async fn flaky_worker_at(world: &World, name: &str, clock: Arc<dyn Clock>) -> (o
     let flaky = Arc::new(Flaky {
         store,
         broken: watch::channel(false).0,
-        remembers: watch::channel(false).0,
+        cannot_delete: watch::channel(false).0,
         refused: watch::channel(0).0,
-        forgotten: watch::channel(0).0,
+        deleted: watch::channel(0).0,
     });
     let mut config = amqp::Config::new(&world.url).unwrap();
     config.prefix.clone_from(&world.prefix);
@@ -204,7 +204,7 @@ fn temporary_store_failure_loses_nothing() {
         Gate::of(&run).entered(100).await;
 
         flaky.broken.send_replace(true);
-        // What has run cannot be recorded, and what arrives now cannot be claimed.
+        // The outcomes of calls cannot be recorded, and arriving work cannot be claimed.
         Gate::of(&key).open();
         Gate::of(&run).open();
         let sums = client.submit_all((0..200).map(|a| add { a, b: 1 })).await.unwrap();
@@ -250,7 +250,7 @@ fn worker_stops_while_its_store_fails_and_the_next_one_continues() {
     });
 }
 
-/// A clock that is so far ahead that the processes of now are presumed dead.
+/// A clock that is so far ahead that all current processes are presumed dead.
 #[derive(Debug)]
 struct Ahead(SystemClock);
 
@@ -273,7 +273,7 @@ fn completed_set_reports_no_failure_when_its_rows_are_found_again() {
         let mut followed = Followed::new(&world, &foreigner, "after").await;
         let queue = format!("part.{}", fresh());
         make(&foreigner, &queue, lapin::types::FieldTable::default()).await;
-        flaky.remembers.send_replace(true);
+        flaky.cannot_delete.send_replace(true);
         for id in 0..2 {
             let properties = part(id, 2, &queue, r#"[{"route": "after", "inputs": 1}]"#);
             foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
@@ -286,7 +286,7 @@ fn completed_set_reports_no_failure_when_its_rows_are_found_again() {
         first.force_stop();
         first.shutdown().await;
         let (next, healthy) = flaky_worker_at(&world, "next", Arc::new(Ahead(SystemClock))).await;
-        healthy.forgotten.subscribe().wait_for(|forgotten| *forgotten >= 2).await.unwrap();
+        healthy.deleted.subscribe().wait_for(|deleted| *deleted >= 2).await.unwrap();
         followed.nothing().await;
         for id in 0..2 {
             let job = JobId::from_foreign(&format!("{queue}.{id}"));

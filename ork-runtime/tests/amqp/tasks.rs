@@ -77,7 +77,7 @@ pub(crate) async fn high(run: String) {
 /// The calls in order, across tasks.
 pub(crate) static ORDER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// One part: returns its number. The first `hold` parts to arrive pass at once, the others wait at the gate; the
+/// One part: returns its number. The first `hold` parts to arrive pass immediately, the others wait at the gate; the
 /// broker decides which those are. A part with `fail` fails until its run is marked as healed.
 #[task(queue = "parts", retries = 1, backoff = "1ms")]
 pub(crate) async fn count(number: u64, run: String, hold: u64, fail: bool, context: Context) -> Result<u64> {
@@ -87,7 +87,7 @@ pub(crate) async fn count(number: u64, run: String, hold: u64, fail: bool, conte
         Gate::of(&run).pass().await;
     }
     if fail && calls(&format!("{run}.healed")) == 0 {
-        return Err(Error::permanent(format!("part {number} was told to fail")));
+        return Err(Error::permanent(format!("part {number} failed on request")));
     }
     Ok(number)
 }
@@ -109,7 +109,7 @@ pub(crate) fn count_join(parts: Parts<u64>, context: Context) -> Result<u64> {
 #[task(queue = "parts")]
 pub(crate) async fn strict(number: u64, run: String) -> Result<()> {
     called(&format!("{run}.ran"));
-    // Whichever parts come first, enough of them fail.
+    // Whichever parts are first, enough of them fail.
     if number.is_multiple_of(50) {
         return Err(Error::permanent("a fiftieth fails"));
     }

@@ -5,7 +5,7 @@ use ork::{Context, JobState, Result, task};
 use super::tasks::*;
 use super::world::{each, fresh, shared, until};
 
-/// Submits child jobs that add to its numbers, and a child of its own kind for each further level.
+/// Submits child jobs that add to its numbers, and a child of its own task for each further level.
 #[task(queue = "plain")]
 async fn family(numbers: Vec<i64>, levels: u32, context: Context) -> Result<i64> {
     for number in &numbers {
@@ -26,7 +26,7 @@ async fn watchmen(key: String, many: u32, context: Context) -> Result<()> {
     Ok(())
 }
 
-/// The outcome is sent when the whole tree has ended, with what the job returned long before.
+/// The outcome is sent when the whole tree has ended, with the output that the job returned long before.
 #[test]
 fn outcome_is_sent_when_the_whole_tree_has_ended() {
     each(|world| async move {

@@ -1,4 +1,4 @@
-//! Messages for tasks that no worker of their queue has: their senders learn of it in each of the ways that they
+//! Messages for tasks that no worker of their queue has: their senders are notified in each of the ways that they
 //! requested.
 
 use lapin::BasicProperties;
@@ -23,9 +23,10 @@ fn hooks_of_a_job_with_an_unknown_task_are_sent() {
         let hooks = r#"[{"route": "after", "when": "failure"}, {"route": "after", "inputs": 2, "when": "success"}]"#;
         let name = fresh();
         let headers = table([("on_complete", text(hooks))]);
-        let properties = foreigner.asking("asked").with_message_id(name.as_str().into()).with_type("nonesuch".into());
+        let properties =
+            foreigner.requesting("requested").with_message_id(name.as_str().into()).with_type("nonesuch".into());
         foreigner.publish_to("", &plain(&world), br#"{"a": 1}"#, properties.with_headers(headers)).await;
-        let (_, outcome) = foreigner.answer().await;
+        let (_, outcome) = foreigner.reply().await;
         assert_eq!((&outcome["state"], &outcome["error"]["kind"]), (&json!("failed"), &json!("unknown-task")));
         let id = JobId::from_foreign(&name);
         let expected = json!({"id": id.to_string(), "method": "nonesuch", "inputs": {"a": 1}});
@@ -91,7 +92,8 @@ fn job_fails_when_its_last_part_has_an_unknown_task() {
         make(&foreigner, &queue, FieldTable::default()).await;
         // The head record, as written by another worker that has split the job.
         let hooks = r#"[{"route": "after", "inputs": 2, "when": "failure"}]"#;
-        let head = json!({"root": id, "priority": 0, "reply": [foreigner.answers, "asked"], "on_complete": hooks});
+        let head =
+            json!({"root": id, "priority": 0, "reply": [foreigner.reply_queue, "requested"], "on_complete": hooks});
         let properties = BasicProperties::default()
             .with_headers(table([("ork-record", text("head")), ("ork-epoch", AMQPValue::LongInt(7))]));
         foreigner.publish_to("", &queue, head.to_string().as_bytes(), properties).await;
@@ -107,7 +109,7 @@ fn job_fails_when_its_last_part_has_an_unknown_task() {
         ]);
         let properties = BasicProperties::default().with_type("nonesuch".into()).with_headers(headers);
         foreigner.publish_to("", &plain(&world), b"1", properties).await;
-        let (_, outcome) = foreigner.answer().await;
+        let (_, outcome) = foreigner.reply().await;
         assert_eq!((&outcome["job"], &outcome["error"]["kind"]), (&json!(id), &json!("unknown-task")), "{outcome}");
         assert_eq!(followed.next().await.2, json!(2));
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");

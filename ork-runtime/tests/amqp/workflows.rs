@@ -77,10 +77,10 @@ fn published_plan_cannot_start_programs_or_schedules() {
             ("ork.schedule", schedule, "schedules cannot be created over a broker"),
             ("ork.process", json!({ "command": ["touch", marked] }), "can only run as a step of a workflow"),
         ] {
-            foreigner.publish(task, &serde_json::to_vec(&body).unwrap(), foreigner.asking(task)).await;
-            let (_, answer) = foreigner.answer().await;
-            let message = answer["error"]["message"].as_str().unwrap();
-            assert!(answer["state"] == "failed" && message.contains(expected), "{answer}");
+            foreigner.publish(task, &serde_json::to_vec(&body).unwrap(), foreigner.requesting(task)).await;
+            let (_, reply) = foreigner.reply().await;
+            let message = reply["error"]["message"].as_str().unwrap();
+            assert!(reply["state"] == "failed" && message.contains(expected), "{reply}");
         }
         assert!(!marked.exists() && worker.schedules().await.unwrap().is_empty());
         worker.shutdown().await;
@@ -95,13 +95,13 @@ fn foreign_client_submits_a_run_but_cannot_invent_a_step() {
         let worker = world.worker().await;
         let mut foreigner = world.foreigner().await;
         let body = serde_json::to_vec(&plan(&run, 2)).unwrap();
-        foreigner.publish("ork.run", &body, foreigner.asking("one")).await;
-        let (_, answer) = foreigner.answer().await;
-        assert_eq!(answer["state"], "succeeded", "{answer}");
+        foreigner.publish("ork.run", &body, foreigner.requesting("one")).await;
+        let (_, reply) = foreigner.reply().await;
+        assert_eq!(reply["state"], "succeeded", "{reply}");
         assert_eq!(calls(&format!("{run}.gather")), 1);
         let mut headers = lapin::types::FieldTable::default();
         headers.insert("ork-ask".into(), lapin::types::AMQPValue::LongString("step".into()));
-        foreigner.publish("wire_list", b"null", foreigner.asking("two").with_headers(headers)).await;
+        foreigner.publish("wire_list", b"null", foreigner.requesting("two").with_headers(headers)).await;
         let dead = foreigner.dead().await;
         let why = super::world::header(&dead, "x-ork-detail");
         assert!(why.contains("there is no job"), "{why}");

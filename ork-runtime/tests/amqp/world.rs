@@ -17,7 +17,7 @@ use crate::node::shared_node;
 /// The deadline of each test; nothing here takes longer unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
-/// What the processes of a test share: broker, prefix, kind of queue and store.
+/// The resources that the processes of a test share: broker, prefix, kind of queue and store.
 pub(crate) struct World {
     pub(crate) url: String,
     pub(crate) prefix: String,
@@ -146,11 +146,11 @@ impl World {
         let (connection, channel) = plain(&self.url).await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-        let answers = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
-        let answers = answers.name().to_string();
-        let replies = consume(&channel, &answers).await;
+        let reply_queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+        let reply_queue = reply_queue.name().to_string();
+        let replies = consume(&channel, &reply_queue).await;
         let dead = consume(&channel, &format!("{}.dead", self.prefix)).await;
-        Foreigner { exchange: self.prefix.clone(), channel, answers, replies, dead, _connection: connection }
+        Foreigner { exchange: self.prefix.clone(), channel, reply_queue, replies, dead, _connection: connection }
     }
 }
 
@@ -169,7 +169,7 @@ async fn consume(channel: &Channel, queue: &str) -> Consumer {
 pub(crate) struct Foreigner {
     exchange: String,
     pub(crate) channel: Channel,
-    pub(crate) answers: String,
+    pub(crate) reply_queue: String,
     replies: Consumer,
     dead: Consumer,
     _connection: Connection,
@@ -177,9 +177,9 @@ pub(crate) struct Foreigner {
 
 impl Foreigner {
     /// Returns properties that request an outcome.
-    pub(crate) fn asking(&self, correlation: &str) -> BasicProperties {
+    pub(crate) fn requesting(&self, correlation: &str) -> BasicProperties {
         let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
-        properties.with_reply_to(self.answers.as_str().into()).with_correlation_id(correlation.into())
+        properties.with_reply_to(self.reply_queue.as_str().into()).with_correlation_id(correlation.into())
     }
 
     /// Publishes a message for a task and waits for the broker's confirm.
@@ -195,10 +195,10 @@ impl Foreigner {
     }
 
     /// Waits for the next outcome, and returns its correlation id and its JSON.
-    pub(crate) async fn answer(&mut self) -> (String, serde_json::Value) {
-        let answer = self.replies.next().await.unwrap().unwrap();
-        let correlation = answer.properties.correlation_id().as_ref().unwrap().to_string();
-        (correlation, serde_json::from_slice(&answer.data).unwrap())
+    pub(crate) async fn reply(&mut self) -> (String, serde_json::Value) {
+        let reply = self.replies.next().await.unwrap().unwrap();
+        let correlation = reply.properties.correlation_id().as_ref().unwrap().to_string();
+        (correlation, serde_json::from_slice(&reply.data).unwrap())
     }
 
     /// Waits for the next dead letter.

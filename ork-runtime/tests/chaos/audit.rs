@@ -29,7 +29,7 @@ fn auditor() -> Actor {
     Actor { worker: WorkerId::new("auditor"), now: later, hold: true, events: ork::event::EventRouting::Off }
 }
 
-/// Presumes every process dead, so that what the killed ones held is free.
+/// Presumes every process dead, so that the rows of killed processes are free.
 async fn free(store: &dyn Store) {
     let by = auditor();
     store
@@ -45,8 +45,8 @@ async fn free(store: &dyn Store) {
     store.leave(by).await.unwrap();
 }
 
-/// Removes the rows that killed processes held for work which others have done: they stay until a process looks at
-/// them, and no longer cause any work.
+/// Removes the rows that killed processes held for work which others have done: they stay until a process reads them,
+/// and no longer cause any work.
 async fn drain(store: &dyn Store) {
     loop {
         let left = store.take_outbox(Take { limit: 1_000, tasks: None, actor: auditor() }).await.unwrap();
@@ -72,7 +72,7 @@ async fn waiting(place: &Place, queue: &str) -> u32 {
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let store = open(&place.store).await;
     free(&*store).await;
-    // What the killed processes had begun to send is sent again, and has no effect.
+    // Messages that the killed processes had started to send are sent again, and have no effect.
     let ork = place.builder().build().await.unwrap();
     ork.start_worker();
     assert_eq!(ork.submit(last { number: 7 }).and_wait().await.unwrap(), 7);

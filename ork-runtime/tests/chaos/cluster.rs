@@ -7,7 +7,7 @@ use super::processes::{Place, Worker};
 use super::rounds::{in_rounds, until};
 use super::tasks::{last, storm_part};
 
-/// What is killed.
+/// The node or process that is killed.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     /// The node that leads the queue of the parts; its clients go to another node.
@@ -54,7 +54,7 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
             }
         };
         cluster.nodes[at].kill();
-        // The other two nodes do without it.
+        // The other two nodes continue without it.
         until(&client, job.id(), when + parts / 20).await;
         cluster.nodes[at].restart();
     }

@@ -1,4 +1,4 @@
-//! A listener that receives the events of jobs whatever happens to their publishers: a durable queue on the exchange of
+//! A listener that receives all events of jobs, even if their publishers die: a durable queue on the exchange of
 //! events, read at the end of a round.
 
 use std::collections::HashSet;
@@ -17,10 +17,10 @@ async fn channel(place: &Place) -> (Connection, Channel) {
 }
 
 fn queue(place: &Place) -> String {
-    format!("{}.heard", place.prefix)
+    format!("{}.received", place.prefix)
 }
 
-/// Listens from now on.
+/// Receives events from now on.
 pub(crate) async fn listen(place: &Place) {
     let (_connection, channel) = channel(place).await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -42,7 +42,7 @@ async fn received(place: &Place) -> Vec<Event> {
     events
 }
 
-/// Asserts that each end was published, always under one id: that of this job, and that of its parts together.
+/// Asserts that each end was published, always under one id: the end of this job, and the end of its parts.
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let events = received(place).await;
     let n_received = events.len();

@@ -50,7 +50,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Worker {
     process: Child,
-    /// What it has printed.
+    /// Its output.
     log: File,
 }
 
@@ -75,7 +75,7 @@ impl Worker {
         self.process.id()
     }
 
-    /// Returns whether the worker has ended by itself.
+    /// Returns whether the worker has already ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
@@ -104,7 +104,7 @@ fn worker() {
     let place = Place { store: next(), broker: next(), prefix: next(), losses: next().parse().unwrap() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        // RabbitMQ may be down just now.
+        // RabbitMQ may be down at the moment.
         let ork = loop {
             if let Ok(ork) = place.builder().build().await {
                 break ork;

@@ -1,4 +1,4 @@
-//! Rounds of chaos. The seed determines what goes wrong, and how far the job is then.
+//! Rounds of chaos. The seed determines the faults, and how far the job is at each of them.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use super::proxy::Proxy;
 use super::rabbit::Rabbit;
 use super::tasks::{last, storm_part};
 
-/// No round of this many parts takes longer unless it hangs.
+/// The deadline of a round of this many parts, which only a round that hangs reaches.
 const DEADLINE: Duration = Duration::from_mins(5);
 
 /// How many workers there are, and how many faults a round has.
 const WORKERS: usize = 3;
 const FAULTS: usize = 6;
 
-/// What goes wrong.
+/// A fault of a round.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     KillWorker(usize),
     KillRabbit,
     CutConnections,
-    /// Only if there is one.
+    /// Only if there is a PostgreSQL server.
     KillPostgres,
 }
 
-/// What the processes share, private to the rounds.
+/// The services that the processes share, private to the rounds.
 struct Services {
     rabbit: Rabbit,
     /// If `None`, they share an `SQLite` file.
@@ -69,7 +69,7 @@ async fn round(Services { rabbit, postgres }: &mut Services, parts: u64, seed: u
     let client = place.builder().build().await.unwrap();
     rabbit.wait_for_quorum_queue("task.storm");
     events::listen(&place).await;
-    rabbit.wait_for_quorum_queue("heard");
+    rabbit.wait_for_quorum_queue("received");
     let start = |at: usize| if at.is_multiple_of(2) { place.worker() } else { through.worker() };
     let mut workers: Vec<Worker> = (0..WORKERS).map(start).collect();
     let log = folder.path().join("log").display().to_string();

@@ -45,7 +45,7 @@ fn fold_part(parts: u64, log: String, millis: u64) -> impl Iterator<Item = fold>
 async fn fold_join(parts: Parts<(String, u64)>, context: Context) -> Result<u64> {
     let mut parts = parts.all_ok()?;
     let (log, millis) = parts.next().await.unwrap()?;
-    note(&log, &context, "begin");
+    note(&log, &context, "start");
     sleep(Duration::from_millis(millis)).await;
     note(&log, &context, "end");
     Ok(1)
@@ -66,11 +66,11 @@ fn calls(log: &Path) -> BTreeMap<String, BTreeMap<(i64, u32), Option<i64>>> {
         let [job, process, at, what] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
         let (process, at) = (process.parse().unwrap(), at.parse().unwrap());
         let of_job = calls.entry(job.to_owned()).or_default();
-        if what == "begin" {
+        if what == "start" {
             of_job.insert((at, process), None);
         } else {
-            let begun = of_job.iter_mut().rev().find(|((_, of), end)| *of == process && end.is_none());
-            *begun.expect("it has begun").1 = Some(at);
+            let started = of_job.iter_mut().rev().find(|((_, of), end)| *of == process && end.is_none());
+            *started.expect("it has started").1 = Some(at);
         }
     }
     calls

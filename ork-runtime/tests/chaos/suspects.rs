@@ -54,7 +54,7 @@ fn beside_one_that_kills(place: &Place) {
         let within = Duration::from_mins(3);
         let status = tokio::select! {
             status = tokio::time::timeout(within, jobs) => status.expect("the jobs end"),
-            () = workers => unreachable!("it goes on"),
+            () = workers => unreachable!("it continues"),
         };
         assert_eq!(status.state, JobState::Failed);
         assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::Lost, "{status:?}");

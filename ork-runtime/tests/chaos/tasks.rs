@@ -18,7 +18,7 @@ pub(crate) async fn storm(number: u64, seed: u64, context: Context) -> Result<u6
     // A part takes a while.
     tokio::time::sleep(Duration::from_millis(rng.u64(..4))).await;
     if rng.u8(..10) == 0 {
-        return Err(Error::new("the seed says so"));
+        return Err(Error::new("the seed requests it"));
     }
     Ok(number)
 }

@@ -47,8 +47,8 @@ impl Namespace {
                 let publisher = Arc::clone(&publisher);
                 Box::pin(async move {
                     let outgoing = messages.into_iter().map(Outgoing::Work).collect();
-                    for answer in publisher.publish(outgoing).await {
-                        answer.unwrap();
+                    for result in publisher.publish(outgoing).await {
+                        result.unwrap();
                     }
                 })
             }),
@@ -89,7 +89,7 @@ where
     namespace.clean().await;
 }
 
-/// Makes a test for each case and kind of queue.
+/// Defines a test for each case and kind of queue.
 macro_rules! over_rabbitmq {
     ($($case:ident),* $(,)?) => {
         mod quorum {

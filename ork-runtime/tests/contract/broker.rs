@@ -17,7 +17,7 @@ use ork::message::{Message, WorkKind};
 /// The queue that most cases use.
 pub const QUEUE: &str = "a";
 
-/// A delivery that must arrive does so within this time, even on a busy machine.
+/// The maximum time until a delivery that must arrive does, even on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// How long a case waits to check that nothing arrives.
@@ -75,19 +75,19 @@ pub fn number_of(delivery: &Delivery) -> usize {
 pub async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
     tokio::time::timeout(SOON, subscription.next())
         .await
-        .expect("no delivery came")
+        .expect("no delivery arrived")
         .expect("the subscription has ended")
 }
 
-pub async fn nothing_comes(subscription: &mut Box<dyn Subscription>) {
+pub async fn assert_no_delivery(subscription: &mut Box<dyn Subscription>) {
     if let Ok(Some(delivery)) = tokio::time::timeout(A_MOMENT, subscription.next()).await {
-        panic!("{:?} came", delivery.message);
+        panic!("{:?} arrived", delivery.message);
     }
 }
 
 pub async fn published_messages_arrive_intact(world: World) {
     let (root, parent) = (JobId::new(), JobId::new());
-    let reply = ork::job::ReplyTo { queue: "answers".to_owned(), correlation: "c ✓ 7".to_owned() };
+    let reply = ork::job::ReplyTo { queue: "replies".to_owned(), correlation: "c ✓ 7".to_owned() };
     let kinds =
         [WorkKind::Job, WorkKind::Single, WorkKind::Join, WorkKind::Part { epoch: 3, index: u64::from(u32::MAX) + 7 }];
     let sent: Vec<_> = kinds
@@ -113,7 +113,7 @@ pub async fn published_messages_arrive_intact(world: World) {
     while !left.is_empty() {
         let delivery = next(&mut subscription).await;
         let message = delivery.message.unwrap();
-        let at = left.iter().position(|sent| *sent == message).expect("a message that was not sent, or not so");
+        let at = left.iter().position(|sent| *sent == message).expect("a message that was not sent like this");
         left.remove(at);
         assert_eq!((delivery.redelivered, delivery.anonymous), (0, false));
         delivery.acker.settle(Disposition::Ack);
@@ -131,7 +131,7 @@ pub async fn requeued_message_is_redelivered_at_once(world: World) {
     // Some brokers count a requeued message as redelivered, others only a lost one.
     assert!(second.redelivered <= 1);
     second.acker.settle(Disposition::Ack);
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
 }
 
 pub async fn dropping_an_acker_requeues_the_message(world: World) {
@@ -151,7 +151,7 @@ pub async fn acknowledged_messages_are_never_redelivered(world: World) {
     while seen.len() < N || !held.is_empty() {
         if seen.len() < N {
             let delivery = next(&mut subscription).await;
-            assert!(seen.insert(number_of(&delivery)), "one came twice");
+            assert!(seen.insert(number_of(&delivery)), "one arrived twice");
             held.push(delivery);
         }
         // Settles in an order that differs from the order of delivery.
@@ -168,9 +168,9 @@ pub async fn is_empty(world: World) {
     let mut subscription = world.consume(100).await;
     world.publish(vec![numbered(99_999)]).await;
     let only = next(&mut subscription).await;
-    assert_eq!(number_of(&only), 99_999, "something came that had been acknowledged");
+    assert_eq!(number_of(&only), 99_999, "an acknowledged message arrived");
     only.acker.settle(Disposition::Ack);
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
 }
 
 pub async fn a_flood_of_messages_arrives_completely(world: World) {
@@ -180,10 +180,10 @@ pub async fn a_flood_of_messages_arrives_completely(world: World) {
     let mut seen = BTreeSet::new();
     while seen.len() < N {
         let delivery = next(&mut subscription).await;
-        assert!(seen.insert(number_of(&delivery)), "one came twice");
+        assert!(seen.insert(number_of(&delivery)), "one arrived twice");
         delivery.acker.settle(Disposition::Ack);
     }
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
 }
 
 pub async fn the_window_limits_unsettled_deliveries(world: World) {
@@ -193,10 +193,10 @@ pub async fn the_window_limits_unsettled_deliveries(world: World) {
     for _ in 0..3 {
         held.push(next(&mut subscription).await);
     }
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
     held.pop().unwrap().acker.settle(Disposition::Ack);
     held.push(next(&mut subscription).await);
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
 }
 
 pub async fn resizing_the_window_keeps_ackers_valid(world: World) {
@@ -218,7 +218,7 @@ pub async fn resizing_the_window_keeps_ackers_valid(world: World) {
         seen.insert(number_of(&delivery));
         delivery.acker.settle(Disposition::Ack);
     }
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
 }
 
 pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
@@ -233,7 +233,7 @@ pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
         delivery.acker.settle(Disposition::Ack);
     }
     slow.acker.settle(Disposition::Ack);
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
 }
 
 pub async fn stopping_requeues_messages_not_handed_out(world: World) {
@@ -255,7 +255,7 @@ pub async fn stopping_requeues_messages_not_handed_out(world: World) {
     let back = next(&mut second).await;
     assert_eq!(number_of(&back), 1);
     back.acker.settle(Disposition::Ack);
-    nothing_comes(&mut second).await;
+    assert_no_delivery(&mut second).await;
 }
 
 pub async fn dropping_a_subscription_requeues_its_messages(world: World) {
@@ -295,5 +295,5 @@ pub async fn dead_lettered_message_is_not_redelivered(world: World) {
     let second = next(&mut subscription).await;
     assert_ne!(number_of(&second), number);
     second.acker.settle(Disposition::Ack);
-    nothing_comes(&mut subscription).await;
+    assert_no_delivery(&mut subscription).await;
 }

@@ -44,7 +44,7 @@ fn job_of(message: Message) -> NewJob {
     NewJob { job: new, input: body }
 }
 
-/// A clock that the test sets, and that counts how often something waits for a moment.
+/// A clock that the test sets, and that counts how often a timer waits for a moment.
 #[derive(Debug)]
 struct Set {
     now: watch::Sender<i64>,
@@ -70,8 +70,7 @@ impl Clock for Set {
     }
 }
 
-/// Earlier code failed this test: it looked at the clock in an endless loop while a row was due and the window was
-/// full.
+/// Regression: the broker read the clock in an endless loop while a row was due and the window was full.
 #[tokio::test]
 async fn due_row_waits_for_a_full_window_without_busy_looping() {
     const DUE: i64 = 10;
@@ -90,7 +89,7 @@ async fn due_row_waits_for_a_full_window_without_busy_looping() {
     let how = AttemptOutcome::Failed { failure, retry_at: Some(Timestamp::from_millis(DUE)) };
     drop(
         store
-            .apply(Settle { job: id, phase, attempt, outcome: how, output: None, limit: None, actor: by.clone() })
+            .apply(Settle { job: id, phase, attempt, outcome: how, output: None, permit: None, actor: by.clone() })
             .await
             .unwrap(),
     );

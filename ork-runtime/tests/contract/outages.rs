@@ -15,28 +15,28 @@ use ork::{JobId, JobState};
 use tokio::time::timeout;
 
 use crate::adapters::{Namespace, in_a_namespace};
-use crate::broker::{SOON, next, nothing_comes, number_of, numbered, queue};
+use crate::broker::{SOON, assert_no_delivery, next, number_of, numbered, queue};
 use crate::node::private_node;
 use crate::proxy::Proxy;
-use crate::rabbitmq::{answering, over_both};
+use crate::rabbitmq::{over_both, responding};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
         let (proxy, cut_namespace) = cuttable(&namespace);
-        let (asker, worker) = (cut_namespace.amqp(), namespace.amqp());
+        let (requester, worker) = (cut_namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
-        let mut replies = asker.replies().await.unwrap().unwrap();
+        let mut replies = requester.replies().await.unwrap().unwrap();
         for round in 0..30 {
             proxy.cut();
             let to = ReplyTo { queue: replies.queue.clone(), correlation: round.to_string() };
             worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
             // A reply with a lost acknowledgement is redelivered, so earlier replies may arrive again.
-            let answered = async { while replies.replies.recv().await.unwrap().correlation != round.to_string() {} };
-            timeout(SOON, answered).await.expect("an outcome");
+            let received = async { while replies.replies.recv().await.unwrap().correlation != round.to_string() {} };
+            timeout(SOON, received).await.expect("an outcome");
         }
         let queue = replies.queue.clone();
-        asker.close().await;
+        requester.close().await;
         let to = ReplyTo { queue, correlation: String::new() };
         let error = worker.publish(vec![outcome(to)]).await.remove(0).unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with its client");
@@ -44,23 +44,23 @@ async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
     .await;
 }
 
-/// In earlier versions it took forty seconds to notice the dead connection, and up to ten more until the next attempt.
+/// Regression: it took forty seconds to notice the dead connection, and up to ten more until the next attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reply_sent_while_packets_are_dropped_arrives_soon_after_the_network_recovers() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
         let (proxy, cut_namespace) = cuttable(&namespace);
-        let (asker, worker) = (cut_namespace.amqp(), namespace.amqp());
+        let (requester, worker) = (cut_namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
-        let mut replies = asker.replies().await.unwrap().unwrap();
+        let mut replies = requester.replies().await.unwrap().unwrap();
         proxy.stall();
         let to = ReplyTo { queue: replies.queue.clone(), correlation: "1".into() };
         worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
-        timeout(Duration::from_secs(30), proxy.is_noticed(1)).await.expect("nothing is noticed");
+        timeout(Duration::from_secs(30), proxy.is_noticed(1)).await.expect("the stall is not noticed");
         proxy.go_on_with_new_connections();
         // RabbitMQ must also notice that its delivery of the reply was lost.
-        let answer = timeout(Duration::from_secs(15), replies.replies.recv()).await.expect("an outcome in time");
-        assert_eq!(answer.unwrap().correlation, "1");
-        asker.close().await;
+        let result = timeout(Duration::from_secs(15), replies.replies.recv()).await.expect("an outcome in time");
+        assert_eq!(result.unwrap().correlation, "1");
+        requester.close().await;
     })
     .await;
 }
@@ -74,8 +74,9 @@ async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
         let (proxy, cut_namespace) = cuttable(&namespace);
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let [closed, silent] = [closed, answering(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
-        // The first node that accepts connections is behind the proxy. The one after it is used once that is cut off.
+        let [closed, silent] = [closed, responding(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
+        // The first node that accepts connections is behind the proxy. The next one is used once that connection is
+        // cut.
         let url = format!("{closed}, {},{}", cut_namespace.url, namespace.url);
         let at = |url: String| Namespace { url, ..namespace.clone() }.config();
         let broker = Arc::new(Amqp::new(at(url)).unwrap());
@@ -121,14 +122,14 @@ async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
         config.deadline = Duration::from_secs(1);
         let broker = Arc::new(Amqp::new(config).unwrap());
         broker.prepare(&[queue(1)]).await.unwrap();
-        proxy.is_away();
+        proxy.go_away();
         // The first call may merely discover that the connection is lost.
         for expected in ["", "closes the connection when it receives AMQP"] {
             let error = broker.subscribe(queue(1)).await.map(drop).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}");
             assert!(error.to_string().contains(expected), "{error}");
         }
-        proxy.is_back(1).await;
+        proxy.come_back(1).await;
         let mut subscription = loop {
             match broker.subscribe(queue(1)).await {
                 Ok(subscription) => break subscription,
@@ -168,7 +169,8 @@ async fn unsettled_messages_are_redelivered_after_a_cut_and_stale_ackers_change_
         }
         proxy.cut();
         let first_again = next(&mut subscription).await;
-        // On the new channel the delivery tags of these stand for other deliveries, or for none, which would close it.
+        // On the new channel, the delivery tags of these stand for other deliveries, or for none, which would close
+        // it.
         for (at, delivery) in late.into_iter().enumerate() {
             let settlement = match at % 3 {
                 0 => Disposition::Ack,
@@ -180,7 +182,7 @@ async fn unsettled_messages_are_redelivered_after_a_cut_and_stale_ackers_change_
         let (mut seen, mut n_again, mut delivery) = (BTreeSet::new(), 0, first_again);
         loop {
             n_again += delivery.redelivered;
-            assert!(seen.insert(number_of(&delivery)), "{} came again after it was settled", number_of(&delivery));
+            assert!(seen.insert(number_of(&delivery)), "{} was redelivered after it was settled", number_of(&delivery));
             delivery.acker.settle(Disposition::Ack);
             if seen.len() == 20 {
                 break;
@@ -188,7 +190,7 @@ async fn unsettled_messages_are_redelivered_after_a_cut_and_stale_ackers_change_
             delivery = next(&mut subscription).await;
         }
         assert_eq!(n_again, 10);
-        nothing_comes(&mut subscription).await;
+        assert_no_delivery(&mut subscription).await;
         assert!(broker.n_stale() >= 10, "{}", broker.n_stale());
         broker.close().await;
     })
@@ -212,7 +214,7 @@ async fn consumer_survives_the_deletion_of_its_queue() {
                     }
                 }
             };
-            let delivery = timeout(SOON, recovered).await.expect("the consumer did not come back");
+            let delivery = timeout(SOON, recovered).await.expect("the consumer did not recover");
             delivery.acker.settle(Disposition::Ack);
         }
     })
@@ -245,9 +247,9 @@ async fn publisher_survives_the_deletion_of_its_exchange() {
 async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
     let mut left = messages;
     while !left.is_empty() {
-        let answers = broker.publish(left.iter().cloned().map(Outgoing::Work).collect()).await;
+        let results = broker.publish(left.iter().cloned().map(Outgoing::Work).collect()).await;
         left =
-            left.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect();
+            left.into_iter().zip(results).filter(|(_, result)| result.is_err()).map(|(message, _)| message).collect();
     }
 }
 
@@ -260,8 +262,8 @@ async fn messages_that_a_full_queue_rejects_are_accepted_later() {
     let namespace = Namespace::new(&node.url(), QueueKind::Classic);
     let broker = namespace.amqp();
     broker.prepare(&[queue(1)]).await.unwrap();
-    let answers = broker.publish((0..10).map(numbered).map(Outgoing::Work).collect()).await;
-    let refused: Vec<_> = (0..10).zip(answers).filter_map(|(at, answer)| Some((at, answer.err()?))).collect();
+    let results = broker.publish((0..10).map(numbered).map(Outgoing::Work).collect()).await;
+    let refused: Vec<_> = (0..10).zip(results).filter_map(|(at, result)| Some((at, result.err()?))).collect();
     for (at, error) in &refused {
         assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{at}: {error}");
         assert!(error.to_string().contains("full or unavailable"), "{error}");
@@ -273,7 +275,7 @@ async fn messages_that_a_full_queue_rejects_are_accepted_later() {
         let mut left: BTreeSet<_> = (0..10).collect();
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
-            assert!(left.remove(&number_of(&delivery)), "one came twice");
+            assert!(left.remove(&number_of(&delivery)), "one arrived twice");
             delivery.acker.settle(Disposition::Ack);
         }
     };
@@ -314,7 +316,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
         world.broker.close().await;
     }
 
-    // The node is killed while both sides work: both recover by themselves.
+    // The node is killed while both sides work: both recover without help.
     let mut sides = Vec::new();
     let (half, mut halves) = tokio::sync::mpsc::unbounded_channel();
     for namespace in &namespaces {
@@ -402,7 +404,7 @@ async fn dispositions_before_close_are_carried_out() {
                 if queue.message_count() == 10 {
                     return;
                 }
-                assert!(queue.message_count() < 10, "{} came back", queue.message_count());
+                assert!(queue.message_count() < 10, "{} were requeued", queue.message_count());
             }
         };
         timeout(SOON, poll).await.expect("ten messages in the queue");

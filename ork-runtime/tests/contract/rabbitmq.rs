@@ -20,7 +20,7 @@ use ork::{JobId, JobState};
 use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Namespace, in_a_namespace};
-use crate::broker::{QUEUE, SOON, next, nothing_comes, number_of, numbered, queue};
+use crate::broker::{QUEUE, SOON, assert_no_delivery, next, number_of, numbered, queue};
 use crate::node::{can_start_nodes, shared_node};
 use crate::outages::port_of;
 use crate::proxy::Proxy;
@@ -33,7 +33,7 @@ pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Namespace) -> Do
     }
 }
 
-/// Takes one message from a queue, and no more: the consumer is cancelled before the message is acknowledged.
+/// Takes exactly one message from a queue: the consumer is cancelled before the message is acknowledged.
 pub async fn get(channel: &Channel, queue: ShortString) -> Delivery {
     channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
     let (tag, arguments) = (ShortString::from("get"), FieldTable::default());
@@ -88,7 +88,7 @@ async fn dead_letter_records_its_reason_and_origin() {
         assert_eq!(dead.data, b"7");
         assert_eq!(dead.properties.message_id().as_ref().unwrap().as_str(), message.job.to_string());
         assert_eq!(dead.properties.delivery_mode(), &Some(2));
-        nothing_comes(&mut subscription).await;
+        assert_no_delivery(&mut subscription).await;
     })
     .await;
 }
@@ -97,10 +97,10 @@ async fn dead_letter_records_its_reason_and_origin() {
 async fn unroutable_messages_are_dead_lettered() {
     over_both(async |namespace| {
         let world = namespace.world().await;
-        world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
+        world.publish(vec![Message { task: "nonesuch".to_owned(), ..numbered(5) }]).await;
         let (_connection, channel) = namespace.plain().await;
         let dead = get(&channel, namespace.name(".dead")).await;
-        assert_eq!((dead.routing_key.as_str(), &dead.data[..]), ("nobody", &b"5"[..]));
+        assert_eq!((dead.routing_key.as_str(), &dead.data[..]), ("nonesuch", &b"5"[..]));
     })
     .await;
 }
@@ -121,7 +121,7 @@ async fn message_of_a_plain_client_needs_only_a_body_and_a_routing_key() {
 
         let named = BasicProperties::default()
             .with_message_id("order-7".into())
-            .with_reply_to("answers".into())
+            .with_reply_to("replies".into())
             .with_content_type("application/json".into());
         for _ in 0..2 {
             publish_plainly(&channel, &namespace, "a", b"1", named.clone()).await;
@@ -131,7 +131,7 @@ async fn message_of_a_plain_client_needs_only_a_body_and_a_routing_key() {
             assert_eq!(message.job, JobId::from_foreign("order-7"));
             assert_eq!(
                 message.reply.unwrap(),
-                ReplyTo { queue: "answers".to_owned(), correlation: "order-7".to_owned() }
+                ReplyTo { queue: "replies".to_owned(), correlation: "order-7".to_owned() }
             );
             delivery.acker.settle(Disposition::Ack);
         }
@@ -148,7 +148,7 @@ async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
         let with = |name: &str, value: AMQPValue| {
             let mut headers = FieldTable::default();
             headers.insert(name.into(), value);
-            BasicProperties::default().with_headers(headers).with_reply_to("answers".into())
+            BasicProperties::default().with_headers(headers).with_reply_to("replies".into())
         };
         let text = |text: &str| AMQPValue::LongString(text.into());
         let cases = [
@@ -183,9 +183,9 @@ async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_arrive_and_undeliverable_ones_fail() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
-        let (asker, worker) = (namespace.amqp(), namespace.amqp());
+        let (requester, worker) = (namespace.amqp(), namespace.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
-        let mut replies = asker.replies().await.unwrap().unwrap();
+        let mut replies = requester.replies().await.unwrap().unwrap();
         let outcome = |queue: &str, correlation: &str| {
             Outgoing::Reply(Reply {
                 to: ReplyTo { queue: queue.to_owned(), correlation: correlation.to_owned() },
@@ -198,22 +198,22 @@ async fn replies_arrive_and_undeliverable_ones_fail() {
         // Only replies to a missing queue fail, wherever they are in the batch.
         let gone = |at: usize| at % 7 == 3;
         let batch: Vec<_> =
-            (0..300).map(|at| outcome(if gone(at) { "nobody" } else { &replies.queue }, &at.to_string())).collect();
-        for (at, answer) in worker.publish(batch).await.into_iter().enumerate() {
-            let kind = answer.as_ref().map_err(BrokerError::kind);
-            assert_eq!(kind, if gone(at) { Err(BrokerErrorKind::Undeliverable) } else { Ok(&()) }, "{at}: {answer:?}");
+            (0..300).map(|at| outcome(if gone(at) { "nonesuch" } else { &replies.queue }, &at.to_string())).collect();
+        for (at, result) in worker.publish(batch).await.into_iter().enumerate() {
+            let kind = result.as_ref().map_err(BrokerError::kind);
+            assert_eq!(kind, if gone(at) { Err(BrokerErrorKind::Undeliverable) } else { Ok(&()) }, "{at}: {result:?}");
         }
         let mut seen = BTreeSet::new();
         while seen.len() < (0..300).filter(|at| !gone(*at)).count() {
-            let answer = timeout(SOON, replies.replies.recv()).await.expect("an outcome").unwrap();
-            assert!(seen.insert(answer.correlation) && answer.body.ends_with(br#""output":7}"#));
+            let result = timeout(SOON, replies.replies.recv()).await.expect("an outcome").unwrap();
+            assert!(seen.insert(result.correlation) && result.body.ends_with(br#""output":7}"#));
         }
         let own = worker.publish(vec![outcome(namespace.name(".task.a").as_str(), "1")]).await.remove(0).unwrap_err();
         assert!(
             own.kind() == BrokerErrorKind::Undeliverable && own.to_string().contains("internal queue of ork"),
             "{own}"
         );
-        asker.close().await;
+        requester.close().await;
         worker.close().await;
     })
     .await;
@@ -248,7 +248,7 @@ async fn names_and_bodies_that_amqp_cannot_carry_are_rejected_alone() {
         let large = Message { body: vec![b' '; 1_001].into(), ..numbered(1) };
         let batch = [numbered(1), long, numbered(2), large, numbered(3)].map(Outgoing::Work);
         let kinds: Vec<_> =
-            broker.publish(batch.into()).await.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+            broker.publish(batch.into()).await.into_iter().map(|result| result.map_err(|error| error.kind())).collect();
         let (no, large) = (Err(BrokerErrorKind::Undeliverable), Err(BrokerErrorKind::TooLarge));
         assert_eq!(kinds, [Ok(()), no, Ok(()), large, Ok(())]);
         let name = Subscribe { queue: "q".repeat(300), ..queue(1) };
@@ -276,9 +276,9 @@ async fn body_that_only_the_broker_finds_too_large_is_rejected_alone() {
         let mut again: Vec<_> = (0..60).collect();
         while !again.is_empty() {
             let batch = again.iter().map(|at| Outgoing::Work(message(*at))).collect();
-            let answers = broker.publish(batch).await;
-            for (at, answer) in std::mem::take(&mut again).into_iter().zip(answers) {
-                match answer {
+            let results = broker.publish(batch).await;
+            for (at, result) in std::mem::take(&mut again).into_iter().zip(results) {
+                match result {
                     Ok(()) => assert!(!large(at), "{at}"),
                     Err(error) if error.kind() == BrokerErrorKind::Disconnected => again.push(at),
                     Err(error) => {
@@ -304,8 +304,8 @@ async fn connection_errors_report_the_reason_without_the_password() {
     let Some(url) = shared_node() else { return };
     let port = port_of(url);
     let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    let silent = answering(b"");
+    let web = responding(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let silent = responding(b"");
     // Behaves like a load balancer in front of a broker that is down.
     let hangs_up = Proxy::to(closed_port).port();
     let cases = [
@@ -349,7 +349,7 @@ async fn connection_errors_report_the_reason_without_the_password() {
 }
 
 /// Returns a port that responds to any data with these bytes, or never responds if they are empty.
-pub fn answering(reply: &'static [u8]) -> u16 {
+pub fn responding(reply: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -370,7 +370,7 @@ pub fn answering(reply: &'static [u8]) -> u16 {
 async fn check_reports_a_reachable_broker() {
     in_a_namespace(QueueKind::Quorum, async |namespace| {
         let report = namespace.amqp().check().await.unwrap();
-        assert!(report.contains("answers") && report.contains(":***@"), "{report}");
+        assert!(report.contains("is reachable") && report.contains(":***@"), "{report}");
         namespace.world().await;
     })
     .await;
@@ -393,17 +393,17 @@ async fn message_with_a_name_that_is_not_utf8_is_dead_lettered_alone() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             left.remove(&number_of(&delivery));
-            assert!(delivery.redelivered < 5, "innocent, and delivered {} times", delivery.redelivered);
+            assert!(delivery.redelivered < 5, "the other message was delivered {} times", delivery.redelivered);
             delivery.acker.settle(Disposition::Ack);
         }
-        nothing_comes(&mut subscription).await;
+        assert_no_delivery(&mut subscription).await;
         // The consumer of the other queue lost its connection once, when the message first arrived, and never again.
         if let Ok(again) = timeout(Duration::from_millis(300), bystander.next()).await {
             held = again.unwrap();
         }
         assert!(held.redelivered <= 1, "{}", held.redelivered);
         held.acker.settle(Disposition::Ack);
-        nothing_comes(&mut bystander).await;
+        assert_no_delivery(&mut bystander).await;
         let (_connection, channel) = namespace.plain().await;
         channel.queue_delete(namespace.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();
         // The message is in the dead-letter queue. There, too, it ends the connection of a lapin client that reads it.

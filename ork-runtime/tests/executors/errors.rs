@@ -1,9 +1,9 @@
 //! Failures: exceptions, files without a task, and interpreters that crash or are missing.
 
-use ork::executor::{Ended, ExecutorError};
+use ork::executor::{Ended, ExecutorError, call_error};
 use serde_json::json;
 
-use super::world::{World, assert_contains, gone};
+use super::world::{World, assert_contains, wait_until_gone};
 
 #[tokio::test]
 async fn exception_becomes_a_failure_with_its_location_and_its_traceback_is_logged() {
@@ -27,7 +27,7 @@ def helper(n):
     assert!(!raised.traceback.contains("_worker.py"), "{}", raised.traceback);
     let traceback = world.recorder.wait("ERROR Traceback").await;
     assert_contains(&traceback, &["ValueError: no such share"]);
-    let failure = ExecutorError::Raised(raised).into_call_error().unwrap().into_failure();
+    let failure = call_error(ExecutorError::Raised(raised)).unwrap().into_failure();
     assert!(failure.retryable);
     let details = json!({ "type": "ValueError", "at": ["task.py:5 in main", "task.py:10 in helper"] });
     assert_eq!(failure.details, Some(details));
@@ -48,7 +48,7 @@ def main(retry: bool):
 ";
     for retry in [true, false] {
         let error = world.run(text, json!({ "retry": retry })).await.unwrap_err();
-        let failure = error.into_call_error().unwrap().into_failure();
+        let failure = call_error(error).unwrap().into_failure();
         assert_eq!(failure.message, "the album is empty");
         assert_eq!((failure.details, failure.retryable), (Some(json!({ "album": 7 })), retry));
     }
@@ -86,7 +86,7 @@ async fn file_without_a_valid_task_is_rejected_with_the_reason() {
     ] {
         let error = world.run(text, json!({})).await.unwrap_err();
         assert_contains(&error, &expected);
-        assert!(!error.into_call_error().unwrap().into_failure().retryable, "{expected:?}");
+        assert!(!call_error(error).unwrap().into_failure().retryable, "{expected:?}");
     }
     let two = format!("{task}@task\ndef a(): ...\n@task\ndef b(): ...\n");
     assert_contains(&world.fails(&two, json!({})).await, &["2 functions with @task: `a` (line 2), `b` (line 4)"]);
@@ -103,7 +103,7 @@ async fn file_without_a_valid_task_is_rejected_with_the_reason() {
         // Reading the types of the task fails with the same message.
         assert_contains(&world.describe(text).await.unwrap_err(), &[expected]);
     }
-    assert_eq!(world.local.interpreters(), 0, "what could not load a file is not kept");
+    assert_eq!(world.local.interpreters(), 0, "an interpreter that could not load a file is not kept");
     world.end().await;
 }
 
@@ -130,16 +130,16 @@ def main(how: str, ctx: Context):
         assert_eq!(crash.ended, ended, "{how}");
         assert_eq!(crash.stderr.last().unwrap(), "last words", "{how}");
         assert_contains(&crash, &["the Python process of `task.py`", "last words"]);
-        let failure = ExecutorError::Crashed(crash).into_call_error().unwrap().into_failure();
+        let failure = call_error(ExecutorError::Crashed(crash)).unwrap().into_failure();
         assert!(failure.retryable);
         assert_eq!(world.local.interpreters(), 0, "{how}");
     }
-    gone(&world.recorder.pids("INFO pid ").await).await;
+    wait_until_gone(&world.recorder.pids("INFO pid ").await).await;
     assert_eq!(world.run(text, json!({ "how": "well" })).await.unwrap(), json!("well"));
     world.end().await;
 }
 
-/// A task that writes to every file descriptor violates the protocol. The call fails, and the worker goes on.
+/// A task that writes to every file descriptor violates the protocol. The call fails, and the worker continues.
 #[tokio::test]
 async fn protocol_violation_on_the_private_pipe_ends_the_interpreter() {
     let Some(world) = World::new() else { return };
@@ -186,7 +186,7 @@ async fn files_outside_of_the_workflow_folder_are_rejected() {
     ] {
         let error = world.make(world.python(file, &json!({}))).await.unwrap_err();
         assert_contains(&error, &[expected]);
-        assert!(!error.into_call_error().unwrap().into_failure().retryable);
+        assert!(!call_error(error).unwrap().into_failure().retryable);
     }
     std::fs::remove_file(outside).unwrap();
     world.end().await;

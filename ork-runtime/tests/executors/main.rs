@@ -1,4 +1,5 @@
-//! Tasks in other languages, with real interpreters and real programs: what they report, and that no process is left.
+//! Tasks in other languages, with real interpreters and real programs: their results and errors, and that no process
+//! is left.
 //!
 //! The tests read the state of processes from `/proc`, so they run on Linux only.
 
@@ -7,16 +8,11 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "these are tests: what fails must fail loudly"
+    reason = "these are tests: a failure must be loud"
 )]
 
-#[path = "../it/clock.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod clock;
+use ork_test_support::{clock, installed};
 mod errors;
-#[path = "../support/installed.rs"]
-#[expect(unreachable_pub, reason = "other test programs use it, too")]
-mod installed;
 mod pools;
 mod programs;
 mod protocol;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::world::{World, gone, within};
+use super::world::{World, wait_until_gone, within};
 
 const PID: &str = "import os\nprint('loaded')\ndef main():\n    return os.getpid()\n";
 
@@ -20,7 +20,7 @@ async fn interpreter_is_reused_until_its_file_changes() {
     assert_eq!(world.recorder.all(), ["INFO loaded"], "the file is read once");
     let changed = world.run(&format!("{PID}\n"), json!({})).await.unwrap();
     assert_ne!(changed, first);
-    gone(&[pid(&first)]).await;
+    wait_until_gone(&[pid(&first)]).await;
     assert_eq!(world.local.interpreters(), 1);
     // An interpreter is not reused for a call with other environment variables.
     let mut call = world.python("task.py", &json!({}));
@@ -36,7 +36,7 @@ async fn interpreter_that_died_while_idle_is_not_reused() {
     let first = pid(&world.run(PID, json!({})).await.unwrap());
     rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), rustix::process::Signal::KILL)
         .unwrap();
-    gone(&[first]).await;
+    wait_until_gone(&[first]).await;
     assert_ne!(pid(&world.run(PID, json!({})).await.unwrap()), first);
     world.end().await;
 }
@@ -53,8 +53,8 @@ async fn interpreter_limit_holds_and_the_longest_idle_one_ends_first() {
         assert!(world.local.interpreters() <= 2);
     }
     assert_eq!(pids[0], pids[2]);
-    gone(&[pids[1]]).await;
-    assert_eq!(pid(&world.make(world.python("a.py", &json!({}))).await.unwrap()), pids[0], "it was used since");
+    wait_until_gone(&[pids[1]]).await;
+    assert_eq!(pid(&world.make(world.python("a.py", &json!({}))).await.unwrap()), pids[0], "it was used more recently");
     world.end().await;
 }
 
@@ -99,8 +99,8 @@ async fn idle_interpreter_ends_after_the_idle_timeout() {
     let text =
         "import atexit, os\natexit.register(lambda: open('ended', 'w').close())\ndef main():\n    return os.getpid()\n";
     let found = pid(&world.run(text, json!({})).await.unwrap());
-    gone(&[found]).await;
-    assert!(world.folder.path().join("ended").exists(), "it ended by itself, in order");
+    wait_until_gone(&[found]).await;
+    assert!(world.folder.path().join("ended").exists(), "it ended regularly");
     assert_eq!(world.run(PID, json!({})).await.map(|_| ()).unwrap(), ());
     world.end().await;
 }

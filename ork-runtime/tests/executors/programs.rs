@@ -6,7 +6,7 @@ use std::time::Duration;
 use ork::executor::{Ended, ExecutorError};
 use serde_json::json;
 
-use super::world::{World, assert_contains, gone, killed, within};
+use super::world::{World, assert_contains, killed, wait_until_gone, within};
 
 fn script(world: &World, name: &str, text: &str) {
     world.file(name, text);
@@ -17,10 +17,10 @@ fn script(world: &World, name: &str, text: &str) {
 #[tokio::test]
 async fn program_reads_its_input_and_prints_its_output() {
     let world = World::without_python(|settings| settings.withheld = vec!["PATH_TO_SECRETS".into()]);
-    script(&world, "bin/echo.sh", "#!/bin/sh\necho \"said $1\" >&2\ncat\n");
+    script(&world, "bin/echo.sh", "#!/bin/sh\necho \"got $1\" >&2\ncat\n");
     let input = json!({ "a": [1, "ü"] });
     assert_eq!(world.make(world.program(&["./bin/echo.sh", "this"], &input)).await.unwrap(), input);
-    assert_eq!(world.recorder.all(), ["INFO said this"]);
+    assert_eq!(world.recorder.all(), ["INFO got this"]);
     // Programs that are looked up by name, and print nothing, do not read their input, or close it.
     assert_eq!(world.make(world.program(&["true"], &json!({}))).await.unwrap(), json!(null));
     let long = json!({ "text": "x".repeat(10_000_000) });
@@ -99,7 +99,7 @@ async fn stopping_a_program_stops_its_child_processes() {
     let pids = world.recorder.pids("INFO pids ").await;
     cancelled.cancel();
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-    gone(&pids).await;
+    wait_until_gone(&pids).await;
     let mut call = world.program(&["sh", "-c", STUBBORN], &json!({}));
     call.timeout = Some(Duration::from_millis(50));
     assert!(matches!(world.make(call).await, Err(ExecutorError::TimedOut(_))));
@@ -135,7 +135,7 @@ async fn process_that_left_its_group_does_not_block_the_call() {
         let pid = rustix::process::Pid::from_raw(*pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
-    gone(&pids).await;
+    wait_until_gone(&pids).await;
 }
 
 #[tokio::test]
@@ -143,6 +143,6 @@ async fn background_processes_end_with_the_program() {
     let world = World::without_python(|_| {});
     let call = world.program(&["sh", "-c", "sleep 1000 & echo pids $! >&2; echo 1"], &json!({}));
     assert_eq!(world.make(call).await.unwrap(), json!(1));
-    gone(&world.recorder.pids("INFO pids ").await).await;
+    wait_until_gone(&world.recorder.pids("INFO pids ").await).await;
     world.end().await;
 }

@@ -1,5 +1,6 @@
 //! Nothing that a task prints, reads or returns disturbs the protocol between ork and its interpreter.
 
+use ork::executor::call_error;
 use serde_json::json;
 
 use super::world::World;
@@ -75,11 +76,11 @@ def main(fail: bool, ctx):
     let message = world.fails(text, json!({ "fail": false })).await;
     assert_eq!(message, "invalid output: recursion limit exceeded at line 1 column 128");
     let error = world.run(text, json!({ "fail": true })).await.unwrap_err();
-    let details = error.into_call_error().unwrap().into_failure().details.unwrap();
+    let details = call_error(error).unwrap().into_failure().details.unwrap();
     assert_eq!(details["repr"], "{'nan': nan}");
     let lines = ["INFO half ? text", "WARN the measurement odd is nan and was left out", "progress 0 far"];
     assert_eq!(world.recorder.all()[..3], lines);
-    assert_eq!(world.local.interpreters(), 1, "it goes on");
+    assert_eq!(world.local.interpreters(), 1, "it continues");
     world.end().await;
 }
 

@@ -1,5 +1,6 @@
 //! Python tasks as users write them: one file for each task, pydantic models, and a context.
 
+use ork::executor::call_error;
 use serde_json::json;
 
 use super::world::World;
@@ -156,7 +157,7 @@ def main(input: Input) -> Output:
 async fn instance_computes_its_share_of_the_work() {
     let Some(world) = World::new() else { return };
     world.file("tasks/process.py", STATIC);
-    // The call is instance 1 of 4. Its input also has the output of the step before it, which the task ignores.
+    // The call is instance 1 of 4. Its input also has the output of the previous step, which the task ignores.
     let call = world.python("tasks/process.py", &json!({ "discover": { "count": 3 } }));
     assert_eq!(world.make(call).await.unwrap(), json!({ "processed": 3 }));
     assert_eq!(world.recorder.all(), ["INFO Instance 1/4 processed 3 items"]);
@@ -207,7 +208,7 @@ async fn examples_in_the_python_document_work() {
     assert_eq!(world.make(call).await.unwrap(), json!({ "path": "rows.txt", "rows": 2 }));
     assert_eq!(world.recorder.all(), ["INFO reading rows.txt", "metric rows 2 {\"table\": \"users\"}"]);
     let raises = programs[1].replace("raise", "def main():\n    raise");
-    let failure = world.run(&raises, json!({})).await.unwrap_err().into_call_error().unwrap().into_failure();
+    let failure = call_error(world.run(&raises, json!({})).await.unwrap_err()).unwrap().into_failure();
     assert_eq!((failure.message.as_str(), failure.retryable), ("the album is empty", false));
     assert_eq!(failure.details, Some(json!({ "album": 7 })));
     world.end().await;

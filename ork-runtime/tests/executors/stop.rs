@@ -1,4 +1,4 @@
-//! Calls that are no longer wanted end, whatever they do, together with all processes that they have started.
+//! Calls that are no longer needed end, whatever they do, together with all processes that they have started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::clock::Manual;
 use super::installed::python;
-use super::world::{Recorder, World, gone, is_alive, killed, within};
+use super::world::{Recorder, World, is_alive, killed, wait_until_gone, within};
 
 /// Logs the ids of its process and of the process that it has started, then refuses to end in one of several ways.
 const STUBBORN: &str = r#"
@@ -56,7 +56,7 @@ async fn a_cancelled_call_ends_whatever_it_does() {
         cancelled.cancel();
         let ended = within(running).await.unwrap();
         assert!(matches!(ended, Err(ExecutorError::Interrupted)), "{how}: {ended:?}");
-        gone(&pids).await;
+        wait_until_gone(&pids).await;
         assert_eq!(world.local.interpreters(), 0, "{how}");
     }
     world.end().await;
@@ -72,14 +72,14 @@ async fn timed_out_calls_and_abandoned_calls_are_stopped() {
     assert!(matches!(ended, Err(ExecutorError::TimedOut(after)) if after.as_secs() == 1), "{ended:?}");
     // On a busy machine the task may not have logged its processes before the time limit.
     if let Some(line) = world.recorder.all().iter().find_map(|line| line.strip_prefix("INFO pids ")) {
-        gone(&line.split(' ').map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).await;
+        wait_until_gone(&line.split(' ').map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).await;
     }
     let Some(world) = World::new() else { return };
     world.file("task.py", STUBBORN);
     let running = world.start(world.python("task.py", &json!({ "how": "busy" })));
     let pids = world.recorder.pids("INFO pids ").await;
     running.abort();
-    gone(&pids).await;
+    wait_until_gone(&pids).await;
     world.end().await;
 }
 
@@ -88,14 +88,14 @@ async fn cancelled_task_can_clean_up_and_async_task_is_cancelled() {
     let Some(world) = World::with(|settings| settings.grace = Duration::from_mins(1)) else { return };
     let polite = "
 def main(ctx):
-    ctx.log.info('begun')
+    ctx.log.info('started')
     ctx.cancelled.wait()
     ctx.log.info('tidy')
 ";
     let asynchronous = "
 import asyncio
 async def main(ctx):
-    ctx.log.info('begun')
+    ctx.log.info('started')
     try:
         await asyncio.sleep(1000)
     finally:
@@ -106,7 +106,7 @@ async def main(ctx):
         let call = world.python("task.py", &json!({}));
         let (cancelled, recorder) = (call.cancelled.clone(), Arc::new(Recorder::default()));
         let running = world.start_with_listener(call, &recorder);
-        recorder.wait("INFO begun").await;
+        recorder.wait("INFO started").await;
         cancelled.cancel();
         assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
         recorder.wait("INFO tidy").await;
@@ -166,12 +166,12 @@ async fn timeout_interrupts_at_once() {
         let ended = within(running).await.unwrap();
         assert!(matches!(ended, Err(ExecutorError::TimedOut(_))), "{ended:?}");
         assert_eq!(recorder.wait("INFO tidy ").await, "True", "{text}");
-        gone(&pids).await;
+        wait_until_gone(&pids).await;
     }
     world.end().await;
 }
 
-/// When the worker stops or the caller has gone, a call is interrupted at once, even if it was cancelled before.
+/// When the worker stops or the caller has gone, a call is interrupted immediately, even if it was cancelled before.
 #[tokio::test]
 async fn shutdown_and_dropped_callers_interrupt_at_once() {
     for is_cancelled in [false, true] {
@@ -187,19 +187,19 @@ async fn shutdown_and_dropped_callers_interrupt_at_once() {
             }
             running.abort();
             assert_eq!(recorder.wait("INFO tidy ").await, "True", "{text}");
-            gone(&pids).await;
+            wait_until_gone(&pids).await;
         }
         world.file("task.py", SLEEPERS[0]);
         let running = world.start(world.python("task.py", &json!({})));
         let pids = world.recorder.pids("INFO pids ").await;
         within(world.local.shutdown()).await;
         assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-        gone(&pids).await;
+        wait_until_gone(&pids).await;
         world.end().await;
     }
 }
 
-/// SIGTERM from ork raises an exception in the task, so that the task can close what it has open.
+/// SIGTERM from ork raises an exception in the task, so that the task can close its resources.
 #[tokio::test]
 async fn sleeping_task_can_clean_up_on_sigterm() {
     let Some(world) = World::with(|settings| settings.grace = Duration::from_secs(1)) else { return };
@@ -207,7 +207,7 @@ async fn sleeping_task_can_clean_up_on_sigterm() {
 import time
 from ork import Cancelled
 def main(ctx):
-    ctx.log.info('begun')
+    ctx.log.info('started')
     try:
         time.sleep(1000)
     except Cancelled:
@@ -218,7 +218,7 @@ def main(ctx):
     let call = world.python("task.py", &json!({}));
     let cancelled = call.cancelled.clone();
     let running = world.start(call);
-    world.recorder.wait("INFO begun").await;
+    world.recorder.wait("INFO started").await;
     cancelled.cancel();
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
     world.recorder.wait("INFO tidy").await;
@@ -254,7 +254,7 @@ async fn file_that_never_finishes_loading_can_be_cancelled() {
     let pids = world.recorder.pids("INFO pids ").await;
     cancelled.cancel();
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-    gone(&pids).await;
+    wait_until_gone(&pids).await;
     world.end().await;
 }
 
@@ -270,8 +270,8 @@ async fn shutdown_ends_running_calls_and_idle_interpreters() {
     let busy = world.recorder.pids("INFO pids ").await;
     within(world.local.shutdown()).await;
     assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-    gone(&[idle]).await;
-    gone(&busy).await;
+    wait_until_gone(&[idle]).await;
+    wait_until_gone(&busy).await;
     let late = world.make(world.python("idle.py", &json!({}))).await;
     assert!(matches!(late, Err(ExecutorError::Interrupted)), "{late:?}");
     world.end().await;

@@ -1,6 +1,6 @@
 //! Inputs and outputs: typed parameters, the context, schemas, and outputs.
 
-use ork::executor::Call;
+use ork::executor::{Call, call_error};
 use ork::workflow::Form;
 use serde_json::json;
 
@@ -101,9 +101,9 @@ def main(item: File) -> str:
     world.end().await;
 }
 
-/// In earlier versions there was one form only: the parameter took the whole input, so `{"load": ..}` gave "0 rows".
+/// Regression: there was one form only, in which the parameter took the whole input, so `{"load": ..}` gave "0 rows".
 #[tokio::test]
-async fn the_only_parameter_takes_the_form_that_the_call_asks_for() {
+async fn the_only_parameter_takes_the_form_that_the_call_requests() {
     let Some(world) = World::new() else { return };
     let dataclass = "
 from dataclasses import dataclass
@@ -189,7 +189,7 @@ def main(input: Input):
 ";
     let error = world.run(model, json!({ "sizes": [{ "width": 1 }, { "width": 0 }] })).await.unwrap_err();
     assert_eq!(error.to_string(), "`sizes.1.width`: Input should be greater than 0");
-    let failure = error.into_call_error().unwrap().into_failure();
+    let failure = call_error(error).unwrap().into_failure();
     assert_eq!(failure.kind, ork::FailureKind::Input);
     assert!(!failure.retryable);
     world.end().await;
@@ -259,7 +259,7 @@ def main(kind: str):
     });
     assert_eq!(world.run(text, json!({ "kind": "all" })).await.unwrap(), expected);
     assert_eq!(world.run(text, json!({ "kind": "none" })).await.unwrap(), json!({ "mean": [null] }));
-    // In earlier versions such a pydantic model became `{"mean": [1.0, null]}`, and the number was lost.
+    // Regression: such a pydantic model became `{"mean": [1.0, null]}`, and the number was lost.
     for (kind, message) in [
         ("nan", "it is nan, and JSON has no such number"),
         ("number", "`mean[1]` is nan"),
@@ -274,7 +274,7 @@ def main(kind: str):
     let message = "`1` of what `main` returned is not what it says: expected an integer, found \"two\"";
     let error = world.run(wrong, json!({})).await.unwrap_err();
     assert_eq!(error.to_string(), message);
-    assert_eq!(error.into_call_error().unwrap().into_failure().kind, ork::FailureKind::Output);
+    assert_eq!(call_error(error).unwrap().into_failure().kind, ork::FailureKind::Output);
     assert_eq!(world.run("def main():\n    pass\n", json!({})).await.unwrap(), json!(null));
     world.end().await;
 }

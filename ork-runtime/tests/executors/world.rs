@@ -1,4 +1,4 @@
-//! The set-up of a test: an executor, a folder of files, and a listener that records what calls report.
+//! The setup of a test: an executor, a folder of files, and a listener that records the reports of calls.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -33,7 +33,7 @@ pub(crate) const LONG: Duration = Duration::from_mins(2);
 /// A call that runs concurrently with its test.
 pub(crate) type Running = tokio::task::JoinHandle<Result<bytes::Bytes, ExecutorError>>;
 
-/// A listener that records what a call reports.
+/// A listener that records the reports of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     lines: Mutex<Vec<String>>,
@@ -223,7 +223,7 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']))
 }
 
-/// A handle that waits for the end of a process. Unlike a process id, it cannot come to mean another process.
+/// A handle that waits for the end of a process. Unlike a process id, it never refers to another process.
 pub(crate) struct End(OwnedFd);
 
 impl End {
@@ -237,10 +237,10 @@ impl End {
     }
 
     /// Waits until the process has ended.
-    async fn came(self) {
+    async fn wait(self) {
         let long = Timespec { tv_sec: LONG.as_secs().try_into().unwrap(), tv_nsec: 0 };
-        let came = move || retry_on_intr(|| poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&long)));
-        let ended = tokio::task::spawn_blocking(came).await.unwrap().unwrap();
+        let wait = move || retry_on_intr(|| poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&long)));
+        let ended = tokio::task::spawn_blocking(wait).await.unwrap().unwrap();
         assert_eq!(ended, 1, "it takes too long");
     }
 }
@@ -251,9 +251,9 @@ fn ends(pids: &[i32]) -> Vec<End> {
 }
 
 /// Waits until none of these processes exists.
-pub(crate) async fn gone(pids: &[i32]) {
+pub(crate) async fn wait_until_gone(pids: &[i32]) {
     for end in ends(pids) {
-        end.came().await;
+        end.wait().await;
     }
 }
 
@@ -276,8 +276,8 @@ pub(crate) fn assert_contains(message: &(impl Debug + ToString), expected: &[&st
     }
 }
 
-/// Starts an ignored test in another process, kills that once it has printed the ids of its processes, and waits until
-/// these are gone. Also asserts that no file of ork is left.
+/// Starts an ignored test in another process, kills that process once it has printed the ids of its processes, and
+/// waits until these are gone. Also asserts that no file of ork is left.
 pub(crate) async fn killed(test: &str) {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -288,12 +288,15 @@ pub(crate) async fn killed(test: &str) {
     let pids: Vec<i32> = found.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     let own = children(program.id());
-    assert!(own.len() > 1 && pids.iter().any(|pid| own.contains(pid)), "{own:?} are the guard and what it guards");
+    assert!(
+        own.len() > 1 && pids.iter().any(|pid| own.contains(pid)),
+        "{own:?}: the guard and its processes are expected"
+    );
     let ends: Vec<_> = ends(&pids).into_iter().chain(ends(&own)).collect();
     program.kill().unwrap();
     program.wait().unwrap();
     for end in ends {
-        end.came().await;
+        end.wait().await;
     }
     // The guard ends last, after it has removed the package.
     assert_eq!(packages(folder.path()), 0);

@@ -1,5 +1,5 @@
-//! For every port call `k` of a life without faults: the process dies after it, or it fails; then everything ends as if
-//! nothing had happened.
+//! For every port call `k` of a life without faults: the process dies after it, or it fails; then everything ends as
+//! if nothing had happened.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use super::slow::SlowStore;
 /// that ended before their fault, there is no later call.
 const MISSED: usize = 3;
 
-/// Makes every `step`th call fail.
+/// Lets every `step`th call fail.
 fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
     every_in(&|| World::new(kind, relayed.then(Hub::in_order)), work, fault, step);
 }
 
-/// Does so in a world that `world` makes.
+/// Does so in a world that `world` creates.
 pub(super) fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step: usize) {
     let calls = count(&world(), work, &JobId::new().to_string());
     assert!(calls > 5, "only {calls} calls");
@@ -92,7 +92,7 @@ fn job_with_parts_survives_errors() {
     every(Kind::Memory, true, MANY, Fault::Error, 5);
 }
 
-/// Permits end with their process, and what waited for one still runs.
+/// Permits end with their process, and work that waited for one still runs.
 #[test]
 fn limited_job_survives_crashes_and_errors() {
     for fault in [Fault::Crash, Fault::Error] {
@@ -102,7 +102,7 @@ fn limited_job_survives_crashes_and_errors() {
     }
 }
 
-/// No job of a tree is lost, duplicated or counted twice, and its follower comes after all of it.
+/// No job of a tree is lost, duplicated or counted twice, and its follower runs after the whole tree.
 #[test]
 fn tree_survives_crashes_and_errors() {
     for fault in [Fault::Crash, Fault::Error] {
@@ -134,7 +134,7 @@ fn workflow_run_survives_every_crash_and_error() {
     }
 }
 
-/// The function that splits its job is run again, and its last run determines the parts.
+/// The function that splits its job runs again, and its last run determines the parts.
 #[test]
 fn dynamic_split_survives_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
@@ -176,7 +176,7 @@ fn broker_that_delivers_everything_twice_and_in_any_order_changes_nothing() {
         let calls = count(&world, Work::Parts(50), &run);
         assert!(calls > 50, "seed {seed}: {calls}");
         count(&World::new(Kind::Memory, Some(Hub::shuffled(seed))), Work::DynamicSplit(50), &JobId::new().to_string());
-        // Nor are objects overwritten that a row refers to: the object store would notice.
+        // Objects that a row refers to are not overwritten either: the object store would notice.
         let world = World::new(Kind::Memory, Some(Hub::shuffled(seed))).with_shelf();
         count(&world, Work::Parts(50), &JobId::new().to_string());
     }

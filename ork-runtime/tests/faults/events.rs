@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use ork::{Event, EventKind, JobId};
 
-/// Checks the events of a job that has succeeded; an event that was published again is looked at once. An event `ready`
-/// whose message was lost comes a second time when the message is sent again.
+/// Checks the events of a job that has succeeded; an event that was published again counts once. An event `ready`
+/// whose message was lost is published a second time when the message is sent again.
 pub(crate) fn audit(events: Vec<Event>, id: JobId, has_parts: bool, one_is_lost: bool) {
     let mut seen = HashSet::new();
     let first = events.into_iter().filter(|event| event.job == id && seen.insert(event.id.clone()));

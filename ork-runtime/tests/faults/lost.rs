@@ -63,7 +63,7 @@ fn workflow_run_survives_the_loss_of_each_of_its_messages() {
     every(Kind::Memory, Work::Run(3));
 }
 
-/// A process dies or gets an error while it finds what was lost and sends it again.
+/// A process dies or gets an error while it detects a lost message and sends it again.
 #[test]
 #[ignore = "long: .ci/prove --long"]
 fn lost_message_is_sent_again_by_the_next_process_after_every_crash_and_error() {

@@ -26,7 +26,7 @@ use super::tasks::{
     after_both, calls, follows, is_followed, itself, last, many_part, narrow_part, one_of_two, plain, trunk,
 };
 
-/// No life takes longer than this unless it hangs.
+/// The deadline of a life, which only a process that hangs reaches.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// How much faster than real time the clock runs.
@@ -57,7 +57,7 @@ pub(crate) enum Kind {
     Sqlite,
 }
 
-/// What outlives a process.
+/// The resources that survive a process.
 pub(crate) struct World {
     kind: Kind,
     pub(crate) store: Arc<dyn Store>,
@@ -144,7 +144,7 @@ impl World {
         builder.clock(clock).ports(store, broker, worker).build().await.ok()
     }
 
-    /// Lets a process do the work until that is done or the process dies. A process that cannot start is started again.
+    /// Lets a process work until the job is done or the process dies. A process that cannot start is restarted.
     async fn live(&self, work: Work, run: &str, faults: &Arc<Faults>) {
         let ork = loop {
             if let Some(ork) = self.process(faults).await {
@@ -195,7 +195,7 @@ impl World {
             if work == Work::Hooked {
                 self.followed(id).await;
             }
-            // Rows are taken in order, so once this job is done, the rows that an earlier process held are, too.
+            // Rows are taken in order, so once this job is done, the rows that an earlier process held are done, too.
             while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
             // A process that shuts down starts nothing more, so every job must have ended before.
             for job in self.open().await {
@@ -204,7 +204,7 @@ impl World {
         };
         tokio::select! {
             () = ended => {}
-            // As under a supervisor: a worker that cannot work is started again.
+            // As under a supervisor: a worker that cannot work is restarted.
             () = failed.cancelled() => return,
         }
         if let Some(hub) = &self.hub {
@@ -318,7 +318,7 @@ impl World {
                         (tree.descendants, tree.descendants_ended, tree.open_children, tree.failed_children),
                         (n, n, 0, 0)
                     );
-                    // However often the attempt ran that submits them. The follower ran once, after the tree.
+                    // The attempt that submits them may have run several times. The follower ran once, after the tree.
                     let follows = self.of_task("crown").await;
                     let crown = follows.first().unwrap();
                     assert_eq!((follows.len(), crown.job.state), (1, JobState::Succeeded));
@@ -366,7 +366,7 @@ impl World {
                     hub.events(),
                     id,
                     matches!(work, Work::Parts(_) | Work::Limited(_) | Work::DynamicSplit(_)),
-                    hub.forgets(),
+                    hub.loses(),
                 );
             }
             assert_eq!(self.store.diagnostics(id).await.unwrap().to_send, PendingOutbox::default());
@@ -381,8 +381,8 @@ impl World {
         objects.get(&note.object.unwrap(), note.bytes).await.unwrap()
     }
 
-    /// Returns whether a message is about a job that has ended. A worker that shuts down requeues what it has not
-    /// started, so a redelivered message is left for the next worker, which finds that nothing is to be done.
+    /// Returns whether a message belongs to a job that has ended. A worker that shuts down requeues work that it has
+    /// not started, so a redelivered message is left for the next worker, which finds that nothing is to be done.
     async fn has_ended(&self, message: &Outgoing) -> bool {
         let Outgoing::Work(Message {
             job,
@@ -403,7 +403,8 @@ impl World {
             events: ork::event::EventRouting::Off,
         };
         loop {
-            // Frees what dead processes hold, and what waits for their permits, so that it would be taken.
+            // Releases the rows of dead processes, and the rows that wait for their permits, so that they would be
+            // taken.
             let ttl = Duration::from_secs(1);
             self.store
                 .heartbeat(Heartbeat {
@@ -416,11 +417,11 @@ impl World {
                 .await
                 .unwrap();
             let left = self.store.take_outbox(Take { limit: 1_000, tasks: None, actor: by.clone() }).await.unwrap();
-            // Rows that may be left although no work is open. Parts that were lost with a process come one at a time,
-            // so the next process may have ended before it has met all of a row. A part may have waited for a permit
-            // when its process died before it could acknowledge the message: that was redelivered, and the row is met
-            // later. The rows of a split that was run again are stale. And a worker that shuts down before it starts
-            // such parts requeues them, and they are settled.
+            // Rows that may be left although no work is open. Parts that were lost with a process are redelivered one
+            // at a time, so the next process may have ended before it has received all parts of a row. A part may have
+            // waited for a permit when its process died before it could acknowledge the message: that message was
+            // redelivered, and the row is found later. The rows of a split that was run again are stale. And a worker
+            // that shuts down before it starts such parts requeues them, and they are settled.
             let mut done = left.next_due.is_none();
             for row in &left.to_send {
                 let stale = lives > 1 && row.messages.is_empty();

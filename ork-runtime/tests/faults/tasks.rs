@@ -12,7 +12,7 @@ pub(crate) fn called(key: String) {
     *CALLS.lock().unwrap().entry(key).or_default() += 1;
 }
 
-/// Returns how often something was called.
+/// Returns how often a function was called with a key.
 pub(crate) fn calls(key: &str) -> u32 {
     CALLS.lock().unwrap().get(key).copied().unwrap_or(0)
 }

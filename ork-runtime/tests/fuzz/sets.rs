@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same state in plain sets.
+/// The same state as plain sets.
 #[derive(Debug, Default)]
 struct Plain {
     settled: BTreeMap<u64, PartResult>,
@@ -96,15 +96,15 @@ proptest! {
     fn no_page_exceeds_the_largest_index(first: u64, len: u64, near in 0..20_u64) {
         let mut ledger = Ledger::default();
         let epoch = ledger.open(Policy::default(), false);
-        let answer = ledger.append(epoch, first, len);
+        let result = ledger.append(epoch, first, len);
         let beyond = first.checked_add(len).is_none_or(|end| end > MOST_PARTS);
-        prop_assert_eq!(answer == AppendResult::TooMany, beyond);
+        prop_assert_eq!(result == AppendResult::TooMany, beyond);
         prop_assert!(ledger.head().appended <= MOST_PARTS);
         let mut ledger = Ledger::default();
         let epoch = ledger.open(Policy::default(), false);
         prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS - 10), AppendResult::Added);
-        let answer = ledger.append(epoch, MOST_PARTS - 10, near + 1);
-        prop_assert_eq!(answer, if near < 10 { AppendResult::Added } else { AppendResult::TooMany });
+        let result = ledger.append(epoch, MOST_PARTS - 10, near + 1);
+        prop_assert_eq!(result, if near < 10 { AppendResult::Added } else { AppendResult::TooMany });
     }
 }
 

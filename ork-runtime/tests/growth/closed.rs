@@ -48,8 +48,8 @@ impl Both {
     async fn publish(&self, bytes: usize) -> Result<(), BrokerErrorKind> {
         let body = format!("\"{}\"", "x".repeat(bytes));
         let message = Message { body: body.into(), ..message() };
-        let mut answers = self.broker.publish(vec![Outgoing::Work(message)]).await;
-        answers.remove(0).map_err(|error| error.kind())
+        let mut results = self.broker.publish(vec![Outgoing::Work(message)]).await;
+        results.remove(0).map_err(|error| error.kind())
     }
 
     /// Publishes to a work queue directly. Returns whether the queue exists.
@@ -92,7 +92,7 @@ fn message() -> Message {
     }
 }
 
-/// Has something closed `times` times, the first half to warm up, and compares the footprints.
+/// Lets something be closed `times` times, the first half to warm up, and compares the footprints.
 fn again_and_again(what: &str, times: u32, close: impl AsyncFn(&Both)) {
     on_a_narrow_node(Duration::from_mins(15), async |node| {
         let both = Both::new(node).await;
@@ -115,7 +115,7 @@ async fn count_nothing(both: &Both) {
 }
 
 /// RabbitMQ closes a channel with 403 when a queue has another, exclusive reader.
-async fn open_what_is_read(both: &Both) {
+async fn open_while_read(both: &Both) {
     let queue = format!("part.{}", both.prefix);
     let made = both.channel.queue_declare(queue.clone().into(), QueueDeclareOptions::default(), FieldTable::default());
     if made.await.unwrap().consumer_count() == 0 {
@@ -134,12 +134,12 @@ async fn publish_without_exchange(both: &Both) {
 }
 
 /// RabbitMQ closes a channel with 406 when a message is too large.
-async fn publish_what_is_too_large(both: &Both) {
+async fn publish_too_large(both: &Both) {
     assert_eq!(both.publish(100_000).await, Err(BrokerErrorKind::TooLarge));
 }
 
 /// RabbitMQ cancels the reader of a queue that is deleted.
-async fn delete_what_is_read(both: &Both) {
+async fn delete_while_read(both: &Both) {
     let (parts, queue) = (both.broker.parts().unwrap(), format!("part.{}", both.prefix));
     parts.make(&queue).await.unwrap();
     let Opened::Reader(mut reader) = parts.open(&queue, 5).await.unwrap() else { panic!("no reader") };
@@ -176,13 +176,13 @@ closed! {
     channels_closed_over_missing_queues_are_replaced, five_thousand_channels_over_missing_queues:
         count_nothing, 400, 5_000, "a queue that is not there was counted";
     channels_closed_over_another_reader_are_replaced, five_thousand_channels_over_another_reader:
-        open_what_is_read, 400, 5_000, "a queue with another reader was opened";
+        open_while_read, 400, 5_000, "a queue with another reader was opened";
     channels_closed_over_missing_exchanges_are_replaced, five_thousand_channels_over_missing_exchanges:
         publish_without_exchange, 200, 5_000, "a message was published to an exchange that is not there";
     channels_closed_over_large_messages_are_replaced, five_thousand_channels_over_large_messages:
-        publish_what_is_too_large, 200, 5_000, "a message was too large";
+        publish_too_large, 200, 5_000, "a message was too large";
     readers_that_are_cancelled_leave_nothing, five_thousand_cancelled_readers:
-        delete_what_is_read, 300, 5_000, "the queue of a reader was deleted";
+        delete_while_read, 300, 5_000, "the queue of a reader was deleted";
     connections_that_are_cut_leave_nothing, a_thousand_cut_connections:
         cut_every_connection, 100, 1_000, "every connection was cut";
 }

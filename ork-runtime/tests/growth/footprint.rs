@@ -1,4 +1,4 @@
-//! What this process and its node hold at one moment, to be compared with a later one.
+//! The resources that this process and its node hold at one moment, to be compared with a later moment.
 
 use std::alloc::System;
 use std::fs;
@@ -15,11 +15,11 @@ static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 /// By how much the heap may differ without counting as growth, in KiB: buffers hold more or less at different moments.
 const SLACK: u64 = 1024;
 
-/// How many more connections, files or threads are no growth: a connection may be replaced by another one at that
+/// How many more connections, files or threads are not growth: a connection may be replaced by another one at that
 /// moment.
 const FEW: u64 = 8;
 
-/// What is held.
+/// The resources that are held.
 #[derive(Debug, Clone, Copy)]
 pub struct Footprint {
     pub channels: u64,

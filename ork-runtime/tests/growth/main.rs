@@ -12,17 +12,12 @@
     clippy::indexing_slicing,
     clippy::needless_pass_by_value,
     clippy::print_stdout,
-    reason = "tests and their tasks: what fails must fail loudly, and other tests use another share of the support"
+    reason = "tests and their tasks: a failure must be loud, and other tests use other parts of the support"
 )]
 
 mod closed;
 mod footprint;
-#[path = "../support/node.rs"]
-mod node;
-#[path = "../support/proxy.rs"]
-mod proxy;
-#[path = "../support/rabbit.rs"]
-mod rabbit;
+use ork_test_support::{node, proxy, rabbit};
 mod sets;
 
 use std::sync::{Mutex, OnceLock, PoisonError};

@@ -46,10 +46,10 @@ fn verdicts(change: &Change) -> [&'static str; 3] {
     })
 }
 
-fn whys(effect: &Effect) -> &[String] {
+fn reasons(effect: &Effect) -> &[String] {
     match effect {
         Effect::Compatible => &[],
-        Effect::Unsure(whys) | Effect::Breaks(whys) => whys,
+        Effect::Unsure(reasons) | Effect::Breaks(reasons) => reasons,
     }
 }
 
@@ -61,7 +61,7 @@ fn new_required_field_breaks_senders_without_it() {
     assert_eq!(change.became, Became::Changed);
     assert_eq!(fields(&change), ["input.width:  > integer"]);
     assert_eq!(verdicts(&change), ["no", "no", "no"]);
-    assert_eq!(whys(&change.queued), ["`input`: the field `width` is missing, expected integer"]);
+    assert_eq!(reasons(&change.queued), ["`input`: the field `width` is missing, expected integer"]);
     // An optional new field breaks nothing.
     assert_eq!(verdicts(&input(&old, &object(&both, &["path"]))), ["yes", "yes", "yes"]);
 }
@@ -72,7 +72,7 @@ fn removed_field_breaks_senders_that_still_send_it() {
     let change = input(&old, &object(&json!({ "a": { "type": "string" } }), &["a"]));
     assert_eq!(fields(&change), ["input.b: string | null > "]);
     assert_eq!(verdicts(&change), ["no", "no", "no"]);
-    assert_eq!(whys(&change.clients), ["`input`: the field `b` is not accepted"]);
+    assert_eq!(reasons(&change.clients), ["`input`: the field `b` is not accepted"]);
 }
 
 #[test]
@@ -82,8 +82,8 @@ fn input_may_widen_and_output_may_narrow_but_not_vice_versa() {
     assert_eq!(verdicts(&input(&more, &one)), ["no", "no", "no"]);
     assert_eq!(verdicts(&output(&more, &one)), ["yes", "yes", "yes"]);
     let change = output(&one, &more);
-    assert_eq!(verdicts(&change), ["yes", "no", "no"], "what is queued has no output yet");
-    assert_eq!(whys(&change.clients), ["`output`: null where string is expected"]);
+    assert_eq!(verdicts(&change), ["yes", "no", "no"], "queued messages have no output yet");
+    assert_eq!(reasons(&change.clients), ["`output`: null where string is expected"]);
     assert_eq!(fields(&change), ["output: string > string | null"]);
 }
 
@@ -91,7 +91,7 @@ fn input_may_widen_and_output_may_narrow_but_not_vice_versa() {
 fn undecidable_change_is_reported_as_unsure() {
     let change = input(&json!({ "type": "string" }), &json!({ "type": "string", "pattern": "^a" }));
     assert_eq!(verdicts(&change), ["?", "?", "yes"]);
-    assert!(whys(&change.queued)[0].contains("pattern"), "{change:?}");
+    assert!(reasons(&change.queued)[0].contains("pattern"), "{change:?}");
     assert_eq!(fields(&change), [r#"input: {"type":"string"} > {"type":"string","pattern":"^a"}"#]);
 }
 

@@ -1,4 +1,4 @@
-//! What a task knows about its job through its context, and what it can do with it.
+//! The information about its job that a task gets through its context, and what it can do with the job.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
@@ -16,7 +16,7 @@ fn keyed(context: &Context) -> Result<()> {
     let mut keys = KEYS.lock().unwrap();
     let calls = keys.entry(context.job_id()).or_default().entry(context.idempotency_key()).or_default();
     *calls += 1;
-    if *calls == 1 { Err("once more".into()) } else { Ok(()) }
+    if *calls == 1 { Err("the first call fails".into()) } else { Ok(()) }
 }
 
 #[task(retries = 1, backoff = "1ms")]

@@ -77,7 +77,7 @@ async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<St
         match data.as_str() {
             "bad" => return Err(Error::permanent("a bad part")),
             "waits" => Gate::of(&format!("{run}.part")).pass().await,
-            "tells" => context.progress(99.0, "told by a part"),
+            "reports" => context.progress(99.0, "reported by a part"),
             _ => {}
         }
         return Ok(data);
@@ -92,9 +92,9 @@ async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<St
                 let parts = step.parts.into_iter().map(Ok).chain([Err(Unwritable)]);
                 drop(context.split_into(parts.map(Part)).await);
             }
-            "fail" => return Err(Error::new("told to fail")),
+            "fail" => return Err(Error::new("failed on request")),
             "wait" => Gate::of(&format!("{run}.gate")).pass().await,
-            "tell" => context.progress(20.0, "The job is split"),
+            "report" => context.progress(20.0, "The job is split"),
             "child" => drop(context.submit(greet { name: run.clone() }).await?),
             other => panic!("{other}"),
         }
@@ -148,7 +148,8 @@ fn output_without_a_join_is_the_return_value_of_the_function() {
 #[test]
 fn job_does_not_end_before_its_function_has_returned() {
     each(|world| async move {
-        let script = vec![step(None, "split", &["a", "tells", "c"]), step(None, "tell", &[]), step(None, "wait", &[])];
+        let script =
+            vec![step(None, "split", &["a", "reports", "c"]), step(None, "report", &[]), step(None, "wait", &[])];
         let (run, job) = run_of(script);
         let job = world.ork.submit(job).await.unwrap();
         let status = world.until(job.id(), |status| status.parts.ok == 3 && status.progress.is_some()).await;
@@ -157,7 +158,7 @@ fn job_does_not_end_before_its_function_has_returned() {
         assert_eq!(
             (progress.percent, progress.info.as_str()),
             (20.0, "The job is split"),
-            "no part speaks for the job"
+            "progress of parts is not that of the job"
         );
         let why = world.ork.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Split);
@@ -181,7 +182,7 @@ fn function_that_fails_after_its_split_makes_new_parts_when_retried() {
         assert_eq!(job.wait().await.unwrap(), "by the function");
         let status = job.status().await.unwrap();
         assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(2), 2, 2));
-        assert_eq!(status.failure, None, "what failed before is over");
+        assert_eq!(status.failure, None, "the earlier failure is gone");
         assert_eq!((calls(&format!("{run}.new")), calls(&format!("{run}.function"))), (2, 2));
         world.end().await;
     });
@@ -205,7 +206,7 @@ fn function_that_fails_every_attempt_after_its_split_stops_the_parts() {
         let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "fail", &[])]);
         let job = world.ork.submit(job).await.unwrap();
         let outcome = job.outcome().await.unwrap();
-        assert_eq!(why(&outcome), "told to fail");
+        assert_eq!(why(&outcome), "failed on request");
         assert_eq!(calls(&format!("{run}.function")), 3);
         world.end().await;
     });
@@ -249,8 +250,8 @@ fn cancel_during_a_dynamic_split_is_final() {
         Gate::of(&format!("{run}.part")).open();
         let status = world.outcome(job.id()).await.status().clone();
         assert_eq!((status.state, status.parts.settled(), status.parts.cancelled), (JobState::Cancelled, 2, 1));
-        // Its function had not returned, so it is unknown whether these parts are all of them: it runs again, as a new
-        // attempt.
+        // Its function had not returned, so it is unknown whether these parts are all of them: the function runs
+        // again, in a new attempt.
         world.ork.retry(job.id()).await.unwrap();
         Gate::of(&format!("{run}.gate")).open();
         Gate::of(&format!("{run}.part")).open();
@@ -280,7 +281,7 @@ fn first_failed_part_stops_the_others_and_the_job_fails_once_its_function_return
     });
 }
 
-/// What is running when its process ends is completed by the next one.
+/// Calls that run when their process ends are completed by the next process.
 #[test]
 fn another_process_continues_with_the_parts() {
     each(|world| async move {
@@ -295,7 +296,7 @@ fn another_process_continues_with_the_parts() {
         let status = other.status(job).await.unwrap();
         assert_eq!((status.state, status.attempt, status.yielded), (JobState::Ready, 1, 2));
         for gate in ["gate", "part"] {
-            // Once for the calls that wait there already, and once for those that come.
+            // Once for the calls that wait there already, and once for later calls.
             Gate::of(&format!("{run}.{gate}")).open();
             Gate::of(&format!("{run}.{gate}")).open();
         }

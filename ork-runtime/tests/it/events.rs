@@ -1,7 +1,7 @@
-//! Events in one process: which are published about a job, in which order, and to which listeners.
+//! Events in one process: which ones are published about a job, in which order, and to which listeners.
 //!
-//! If events were published before the transaction or outside it, they could report what never happened, and the lists
-//! below would be longer: publishing `completed` when the function returns makes the retried job end twice.
+//! If events were published before the transaction or outside it, they could report changes that never happened, and
+//! the lists below would be longer: publishing `completed` when the function returns makes the retried job end twice.
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -40,7 +40,7 @@ async fn opens(key: String, context: Context) -> Result<()> {
     Ok(())
 }
 
-/// Returns the events of a job until its end, each as its kind, state and attempt, with the part it is about.
+/// Returns the events of a job until its end, each as its kind, state and attempt, with the index of its part.
 async fn events_of(events: &mut Events, id: JobId) -> Vec<String> {
     let mut lines = Vec::new();
     loop {

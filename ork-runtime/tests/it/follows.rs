@@ -5,11 +5,11 @@ use ork::{Error, Handle, JobId, JobState, Result, WaitsFor, task};
 use super::tasks::*;
 use super::world::{World, each};
 
-/// Waits at the gate, then succeeds or fails as its input says.
+/// Waits at the gate, then succeeds or fails as its input requests.
 #[task]
 async fn ends(key: String, fails: bool) -> Result<String> {
     Gate::of(&key).pass().await;
-    if fails { Err(Error::permanent("told to fail")) } else { Ok(key) }
+    if fails { Err(Error::permanent("failed on request")) } else { Ok(key) }
 }
 
 #[task]
@@ -29,8 +29,8 @@ enum End {
     Cancelled,
 }
 
-/// A job at its gate, which is to end this way.
-async fn begun(world: &World, end: End) -> (Handle<ends>, String) {
+/// Starts a job that waits at its gate, and that is to end this way.
+async fn start_job(world: &World, end: End) -> (Handle<ends>, String) {
     let key = key();
     let job = world.ork.submit(ends { key: key.clone(), fails: end == End::Failed }).await.unwrap();
     Gate::of(&key).entered().await;
@@ -64,7 +64,7 @@ fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() 
             let (mut jobs, after) = (Vec::new(), key());
             let mut submission = world.ork.submit(comes_after { key: after.clone() });
             for end in order {
-                let (job, key) = begun(&world, end).await;
+                let (job, key) = start_job(&world, end).await;
                 submission = submission.after(job.id());
                 jobs.push((job, key, end));
             }
@@ -98,22 +98,22 @@ fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() 
 #[test]
 fn ended_or_repeated_jobs_do_not_delay_a_follower() {
     each(|world| async move {
-        let (open, open_key) = begun(&world, End::Succeeded).await;
-        let (ended, ended_key) = begun(&world, End::Failed).await;
+        let (open, open_key) = start_job(&world, End::Succeeded).await;
+        let (ended, ended_key) = start_job(&world, End::Failed).await;
         end_job(&world, &ended, &ended_key, End::Failed).await;
         let follow = || world.ork.submit(comes_after { key: key() });
         let first = follow().after(ended.id()).after(open.id()).after(open.id()).await.unwrap();
         let why = world.ork.why(first.id()).await.unwrap();
         assert_eq!(why.follows, [open.id()], "{why}");
-        // The same job again, together with a job that follows it and has a follower of its own.
+        // The same job again, together with a job that follows it and has its own follower.
         let second = follow().after(open.id()).after(first.id()).await.unwrap();
         // All of them have ended, so it starts at once.
         assert_eq!(follow().after(ended.id()).after(ended.id()).and_wait().await.unwrap(), 1);
         assert_eq!(world.ork.why(second.id()).await.unwrap().follows.len(), 2);
         end_job(&world, &open, &open_key, End::Succeeded).await;
         assert_eq!((first.wait().await.unwrap(), second.wait().await.unwrap()), (1, 1));
-        let begun = second.status().await.unwrap().started;
-        assert!(begun >= first.status().await.unwrap().ended);
+        let started = second.status().await.unwrap().started;
+        assert!(started >= first.status().await.unwrap().ended);
         world.end().await;
     });
 }
@@ -121,7 +121,7 @@ fn ended_or_repeated_jobs_do_not_delay_a_follower() {
 #[test]
 fn follower_of_an_unknown_job_is_refused_without_side_effects() {
     each(|world| async move {
-        let (open, open_key) = begun(&world, End::Succeeded).await;
+        let (open, open_key) = start_job(&world, End::Succeeded).await;
         let (unknown, after) = (JobId::new(), key());
         let follow = || world.ork.submit(comes_after { key: after.clone() }).unique(after.as_str());
         let refused = follow().after(open.id()).after(unknown).await.unwrap_err().to_string();
@@ -140,8 +140,8 @@ fn follower_of_an_unknown_job_is_refused_without_side_effects() {
 #[test]
 fn follower_of_several_jobs_can_be_cancelled_before_it_starts() {
     each(|world| async move {
-        let (one, one_key) = begun(&world, End::Succeeded).await;
-        let (two, two_key) = begun(&world, End::Succeeded).await;
+        let (one, one_key) = start_job(&world, End::Succeeded).await;
+        let (two, two_key) = start_job(&world, End::Succeeded).await;
         let (after, other) = (key(), key());
         let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id()).after(two.id());
         let (follower, other) = (follow(&after).await.unwrap(), follow(&other).await.unwrap());
@@ -160,7 +160,7 @@ fn follower_of_several_jobs_can_be_cancelled_before_it_starts() {
 fn retried_follower_waits_again_if_it_was_cancelled_while_waiting() {
     each(|world| async move {
         let ((one, one_key), (two, two_key)) =
-            (begun(&world, End::Succeeded).await, begun(&world, End::Succeeded).await);
+            (start_job(&world, End::Succeeded).await, start_job(&world, End::Succeeded).await);
         let (single, several) = (key(), key());
         let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id());
         let jobs = [follow(&single).await.unwrap(), follow(&several).after(two.id()).await.unwrap()];

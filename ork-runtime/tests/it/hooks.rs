@@ -11,7 +11,7 @@ fn noted(key: &str) -> gated {
     gated { key: key.to_owned() }
 }
 
-async fn came(key: &str) {
+async fn wait_for_call(key: &str) {
     Gate::of(key).entered().await;
     assert_eq!(calls(key), 1, "{key}");
 }
@@ -35,9 +35,9 @@ fn hooks_are_submitted_once_after_success_and_failure() {
                 let job = job.on_success(noted(&success)).on_failure(noted(&failure)).on_complete(noted(&last));
                 job.await.unwrap().id()
             };
-            came(&always).await;
-            came(if well { &success } else { &failure }).await;
-            came(&last).await;
+            wait_for_call(&always).await;
+            wait_for_call(if well { &success } else { &failure }).await;
+            wait_for_call(&last).await;
             assert_eq!(calls(if well { &failure } else { &success }), 0);
             // Each hook starts a job, whose id is derived from that of the job.
             let follows = world.outcome(id.following(0)).await;
@@ -55,13 +55,13 @@ fn hooks_belong_to_the_job_and_not_to_its_parts() {
         let key = fresh();
         let sum = world.ork.submit(double_part { count: 20, failing: Vec::new(), run: fresh() });
         assert_eq!(sum.on_complete(noted(&key)).and_wait().await.unwrap(), 380);
-        came(&key).await;
+        wait_for_call(&key).await;
         // A cancelled job has not succeeded, so its `on_failure` hooks are sent.
         let (key, run) = (fresh(), fresh());
         let job = world.ork.submit(gated { key: run.clone() }).on_failure(noted(&key)).await.unwrap();
         Gate::of(&run).entered().await;
         job.cancel().await.unwrap();
-        came(&key).await;
+        wait_for_call(&key).await;
         world.end().await;
     });
 }
@@ -73,10 +73,10 @@ fn retry_sends_only_hooks_that_were_not_sent_before() {
         let job = world.ork.submit(heals { key: run.clone() }).on_complete(noted(&always));
         let job = job.on_failure(noted(&failed)).on_success(noted(&well)).await.unwrap();
         assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
-        came(&always).await;
-        came(&failed).await;
+        wait_for_call(&always).await;
+        wait_for_call(&failed).await;
         world.ork.retry(job.id()).await.unwrap();
-        came(&well).await;
+        wait_for_call(&well).await;
         assert_eq!((calls(&always), calls(&failed)), (1, 1));
         world.end().await;
     });

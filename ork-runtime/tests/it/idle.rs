@@ -58,16 +58,16 @@ impl World {
     async fn pass(&self, beats: usize) {
         for _ in 0..beats {
             let start = self.clock.now();
-            self.clock.is_awaited(start + REST).await;
+            self.clock.wait_for_timer(start + REST).await;
             self.clock.advance(REST);
-            self.clock.is_awaited(start + BEAT).await;
+            self.clock.wait_for_timer(start + BEAT).await;
             let so_far = self.calls.of("beat");
             self.clock.advance(SLEEP);
             self.calls.reach("beat", so_far + 1).await;
         }
     }
 
-    /// Asserts that nothing is called but the heartbeat, for the time of `beats` heartbeats. Earlier work may have to
+    /// Asserts that nothing but the heartbeat is called, for the time of `beats` heartbeats. Earlier work may have to
     /// be finished first, so one of `times` such periods is enough: polling would show in each of them.
     async fn only_beats(&self, beats: usize, times: usize) {
         let mut called = Vec::new();
@@ -122,7 +122,7 @@ async fn measured_and_gated(key: String, context: ork::Context) {
     Gate::of(&key).pass().await;
 }
 
-/// Fails at first, and its retry is due after the time that the test looks at.
+/// Fails at first, and its retry is due after the period that the test watches.
 #[task(retries = 1, backoff = "10m")]
 async fn due_later(first: String, context: ork::Context) -> Result<String> {
     if context.attempt() == 1 {
@@ -147,7 +147,7 @@ async fn measured(value: f64, context: ork::Context) {
     context.metrics().record("value", value, &[]);
 }
 
-/// The values of a job that has ended are written at once, and writing goes on only while there is something to write.
+/// The values of a job that has ended are written at once, and the writer stops once nothing is left to write.
 #[test]
 fn metrics_are_written_once_after_the_job_without_polling() {
     each_counted(&[false], |world| async move {
@@ -157,7 +157,7 @@ fn metrics_are_written_once_after_the_job_without_polling() {
         world.only_beats(20, 3).await;
         assert_eq!(world.calls.of("record"), 1);
         assert_eq!(world.ork.metrics(job.id()).await.unwrap().len(), 1);
-        assert_eq!(world.calls.of("record"), 1, "who only looks writes nothing");
+        assert_eq!(world.calls.of("record"), 1, "reading metrics writes nothing");
         world.ork.shutdown().await;
     });
 }
@@ -170,7 +170,7 @@ fn metrics_of_a_running_job_are_written_after_a_second() {
         let job = world.ork.submit(measured_and_gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         let second = Duration::from_secs(1);
-        world.clock.is_awaited(world.clock.now() + second).await;
+        world.clock.wait_for_timer(world.clock.now() + second).await;
         assert_eq!(world.calls.of("record"), 0);
         world.clock.advance(second);
         world.calls.reach("record", 1).await;
@@ -191,7 +191,7 @@ fn process_sleeps_until_the_next_due_time() {
                 None => tokio::task::yield_now().await,
             }
         };
-        world.clock.is_awaited(due).await;
+        world.clock.wait_for_timer(due).await;
         // The retry is due after seven and a half minutes or more.
         world.only_beats(20, 4).await;
         world.clock.advance(due - world.clock.now());

@@ -276,7 +276,7 @@ fn removed_jobs_take_their_large_outputs_with_them() {
         let of_kept = shelf.names();
         let home = of_kept[0].split('/').next().unwrap().to_owned();
         ork.submit(longs_part { count: 10 }).and_wait().await.unwrap();
-        // Left by a process that died, by another store, and too young to tell: its job may be about to be stored.
+        // Left by a process that died, by another store, and too recent to decide: its job may be about to be stored.
         let unknown = JobId::new();
         shelf.leave(&format!("{home}/{unknown}/job-1-old"), Timestamp::default());
         let young = format!("{home}/{unknown}/job-1-young");
@@ -287,13 +287,15 @@ fn removed_jobs_take_their_large_outputs_with_them() {
         let mut left = [of_kept, vec![young, foreign]].concat();
         left.sort();
         while shelf.names() != left {
-            // A row that was locked is removed the next time.
+            // A row that was locked is removed by the next call.
             ork.prune(Duration::ZERO).await.unwrap();
         }
         gate.open();
         assert_eq!(kept.wait().await.unwrap(), 4_000);
         shelf.broken.send_replace(true);
-        let Err(ClientError::Objects(error)) = ork.prune(Duration::ZERO).await else { panic!("they were looked at") };
+        let Err(ClientError::Objects(error)) = ork.prune(Duration::ZERO).await else {
+            panic!("the objects were listed")
+        };
         assert_eq!(error.kind(), ObjectErrorKind::Unavailable);
         ork.shutdown().await;
     });
@@ -313,15 +315,15 @@ fn worker_with_retention_removes_large_outputs() {
         let id = job.id();
         job.wait().await.unwrap();
         assert_eq!(shelf.names().len(), 1);
-        // Both services that remove have begun to wait: for jobs that are due, and for orphaned objects.
+        // Both services that remove something wait now: one for jobs that are due, one for orphaned objects.
         for first in [1, 2] {
-            clock.is_awaited(start + Duration::from_mins(first)).await;
+            clock.wait_for_timer(start + Duration::from_mins(first)).await;
         }
         clock.advance(Duration::from_hours(3));
         while ork.status(id).await.is_ok() {
             tokio::task::yield_now().await;
         }
-        // The service that looked for orphaned objects just before looks again within the hour.
+        // The service that has just looked for orphaned objects looks again within the hour.
         clock.advance(Duration::from_hours(2));
         while !shelf.names().is_empty() {
             tokio::task::yield_now().await;

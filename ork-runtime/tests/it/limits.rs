@@ -151,8 +151,8 @@ async fn by_value(of: serde_json::Value, run: String) -> serde_json::Value {
     of
 }
 
-/// Regression: each JSON notation of a key used to have a limit of its own, and long values with a common beginning
-/// shared one.
+/// Regression: each JSON notation of a key used to have its own limit, and long values with a common beginning shared
+/// one.
 #[test]
 fn limit_keys_are_compared_as_values() {
     let long = |end: &str| format!("\"{}{end}\"", "long ".repeat(200));
@@ -204,7 +204,7 @@ fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
         second.cancel().await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();
-        // The cancelled job does not keep the permit from the one behind it.
+        // The cancelled job does not keep the permit from the next job.
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
         third.wait().await.unwrap();
@@ -213,9 +213,9 @@ fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
     });
 }
 
-/// Otherwise the permit that a job held when it was cancelled would be lost to all others.
+/// Otherwise the permit that a job held when it was cancelled would be lost to all other jobs.
 #[test]
-fn cancelled_call_gives_its_permit_back() {
+fn cancelled_call_releases_its_permit() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();
         for _ in 0..3 {

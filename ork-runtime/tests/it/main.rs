@@ -1,4 +1,4 @@
-//! Whole jobs through a whole process: embedded broker, every store, no network. One behavior per file.
+//! Whole jobs through a whole process: embedded broker, every store, no network. Each file tests one behavior.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,45 +6,28 @@
     clippy::unused_async,
     clippy::needless_pass_by_value,
     clippy::disallowed_methods,
-    reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
+    reason = "tests and their tasks: a failure must be loud, and tasks own their inputs"
 )]
 
 mod cancel;
-mod clock;
+use ork_test_support::{clock, counted, hub, installed, objects, postgres};
 #[cfg(feature = "workflow")]
 mod compatibility;
 mod context;
-#[path = "../support/counted.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod counted;
 mod dynamic_splits;
 mod events;
 mod failures;
 mod follows;
 mod hooks;
-#[path = "../support/hub.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod hub;
 mod idle;
-#[cfg(feature = "workflow")]
-#[path = "../support/installed.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod installed;
 mod large;
 mod limits;
 mod metrics;
 mod no_splits;
-#[path = "../support/objects.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod objects;
 mod own_parts;
 mod parked;
 mod parts;
 mod policies;
-#[cfg(feature = "postgres")]
-#[path = "../support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod postgres;
 mod processes;
 mod resume;
 mod retention;

@@ -41,7 +41,7 @@ async fn measure_much(names: u64, context: Context) {
 
 #[task]
 async fn measure_parent(name: String, context: Context) -> ork::Result<()> {
-    context.metrics().record("asked", 1.0, &[("name", &name)]);
+    context.metrics().record("requested", 1.0, &[("name", &name)]);
     context.submit(measure_much { names: 2 }).await?;
     Ok(())
 }
@@ -83,7 +83,7 @@ fn metrics_of_a_child_job_are_its_own_and_count_for_its_parent() {
         job.outcome().await.unwrap();
         let metrics = world.ork.metrics(job.id()).await.unwrap();
         let much = "measure_much";
-        let expected = [("measure_parent", "asked", 1, 1.0), (much, "n0000", 1, 1.0), (much, "n0001", 1, 1.0)];
+        let expected = [("measure_parent", "requested", 1, 1.0), (much, "n0000", 1, 1.0), (much, "n0001", 1, 1.0)];
         let mut found = summary(&metrics);
         found.sort_by_key(|(task, name, ..)| (*task != "measure_parent", *name));
         assert_eq!(found, expected);
@@ -95,7 +95,7 @@ fn metrics_of_a_child_job_are_its_own_and_count_for_its_parent() {
     });
 }
 
-/// Metrics describe what was done, and so does a failed attempt.
+/// Metrics describe work that was done, and a failed attempt has done work, too.
 #[test]
 fn each_attempt_records_its_metrics_once() {
     each(|world| async move {
@@ -119,7 +119,7 @@ fn job_keeps_a_limited_number_of_metric_names() {
     });
 }
 
-/// The process ends right after the job, and another process reads everything.
+/// The process ends right after the job, and another process reads all values.
 #[test]
 fn metrics_are_kept_when_the_process_ends() {
     each(|world| async move {

@@ -1,4 +1,4 @@
-//! Where a task cannot split its job, what a part has no data of, and that a refused split loses nothing.
+//! Where a task cannot split its job, which parts have no data, and that a refused split loses nothing.
 
 use ork::{Context, Parts, Result, task};
 
@@ -7,7 +7,7 @@ use super::world::{each, why};
 
 /// Tries to split in one place, and returns the result as text.
 #[task]
-async fn asks(place: String, context: Context) -> Result<String> {
+async fn tries(place: String, context: Context) -> Result<String> {
     match (place.as_str(), context.is_part()) {
         ("twice", false) => {
             context.split(2).await?;
@@ -26,26 +26,26 @@ async fn asks(place: String, context: Context) -> Result<String> {
 
 #[derive(Debug, serde::Deserialize)]
 struct Rows {
-    #[expect(dead_code, reason = "it is read, and never looked at")]
+    #[expect(dead_code, reason = "it is deserialized, and never used")]
     rows: Vec<u64>,
 }
 
 /// Returns "yes", or the error as text.
-fn yes_or_error(answer: Result<()>) -> Result<String> {
-    answer.map(|()| "yes".to_owned()).or_else(|no| Ok(no.to_string()))
+fn yes_or_error(result: Result<()>) -> Result<String> {
+    result.map(|()| "yes".to_owned()).or_else(|no| Ok(no.to_string()))
 }
 
 #[task(join)]
-async fn asks_join(parts: Parts<String>, context: Context) -> Result<String> {
+async fn tries_join(parts: Parts<String>, context: Context) -> Result<String> {
     let mut texts = parts.all_ok()?.collect().await?;
     texts.push(yes_or_error(context.split(1).await)?);
     Ok(texts.join(" | "))
 }
 
 #[test]
-fn refused_split_says_why_and_loses_nothing() {
+fn refused_split_reports_the_reason_and_loses_nothing() {
     each(|world| async move {
-        let submit = |place: &str| world.ork.submit(asks { place: place.into() });
+        let submit = |place: &str| world.ork.submit(tries { place: place.into() });
         let job = submit("part").await.unwrap();
         let id = job.id();
         let join = |id| format!("the join of job {id} cannot be split: its parts have ended");
@@ -72,7 +72,7 @@ fn refused_split_says_why_and_loses_nothing() {
     });
 }
 
-/// Its parts are made by its split.
+/// The split function of this task yields its parts.
 #[task]
 async fn made(context: Context) -> Result<String> {
     assert!(context.is_part());
@@ -153,7 +153,7 @@ fn cancelled_job_cannot_be_split_any_more() {
     });
 }
 
-/// A graceful cancel lets running calls finish and starts none: neither further parts nor those that exist.
+/// A graceful cancel lets running calls finish and starts none: neither new parts nor existing ones.
 #[test]
 fn gracefully_cancelled_job_cannot_be_split_any_more() {
     each(|world| async move {
@@ -168,7 +168,7 @@ fn gracefully_cancelled_job_cannot_be_split_any_more() {
     });
 }
 
-/// Fails because its data are of another type.
+/// Fails because its data have another type.
 #[task(retries = 3)]
 async fn reads(context: Context) -> Result<u64> {
     if context.is_part() {

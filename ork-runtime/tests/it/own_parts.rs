@@ -1,4 +1,4 @@
-//! The parts of dynamic splits: what they are given, what limits them, and how they are retried.
+//! The parts of dynamic splits: their data, their limits, and their retries.
 
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ fn retry_runs_only_the_failed_parts_and_keeps_the_output() {
     });
 }
 
-/// One call at a time for each tenant, which is in the input of the job.
+/// One call at a time for each tenant; the tenant is in the input of the job.
 #[task(concurrency(1, key = "tenant"))]
 async fn billed(tenant: String, n: u64, context: Context) -> Result<u64> {
     static RUNNING: std::sync::Mutex<Option<HashMap<String, u32>>> = std::sync::Mutex::new(None);
@@ -63,7 +63,7 @@ async fn billed(tenant: String, n: u64, context: Context) -> Result<u64> {
 }
 
 #[test]
-fn limit_key_of_parts_comes_from_the_input_of_their_job_and_the_split_gives_its_permit_back() {
+fn limit_key_of_parts_comes_from_the_input_of_their_job_and_the_split_releases_its_permit() {
     each(|world| async move {
         let tenants = [(); 3].map(|()| JobId::new().to_string());
         let submit = |tenant: &String| world.ork.submit(billed { tenant: tenant.clone(), n: 20 });

@@ -1,5 +1,5 @@
 //! A new version of a program finds jobs of the previous version in its store: a job that does not fit is parked
-//! visibly, runs once it fits again, and can be cancelled like every other job.
+//! visibly, runs once a fitting version is back, and can be cancelled like every other job.
 
 use futures_util::StreamExt as _;
 use ork::task::TaskDef;
@@ -27,7 +27,7 @@ async fn version(store: &str, name: &str) -> Ork {
     builder(store).registry(registry).set("events", "jobs").build().await.unwrap()
 }
 
-/// Returns a program of the second version, a job of the first version that it has parked, and the event of that.
+/// Returns a program of the second version, a job of the first version that it has parked, and the event for that.
 async fn parked(store: &str) -> (Ork, JobId, Event) {
     let one = version(store, "invoice_one").await;
     let job = one.submit_json("invoice", r#"{"order": 7}"#.into()).await.unwrap();

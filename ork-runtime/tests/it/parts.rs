@@ -123,7 +123,7 @@ fn every_part_reports_progress_and_the_job_counts_settled_parts() {
         let job = world.ork.submit(step_part { key: key.clone(), count: 3 }).await.unwrap();
         let runs = |number: u64| (PartState::Running, 1, Some(format!("half of {number}")));
         let expected: Vec<_> = (0..3).map(runs).collect();
-        // Starts and progress are written soon, not at once.
+        // Starts and progress are written soon, not immediately.
         while listed(&world, job.id()).await != expected {
             tokio::task::yield_now().await;
         }

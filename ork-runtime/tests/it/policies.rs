@@ -1,4 +1,4 @@
-//! What failed parts mean for their job: finish, stop, tolerate, and a join that requires all outputs.
+//! The effect of failed parts on their job: finish, stop, tolerate, and a join that requires all outputs.
 
 use ork::JobState;
 
@@ -47,7 +47,7 @@ fn stop_skips_parts_that_have_not_started_and_lets_running_ones_finish() {
         Gate::of(&format!("{run}.0")).open();
         let status = world.until(job.id(), |status| status.parts.skipped > 0).await;
         assert_eq!(status.parts.failed, 1);
-        // Those that had started wait at the gate, and end when it opens.
+        // Parts that had started wait at the gate, and end when it opens.
         let waiting = status.parts.running;
         let gate = Gate::of(&format!("{run}.1"));
         let open = tokio::spawn(async move {

@@ -12,7 +12,7 @@ use ork::{JobState, Timestamp};
 use super::tasks::*;
 use super::world::{builder, each};
 
-/// A name is for people. If it identified a worker, the one that ends would release the work of the other.
+/// A name is for people. If it identified a worker, a worker that ends would release the work of another one.
 #[test]
 fn two_workers_with_one_name_are_distinct() {
     each(|world| async move {
@@ -33,7 +33,7 @@ fn two_workers_with_one_name_are_distinct() {
         // One worker alone would not run a second call.
         Gate::of(&key).entered().await;
         Gate::of(&key).entered().await;
-        // Claims are written soon, and other processes see them then.
+        // Claims are written soon, and other processes see them after that.
         let mut seen = select_all(jobs.iter().map(|job| twins[1].follow(job.id()).boxed()));
         let mut workers = BTreeSet::new();
         while workers.len() < 2 {
@@ -113,18 +113,18 @@ fn clock_set_back_or_forward_by_an_hour_loses_nothing() {
         ork.start_worker();
         for jump in [-HOUR, HOUR] {
             let key = ork::JobId::new().to_string();
-            let begun_before = ork.submit(gated { key: key.clone() }).await.unwrap();
+            let submitted_before = ork.submit(gated { key: key.clone() }).await.unwrap();
             Gate::of(&key).entered().await;
             clock.1.fetch_add(jump, Ordering::SeqCst);
             Gate::of(&key).open();
-            assert_eq!(begun_before.wait().await.unwrap(), key);
+            assert_eq!(submitted_before.wait().await.unwrap(), key);
             let run = ork::JobId::new().to_string();
             let parts = double_part { count: 20, failing: Vec::new(), run };
             assert_eq!(ork.submit(parts).and_wait().await.unwrap(), 380);
             // Its second attempt is due by the new time.
             assert_eq!(ork.submit(succeeds_at { attempt: 2 }).and_wait().await.unwrap(), 2);
-            let status = ork.status(begun_before.id()).await.unwrap();
-            assert_eq!((status.state, status.attempt), (JobState::Succeeded, 1), "begun once");
+            let status = ork.status(submitted_before.id()).await.unwrap();
+            assert_eq!((status.state, status.attempt), (JobState::Succeeded, 1), "started once");
         }
         ork.shutdown().await;
         drop(folder);
@@ -132,7 +132,7 @@ fn clock_set_back_or_forward_by_an_hour_loses_nothing() {
 }
 
 /// Regression: after the computer had slept for a minute, the process that woke up first presumed the other one dead,
-/// and ran beside it what that one was still running.
+/// and repeated the calls that the other one was still running.
 #[test]
 fn no_process_is_presumed_dead_after_the_computer_has_slept() {
     each(|world| async move {
@@ -153,19 +153,19 @@ fn no_process_is_presumed_dead_after_the_computer_has_slept() {
             jobs.push((key, job));
             processes.push(process);
         }
-        // The least pause of a process between two looks at the store, and the interval of its heartbeat.
+        // The least pause of a process between two reads of the store, and the interval of its heartbeat.
         let (look, beat) = (Duration::from_millis(200), Duration::from_secs(5));
-        clock.is_awaited_by(clock.now() + look, 2).await;
+        clock.wait_for_timers(clock.now() + look, 2).await;
         clock.advance(Duration::from_mins(1));
         let woken = clock.now();
-        clock.is_awaited_by(woken + look, 2).await;
+        clock.wait_for_timers(woken + look, 2).await;
         clock.advance(look);
-        // If a notice came during the pause, a process looks again, and pauses again.
-        while clock.are_awaited_by([woken + beat, clock.now() + look], 2).await != [2, 0] {
+        // If a notice arrived during the pause, a process reads again, and pauses again.
+        while clock.wait_for_timers_at([woken + beat, clock.now() + look], 2).await != [2, 0] {
             clock.advance(look);
         }
         clock.advance(woken + beat - clock.now());
-        clock.is_awaited_by(woken + beat + look, 2).await;
+        clock.wait_for_timers(woken + beat + look, 2).await;
         for (key, _) in &jobs {
             let again = tokio::time::timeout(Duration::from_secs(1), Gate::of(key).entered()).await;
             assert!(again.is_err(), "it was called beside the process that was running it");

@@ -51,7 +51,7 @@ fn single_part_can_be_retried() {
     });
 }
 
-/// A part that was skipped because others failed can be run all the same.
+/// A part that was skipped because others failed can be run, too.
 #[test]
 fn skipped_part_can_be_retried() {
     each(|world| async move {
@@ -94,7 +94,7 @@ fn cancelled_job_can_be_retried() {
     });
 }
 
-/// The notice of the failure arrives while the job runs again, and must not stop that run. When it stopped whatever ran
+/// The notice of the failure arrives while the job runs again, and must not stop that run. When it stopped every call
 /// of the job, the second run was cancelled, and the job stayed `running` forever.
 #[test]
 fn notice_of_a_failure_does_not_stop_a_job_that_is_retried_at_once() {
@@ -111,7 +111,7 @@ fn notice_of_a_failure_does_not_stop_a_job_that_is_retried_at_once() {
     });
 }
 
-/// Submitted by an older program, or by one that does not check what it sends.
+/// The job was submitted by an older program, or by one that does not check its messages.
 #[cfg(feature = "sqlite")]
 #[test]
 fn retry_is_refused_if_the_task_no_longer_takes_the_input() {

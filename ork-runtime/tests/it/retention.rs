@@ -37,7 +37,7 @@ fn worker_removes_only_jobs_past_their_retention() {
         let young = ended().await;
         clock.advance(Duration::from_mins(29));
         assert!(is_there(&ork, old).await);
-        // Now it is due. The only sign is that it disappears.
+        // Now it is due. The only sign of the removal is that it disappears.
         clock.advance(Duration::from_mins(2));
         while is_there(&ork, old).await {
             tokio::task::yield_now().await;

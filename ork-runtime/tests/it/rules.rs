@@ -65,7 +65,7 @@ async fn measure_join(parts: Parts<u32>) -> ork::Result<String> {
     Ok(texts.collect::<Vec<_>>().join(", "))
 }
 
-/// Nothing in it requires more than serde does.
+/// Its schema requires no more than serde does.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Plain {
     minimum: u8,

@@ -1,4 +1,4 @@
-//! Schedules: jobs started by the clock, once, by whichever process is alive; paused, resumed, triggered, replaced.
+//! Schedules: jobs started by the clock, once, by any live process; paused, resumed, triggered, replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn ticked(run: String) {
 }
 
 #[task]
-async fn told(at: String, on: String) -> String {
+async fn reports_times(at: String, on: String) -> String {
     format!("{on} {at}")
 }
 
@@ -52,7 +52,7 @@ async fn scheduled(world: World, missed: Missed) -> (World, Arc<Manual>, String)
     let clock = Manual::new(start());
     let (world, run) = (world.with_clock(&clock).await, JobId::new().to_string());
     world.ork.schedule("ten", ten(missed), "ticked", json!({ "run": run })).await.unwrap();
-    clock.is_awaited(first()).await;
+    clock.wait_for_timer(first()).await;
     (world, clock, run)
 }
 
@@ -71,14 +71,14 @@ fn schedule_starts_its_task_once_at_each_time_however_many_processes_work() {
         assert_eq!(found(&world.ork).await.next, Some(first()));
         clock.advance(first() - start());
         for tick in 1..=3_u32 {
-            clock.is_awaited(first() + TEN * tick).await;
+            clock.wait_for_timer(first() + TEN * tick).await;
             let status = found(&world.ork).await;
             assert_eq!(status.next, Some(first() + TEN * tick));
             assert_eq!(world.outcome(status.last.unwrap()).await.status().state, JobState::Succeeded);
             assert_eq!(calls(&run), tick);
             clock.advance(TEN);
         }
-        clock.is_awaited(first() + TEN * 4).await;
+        clock.wait_for_timer(first() + TEN * 4).await;
         assert_eq!(started(&world.ork).await, 4);
         join_all(others.into_iter().map(Ork::shutdown)).await;
         world.end().await;
@@ -92,22 +92,22 @@ fn missed_times_are_skipped_run_once_or_all_run() {
         let (first_one, _, folder) = world.parts();
         first_one.shutdown().await;
         let mut before = 0;
-        for (day, missed, made_up) in [(0, Missed::Skip, 0), (1, Missed::Once, 1), (2, Missed::All, 4)] {
+        for (day, missed, caught_up) in [(0, Missed::Skip, 0), (1, Missed::Once, 1), (2, Missed::All, 4)] {
             // The times of the previous round are long past.
             let day = TEN * 144 * day;
             let clock = Manual::new(start() + day);
             let now = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
             now.start_worker();
             now.schedule("ten", ten(missed), "ticked", json!({ "run": "missed" })).await.unwrap();
-            clock.is_awaited(first() + day).await;
+            clock.wait_for_timer(first() + day).await;
             // No process runs for 35 minutes, in which four times pass.
             now.shutdown().await;
             clock.advance(Duration::from_mins(5 + 35));
             let later = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
             later.start_worker();
-            clock.is_awaited(first() + day + TEN * 4).await;
-            assert_eq!(started(&later).await - before, made_up, "{missed:?}");
-            before += made_up;
+            clock.wait_for_timer(first() + day + TEN * 4).await;
+            assert_eq!(started(&later).await - before, caught_up, "{missed:?}");
+            before += caught_up;
             later.remove_schedule("ten").await.unwrap();
             later.shutdown().await;
         }
@@ -124,12 +124,12 @@ fn schedule_can_be_paused_resumed_triggered_replaced_and_removed() {
         assert!(!ork.pause_schedule("ten").await.unwrap());
         clock.advance(Duration::from_mins(15));
         assert_eq!((found(ork).await.paused, found(ork).await.next), (true, None));
-        // It can still be triggered by hand.
+        // It can still be triggered manually.
         let job = ork.trigger_schedule("ten").await.unwrap();
         assert_eq!(world.outcome(job).await.status().state, JobState::Succeeded);
         assert!(ork.resume_schedule("ten").await.unwrap());
         assert!(!ork.resume_schedule("ten").await.unwrap());
-        clock.is_awaited(first() + TEN * 2).await;
+        clock.wait_for_timer(first() + TEN * 2).await;
         assert_eq!((started(ork).await, calls(&run)), (1, 1));
         // A schedule of the same name replaces it.
         let hourly = Schedule { missed: Missed::Once, ..Schedule::new("0 * * * *", "Europe/Berlin") };
@@ -149,19 +149,19 @@ fn started_job_gets_the_time_of_its_schedule() {
             let clock = Manual::new(start());
             (world.with_clock(&clock).await, clock)
         };
-        // The clock jumps over the later times, so they are missed, and `Missed::All` makes up for them.
+        // The clock jumps over the later times, so they are missed, and `Missed::All` catches up on them.
         let schedule = Schedule {
             timezone: "Asia/Kolkata".into(),
             time_as: Some("at".into()),
             date_as: Some("on".into()),
             ..ten(Missed::All)
         };
-        world.ork.schedule("told", schedule, "told", json!({})).await.unwrap();
-        clock.is_awaited(first()).await;
+        world.ork.schedule("times", schedule, "reports_times", json!({})).await.unwrap();
+        clock.wait_for_timer(first()).await;
         clock.advance(Duration::from_mins(5 + 25));
-        clock.is_awaited(first() + TEN * 3).await;
-        let by_hand = world.ork.trigger_schedule("told").await.unwrap();
-        let filter = Filter { task: Some("told".into()), limit: 100, ..Filter::default() };
+        clock.wait_for_timer(first() + TEN * 3).await;
+        let by_hand = world.ork.trigger_schedule("times").await.unwrap();
+        let filter = Filter { task: Some("reports_times".into()), limit: 100, ..Filter::default() };
         let mut runs = Vec::new();
         for job in world.ork.jobs(filter).await.unwrap() {
             let time: String = serde_json::from_slice(world.outcome(job.id).await.output().unwrap()).unwrap();
@@ -176,28 +176,28 @@ fn started_job_gets_the_time_of_its_schedule() {
 }
 
 #[test]
-fn overlapping_time_is_skipped_if_the_schedule_says_so() {
+fn overlapping_time_is_skipped_if_the_schedule_requests_it() {
     each(|world| async move {
         let clock = Manual::new(start());
         let (world, key) = (world.with_clock(&clock).await, JobId::new().to_string());
         let schedule = Schedule { overlap: Overlap::Skip, ..ten(Missed::All) };
         world.ork.schedule("slow", schedule, "gated", json!({ "key": key })).await.unwrap();
-        clock.is_awaited(first()).await;
+        clock.wait_for_timer(first()).await;
         clock.advance(first() - start());
         let gate = Gate::of(&key);
         gate.entered().await;
         let slow = || Filter { task: Some("gated".into()), limit: 100, ..Filter::default() };
         for tick in 1..=2 {
-            clock.is_awaited(first() + TEN * tick).await;
+            clock.wait_for_timer(first() + TEN * tick).await;
             assert_eq!(world.ork.jobs(slow()).await.unwrap().len(), 1);
             clock.advance(TEN);
         }
-        clock.is_awaited(first() + TEN * 3).await;
+        clock.wait_for_timer(first() + TEN * 3).await;
         gate.open();
         let first_one = world.ork.jobs(slow()).await.unwrap().pop().unwrap().id;
         assert_eq!(world.outcome(first_one).await.status().state, JobState::Succeeded);
         clock.advance(TEN);
-        clock.is_awaited(first() + TEN * 4).await;
+        clock.wait_for_timer(first() + TEN * 4).await;
         gate.open();
         let jobs = world.ork.jobs(slow()).await.unwrap();
         let [second, _] = &jobs[..] else { panic!("{jobs:?}") };

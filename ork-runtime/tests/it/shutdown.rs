@@ -72,6 +72,6 @@ fn dropped_process_sends_no_more_heartbeats() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(DEADLINE, gone).await.expect("something goes on");
+        tokio::time::timeout(DEADLINE, gone).await.expect("a heartbeat still runs");
     });
 }

@@ -1,8 +1,8 @@
 //! Clocks of computers that are far apart: leases, heartbeats and due times use the clock of the store.
 //!
-//! Before they did, a process whose clock was ahead presumed living processes dead, so that what they ran was called
-//! twice, and work that it had postponed was delayed for others by the difference. The tests with clocks that are apart
-//! were not run on that code.
+//! Before they did, a process whose clock was ahead presumed living processes dead, so that their calls were made
+//! twice, and work that it had postponed was delayed for other processes by the difference. The tests with clocks that
+//! are apart were not run on that code.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -124,7 +124,7 @@ fn process_whose_clock_is_ahead_does_not_presume_living_ones_dead() {
         let job = world.ork.submit(steady { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         let ahead = worker(&store, true).await;
-        // By the time it runs this, it would have taken whatever it had freed at its start.
+        // Before it runs this job, it would have taken all work that it had released at its start.
         for _ in 0..2 {
             let second = ahead.submit(steady { key: other.clone() }).await.unwrap();
             Gate::of(&other).entered().await;
@@ -197,7 +197,7 @@ fn is_not_presumed_dead(adjust: impl Fn(&AdjustableClock)) {
         let cancelled = worker.submit(stops { key: stopped.clone(), seen: seen.clone() }).await.unwrap();
         Gate::of(&stopped).entered().await;
         adjust(&clock);
-        // A call learns through a heartbeat that it is cancelled, so one has been written by then.
+        // A call learns through a heartbeat that it is cancelled, so one has been written.
         cancelled.cancel().await.unwrap();
         Gate::of(&seen).entered().await;
         // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
@@ -236,7 +236,7 @@ fn clock_set_forward_starts_nothing_before_its_time() {
             tokio::task::yield_now().await;
         }
         clock.by.store(3_600_000, Ordering::SeqCst);
-        // Whatever is due would be taken along with this job.
+        // If the postponed work were due, a worker would take it together with this job.
         for _ in 0..3 {
             assert_eq!(worker.submit(at_once {}).and_wait().await.unwrap(), 1);
         }

@@ -1,9 +1,9 @@
-//! Slots: a worker claims only what it has a slot for, so that a cancel, a drain or another worker still gets the rest.
-//! All of these tests count calls.
+//! Slots: a worker claims only work that it has a slot for, so that a cancel, a drain or another worker still gets the
+//! rest. All of these tests count calls.
 //!
-//! Before that, a worker claimed what its window held, 256 parts at first, and called all of them in the end: more
-//! calls after a cancel or a drain than had started, a second worker without work, and `running` parts that no process
-//! ran. These tests were not run on that code.
+//! Before that, a worker claimed all messages of its window, 256 parts at first, and called all of them in the end:
+//! more calls after a cancel or a drain than had started, a second worker without work, and `running` parts that no
+//! process ran. These tests were not run on that code.
 
 use std::sync::Arc;
 
@@ -68,8 +68,8 @@ async fn until_running(ork: &Ork, job: JobId, parts: u32) {
     }
 }
 
-/// Opens a gate for all calls when it is dropped, at the end of a failed test, too, because waiting threads would
-/// outlive that.
+/// Opens a gate for all calls when it is dropped. That includes the end of a failed test, because waiting threads
+/// would outlive it.
 struct Opened(Arc<Gate>);
 
 impl Opened {
@@ -147,7 +147,7 @@ fn drained_worker_starts_no_calls_and_requeues_the_rest_at_once() {
         let job = first.submit(keeps_a_thread_part { key: key.clone(), count: 20 }).await.unwrap();
         all_slots_are_busy(&gate.0).await;
         first.drain();
-        // The next worker gets what the first one has not started, while the first one is still busy.
+        // The next worker gets the work that the first one has not started, while the first one is still busy.
         let second = worker(&store).await;
         all_slots_are_busy(&gate.0).await;
         assert_eq!(calls(&key), 2 * SLOTS);

@@ -86,7 +86,7 @@ fn unknown_job_is_named_in_the_error() {
 }
 
 #[test]
-fn another_process_runs_what_this_one_submitted() {
+fn job_submitted_by_one_process_runs_in_another() {
     each(|world| async move {
         let Some(client) = world.another().await else { return };
         let result = client.submit(add { a: 20, b: 22 }).and_wait().await.unwrap();

@@ -152,7 +152,7 @@ pub(crate) async fn double(number: u64, fail: bool, run: String, context: Contex
     called(&format!("{run}.{number}"));
     assert_eq!(context.parallel_index(), number);
     if fail {
-        return Err(Error::permanent(format!("part {number} was told to fail")));
+        return Err(Error::permanent(format!("part {number} failed on request")));
     }
     Ok(number * 2)
 }
@@ -181,8 +181,8 @@ pub(crate) fn lenient_part(count: u64, failing: u64) -> Vec<lenient> {
 
 #[task]
 pub(crate) async fn strict(number: u64, run: String) -> Result<()> {
-    // The first one to start fails once its gate is opened; the others wait at a gate of their own. No order is
-    // promised.
+    // The first call to start fails once its gate is opened; the others wait at another gate. The order is not
+    // defined.
     let first = called(&format!("{run}.ran")) == 1;
     let gate = Gate::of(&format!("{run}.{}", u32::from(!first)));
     gate.entered.add_permits(1);

@@ -22,7 +22,7 @@ async fn grow(key: String, levels: u32, width: u32, context: Context) -> Result<
     Ok(width)
 }
 
-/// A leaf: waits at the gate, then succeeds or fails as its input says.
+/// A leaf: waits at the gate, then succeeds or fails as its input requests.
 #[task]
 async fn leaf(key: String, number: u32, fails: bool) -> Result<u32> {
     called(&format!("{key}.{number}"));
@@ -178,7 +178,7 @@ fn failed_child_can_be_retried_alone() {
     });
 }
 
-/// If each attempt made new jobs, what the first one submitted would be done twice.
+/// If each attempt created new jobs, the work of the first attempt's children would be done twice.
 #[test]
 fn retried_parent_gets_the_same_children() {
     each(|world| async move {
@@ -235,7 +235,7 @@ fn graceful_cancel_of_a_root_finishes_running_children_and_starts_no_others() {
     });
 }
 
-/// Fails once its gate is opened, and asks to be retried much later.
+/// Fails once its gate is opened, with a retry that is due much later.
 #[task(retries = 3)]
 async fn bruised(key: String) -> Result<()> {
     called(&key);
@@ -250,7 +250,7 @@ async fn twig(key: String, context: Context) -> Result<()> {
 }
 
 /// Regression: the child used to keep its next attempt, which could never start, and the root its unique key for as
-/// long. This test then waited for an hour.
+/// long. At that time, this test waited for an hour.
 #[test]
 fn gracefully_cancelled_tree_ends_at_once_when_its_running_child_fails_with_retries_left() {
     each(|world| async move {
@@ -271,7 +271,7 @@ fn gracefully_cancelled_tree_ends_at_once_when_its_running_child_fails_with_retr
     });
 }
 
-/// Graceful cancel of a single child: it finishes if it runs, never starts if it does not, and its siblings go on.
+/// Graceful cancel of a single child: it finishes if it runs, never starts if it does not, and its siblings continue.
 #[test]
 fn gracefully_cancelled_child_finishes_if_it_runs_and_never_starts_otherwise() {
     each(|world| async move {
@@ -285,13 +285,13 @@ fn gracefully_cancelled_child_finishes_if_it_runs_and_never_starts_otherwise() {
         ork.interrupt(waits[0].id).await.unwrap();
         ork.interrupt(runs[0].id).await.unwrap();
         assert_eq!(ork.status(waits[0].id).await.unwrap().state, JobState::Cancelled);
-        assert_eq!(root.status().await.unwrap().state, JobState::Waiting, "the others go on");
+        assert_eq!(root.status().await.unwrap().state, JobState::Waiting, "the others continue");
         Gate::of(&key).open();
         let_pass(&key, 1).await;
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         assert_eq!(ork.status(waits[1].id).await.unwrap().state, JobState::Succeeded);
         assert_eq!((0..3).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 2);
-        // It was finished, and still counts as cancelled, which was asked for.
+        // It was finished, and still counts as cancelled, because a cancel was requested.
         assert_eq!(ork.status(runs[0].id).await.unwrap().state, JobState::Cancelled);
         world.end().await;
     });

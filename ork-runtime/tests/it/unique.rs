@@ -95,7 +95,7 @@ fn or_join_returns_the_job_that_holds_the_key() {
     });
 }
 
-/// Regression: the age of a key alone used to let another job have it, and the old job ran beside the new one.
+/// Regression: the age of a key alone used to allow another job to take it, and the old job ran beside the new one.
 #[test]
 fn key_of_a_job_in_progress_is_kept_however_old_it_is() {
     each(|world| async move {
@@ -103,15 +103,15 @@ fn key_of_a_job_in_progress_is_kept_however_old_it_is() {
         let world = world.with_clock(&clock).await;
         let (ork, keys) = (&world.ork, [fresh(), fresh()]);
         let works = ork.submit(gated { key: keys[0].clone() }).unique(keys[0].as_str()).await.unwrap();
-        // This one has finished its own work, and a job below it runs.
+        // This job has finished its own work, and its child job runs.
         let above = ork.submit(keeper { key: keys[1].clone() }).unique(keys[1].as_str()).await.unwrap();
         for key in &keys {
             Gate::of(key).entered().await;
         }
-        clock.is_awaited(clock.now() + REST).await;
+        clock.wait_for_timer(clock.now() + REST).await;
         clock.advance(Duration::from_hours(1));
         // The next heartbeat has been written.
-        clock.is_awaited(clock.now() + REST).await;
+        clock.wait_for_timer(clock.now() + REST).await;
         for (key, job) in keys.iter().zip([works.id(), above.id()]) {
             let submit = || ork.submit(greet { name: "Ada".into() }).unique(key.as_str());
             let refused = submit().stale_after(Duration::ZERO).await.unwrap_err();

@@ -6,18 +6,18 @@ use super::tasks::{called, calls};
 use super::world::{World, each, why};
 
 #[task]
-async fn says(words: String, key: String) -> Result<String> {
+async fn echoes(text: String, key: String) -> Result<String> {
     called(&key);
-    if words.starts_with("fine") { Ok(words) } else { Err(ork::Error::permanent(words)) }
+    if text.starts_with("fine") { Ok(text) } else { Err(ork::Error::permanent(text)) }
 }
 
 #[task(part, tolerate = 1)]
-fn says_part(key: String) -> Vec<says> {
-    ["fine one", "poison", "fine two"].map(|words| says { words: words.into(), key: key.clone() }).into()
+fn echoes_part(key: String) -> Vec<echoes> {
+    ["fine one", "poison", "fine two"].map(|text| echoes { text: text.into(), key: key.clone() }).into()
 }
 
 #[task(join)]
-fn says_join(parts: Parts<String>) -> Result<Vec<String>> {
+fn echoes_join(parts: Parts<String>) -> Result<Vec<String>> {
     parts.ok().into_iter().collect()
 }
 
@@ -66,15 +66,15 @@ fn job_whose_outcome_cannot_be_stored_fails_with_a_message() {
             return;
         }
         let key = ork::JobId::new().to_string();
-        let says = |words: &str| says { words: words.into(), key: key.clone() };
-        let job = world.ork.submit(says("poison")).await.unwrap();
+        let echoes = |text: &str| echoes { text: text.into(), key: key.clone() };
+        let job = world.ork.submit(echoes("poison")).await.unwrap();
         let outcome = job.outcome().await.unwrap();
         assert!(why(&outcome).contains("the outcome cannot be stored"), "{outcome:?}");
         assert_eq!(outcome.status().failure.as_ref().unwrap().kind, FailureKind::Output);
         assert_eq!(calls(&key), 1);
-        // The worker goes on.
-        assert_eq!(world.ork.submit(says("fine")).and_wait().await.unwrap(), "fine");
-        let job = world.ork.submit(says_part { key: key.clone() }).await.unwrap();
+        // The worker continues.
+        assert_eq!(world.ork.submit(echoes("fine")).and_wait().await.unwrap(), "fine");
+        let job = world.ork.submit(echoes_part { key: key.clone() }).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), ["fine one", "fine two"]);
         assert_eq!((job.status().await.unwrap().state, calls(&key)), (JobState::Succeeded, 5));
         world.end().await;
@@ -90,7 +90,7 @@ fn job_whose_parts_cannot_be_stored_fails_with_a_message() {
             return;
         }
         let key = ork::JobId::new().to_string();
-        let job = world.ork.submit(says_part { key: key.clone() }).await.unwrap();
+        let job = world.ork.submit(echoes_part { key: key.clone() }).await.unwrap();
         let outcome = job.outcome().await.unwrap();
         assert!(why(&outcome).contains("cannot be stored"), "{outcome:?}");
         assert_eq!(calls(&key), 0);
@@ -99,8 +99,8 @@ fn job_whose_parts_cannot_be_stored_fails_with_a_message() {
 }
 
 #[task]
-fn follows(words: String) -> String {
-    words
+fn follows(text: String) -> String {
+    text
 }
 
 /// Regression: such a hook used to be sent again each second, forever.
@@ -110,8 +110,8 @@ fn hook_that_cannot_be_stored_is_reported_with_its_job() {
         if !refuse(&world, "job", "task = 'follows'").await {
             return;
         }
-        let says = says { words: "fine".into(), key: ork::JobId::new().to_string() };
-        let job = world.ork.submit(says).on_complete(follows { words: "no".into() }).await.unwrap();
+        let echoes = echoes { text: "fine".into(), key: ork::JobId::new().to_string() };
+        let job = world.ork.submit(echoes).on_complete(follows { text: "no".into() }).await.unwrap();
         job.wait().await.unwrap();
         loop {
             let why = world.ork.why(job.id()).await.unwrap().sentence;

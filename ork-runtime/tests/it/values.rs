@@ -167,7 +167,7 @@ fn input_that_cannot_be_read_back_is_refused_at_submission() {
     });
 }
 
-/// The error of a client that expects another type does not claim what is not known.
+/// The error of a client that expects another type does not state a cause that is not known.
 #[tokio::test]
 async fn output_of_another_type_is_not_reported_as_another_version() {
     let world = World::new("memory:").await;

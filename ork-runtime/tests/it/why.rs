@@ -1,4 +1,4 @@
-//! `why`: what a job waits for.
+//! `why`: the report of what a job waits for.
 
 use ork::{ClientError, JobId, WaitsFor};
 
@@ -48,7 +48,7 @@ fn why_describes_a_job_that_waits_for_its_parts() {
 }
 
 #[test]
-fn why_says_that_no_worker_is_running() {
+fn why_reports_that_no_worker_is_running() {
     each(|world| async move {
         let (ork, store, folder) = world.parts();
         ork.shutdown().await;

@@ -7,7 +7,7 @@ use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
 
 use super::clock::Manual;
 
-/// No test takes longer than this unless it hangs.
+/// The deadline of a test, which only a test that hangs reaches.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs a test in a world over each store.
@@ -50,7 +50,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A process that works, over this store.
+    /// Starts a worker over this store.
     pub(crate) async fn new(store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::over(folder, store).await

@@ -1,5 +1,5 @@
-//! The size of the worlds, and the mutants: faults, of each of which a useful proof must find a consequence. No mutant
-//! is in production code; each falsifies what a production operation has decided.
+//! The size of the worlds, and the mutants: faults, of each of which a useful proof must find a consequence. Mutants
+//! are not in production code; each falsifies what a production operation has decided.
 
 use ork::event::{EventKind, PendingEvent};
 use ork::job::{AttemptOutcome, Effect, Phase};
@@ -25,7 +25,7 @@ pub(crate) struct Config {
     pub(crate) joined: bool,
     /// The task has no split.
     pub(crate) plain: bool,
-    /// The message of the job came before the store knew the job.
+    /// The message of the job arrived before the store knew the job.
     pub(crate) foreign: bool,
     /// The relay may be late, so that it reads what was written since, and may die between two rows.
     pub(crate) lazy: bool,
@@ -54,20 +54,20 @@ pub(crate) struct Left {
     pub(crate) expiries: u8,
     /// How often the input does not fit a worker of another version.
     pub(crate) parks: u8,
-    /// How often a worker holds a message for which it has no slot yet.
+    /// How often a worker holds a message without a slot for it.
     pub(crate) holds: u8,
-    /// How often a worker is drained: it finishes what it has called, and calls nothing more.
+    /// How often a worker is drained: it finishes its running calls, and starts no others.
     pub(crate) drains: u8,
     /// How often the broker loses a message that it has confirmed.
     pub(crate) losses: u8,
 }
 
-/// What a mutant does wrong.
+/// The fault of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
     /// Counts settlements instead of keeping sets.
     Counter,
-    /// Enqueues the join and the reply in a transaction of their own, after the one that settles.
+    /// Enqueues the join and the reply in a separate transaction, after the one that settles.
     CallbackOutside,
     /// Accepts results of older runs of the split as if they were of the current one.
     NoEpoch,
@@ -83,17 +83,17 @@ pub(crate) enum Mutant {
     NoSeal,
     /// Settles only what it knows to be claimed, so that a forgotten claim loses the job.
     ClaimNeeded,
-    /// Returns before it is written that a part will never run.
+    /// Returns before it is recorded that a part will never run.
     SkippedSoon,
     /// Lets a retry of a split that was cut short leave the older run of the split in force.
     RetryUnfenced,
-    /// Acknowledges the message of a split that another run has overtaken.
+    /// Acknowledges the message of a split that a newer run has overtaken.
     OvertakenAcked,
     /// Dead-letters a rejected message while its job runs, even if no process is left that will end the job.
     RefusedAlone,
     /// Fails a job whose message is rejected while a living process runs it.
     RefusedRunning,
-    /// Acknowledges long work without a row that names the process that has it.
+    /// Acknowledges long work without a row that names the process that runs it.
     Unleased,
     /// Leaves the row of leased work behind after its end.
     LeaseKept,
@@ -111,7 +111,7 @@ pub(crate) enum Mutant {
     EndWithoutEvent,
     /// Claims a held message on arrival, and does not claim it again once it has a slot.
     ClaimedEarly,
-    /// Calls what it holds although it was drained.
+    /// Calls the work that it holds although it was drained.
     CalledAfterDrain,
     /// Counts a loss for each redelivery, whether or not the work was called.
     LossPerDelivery,
@@ -171,7 +171,7 @@ pub(crate) fn row(number: OutboxId, row_kind: OutboxKind, attempt: u32) -> Outbo
 }
 
 impl Config {
-    /// Returns the part that a result is about; some mutants change its epoch or attempt.
+    /// Returns the key of the part that a result belongs to; some mutants change its epoch or attempt.
     pub(crate) fn key(&self, seen: &Tables, mut key: PartKey) -> PartKey {
         let Some(job) = &seen.job else { return key };
         if self.mutant == Some(Mutant::NoEpoch) {
@@ -202,7 +202,7 @@ impl Config {
         PartAttemptOutcome::Failed { failure: failure(), retry_at: (attempt < self.tries).then_some(NOW) }
     }
 
-    /// Whether a settlement is not even tried.
+    /// Returns whether a settlement is not even tried.
     pub(crate) fn drops_settlement(&self, seen: &Tables) -> bool {
         self.mutant == Some(Mutant::ClaimNeeded) && seen.state() != Some(JobState::Running)
     }
@@ -212,12 +212,12 @@ impl Config {
         self.permits.map(|permits| Limit { name: "task".into(), permits })
     }
 
-    /// Whether a worker counts the permits of the worker at a place.
+    /// Returns whether a worker counts the permits of the worker at a place.
     pub(crate) fn counts_permits(&self, at: usize, worker: Option<usize>) -> bool {
         self.mutant != Some(Mutant::PermitsUncounted) || worker == Some(at)
     }
 
-    /// Whether a worker that rejects a message presumes the process dead that claimed the job last.
+    /// Returns whether a worker that rejects a message presumes the process dead that claimed the job last.
     pub(crate) fn presumes_dead(&self, lives: bool) -> bool {
         match self.mutant {
             Some(Mutant::RefusedAlone) => false,

@@ -25,11 +25,11 @@ pub(crate) enum Action {
         run: bool,
     },
     /// A worker takes its next step. If `fails`, its function has failed.
-    GoOn {
+    Advance {
         worker: usize,
         fails: bool,
     },
-    /// A worker finds that the input was made for another version, and leaves it to a later attempt.
+    /// A worker finds that the input was made for another version, and parks it for a later attempt.
     Park {
         worker: usize,
     },
@@ -37,7 +37,7 @@ pub(crate) enum Action {
     Interrupt {
         worker: usize,
     },
-    /// A worker dies. If `forget`, the store loses what it had confirmed to it before writing it.
+    /// A worker dies. If `forget`, the store loses what it had confirmed to the worker before writing it.
     Crash {
         worker: usize,
         forget: bool,
@@ -48,11 +48,11 @@ pub(crate) enum Action {
     },
     /// A living process releases rows that wait for permits, if there are free ones.
     Beat,
-    /// A worker is presumed dead, and goes on.
+    /// A worker is presumed dead, and continues.
     Expire {
         worker: usize,
     },
-    /// The broker redelivers what a worker still holds.
+    /// The broker redelivers messages that a worker still holds.
     Redeliver {
         worker: usize,
     },
@@ -69,7 +69,7 @@ pub(crate) enum Action {
     Lose {
         msg: usize,
     },
-    /// What was lost is sent again.
+    /// Lost messages are sent again.
     Resend,
     /// The store cannot write what it had confirmed early.
     RollBack,
@@ -118,9 +118,9 @@ impl Model for Explored {
                 next.publish(row, keep);
             }
             Action::Take { worker, msg, run } => next.take(config, worker, msg, run),
-            Action::GoOn { worker, fails } => {
+            Action::Advance { worker, fails } => {
                 left.failures -= u8::from(fails);
-                next.go_on(config, worker, fails);
+                next.advance(config, worker, fails);
             }
             Action::Park { worker } => {
                 left.parks -= 1;
@@ -198,12 +198,12 @@ impl Model for Explored {
             Property::always("nothing follows the parts before all have ended", |_, w: &World| {
                 w.flaw != Some(Flaw::Early)
             }),
-            Property::always("nothing moves after the end", |_, w: &World| w.flaw != Some(Flaw::Moved)),
+            Property::always("nothing changes after the end", |_, w: &World| w.flaw != Some(Flaw::Moved)),
             Property::always("older attempts and runs change nothing", |_, w: &World| w.flaw != Some(Flaw::Fenced)),
             Property::always("counts are those of the sets", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
             Property::always("a retry runs all but ok, and keeps ok", |_, w: &World| w.flaw != Some(Flaw::Resumed)),
             Property::always("an output comes from its own input", |_, w: &World| w.flaw != Some(Flaw::Foreign)),
-            Property::always("a refusal ends nothing that a living process runs", |_, w: &World| {
+            Property::always("a rejection ends nothing that a living process runs", |_, w: &World| {
                 w.flaw != Some(Flaw::Killed)
             }),
             Property::always("no more attempts than the retries allow", |_, w: &World| w.flaw != Some(Flaw::Overtried)),
@@ -211,7 +211,7 @@ impl Model for Explored {
                 w.flaw != Some(Flaw::CallOutcome)
             }),
             Property::always("losses are calls that died", |_, w: &World| w.flaw != Some(Flaw::Lossy)),
-            Property::always("what is quiet has ended", |model: &Self, w: &World| {
+            Property::always("a quiet world has ended", |model: &Self, w: &World| {
                 let Self(config) = model;
                 !is_quiet(w) || has_ended(w) || w.seen.room() > 0 || is_noticed(config, w)
             }),
@@ -245,7 +245,7 @@ fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
     if is_quiet(world) && is_noticed(config, world) {
         actions.push(Action::Resend);
     }
-    // A heartbeat comes every few seconds. It is only needed when everything quick has been done.
+    // A heartbeat is sent every few seconds. It is only needed when everything quick has been done.
     if is_quiet(world) && world.seen.room() > 0 {
         actions.push(Action::Beat);
     }
@@ -262,7 +262,7 @@ fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
                 take(world, worker, actions);
             }
         } else {
-            actions.push(Action::GoOn { worker, fails: false });
+            actions.push(Action::Advance { worker, fails: false });
         }
     }
 }
@@ -287,7 +287,7 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
             let same = matches!(other.request, Request::Part { epoch: theirs, .. } if theirs == epoch);
             same && !other.suspect && other.attempt == message.attempt
         };
-        // A run takes all messages that are alike, so it does not matter which of them comes first.
+        // A batch takes all messages that are alike, so it does not matter which of them is first.
         let first = world.bag.iter().position(|other| alike(&other)) == Some(msg);
         if first && world.bag.iter().filter(alike).count() > 1 {
             actions.push(Action::Take { worker, msg, run: true });
@@ -324,7 +324,7 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         }
         let busy = matches!(it.activity, Activity::Job { .. } | Activity::Split { .. } | Activity::Parts { .. });
         if left.failures > 0 && busy {
-            actions.push(Action::GoOn { worker, fails: true });
+            actions.push(Action::Advance { worker, fails: true });
         }
         if left.parks > 0 && matches!(it.activity, Activity::Job { join: false, .. }) {
             actions.push(Action::Park { worker });
@@ -354,7 +354,7 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
     }
 }
 
-/// Returns whether a message was lost and its absence will be noticed.
+/// Returns whether a message was lost and its loss will be detected.
 fn is_noticed(config: &Config, world: &World) -> bool {
     config.mutant != Some(Mutant::LostUnnoticed) && world.lost && !world.seen.state().is_some_and(JobState::is_final)
 }
@@ -365,7 +365,7 @@ fn is_quiet(world: &World) -> bool {
     world.free_rows().next().is_none() && world.bag.is_empty() && idle
 }
 
-/// Returns whether the job is final, each end of it had one reply, and no part of it is left.
+/// Returns whether the job is final, each end of it had one reply, and no message or row of it is left.
 fn has_ended(world: &World) -> bool {
     let Some(row) = &world.seen.job else { return false };
     let settled = row.parts().iter().all(|part| part.how.is_some() && !part.running);

@@ -8,7 +8,7 @@ use ork::{Failure, FailureKind, Timestamp};
 
 use super::store::id;
 
-/// The time stands still: what is due later may come at any moment.
+/// The time stands still: a row that is due later may be sent at any moment.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
 
 /// A worker, or a client, that does not hold the rows it writes.

@@ -1,5 +1,5 @@
 //! A job that follows several others, explored: those succeed or fail and are retried, in any order, before and after
-//! it is submitted. The production operations decide; the store is pure data that writes what they record.
+//! it is submitted. The production operations decide; the store is pure data that writes their results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +63,7 @@ struct World {
     jobs: BTreeMap<JobId, Job>,
     /// Jobs that have not ended, each with a job that follows it.
     follow: BTreeSet<(JobId, JobId)>,
-    /// What the outbox rows of the follower wait for, each with its attempt.
+    /// The names that the outbox rows of the follower wait for, each with its attempt.
     waits: Vec<(u32, Box<str>)>,
     /// How often the current attempt of the follower was released.
     freed: u8,
@@ -109,7 +109,7 @@ impl World {
                 tx.open(*id, self.jobs.get(id).map(|job| (job.clone(), Ledger::default())));
             }
         }
-        let answer = operation.apply(&mut tx);
+        let output = operation.apply(&mut tx);
         let (mut writes, _) = tx.finish();
         let entries = tx.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
         self.jobs.extend(entries);
@@ -136,7 +136,7 @@ impl World {
             }
         }
         self.follow.extend(writes.followed);
-        answer
+        output
     }
 
     /// Releases the rows that wait for `name`.
@@ -188,7 +188,10 @@ impl World {
             AttemptOutcome::Succeeded
         };
         let output = (!fails).then(|| Bytes::from_static(b"0"));
-        self.change(config, &Settle { job: id, phase, attempt, outcome: how, output, limit: None, actor: by(Some(0)) });
+        self.change(
+            config,
+            &Settle { job: id, phase, attempt, outcome: how, output, permit: None, actor: by(Some(0)) },
+        );
     }
 }
 
@@ -254,9 +257,9 @@ impl Model for Config {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("a follower begins after the last end", |_, w: &World| !w.early),
-            Property::always("a follower is let go once", |_, w: &World| w.freed <= 1),
-            Property::always("a follower of what has ended is let go", |_, w: &World| {
+            Property::always("a follower starts after the last end", |_, w: &World| !w.early),
+            Property::always("a follower is released once", |_, w: &World| w.freed <= 1),
+            Property::always("a follower of ended jobs is released", |_, w: &World| {
                 w.jobs.get(&follower()).is_none_or(|job| job.state.is_final()) || !w.open.is_empty() || w.freed > 0
             }),
             Property::sometimes("a follower that has waited is let go", |_, w: &World| {
@@ -275,7 +278,7 @@ fn follower_of_several_jobs_starts_once_after_the_last_of_them() {
     for (jobs, retries) in [(1, 2), (2, 3), (3, 2), (4, 1)] {
         let found = explore(jobs, retries, None);
         if let Some((property, path)) = found.broken {
-            panic!("{jobs} jobs: it is not so that {property}:\n  {path}");
+            panic!("{jobs} jobs: violated: {property}:\n  {path}");
         }
         println!("a follower of {jobs}: {} states", found.states);
         proof::note("states", found.states);

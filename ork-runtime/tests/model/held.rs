@@ -1,5 +1,5 @@
-//! Messages that a worker holds and has not called: they are claimed once there is a slot, requeued by a drain, and
-//! count as no loss. And messages that no process holds any more, because the broker has lost them.
+//! Messages that a worker holds and has not called: they are claimed once there is a slot, requeued by a drain, and do
+//! not count as losses. And messages that no process holds any more, because the broker has lost them.
 
 use ork::tx::Resend;
 
@@ -9,14 +9,14 @@ use super::store::id;
 use super::world::{Activity, Msg, Worker, World, by};
 
 impl Worker {
-    /// Returns the same worker, idle.
+    /// Returns a copy of this worker that is idle.
     pub(crate) fn freed(&self) -> Self {
         Self { soon: self.soon, drained: self.drained, ..Self::default() }
     }
 }
 
 impl World {
-    /// A worker is handed a message for which it has no slot.
+    /// A worker receives a message for which it has no slot.
     pub(crate) fn hold(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         self.workers[worker].unacked.push(msg.clone());
@@ -27,8 +27,8 @@ impl World {
         };
     }
 
-    /// A slot is free for what a worker holds.
-    pub(crate) fn begins(&mut self, config: &Config, worker: usize) {
+    /// A slot is free for the message that a worker holds.
+    pub(crate) fn starts(&mut self, config: &Config, worker: usize) {
         let activity = match std::mem::take(&mut self.workers[worker].activity) {
             Activity::Held { msg } => self.start_work(config, worker, &msg, false),
             Activity::Early { activity } => *activity,
@@ -43,7 +43,7 @@ impl World {
 
     /// A worker calls what it has claimed.
     pub(crate) fn calls(&mut self, worker: usize) {
-        // Its connection was lost before, so the broker redelivers its work to another one.
+        // Its connection was lost before, so the broker redelivers its work to another worker.
         if self.workers[worker].stale {
             self.dies(worker);
         }
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// A worker is drained: what it holds goes back, what it has called goes on.
+    /// A worker is drained: it requeues what it holds, and its calls continue.
     pub(crate) fn drain(&mut self, config: &Config, worker: usize) {
         self.workers[worker].drained = true;
         let holds = matches!(self.workers[worker].activity, Activity::Held { .. });
@@ -62,7 +62,8 @@ impl World {
         }
     }
 
-    /// The worker dies. What was confirmed to it early may be lost with it, and what it held is free.
+    /// The worker dies. Writes that were confirmed to it early may be lost with it, and its rows and messages are
+    /// free.
     pub(crate) fn crash(&mut self, config: &Config, worker: usize, forget: bool) {
         if forget {
             self.forget();
@@ -75,7 +76,7 @@ impl World {
         self.bag.extend(dead.unacked.into_iter().map(|msg| Msg { suspect: true, ..msg }));
     }
 
-    /// The broker presumes the worker dead and redelivers its messages to others, while it goes on.
+    /// The broker presumes the worker dead and redelivers its messages to others, while it continues.
     pub(crate) fn redeliver(&mut self, worker: usize) {
         self.dies(worker);
         self.workers[worker].stale = true;
@@ -101,7 +102,7 @@ impl World {
         self.lost = true;
     }
 
-    /// Nothing is under way for the job, so what it waits for is sent again.
+    /// Nothing is under way for the job, so the messages that it waits for are sent again.
     pub(crate) fn resend(&mut self, config: &Config) {
         self.lost = false;
         let Some(attempt) = self.seen.job.as_ref().map(|row| row.job.attempt) else { return };

@@ -1,24 +1,26 @@
-//! What a worker holds besides its deliveries: leases of long work, and permits of a limit. Both end with the worker,
+//! Leases of long work and permits of a limit, which a worker holds besides its deliveries. Both end with the worker,
 //! whether it is dead or only presumed dead.
 
 use std::sync::Arc;
 
-use ork::tx::{Lease, Limit, OutboxKind};
+use ork::tx::{Lease, Limit, OutboxKind, Permit};
 
 use super::config::{Config, Mutant};
+use super::fixtures::NOW;
 use super::rules::Step;
 use super::store::{Tables, id};
 use super::world::{Activity, Worker, World, by};
 
 impl World {
-    /// Returns the limit that a call begins under, if it is `limited`.
+    /// Returns the limit that a call starts under, if it is `limited`.
     pub(crate) fn limit(config: &Config, limited: bool) -> Option<Limit> {
         config.limit().filter(|_| limited)
     }
 
-    /// Returns the limit whose permit is released when a call ends that was `limited`.
-    pub(crate) fn released(config: &Config, limited: bool) -> Option<Limit> {
-        Self::limit(config, limited).filter(|_| config.mutant != Some(Mutant::PermitKept))
+    /// Returns the permit that is released when a call ends that was `limited`.
+    pub(crate) fn released(config: &Config, limited: bool) -> Option<Permit> {
+        let limit = Self::limit(config, limited).filter(|_| config.mutant != Some(Mutant::PermitKept));
+        limit.map(|limit| Permit { limit, since: NOW })
     }
 
     /// The work takes long: a lease replaces its delivery.
@@ -38,14 +40,14 @@ impl World {
         }
     }
 
-    /// A lease is released: another process may have the work.
+    /// A lease is released: another process may take the work.
     pub(crate) fn free(&mut self, config: &Config, worker: usize, lost: bool) {
         if let Some(lease) = self.workers[worker].lease.take() {
             self.edit(config, |tables| tables.free(lease, lost));
         }
     }
 
-    /// A worker has sent no heartbeat for too long, so what it held is free. It may go on all the same.
+    /// A worker has sent no heartbeat for too long, so its rows are free. It may continue all the same.
     pub(crate) fn expire(&mut self, config: &Config, worker: usize) {
         self.free(config, worker, true);
         let freed = config.mutant != Some(Mutant::PermitsOfDead);
@@ -104,7 +106,7 @@ impl World {
     }
 }
 
-/// Returns the outbox kind and attempt of the work of a worker, if that is a single thing.
+/// Returns the outbox kind and attempt of the work of a worker, if that is a single job or part.
 pub(crate) fn held_row(worker: &Worker) -> Option<(OutboxKind, u32)> {
     match &worker.activity {
         Activity::Job { join: true, attempt, .. } => Some((OutboxKind::Join, *attempt)),

@@ -2,7 +2,6 @@
 //! ledger and operations. The code itself is explored; `config.rs` has the bounds, and `rules.rs` the properties.
 
 #![expect(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -11,7 +10,7 @@
     clippy::redundant_clone,
     clippy::struct_excessive_bools,
     clippy::needless_pass_by_value,
-    reason = "tests: what fails must fail loudly, and what is found is printed"
+    reason = "tests: a failure must be loud, and results are printed"
 )]
 
 mod barrier;
@@ -22,8 +21,7 @@ mod follows;
 mod held;
 mod leases;
 mod mutants;
-#[path = "../support/proof.rs"]
-mod proof;
+use ork_test_support::proof;
 mod rejections;
 mod rules;
 mod runs;

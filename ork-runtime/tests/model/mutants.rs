@@ -8,7 +8,7 @@ use super::explore::explore;
 use super::worlds::{CALM, STOP, small};
 use super::{proof, search};
 
-/// The smallest world that brings the fault to light.
+/// Asserts that the mutant is caught in the smallest world in which it has a consequence.
 fn caught(mutant: Mutant, left: Left, sizes: &'static [u64], policy: Policy, tries: u32) {
     caught_in(mutant, Config { left, sizes, policy, tries, page: 1, ..small() });
 }
@@ -68,7 +68,7 @@ fn completion_without_a_seal() {
 }
 
 #[test]
-fn lost_claim_that_is_not_made_good() {
+fn lost_claim_that_is_not_repaired() {
     caught(Mutant::ClaimNeeded, Left { rollbacks: 1, failures: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
@@ -120,7 +120,7 @@ fn settlement_that_keeps_its_permit() {
 }
 
 #[test]
-fn returned_permit_that_wakes_no_row() {
+fn released_permit_that_wakes_no_row() {
     caught_in(Mutant::NoWake, limited());
 }
 

@@ -26,7 +26,7 @@ impl World {
             let refuse =
                 RejectJob { unknown: new_job(), requested: work, dead, failure: failure(), actor: by(Some(worker)) };
             match self.change(config, Some(worker), &refuse, Step::Other) {
-                // It is kept back until that process has died, or another one takes it.
+                // It is held back until that process has died, or another one takes it.
                 JobRejection::RunningElsewhere(_) if config.mutant != Some(Mutant::RefusedAlone) => self.bag.push(msg),
                 JobRejection::Failed if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
                 JobRejection::RunningElsewhere(_) | JobRejection::Failed | JobRejection::Ignored => {}

@@ -14,7 +14,7 @@ use super::store::{JobRow, Tables};
 pub(crate) enum Flaw {
     /// The join, an end of the job, an attempt or a reply was enqueued twice.
     Twice,
-    /// The join or the end of the job came before every part had ended.
+    /// The join was enqueued, or the job ended, before every part had ended.
     Early,
     /// Something changed after the end.
     Moved,
@@ -28,7 +28,7 @@ pub(crate) enum Flaw {
     Foreign,
     /// A rejection ended a job that a living process ran.
     Killed,
-    /// A permit came back, and no row that waits for one was woken.
+    /// A permit was released, and no row that waits for one was woken.
     Unwoken,
     /// More attempts were made than the retries allow.
     Overtried,
@@ -38,7 +38,7 @@ pub(crate) enum Flaw {
     Lossy,
 }
 
-/// What takes a step.
+/// The process or client that takes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A worker, with the attempt of the job that it has claimed, and the run of the split it is at.
@@ -51,13 +51,13 @@ pub(crate) enum Step {
     Settles { epoch: u32, attempt: u32, n: u64 },
     /// A client retries.
     Retry,
-    /// What the broker has lost is sent again.
+    /// Messages that the broker has lost are sent again.
     Resends,
     /// A client submits or cancels, or a worker rejects.
     Other,
 }
 
-/// No part, and no phase of the job, is ever tried more often.
+/// The maximum number of tries of a part, and of a phase of the job.
 pub(crate) const TRIES: u32 = 2;
 
 /// Returns the first rule that a step has broken.
@@ -220,8 +220,8 @@ fn overtried(row: &JobRow) -> bool {
     row.parts().iter().any(|part| part.attempt > TRIES) || row.job.phase_attempt() > TRIES
 }
 
-/// Returns whether nothing has changed but permits and the rows that wait for them: permits of stale settlements come
-/// back, too.
+/// Returns whether nothing has changed except permits and the rows that wait for them: stale settlements release their
+/// permits, too.
 fn same(before: &Tables, after: &Tables) -> bool {
     let but_for_permits = |tables: &Tables| {
         let mut tables = Tables { permits: Vec::new(), ..tables.clone() };

@@ -49,16 +49,16 @@ where
         Some((name, format!("{}\n{end}", steps.join("\n  "))))
     });
     let never = sometimes.iter().find(|name| checker.discovery(name).is_none());
-    assert!(broken.is_some() || never.is_none(), "it never comes to pass that {never:?}: too little was explored");
+    assert!(broken.is_some() || never.is_none(), "never reached: {never:?}; too little was explored");
     Found { states: checker.unique_state_count(), broken }
 }
 
 /// Asserts that the unchanged model holds and the mutant does not. Prints the counterexample.
-pub(crate) fn caught(mutant: impl Debug, truth: &Found, falsehood: &Found) {
-    assert!(truth.broken.is_none(), "the truth itself does not hold: {:?}", truth.broken);
-    let Some((property, path)) = &falsehood.broken else {
-        panic!("{mutant:?} was not caught in {} states", falsehood.states)
+pub(crate) fn caught(mutant: impl Debug, unchanged: &Found, mutated: &Found) {
+    assert!(unchanged.broken.is_none(), "the unchanged model does not hold: {:?}", unchanged.broken);
+    let Some((property, path)) = &mutated.broken else {
+        panic!("{mutant:?} was not caught in {} states", mutated.states)
     };
-    println!("{mutant:?}: it is not so that {property}:\n  {path}");
+    println!("{mutant:?}: violated: {property}:\n  {path}");
     proof::note("mutants_caught", 1);
 }

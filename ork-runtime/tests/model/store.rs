@@ -9,16 +9,18 @@ use bytes::Bytes;
 use ork::job::{Job, Phase};
 use ork::ledger::{Counts, Head, Ledger, PartResult, Shard, place};
 use ork::tx::{
-    Durability, Operation, OutboxId, OutboxKind, OutboxRow, PartWrite, Permits, Shards, Transaction, Writes,
+    Durability, Held, Operation, OutboxId, OutboxKind, OutboxRow, PartWrite, Permits, Shards, Transaction, Writes,
 };
 use ork::{JobId, JobState, WorkerId};
+
+use super::fixtures::NOW;
 
 /// The only job there is.
 pub(crate) fn id() -> JobId {
     JobId::from_bytes([7; 16])
 }
 
-/// The worker at a place; a client uses the first free one.
+/// The worker at a place; a client uses the first free place.
 pub(crate) fn worker(at: usize) -> &'static WorkerId {
     static WORKERS: LazyLock<[WorkerId; 4]> = LazyLock::new(|| std::array::from_fn(|_| WorkerId::new("w")));
     &WORKERS[at]
@@ -56,16 +58,16 @@ pub(crate) struct Tables {
     /// How often the job has ended, and how many replies to its client were enqueued: not stored, only counted.
     pub(crate) ends: u8,
     pub(crate) replies: u8,
-    /// What a mutant counts instead of the sets.
+    /// The number that a mutant counts instead of keeping the sets.
     pub(crate) counter: u64,
 }
 
 /// The effects of one operation.
 pub(crate) struct Applied<A> {
-    pub(crate) answer: A,
-    /// Whether the operation promises no more than to be written soon.
+    pub(crate) output: A,
+    /// Whether the operation only promises to be written soon.
     pub(crate) soon: bool,
-    /// Whether its writes are of no consequence to any other process.
+    /// Whether its writes have no consequence for any other process.
     pub(crate) quiet: bool,
     pub(crate) writes: Writes,
     pub(crate) tables: Tables,
@@ -90,7 +92,7 @@ impl JobRow {
         match self.shards.get(&number) {
             None => Part { how: None, running: false, attempt: 1 },
             Some((_, sets)) => {
-                let shard = Shard::decode(sets).expect("what was written can be read");
+                let shard = Shard::decode(sets).expect("written sets can be decoded");
                 Part { how: shard.outcome(low), running: shard.is_running(low), attempt: shard.attempt(low) }
             }
         }
@@ -110,8 +112,8 @@ impl Tables {
         self.job.as_ref().map(|row| row.job.state)
     }
 
-    /// Lets a production operation decide over what is stored. The permits of workers for which `counts` is false are
-    /// left out, and `mutate` may falsify the decision, which only the mutants do.
+    /// Lets a production operation decide over the rows. The permits of workers for which `counts` is false are left
+    /// out, and `mutate` may falsify the decision, which only the mutants do.
     pub(crate) fn apply<O: Operation>(
         &self,
         operation: &O,
@@ -125,19 +127,21 @@ impl Tables {
         self.load(&mut tx, shards);
         if let Some(limit) = operation.limit() {
             let held = self.permits.iter().enumerate().filter(|(at, _)| counts(*at));
-            tx.open_permits(Arc::clone(limit), Permits::new(held.map(|(at, held)| (boot(at), *held))));
+            let held = held.filter(|(_, count)| **count > 0);
+            let held = held.map(|(at, count)| (boot(at), Held { count: *count, since: NOW }));
+            tx.open_permits(Arc::clone(limit), Permits::new(held));
         }
-        let answer = operation.apply(&mut tx);
+        let output = operation.apply(&mut tx);
         let (soon, quiet) = (operation.durability() == Durability::Lazy, tx.is_quiet());
         let (mut writes, _) = tx.finish();
         mutate(&mut tx, &mut writes);
         let mut tables = self.clone();
         tables.next_outbox_id = tx.next_outbox_id();
         tables.write(tx, &writes);
-        Applied { answer, soon, quiet, writes, tables }
+        Applied { output, soon, quiet, writes, tables }
     }
 
-    /// Loads only what was asked for: an operation that looks further fails in the ledger.
+    /// Loads only what the operation requested: one that reads more fails in the ledger.
     fn load(&self, tx: &mut Transaction, shards: Shards) {
         let range = match shards {
             Shards::None => return,
@@ -147,7 +151,7 @@ impl Tables {
         };
         let (Some(entry), Some(row)) = (tx.get_mut(id()), &self.job) else { return };
         for (number, (_, sets)) in row.shards.range(range) {
-            entry.ledger.load(*number, Shard::decode(sets).expect("what was written can be read"));
+            entry.ledger.load(*number, Shard::decode(sets).expect("written sets can be decoded"));
         }
     }
 
@@ -184,7 +188,7 @@ impl Tables {
         self.outbox.extend(writes.outbox.iter().cloned());
         for ((_, of), held) in &writes.permits {
             let at = (0..self.permits.len()).find(|at| boot(*at) == *of).expect("a worker has taken it");
-            self.permits[at] = *held;
+            self.permits[at] = held.count;
         }
         writes.woken.values().for_each(|count| self.wake(*count));
     }

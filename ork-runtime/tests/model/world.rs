@@ -33,7 +33,7 @@ pub(crate) struct Msg {
     pub(crate) suspect: bool,
 }
 
-/// What a worker is doing.
+/// The activity of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) enum Activity {
     #[default]
@@ -61,7 +61,7 @@ pub(crate) struct Worker {
     pub(crate) soon: bool,
     /// Whether the broker has redelivered its messages to others, so that it is a zombie.
     pub(crate) stale: bool,
-    /// Whether it was drained: it calls nothing more.
+    /// Whether it was drained: it starts no calls.
     pub(crate) drained: bool,
     /// Whether it was the last one to claim the job: as long as it lives, a rejection by another worker does not fail
     /// the job.
@@ -75,9 +75,9 @@ pub(crate) struct Worker {
 /// The state of the exploration.
 #[derive(Debug, Clone, PartialEq, Hash)]
 pub(crate) struct World {
-    /// What outlives a crash.
+    /// The tables that survive a crash.
     pub(crate) disk: Arc<Tables>,
-    /// What operations see: ahead of the disk by what was confirmed and not written yet.
+    /// The tables that operations see: ahead of the disk by what was confirmed and not written yet.
     pub(crate) seen: Arc<Tables>,
     pub(crate) bag: Vec<Msg>,
     pub(crate) workers: Vec<Worker>,
@@ -114,8 +114,8 @@ impl World {
         operation: &O,
         step: Step,
     ) -> O::Output {
-        // A process that writes waits for the transaction of another process to end, including what that has confirmed
-        // early.
+        // A process that writes waits for the transaction of another process to end, including what that process has
+        // confirmed early.
         if self.workers.iter().enumerate().any(|(at, other)| other.soon && Some(at) != worker) {
             self.write();
         }
@@ -148,7 +148,7 @@ impl World {
         }
         // Any message may be late, so publishing at once leaves out only what a late relay reads.
         self.relay(config);
-        applied.answer
+        applied.output
     }
 
     /// Publishes the rows that no process holds and that wait for nothing.
@@ -176,7 +176,7 @@ impl World {
         self.workers.iter_mut().for_each(|worker| worker.soon = false);
     }
 
-    /// The relay hands a row to the broker, and dies before it can remove the row if `keep`.
+    /// The relay publishes a row, and dies before it can remove the row if `keep`.
     pub(crate) fn publish(&mut self, row: usize, keep: bool) {
         self.write();
         let mut tables = Tables::clone(&self.seen);
@@ -198,7 +198,7 @@ impl World {
         }
     }
 
-    /// A worker is handed a message and has a slot for it. If `run`, it takes the neighbors of the message along.
+    /// A worker receives a message and has a slot for it. If `run`, it takes the neighbors of the message along.
     pub(crate) fn take(&mut self, config: &Config, worker: usize, msg: usize, run: bool) {
         let msg = self.bag.remove(msg);
         if config.mutant != Some(Mutant::AckFirst) {
@@ -212,7 +212,7 @@ impl World {
         self.calls(worker);
     }
 
-    /// A worker claims the work of a message, if that is still to be done. If `run`, its neighbors are claimed with it.
+    /// A worker claims the work of a message, if that must still be done. If `run`, its neighbors are claimed with it.
     pub(crate) fn start_work(&mut self, config: &Config, worker: usize, msg: &Msg, run: bool) -> Activity {
         match &msg.request {
             Request::Whole => self.claim(config, worker, msg, Phase::Start),
@@ -285,7 +285,7 @@ impl World {
     }
 
     /// A worker takes its next step; `fails` if its function does.
-    pub(crate) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
+    pub(crate) fn advance(&mut self, config: &Config, worker: usize, fails: bool) {
         match self.workers[worker].activity.clone() {
             Activity::Idle => {}
             Activity::Done => {
@@ -294,7 +294,7 @@ impl World {
                 return;
             }
             Activity::Held { .. } | Activity::Early { .. } => {
-                self.begins(config, worker);
+                self.starts(config, worker);
                 return;
             }
             Activity::Job { join: false, attempt, counted } if !config.plain && !fails => {
@@ -339,12 +339,12 @@ impl World {
         let Activity::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
-            let seal = SealParts { job: id(), epoch, n, output: None, limit: None, actor: by(Some(worker)) };
+            let seal = SealParts { job: id(), epoch, n, output: None, permit: None, actor: by(Some(worker)) };
             if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
-                // Another run has taken over, and may die, so the delivery is requeued. This run was overtaken
-                // because its worker was thought lost, so it counts as a loss.
+                // Another run has taken over, and may die, so the delivery is requeued. This run was overtaken because
+                // its worker was presumed dead, so it counts as a loss.
                 world.dies(worker);
                 world.free(config, worker, false);
                 let unacked = std::mem::take(&mut world.workers[worker].unacked);
@@ -373,8 +373,8 @@ impl World {
     fn settle(&mut self, config: &Config, worker: usize, which: (Phase, u32, Option<u32>), how: AttemptOutcome) {
         let (phase, attempt, epoch) = which;
         let output = (how == AttemptOutcome::Succeeded).then(|| Bytes::from_static(b"0"));
-        let limit = Self::released(config, config.plain && phase == Phase::Start);
-        let settle = Settle { job: id(), phase, attempt, outcome: how, output, limit, actor: by(Some(worker)) };
+        let permit = Self::released(config, config.plain && phase == Phase::Start);
+        let settle = Settle { job: id(), phase, attempt, outcome: how, output, permit, actor: by(Some(worker)) };
         if config.drops_settlement(&self.seen) {
             return;
         }
@@ -391,16 +391,16 @@ impl World {
         ended: Vec<(u64, PartAttemptOutcome)>,
     ) {
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: ended[0].0, attempt });
-        let for_good = |(_, how): &&(u64, PartAttemptOutcome)| {
+        let is_final = |(_, how): &&(u64, PartAttemptOutcome)| {
             matches!(how, PartAttemptOutcome::Succeeded(_) | PartAttemptOutcome::Failed { retry_at: None, .. })
         };
-        let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
-        let limit = Self::released(config, limited);
-        let settle = SettleParts { first, ended: ended.into(), limit, actor: by(Some(worker)) };
+        let n = u64::try_from(ended.iter().filter(is_final).count()).unwrap();
+        let permit = Self::released(config, limited);
+        let settle = SettleParts { first, ended: ended.into(), permit, actor: by(Some(worker)) };
         self.change(config, Some(worker), &settle, Step::Settles { epoch, attempt, n });
     }
 
-    /// The input was made for another version than that of the worker, which leaves it to a later attempt.
+    /// The input was made for another version than that of the worker, which parks it for a later attempt.
     pub(crate) fn park(&mut self, config: &Config, worker: usize) {
         let Activity::Job { attempt, .. } = self.workers[worker].activity else { return };
         let how = AttemptOutcome::Parked { failure: failure(), retry_at: NOW };
@@ -408,7 +408,7 @@ impl World {
         self.workers[worker].activity = Activity::Done;
     }
 
-    /// The worker has to stop: it requeues what it is doing, which costs no attempt.
+    /// The worker has to stop: it requeues its work, which costs no attempt.
     pub(crate) fn interrupt(&mut self, config: &Config, worker: usize) {
         match self.workers[worker].activity.clone() {
             Activity::Job { join, attempt, .. } => {
@@ -431,8 +431,8 @@ impl World {
         self.bag.extend(before.unacked);
     }
 
-    /// Workers are interchangeable, messages come in any order, and an acknowledgement that nothing can precede is no
-    /// step: one world stands for all that differ only in that.
+    /// Workers are interchangeable, messages arrive in any order, and an acknowledgement that nothing can precede is
+    /// not a step: one world stands for all that differ only in that.
     pub(crate) fn simplify(&mut self) {
         let fragile = self.left.crashes > 0;
         if self.left.refusals == 0 {
@@ -452,7 +452,7 @@ impl World {
         }
     }
 
-    /// What was confirmed early could not be written, e.g. because the disk is full. The workers do not know of it.
+    /// Writes that were confirmed early fail, e.g. because the disk is full. The workers do not know of it.
     pub(crate) fn roll_back(&mut self, config: &Config) {
         self.forget();
         self.sweep(config, |_| {});
@@ -466,7 +466,7 @@ impl World {
         self.change(config, None, &Retry::new(id(), by(None)), Step::Retry);
     }
 
-    /// What a mutant kept in memory reaches the store.
+    /// Rows that a mutant kept in memory reach the store.
     pub(crate) fn late(&mut self, config: &Config, worker: usize) {
         self.write();
         let mut tables = Tables::clone(&self.seen);

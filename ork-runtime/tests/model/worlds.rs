@@ -49,7 +49,7 @@ pub(crate) fn small() -> Config {
 pub(crate) fn holds(name: &str, config: Config, most: usize) {
     let found = explore(config, most);
     if let Some((property, path)) = found.broken {
-        panic!("{name}: it is not so that {property}:\n  {path}");
+        panic!("{name}: violated: {property}:\n  {path}");
     }
     println!("{name}: {} states", found.states);
     proof::note("states", found.states);
@@ -61,13 +61,13 @@ fn worker_dies_between_any_two_steps() {
 }
 
 #[test]
-fn messages_are_duplicated_and_zombies_go_on() {
-    holds("doubles", Config { left: Left { duplicates: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
+fn messages_are_duplicated_and_zombies_continue() {
+    holds("duplicates", Config { left: Left { duplicates: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
 }
 
-/// Its connection is lost, so the broker redelivers its work to another worker, and then it has to stop.
+/// Its connection is lost, so the broker redelivers its work to another worker; after that, it has to stop.
 #[test]
-fn zombie_gives_back_what_another_worker_runs() {
+fn zombie_requeues_work_that_another_worker_runs() {
     let left = Left { duplicates: 1, interrupts: 1, ..CALM };
     holds("zombies that stop", Config { left, sizes: &[1, 2], ..small() }, 0);
 }
@@ -78,7 +78,7 @@ fn parts_and_joins_fail_and_are_retried() {
 }
 
 #[test]
-fn parts_fail_while_zombies_go_on() {
+fn parts_fail_while_zombies_continue() {
     holds(
         "failures of zombies",
         Config { left: Left { failures: 2, duplicates: 1, ..CALM }, sizes: &[1], ..small() },
@@ -86,7 +86,7 @@ fn parts_fail_while_zombies_go_on() {
     );
 }
 
-/// Workers of two versions: one that the input does not fit leaves it to a later attempt.
+/// Workers of two versions: a worker that the input does not fit parks it for a later attempt.
 #[test]
 fn input_for_another_version_is_parked() {
     holds("parked", Config { left: Left { parks: 2, crashes: 1, failures: 1, ..CALM }, ..small() }, 0);
@@ -115,7 +115,7 @@ fn client_retries_a_failed_job() {
 }
 
 #[test]
-fn client_cancels_and_retries_while_zombies_go_on() {
+fn client_cancels_and_retries_while_zombies_continue() {
     let left = Left { cancels: 1, retries: 1, duplicates: 1, ..CALM };
     holds("cancel and retry of zombies", Config { left, page: 1, tries: 1, sizes: &[1, 2], ..small() }, 0);
 }
@@ -210,11 +210,11 @@ fn leases_of_workers_that_are_presumed_dead() {
     let left = Left { leases: 1, duplicates: 1, ..CALM };
     holds("leases of zombies", Config { left, sizes: &[1], ..small() }, 0);
     let left = Left { leases: 1, expiries: 1, cancels: 1, retries: 1, failures: 1, ..CALM };
-    holds("leases of what is cancelled", Config { left, sizes: &[1], tries: 1, ..small() }, 0);
+    holds("leases of cancelled work", Config { left, sizes: &[1], tries: 1, ..small() }, 0);
 }
 
 #[test]
-fn permits_never_exceed_the_limit_and_all_come_back() {
+fn permits_never_exceed_the_limit_and_all_are_released() {
     let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
     holds("permits", Config { left: Left { crashes: 2, ..CALM }, ..limited() }, 0);
     holds("permits of zombies", Config { left: Left { duplicates: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
@@ -240,7 +240,7 @@ fn permits_while_a_client_cancels_and_retries() {
     holds("permits of a plain job", Config { left, permits: Some(1), plain: true, ..small() }, 0);
 }
 
-/// How many states are explored in each kind of large world; each has more.
+/// How many states are explored of each kind of large world; each has more.
 const LARGE: usize = 1_000_000;
 
 /// Three workers, four parts, and all faults.
@@ -266,11 +266,7 @@ fn large_worlds() {
     let held = Left { leases: 2, expiries: 1, ..all };
     holds("large, leased and limited", Config { left: held, permits: Some(2), ..large.clone() }, LARGE);
     let calm = Left { crashes: 1, duplicates: 1, ..CALM };
-    holds(
-        "large, with little that goes wrong",
-        Config { left: calm, sizes: &[4, 3], tries: 1, ..large.clone() },
-        LARGE,
-    );
-    let steered = Left { cancels: 1, retries: 1, duplicates: 1, failures: 1, ..CALM };
-    holds("large, cancelled and retried", Config { left: steered, tries: 1, sizes: &[4, 1], ..large }, LARGE);
+    holds("large, with few faults", Config { left: calm, sizes: &[4, 3], tries: 1, ..large.clone() }, LARGE);
+    let controlled = Left { cancels: 1, retries: 1, duplicates: 1, failures: 1, ..CALM };
+    holds("large, cancelled and retried", Config { left: controlled, tries: 1, sizes: &[4, 1], ..large }, LARGE);
 }

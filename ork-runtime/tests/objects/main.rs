@@ -4,9 +4,6 @@
 
 mod cases;
 mod folder;
-#[cfg(feature = "s3")]
-#[path = "../support/installed.rs"]
-#[expect(unreachable_pub, reason = "other test programs use it, too")]
-mod installed;
+use ork_test_support::installed;
 #[cfg(feature = "s3")]
 mod s3;

@@ -1,4 +1,4 @@
-//! What is run: the arguments of this program, and those of Rust's own test programs that mean something here.
+//! The command line arguments of this program, including those of Rust's own test programs that mean something here.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ork::mutant::Mutant;
 
-/// How this program is used; `docs/simulator.md` explains it.
+/// The usage text; `docs/simulator.md` explains it.
 pub(crate) const USAGE: &str = "\
 cargo test --workspace --all-features --test simulator -- [ARGUMENTS]
 
@@ -14,7 +14,7 @@ cargo test --workspace --all-features --test simulator -- [ARGUMENTS]
   NAME ..             the tests whose names contain one of these
   --seed N            one seed, with all that happens; if it shows a fault, a smaller scenario that shows it
   --seeds FROM..TO    these seeds
-  --for TIME          as many seeds as a time such as 1h is enough for
+  --for TIME          as many seeds as fit into a time such as 1h
   --scenario FILE     a scenario, or a file of kept/ with its mutant, as --seed
   --mutant NAME       any of these with this fault put back into the code; `none` for a file of kept/ without its own
   --as-is             with --seed or --scenario: a fault is shown as it is, and not made smaller
@@ -26,7 +26,7 @@ cargo test --workspace --all-features --test simulator -- [ARGUMENTS]
 
 A FILE is looked for in the current folder, then in the root of the workspace.";
 
-/// What is accepted, as errors list it.
+/// The accepted options, as error messages list them.
 const ACCEPTED: &str = "--seed, --seeds, --for, --scenario, --mutant, --as-is, --list, --exact, --skip, \
                         --include-ignored, --ignored and --help";
 
@@ -34,68 +34,68 @@ const ACCEPTED: &str = "--seed, --seeds, --for, --scenario, --mutant, --as-is, -
 const IGNORED: [&str; 8] =
     ["--nocapture", "--no-capture", "--quiet", "-q", "--show-output", "--test", "--report-time", "--shuffle"];
 
-/// The same, with a value.
+/// Ignored options that take a value.
 const IGNORED_WITH_VALUE: [&str; 6] = ["--test-threads", "--format", "--color", "-Z", "--logfile", "--shuffle-seed"];
 
-/// All that is asked for.
+/// The parsed command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Request {
-    pub(crate) asked: Asked,
+    pub(crate) action: Action,
     pub(crate) put_back: PutBack,
-    /// Whether a fault is shown as it is.
+    /// Whether a fault is shown without shrinking its scenario first.
     pub(crate) as_is: bool,
 }
 
-/// The fault that is put back into the code meanwhile.
+/// The mutant that is put back into the code during the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum PutBack {
-    /// Nothing was said of it: that of a kept scenario, if one is run.
+    /// The option was not given: a kept scenario runs with its own mutant.
     #[default]
-    Unsaid,
+    Unset,
     Nothing,
     This(Mutant),
 }
 
 impl PutBack {
-    /// The mutant, or this one if nothing was said.
+    /// Returns the mutant, or `usual` if the option was not given.
     pub(crate) fn or(self, usual: Option<Mutant>) -> Option<Mutant> {
         match self {
-            Self::Unsaid => usual,
+            Self::Unset => usual,
             Self::Nothing => None,
             Self::This(mutant) => Some(mutant),
         }
     }
 }
 
-/// What is asked for.
+/// The action that the command line selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// How this program is used.
+pub(crate) enum Action {
+    /// Print the usage text.
     Help,
-    /// The names of these tests.
+    /// Print the names of these tests.
     List(Filter),
     Tests(Filter),
-    /// One seed, with all that happens.
+    /// Run one seed, and print all that happens.
     Seed(u64),
     Seeds(Range<u64>),
-    /// As many seeds as this time is enough for.
+    /// Run as many seeds as fit into this time.
     For(Duration),
-    /// A scenario in a file, with all that happens.
+    /// Run a scenario from a file, and print all that happens.
     Scenario(PathBuf),
 }
 
-impl Default for Asked {
+impl Default for Action {
     fn default() -> Self {
         Self::Tests(Filter::default())
     }
 }
 
-/// The tests whose names contain one of these words, or all of them, and none of the others.
+/// Selects tests: all of them, or those whose names contain one of the wanted words, less the skipped ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) wanted: Vec<String>,
     skipped: Vec<String>,
-    /// Whether the words are whole names.
+    /// Whether the words must match whole names.
     exact: bool,
     pub(crate) long: bool,
 }
@@ -107,16 +107,16 @@ impl Filter {
     }
 }
 
-/// The mutant of this name.
+/// Returns the mutant with this name.
 pub(crate) fn named(name: &str) -> Option<Mutant> {
     Mutant::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
 }
 
-/// What was read so far.
+/// The arguments that were read so far.
 #[derive(Debug, Default)]
 struct Reading {
-    /// What is run instead of tests, and the option that said so.
-    run: Option<(String, Asked)>,
+    /// What is run instead of tests, with the option that selected it.
+    run: Option<(String, Action)>,
     put_back: PutBack,
     as_is: bool,
     list: bool,
@@ -124,7 +124,7 @@ struct Reading {
     filter: Filter,
 }
 
-/// What is asked for, or one line that says what is wrong.
+/// Parses the arguments; an error is one line that says what is wrong.
 pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
     let mut reading = Reading::default();
     while let Some(arg) = args.next() {
@@ -153,8 +153,8 @@ pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Request, St
 
 impl Reading {
     fn option(&mut self, name: &str, value: String) -> Result<(), String> {
-        let number = |text: &str| text.parse::<u64>().map_err(|_not| format!("`{text}` is no number of a seed"));
-        let asked = match name {
+        let number = |text: &str| text.parse::<u64>().map_err(|_not| format!("`{text}` is not the number of a seed"));
+        let action = match name {
             "--skip" => {
                 self.filter.skipped.push(value);
                 return Ok(());
@@ -167,28 +167,28 @@ impl Reading {
                     None => return Err(format!("there is no mutant `{value}`, there are `none`, {}", all())),
                 };
                 return match std::mem::replace(&mut self.put_back, found) {
-                    PutBack::Unsaid => Ok(()),
+                    PutBack::Unset => Ok(()),
                     _ => Err("`--mutant` is there twice: one fault at a time is put back".to_owned()),
                 };
             }
-            "--seed" => Asked::Seed(number(&value)?),
+            "--seed" => Action::Seed(number(&value)?),
             "--seeds" => {
-                let is_none = || format!("`{value}` is no range such as 0..1000");
+                let is_none = || format!("`{value}` is not a range such as 0..1000");
                 let (from, to) = value.split_once("..").ok_or_else(is_none)?;
                 let range = number(from)?..number(to)?;
                 if range.is_empty() {
                     return Err(format!("there are no seeds in `{value}`"));
                 }
-                Asked::Seeds(range)
+                Action::Seeds(range)
             }
             "--for" => match humantime::parse_duration(&value) {
-                Ok(Duration::ZERO) => return Err(format!("`{value}` is enough for no seed")),
-                Ok(time) => Asked::For(time),
-                Err(error) => return Err(format!("`{value}` is no time such as 1h: {error}")),
+                Ok(Duration::ZERO) => return Err(format!("`{value}` is too short for a seed")),
+                Ok(time) => Action::For(time),
+                Err(error) => return Err(format!("`{value}` is not a time such as 1h: {error}")),
             },
-            _ => Asked::Scenario(value.into()),
+            _ => Action::Scenario(value.into()),
         };
-        match self.run.replace((name.to_owned(), asked)) {
+        match self.run.replace((name.to_owned(), action)) {
             None => Ok(()),
             Some((other, _)) if other == name => Err(format!("`{name}` is there twice")),
             Some((other, _)) => Err(format!("`{other}` and `{name}` exclude each other")),
@@ -209,9 +209,9 @@ impl Reading {
 
     fn request(self) -> Result<Request, String> {
         let Self { run, put_back, as_is, list, help, filter } = self;
-        let shows = matches!(&run, Some((_, Asked::Seed(_) | Asked::Scenario(_))));
-        let asked = match run {
-            _ if help => Asked::Help,
+        let shows = matches!(&run, Some((_, Action::Seed(_) | Action::Scenario(_))));
+        let action = match run {
+            _ if help => Action::Help,
             _ if as_is && !shows => return Err("`--as-is` goes with `--seed` or `--scenario`".to_owned()),
             Some((option, _)) if !filter.wanted.is_empty() => {
                 return Err(format!(
@@ -219,15 +219,15 @@ impl Reading {
                     filter.wanted.join(" ")
                 ));
             }
-            Some((_, asked)) => asked,
-            None if list => Asked::List(filter),
-            None => Asked::Tests(filter),
+            Some((_, action)) => action,
+            None if list => Action::List(filter),
+            None => Action::Tests(filter),
         };
-        Ok(Request { asked, put_back, as_is })
+        Ok(Request { action, put_back, as_is })
     }
 }
 
-/// Each line of arguments, and what it comes to: a word of what is asked for, or the first words of an error.
+/// Command lines, each with a part of the debug output of its request, or with the beginning of its error message.
 #[rustfmt::skip]
 const LINES: [(&str, Result<&str, &str>); 32] = [
     ("", Ok("Tests(Filter { wanted: [], skipped: [], exact: false, long: false })")),
@@ -238,7 +238,7 @@ const LINES: [(&str, Result<&str, &str>); 32] = [
     ("--list --format=terse", Ok("List(")),
     ("--help --seeds 0..10", Ok("Help")),
     ("-h", Ok("Help")),
-    ("--seed 17", Ok("Seed(17), put_back: Unsaid, as_is: false")),
+    ("--seed 17", Ok("Seed(17), put_back: Unset, as_is: false")),
     ("--seed=17 --mutant=WakesNobody --as-is", Ok("Seed(17), put_back: This(WakesNobody), as_is: true")),
     ("--seeds 5..6", Ok("Seeds(5..6)")),
     ("--for 1h --mutant WakesNobody", Ok("For(3600s), put_back: This(WakesNobody)")),
@@ -247,16 +247,16 @@ const LINES: [(&str, Result<&str, &str>); 32] = [
     ("--sed 17", Err("there is no option `--sed`, there are --seed")),
     ("-x", Err("there is no option `-x`, there are --seed")),
     ("--seed", Err("`--seed` needs a value")),
-    ("--seed x", Err("`x` is no number of a seed")),
-    ("--seed --as-is", Err("`--as-is` is no number of a seed")),
+    ("--seed x", Err("`x` is not the number of a seed")),
+    ("--seed --as-is", Err("`--as-is` is not the number of a seed")),
     ("--seed 1 --seed 2", Err("`--seed` is there twice")),
     ("--seed 1 --for 2s", Err("`--seed` and `--for` exclude each other")),
     ("seeds --seed 1", Err("`--seed` and the name of a test, `seeds`, exclude each other")),
-    ("--seeds 3", Err("`3` is no range such as 0..1000")),
+    ("--seeds 3", Err("`3` is not a range such as 0..1000")),
     ("--seeds 5..5", Err("there are no seeds in `5..5`")),
     ("--seeds 9..5", Err("there are no seeds in `9..5`")),
-    ("--for ever", Err("`ever` is no time such as 1h")),
-    ("--for 0s", Err("`0s` is enough for no seed")),
+    ("--for ever", Err("`ever` is not a time such as 1h")),
+    ("--for 0s", Err("`0s` is too short for a seed")),
     ("--mutant", Err("`--mutant` needs a value")),
     ("--mutant Nothing", Err("there is no mutant `Nothing`, there are `none`, BeginsAfterDrain, ")),
     ("--mutant WakesNobody --mutant=WakesNobody", Err("`--mutant` is there twice")),
@@ -264,16 +264,16 @@ const LINES: [(&str, Result<&str, &str>); 32] = [
     ("--as-is=yes --seed 1", Err("`--as-is` takes no value")),
 ];
 
-/// The lines that come to something else.
+/// Returns the lines that are parsed to something else.
 pub(crate) fn wrong() -> Vec<String> {
     let problem = |(line, wanted): &(&str, Result<&str, &str>)| {
         let found = read(line.split_whitespace().map(str::to_owned));
         let is_right = match (&found, wanted) {
             (Ok(request), Ok(wanted)) => format!("{request:?}").contains(wanted),
-            (Err(words), Err(wanted)) => words.starts_with(wanted) && !words.contains('\n'),
+            (Err(detail), Err(wanted)) => detail.starts_with(wanted) && !detail.contains('\n'),
             (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
         };
-        (!is_right).then(|| format!("`{line}` comes to {found:?}"))
+        (!is_right).then(|| format!("`{line}` is parsed to {found:?}"))
     };
     LINES.iter().filter_map(problem).collect()
 }

@@ -9,17 +9,17 @@ use super::executor::Owner;
 pub(crate) struct Call {
     pub(crate) owner: Owner,
     pub(crate) job: JobId,
-    /// Of which job or part it is, and which attempt.
+    /// The job or part, and the attempt.
     pub(crate) what: String,
-    /// When its process last wrote something of its job before it began.
+    /// When its process last wrote something about the job before the call.
     pub(crate) claimed: u64,
-    pub(crate) begun: u64,
-    /// How long it may take.
+    pub(crate) started: u64,
+    /// The time limit, in microseconds.
     pub(crate) limit: Option<u64>,
 }
 
 impl Call {
-    /// The idempotency key: of which job or part it is.
+    /// The idempotency key, which names the job or part.
     pub(crate) fn key(&self) -> &str {
         self.what.split(' ').next().unwrap_or_default()
     }

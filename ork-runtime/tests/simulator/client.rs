@@ -19,21 +19,21 @@ use super::tasks::{Script, blocking, itself, many_part, narrow, next, plain, tim
 use super::workload::{Act, Job};
 use super::world::World;
 
-/// What became of each submission.
+/// The state of each submission.
 #[derive(Debug, Clone, Default)]
 struct Submitted {
     id: Option<JobId>,
-    /// Whether it was cancelled, interrupted or retried.
-    steered: bool,
+    /// Whether the client has cancelled it, in either way, or retried it.
+    controlled: bool,
     outcome: Option<Answer>,
     narrow: bool,
 }
 
-/// What the client has learned.
+/// The final state of a job, as the client knows it.
 #[derive(Debug, Clone)]
 enum Answer {
     NotTaken,
-    /// It was removed, as it had ended so long ago.
+    /// Retention has removed it.
     Removed,
     Ended(Box<JobOutcome>),
 }
@@ -48,7 +48,7 @@ pub(crate) struct Client {
     pub(crate) claimed: Notify,
     /// How many acts have not ended.
     left: Mutex<usize>,
-    /// Fires when all has ended but schedules and what they start.
+    /// Fires when all has ended but schedules and the jobs that they start.
     calm: CancellationToken,
 }
 
@@ -74,8 +74,8 @@ impl Client {
         *self.left.lock().unwrap() == 0
     }
 
-    /// All has ended but so many acts, which wait for that.
-    pub(crate) fn calms_down(&self, schedules: usize) {
+    /// Fires `calm` once only this many acts are left, the schedules, which wait for that.
+    pub(crate) fn check_calm(&self, schedules: usize) {
         if *self.left.lock().unwrap() <= schedules {
             self.calm.cancel();
         }
@@ -90,24 +90,24 @@ impl Client {
         drop(ork);
     }
 
-    /// The jobs of which two may run at once.
+    /// The jobs of the task `narrow`, of which two may run at once.
     pub(crate) fn narrow(&self) -> Vec<JobId> {
         let submitted = self.submitted.lock().unwrap();
         submitted.values().filter(|job| job.narrow && job.outcome.is_none()).filter_map(|job| job.id).collect()
     }
 
-    /// The ids of those of these numbers that have one.
+    /// The ids of those of these submissions that have one.
     fn known(&self, numbers: &[u64]) -> Vec<JobId> {
         let submitted = self.submitted.lock().unwrap();
         let ids: BTreeSet<_> = numbers.iter().filter_map(|number| submitted.get(number)?.id).collect();
         ids.into_iter().collect()
     }
 
-    /// The job of this number is steered; answers its id, once it has one.
-    fn steer(&self, number: u64) -> Option<JobId> {
+    /// Marks a submission as controlled by the client, and returns the id of its job, once it has one.
+    fn control(&self, number: u64) -> Option<JobId> {
         let mut submitted = self.submitted.lock().unwrap();
         let job = submitted.entry(number).or_default();
-        job.steered = true;
+        job.controlled = true;
         job.id
     }
 }
@@ -146,12 +146,14 @@ impl World {
                     }
                     match act {
                         Act::Submit(number, Job::Set(scripts)) => world.send_set(number, scripts).await,
-                        Act::Submit(number, job) if !world.keeps() => world.submit_unkept(&ork, number, job).await,
+                        Act::Submit(number, job) if !world.has_store() => {
+                            world.submit_storeless(&ork, number, job).await;
+                        }
                         Act::Submit(number, job) => world.submit(&ork, number, job).await,
                         Act::Schedule(number, minutely, script) => {
                             world.schedule(&ork, number, minutely, script).await;
                         }
-                        act => world.steer(&ork, act).await,
+                        act => world.control(&ork, act).await,
                     }
                     *world.client.left.lock().unwrap() -= 1;
                 });
@@ -180,7 +182,7 @@ impl World {
         }
     }
 
-    async fn steer(self: &Arc<Self>, ork: &Ork, act: Act) {
+    async fn control(self: &Arc<Self>, ork: &Ork, act: Act) {
         if let Act::Why(number) = act {
             let id = self.client.submitted.lock().unwrap().get(&number).and_then(|job| job.id);
             if let Some(id) = id {
@@ -192,7 +194,7 @@ impl World {
         else {
             return;
         };
-        let Some(id) = self.client.steer(number) else { return };
+        let Some(id) = self.client.control(number) else { return };
         if let Act::Retry(_) = act {
             self.oracle(|oracle| oracle.retried.insert(id));
         }
@@ -201,7 +203,7 @@ impl World {
             Act::Interrupt(_) => ("interrupts", ork.interrupt(id).await),
             _ => ("retries", ork.retry(id).await),
         };
-        let done = done.map_or_else(|words| format!("refused: {words}"), |_done| "done".to_owned());
+        let done = done.map_or_else(|detail| format!("refused: {detail}"), |_done| "done".to_owned());
         self.note(self.client.owner(), format_args!("client {what} {id}: {done}"));
     }
 
@@ -210,27 +212,30 @@ impl World {
             return self.ask(ork, number, script).await;
         }
         let id = loop {
-            let asked_at = self.executor.now();
-            let asked = self.send(ork, number, job.clone()).await;
-            match asked {
+            let since = self.executor.now();
+            let sent = self.send(ork, number, job.clone()).await;
+            match sent {
                 Ok(id) => break Some(id),
                 Err(ClientError::Taken { by, .. }) => {
                     let is_open = self.truth(|tables| tables.job(by)).is_some_and(|view| !view.job.state.is_final());
                     let ended = self.oracle(|oracle| oracle.ended.get(&by).copied());
-                    if !is_open && ended.is_none_or(|ended| ended < asked_at) {
+                    if !is_open && ended.is_none_or(|ended| ended < since) {
                         self.oracle(|oracle| {
-                            oracle.report(Property::Unique, format!("{by} has the key, it is said, and does not"));
+                            oracle.report(
+                                Property::Unique,
+                                format!("{by} is reported as the holder of the key, and is not"),
+                            );
                         });
                     }
                     break None;
                 }
-                // It was to follow a job that is gone.
+                // The job that it was to follow is gone.
                 Err(ClientError::NotTaken(_)) => break None,
-                // What was refused was not done.
+                // A refused submission was not made.
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
-        let Some(id) = id else { return self.heard(number, Answer::NotTaken) };
+        let Some(id) = id else { return self.record_answer(number, Answer::NotTaken) };
         self.names(id, number);
         self.note(self.client.owner(), format_args!("client has submitted {id}"));
         {
@@ -238,7 +243,7 @@ impl World {
             let submitted = submitted.entry(number).or_default();
             (submitted.id, submitted.narrow) = (Some(id), matches!(job, Job::Narrow(_)));
         }
-        let asked_at = self.executor.now();
+        let since = self.executor.now();
         if number.is_multiple_of(3) {
             self.follow(ork, id).await;
         }
@@ -248,22 +253,22 @@ impl World {
                 Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {
                     let (now, kept) = (self.executor.now(), self.scenario.retention * 1_000_000);
                     self.oracle(|oracle| oracle.removed(id, kept, now));
-                    return self.heard(number, Answer::Removed);
+                    return self.record_answer(number, Answer::Removed);
                 }
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
         let now = self.executor.now();
-        self.note(self.client.owner(), format_args!("client hears that {id} is {}", outcome.status().state));
-        self.oracle(|oracle| oracle.hears(self.client.owner(), id, asked_at, now));
-        self.heard(number, Answer::Ended(Box::new(outcome)));
+        self.note(self.client.owner(), format_args!("client learns that {id} is {}", outcome.status().state));
+        self.oracle(|oracle| oracle.client_learns(self.client.owner(), id, since, now));
+        self.record_answer(number, Answer::Ended(Box::new(outcome)));
     }
 
     /// Submits a job once.
     pub(crate) async fn send(&self, ork: &Ork, number: u64, job: Job) -> Result<JobId, ClientError> {
         match job {
             Job::Asked(script) | Job::Plain(script) => id_of(ork.submit(plain { script }).await),
-            // Its parts are messages of other programs.
+            // The messages of its parts come from other programs.
             Job::Set(_) => Err(ClientError::NotTaken("a set is not submitted".to_owned())),
             Job::Itself(scripts) => id_of(ork.submit(itself { scripts }).await),
             Job::Follower(of, script) => {
@@ -292,26 +297,26 @@ impl World {
         }
     }
 
-    /// Follows the status of a job to its end: it never goes back to an older one.
+    /// Follows the status of a job to its end: it must never go back to an older one.
     async fn follow(self: &Arc<Self>, ork: &Ork, id: JobId) {
         let mut statuses = std::pin::pin!(ork.follow(id));
-        // Each was read after the one before was there.
+        // Each status was read after the one before had arrived.
         let (mut last, mut read_after, mut next_after) = ((0, 0), 0, self.executor.now());
         while let Some(Ok(status)) = statuses.next().await {
             let place = (status.attempt, status.parts.settled());
-            let taken_up = self.oracle(|oracle| oracle.taken_up(id));
-            if place < last && taken_up.is_none_or(|taken_up| taken_up < read_after) {
-                let words = format!("{id} was seen at attempt, parts {last:?}, then at {place:?}");
-                self.oracle(|oracle| oracle.report(Property::Order, words));
+            let reopened_at = self.oracle(|oracle| oracle.reopened_at(id));
+            if place < last && reopened_at.is_none_or(|reopened_at| reopened_at < read_after) {
+                let detail = format!("{id} was seen at attempt, parts {last:?}, then at {place:?}");
+                self.oracle(|oracle| oracle.report(Property::Order, detail));
             }
             (last, read_after, next_after) = (place, next_after, self.executor.now());
         }
     }
 
-    /// Submits a job and waits for its answer, which comes by whichever way.
+    /// Submits a job and waits for its reply, over the broker or the store.
     async fn ask(self: &Arc<Self>, ork: &Ork, number: u64, script: Script) {
         let expected = Job::Asked(script.clone()).expected();
-        let heard = loop {
+        let answer = loop {
             match ork.submit(plain { script: script.clone() }).and_wait().await {
                 Ok(output) => break Expected::Success(Some(output)),
                 Err(ClientError::Failed { failure, .. })
@@ -329,22 +334,22 @@ impl World {
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
-        if heard != expected {
-            let words = format!("a client was answered {heard:?} for job {number}, not {expected:?}");
-            self.oracle(|oracle| oracle.report(Property::Client, words));
+        if answer != expected {
+            let detail = format!("a client received {answer:?} for job {number}, not {expected:?}");
+            self.oracle(|oracle| oracle.report(Property::Client, detail));
         }
-        self.heard(number, Answer::NotTaken);
+        self.record_answer(number, Answer::NotTaken);
     }
 
-    /// Whether a run may come to something else than its scripts say.
+    /// Whether the outcome of a run may differ from what its scripts say.
     pub(crate) fn is_disturbed(&self, number: u64) -> bool {
-        let is_steered = |job: &Submitted| job.steered;
+        let is_controlled = |job: &Submitted| job.controlled;
         let has_lost = self.oracle(|oracle| oracle.has_deaths_beyond(self.scenario.most_losses()));
-        has_lost || self.client.submitted.lock().unwrap().get(&number).is_some_and(is_steered)
+        has_lost || self.client.submitted.lock().unwrap().get(&number).is_some_and(is_controlled)
     }
 
-    fn heard(&self, number: u64, heard: Answer) {
-        self.client.submitted.lock().unwrap().entry(number).or_default().outcome = Some(heard);
+    fn record_answer(&self, number: u64, answer: Answer) {
+        self.client.submitted.lock().unwrap().entry(number).or_default().outcome = Some(answer);
     }
 
     /// Compares the final states, and what the client has learned, with what the scripts say.
@@ -356,11 +361,11 @@ impl World {
         let submitted = self.client.submitted.lock().unwrap().clone();
         for (number, job) in self.scenario.acts.iter().filter_map(|(_, act)| act.submits()) {
             if let Job::Set(scripts) = job
-                && self.keeps()
+                && self.has_store()
                 && self.server.is_some()
                 && self.scenario.retention == 0
                 && self.scenario.max_losses == 0
-                && !self.scenario.forgets_sets()
+                && !self.scenario.may_forget_sets()
             {
                 self.check_followers(number, scripts.iter().all(Script::succeeds));
             }
@@ -373,47 +378,47 @@ impl World {
                 self.oracle(|oracle| oracle.report(Property::Kept, format!("job {number} is gone")));
                 continue;
             };
-            let expected = if submitted.steered { Expected::Any } else { job.expected() };
+            let expected = if submitted.controlled { Expected::Any } else { job.expected() };
             let state = view.job.state;
             let lost = view.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Lost);
             let deaths = self.oracle(|oracle| oracle.deaths_of(id));
             let most = self.scenario.most_losses();
             let has_lost = match job {
                 Job::Many(_) | Job::Itself(_) => deaths > most,
-                // What was lost is below it.
+                // The lost calls are those of jobs below it.
                 Job::Tree(..) | Job::Flow(_) => self.oracle(|oracle| oracle.has_deaths_beyond(most)),
                 _ => lost,
             };
             if has_lost && !matches!(state, JobState::Succeeded) {
                 self.oracle(|oracle| oracle.excuses("a job that failed as calls of it were lost"));
             }
-            // A split may die before its function is called, which only the store sees.
+            // A split may die before its function is called, which only the store can see.
             if lost && deaths <= most && !matches!(job, Job::Many(_) | Job::Itself(_)) {
-                let words = format!("job {number} failed as lost, of {deaths} calls that died");
-                self.oracle(|oracle| oracle.report(Property::Losses, words));
+                let detail = format!("job {number} failed as lost, of {deaths} calls that died");
+                self.oracle(|oracle| oracle.report(Property::Losses, detail));
             }
             let output = self.output(view.output.clone());
             if !has_lost && !expected.holds(state, output.as_deref()) {
-                let words = format!("job {number} {id} is {state} with {output:?}, not {expected:?}");
-                self.oracle(|oracle| oracle.report(Property::Outcome, words));
+                let detail = format!("job {number} {id} is {state} with {output:?}, not {expected:?}");
+                self.oracle(|oracle| oracle.report(Property::Outcome, detail));
             }
             if let Job::Hooked(_) = job
-                && !submitted.steered
+                && !submitted.controlled
                 && self.scenario.retention == 0
             {
                 self.check_followers(number, state == JobState::Succeeded);
             }
             if let Some(Answer::Ended(outcome)) = &submitted.outcome
-                && !submitted.steered
+                && !submitted.controlled
                 && outcome.status().state != state
             {
-                let words = format!("a client heard that job {number} is {}", outcome.status().state);
-                self.oracle(|oracle| oracle.report(Property::Client, words));
+                let detail = format!("a client learned that job {number} is {}", outcome.status().state);
+                self.oracle(|oracle| oracle.report(Property::Client, detail));
             }
         }
     }
 
-    /// What follows a job was submitted once, and nothing else.
+    /// Checks that each follower of a job was submitted once, and nothing else.
     fn check_followers(&self, number: u64, well: bool) {
         let filter = Filter { limit: usize::MAX, task: Some("next".into()), ..Filter::default() };
         let views = self.truth(|tables| tables.jobs(&filter));
@@ -426,28 +431,28 @@ impl World {
                 continue;
             }
             if found == 0 && self.scenario.loses_messages() {
-                // Until a worker has begun it, it is in its queue only.
+                // Until a worker has started it, only its queue has it.
                 self.oracle(|oracle| oracle.excuses("a follower lost with its message"));
                 continue;
             }
             let how = if well { "well" } else { "badly" };
-            let words = format!("{number} has ended {how}, and is followed {found} times as {when}");
-            self.oracle(|oracle| oracle.report(Property::Followers, words));
+            let detail = format!("{number} has ended {how}, and is followed {found} times as {when}");
+            self.oracle(|oracle| oracle.report(Property::Followers, detail));
         }
     }
 
-    /// Nothing is left in the outbox of any job, as all have ended.
+    /// Checks that no row of any job is left in the outbox, as all jobs have ended.
     fn check_outbox(&self) {
         let filter = Filter { limit: usize::MAX, ..Filter::default() };
         for view in self.truth(|tables| tables.jobs(&filter)) {
             let id = view.job.id;
-            let owed = self.truth(|tables| tables.diagnostics(id)).to_send;
-            if self.scenario.undoes() && owed != PendingOutbox::default() {
+            let pending = self.truth(|tables| tables.diagnostics(id)).to_send;
+            if self.scenario.undoes() && pending != PendingOutbox::default() {
                 // The removal of the row was undone; the row goes with its process at the latest.
                 self.oracle(|oracle| oracle.excuses("a row whose removal was undone"));
-            } else if owed != PendingOutbox::default() {
-                let words = format!("{} {id} has ended, and {owed:?} is left", view.job.task);
-                self.oracle(|oracle| oracle.report(Property::Left, words));
+            } else if pending != PendingOutbox::default() {
+                let detail = format!("{} {id} has ended, and {pending:?} is left", view.job.task);
+                self.oracle(|oracle| oracle.report(Property::Left, detail));
             }
         }
     }

@@ -8,16 +8,16 @@ use ork::clock::{Clock, Pause};
 
 use super::executor::Executor;
 
-/// What the store's clock shows when the world begins, in milliseconds.
+/// The time of the store's clock at the beginning of a run, in milliseconds.
 pub(crate) const EPOCH: i64 = 1_800_000_000_000;
 
-/// Counts on from a moment at a rate of its own.
+/// Counts on from a moment at its own rate.
 #[derive(Debug)]
 pub(crate) struct ProcessClock {
     executor: Arc<Executor>,
-    /// Parts in a million that it is too fast.
+    /// By how many parts in a million it is too fast.
     ppm: i64,
-    /// Microseconds that it is ahead of one that runs as fast and was never set.
+    /// How many microseconds it is ahead of a clock that runs as fast and was never set.
     ahead: Mutex<i64>,
 }
 
@@ -31,7 +31,7 @@ impl ProcessClock {
         *self.ahead.lock().unwrap() += by_ms * 1_000;
     }
 
-    /// Microseconds that it has run.
+    /// How many microseconds have passed on it.
     fn run(&self) -> i64 {
         let now = i64::try_from(self.executor.now()).unwrap();
         now + now / 1_000 * self.ppm / 1_000

@@ -1,11 +1,11 @@
-//! Random numbers of a seed. Each use has a stream of its own, so that to leave one out changes no other.
+//! Random numbers from a seed. Each use has its own stream, so that leaving out one changes no other.
 
 /// A stream of numbers: the generator of Vigna, "splitmix64", <https://prng.di.unimi.it/splitmix64.c>.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// The stream of a seed for what is named so, and has this number.
+    /// The stream of a seed for a use, which has a name and a number.
     pub(crate) fn new(seed: u64, name: &str, number: u64) -> Self {
         // FNV-1a.
         let mut state = 0xcbf2_9ce4_8422_2325_u64;
@@ -33,7 +33,7 @@ impl Dice {
         least + self.below(most - least + 1)
     }
 
-    /// A number of about any size up to `most`: small ones are as likely as large ones.
+    /// A number of about any size up to `most`: small sizes are as likely as large ones.
     pub(crate) fn any_size(&mut self, most: u64) -> u64 {
         let bits = u64::from(u64::BITS - most.leading_zeros());
         let shift = self.below(bits);

@@ -1,40 +1,40 @@
-//! How calls ended, by what the functions themselves have seen: all that is known of jobs that no store keeps.
+//! How calls ended, as their functions have seen it: all that is known of jobs without a store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Return {
-    /// It has failed, and is tried again.
+    /// It has failed, and is retried.
     Again,
-    /// With this number, or not well.
+    /// It has returned this number, or has failed for the last time.
     Last(Option<u64>),
 }
 
-/// The ends that were seen.
+/// The outcomes that were seen.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    /// What a job, part or join has come to, by its idempotency key.
+    /// The outcome of a job, part or join, by its idempotency key.
     last: BTreeMap<String, Option<u64>>,
-    /// What has followed a job or a set of this number, and why.
+    /// The followers of a job or a set of this number, with the reason of each.
     pub(crate) followed: BTreeSet<(u64, String)>,
-    /// What must not follow.
+    /// The followers that must not be submitted.
     pub(crate) unwanted: BTreeSet<(u64, String)>,
 }
 
 impl Ends {
-    /// A call has returned for the last time.
-    pub(crate) fn came_to(&mut self, key: &str, what: Option<u64>) {
+    /// Records that a call has returned for the last time.
+    pub(crate) fn record(&mut self, key: &str, what: Option<u64>) {
         self.last.insert(key.to_owned(), what);
     }
 
-    /// What the last call for this key returned, if there was one.
+    /// The result of the last call for this key, if there was one.
     pub(crate) fn of(&self, key: &str) -> Option<Return> {
         self.last.get(key).copied().map(Return::Last)
     }
 }
 
-/// Why something follows a job or a set that has ended well, or not.
+/// Why something follows a job or a set that has succeeded, or has not.
 pub(crate) const fn wanted(well: bool) -> [&'static str; 2] {
     ["always", if well { "success" } else { "failure" }]
 }

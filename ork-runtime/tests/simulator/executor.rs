@@ -1,7 +1,7 @@
-//! An executor on one thread: which future is polled next is drawn, and time is virtual.
+//! An executor on one thread: it draws which future is polled next, and time is virtual.
 //!
-//! Time goes on only when nothing can be polled, and then to the next timer. Each future belongs to an owner: the
-//! futures of one that dies are dropped, those of one that is held wait.
+//! Time advances only when nothing can be polled, and then to the next timer. Each future belongs to an owner: the
+//! futures of an owner that dies are dropped, those of an owner that is held wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -13,16 +13,16 @@ use ork::runtime::Spawned;
 
 use super::dice::Dice;
 
-/// Whose a future is.
+/// The owner of a future: a process, or the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner(pub(crate) u32);
 
 impl Owner {
-    /// What outlives every process.
+    /// Outlives every process.
     pub(crate) const WORLD: Self = Self(0);
 }
 
-/// More polls than these without time going on are a loop.
+/// More polls than these without an advance of time are a loop.
 const MOST_POLLS: u32 = 200_000;
 
 type TaskId = u64;
@@ -48,7 +48,7 @@ struct Inner {
 
 struct Task {
     owner: Owner,
-    /// Nothing while it is polled.
+    /// `None` while it is polled.
     future: Option<Spawned>,
 }
 
@@ -58,15 +58,15 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Polled,
-    /// Time went on.
+    /// Time advanced.
     Advanced,
     /// Nothing will ever happen any more.
     Quiet,
-    /// It goes on and on without time going on.
+    /// It polls without end while time stands still.
     Loops,
 }
 
@@ -106,7 +106,7 @@ impl Executor {
         self.inner().now
     }
 
-    /// Whose future is polled now.
+    /// The owner of the future that is polled now.
     pub(crate) fn polled(&self) -> Owner {
         self.inner().polled
     }
@@ -139,7 +139,7 @@ impl Executor {
         drop(dead);
     }
 
-    /// Has the futures of an owner wait, or go on.
+    /// Makes the futures of an owner wait, or continue.
     pub(crate) fn hold(&self, owner: Owner, held: bool) {
         let mut inner = self.inner();
         if held {
@@ -158,7 +158,7 @@ impl Executor {
         Sleep { at: self.now() + micros, executor: Arc::clone(self), key: None }
     }
 
-    /// Polls one future, or lets time go on.
+    /// Polls one future, or advances time.
     pub(crate) fn step(&self) -> Step {
         let mut inner = self.inner();
         let mut ready = self.ready.lock().unwrap();
@@ -210,7 +210,7 @@ impl Executor {
     }
 }
 
-/// Ends at its moment.
+/// A timer: it completes at its moment.
 #[derive(Debug)]
 pub(crate) struct Sleep {
     at: u64,

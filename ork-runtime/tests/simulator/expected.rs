@@ -1,14 +1,14 @@
-//! What jobs must come to.
+//! The outcomes that jobs must have.
 
 use ork::JobState;
 use ork::store::JobView;
 
-/// Whether a state is the last one.
+/// Returns whether a job has not ended.
 pub(crate) fn is_open(view: &JobView) -> bool {
     !view.job.state.is_final()
 }
 
-/// What a job must come to, if that is known.
+/// The outcome that a job must have, if that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
     Success(Option<u64>),

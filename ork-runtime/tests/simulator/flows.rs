@@ -1,4 +1,4 @@
-//! Workflows: runs whose tasks are scripts, what becomes of each task, and when one may begin.
+//! Workflows: runs whose tasks are scripts, how each task ends, and when one may start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use super::world::World;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FlowTask {
-    /// The places of the tasks that must have ended, all before its own.
+    /// The indexes of the tasks that must have ended, all before its own.
     needs: Vec<usize>,
     how_many: HowMany,
-    /// One for each instance.
+    /// One script for each instance.
     scripts: Vec<Script>,
-    /// Whether it runs though one that it needs did not succeed.
+    /// Whether it runs although a task that it needs did not succeed.
     anyway: bool,
     /// How many of its instances run at once; 0 for all of them.
     permits: u32,
@@ -33,11 +33,11 @@ pub(crate) struct FlowTask {
 /// How many instances a task has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum HowMany {
-    /// It is no fan-out.
+    /// It is not a fan-out.
     One,
-    /// A number.
+    /// A fixed number.
     Number,
-    /// One for each of what the first task returned that it needs.
+    /// One for each item of the list that the first task that it needs has returned.
     Each,
 }
 
@@ -45,7 +45,7 @@ enum HowMany {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
     stage: StepState,
-    /// What those that need it are given.
+    /// The output that the tasks that need it receive.
     output: Value,
 }
 
@@ -64,7 +64,7 @@ impl FlowTask {
         Self { needs, how_many, scripts, anyway: dice.percent(25), permits }
     }
 
-    /// Some tasks, each after those that it needs.
+    /// Draws some tasks, each with tasks before it that it needs.
     pub(crate) fn generate_all(dice: &mut Dice) -> Vec<Self> {
         let mut all = Vec::new();
         for _ in 0..dice.between(1, 6) {
@@ -82,7 +82,7 @@ impl FlowTask {
         &mut self.scripts
     }
 
-    /// How it ends after the tasks before it, if no client steers the run.
+    /// How the task ends after the tasks before it, if no client controls the run.
     fn outcome(&self, before: &[Outcome]) -> Outcome {
         let is_fan = self.how_many != HowMany::One;
         let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == StepState::Succeeded);
@@ -100,7 +100,7 @@ impl FlowTask {
         Outcome { stage: if all_well { StepState::Succeeded } else { StepState::Failed }, output }
     }
 
-    /// What it is given by the first task that it needs.
+    /// The output of the first task that it needs.
     fn given(&self, before: &[Outcome]) -> Value {
         let first = self.needs.first().and_then(|first| before.get(*first));
         first.map(|task| task.output.clone()).unwrap_or_default()
@@ -141,12 +141,12 @@ pub(crate) fn plan(run: u64, tasks: &[FlowTask]) -> Plan {
     Plan { name: format!("flow {run}"), folder: None, tasks: tasks.iter().enumerate().map(step).collect() }
 }
 
-/// What makes no sense of these tasks.
+/// Describes what is invalid in these tasks.
 pub(crate) fn problem(tasks: &[FlowTask]) -> Option<String> {
     let is_fan = |at: &usize| tasks.get(*at).is_some_and(|task| task.how_many != HowMany::One);
     let of_task = |(place, task): (usize, &FlowTask)| {
         let problem = if task.needs.iter().any(|needs| *needs >= place) {
-            "needs one that does not come before it"
+            "needs a task that is not before it"
         } else if task.how_many == HowMany::One && task.scripts.len() != 1 {
             "is no fan-out and does not have exactly one script"
         } else if task.how_many == HowMany::Each && !task.needs.first().is_some_and(is_fan) {
@@ -159,9 +159,9 @@ pub(crate) fn problem(tasks: &[FlowTask]) -> Option<String> {
     if tasks.is_empty() { Some("has no tasks".to_owned()) } else { tasks.iter().enumerate().find_map(of_task) }
 }
 
-/// Whether all tasks succeed if no client steers the run.
+/// Returns whether all tasks succeed if no client controls the run.
 pub(crate) fn succeeds(tasks: &[FlowTask]) -> bool {
-    // One that is skipped rests on one that failed.
+    // A skipped task depends on a task that failed.
     outcomes(tasks).iter().all(|task| task.stage == StepState::Succeeded)
 }
 
@@ -189,15 +189,16 @@ pub(crate) async fn step(
     let index = usize::try_from(context.parallel_index()).unwrap_or(usize::MAX);
     let expected_item = expected.get(index).filter(|_| item.is_some()).cloned();
     if (given != expected || item != expected_item) && !here.world.is_disturbed(run) {
-        let words = format!("{} is given {given} and {item:?}, not {expected}", context.idempotency_key());
-        here.world.oracle(|oracle| oracle.report(Property::Given, words));
+        let detail = format!("{} is given {given} and {item:?}, not {expected}", context.idempotency_key());
+        here.world.oracle(|oracle| oracle.report(Property::Given, detail));
     }
     let script = scripts.get(index).ok_or_else(|| Error::permanent("no such instance"))?;
     here.play(script, &context).await
 }
 
 impl World {
-    /// A task of a workflow begins after all that it needs, and no more of its instances than its limit lets run.
+    /// Checks that a task of a workflow starts after all that it needs, and that no more of its instances run than its
+    /// limit lets run.
     fn check_step(self: &Arc<Self>, owner: Owner, context: &Context, number: u64) {
         let (job, now) = (context.job_id(), self.executor.now());
         let Some((view, run)) = self.run_of(job) else { return };
@@ -212,21 +213,21 @@ impl World {
         if let Some(open) = open
             && !self.is_disturbed(number)
         {
-            let words = format!("{job} begins in process {}, and {} is {}", owner.0, open.name, open.state.as_str());
-            self.oracle(|oracle| oracle.report(Property::Flow, words));
+            let detail = format!("{job} starts in process {}, and {} is {}", owner.0, open.name, open.state.as_str());
+            self.oracle(|oracle| oracle.report(Property::Flow, detail));
         }
         let plan: Option<Plan> = serde_json::from_slice(&run.input).ok();
         let permits = plan.and_then(|plan| plan.tasks.get(at)?.concurrency);
         let Some(permits) = permits.and_then(|permits| usize::try_from(permits).ok()) else { return };
-        // This call is not among them yet.
+        // This call is not counted yet.
         let n_calls = self.oracle(|oracle| oracle.calls_of(|of| of == job, now)) + 1;
         if n_calls > permits {
-            let words = format!("{n_calls} instances of {} at once, of {permits}", step.name);
-            self.oracle(|oracle| oracle.report(Property::Permits, words));
+            let detail = format!("{n_calls} instances of {} at once, of {permits}", step.name);
+            self.oracle(|oracle| oracle.report(Property::Permits, detail));
         }
     }
 
-    /// A job and the run that it is a task of.
+    /// The views of a job and of the run that it belongs to.
     fn run_of(&self, job: JobId) -> Option<(JobView, JobView)> {
         self.truth(|tables| {
             let view = tables.job(job)?;

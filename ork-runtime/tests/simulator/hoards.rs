@@ -1,4 +1,4 @@
-//! Whether work waits in one worker while another one has a slot for it.
+//! Checks that no work waits in one worker while another one has a slot for it.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,25 @@ use super::world::World;
 /// after ten seconds at most.
 const LONGEST: u64 = 30_000_000;
 
-/// What the checks so far have seen.
+/// The state of the checks so far.
 #[derive(Debug, Default)]
 pub(crate) struct Hoards {
-    /// In which worker a job waits that has not begun, and since when.
+    /// In which worker a job waits that has not started, and since when.
     waits: BTreeMap<JobId, (Owner, u64)>,
-    /// Since when a worker has had a slot.
+    /// Since when a worker has had a free slot.
     free: BTreeMap<Owner, u64>,
 }
 
 impl World {
-    /// A worker gives work back: others may have it, though it may come back to that one by chance.
-    pub(crate) fn gives_back(&self, owner: Owner) {
+    /// A worker releases work: other workers may get it, though it may come back to that worker by chance.
+    pub(crate) fn releases(&self, owner: Owner) {
         self.hoards.lock().unwrap().waits.retain(|_, (of, _)| *of != owner);
     }
 
     /// Checks where work waits and which workers have a free slot.
     pub(crate) fn check_hoards(&self) {
         if self.scenario.max_losses > 0 {
-            // What one more loss would fail waits for a worker that has nothing else to do.
+            // One more loss would fail this job, so that it waits for a worker without other work.
             return;
         }
         let now = self.executor.now();
@@ -62,13 +62,13 @@ impl World {
         }
     }
 
-    /// The worker in which the message of a job is.
+    /// The worker that has the message of a job.
     fn holder(&self, job: JobId) -> Option<Owner> {
         if let Some(server) = &self.server {
             return server.holder(job);
         }
-        let owed = self.truth(|tables| tables.diagnostics(job)).to_send;
-        let (boot, _) = owed.held.first()?;
+        let pending = self.truth(|tables| tables.diagnostics(job)).to_send;
+        let (boot, _) = pending.held.first()?;
         let owner = Owner(u32::try_from(u128::from_be_bytes(*boot)).ok()?);
         self.workers.iter().any(|worker| worker.owner() == Some(owner)).then_some(owner)
     }

@@ -1,8 +1,8 @@
-//! The scenarios that are kept: each showed a fault, was made smaller, and is a file. A seed would mean something else
-//! after the next change of what seeds come to.
+//! The kept scenarios: each has shown a fault, was made smaller, and is a file. A seed would mean something else after
+//! the next change of what seeds generate.
 //!
 //! Such a file is made of a run with a mutant: `--seed 17 --mutant NAME` prints it at its end if the mutant shows a
-//! fault. Its `fault` is then put into words that say what was wrong. `docs/simulator.md` has all the steps.
+//! fault. Its `fault` is then replaced by a description of what was wrong. `docs/simulator.md` has all the steps.
 
 use std::path::{Path, PathBuf};
 
@@ -12,32 +12,32 @@ use serde::{Deserialize, Serialize};
 use super::args::named;
 use super::names::Property;
 use super::oracle::Fault;
-use super::say::say;
+use super::print_line::print_line;
 use super::scenario::Scenario;
 use super::world::run;
 
-/// A fault that was mended.
+/// A fault that was fixed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kept {
-    /// What was wrong.
+    /// A description of the fault.
     pub(crate) fault: String,
     /// The property that was false.
     pub(crate) property: Property,
-    /// What puts it back.
+    /// The name of the mutant that puts it back.
     pub(crate) mutant: String,
     pub(crate) scenario: Scenario,
 }
 
-/// What a file has.
+/// The content of a file.
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
     Scenario(Scenario),
     Kept(Box<Kept>),
 }
 
-/// The text of a file that was named on the command line. `cargo test` runs this program in the folder of its package,
-/// so that a path is tried from the root of the workspace, too.
+/// Reads a file that was named on the command line. `cargo test` runs this program in the folder of its package, so
+/// that a path is tried from the root of the workspace, too.
 fn text_of(path: &Path) -> Result<String, String> {
     let of_root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     let found = [path, &of_root].into_iter().find(|path| path.exists());
@@ -46,15 +46,15 @@ fn text_of(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(found).map_err(|reason| reason.to_string())
 }
 
-/// What the text of a file comes to.
+/// Parses the text of a file.
 fn found_in(text: &str) -> Result<Found, String> {
-    let words = |reason: serde_json::Error| reason.to_string();
-    let any: serde_json::Value = serde_json::from_str(text).map_err(words)?;
-    // Each is read by itself, so that what is wrong is named with its line.
+    let detail = |reason: serde_json::Error| reason.to_string();
+    let any: serde_json::Value = serde_json::from_str(text).map_err(detail)?;
+    // Each type is parsed by itself, so that an error names its line.
     let found = if any.get("scenario").is_some() {
-        Found::Kept(serde_json::from_str(text).map_err(words)?)
+        Found::Kept(serde_json::from_str(text).map_err(detail)?)
     } else {
-        Found::Scenario(serde_json::from_str(text).map_err(words)?)
+        Found::Scenario(serde_json::from_str(text).map_err(detail)?)
     };
     let problem = match &found {
         Found::Scenario(scenario) => scenario.problem(),
@@ -66,10 +66,10 @@ fn found_in(text: &str) -> Result<Found, String> {
 /// Reads a scenario, or a file of `kept/`.
 pub(crate) fn read(path: &Path) -> Result<Found, String> {
     let found = text_of(path).and_then(|text| found_in(&text));
-    found.map_err(|words| format!("{}: {words}", path.display()))
+    found.map_err(|detail| format!("{}: {detail}", path.display()))
 }
 
-/// All that are kept, in the order of their files.
+/// Reads all kept scenarios, in the order of their files.
 pub(crate) fn all() -> Result<Vec<Kept>, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulator/kept");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -82,10 +82,10 @@ pub(crate) fn all() -> Result<Vec<Kept>, String> {
 }
 
 /// The order of futures and all delays are drawn, so that a change of ork or of the simulator may stop a seed from
-/// showing the fault. So many others are tried then.
+/// showing the fault. In that case this many further seeds are tried.
 const SEEDS: u64 = 300;
 
-/// At so many seeds it must not show without its mutant.
+/// The fault must not show without its mutant at this many seeds.
 const WITHOUT: u64 = 20;
 
 impl Kept {
@@ -93,12 +93,12 @@ impl Kept {
         self.puts_back().is_none().then(|| format!("there is no mutant `{}`", self.mutant))
     }
 
-    /// What puts the fault back.
+    /// The mutant that puts the fault back.
     pub(crate) fn puts_back(&self) -> Option<Mutant> {
         named(&self.mutant)
     }
 
-    /// The first seed at which the scenario shows its fault as things are, and that fault.
+    /// Returns the first seed at which the scenario shows its fault with the code as it is, and that fault.
     pub(crate) fn fault(&self) -> Option<(Scenario, Fault)> {
         (self.scenario.seed..).take(SEEDS.try_into().unwrap_or(usize::MAX)).find_map(|seed| {
             let scenario = Scenario { seed, ..self.scenario.clone() };
@@ -107,7 +107,7 @@ impl Kept {
         })
     }
 
-    /// What is wrong with it, if it is there again, or if nothing would notice.
+    /// Describes what is wrong: the fault is there again, or no check would notice it.
     pub(crate) fn problem(&self) -> Option<String> {
         let Some(mutant) = self.puts_back() else { return self.problem_of_mutant() };
         put_back(Some(mutant));
@@ -117,11 +117,11 @@ impl Kept {
             return Some(format!("{}: with {mutant:?} it does not show", self.fault));
         };
         if scenario.seed != self.scenario.seed {
-            say!("{}: shows at seed {}", self.fault, scenario.seed);
+            print_line!("{}: shows at seed {}", self.fault, scenario.seed);
         }
-        // As the order is drawn, it must not show at the next seeds either.
+        // As the order is drawn, the fault must not show at the next seeds either.
         let fault = (scenario.seed..scenario.seed + WITHOUT)
             .find_map(|seed| run(&Scenario { seed, ..scenario.clone() }, false).fault)?;
-        Some(format!("{}: {}: {}", self.fault, fault.property, fault.words))
+        Some(format!("{}: {}: {}", self.fault, fault.property, fault.detail))
     }
 }

@@ -1,4 +1,4 @@
-//! The log of the code under test goes into the trace; a line of level `ERROR` is a fault.
+//! Writes the log of the code under test to the trace; a line of level `ERROR` is a fault.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ pub(crate) struct LogToTrace {
     pub(crate) spans: AtomicU64,
 }
 
-struct Words(String);
+struct LogLine(String);
 
-impl Visit for Words {
+impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let said = match field.name() {
+        let written = match field.name() {
             "message" => write!(self.0, "{value:?} "),
             name => write!(self.0, "{name}={value:?} "),
         };
-        said.unwrap();
+        written.unwrap();
     }
 }
 
@@ -43,14 +43,14 @@ impl Subscriber for LogToTrace {
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut words = Words(String::new());
-        event.record(&mut words);
+        let mut line = LogLine(String::new());
+        event.record(&mut line);
         let (owner, level) = (self.world.executor.polled(), *event.metadata().level());
         if level <= Level::INFO {
-            self.world.note(owner, format_args!("log    {level} {}", words.0));
+            self.world.note(owner, format_args!("log    {level} {}", line.0));
         }
-        if words.0.starts_with("the broker lost a message of this job")
-            && let Some(job) = words.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
+        if line.0.starts_with("the broker lost a message of this job")
+            && let Some(job) = line.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
         {
             let (loses, now) = (self.world.scenario.loses_messages(), self.world.executor.now());
             let holder = self.world.server.as_ref().and_then(|server| server.holder(job));
@@ -59,13 +59,13 @@ impl Subscriber for LogToTrace {
                 oracle.sent_again(job, is_lost);
             });
         }
-        if words.0.starts_with("leased long work and acknowledged its delivery") {
+        if line.0.starts_with("leased long work and acknowledged its delivery") {
             self.world.oracle(|oracle| oracle.reaches(Reached::AcknowledgedForLease));
         }
-        // A job that was removed in time is begun anew by a message that comes after that.
-        let is_known = words.0.starts_with("cannot send a hook") && self.world.scenario.retention > 0;
+        // A message that arrives after retention has removed its job starts that job again.
+        let is_known = line.0.starts_with("cannot send a hook") && self.world.scenario.retention > 0;
         if level == Level::ERROR && !is_known {
-            self.world.oracle(|oracle| oracle.report(Property::Error, words.0));
+            self.world.oracle(|oracle| oracle.report(Property::Error, line.0));
         }
     }
 

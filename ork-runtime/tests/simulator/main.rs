@@ -1,5 +1,5 @@
-//! The whole engine under a storm that is drawn from a seed: processes die, freeze, stop and have wrong clocks, the
-//! store is late or refuses, the broker loses what it has, and time is virtual. The same seed is the same run.
+//! Runs the whole engine under a storm that is drawn from a seed: processes die, freeze, stop and have wrong clocks,
+//! the store is late or refuses, the broker loses messages, and time is virtual. The same seed is the same run.
 //!
 //! `docs/simulator.md` is its manual, `args.rs` has all arguments.
 //!
@@ -7,16 +7,16 @@
 //! cargo test --workspace --all-features --test simulator                          all tests: a thousand seeds, ..
 //! cargo test --workspace --all-features --test simulator -- mutants               faults that are put back
 //! cargo test --workspace --all-features --test simulator -- --seed 17             one seed, with all that happens
-//! cargo test --workspace --all-features --test simulator -- --seeds 1000..2000    others
-//! cargo test --workspace --all-features --test simulator -- --for 1h              as many as this is enough for
+//! cargo test --workspace --all-features --test simulator -- --seeds 1000..2000    other seeds
+//! cargo test --workspace --all-features --test simulator -- --for 1h              as many seeds as fit into this time
 //! cargo test --workspace --all-features --test simulator -- --scenario FILE       a scenario, or a file of kept/
 //! cargo test --workspace --all-features --test simulator -- --seed 17 --mutant WakesNobody
 //! cargo test --workspace --all-features --test simulator -- --help
 //! ```
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails must fail loudly, and be read")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failure must be loud and visible")]
 #![expect(clippy::needless_pass_by_value, reason = "tasks own their inputs")]
-#![expect(clippy::disallowed_methods, reason = "how long a run takes is no part of it")]
+#![expect(clippy::disallowed_methods, reason = "the duration of a run is not part of its result")]
 
 mod args;
 mod broker;
@@ -36,22 +36,20 @@ mod log;
 mod names;
 mod objects;
 mod oracle;
+mod print_line;
 mod process;
-#[expect(unreachable_pub, reason = "other programs share it")]
-#[path = "../support/proof.rs"]
-mod proof;
-mod say;
+use ork_test_support::proof;
 mod scenario;
 mod schedules;
 mod show;
 mod shrink;
 mod store;
+mod storeless;
 mod surroundings;
 mod tasks;
 mod trace;
 mod transactions;
 mod troubles;
-mod unkept;
 mod why;
 mod workload;
 mod world;
@@ -64,25 +62,25 @@ use std::time::{Duration, Instant};
 
 use ork::mutant::{Mutant, put_back};
 
-use self::args::{Asked, Filter, Request, USAGE};
+use self::args::{Action, Filter, Request, USAGE};
 use self::kept::Kept;
 use self::names::{Property, Reached};
-use self::say::say;
+use self::print_line::print_line;
 use self::scenario::Scenario;
 use self::show::{show_file, show_seed};
 use self::tasks::Scripted;
 use self::world::{Report, run};
 
-/// How many seeds are run unless others are asked for.
+/// How many seeds run by default.
 const SEEDS: u64 = 1_000;
 
-/// How many of them are run twice.
+/// How many of them run twice.
 const TWICE: u64 = 25;
 
-/// Within how many seeds a fault that is put back must be found.
+/// Within how many seeds a mutant must be found.
 const MUTANT_SEEDS: u64 = 400;
 
-/// Answers whether it went well; the long form is asked for, or the short one.
+/// Returns whether the test succeeded; the argument selects its long form.
 type Test = fn(bool) -> bool;
 
 const TESTS: [(&str, Test); 7] = [
@@ -95,7 +93,7 @@ const TESTS: [(&str, Test); 7] = [
     ("seeds", seeds),
 ];
 
-/// What was asked to be put back; it is so on each thread.
+/// The mutant that the command line requests, if any; it applies to each thread.
 static MUTANT: OnceLock<Option<Mutant>> = OnceLock::new();
 
 fn main() -> ExitCode {
@@ -103,52 +101,52 @@ fn main() -> ExitCode {
     match args::read(std::env::args().skip(1)).and_then(carry_out) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(words) => {
-            say!("{words}");
+        Err(detail) => {
+            print_line!("{detail}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Answers whether it went well, or what is wrong with what is asked for.
+/// Returns whether all went well, or describes what is wrong with the request.
 fn carry_out(request: Request) -> Result<bool, String> {
     let mutant = request.put_back.or(None);
     put_back(mutant);
     MUTANT.set(mutant).unwrap();
-    Ok(match &request.asked {
-        Asked::Help => {
-            say!("{USAGE}");
+    Ok(match &request.action {
+        Action::Help => {
+            print_line!("{USAGE}");
             true
         }
-        Asked::List(filter) => {
+        Action::List(filter) => {
             for (name, _) in TESTS.iter().filter(|(name, _)| filter.has(name)) {
-                say!("{name}: test");
+                print_line!("{name}: test");
             }
             true
         }
-        Asked::Seed(seed) => show_seed(*seed, &request),
-        Asked::Scenario(file) => show_file(file, &request)?,
-        Asked::Seeds(seeds) => storm_of(seeds.clone(), Demands::Nothing),
-        Asked::For(time) => storm_for(*time),
-        Asked::Tests(filter) => tests(filter),
+        Action::Seed(seed) => show_seed(*seed, &request),
+        Action::Scenario(file) => show_file(file, &request)?,
+        Action::Seeds(seeds) => storm_of(seeds.clone(), Demands::Nothing),
+        Action::For(time) => storm_for(*time),
+        Action::Tests(filter) => tests(filter),
     })
 }
 
-/// Runs the tests that are wanted. A name that fits none is no fault: `cargo test NAME` passes it to all test programs.
+/// Runs the selected tests. A name that fits none is not a fault: `cargo test NAME` passes it to all test programs.
 fn tests(filter: &Filter) -> bool {
     let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| filter.has(name)).collect();
     if wanted.is_empty() && !filter.wanted.is_empty() {
         let all: Vec<_> = TESTS.iter().map(|(name, _)| *name).collect();
-        say!("0 tests match `{}`; there are {}", filter.wanted.join(" "), all.join(", "));
+        print_line!("0 tests match `{}`; there are {}", filter.wanted.join(" "), all.join(", "));
     }
     let failed: Vec<_> = wanted.into_iter().filter(|(_, test)| !test(filter.long)).map(|(name, _)| *name).collect();
     if !failed.is_empty() {
-        say!("failed: {}", failed.join(", "));
+        print_line!("failed: {}", failed.join(", "));
     }
     failed.is_empty()
 }
 
-/// Panics that were asked for say nothing.
+/// Suppresses the output of scripted panics.
 fn quiet() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -158,31 +156,30 @@ fn quiet() {
     }));
 }
 
-/// Prints what is wrong; answers whether nothing is.
+/// Prints the problems, and returns whether there are none.
 fn are_none(problems: &[String]) -> bool {
     for problem in problems {
-        say!("{problem}");
+        print_line!("{problem}");
     }
     problems.is_empty()
 }
 
-/// Lines of arguments come to what they should.
+/// Command lines are parsed to what they should be.
 fn arguments(_long: bool) -> bool {
     are_none(&args::wrong())
 }
 
-/// Each property is named beside its promise.
+/// The guarantees name each property beside its promise.
 fn documented(_long: bool) -> bool {
     let guarantees = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guarantees.md");
     let guarantees = std::fs::read_to_string(guarantees).unwrap();
     let is_named = |property: &&Property| guarantees.contains(&format!("`{property}`"));
-    let words = |property: &Property| format!("docs/guarantees.md does not name the property `{property}`");
-    let unnamed: Vec<_> = Property::ALL.iter().filter(|property| !is_named(property)).map(words).collect();
+    let detail = |property: &Property| format!("docs/guarantees.md does not name the property `{property}`");
+    let unnamed: Vec<_> = Property::ALL.iter().filter(|property| !is_named(property)).map(detail).collect();
     are_none(&unnamed)
 }
 
-/// What seeds come to is not refused as a scenario, and says the same once it was written and read; other scenarios are
-/// refused.
+/// The scenarios of seeds are valid and survive serialization; invalid scenarios are refused.
 fn scenarios_make_sense(_long: bool) -> bool {
     let problem = |seed: u64| {
         let scenario = Scenario::generate(seed);
@@ -191,7 +188,7 @@ fn scenarios_make_sense(_long: bool) -> bool {
         scenario.problem().or_else(|| (!is_same).then(|| "it is read as another one".to_owned()))
     };
     let of_seed = |seed: u64| Some(format!("seed {seed}: {}", problem(seed)?));
-    let problems: Vec<_> = (0..SEEDS).filter_map(of_seed).chain(scenario::accepted_nonsense()).collect();
+    let problems: Vec<_> = (0..SEEDS).filter_map(of_seed).chain(scenario::wrongly_judged()).collect();
     are_none(&problems)
 }
 
@@ -203,7 +200,7 @@ fn same_seed_same_trace(_long: bool) -> bool {
         !same || first.polls != second.polls || first.trace.lines().is_empty()
     };
     let different: Vec<_> = (0..TWICE).filter(differs).collect();
-    say!("{TWICE} seeds were run twice: {} differ {different:?}", different.len());
+    print_line!("{TWICE} seeds were run twice: {} differ {different:?}", different.len());
     different.is_empty()
 }
 
@@ -212,12 +209,11 @@ fn seeds(long: bool) -> bool {
 }
 
 fn storm_for(time: Duration) -> bool {
-    let begun = Instant::now();
-    storm_of((0..).take_while(|_| begun.elapsed() < time), Demands::Situations)
+    let started = Instant::now();
+    storm_of((0..).take_while(|_| started.elapsed() < time), Demands::Situations)
 }
 
-/// Faults that were found once, each with a small scenario that shows it: none shows any more, and each does with its
-/// fault put back.
+/// Faults that were found once, each with a small scenario: none shows any more, and each does with its mutant.
 fn kept_scenarios(_long: bool) -> bool {
     are_none(&match kept::all() {
         Ok(all) => all.iter().filter_map(Kept::problem).collect(),
@@ -225,25 +221,25 @@ fn kept_scenarios(_long: bool) -> bool {
     })
 }
 
-/// Puts each fault back into the code: it must be found within so many seeds.
+/// Puts each mutant into the code: it must be found within a number of seeds.
 fn mutants(_long: bool) -> bool {
     let (next, found) = (Mutex::new(Mutant::ALL.iter()), Mutex::new(Vec::new()));
-    // What is wrong with one of them fails another test.
+    // A problem with one of them fails another test.
     let kept = kept::all().unwrap_or_default();
     in_parallel(|| {
         let Some(mutant) = next.lock().unwrap().next() else { return false };
-        let begun = Instant::now();
+        let started = Instant::now();
         put_back(Some(*mutant));
-        // The rarest ones show in the scenario that was kept.
+        // The rarest mutants show in their kept scenarios.
         let kept_fault = kept.iter().find(|kept| kept.puts_back() == Some(*mutant)).and_then(Kept::fault);
         let report = |seed| Some((seed, run(&Scenario::generate(seed), false).fault?));
         let fault = if kept_fault.is_none() { (0..MUTANT_SEEDS).find_map(report) } else { None };
         put_back(None);
-        let secs = begun.elapsed().as_secs_f64();
+        let secs = started.elapsed().as_secs_f64();
         match (&fault, &kept_fault) {
-            (Some((seed, fault)), _) => say!("{mutant:?}: seed {seed}, {}, {secs:.1} s", fault.property),
-            (None, Some((_, fault))) => say!("{mutant:?}: kept scenario, {}, {secs:.1} s", fault.property),
-            (None, None) => say!("{mutant:?}: NOT FOUND in {MUTANT_SEEDS} seeds, {secs:.1} s"),
+            (Some((seed, fault)), _) => print_line!("{mutant:?}: seed {seed}, {}, {secs:.1} s", fault.property),
+            (None, Some((_, fault))) => print_line!("{mutant:?}: kept scenario, {}, {secs:.1} s", fault.property),
+            (None, None) => print_line!("{mutant:?}: NOT FOUND in {MUTANT_SEEDS} seeds, {secs:.1} s"),
         }
         let is_found = fault.is_some() || kept_fault.is_some();
         found.lock().unwrap().push((is_found, kept_fault.is_none(), fault.map(|(seed, _)| seed + 1)));
@@ -255,13 +251,16 @@ fn mutants(_long: bool) -> bool {
     let mut seeds: Vec<_> = of_seeds.map(|(_, _, seeds)| seeds.unwrap_or(u64::MAX)).collect();
     seeds.sort_unstable();
     let (n_of_seeds, median) = (seeds.len(), seeds.get(seeds.len() / 2).copied().unwrap_or(0));
-    say!("{n_found} of {} mutants were found: {n_of_seeds} by seeds, half of these within {median}", found.len());
+    print_line!(
+        "{n_found} of {} mutants were found: {n_of_seeds} by seeds, half of these within {median}",
+        found.len()
+    );
     proof::note("mutants", found.len());
     proof::note("mutants_caught", n_found);
     n_found == found.len()
 }
 
-/// Does it again and again, on as many threads as there are processors, until it answers that nothing is left.
+/// Repeats the work on as many threads as there are processors, until it returns that nothing is left.
 fn in_parallel(work: impl Fn() -> bool + Sync) {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -274,7 +273,7 @@ fn in_parallel(work: impl Fn() -> bool + Sync) {
     });
 }
 
-/// What many runs came to.
+/// The results of many runs.
 #[derive(Debug, Default)]
 struct Sum {
     seeds: u64,
@@ -289,7 +288,7 @@ struct Sum {
 impl Sum {
     fn add(&mut self, seed: u64, report: Report) {
         if let Some(fault) = &report.fault {
-            say!("seed {seed}: {fault}");
+            print_line!("seed {seed}: {fault}");
             self.faults += 1;
         }
         self.seeds += 1;
@@ -305,7 +304,7 @@ impl Sum {
     }
 }
 
-/// What seeds must come to.
+/// The situations that the seeds must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Demands {
     Nothing,
@@ -315,7 +314,7 @@ enum Demands {
 
 /// Runs seeds, on as many threads as there are processors.
 fn storm_of(seeds: impl Iterator<Item = u64> + Send, demands: Demands) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     let (seeds, sum) = (Mutex::new(seeds), Mutex::new(Sum::default()));
     in_parallel(|| {
         let seed = seeds.lock().unwrap().next();
@@ -325,22 +324,24 @@ fn storm_of(seeds: impl Iterator<Item = u64> + Send, demands: Demands) -> bool {
         true
     });
     let Sum { seeds, faults, micros, calls, polls, excuses, reached } = sum.into_inner().unwrap();
-    let (minutes, took) = (micros / 60_000_000, begun.elapsed().as_secs_f64());
-    say!("{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed");
+    let (minutes, took) = (micros / 60_000_000, started.elapsed().as_secs_f64());
+    print_line!(
+        "{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed"
+    );
     let is_missing = |what: &Reached| what.is_demanded() && !reached.contains_key(what);
     let is_enough = demands == Demands::Situations && seeds >= SEEDS;
     let unreached: Vec<_> = Reached::ALL.iter().filter(|what| is_enough && is_missing(what)).collect();
     for (what, times) in reached {
-        say!("{times:>8} {what}");
+        print_line!("{times:>8} {what}");
     }
     for (excuse, times) in excuses {
-        say!("{times:>8} times let pass: {excuse}");
+        print_line!("{times:>8} times let pass: {excuse}");
     }
     proof::note("sim_seeds", usize::try_from(seeds).unwrap());
     proof::note("sim_minutes", usize::try_from(minutes).unwrap());
     proof::note("sim_faults", faults);
     if !unreached.is_empty() {
-        say!("never reached: {}", unreached.iter().map(|what| what.as_str()).collect::<Vec<_>>().join(", "));
+        print_line!("never reached: {}", unreached.iter().map(|what| what.as_str()).collect::<Vec<_>>().join(", "));
     }
     faults == 0 && unreached.is_empty()
 }

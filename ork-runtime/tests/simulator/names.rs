@@ -1,8 +1,9 @@
-//! The names of what is checked and of what must be reached. `docs/simulator.md` has the steps to add one.
+//! The names of the properties that are checked, and of the situations that must be reached. `docs/simulator.md` has
+//! the steps to add one.
 
 use serde::{Deserialize, Serialize};
 
-/// Defines an enum whose values have names, and the list of all of them.
+/// Defines an enum whose values have names, with a list of all values.
 macro_rules! names {
     ($(#[$about:meta])+ $kind:ident { $($(#[$doc:meta])+ $value:ident = $name:literal,)+ }) => {
         $(#[$about])+
@@ -12,7 +13,7 @@ macro_rules! names {
         }
 
         impl $kind {
-            /// All of them.
+            /// All values.
             pub(crate) const ALL: &[Self] = &[$(Self::$value,)+];
 
             pub(crate) const fn as_str(self) -> &'static str {
@@ -35,13 +36,13 @@ names! {
     Property {
         /// A call that has returned is not repeated.
         Again = "again",
-        /// A client is answered what the functions returned, and it is answered.
+        /// A client receives what the functions returned, and every client gets a reply.
         Client = "client",
-        /// No message of ork is put aside.
+        /// No message of ork is dead-lettered.
         DeadLetters = "dead letters",
-        /// No call begins after its process was asked to stop.
+        /// No call starts after its process was asked to stop.
         Drained = "drained",
-        /// No attempt begins before it is due.
+        /// No attempt starts before it is due.
         Early = "early",
         /// The code under test logs nothing with the level `ERROR`.
         Error = "error",
@@ -49,21 +50,21 @@ names! {
         Events = "events",
         /// No worker stops by itself.
         Failed = "failed",
-        /// A task of a workflow begins after the tasks that it needs.
+        /// A task of a workflow starts after the tasks that it needs.
         Flow = "flow",
-        /// No job begins before those that it follows have ended.
+        /// No job starts before the jobs that it follows have ended.
         Follower = "follower",
-        /// What follows a job is submitted once.
+        /// Each follower of a job is submitted once.
         Followers = "followers",
-        /// A task of a workflow is given what the tasks before it returned.
+        /// A task of a workflow receives what the tasks before it returned.
         Given = "given",
-        /// No process gives back a job that another one has.
+        /// No process releases a job that another one has.
         GivenBack = "given back",
         /// No worker keeps work without a slot while another worker has one.
         Hoards = "hoards",
         /// A job waits for a permit only while none is free.
         Idle = "idle",
-        /// Nothing is tried again below a job that was interrupted.
+        /// Nothing is retried below a job that was cancelled immediately.
         Interrupted = "interrupted",
         /// No job is removed before its time.
         Kept = "kept",
@@ -75,9 +76,9 @@ names! {
         LeftRunning = "left running",
         /// Every job ends, and every client learns of it.
         Liveness = "liveness",
-        /// Time goes on.
+        /// Time advances.
         Loop = "loop",
-        /// No job is failed as lost for fewer calls than `max_losses`.
+        /// No job is failed as lost for fewer lost calls than `max_losses`.
         Losses = "losses",
         /// No large output is removed that a row refers to.
         Objects = "objects",
@@ -85,9 +86,9 @@ names! {
         Once = "once",
         /// A client never sees an older status after a newer one.
         Order = "order",
-        /// The end of a job is what its functions say.
+        /// The end of a job is the one that its functions determine.
         Outcome = "outcome",
-        /// No call goes on after its time limit.
+        /// No call continues after its time limit.
         Overtime = "overtime",
         /// No more calls run at once than a limit permits.
         Permits = "permits",
@@ -95,74 +96,74 @@ names! {
         Queues = "queues",
         /// Something happens as long as a job is open.
         Quiet = "quiet",
-        /// No call goes on long after the end of its job.
+        /// No call continues long after the end of its job.
         RunsOn = "runs on",
         /// A schedule starts one job for each of its times, and none before that time.
         Schedule = "schedule",
-        /// No job is sent again that the broker has not lost.
+        /// No job is sent again unless the broker has lost its message.
         SentAgain = "sent again",
         /// No heartbeat is missed without a cause.
         Silent = "silent",
-        /// No process is taken for dead that was not silent.
+        /// No process is presumed dead that was not silent.
         TakenForDead = "taken for dead",
-        /// No call begins after its process has learned of the end of its job.
-        Told = "told",
-        /// Two calls of one attempt overlap only for the reasons that are allowed.
+        /// No call starts after its process has learned of the end of its job.
+        CallAfterEnd = "told",
+        /// Two calls of one attempt overlap only for the allowed reasons.
         Twice = "twice",
-        /// A unique key is refused only while a job has it.
+        /// A unique key is refused only while a job holds it.
         Unique = "unique",
-        /// What a job is said to wait for is so.
+        /// A job waits for what `why` reports.
         Why = "why",
     }
 }
 
 names! {
-    /// A situation that shows that the seeds reach what they are made for.
+    /// A situation which shows that the seeds reach what they are made for.
     Reached {
-        /// A client asked what a job waits for, and nothing changed meanwhile.
-        WhyCompared = "answers of `why` compared",
-        /// A client that waited for the answer of a job without a store has received it.
-        AnswersWithoutStore = "answers without a store",
+        /// A client called `why`, and nothing changed meanwhile.
+        WhyCompared = "reports of `why` compared",
+        /// A client that waited for the outcome of a job without a store has received it.
+        RepliesWithoutStore = "replies without a store",
         /// The connection was cut between a publish and its confirm.
         ConfirmsLost = "confirms lost",
         /// A call took so long that its message was acknowledged.
         AcknowledgedForLease = "deliveries acknowledged for a lease",
-        /// A message was delivered that had been delivered before.
-        CameAgain = "deliveries that came again",
+        /// A message was delivered again.
+        Redelivered = "redeliveries",
         /// A client has received an event.
-        EventsHeard = "events heard",
-        /// What follows a job, or a set, was compared with what must follow it.
+        EventsReceived = "events received",
+        /// The followers of a job, or of a set, were compared with those that it must have.
         FollowersCompared = "followers compared",
-        /// A job or a set without a store has ended, and everything that must follow it was seen.
+        /// A job or a set without a store has ended, and all followers that it must have were seen.
         FollowedWithoutStore = "jobs and sets without a store that were followed",
         /// Retention removed a job before its client had read its end.
         RemovedWhileAwaited = "jobs removed while their client waits",
-        /// A worker took a message for lost.
+        /// A worker considered a message as lost.
         SentAgain = "jobs sent again whose message was lost",
-        /// A split has begun to make parts.
+        /// A split has started to yield parts.
         Split = "jobs split",
         /// A schedule has started a job.
         StartedBySchedules = "jobs started by schedules",
         /// A job that had ended was retried.
-        TakenUpAgain = "jobs taken up again",
-        /// A process has read an output that is kept outside of the store.
+        Reopened = "jobs retried after their end",
+        /// A process has read an output that is stored outside of the store.
         ObjectsRead = "large outputs read",
-        /// A process has removed an output that is kept outside of the store.
+        /// A process has removed an output that is stored outside of the store.
         ObjectsRemoved = "large outputs removed",
         /// The store has refused data.
         NotStorable = "outputs that the store cannot hold",
-        /// A function has ended its process.
+        /// A function has terminated its process.
         EndedByTask = "processes ended by their tasks",
         /// A heartbeat has found another process silent for 15 seconds.
-        TakenForDead = "processes taken for dead",
+        TakenForDead = "processes presumed dead",
         /// Another program has taken records out of a part queue.
         RecordsHeld = "records of part queues held by others",
         /// A part queue has refused a record.
         RecordsTooLarge = "records that are too large",
         /// A run with events is over, and the events were compared with the jobs.
-        EndsTold = "runs of which each end was told",
+        EndsPublished = "runs whose ends were all published",
         /// The server of the store has lost transactions.
-        BeganAnew = "stores that began anew",
+        StoreRestarted = "restarts of the store that lost transactions",
         /// A task of a workflow was called.
         StepsCalled = "tasks of workflows called",
         /// The store has carried out a transaction a second time.
@@ -171,9 +172,9 @@ names! {
 }
 
 impl Reached {
-    /// Whether the default seeds must come to it, and any other thousand of them.
+    /// Returns whether the default seeds, and any other thousand of them, must reach it.
     pub(crate) const fn is_demanded(self) -> bool {
-        // Whether a client is still waiting when its job is removed depends on some seconds.
+        // Whether a client is still waiting when its job is removed depends on a few seconds.
         !matches!(self, Self::RemovedWhileAwaited)
     }
 }

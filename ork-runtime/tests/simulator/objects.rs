@@ -1,4 +1,4 @@
-//! Where large outputs are kept: a place that all processes share, with troubles of its own.
+//! The object store for large outputs: all processes share it, and it has its own troubles.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,10 +15,10 @@ use super::executor::Owner;
 use super::names::{Property, Reached};
 use super::world::World;
 
-/// Outputs of more bytes than this are kept here.
+/// Outputs of more bytes than this are stored as objects.
 pub(crate) const BEYOND: usize = 2;
 
-/// What is kept, and when it was written.
+/// The objects, and when each was written.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     objects: BTreeMap<String, (Bytes, Timestamp)>,
@@ -26,7 +26,7 @@ pub(crate) struct Kept {
     refuses_until: u64,
 }
 
-/// One process's way to it.
+/// The connection of one process to it.
 #[derive(Debug)]
 pub(crate) struct ObjectsEnd {
     world: Arc<World>,
@@ -34,8 +34,8 @@ pub(crate) struct ObjectsEnd {
     dice: Mutex<Dice>,
 }
 
-fn error(kind: ObjectErrorKind, words: &str) -> ObjectError {
-    ObjectError::new(kind, format!("the simulated place {words}"))
+fn error(kind: ObjectErrorKind, detail: &str) -> ObjectError {
+    ObjectError::new(kind, format!("the simulated place {detail}"))
 }
 
 impl ObjectsEnd {
@@ -44,7 +44,7 @@ impl ObjectsEnd {
         Arc::new(Self { world: Arc::clone(world), owner, dice })
     }
 
-    /// Has it do something. What is refused may have been done.
+    /// Runs a request. A refused request may have been carried out.
     async fn ask<T: Send>(&self, what: impl FnOnce(&mut Kept) -> T + Send) -> Result<T, ObjectError> {
         let (there, back, is_done) = {
             let mut dice = self.dice.lock().unwrap();
@@ -105,14 +105,14 @@ impl World {
         self.objects.lock().unwrap().refuses_until = until;
     }
 
-    /// What a row of the store holds, or refers to.
+    /// Resolves what a row of the store holds: the output itself, or a reference to an object.
     pub(crate) fn output(&self, row: Option<Bytes>) -> Option<Bytes> {
         let row = row?;
         let Some(name) = object_of(&row) else { return Some(row) };
         self.objects.lock().unwrap().objects.get(&name).map(|(body, _)| body.clone())
     }
 
-    /// No row refers to an object that is removed.
+    /// Checks that no row refers to an object that is removed.
     fn check_unused(&self, name: &str) {
         self.oracle(|oracle| oracle.reaches(Reached::ObjectsRemoved));
         let views = self.truth(|tables| tables.jobs(&Filter { limit: usize::MAX, ..Filter::default() }));
@@ -120,8 +120,8 @@ impl World {
         for view in views {
             let parts = self.truth(|tables| tables.parts(view.job.id, 0, usize::MAX));
             if uses(view.output.as_ref()) || parts.iter().any(|part| uses(part.output.as_ref())) {
-                let words = format!("{name} is removed, and {} refers to it", view.job.id);
-                return self.oracle(|oracle| oracle.report(Property::Objects, words));
+                let detail = format!("{name} is removed, and {} refers to it", view.job.id);
+                return self.oracle(|oracle| oracle.report(Property::Objects, detail));
             }
         }
     }

@@ -20,10 +20,10 @@ use super::surroundings::{SimEntropy, SimRuntime, THREAD};
 use super::tasks::Here;
 use super::world::World;
 
-/// How long a supervisor waits before it starts again what ended by itself, in microseconds.
+/// How long a supervisor waits before it restarts a worker that has ended by itself, in microseconds.
 const AGAIN: u64 = 1_000_000;
 
-/// A worker as it is started again and again.
+/// A worker, which is restarted again and again.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) clock: Arc<ProcessClock>,
@@ -36,7 +36,7 @@ struct Life {
     owner: Owner,
     drain: CancellationToken,
     force: CancellationToken,
-    /// When it is started again after its end, in milliseconds.
+    /// How long after its end it is restarted, in milliseconds.
     back: u64,
 }
 
@@ -55,14 +55,14 @@ impl Worker {
         self.life.lock().unwrap().as_ref().is_none_or(|life| life.drain.is_cancelled())
     }
 
-    /// Whose its futures are, while it lives.
+    /// The owner of its futures, while it lives.
     pub(crate) fn owner(&self) -> Option<Owner> {
         self.life.lock().unwrap().as_ref().map(|life| life.owner)
     }
 }
 
 impl World {
-    /// A process of the program over this clock.
+    /// Builds an instance of the program with this clock.
     pub(crate) async fn build(
         self: &Arc<Self>,
         owner: Owner,
@@ -72,7 +72,7 @@ impl World {
         let seed = self.scenario.seed;
         let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
         let end = self.open_end(owner);
-        let store: Arc<dyn Store> = if self.keeps() { end } else { Arc::new(NoStore::new()) };
+        let store: Arc<dyn Store> = if self.has_store() { end } else { Arc::new(NoStore::new()) };
         let broker = self.open_broker_end(owner).map(|end| -> Arc<dyn Broker> { end });
         let runtime = Arc::new(SimRuntime { executor: Arc::clone(&self.executor), owner, dice: dice("threads") });
         let entropy = SimEntropy { clock: Arc::clone(clock), dice: dice("entropy"), last: Mutex::default() };
@@ -157,22 +157,22 @@ impl World {
             });
         }
         ork.shutdown().await;
-        // A blocking call cannot be stopped that waits for its thread.
+        // A blocking call that waits for its thread cannot be stopped.
         self.executor.sleep(2 * THREAD).await;
         self.check_nothing_runs(owner);
         self.ended(number, owner);
     }
 
-    /// Nothing of a process runs after its shutdown, apart from what waits for it here.
+    /// Checks that nothing of a process runs after its shutdown, apart from this function.
     fn check_nothing_runs(&self, owner: Owner) {
         let n_left = self.executor.n_tasks(owner).saturating_sub(1);
         if n_left > 0 {
-            let words = format!("{n_left} futures of process {} are left after its shutdown", owner.0);
-            self.oracle(|oracle| oracle.report(Property::LeftRunning, words));
+            let detail = format!("{n_left} futures of process {} are left after its shutdown", owner.0);
+            self.oracle(|oracle| oracle.report(Property::LeftRunning, detail));
         }
     }
 
-    /// A worker has come to its end.
+    /// Handles the end of a worker.
     fn ended(self: &Arc<Self>, number: usize, owner: Owner) {
         self.note(owner, format_args!("ends"));
         let Some(worker) = self.workers.get(number) else { return };
@@ -182,10 +182,10 @@ impl World {
         self.start_later(number, back.max(AGAIN));
     }
 
-    /// Nothing of a process goes on.
+    /// Ends everything that a process does.
     fn end_process(self: &Arc<Self>, owner: Owner) {
         let now = self.executor.now();
-        // What it has claimed counts as called: it may have died before it could call it.
+        // A claimed job counts as called: the process may have died before it could call it.
         let filter = Filter { limit: usize::MAX, states: vec![JobState::Running], ..Filter::default() };
         let place = format!("p{}/", owner.0);
         for view in self.truth(|tables| tables.jobs(&filter)) {
@@ -201,14 +201,14 @@ impl World {
     pub(crate) fn crash(self: &Arc<Self>, number: usize, back: u64) {
         let Some(worker) = self.workers.get(number) else { return };
         let life = worker.life.lock().unwrap().take();
-        // One that is not there is started again already.
+        // A worker that is not running is about to be restarted.
         let Some(life) = life else { return };
         self.note(life.owner, format_args!("dies"));
         self.end_process(life.owner);
         self.start_later(number, back * 1_000);
     }
 
-    /// A function ends its process, and never returns.
+    /// Terminates the process of a function, and never returns.
     pub(crate) async fn ends_itself(self: &Arc<Self>, owner: Owner) {
         let number = self.workers.iter().position(|worker| worker.owner() == Some(owner));
         let world = Arc::clone(self);
@@ -227,9 +227,9 @@ impl World {
         }
     }
 
-    /// All of them, clients as well.
+    /// Freezes all processes, including clients.
     pub(crate) fn sleep(self: &Arc<Self>, lasts: u64) {
-        for owner in self.living() {
+        for owner in self.live_processes() {
             self.freeze_process(owner, lasts);
         }
     }
@@ -242,13 +242,13 @@ impl World {
         self.executor.spawn(Owner::WORLD, async move {
             world.executor.sleep(lasts * 1_000).await;
             let thawed = world.executor.now();
-            world.note(owner, format_args!("goes on"));
+            world.note(owner, format_args!("resumes"));
             world.oracle(|oracle| oracle.thaws(owner, now, thawed));
             world.executor.hold(owner, false);
         });
     }
 
-    /// As a signal does, or two of them.
+    /// Asks the worker to stop, like one signal or two signals.
     pub(crate) fn ask_to_stop(self: &Arc<Self>, number: usize, back: u64, at_once: bool) {
         let Some(worker) = self.workers.get(number) else { return };
         let mut life = worker.life.lock().unwrap();

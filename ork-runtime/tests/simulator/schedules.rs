@@ -1,4 +1,4 @@
-//! Schedules: what the clock starts, for which time, and how often.
+//! Schedules: the jobs that they start, for which times, and how often.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use super::store::store_time;
 use super::tasks::{Here, Script};
 use super::world::World;
 
-/// The task that makes a schedule go on.
+/// The task that drives a schedule.
 pub(crate) const SCHEDULE: &str = "ork.schedule";
 
 const MINUTE: i64 = 60_000;
 
-/// For so long a schedule goes on when all else has ended, in milliseconds: some of its times come in calm.
+/// For how long a schedule continues after all else has ended, in milliseconds: some of its times are in the calm.
 pub(crate) const LASTS: u64 = 250_000;
 
-/// A job is started so soon after its time, in milliseconds, if nothing keeps a worker from it.
+/// A job is started within this time, in milliseconds, if nothing prevents a worker from it.
 const IN_TIME: i64 = 10_000;
 
-/// By so much the clock of a process may be ahead of the store's, which it is set by, in milliseconds.
+/// By how many milliseconds the clock of a process may be ahead of the store's clock, by which it is set.
 const AHEAD: i64 = 2_000;
 
-/// Starts something at each minute.
+/// A schedule that starts a job at each minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Minutely {
@@ -47,33 +47,33 @@ impl Minutely {
     }
 }
 
-/// What the schedules of a run have started.
+/// The jobs that the schedules of a run have started.
 #[derive(Debug, Default)]
 pub(crate) struct Ticks {
-    /// The number of jobs for one time, by the schedule's number and that time as the jobs receive it.
+    /// The number of jobs for each time, by the schedule's number and that time as the jobs receive it.
     started: BTreeMap<(u64, String), u32>,
 }
 
-/// What a schedule starts.
+/// The task that schedules start.
 #[task(retries = 2, backoff = "500ms")]
 pub(crate) async fn ticked(of: u64, at: String, script: Script, here: State<Here>, context: Context) -> Result<u64> {
     here.world.note(here.owner, format_args!("ticks  {of} of {at}"));
     here.play(&script, &context).await
 }
 
-/// By the schedule of which number this was started, and for which time.
+/// The number of the schedule that started a job, and the time for which it did.
 fn tick_of(view: &JobView) -> Option<(u64, String)> {
     let input: Value = serde_json::from_slice(&view.input).ok()?;
     Some((input.get("of")?.as_u64()?, input.get("at")?.as_str()?.to_owned()))
 }
 
-/// A time in the form that started jobs receive; later times compare as greater.
+/// Formats a time as started jobs receive it; later times compare as greater.
 fn shown(millis: i64) -> String {
     Schedule::new("* * * * *", "UTC").shown(millis).unwrap()
 }
 
 impl World {
-    /// Makes a schedule, lets it go on until all else has ended and for a while after that, and removes it.
+    /// Creates a schedule, waits until all else has ended and for a while after that, and removes it.
     pub(crate) async fn schedule(self: &Arc<Self>, ork: &Ork, number: u64, minutely: Minutely, script: Script) {
         let name = format!("schedule {number}");
         let Minutely { missed, overlap } = minutely;
@@ -101,18 +101,18 @@ impl World {
         let is_past = |time: &i64| *time < store_time(removed).as_millis() - IN_TIME;
         let is_missing = |time: &i64| !self.ticks.lock().unwrap().started.contains_key(&(number, shown(*time)));
         let past: Vec<_> = times.take_while(is_past).collect();
-        // What one time has started may not have ended at the next, but no time is skipped for ever.
+        // The job of one time may not have ended at the next one, but no time is skipped for ever.
         let missing = match overlap {
             Overlap::Allow => past.iter().find(|time| is_missing(time)),
             Overlap::Skip => past.first().filter(|_| past.iter().all(is_missing)),
         };
         if let Some(time) = missing {
-            let words = format!("schedule {number}, {missed:?}, has started nothing for {}", shown(*time));
-            self.oracle(|oracle| oracle.report(Property::Schedule, words));
+            let detail = format!("schedule {number}, {missed:?}, has started nothing for {}", shown(*time));
+            self.oracle(|oracle| oracle.report(Property::Schedule, detail));
         }
     }
 
-    /// Whether each schedule waits for a time that has not come.
+    /// Returns whether each schedule waits for a time in the future.
     pub(crate) fn schedules_wait(&self) -> bool {
         let states = JobState::ALL.into_iter().filter(|state| !state.is_final()).collect();
         let filter = Filter { limit: usize::MAX, task: Some(SCHEDULE.into()), states, ..Filter::default() };
@@ -120,13 +120,13 @@ impl World {
         self.truth(|tables| tables.jobs(&filter)).iter().all(|view| view.job.due.is_some_and(|due| due > now))
     }
 
-    /// Checks a job that a schedule has started: it is the only one for its time, does not begin before that time, and,
-    /// with `Overlap::Skip`, no earlier one is open.
+    /// Checks a job that a schedule has started: it is the only one for its time, does not start before that time,
+    /// and, with `Overlap::Skip`, no earlier one is open.
     pub(crate) fn check_tick(&self, id: JobId) {
         let Some(view) = self.truth(|tables| tables.job(id)) else { return };
         let Some((number, at)) = tick_of(&view) else { return };
         self.oracle(|oracle| oracle.reaches(Reached::StartedBySchedules));
-        let report = |words| self.oracle(|oracle| oracle.report(Property::Schedule, words));
+        let report = |detail| self.oracle(|oracle| oracle.report(Property::Schedule, detail));
         if at > shown(self.time().as_millis() + AHEAD) {
             report(format!("{id} is started by schedule {number} before its time, {at}"));
         }

@@ -1,5 +1,5 @@
-//! Makes a scenario smaller that shows a fault: what is left out of it, or made shorter, must leave the same property
-//! false.
+//! Makes a scenario that shows a fault smaller: after each omission, and each shorter time, the same property must
+//! still be false.
 
 use super::names::Property;
 use super::scenario::{Scenario, StoreKind};
@@ -7,25 +7,26 @@ use super::tasks::Script;
 use super::workload::{Act, Job};
 use super::world::run;
 
-/// At most so many runs.
+/// The maximum number of runs.
 const RUNS: u32 = 1_000;
 
-/// At most so many polls in all of them together. How fast the computer is makes no difference.
+/// The maximum number of polls in all of them together, so that the speed of the computer makes no difference.
 const POLLS: u64 = 5_000_000;
 
-/// The first thing that a scenario has happens at this time, in milliseconds, once all begins earlier.
+/// The first event of a scenario is moved to this time, in milliseconds, once everything starts earlier.
 const FIRST: u64 = 1_000;
 
-/// What a scenario was made smaller to.
+/// The result of shrinking a scenario.
 #[derive(Debug)]
 pub(crate) struct Shrunk {
     pub(crate) scenario: Scenario,
     pub(crate) runs: u32,
-    /// Whether there was more to try.
+    /// Whether a limit ended the search.
     pub(crate) is_cut: bool,
 }
 
-/// A smaller scenario in which this property is false, too: nothing can be left out of it alone, unless it is cut.
+/// Returns a smaller scenario in which this property is false, too: nothing more can be left out of it, unless a limit
+/// ended the search.
 pub(crate) fn shrink(mut scenario: Scenario, property: Property) -> Shrunk {
     let (mut runs, mut polls) = (0, 0);
     loop {
@@ -49,7 +50,7 @@ pub(crate) fn shrink(mut scenario: Scenario, property: Property) -> Shrunk {
     }
 }
 
-/// Each of them is smaller and makes sense, and those that leave out more come first.
+/// Returns valid smaller scenarios; those that leave out more come first.
 fn candidates(of: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     for acts in without(&of.acts) {
@@ -80,7 +81,7 @@ fn candidates(of: &Scenario) -> Vec<Scenario> {
     all
 }
 
-/// The same in less time.
+/// Returns scenarios that do the same in less time.
 fn shorter(of: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     let at = |from: fn(u64, u64) -> u64, by: u64| {
@@ -88,12 +89,12 @@ fn shorter(of: &Scenario) -> Vec<Scenario> {
         let troubles = of.troubles.iter().map(|(at, trouble)| (from(*at, by), trouble.clone())).collect();
         Scenario { acts, troubles, calm: from(of.calm, by), ..of.clone() }
     };
-    // Calm as soon as the last trouble is over.
+    // The calm begins as soon as the last trouble is over.
     let over = of.troubles.iter().map(|(at, trouble)| at + trouble.lasts()).max().unwrap_or(0);
     if over < of.calm {
         all.push(Scenario { calm: over, ..of.clone() });
     }
-    // All of it at once earlier.
+    // Everything at once earlier.
     let times = of.acts.iter().map(|(at, _)| *at).chain(of.troubles.iter().map(|(at, _)| *at));
     let first = times.min().unwrap_or(0);
     if first > FIRST {
@@ -112,7 +113,7 @@ fn shorter(of: &Scenario) -> Vec<Scenario> {
     all
 }
 
-/// The list without a half of it, a quarter, and so on to each single one.
+/// Returns the list without a half of it, a quarter, and so on down to each single element.
 fn without<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
     let (mut all, mut len) = (Vec::new(), list.len());
     while len > 0 {
@@ -140,7 +141,7 @@ fn simpler(job: &Job) -> Vec<Job> {
         | Job::Follower(_, script)
         | Job::Hooked(script)
         | Job::Asked(script) => vec![Job::Plain(script.clone())],
-        // Those that stand before others are needed by them.
+        // Later tasks need earlier ones.
         Job::Flow(tasks) => (1..tasks.len()).map(|len| Job::Flow(tasks.iter().take(len).cloned().collect())).collect(),
         Job::Plain(_) | Job::Blocking(_) => Vec::new(),
     };

@@ -1,7 +1,7 @@
-//! The connection of one process to the shared store. Requests and answers are delayed, and refused at times.
+//! The connection of one process to the shared store. Requests and responses are delayed, and refused at times.
 //!
-//! Each connection has a writer, as the adapters have: waiting operations go into one transaction, one transaction at a
-//! time. A request that has reached the store is carried out even if its process crashes before the answer.
+//! Each connection has a writer, as the adapters have: waiting operations go into one transaction, one transaction at
+//! a time. A request that has reached the store is carried out even if its process crashes before the response.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ use ork::{JobId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use super::broker::words_of;
+use super::broker::describe;
 use super::clock::EPOCH;
 use super::dice::Dice;
 use super::executor::Owner;
@@ -30,7 +30,7 @@ use super::scenario::StoreKind;
 use super::trace::Interest;
 use super::world::World;
 
-/// At most so many operations go in one transaction.
+/// The maximum number of operations in one transaction.
 const BATCH: usize = 64;
 
 /// The connection of one process.
@@ -49,13 +49,13 @@ impl std::fmt::Debug for End {
     }
 }
 
-/// What a process asks of the store.
+/// A kind of request to the store.
 #[derive(Debug, Clone, Copy)]
 struct Request {
     name: &'static str,
-    /// Whether a store that is full refuses it.
+    /// Whether a full store refuses it.
     writes: bool,
-    /// Whether its line is printed: what it does has a line of its own.
+    /// Whether a line is printed for it.
     interest: Interest,
 }
 
@@ -68,8 +68,8 @@ impl Request {
         Self { name, writes: true, interest: Interest::Shown }
     }
 
-    /// One that says itself what it does.
-    const fn says(name: &'static str) -> Self {
+    /// A request that prints its own line.
+    const fn custom(name: &'static str) -> Self {
         Self { name, writes: true, interest: Interest::Routine }
     }
 }
@@ -97,7 +97,7 @@ impl End {
         self.world.lives(self.owner)
     }
 
-    /// How long a request or an answer is under way.
+    /// Waits while a request or a response is under way.
     async fn delay(&self) {
         let micros = {
             let mut dice = self.dice.lock().unwrap();
@@ -131,7 +131,7 @@ impl End {
             let until = self.world.doubt_until();
             let waits = until.saturating_sub(self.world.executor.now());
             if waits > 0 && self.dice.lock().unwrap().percent(50) {
-                // The connection was lost before it was made, which is found out later.
+                // The connection was lost before the commit, which is found out later.
                 self.world.executor.sleep(waits).await;
             }
             if !self.lives() {
@@ -146,24 +146,24 @@ impl End {
                 self.world.keep_unanswered(batch);
                 return;
             }
-            let told: Vec<_> = self.changes.send_events(changes).collect();
+            let notices: Vec<_> = self.changes.send_events(changes).collect();
             for (at, work) in batch.into_iter().enumerate() {
                 let kind = StoreErrorKind::Data;
                 let refused = refused.contains(&at).then(|| StoreError::new(kind, "it cannot be held"));
                 work.finish(refused.map_or(Ok(()), Err));
             }
-            self.notify(told);
+            self.notify(notices);
         }
     }
 
-    /// Announces changes in this process.
+    /// Publishes notices in this process.
     fn notify(&self, changes: Vec<StoreNotice>) {
         for change in changes {
             self.changes.notify(change);
         }
     }
 
-    /// Announces changes that another process has made, after a while.
+    /// Publishes notices of another process's changes, after a while.
     pub(crate) async fn notify_of(self: Arc<Self>, changes: Vec<StoreNotice>) {
         let micros = self.dice.lock().unwrap().any_size(200_000);
         self.world.executor.sleep(micros).await;
@@ -178,22 +178,22 @@ impl End {
         }
     }
 
-    /// Sends a request to the store. If the caller has gone when the answer arrives, `unheard` undoes what it can.
+    /// Sends a request to the store. If the caller has gone when the response arrives, `undo` reverts what it can.
     async fn ask<T: Send + 'static>(
         &self,
         request: Request,
         what: impl FnOnce(&World) -> (T, Vec<StoreNotice>) + Send + 'static,
-        unheard: impl FnOnce(&World, T) + Send + 'static,
+        undo: impl FnOnce(&World, T) + Send + 'static,
     ) -> Result<T, StoreError> {
         let Some(end) = self.world.end(self.owner) else { return std::future::pending().await };
-        let (answer, answered) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         self.world.executor.spawn(Owner::WORLD, async move {
             end.delay().await;
             if !end.lives() {
                 return;
             }
             if end.world.refuses(end.owner) || (request.writes && end.world.is_full()) {
-                drop(answer.send(Err(refusal())));
+                drop(sender.send(Err(refusal())));
                 return;
             }
             if request.writes {
@@ -201,19 +201,19 @@ impl End {
             }
             let (done, changes) = what(&end.world);
             end.world.note_for(request.interest, end.owner, format_args!("store  {}", request.name));
-            end.world.spread(end.owner, &changes);
+            end.world.broadcast(end.owner, &changes);
             end.delay().await;
             if !end.lives() {
                 return;
             }
-            if let Err(Ok(done)) = answer.send(Ok(done)) {
-                unheard(&end.world, done);
+            if let Err(Ok(done)) = sender.send(Ok(done)) {
+                undo(&end.world, done);
             }
-            let told: Vec<_> = end.changes.send_events(changes).collect();
-            end.notify(told);
+            let notices: Vec<_> = end.changes.send_events(changes).collect();
+            end.notify(notices);
         });
-        match answered.await {
-            Ok(answer) => answer,
+        match receiver.await {
+            Ok(response) => response,
             // The process has crashed, or the run is over.
             Err(_dropped) => std::future::pending().await,
         }
@@ -246,15 +246,15 @@ impl Store for End {
 
     async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         let (owner, by) = (self.owner, take.actor.clone());
-        let unheard = move |world: &World, taken: OutboxPage| {
-            let ids: Vec<_> = taken.to_send.iter().map(|owed| owed.id).collect();
+        let undo = move |world: &World, taken: OutboxPage| {
+            let ids: Vec<_> = taken.to_send.iter().map(|row| row.id).collect();
             world.truth(|tables| tables.give_back(&ids, &by));
         };
         let what = move |world: &World| {
             let taken = world.truth(|tables| tables.take(&take));
             for message in taken.to_send.iter().filter(|row| row.losses > 0).flat_map(|row| &row.messages) {
                 if let Outgoing::Work(message) = message {
-                    world.oracle(|oracle| oracle.comes_again(message, world.executor.now()));
+                    world.oracle(|oracle| oracle.note_redelivery(message, world.executor.now()));
                 }
             }
             for row in &taken.to_send {
@@ -262,52 +262,52 @@ impl Store for End {
             }
             (taken, Vec::new())
         };
-        self.ask(Request::says("take"), what, unheard).await
+        self.ask(Request::custom("take"), what, undo).await
     }
 
-    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, rows: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         let owner = self.owner;
         let what = move |world: &World| {
-            world.note(owner, format_args!("forgets rows {owed:?}"));
-            (world.truth(|tables| tables.forget(&owed, &by)), Vec::new())
+            world.note(owner, format_args!("deletes rows {rows:?}"));
+            (world.truth(|tables| tables.forget(&rows, &by)), Vec::new())
         };
-        self.ask(Request::says("forget"), what, |_world, ()| {}).await
+        self.ask(Request::custom("delete"), what, |_world, ()| {}).await
     }
 
-    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+    async fn release_outbox(&self, rows: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         let owner = self.owner;
         let what = move |world: &World| {
-            world.note(owner, format_args!("gives back rows {owed:?}"));
-            let changes = world.truth(|tables| tables.give_back(&owed, &by));
+            world.note(owner, format_args!("releases rows {rows:?}"));
+            let changes = world.truth(|tables| tables.give_back(&rows, &by));
             world.keep_durable();
-            world.gives_back(owner);
+            world.releases(owner);
             ((), changes)
         };
-        self.ask(Request::says("give back"), what, |_world, ()| {}).await
+        self.ask(Request::custom("release"), what, |_world, ()| {}).await
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
         if self.world.scenario.store == StoreKind::File {
             return Ok(None);
         }
-        let asked = self.world.executor.now();
+        let sent_at = self.world.executor.now();
         let time = |world: &World| (Some(world.time()), Vec::new());
-        let answer = self.ask(Request::reads("time"), time, |_world, _time| {}).await;
-        let waited = self.world.executor.now() - asked;
-        self.world.oracle(|oracle| oracle.slowest_answer = oracle.slowest_answer.max(waited));
-        answer
+        let response = self.ask(Request::reads("time"), time, |_world, _time| {}).await;
+        let waited = self.world.executor.now() - sent_at;
+        self.world.oracle(|oracle| oracle.slowest_response = oracle.slowest_response.max(waited));
+        response
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
-        let (asked, owner) = (self.world.executor.now(), self.owner);
+        let (sent_at, owner) = (self.world.executor.now(), self.owner);
         let what = move |world: &World| {
-            // A sign of life counts from when it is written.
-            let waited = std::time::Duration::from_micros(world.executor.now() - asked);
+            // A heartbeat counts from when it is written.
+            let waited = std::time::Duration::from_micros(world.executor.now() - sent_at);
             world.beats(owner, Heartbeat { ttl: beat.ttl + waited, ..beat })
         };
-        let beaten = self.ask(Request::says("beat"), what, |_world, _beaten| {}).await?;
-        self.world.told(owner, &beaten.ended);
-        Ok(beaten)
+        let reply = self.ask(Request::custom("beat"), what, |_world, _reply| {}).await?;
+        self.world.learns_of_ends(owner, &reply.ended);
+        Ok(reply)
     }
 
     async fn leave(&self, by: Actor) -> Result<(), StoreError> {
@@ -364,10 +364,10 @@ impl Store for End {
     async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
         let what = move |world: &World| {
             let kept = std::time::Duration::from_secs(world.scenario.retention);
-            // By clocks that are set right within some seconds.
+            // By clocks that are correct within a few seconds.
             if prune.before + kept > world.time() + std::time::Duration::from_secs(5) {
-                let words = format!("what ended before {} is removed at {}", prune.before, world.time());
-                world.oracle(|oracle| oracle.report(Property::Kept, words));
+                let detail = format!("jobs that ended before {} are removed at {}", prune.before, world.time());
+                world.oracle(|oracle| oracle.report(Property::Kept, detail));
             }
             (world.truth(|tables| tables.prune(&prune)), Vec::new())
         };
@@ -381,15 +381,15 @@ impl Store for End {
     async fn close(&self) {}
 }
 
-/// A row of the outbox, in the trace.
+/// Describes a row of the outbox for the trace.
 fn shown(row: &HeldRow) -> String {
     let first = match row.messages.first() {
-        Some(Outgoing::Work(message)) => words_of(message),
-        Some(Outgoing::Reply(reply)) => format!("the answer of {}", reply.job),
-        Some(Outgoing::Hook(follow)) => format!("{} {} follows", follow.task, follow.id),
+        Some(Outgoing::Work(message)) => describe(message),
+        Some(Outgoing::Reply(reply)) => format!("the reply of {}", reply.job),
+        Some(Outgoing::Hook(follow)) => format!("the hook {} {}", follow.task, follow.id),
         Some(Outgoing::Event(event)) => format!("the event {}", event.id),
         Some(Outgoing::PendingEvent { job, .. }) => format!("an event of {job}"),
-        Some(Outgoing::Hooks { job, .. }) => format!("what follows {job}"),
+        Some(Outgoing::Hooks { job, .. }) => format!("the hooks of {job}"),
         None => "nothing".to_owned(),
     };
     let more = row.messages.len().saturating_sub(1);
@@ -398,12 +398,12 @@ fn shown(row: &HeldRow) -> String {
     format!("row {}: {first}{more}{lost}", row.id)
 }
 
-/// The time by the clock of the store.
+/// The time of the store's clock at a virtual moment.
 pub(crate) fn store_time(micros: u64) -> Timestamp {
     Timestamp::from_millis(EPOCH + i64::try_from(micros / 1_000).unwrap())
 }
 
-/// The virtual moment at which the clock of the store shows this.
+/// The virtual moment at which the clock of the store shows this time.
 pub(crate) fn virtual_micros(time: Timestamp) -> u64 {
     u64::try_from(time.as_millis() - EPOCH).unwrap_or(0) * 1_000
 }

@@ -1,4 +1,4 @@
-//! What one process runs on, and what it draws.
+//! The runtime and the random numbers of one process.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -43,12 +43,12 @@ impl Runtime for SimRuntime {
     }
 }
 
-/// Draws for one process. Ids begin with the time by its own clock, as those of the system do.
+/// The random numbers of one process. Ids begin with the time of its own clock, as real ones do.
 #[derive(Debug)]
 pub(crate) struct SimEntropy {
     pub(crate) clock: Arc<ProcessClock>,
     pub(crate) dice: Mutex<Dice>,
-    /// The time of the last id, and how many it has.
+    /// The time of the last id, and how many ids have that time.
     pub(crate) last: Mutex<(u64, u16)>,
 }
 

@@ -1,4 +1,4 @@
-//! The tasks that are run, and what they are told to do.
+//! The tasks of a run, and the scripts that they follow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::ends::Return;
 use super::executor::Owner;
 use super::world::{Calling, World};
 
-/// What one call does.
+/// The behavior of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Script {
-    /// What it returns.
+    /// The number that it returns.
     pub(crate) key: u64,
     /// How many milliseconds it takes.
     pub(crate) takes: u64,
-    /// So many attempts fail first.
+    /// How many attempts fail first.
     pub(crate) fails: u32,
     pub(crate) how: How,
 }
@@ -29,19 +29,19 @@ pub(crate) struct Script {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum How {
     Returns,
-    /// It fails, and is not to be tried again.
+    /// It fails, and must not be retried.
     FailsForGood,
     Panics,
     /// It returns what the store, or a part queue, cannot hold.
     Unstorable,
-    /// It ends its process.
+    /// It terminates its process.
     Kills,
 }
 
-/// What neither the store nor the part queues of a run can hold.
+/// A value that neither the store nor the part queues of a run can hold.
 pub(crate) const UNSTORABLE: u64 = 999_999_999;
 
-/// How often a task here is tried again.
+/// The number of retries of each task here.
 pub(crate) const RETRIES: u32 = 2;
 
 impl Script {
@@ -54,50 +54,50 @@ impl Script {
             _ => How::Returns,
         };
         let fails = if dice.percent(25) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
-        // Some go on for longer than a sign of life is believed.
+        // Some calls take longer than a heartbeat counts.
         let takes = if dice.percent(10) { dice.between(15_000, 60_000) } else { dice.any_size(20_000) };
         Self { key: dice.below(1_000), takes, fails, how }
     }
 
-    /// One that takes a second at most, and ends no process.
+    /// A script that takes a second at most, and terminates no process.
     pub(crate) fn short(dice: &mut Dice) -> Self {
         let mut script = Self { takes: dice.any_size(1_000), ..Self::generate(dice) };
         script.be_harmless();
         script
     }
 
-    /// It returns what the store can hold.
+    /// Makes it return what the store can hold.
     pub(crate) const fn be_storable(&mut self) {
         if matches!(self.how, How::Unstorable) {
             self.how = How::Returns;
         }
     }
 
-    /// It ends no process.
+    /// Keeps it from terminating its process.
     pub(crate) const fn be_harmless(&mut self) {
         if matches!(self.how, How::Kills) {
             self.how = How::Returns;
         }
     }
 
-    /// Whether this attempt is the last one, and its result then.
+    /// How this attempt returns.
     fn end(&self, attempt: u32) -> Return {
         let is_last = attempt > RETRIES || (attempt > self.fails && self.how != How::Panics);
         if is_last { Return::Last(self.result()) } else { Return::Again }
     }
 
-    /// What it returns in the end, if it ends well.
+    /// The final result, if it succeeds.
     pub(crate) fn result(&self) -> Option<u64> {
         self.succeeds().then_some(self.key)
     }
 
-    /// Whether it ends well if nobody disturbs it.
+    /// Returns whether it succeeds if nothing disturbs it.
     pub(crate) fn succeeds(&self) -> bool {
         self.how == How::Returns && self.fails <= RETRIES
     }
 }
 
-/// Where a task runs: how it reports, and how it waits.
+/// The state of a task: the world and the process in which it runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Here {
     pub(crate) world: Arc<World>,
@@ -135,7 +135,7 @@ impl Here {
     }
 }
 
-/// A panic that was asked for.
+/// The payload of a scripted panic.
 pub(crate) struct Scripted;
 
 #[task(retries = 2, backoff = "500ms")]
@@ -143,7 +143,7 @@ pub(crate) async fn plain(script: Script, here: State<Here>, context: Context) -
     here.play(&script, &context).await
 }
 
-/// It takes no time by the clock: it waits for its thread instead.
+/// Takes no time by the clock: it waits for its thread instead.
 #[task(retries = 2, backoff = "500ms")]
 pub(crate) fn blocking(script: Script, here: State<Here>, context: Context) -> Result<u64> {
     let call = here.world.begins(here.owner, &context);
@@ -212,7 +212,7 @@ pub(crate) async fn itself_join(parts: Parts<u64>, here: State<Here>, context: C
     Ok(sum)
 }
 
-/// Follows another job: the number of that one, and why it follows.
+/// Follows another job: `of` is the number of that job, and `when` the reason.
 #[task(retries = 2, backoff = "500ms")]
 pub(crate) async fn next(of: u64, when: String, here: State<Here>, context: Context) -> Result<String> {
     let call = here.world.begins(here.owner, &context);

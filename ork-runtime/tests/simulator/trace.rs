@@ -1,4 +1,4 @@
-//! What happened in a run: a digest of all of it, and the lines for a person to read if they are asked for.
+//! The trace of a run: a digest of everything that happened, and the lines for a person to read if they are requested.
 //! `docs/simulator.md` explains them.
 
 use std::collections::BTreeMap;
@@ -10,26 +10,26 @@ use ork::JobId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interest {
     Shown,
-    /// It says only that nothing is wrong.
+    /// The line only shows that nothing is wrong.
     Routine,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    keeps: bool,
+    is_printed: bool,
     digest: u64,
     line: String,
     lines: Vec<String>,
-    /// The number that the client has given to a job.
+    /// The number that the client has given to each job.
     numbers: BTreeMap<JobId, u64>,
 }
 
 impl Trace {
-    pub(crate) fn new(keeps: bool) -> Self {
-        Self { keeps, digest: 0xcbf2_9ce4_8422_2325, ..Self::default() }
+    pub(crate) fn new(is_printed: bool) -> Self {
+        Self { is_printed, digest: 0xcbf2_9ce4_8422_2325, ..Self::default() }
     }
 
-    /// Notes what happened at a moment, in virtual microseconds, and where.
+    /// Records what happened at a moment, in virtual microseconds, and where.
     pub(crate) fn note(&mut self, at: u64, place: &str, interest: Interest, what: std::fmt::Arguments<'_>) {
         self.line.clear();
         write!(self.line, "{:>13}  {place:<6} {what}", Moment(at)).unwrap();
@@ -37,12 +37,12 @@ impl Trace {
         for byte in self.line.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        if self.keeps && interest == Interest::Shown {
+        if self.is_printed && interest == Interest::Shown {
             self.lines.push(self.line.clone());
         }
     }
 
-    /// The client calls a job by this number.
+    /// Records the number that the client uses for a job.
     pub(crate) fn names(&mut self, job: JobId, number: u64) {
         self.numbers.insert(job, number);
     }
@@ -55,12 +55,12 @@ impl Trace {
         &self.lines
     }
 
-    /// A text with the number of each job before its id, as far as it has one.
+    /// Inserts the number of each job before its id, if it has one.
     pub(crate) fn with_numbers(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (job, number) in &self.numbers {
             let id = job.to_string();
-            // In the name of a part queue it would only be in the way.
+            // Not in the name of a part queue, where it would confuse.
             for before in [" ", "=", "\""] {
                 text = text.replace(&format!("{before}{id}"), &format!("{before}#{number} {id}"));
             }

@@ -1,4 +1,4 @@
-//! The transactions of the simulated store, and what is looked at in each.
+//! The transactions of the simulated store, and the checks of each.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::tasks::UNSTORABLE;
 use super::trace::Interest;
 use super::world::World;
 
-/// A heartbeat that comes so soon after the one before it, in microseconds, says only that its process works.
+/// A heartbeat that follows the one before within this time, in microseconds, only shows that its process works.
 const IN_TIME: u64 = 6_000_000;
 
 impl World {
-    /// Carries out a transaction; answers the places of what the store cannot hold, too.
+    /// Carries out a transaction; also returns the positions of the operations that the store cannot hold.
     pub(crate) fn commit(
         self: &Arc<Self>,
         owner: Owner,
@@ -30,32 +30,33 @@ impl World {
         self.flush();
         let (mut changes, mut refused, now) = (Vec::new(), BTreeSet::new(), self.executor.now());
         if now < self.conflicts_until() && self.executor.polls().is_multiple_of(2) {
-            // As a transaction that is rolled back, and then carried out again.
+            // Carries it out once before, like a transaction that is rolled back and repeated.
             let mut tables = self.truth(|tables| tables.clone());
             for work in batch.iter_mut() {
                 let _rolled_back = tables.apply(work.as_mut());
             }
             self.oracle(|oracle| oracle.reaches(Reached::RolledBack));
         }
-        // What waits for a permit is in the outbox from now on, and its message is done with.
-        let promised = batch.iter().any(|work| work.durability() == Durability::PowerLoss || work.limit(0).is_some());
+        // A job that waits for a permit is in the outbox from now on, and its message is acknowledged.
+        let must_survive =
+            batch.iter().any(|work| work.durability() == Durability::PowerLoss || work.limit(0).is_some());
         for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let snapshot = self.has_unstorable.then(|| self.truth(|tables| tables.clone()));
             let seen = |tables: &Tables| -> Vec<_> {
                 jobs.iter().map(|job| Seen::of(tables, *job, self.is_printed)).collect()
             };
-            let (before, after, news) = self.truth(|tables| {
+            let (before, after, notices) = self.truth(|tables| {
                 let before = seen(tables);
-                let news = tables.apply(work.as_mut());
-                (before, seen(tables), news)
+                let notices = tables.apply(work.as_mut());
+                (before, seen(tables), notices)
             });
             if let Some(tables) = snapshot.filter(|_| self.cannot_hold(&jobs)) {
                 self.truth(|now| *now = tables);
                 refused.insert(at);
                 continue;
             }
-            changes.extend(news);
+            changes.extend(notices);
             for (before, after) in before.iter().zip(&after) {
                 self.check_change(owner, before, after, now);
             }
@@ -67,17 +68,17 @@ impl World {
                 self.oracle(|oracle| oracle.has_ended(*job, now));
             }
         }
-        // News of it may have been followed already.
-        if promised || !changes.is_empty() {
+        // Other processes may have acted on a notice of it.
+        if must_survive || !changes.is_empty() {
             self.keep_durable();
         }
         self.client.claimed.notify_waiters();
         self.in_commit(owner);
-        self.spread(owner, &changes);
+        self.broadcast(owner, &changes);
         (changes, refused)
     }
 
-    /// Looks at what a transaction changed of a job.
+    /// Checks what a transaction has changed of a job.
     fn check_change(&self, owner: Owner, before: &Seen, after: &Seen, now: u64) {
         let (was, is) = (before.view.as_ref(), after.view.as_ref());
         self.oracle(|oracle| oracle.changed(owner, was, is, now));
@@ -93,7 +94,7 @@ impl World {
         self.note(owner, format_args!("commit {} {} {}", job.task, job.id, before.changed_to(after)));
     }
 
-    /// Whether one of these jobs, or a part of one, has now what the store cannot hold.
+    /// Returns whether one of these jobs, or a part of one, now has a value that the store cannot hold.
     fn cannot_hold(&self, jobs: &[JobId]) -> bool {
         let held =
             |row: Option<Bytes>| self.output(row).is_some_and(|output| output == UNSTORABLE.to_string().as_bytes());
@@ -107,7 +108,7 @@ impl World {
         is_it
     }
 
-    /// Nothing is tried again below a job that was interrupted.
+    /// Checks that nothing is retried below a job that was cancelled immediately.
     fn check_not_interrupted(&self, job: JobId, parent: Option<JobId>) {
         let above = parent.and_then(|parent| self.truth(|tables| tables.job(parent)));
         if above.is_some_and(|above| above.job.tree.cancel_mode.is_some()) {
@@ -118,10 +119,11 @@ impl World {
         }
     }
 
-    /// Tells the other processes.
-    pub(crate) fn spread(&self, from: Owner, changes: &[StoreNotice]) {
-        let news: Vec<_> = changes.iter().filter(|change| !matches!(change, StoreNotice::Event(_))).cloned().collect();
-        if news.is_empty() {
+    /// Sends the notices to the other processes.
+    pub(crate) fn broadcast(&self, from: Owner, changes: &[StoreNotice]) {
+        let notices: Vec<_> =
+            changes.iter().filter(|change| !matches!(change, StoreNotice::Event(_))).cloned().collect();
+        if notices.is_empty() {
             return;
         }
         let others: Vec<_> = self
@@ -133,35 +135,35 @@ impl World {
             .map(|(_, end)| Arc::clone(end))
             .collect();
         for end in others {
-            self.executor.spawn(Owner::WORLD, end.notify_of(news.clone()));
+            self.executor.spawn(Owner::WORLD, end.notify_of(notices.clone()));
         }
     }
 
-    /// Writes a sign of life.
+    /// Writes a heartbeat.
     pub(crate) fn beats(&self, owner: Owner, beat: Heartbeat) -> (HeartbeatReply, Vec<StoreNotice>) {
-        let ((mut beaten, changes), taken_for_dead) = self.truth(|tables| {
+        let ((mut reply, changes), taken_for_dead) = self.truth(|tables| {
             let names = |tables: &Tables| {
                 let processes = tables.diagnostics(JobId::from_bytes([0; 16])).processes;
                 processes.into_iter().map(|process| process.worker).collect::<BTreeSet<_>>()
             };
             let before = names(tables);
-            let beaten = tables.heartbeat(beat);
-            (beaten, before.difference(&names(tables)).cloned().collect::<Vec<_>>())
+            let reply = tables.heartbeat(beat);
+            (reply, before.difference(&names(tables)).cloned().collect::<Vec<_>>())
         });
         if self.scenario.store == StoreKind::Server {
-            beaten.time = Some(self.time());
+            reply.time = Some(self.time());
         }
         let now = self.executor.now();
         let last = self.oracle(|oracle| oracle.last_beat(owner));
         let is_routine = last.is_some_and(|last| now < last + IN_TIME) && taken_for_dead.is_empty();
         let interest = if is_routine { Interest::Routine } else { Interest::Shown };
         let found: Vec<_> = taken_for_dead.iter().filter_map(|worker| worker.split('/').next()).collect();
-        let found = if found.is_empty() { String::new() } else { format!(", takes {} for dead", found.join(", ")) };
+        let found = if found.is_empty() { String::new() } else { format!(", presumes {} dead", found.join(", ")) };
         self.note_for(interest, owner, format_args!("beats{found}"));
         self.oracle(|oracle| {
-            oracle.buries(owner, &taken_for_dead, now);
+            oracle.check_presumed_dead(owner, &taken_for_dead, now);
             oracle.beats(owner, now);
         });
-        (beaten, changes)
+        (reply, changes)
     }
 }

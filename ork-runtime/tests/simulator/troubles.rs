@@ -1,4 +1,4 @@
-//! What goes wrong in a run, and what the store does meanwhile.
+//! Causes the troubles of a run, and holds the state of the store during them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,31 +11,31 @@ use super::process::Worker;
 use super::scenario::{Ends, Trouble};
 use super::world::World;
 
-/// Within this time a process has its connection to the broker again.
+/// A process is connected to the broker again within this time.
 const RECONNECTS: u64 = 5_000_000;
 
-/// How long until an asynchronous commit is on disk.
+/// How long it takes until an asynchronous commit is on disk.
 const FLUSHES: u64 = 600_000;
 
-/// What is not on disk yet.
+/// Transactions that are not on disk yet.
 #[derive(Debug, Default)]
 pub(crate) struct Soft {
-    /// The tables as they were before the first of it, at that moment.
+    /// The tables before the first of them, at that moment.
     before: Option<(Tables, u64)>,
-    /// When the last of it was written.
+    /// When the last of them was written.
     written: u64,
 }
 
-/// What is wrong with the store.
+/// The current troubles of the store.
 #[derive(Debug, Default)]
 pub(crate) struct StoreTroubles {
     /// Until when it is slow, and by how many milliseconds at most.
     late: (u64, u64),
     /// Until when every second transaction is rolled back first.
     conflicts_until: u64,
-    /// Until when no commit is answered.
+    /// Until when no commit is confirmed.
     doubt_until: u64,
-    /// Until when it takes nothing more.
+    /// Until when it refuses writes.
     full_until: u64,
     /// Until when it refuses the requests of a worker, or of all (`None`).
     refuses: BTreeMap<Option<usize>, u64>,
@@ -62,7 +62,7 @@ impl World {
                 Trouble::Late { most, lasts } => {
                     let until = now + lasts * 1_000;
                     self.store_troubles.lock().unwrap().late = (until, most);
-                    // What is asked in the last moment is late, too, and what follows from it.
+                    // A request in the last moment is late, too, and what follows from it.
                     self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
                 }
                 Trouble::Conflicts { lasts } => {
@@ -77,7 +77,7 @@ impl World {
                     self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
                 }
                 Trouble::Objects { lasts } => {
-                    // What could not be written is tried again after 30 s at most.
+                    // A write that failed is repeated after 30 s at most.
                     self.refuse_objects(now + lasts * 1_000);
                     self.oracle(|oracle| oracle.disturbs(None, now, now + (lasts + 30_000) * 1_000));
                 }
@@ -146,11 +146,11 @@ impl World {
             }
             Trouble::Doubles { most } => self.double(most),
             Trouble::Stranger { most, lasts, keeps } => {
-                self.take_as_stranger(most, lasts, keeps);
+                self.take_as_other_program(most, lasts, keeps);
                 self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
             }
             Trouble::Holds { most, lasts } => self.hold_records(most, lasts),
-            Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
+            Trouble::Foreign(what) => self.publish_as_other_program(what.letter(now)),
             Trouble::Purge => {
                 let n_lost = self.forget_newest(usize::MAX);
                 self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// Milliseconds by which the store may be late.
+    /// Draws by how many milliseconds the store is late.
     pub(crate) fn late(&self) -> u64 {
         let (until, most) = self.store_troubles.lock().unwrap().late;
         if self.executor.now() < until { most } else { 0 }
@@ -191,12 +191,12 @@ impl World {
         self.store_troubles.lock().unwrap().conflicts_until
     }
 
-    /// Until when no commit is answered.
+    /// Until when no commit is confirmed.
     pub(crate) fn doubt_until(&self) -> u64 {
         self.store_troubles.lock().unwrap().doubt_until
     }
 
-    /// What the store has by now outlives its server.
+    /// Marks everything that the store has now as surviving a restart of its server.
     pub(crate) fn keep_durable(&self) {
         if self.scenario.undoes() {
             let tables = self.truth(|tables| tables.clone());
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Before something is written: what was written long enough ago is on disk by now.
+    /// Called before a write: what was written long enough ago is on disk by now.
     pub(crate) fn flush(&self) {
         if !self.scenario.undoes() {
             return;
@@ -223,22 +223,22 @@ impl World {
         *written = now;
     }
 
-    /// The store begins anew as of its last transaction that must outlive that, or that was on disk.
+    /// Restarts the store with its last transaction that must survive a restart, or that was on disk.
     fn undo(&self) {
         self.flush();
         let durable = self.durable.lock().unwrap().clone();
         if let Some(durable) = durable {
             self.truth(|tables| *tables = durable);
-            self.oracle(|oracle| oracle.reaches(Reached::BeganAnew));
+            self.oracle(|oracle| oracle.reaches(Reached::StoreRestarted));
         }
     }
 
-    /// Whether it has no space for what a process would write.
+    /// Returns whether it has no space for writes.
     pub(crate) fn is_full(&self) -> bool {
         self.executor.now() < self.store_troubles.lock().unwrap().full_until
     }
 
-    /// Whether it refuses the requests of a process.
+    /// Returns whether it refuses the requests of a process.
     pub(crate) fn refuses(&self, owner: Owner) -> bool {
         let now = self.executor.now();
         let worker = self.workers.iter().position(|worker| worker.owner() == Some(owner));
@@ -247,7 +247,7 @@ impl World {
         now < until(None) || (worker.is_some() && now < until(worker))
     }
 
-    /// Causes what was to happen in the middle of one of these transactions.
+    /// Ends the worker of a transaction in the middle of it, if a trouble is due.
     pub(crate) fn in_commit(self: &Arc<Self>, owner: Owner) {
         let Some(worker) = self.workers.iter().position(|worker| worker.owner() == Some(owner)) else { return };
         let mut armed = self.armed.lock().unwrap();

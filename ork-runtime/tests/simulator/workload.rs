@@ -1,4 +1,4 @@
-//! What clients do in a run: the jobs that they submit, and what is done to those.
+//! The acts of clients in a run: the jobs that they submit, and how they control them.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,52 +8,52 @@ use super::flows::{self, FlowTask};
 use super::schedules::Minutely;
 use super::tasks::{Script, TIMEOUT};
 
-/// What a client does to a job, which has a number.
+/// Something that a client does to a job, which has a number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Act {
     Submit(u64, Job),
     Cancel(u64),
-    /// At the very moment at which a worker has claimed it.
+    /// At the very moment at which a worker has claimed the job.
     CancelClaimed(u64),
     Interrupt(u64),
     Retry(u64),
-    /// It is asked what the job waits for.
+    /// The client calls `why` for the job.
     Why(u64),
-    /// The schedule of this number starts this at each minute, until all else has ended.
+    /// The schedule with this number starts this script at each minute, until all else has ended.
     Schedule(u64, Minutely, Script),
 }
 
-/// What is submitted.
+/// A job that is submitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Job {
     Plain(Script),
     Blocking(Script),
-    /// Two at a time, in all processes together.
+    /// Two such jobs run at a time, in all processes together.
     Narrow(Script),
-    /// It has five seconds.
+    /// It has a time limit of five seconds.
     Timed(Script),
-    /// Split into these parts.
+    /// It is split into these parts.
     Many(Vec<Script>),
-    /// Jobs below it.
+    /// It submits child jobs.
     Tree(Script, Vec<Script>),
-    /// One of a key at a time.
+    /// One job per key at a time.
     Unique(u64, Script),
     /// It splits itself into these parts.
     Itself(Vec<Script>),
-    /// It begins when those of these numbers have ended that were submitted before.
+    /// It starts when the earlier jobs with these numbers have ended.
     Follower(Vec<u64>, Script),
-    /// Others follow its end: one in any case, one if it went well, one if it did not.
+    /// Others follow its end: one in any case, one if it succeeded, one if it did not.
     Hooked(Script),
-    /// Its client waits for the answer.
+    /// Its client waits for the outcome.
     Asked(Script),
     /// A workflow of these tasks.
     Flow(Vec<FlowTask>),
-    /// Messages of another program, the last of which is followed by others.
+    /// Messages of another program; the last of the set sends hooks.
     Set(Vec<Script>),
 }
 
 impl Act {
-    /// The job that it submits, and its number.
+    /// The number and the job that it submits.
     pub(crate) const fn submits(&self) -> Option<(u64, &Job)> {
         match self {
             Self::Submit(number, job) => Some((*number, job)),
@@ -97,11 +97,11 @@ impl Job {
         }
     }
 
-    /// Its result if no client steers it.
+    /// Its outcome if no client controls it.
     pub(crate) fn expected(&self) -> Expected {
         let scripts = self.scripts();
         match self {
-            // One that was frozen may have returned in time, or not.
+            // A process that was frozen may have returned in time, or not.
             Self::Timed(script) if u128::from(script.takes) + 100 > TIMEOUT.as_millis() => Expected::Any,
             Self::Flow(tasks) if flows::succeeds(tasks) => Expected::Success(None),
             Self::Flow(_) => Expected::Failed,
@@ -112,10 +112,10 @@ impl Job {
     }
 }
 
-/// So many kinds of jobs are drawn; some are there twice, as they are likelier.
+/// The number of kinds that are drawn; some are there twice, as they are likelier.
 pub(crate) const JOB_KINDS: u64 = 20;
 
-/// A third of the jobs of a seed are of its usual kind, so that they meet.
+/// Draws a submission. A third of the jobs of a seed are of its usual kind, so that these meet.
 pub(crate) fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64) -> (u64, Act) {
     let (at, other) = (dice.below(calm), dice.below(JOB_KINDS));
     let kind = if dice.percent(33) { usual } else { other };
@@ -139,8 +139,8 @@ pub(crate) fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64
     (at, Act::Submit(number, job))
 }
 
-/// A job that needs no store, of about this kind.
-pub(crate) fn unkept(job: Job) -> Job {
+/// Returns a job of a similar kind that needs no store.
+pub(crate) fn storeless(job: Job) -> Job {
     match job {
         Job::Plain(_)
         | Job::Blocking(_)

@@ -1,4 +1,4 @@
-//! The world of one run: tables, processes, what goes wrong, and what is looked at all along.
+//! The world of one run: tables, processes, troubles, and the checks that run all along.
 
 use std::collections::BTreeMap;
 use std::fmt::Arguments;
@@ -14,7 +14,7 @@ use super::call::Call;
 use super::client::Client;
 use super::dice::Dice;
 use super::ends::Return;
-use super::events::Told;
+use super::events::PublishedEvents;
 use super::executor::{Executor, Owner, Step};
 use super::expected::is_open;
 use super::hoards::Hoards;
@@ -30,7 +30,7 @@ use super::tasks::TIMEOUT;
 use super::trace::{Interest, Moment, Trace};
 use super::troubles::{Soft, StoreTroubles};
 
-/// Everything of one run.
+/// All state of one run.
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
     /// Whether calls return what the store cannot hold.
@@ -39,13 +39,13 @@ pub(crate) struct World {
     pub(crate) is_printed: bool,
     pub(crate) executor: Arc<Executor>,
     tables: Mutex<Tables>,
-    /// The tables as they were after the last transaction that must outlive the store's server.
+    /// The tables as they were after the last transaction that must survive a restart of the store's server.
     pub(crate) durable: Mutex<Option<Tables>>,
     pub(crate) soft: Mutex<Soft>,
     pub(crate) hoards: Mutex<Hoards>,
     pub(crate) ticks: Mutex<Ticks>,
     pub(crate) objects: Mutex<Kept>,
-    pub(crate) told: Mutex<Told>,
+    pub(crate) published: Mutex<PublishedEvents>,
     pub(crate) ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
@@ -59,7 +59,7 @@ pub(crate) struct World {
     pub(crate) store_troubles: Mutex<StoreTroubles>,
     /// How a worker is to end in the middle of a transaction, and how many transactions go before that one.
     pub(crate) armed: Mutex<BTreeMap<usize, (u64, Ends)>>,
-    /// Operations of crashed processes: to drop them would answer them.
+    /// Operations of crashed processes: dropping them would complete them.
     unanswered: Mutex<Vec<Box<dyn Work>>>,
 }
 
@@ -69,7 +69,7 @@ impl std::fmt::Debug for World {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) fault: Option<Fault>,
@@ -78,19 +78,19 @@ pub(crate) struct Report {
     pub(crate) lasted: u64,
     pub(crate) polls: u64,
     pub(crate) calls: u64,
-    /// How often something was let pass that only looks false.
+    /// How often something was let pass that only looks wrong.
     pub(crate) excuses: BTreeMap<&'static str, u64>,
-    /// How often it came to something.
+    /// How often each situation was reached.
     pub(crate) reached: BTreeMap<Reached, u64>,
 }
 
-/// How long after the last trouble every job must have ended, beside the time that its calls take.
+/// How long after the last trouble every job must have ended, in addition to the time that its calls take.
 const PATIENCE: u64 = 300_000_000;
 
-/// The same if the broker loses messages: while a queue is busy, checks for lost ones are ten minutes apart.
+/// `PATIENCE` if the broker loses messages: while a queue is busy, checks for lost ones are ten minutes apart.
 const PATIENCE_WITH_LOSSES: u64 = 1_800_000_000;
 
-/// How long is looked on when every job has ended.
+/// How long a run continues after every job has ended.
 const AFTERWARDS: u64 = 60_000_000;
 
 const SECOND: u64 = 1_000_000;
@@ -109,7 +109,7 @@ impl World {
             hoards: Mutex::default(),
             ticks: Mutex::default(),
             objects: Mutex::default(),
-            told: Mutex::default(),
+            published: Mutex::default(),
             ends: Mutex::default(),
             server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
             broker_ends: Mutex::default(),
@@ -144,7 +144,7 @@ impl World {
         self.trace.lock().unwrap().note(self.executor.now(), &place, interest, what);
     }
 
-    /// The client calls a job by this number.
+    /// Records the number that the client uses for a job.
     pub(crate) fn names(&self, job: JobId, number: u64) {
         self.trace.lock().unwrap().names(job, number);
     }
@@ -153,34 +153,34 @@ impl World {
         look(&mut self.oracle.lock().unwrap())
     }
 
-    /// The tables, past all troubles.
+    /// Accesses the tables, past all troubles.
     pub(crate) fn truth<T>(&self, look: impl FnOnce(&mut Tables) -> T) -> T {
         look(&mut self.tables.lock().unwrap())
     }
 
-    /// Whether a store keeps jobs.
-    pub(crate) fn keeps(&self) -> bool {
+    /// Returns whether a store keeps jobs.
+    pub(crate) fn has_store(&self) -> bool {
         self.scenario.store != StoreKind::None
     }
 
-    /// By when all must have ended but schedules: a client waits no longer for what may be lost.
-    pub(crate) fn gives_up(&self) -> u64 {
+    /// When all must have ended except schedules: clients wait no longer for messages that may be lost.
+    pub(crate) fn job_deadline(&self) -> u64 {
         let patience = if self.scenario.loses_messages() { PATIENCE_WITH_LOSSES } else { PATIENCE };
         self.last() + patience + self.scenario.work() * 1_000
     }
 
-    /// By when all must have ended.
+    /// When all must have ended.
     fn deadline(&self) -> u64 {
-        self.gives_up() + self.scenario.schedule_work() * 1_000 + 10 * SECOND
+        self.job_deadline() + self.scenario.schedule_work() * 1_000 + 10 * SECOND
     }
 
-    /// When the last of the troubles has ended, and the last of the acts has begun.
+    /// When the last trouble has ended, and the last act has started.
     fn last(&self) -> u64 {
         let acts = self.scenario.acts.iter().map(|(at, _)| *at);
         self.scenario.calm.max(acts.max().unwrap_or(0)) * 1_000
     }
 
-    /// The deadline in words, and what it is counted from.
+    /// Describes the deadline, and what it is counted from.
     pub(crate) fn by_deadline(&self, now: u64) -> String {
         format!("by {} s, and the last trouble or act was over by {} s", Moment(now), Moment(self.last()))
     }
@@ -209,8 +209,8 @@ impl World {
         self.ends.lock().unwrap().get(&owner).cloned()
     }
 
-    /// The processes that live, clients as well.
-    pub(crate) fn living(&self) -> Vec<Owner> {
+    /// The processes that live, including clients.
+    pub(crate) fn live_processes(&self) -> Vec<Owner> {
         self.ends.lock().unwrap().keys().copied().collect()
     }
 
@@ -231,17 +231,17 @@ impl World {
         self.unanswered.lock().unwrap().extend(works);
     }
 
-    /// A process has heard which of its jobs have ended.
-    pub(crate) fn told(&self, owner: Owner, ended: &[JobId]) {
+    /// Records that a process has learned which of its jobs have ended.
+    pub(crate) fn learns_of_ends(&self, owner: Owner, ended: &[JobId]) {
         let now = self.executor.now();
         for job in ended {
             let attempt = self.truth(|tables| tables.job(*job)).map_or(0, |view| view.job.attempt);
-            self.note(owner, format_args!("hears  that {job} has ended"));
-            self.oracle(|oracle| oracle.told(owner, *job, attempt, now));
+            self.note(owner, format_args!("learns that {job} has ended"));
+            self.oracle(|oracle| oracle.learns_of_end(owner, *job, attempt, now));
         }
     }
 
-    /// A function is called; the call ends when what this answers is dropped.
+    /// Records the call of a function; the call ends when the returned guard is dropped.
     pub(crate) fn begins(self: &Arc<Self>, owner: Owner, context: &Context) -> Calling {
         let (job, key, attempt) = (context.job_id(), context.idempotency_key(), context.attempt());
         let now = self.executor.now();
@@ -250,7 +250,7 @@ impl World {
         let limit = (context.task_name() == "timed").then_some(TIMEOUT.as_secs() * SECOND);
         let calling = format!("{} {what}", context.task_name());
         self.note(owner, format_args!("calls  {calling}"));
-        let call = Call { owner, job, what, claimed, begun: now, limit };
+        let call = Call { owner, job, what, claimed, started: now, limit };
         let number = self.oracle(|oracle| oracle.begins(call, &key, attempt));
         let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
         if context.task_name() == "narrow" {
@@ -264,7 +264,7 @@ impl World {
         Calling { world: Arc::clone(self), number, owner, what: calling, is_over: AtomicBool::new(false) }
     }
 
-    /// A split is called. If that is not the first time, its parts are made again.
+    /// Records the call of a split. If it is not the first one, its parts are made again.
     pub(crate) fn splits(&self, job: JobId) {
         let now = self.executor.now();
         self.oracle(|oracle| oracle.splits(job, now));
@@ -276,56 +276,58 @@ impl World {
         let views = self.truth(|tables| tables.jobs(&filter));
         let open = views.iter().filter(|view| is_open(view) && &*view.job.task != SCHEDULE);
         let open = open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state));
-        let sets = |server: &Server| if self.scenario.forgets_sets() { Vec::new() } else { server.sets() };
-        let messages = self.server.iter().filter(|_| !self.keeps()).flat_map(|server| [server.left(), sets(server)]);
+        let sets = |server: &Server| if self.scenario.may_forget_sets() { Vec::new() } else { server.sets() };
+        let messages =
+            self.server.iter().filter(|_| !self.has_store()).flat_map(|server| [server.left(), sets(server)]);
         open.chain(messages.flatten()).collect()
     }
 
-    /// A job waits for a permit only while none is free. A job that was woken may still wait for a slot.
+    /// Checks that a job waits for a permit only while none is free. A job that was woken may still wait for a slot.
     fn check_permits(&self) {
         let now = self.executor.now();
-        let (mut waiting, mut let_go, mut free) = (Vec::new(), 0, 0);
+        let (mut waiting, mut n_woken, mut free) = (Vec::new(), 0, 0);
         for id in self.client.narrow() {
-            let (owed, job) = self.truth(|tables| (tables.diagnostics(id).to_send, tables.job(id)));
-            if let Some((limit, taken)) = owed.limit {
+            let (pending, job) = self.truth(|tables| (tables.diagnostics(id).to_send, tables.job(id)));
+            if let Some((limit, taken)) = pending.limit {
                 waiting.push(id);
                 free = limit.permits.saturating_sub(taken);
             } else {
                 // The row of a call that died with its process is released, too; its job is still running.
                 let is_called = self.oracle(|oracle| oracle.has_call(id));
-                let_go += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
+                n_woken += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
             }
         }
-        let idle = if free > let_go { waiting } else { Vec::new() };
+        let idle = if free > n_woken { waiting } else { Vec::new() };
         self.oracle(|oracle| oracle.waits_for_free_permit(&idle, now));
     }
 
-    /// Nothing is left in a queue, and what was put aside came from others.
+    /// Checks that nothing is left in a queue, and that only messages of other programs were dead-lettered.
     fn check_broker(&self) {
         let Some(server) = &self.server else { return };
         let (left, dead) = (server.left(), server.dead());
         if let Some(one) = left.first() {
-            let words = format!("{} messages are left in queues, such as {one}", left.len());
-            self.oracle(|oracle| oracle.report(Property::Queues, words));
+            let detail = format!("{} messages are left in queues, such as {one}", left.len());
+            self.oracle(|oracle| oracle.report(Property::Queues, detail));
         }
         let sets = server.sets();
-        let may_stay = self.scenario.loses_messages() || self.scenario.forgets_sets();
+        let may_stay = self.scenario.loses_messages() || self.scenario.may_forget_sets();
         if let Some(one) = sets.first().filter(|_| !may_stay) {
-            let words = format!("{} part queues are left, such as {one}", sets.len());
-            self.oracle(|oracle| oracle.report(Property::Queues, words));
+            let detail = format!("{} part queues are left, such as {one}", sets.len());
+            self.oracle(|oracle| oracle.report(Property::Queues, detail));
         }
-        // One that was lost too often is put aside, and its job says so; what was removed in time is not known any
-        // more.
-        let is_gone = |words: &str| words.contains("unknown-job: ") && self.scenario.retention > 0;
-        // A copy of a message comes when its set has ended.
-        let is_late = |words: &str| {
-            let is_copy = || self.oracle(|oracle| words.split(' ').any(|word| oracle.is_copied(word)));
-            words.contains("no-part-queue: ") && (self.scenario.doubles() || is_copy())
+        // A message that was lost too often is dead-lettered, and its job records that; a job that was removed in time
+        // is no longer known.
+        let is_gone = |detail: &str| detail.contains("unknown-job: ") && self.scenario.retention > 0;
+        // A copy of a message arrives after its set has ended.
+        let is_late = |detail: &str| {
+            let is_copy = || self.oracle(|oracle| detail.split(' ').any(|word| oracle.is_copied(word)));
+            detail.contains("no-part-queue: ") && (self.scenario.doubles() || is_copy())
         };
-        let is_unknown = |words: &str| words.starts_with("strange ") && words.contains("unknown-task: ");
-        let is_expected =
-            |words: &&String| words.contains("exhausted: ") || is_gone(words) || is_late(words) || is_unknown(words);
-        if let Some(one) = dead.iter().find(|words| !is_expected(words)) {
+        let is_unknown = |detail: &str| detail.starts_with("strange ") && detail.contains("unknown-task: ");
+        let is_expected = |detail: &&String| {
+            detail.contains("exhausted: ") || is_gone(detail) || is_late(detail) || is_unknown(detail)
+        };
+        if let Some(one) = dead.iter().find(|detail| !is_expected(detail)) {
             self.oracle(|oracle| oracle.report(Property::DeadLetters, one.clone()));
         }
     }
@@ -343,26 +345,26 @@ impl World {
     }
 }
 
-/// A call that is under way.
+/// A call that is running.
 pub(crate) struct Calling {
     world: Arc<World>,
     number: u64,
     owner: Owner,
-    /// Which call it is.
+    /// The key and the attempt of the call.
     what: String,
-    /// Whether it has come to its end.
+    /// Whether it was completed.
     is_over: AtomicBool,
 }
 
 impl Calling {
-    /// It comes to its end, and is not dropped before.
+    /// Completes the call, so that dropping it does not count as a loss.
     pub(crate) fn returns(&self, how: Return) {
         self.is_over.store(true, Ordering::Relaxed);
         let (now, what) = (self.world.executor.now(), &self.what);
         match how {
             Return::Last(Some(key)) => self.world.note(self.owner, format_args!("returns {what}: {key}")),
-            Return::Last(None) => self.world.note(self.owner, format_args!("fails  {what}, for good")),
-            Return::Again => self.world.note(self.owner, format_args!("fails  {what}, to be tried again")),
+            Return::Last(None) => self.world.note(self.owner, format_args!("fails  {what}, for the last time")),
+            Return::Again => self.world.note(self.owner, format_args!("fails  {what}, to be retried")),
         }
         self.world.oracle(|oracle| oracle.returned(self.number, how, now));
     }
@@ -382,8 +384,8 @@ impl Drop for Calling {
 /// Runs a scenario to its end.
 pub(crate) fn run(scenario: &Scenario, is_printed: bool) -> Report {
     let world = World::new(scenario.clone(), is_printed);
-    let said = LogToTrace { world: Arc::clone(&world), spans: AtomicU64::new(0) };
-    tracing::subscriber::with_default(said, || live(&world))
+    let subscriber = LogToTrace { world: Arc::clone(&world), spans: AtomicU64::new(0) };
+    tracing::subscriber::with_default(subscriber, || live(&world))
 }
 
 fn live(world: &Arc<World>) -> Report {
@@ -418,31 +420,31 @@ fn live(world: &Arc<World>) -> Report {
         }
         let open = world.open();
         if open.is_empty() && world.schedules_wait() {
-            world.client.calms_down(scenario.n_schedules());
+            world.client.check_calm(scenario.n_schedules());
         }
         match over {
             None if open.is_empty() && world.client.is_done() => over = Some(now),
             Some(over) if now > over + AFTERWARDS => break,
             _ if now > deadline && !open.is_empty() => {
                 let (at, jobs) = (world.by_deadline(now), open.join(", "));
-                let words = format!("{} jobs have not ended {at}: {jobs}", open.len());
-                world.oracle(|oracle| oracle.report(Property::Liveness, words));
+                let detail = format!("{} jobs have not ended {at}: {jobs}", open.len());
+                world.oracle(|oracle| oracle.report(Property::Liveness, detail));
             }
             None if now > deadline => {
-                let words = format!("a client waits in vain {}", world.by_deadline(now));
-                world.oracle(|oracle| oracle.report(Property::Liveness, words));
+                let detail = format!("a client is still waiting {}", world.by_deadline(now));
+                world.oracle(|oracle| oracle.report(Property::Liveness, detail));
             }
             _ => {}
         }
     }
-    world.oracle(|oracle| oracle.rests(world.executor.now()));
+    world.oracle(|oracle| oracle.check_rest(world.executor.now()));
     world.audit();
     world.check_events();
-    world.check_unkept();
+    world.check_storeless();
     world.check_broker();
     let fault = world.oracle(|oracle| oracle.fault().cloned());
-    if let Some(Fault { property, words }) = &fault {
-        world.note(Owner::WORLD, format_args!("fault  {property}: {words}"));
+    if let Some(Fault { property, detail }) = &fault {
+        world.note(Owner::WORLD, format_args!("fault  {property}: {detail}"));
     }
     let report = Report {
         fault,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ork::job::Job;
 use ork::store::postgres::Postgres;
 use ork::store::{StoreError, StoreErrorKind};
-use ork::tx::{Actor, Limit, PartStart, SettleParts, SettleResult, StartParts, Submit, Submitted};
+use ork::tx::{Actor, Limit, PartStart, Permit, SettleParts, SettleResult, StartParts, Submit, Submitted};
 use ork::{JobId, Policy, WorkerId};
 
 use super::postgres;
@@ -189,7 +189,8 @@ async fn begin(world: &World, id: JobId, index: u64) -> Result<PartStart, StoreE
 }
 
 async fn end(world: &World, id: JobId, index: u64) -> Result<SettleResult, StoreError> {
-    let settle = SettleParts { limit: Some(limit()), ..SettleParts::one(part(id, index), ok(), world.by()) };
+    let permit = Some(Permit { limit: limit(), since: START });
+    let settle = SettleParts { permit, ..SettleParts::one(part(id, index), ok(), world.by()) };
     Ok(world.store.apply(settle).await?.output)
 }
 

@@ -70,7 +70,7 @@ fn hooks_and_events_are_no_messages_of_the_job() {
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         let actor = Actor { events: EventRouting::Outbox(EventScope::Jobs), ..world.by() };
         let (phase, outcome, output) = (Phase::Start, AttemptOutcome::Succeeded, Some("1".into()));
-        let settle = Settle { job: id, phase, attempt: 1, outcome, output, limit: None, actor };
+        let settle = Settle { job: id, phase, attempt: 1, outcome, output, permit: None, actor };
         assert_eq!(world.apply(settle).await, SettleResult::Applied);
         // The message of the job itself was never taken.
         assert_eq!(pending(&world, id).await, PendingOutbox { free: 1, hooks: 1, ..PendingOutbox::default() });

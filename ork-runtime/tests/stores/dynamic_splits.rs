@@ -8,8 +8,8 @@ use ork::message::{Outgoing, Reply, WorkKind};
 use ork::store::{Committed, JobView};
 use ork::tree::CancelMode;
 use ork::tx::{
-    Actor, AppendParts, Cancel, Claim, Claimed, HeldRow, Limit, NewJob, OpenParts, PartKey, PartPage, PartStart, Retry,
-    SealParts, Settle, SettleResult,
+    Actor, AppendParts, Cancel, Claim, Claimed, HeldRow, Limit, NewJob, OpenParts, PartKey, PartPage, PartStart,
+    Permit, Retry, SealParts, Settle, SettleResult,
 };
 use ork::{JobId, JobState, Policy};
 
@@ -22,7 +22,7 @@ async fn submit_with_reply(world: &World) -> JobId {
 }
 
 async fn seal(world: &World, job: JobId, epoch: u32, n: u64) -> SettleResult {
-    let seal = SealParts { job, epoch, n, output: Some("\"returned\"".into()), limit: None, actor: world.by() };
+    let seal = SealParts { job, epoch, n, output: Some("\"returned\"".into()), permit: None, actor: world.by() };
     world.apply(seal).await
 }
 
@@ -88,7 +88,7 @@ fn the_output_of_a_join_replaces_that_of_the_function() {
         let output = Some("\"joined\"".into());
         let how = AttemptOutcome::Succeeded;
         let settle =
-            Settle { job: id, phase: Phase::Join, attempt: 2, outcome: how, output, limit: None, actor: world.by() };
+            Settle { job: id, phase: Phase::Join, attempt: 2, outcome: how, output, permit: None, actor: world.by() };
         world.apply(settle).await;
         let replies = take_replies(&world).await;
         assert_eq!(replies[0].output.as_deref(), Some(&b"\"joined\""[..]));
@@ -147,7 +147,7 @@ fn parts_of_an_interrupted_run_are_dropped_if_the_next_run_yields_none() {
             attempt: 1,
             outcome: how,
             output,
-            limit: None,
+            permit: None,
             actor: world.by(),
         };
         world.apply(settle(AttemptOutcome::Interrupted, None)).await;
@@ -203,8 +203,8 @@ fn a_seal_releases_its_permit() {
         world.take(100).await;
         let open = OpenParts { job: one, attempt: 1, policy: Policy::default(), joined: false, schema: None };
         let epoch = world.apply(open).await.unwrap();
-        let limit = Some(limit.clone());
-        let seal = SealParts { job: one, epoch, n: 0, output: None, limit, actor: world.by() };
+        let permit = Some(Permit { limit: limit.clone(), since: START });
+        let seal = SealParts { job: one, epoch, n: 0, output: None, permit, actor: world.by() };
         assert_eq!(world.apply(seal).await, SettleResult::Applied);
         let begun = world.apply(claim(two)).await;
         assert!(matches!(begun, Claimed::Granted { .. }), "{begun:?}");

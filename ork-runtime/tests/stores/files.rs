@@ -270,7 +270,8 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
         assert!(matches!(claimed.unwrap().output, ork::tx::Claimed::Granted { .. }));
         assert!(submitted.is_err());
         let how = ork::job::AttemptOutcome::Succeeded;
-        let settle = ork::tx::Settle { job: id, phase, attempt: 1, outcome: how, output: None, limit: None, actor: by };
+        let settle =
+            ork::tx::Settle { job: id, phase, attempt: 1, outcome: how, output: None, permit: None, actor: by };
         assert!(matches!(on_dyn(&store).apply(settle).await.unwrap().output, ork::tx::SettleResult::Applied));
         assert_eq!(store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Succeeded);
         store.close().await;

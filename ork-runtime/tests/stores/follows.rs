@@ -42,7 +42,7 @@ async fn end(world: &World, id: JobId, how: AttemptOutcome) {
                     attempt,
                     outcome: how,
                     output: Some("1".into()),
-                    limit: None,
+                    permit: None,
                     actor: by,
                 })
                 .await
@@ -166,7 +166,7 @@ fn a_job_cannot_follow_an_unknown_job_and_nothing_is_written() {
 async fn claimed(world: &World, id: JobId) -> Settle {
     assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
     let how = AttemptOutcome::Failed { failure: Failure::new(FailureKind::Task, "no"), retry_at: None };
-    Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: None, limit: None, actor: world.by() }
+    Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: None, permit: None, actor: world.by() }
 }
 
 fn following(world: &World, id: JobId, after: Vec<JobId>) -> Submit {

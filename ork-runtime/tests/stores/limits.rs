@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ork::job::{AttemptOutcome, Job, Phase};
-use ork::tx::{Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, PartStart, Settle, SettleParts, StartParts};
+use ork::tx::{
+    Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, PartStart, Permit, Settle, SettleParts, StartParts,
+};
 use ork::{JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
@@ -14,6 +16,11 @@ const DEAD: Duration = Duration::from_secs(11);
 
 fn limit(permits: u32) -> Limit {
     Limit { name: "narrow[tenant = 1]".into(), permits }
+}
+
+/// A permit that was taken by a process that had none before.
+fn permit() -> Permit {
+    Permit { limit: limit(1), since: START }
 }
 
 /// Starts these parts under a limit, as far as there are permits. Returns those that run, and those that wait.
@@ -32,7 +39,7 @@ async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, perm
 async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
     let ended: Arc<[_]> = indices.map(|index| (index, ok())).collect();
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    world.apply(SettleParts { first, ended, limit: Some(limit(0)), actor: world.by() }).await;
+    world.apply(SettleParts { first, ended, permit: Some(permit()), actor: world.by() }).await;
 }
 
 async fn waiting(world: &World, job: JobId) -> (u64, u32) {
@@ -166,9 +173,9 @@ fn rows_wake_by_priority_and_then_by_age() {
         let mut running = ids[0];
         for _ in 0..3 {
             let (phase, how) = (Phase::Start, AttemptOutcome::Succeeded);
-            let (output, limit) = (Some("1".into()), Some(limit(1)));
+            let (output, permit) = (Some("1".into()), Some(permit()));
             world
-                .apply(Settle { job: running, phase, attempt: 1, outcome: how, output, limit, actor: world.by() })
+                .apply(Settle { job: running, phase, attempt: 1, outcome: how, output, permit, actor: world.by() })
                 .await;
             let [row] = world.take(10).await.try_into().unwrap();
             let ork::message::Outgoing::Work(message) = &row.messages[0] else { panic!("no work") };
@@ -204,8 +211,30 @@ fn a_late_settlement_releases_its_permit() {
         run(&world, job, 0..1, 1).await;
         world.apply(ork::tx::Cancel::new(job, world.by())).await;
         let settle = SettleParts::one(part(job, 0), PartAttemptOutcome::Interrupted, world.by());
-        world.apply(SettleParts { limit: Some(limit(1)), ..settle }).await;
+        world.apply(SettleParts { permit: Some(permit()), ..settle }).await;
         let other = parts(&world, 1).await;
         assert_eq!(run(&world, other, 0..1, 1).await, (vec![0], vec![]));
+    });
+}
+
+/// A process that was presumed dead has lost its permits. If it is alive, its earlier calls must not give back the permits
+/// of later ones: more calls would run than there are permits.
+#[test]
+fn call_of_a_process_that_was_presumed_dead_gives_back_no_permit() {
+    each(|world| async move {
+        let (job, other) = (parts(&world, 3).await, world.other());
+        world.beat_at(Duration::ZERO, Vec::new()).await;
+        assert_eq!(run(&world, job, 0..1, 1).await, (vec![0], vec![]));
+        other.beat_at(DEAD, Vec::new()).await;
+        world.beat_at(DEAD, Vec::new()).await;
+        let later = ork::tx::Actor { now: START + DEAD, ..world.by() };
+        let start = StartParts { limit: Some(limit(1)), ..StartParts::one(part(job, 1), false, later) };
+        let started = world.apply(start).await;
+        assert_eq!(started.permit, Some(Permit { limit: limit(1), since: START + DEAD }));
+        settle(&world, job, 0..1).await;
+        assert_eq!(run(&other, job, 2..3, 1).await, (vec![], vec![2]));
+        let settle = SettleParts::one(part(job, 1), PartAttemptOutcome::Succeeded("1".into()), world.by());
+        world.apply(SettleParts { permit: started.permit, ..settle }).await;
+        assert_eq!(run(&other, job, 2..3, 1).await, (vec![2], vec![]));
     });
 }

@@ -65,7 +65,7 @@ fn each_lost_call_of_a_job_counts_and_the_next_attempt_starts_at_zero() {
             attempt: 1,
             outcome: how,
             output: None,
-            limit: None,
+            permit: None,
             actor: world.by(),
         };
         assert!(matches!(world.apply(settle).await, SettleResult::Applied));

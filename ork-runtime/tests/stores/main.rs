@@ -10,9 +10,7 @@
 )]
 
 mod commits;
-#[path = "../support/counted.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod counted;
+use ork_test_support::{counted, postgres, proxy};
 mod cut_off;
 mod diagnostics;
 mod disk;
@@ -29,13 +27,7 @@ mod outages;
 mod outbox;
 mod output_refs;
 mod parts;
-#[path = "../support/postgres.rs"]
-#[expect(unreachable_pub, reason = "other test programs use it, too")]
-mod postgres;
 mod processes;
-#[path = "../support/proxy.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
-mod proxy;
 mod prune;
 mod rejections;
 mod schemas;

@@ -29,7 +29,7 @@ fn an_output_reference_is_unchanged_in_rows_and_replies() {
             attempt: 1,
             outcome: how,
             output: output.clone(),
-            limit: None,
+            permit: None,
             actor: by,
         };
         assert!(matches!(world.apply(settle).await, SettleResult::Applied));

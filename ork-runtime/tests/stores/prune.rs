@@ -182,7 +182,7 @@ fn a_removed_job_is_not_served_from_a_cache() {
             attempt: 1,
             outcome: AttemptOutcome::Failed { failure: failure.clone(), retry_at: None },
             output: None,
-            limit: None,
+            permit: None,
             actor: world.by(),
         };
         world.apply(settle()).await;

@@ -58,7 +58,7 @@ fn a_parked_job_is_retried_later_and_loses_no_attempt() {
                 attempt,
                 outcome: how,
                 output: None,
-                limit: None,
+                permit: None,
                 actor: world.by(),
             };
             assert!(matches!(world.apply(settle).await, SettleResult::Applied));

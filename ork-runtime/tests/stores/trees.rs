@@ -53,7 +53,7 @@ impl Program<'_> {
         if let Claimed::Granted { job, .. } = self.world.apply(claim).await {
             let (attempt, phase, by) = (job.attempt, job.phase, self.world.by());
             let settle =
-                Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), limit: None, actor: by };
+                Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), permit: None, actor: by };
             self.world.apply(settle).await;
         }
     }

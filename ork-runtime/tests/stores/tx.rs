@@ -26,7 +26,7 @@ async fn state(world: &World, id: JobId) -> JobState {
 
 async fn end(world: &World, id: JobId, phase: Phase, attempt: u32, how: AttemptOutcome) -> SettleResult {
     let settle =
-        Settle { job: id, phase, attempt, outcome: how, output: Some("2".into()), limit: None, actor: world.by() };
+        Settle { job: id, phase, attempt, outcome: how, output: Some("2".into()), permit: None, actor: world.by() };
     world.apply(settle).await
 }
 

@@ -115,7 +115,7 @@ impl World {
     }
 
     pub(crate) async fn seal(&self, job: JobId, epoch: u32, n: u64) -> bool {
-        let seal = SealParts { job, epoch, n, output: None, limit: None, actor: self.by() };
+        let seal = SealParts { job, epoch, n, output: None, permit: None, actor: self.by() };
         self.apply(seal).await != SettleResult::Stale
     }
 

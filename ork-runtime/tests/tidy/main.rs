@@ -1,6 +1,6 @@
 //! Rules about the code as text: layers, forbidden names, sizes, documents. `docs/ARCHITECTURE.md` gives the reasons.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails must fail loudly")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure must be loud")]
 
 mod simulator;
 mod tokens;
@@ -19,6 +19,7 @@ const LAYERS: &[(u32, &[&str])] = &[
         &[
             "barrier",
             "clock",
+            "document",
             "event",
             "failure",
             "hook",
@@ -30,6 +31,7 @@ const LAYERS: &[(u32, &[&str])] = &[
             "mutant",
             "output",
             "policy",
+            "progress",
             "retry",
             "role",
             "schedule",
@@ -48,11 +50,9 @@ const LAYERS: &[(u32, &[&str])] = &[
 
 /// Only `app` may name these.
 const ADAPTERS: &[&str] = &[
-    "broker::amqp",
     "broker::embedded",
     "clock::system",
     "entropy::system",
-    "executor::local",
     "objects::bucket",
     "runtime::system",
     "store::memory",
@@ -63,16 +63,14 @@ const ADAPTERS: &[&str] = &[
 
 /// Words, each with the only modules that may use it.
 const WORDS: &[(&str, &[&str])] = &[
-    ("lapin", &["broker::amqp"]),
     ("jsonschema", &["task::rules"]),
     ("object_store", &["objects::bucket"]),
     ("rusqlite", &["store::sqlite"]),
-    ("rustix", &["executor::local"]),
     ("sqlx", &["store::postgres"]),
     ("notify", &["store::sqlite"]),
     // The age of the wake files of dead processes is known only from the file system.
     ("SystemTime", &["clock::system", "store::sqlite::wake"]),
-    ("Instant", &["clock::system", "broker::amqp", "store::postgres", "store::sqlite"]),
+    ("Instant", &["clock::system", "store::postgres", "store::sqlite"]),
     ("env", &["config"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
@@ -84,7 +82,7 @@ const WORDS: &[(&str, &[&str])] = &[
 /// Words of code that the simulator cannot repeat: threads, timers and random numbers that are not injected. Only
 /// adapters, the command line and the modules below may use them.
 const UNREPEATABLE: &[&str] = &["block_in_place", "block_on", "fastrand", "new_v4", "now_v7"];
-const MAY_SAY_IT: &[&str] = &["cli", "id", "task::wait"];
+const MAY_USE: &[&str] = &["cli", "id", "task::wait"];
 
 /// Words that pure code may not use.
 const IMPURE: &[&str] = &["tokio", "tracing", "async", "await", "fs", "net", "thread", "process"];
@@ -122,7 +120,10 @@ fn files(folder: &str, end: &str) -> Vec<(String, String)> {
     found
 }
 
-/// A module of ork-runtime: its path, and the tokens of its file.
+/// The crates whose modules have layers. Cargo keeps the direction between crates.
+const CRATES: [&str; 3] = ["ork-core/src/", "ork-ports/src/", "ork-runtime/src/"];
+
+/// A module: its path in its crate, and the tokens of its file.
 struct Module {
     file: String,
     path: Vec<String>,
@@ -131,7 +132,7 @@ struct Module {
 
 fn modules() -> Vec<Module> {
     let of = |(file, code): (String, String)| {
-        let inner = file.strip_prefix("ork-runtime/src/")?.strip_suffix(".rs")?;
+        let inner = CRATES.iter().find_map(|folder| file.strip_prefix(folder))?.strip_suffix(".rs")?;
         let inner = inner.strip_suffix("/mod").unwrap_or(inner);
         // The root re-exports, and expanded code may call functions of any layer.
         if matches!(inner, "lib" | "private") {
@@ -140,7 +141,7 @@ fn modules() -> Vec<Module> {
         let path = inner.split('/').map(str::to_owned).collect();
         Some(Module { path, tokens: tokens(&code), file })
     };
-    files("ork-runtime/src", ".rs").into_iter().filter_map(of).collect()
+    CRATES.iter().flat_map(|folder| files(folder, ".rs")).filter_map(of).collect()
 }
 
 fn is_in(path: &str, module: &str) -> bool {
@@ -217,11 +218,11 @@ fn modules_name_only_their_own_layer_and_lower_ones() {
                 problems.push(format!("{}: layer {own_rank} names `{path}` of layer {rank}", module.file));
             }
             if ADAPTERS.contains(&layer) && !is_in(&own, layer) && !is_in(&own, "app") {
-                problems.push(format!("{}: only `app` picks adapters, this names `{path}`", module.file));
+                problems.push(format!("{}: only `app` selects adapters, this names `{path}`", module.file));
             }
         }
     }
-    assert!(seen > 300, "only {seen} names were looked at");
+    assert!(seen > 300, "only {seen} names were checked");
     none(&problems);
 }
 
@@ -231,10 +232,10 @@ fn restricted_words_stay_in_their_modules() {
     for module in modules() {
         let own = module.path.join("::");
         for (word, places) in WORDS {
-            // The word may also be a field, or another module of this crate, which is not the crate that is meant.
+            // The word may also be a field, or another module of this crate.
             let uses = module.tokens.windows(2).any(|pair| pair[0] == *word && matches!(pair[1].as_str(), "::" | ";"));
             if uses && !places.iter().any(|place| is_in(&own, place)) {
-                problems.push(format!("{}: only {places:?} may say `{word}`", module.file));
+                problems.push(format!("{}: only {places:?} may use `{word}`", module.file));
             }
         }
         let is_pure = PURE.iter().any(|pure| is_in(&own, pure)) || rank(&own).is_some_and(|(rank, _)| rank == 0);
@@ -242,7 +243,7 @@ fn restricted_words_stay_in_their_modules() {
             let uses =
                 module.tokens.windows(2).any(|pair| pair[0] == *word && (pair[1] == "::" || word.starts_with('a')));
             if uses {
-                problems.push(format!("{}: pure code does not say `{word}`", module.file));
+                problems.push(format!("{}: pure code must not use `{word}`", module.file));
             }
         }
     }
@@ -255,19 +256,19 @@ fn core_is_deterministic() {
     let (mut problems, mut n_selects) = (Vec::new(), 0);
     for module in modules() {
         let own = module.path.join("::");
-        if ADAPTERS.iter().chain(MAY_SAY_IT).any(|place| is_in(&own, place)) || own.ends_with("::tests") {
+        if ADAPTERS.iter().chain(MAY_USE).any(|place| is_in(&own, place)) || own.ends_with("::tests") {
             continue;
         }
         for word in UNREPEATABLE.iter().filter(|word| module.tokens.iter().any(|token| token == *word)) {
-            problems.push(format!("{}: only adapters say `{word}`", module.file));
+            problems.push(format!("{}: only adapters use `{word}`", module.file));
         }
         for five in module.tokens.windows(5) {
             let [first, second, third, fourth, _] = five else { unreachable!("five tokens") };
             if first == "tokio" && second == "::" && matches!(third.as_str(), "spawn" | "time") {
-                problems.push(format!("{}: only adapters say `tokio::{third}`", module.file));
+                problems.push(format!("{}: only adapters use `tokio::{third}`", module.file));
             }
             if first != "runtime" && second == "." && third == "spawn" && fourth == "(" {
-                problems.push(format!("{}: `{first}.spawn` is no port, `Runtime::spawn` is", module.file));
+                problems.push(format!("{}: `{first}.spawn` is not a port, `Runtime::spawn` is", module.file));
             }
             if first == "select" && second == "!" {
                 n_selects += 1;
@@ -277,21 +278,32 @@ fn core_is_deterministic() {
             }
         }
     }
-    assert!(n_selects > 40, "only {n_selects} were looked at");
+    assert!(n_selects > 40, "only {n_selects} were checked");
     none(&problems);
 }
 
 #[test]
 fn files_are_short_and_begin_with_a_description() {
     let mut problems = Vec::new();
-    let members = ["ork-macros", "ork-runtime", "ork-workflow", "ork-derive-tests", "examples"];
+    let members = [
+        "ork-amqp",
+        "ork-core",
+        "ork-executor",
+        "ork-macros",
+        "ork-ports",
+        "ork-runtime",
+        "ork-test-support",
+        "ork-workflow",
+        "ork-derive-tests",
+        "examples",
+    ];
     for (file, code) in members.iter().flat_map(|member| files(member, ".rs")) {
         let lines = code.lines().count();
         if lines > LONGEST {
-            problems.push(format!("{file} has {lines} lines, at most {LONGEST} fit in a head"));
+            problems.push(format!("{file} has {lines} lines, at most {LONGEST} are allowed"));
         }
         if file.contains("/src/") && !code.starts_with("//!") {
-            problems.push(format!("{file} does not begin with what it is"));
+            problems.push(format!("{file} does not begin with a description"));
         }
         if tokens(&code).windows(2).any(|pair| pair == ["todo", "!"] || pair == ["unimplemented", "!"]) {
             problems.push(format!("{file} is not finished"));
@@ -303,9 +315,8 @@ fn files_are_short_and_begin_with_a_description() {
 #[test]
 fn every_example_is_tested() {
     let mut problems = Vec::new();
-    let mut all = files("ork-runtime/src", ".rs");
-    all.extend(files("ork-macros/src", ".rs"));
-    all.extend(files("ork-workflow/src", ".rs"));
+    let crates = ["ork-amqp", "ork-core", "ork-executor", "ork-macros", "ork-ports", "ork-runtime", "ork-workflow"];
+    let mut all: Vec<_> = crates.iter().flat_map(|name| files(&format!("{name}/src"), ".rs")).collect();
     all.extend(files("docs", ".md"));
     all.extend(files("", "README.md"));
     for (file, text) in &all {
@@ -337,7 +348,7 @@ fn every_document_is_linked_and_every_link_resolves() {
             match target.canonicalize() {
                 Ok(target) if file == "README.md" || file.ends_with("ARCHITECTURE.md") => drop(linked.insert(target)),
                 Ok(_) => {}
-                Err(_) => problems.push(format!("{file}: {link} leads nowhere")),
+                Err(_) => problems.push(format!("{file}: {link} does not resolve")),
             }
         }
     }
@@ -377,7 +388,7 @@ fn dependencies_are_sorted_and_each_is_justified() {
     assert!(known.len() > 20, "{known:?}");
     for name in known.into_iter().filter(|name| !name.starts_with("ork")) {
         if !architecture.contains(&format!("`{name}`")) {
-            problems.push(format!("docs/ARCHITECTURE.md does not say why `{name}` is there"));
+            problems.push(format!("docs/ARCHITECTURE.md does not give a reason for `{name}`"));
         }
     }
     none(&problems);

@@ -10,7 +10,7 @@ fn manual() -> String {
     std::fs::read_to_string(root().join("docs/simulator.md")).unwrap()
 }
 
-/// What stands outside of its fenced blocks.
+/// The text outside of fenced blocks.
 fn prose(manual: &str) -> String {
     manual.split("```").step_by(2).collect()
 }
@@ -22,7 +22,7 @@ fn commands(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn commands_of_the_simulator_can_be_run_as_they_stand() {
+fn documented_commands_of_the_simulator_can_be_run() {
     let (mut problems, mut seen) = (Vec::new(), 0);
     let mut all = files("docs", ".md");
     all.extend(files(PLACE, ".rs"));
@@ -45,19 +45,19 @@ fn commands_of_the_simulator_can_be_run_as_they_stand() {
                 problems.push(format!("{file}: `{command}` has an unknown mutant"));
             }
             if value_of("--scenario").is_some_and(|path| path != "FILE" && !root().join(path).exists()) {
-                problems.push(format!("{file}: `{command}` has a file that is not there"));
+                problems.push(format!("{file}: `{command}` names a file that does not exist"));
             }
         }
     }
-    assert!(seen > 15, "only {seen} commands were looked at");
+    assert!(seen > 15, "only {seen} commands were checked");
     none(&problems);
 }
 
 #[test]
-fn the_manual_of_the_simulator_names_what_is_there() {
+fn the_manual_of_the_simulator_names_existing_tests_and_files() {
     let manual = prose(&manual());
     let (mut problems, _) = missing_tests(&manual);
-    // What a test is called in the list of all of them.
+    // The name of a test in the list of all tests.
     let main = std::fs::read_to_string(root().join(PLACE).join("main.rs")).unwrap();
     for test in ["seeds", "mutants", "kept_scenarios", "documented"] {
         if !main.contains(&format!("(\"{test}\", {test})")) || !manual.contains(test) {
@@ -66,13 +66,13 @@ fn the_manual_of_the_simulator_names_what_is_there() {
     }
     for name in manual.split('`').skip(1).step_by(2).filter(|name| name.starts_with("ork-runtime/")) {
         if !root().join(name).exists() {
-            problems.push(format!("there is no {name}"));
+            problems.push(format!("{name} does not exist"));
         }
     }
     none(&problems);
 }
 
-/// The first words of what is noted in the trace. What begins with a value is explained beside the table.
+/// The first words of trace lines. Lines that begin with a value are explained beside the table.
 fn verbs() -> BTreeSet<String> {
     let mut verbs = BTreeSet::new();
     for (_, code) in files(PLACE, ".rs") {
@@ -96,7 +96,7 @@ fn the_manual_of_the_simulator_explains_each_kind_of_line() {
     assert!(noted.len() > 20, "only {noted:?} were found");
     let problems: Vec<_> = noted
         .symmetric_difference(&explained)
-        .map(|verb| format!("`{verb}` is noted, or explained, not both"))
+        .map(|verb| format!("`{verb}` is printed, or explained, not both"))
         .collect();
     none(&problems);
 }

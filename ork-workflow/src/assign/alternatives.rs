@@ -14,7 +14,7 @@ const MOST_PARTS: u32 = 1_000;
 
 /// The type of the values of an alternative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Is {
+pub(crate) enum ValueType {
     Null,
     Boolean,
     Integer,
@@ -25,7 +25,7 @@ pub(crate) enum Is {
     Anything,
 }
 
-impl Is {
+impl ValueType {
     /// Returns the name of the type in JSON Schema.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Is {
 /// One kind of value that a schema allows.
 #[derive(Debug, Clone)]
 pub(crate) struct Alternative {
-    pub(crate) is: Is,
+    pub(crate) value_type: ValueType,
     /// The only value that it allows; `None` if it allows more than one.
     pub(crate) value: Option<Value>,
     /// The keywords of the schema that apply to it, without references and unions.
@@ -76,50 +76,53 @@ const LEFT_OUT: &[&str] = &[
 ];
 
 impl Alternative {
-    fn new(is: Is, keys: Map<String, Value>) -> Self {
+    fn new(value_type: ValueType, keys: Map<String, Value>) -> Self {
         let is_wider = LEFT_OUT.iter().any(|key| keys.contains_key(*key));
-        Self { is, value: None, keys, is_wider }
+        Self { value_type, value: None, keys, is_wider }
     }
 
     /// Creates the alternative that allows a single value.
     pub(crate) fn constant(value: &Value) -> Self {
-        let (is, keys) = match value {
-            Value::Null => (Is::Null, json!({})),
-            Value::Bool(_) => (Is::Boolean, json!({})),
+        let (value_type, keys) = match value {
+            Value::Null => (ValueType::Null, json!({})),
+            Value::Bool(_) => (ValueType::Boolean, json!({})),
             Value::Number(number) => {
                 let is_whole = number.as_f64().is_none_or(|it| it.fract() == 0.0);
-                (if is_whole { Is::Integer } else { Is::Number }, json!({ "minimum": value, "maximum": value }))
+                (
+                    if is_whole { ValueType::Integer } else { ValueType::Number },
+                    json!({ "minimum": value, "maximum": value }),
+                )
             }
             Value::String(text) => {
                 let length = text.chars().count();
-                (Is::Text, json!({ "minLength": length, "maxLength": length }))
+                (ValueType::Text, json!({ "minLength": length, "maxLength": length }))
             }
             Value::Array(items) => {
                 let each: Vec<Value> = items.iter().map(|it| json!({ "const": it })).collect();
                 let count = items.len();
-                (Is::List, json!({ "prefixItems": each, "items": false, "minItems": count, "maxItems": count }))
+                (ValueType::List, json!({ "prefixItems": each, "items": false, "minItems": count, "maxItems": count }))
             }
             Value::Object(fields) => {
                 let each: Map<String, Value> = fields.iter().map(|(k, v)| (k.clone(), json!({ "const": v }))).collect();
                 let names: Vec<&String> = fields.keys().collect();
-                (Is::Object, json!({ "properties": each, "required": names, "additionalProperties": false }))
+                (ValueType::Object, json!({ "properties": each, "required": names, "additionalProperties": false }))
             }
         };
         let keys = match keys {
             Value::Object(keys) => keys,
             _ => Map::new(),
         };
-        Self { is, value: Some(value.clone()), keys, is_wider: false }
+        Self { value_type, value: Some(value.clone()), keys, is_wider: false }
     }
 
     /// Describes the alternative for messages.
     pub(crate) fn show(&self, root: &Value) -> String {
         match &self.value {
             Some(value) => notation::literal(value),
-            None if self.is == Is::Anything => "anything".to_owned(),
+            None if self.value_type == ValueType::Anything => "anything".to_owned(),
             None => {
                 let mut keys = self.keys.clone();
-                keys.insert("type".to_owned(), self.is.word().into());
+                keys.insert("type".to_owned(), self.value_type.word().into());
                 notation::show(&Value::Object(keys), root)
             }
         }
@@ -127,26 +130,28 @@ impl Alternative {
 
     /// Returns a key that identifies the alternative among others.
     pub(super) fn key(&self) -> String {
-        format!("{} {} {}", self.is.word(), Value::from(self.value.clone()), Value::Object(self.keys.clone()))
+        format!("{} {} {}", self.value_type.word(), Value::from(self.value.clone()), Value::Object(self.keys.clone()))
     }
 
     /// Returns whether the keywords may restrict the alternative to a few values, without listing them.
-    pub(super) fn could_be_few(&self) -> bool {
-        let narrow: &[&str] = match self.is {
-            Is::Text => &["pattern", "format", "maxLength"],
-            Is::Integer | Is::Number => &["maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf"],
-            Is::Null | Is::Boolean => &[],
-            Is::List | Is::Object | Is::Anything => return true,
+    pub(super) fn may_have_few_values(&self) -> bool {
+        let narrow: &[&str] = match self.value_type {
+            ValueType::Text => &["pattern", "format", "maxLength"],
+            ValueType::Integer | ValueType::Number => {
+                &["maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf"]
+            }
+            ValueType::Null | ValueType::Boolean => &[],
+            ValueType::List | ValueType::Object | ValueType::Anything => return true,
         };
         narrow.iter().any(|key| self.keys.contains_key(*key))
     }
 
     /// Returns the intersection of two alternatives; `None` if it is empty.
     fn merge(&self, other: &Self) -> Option<Self> {
-        let is = match (self.is, other.is) {
+        let value_type = match (self.value_type, other.value_type) {
             (a, b) if a == b => a,
-            (Is::Anything, it) | (it, Is::Anything) => it,
-            (Is::Integer, Is::Number) | (Is::Number, Is::Integer) => Is::Integer,
+            (ValueType::Anything, it) | (it, ValueType::Anything) => it,
+            (ValueType::Integer, ValueType::Number) | (ValueType::Number, ValueType::Integer) => ValueType::Integer,
             _ => return None,
         };
         match (&self.value, &other.value) {
@@ -155,7 +160,8 @@ impl Alternative {
             (None, Some(_)) => return Some(other.beside(self)),
             (None, None) => {}
         }
-        let mut merged = Self { is, value: None, keys: self.keys.clone(), is_wider: self.is_wider || other.is_wider };
+        let mut merged =
+            Self { value_type, value: None, keys: self.keys.clone(), is_wider: self.is_wider || other.is_wider };
         for (key, value) in &other.keys {
             merged.restrict(key, value);
         }
@@ -221,7 +227,7 @@ pub(crate) fn expand(schema: &Value, root: &Value) -> Option<Vec<Alternative>> {
 fn inner(schema: &Value, root: &Value, depth: u32, parts: &mut u32) -> Option<Vec<Alternative>> {
     *parts += 1;
     let keys = match schema {
-        Value::Bool(true) => return Some(vec![Alternative::new(Is::Anything, Map::new())]),
+        Value::Bool(true) => return Some(vec![Alternative::new(ValueType::Anything, Map::new())]),
         Value::Bool(false) => return Some(Vec::new()),
         Value::Object(keys) => keys,
         _ => return None,
@@ -254,18 +260,18 @@ fn own(keys: &Map<String, Value>) -> Vec<Alternative> {
     const APART: &[&str] = &["type", "enum", "const", "$ref", "allOf", "anyOf", "oneOf", "$defs", "definitions"];
     let rest: Map<String, Value> =
         keys.iter().filter(|(key, _)| !APART.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
-    let types: Vec<Is> = match keys.get("type") {
-        Some(Value::String(word)) => Is::of(word).into_iter().collect(),
-        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).filter_map(Is::of).collect(),
-        _ => vec![Is::Anything],
+    let types: Vec<ValueType> = match keys.get("type") {
+        Some(Value::String(word)) => ValueType::of(word).into_iter().collect(),
+        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).filter_map(ValueType::of).collect(),
+        _ => vec![ValueType::Anything],
     };
     let few = keys.get("enum").and_then(Value::as_array);
     let Some(values) = keys.get("const").map(std::slice::from_ref).or(few.map(Vec::as_slice)) else {
-        let each = types.into_iter().flat_map(|is| {
+        let each = types.into_iter().flat_map(|value_type| {
             let flags = [Value::Bool(false), Value::Bool(true)];
-            match is {
-                Is::Boolean => flags.iter().map(Alternative::constant).collect(),
-                _ => vec![Alternative::new(is, rest.clone())],
+            match value_type {
+                ValueType::Boolean => flags.iter().map(Alternative::constant).collect(),
+                _ => vec![Alternative::new(value_type, rest.clone())],
             }
         });
         return each.collect();
@@ -274,7 +280,11 @@ fn own(keys: &Map<String, Value>) -> Vec<Alternative> {
     // verified here.
     let constants = values.iter().map(Alternative::constant);
     let fits = |it: &Alternative| {
-        types.iter().any(|is| *is == Is::Anything || *is == it.is || (*is == Is::Number && it.is == Is::Integer))
+        types.iter().any(|expected| {
+            *expected == ValueType::Anything
+                || *expected == it.value_type
+                || (*expected == ValueType::Number && it.value_type == ValueType::Integer)
+        })
     };
     let is_wider = !super::is_plain(&rest) || few.is_some_and(|_| keys.contains_key("const"));
     constants.filter(fits).map(|it| Alternative { is_wider, ..it }).collect()

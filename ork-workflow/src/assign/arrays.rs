@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Fit, Judge, parts, scalars};
+use super::{Alternative, Comparison, Fit, parts, scalars};
 
-impl Judge<'_> {
+impl Comparison<'_> {
     pub(super) fn list(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let inner = format!("{path}[]");
         let anything = Value::Bool(true);
@@ -21,13 +21,13 @@ impl Judge<'_> {
         let mut fit = scalars::count(&counted, to, path);
         for index in 0..mine.len().max(theirs.len()).min(most) {
             let at = format!("{path}[{index}]");
-            let one = self.whole(mine.get(index).unwrap_or(rest), theirs.get(index).unwrap_or(accepted), &at);
+            let one = self.all_fit(mine.get(index).unwrap_or(rest), theirs.get(index).unwrap_or(accepted), &at);
             // A list that is too short to have this item fits in any case.
             fit = fit.and(if least > index { one } else { one.sometimes() });
         }
         let looked_at = mine.len().max(theirs.len());
         if most > looked_at {
-            let one = self.whole(rest, accepted, &inner);
+            let one = self.all_fit(rest, accepted, &inner);
             fit = fit.and(if least > looked_at { one } else { one.sometimes() });
         }
         let unique = |keys: &Map<String, Value>| keys.get("uniqueItems") == Some(&Value::Bool(true));

@@ -10,7 +10,7 @@ mod arrays;
 mod objects;
 mod scalars;
 
-pub(crate) use alternatives::{Alternative, Is, expand, resolve};
+pub(crate) use alternatives::{Alternative, ValueType, expand, resolve};
 
 use serde_json::{Map, Value};
 
@@ -31,21 +31,21 @@ pub enum Verdict {
     /// Every value of the first type is a value of the second.
     Yes,
     /// At least one value is not, for these reasons.
-    No(Vec<Why>),
+    No(Vec<Mismatch>),
     /// The comparison is not decidable here, for this reason.
     Unknown(String),
 }
 
 /// A reason why values of one type do not fit another type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Why {
+pub struct Mismatch {
     /// The location inside the value: empty for the whole value, `.field` for a field, `[]` for the items of a list.
     pub path: String,
     /// What the type is at this location, and what is expected instead.
     pub text: String,
 }
 
-impl std::fmt::Display for Why {
+impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.path.trim_start_matches('.') {
             "" => write!(f, "{}", self.text),
@@ -56,10 +56,10 @@ impl std::fmt::Display for Why {
 
 /// Returns whether every value of one type is also a value of another type.
 pub fn assignable(from: Type<'_>, to: Type<'_>) -> Verdict {
-    let mut judge = Judge { from: from.root, to: to.root, assumed: Vec::new(), depth: 0, steps: 0 };
-    match judge.whole(from.schema, to.schema, "") {
+    let mut comparison = Comparison { from: from.root, to: to.root, assumed: Vec::new(), depth: 0, steps: 0 };
+    match comparison.all_fit(from.schema, to.schema, "") {
         Fit::Yes => Verdict::Yes,
-        Fit::No { whys, .. } => Verdict::No(whys),
+        Fit::No { mismatches, .. } => Verdict::No(mismatches),
         Fit::Unknown(why) => Verdict::Unknown(why),
     }
 }
@@ -69,12 +69,12 @@ pub fn assignable(from: Type<'_>, to: Type<'_>) -> Verdict {
 enum Fit {
     Yes,
     No {
-        whys: Vec<Why>,
+        mismatches: Vec<Mismatch>,
         /// How many of the values do not fit. This matters for unions, where one alternative may accept what another
         /// one does not.
         misses: Misses,
         /// Whether the value is of a different type altogether, for example a string where a list is expected.
-        alien: bool,
+        is_other_type: bool,
     },
     Unknown(String),
 }
@@ -91,7 +91,11 @@ enum Misses {
 
 impl Fit {
     fn new(path: &str, text: impl Into<String>, misses: Misses) -> Self {
-        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], misses, alien: false }
+        Self::No {
+            mismatches: vec![Mismatch { path: path.to_owned(), text: text.into() }],
+            misses,
+            is_other_type: false,
+        }
     }
 
     fn no(path: &str, text: impl Into<String>) -> Self {
@@ -109,7 +113,7 @@ impl Fit {
     /// Weakens the verdict for a part that values can also lack: the values without that part may fit.
     fn sometimes(self) -> Self {
         match self {
-            Self::No { whys, alien, .. } => Self::No { whys, misses: Misses::Some, alien },
+            Self::No { mismatches, is_other_type, .. } => Self::No { mismatches, misses: Misses::Some, is_other_type },
             other => other,
         }
     }
@@ -117,9 +121,12 @@ impl Fit {
     /// Combines two conditions that must both hold.
     fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::No { whys: mut all, misses: a, alien: c }, Self::No { whys, misses: b, alien: d }) => {
-                all.extend(whys);
-                Self::No { whys: all, misses: a.max(b), alien: c || d }
+            (
+                Self::No { mismatches: mut all, misses: a, is_other_type: c },
+                Self::No { mismatches, misses: b, is_other_type: d },
+            ) => {
+                all.extend(mismatches);
+                Self::No { mismatches: all, misses: a.max(b), is_other_type: c || d }
             }
             (no @ Self::No { .. }, _) | (_, no @ Self::No { .. }) => no,
             (unknown @ Self::Unknown(_), _) | (_, unknown @ Self::Unknown(_)) => unknown,
@@ -132,7 +139,7 @@ impl Fit {
 const DEEPEST: u32 = 48;
 const MOST_STEPS: u32 = 20_000;
 
-struct Judge<'a> {
+struct Comparison<'a> {
     from: &'a Value,
     to: &'a Value,
     /// The pairs of types whose comparison is in progress. Within that comparison a pair is assumed to fit, which is
@@ -142,9 +149,9 @@ struct Judge<'a> {
     steps: u32,
 }
 
-impl Judge<'_> {
+impl Comparison<'_> {
     /// Checks that all alternatives of a schema fit.
-    fn whole(&mut self, from: &Value, to: &Value, path: &str) -> Fit {
+    fn all_fit(&mut self, from: &Value, to: &Value, path: &str) -> Fit {
         if is_anything(to) {
             return Fit::Yes;
         }
@@ -172,7 +179,7 @@ impl Judge<'_> {
         }
         self.depth -= 1;
         match fit {
-            Fit::No { whys, .. } => Fit::No { whys, misses: least, alien: false },
+            Fit::No { mismatches, .. } => Fit::No { mismatches, misses: least, is_other_type: false },
             other => other,
         }
     }
@@ -190,7 +197,7 @@ impl Judge<'_> {
             return Fit::unknown("the types are too large to compare");
         }
         self.depth += 1;
-        let mut fit = self.demands(from, keys, path);
+        let mut fit = self.own_keywords(from, keys, path);
         if let Some(reference) = keys.get("$ref") {
             fit = fit.and(self.reference(from, reference, path));
         }
@@ -199,7 +206,7 @@ impl Judge<'_> {
         }
         for (key, only_one) in [("anyOf", false), ("oneOf", true)] {
             if let Some(Value::Array(branches)) = keys.get(key) {
-                fit = fit.and(self.some(from, branches, only_one, to, path));
+                fit = fit.and(self.any_branch_fits(from, branches, only_one, to, path));
             }
         }
         self.depth -= 1;
@@ -222,7 +229,14 @@ impl Judge<'_> {
     }
 
     /// Checks that an alternative fits one of several schemas.
-    fn some(&mut self, from: &Alternative, branches: &[Value], only_one: bool, to: &Value, path: &str) -> Fit {
+    fn any_branch_fits(
+        &mut self,
+        from: &Alternative,
+        branches: &[Value],
+        only_one: bool,
+        to: &Value,
+        path: &str,
+    ) -> Fit {
         let fits: Vec<Fit> = branches.iter().map(|branch| self.one(from, branch, path)).collect();
         let yes = fits.iter().filter(|it| matches!(it, Fit::Yes)).count();
         let never = fits.iter().filter(|it| matches!(it, Fit::No { misses: Misses::All, .. })).count();
@@ -236,7 +250,7 @@ impl Judge<'_> {
         let (near, far): (Vec<Fit>, Vec<Fit>) =
             fits.into_iter().partition(|it| matches!(it, Fit::No { misses: Misses::Some, .. }));
         match near.len() {
-            0 => self.none(from, far, to, path),
+            0 => self.no_branch_fits(from, far, to, path),
             1 => near.into_iter().next().unwrap_or(Fit::Yes),
             // Some values may fit one schema and the others another one, so that together all values fit.
             _ => Fit::unknown("each value may match a different alternative"),
@@ -245,53 +259,53 @@ impl Judge<'_> {
 
     /// Returns the verdict that no schema fits. If exactly one schema comes closest, the reasons are those of that
     /// schema.
-    fn none(&self, from: &Alternative, fits: Vec<Fit>, to: &Value, path: &str) -> Fit {
-        let mut near: Vec<Vec<Why>> = Vec::new();
+    fn no_branch_fits(&self, from: &Alternative, fits: Vec<Fit>, to: &Value, path: &str) -> Fit {
+        let mut near: Vec<Vec<Mismatch>> = Vec::new();
         let mut least_misses = Misses::All;
         for fit in fits {
-            let Fit::No { whys, misses, alien } = fit else { continue };
+            let Fit::No { mismatches, misses, is_other_type } = fit else { continue };
             least_misses = least_misses.min(misses);
-            if !alien {
-                near.push(whys);
+            if !is_other_type {
+                near.push(mismatches);
             }
         }
         let least = near.iter().map(Vec::len).min().unwrap_or_default();
-        near.retain(|whys| whys.len() == least);
+        near.retain(|mismatches| mismatches.len() == least);
         let text = format!("{} is none of {}", from.show(self.from), notation::show(to, self.to));
-        let alien = near.is_empty();
-        let whys = match near.pop() {
-            Some(whys) if near.is_empty() => whys,
-            _ => vec![Why { path: path.to_owned(), text }],
+        let is_other_type = near.is_empty();
+        let mismatches = match near.pop() {
+            Some(mismatches) if near.is_empty() => mismatches,
+            _ => vec![Mismatch { path: path.to_owned(), text }],
         };
-        Fit::No { whys, misses: least_misses, alien }
+        Fit::No { mismatches, misses: least_misses, is_other_type }
     }
 
     /// Checks the keywords of the schema itself: its type, its values, and the rules for each type.
-    fn demands(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
+    fn own_keywords(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let mut fit = self.kind(from, to, path).and(self.values(from, to, path));
         if matches!(fit, Fit::No { .. }) {
             return fit;
         }
-        let own: &[&str] = match from.is {
-            Is::Null | Is::Boolean => &[],
-            Is::Integer | Is::Number => {
+        let own: &[&str] = match from.value_type {
+            ValueType::Null | ValueType::Boolean => &[],
+            ValueType::Integer | ValueType::Number => {
                 fit = fit.and(scalars::number(from, to, path));
                 &[]
             }
-            Is::Text => {
+            ValueType::Text => {
                 fit = fit.and(scalars::text(from, to, path));
                 &["contentMediaType"]
             }
-            Is::List => {
+            ValueType::List => {
                 fit = fit.and(self.list(from, to, path));
                 &["contains", "unevaluatedItems"]
             }
-            Is::Object => {
+            ValueType::Object => {
                 fit = fit.and(self.object(from, to, path));
                 OBJECT_RULES
             }
-            Is::Anything if is_plain(to) => &[],
-            Is::Anything => return fit.and(Fit::unknown("the first type may be anything")),
+            ValueType::Anything if is_plain(to) => &[],
+            ValueType::Anything => return fit.and(Fit::unknown("the first type may be anything")),
         };
         match ANY_RULES.iter().chain(own).find(|key| to.contains_key(**key)) {
             Some(key) => fit.and(Fit::Unknown(format!("`{key}` is not compared"))),
@@ -305,19 +319,24 @@ impl Judge<'_> {
             Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
             _ => return Fit::Yes,
         };
-        if from.is == Is::Anything {
+        if from.value_type == ValueType::Anything {
             return Fit::unknown("the first type may be anything");
         }
-        let fits = types.contains(&from.is.word()) || (from.is == Is::Integer && types.contains(&"number"));
+        let fits = types.contains(&from.value_type.word())
+            || (from.value_type == ValueType::Integer && types.contains(&"number"));
         let expected = notation::show(&Value::Object(to.clone()), self.to);
-        match from.is {
+        match from.value_type {
             _ if fits => Fit::Yes,
-            Is::Number if types.contains(&"integer") && from.value.is_none() => {
+            ValueType::Number if types.contains(&"integer") && from.value.is_none() => {
                 Fit::no(path, format!("number where {expected} is expected"))
             }
             _ => {
                 let text = format!("{} where {expected} is expected", from.show(self.from));
-                Fit::No { whys: vec![Why { path: path.to_owned(), text }], misses: Misses::All, alien: true }
+                Fit::No {
+                    mismatches: vec![Mismatch { path: path.to_owned(), text }],
+                    misses: Misses::All,
+                    is_other_type: true,
+                }
             }
         }
     }
@@ -331,9 +350,9 @@ impl Judge<'_> {
             let expected = || accepted.iter().map(notation::literal).collect::<Vec<_>>().join(" | ");
             fit = fit.and(match &from.value {
                 Some(value) if accepted.iter().any(|it| scalars::same(it, value)) => Fit::Yes,
-                None if from.is == Is::Null && accepted.contains(&Value::Null) => Fit::Yes,
-                None if from.could_be_few() => Fit::unknown("the first type may have only a few values"),
-                None if from.is != Is::Null => {
+                None if from.value_type == ValueType::Null && accepted.contains(&Value::Null) => Fit::Yes,
+                None if from.may_have_few_values() => Fit::unknown("the first type may have only a few values"),
+                None if from.value_type != ValueType::Null => {
                     let text = format!("any {} where {} is expected", from.show(self.from), expected());
                     Fit::new(path, text, Misses::Most)
                 }
@@ -367,7 +386,7 @@ fn parts<'a>(keys: &'a Map<String, Value>, key: &str) -> &'a [Value] {
 /// Returns whether a schema obviously accepts every value.
 fn is_anything(schema: &Value) -> bool {
     match schema {
-        Value::Bool(is) => *is,
+        Value::Bool(accepts_all) => *accepts_all,
         Value::Object(keys) => {
             is_plain(keys) && !["$ref", "allOf", "anyOf", "oneOf"].iter().any(|key| keys.contains_key(*key))
         }

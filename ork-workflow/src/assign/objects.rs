@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Fit, Judge};
+use super::{Alternative, Comparison, Fit};
 use crate::notation;
 
 /// How a schema treats fields that it does not name.
@@ -39,15 +39,15 @@ fn requires(keys: &Map<String, Value>, name: &str) -> bool {
     super::parts(keys, "required").iter().any(|it| it == name)
 }
 
-impl Judge<'_> {
+impl Comparison<'_> {
     pub(super) fn object(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let from = &from.keys;
         let mut fit = Fit::Yes;
         for name in super::parts(to, "required").iter().filter_map(Value::as_str) {
-            fit = fit.and(self.needed(from, to, name, path));
+            fit = fit.and(self.required_field(from, to, name, path));
         }
         for (name, schema) in properties(to) {
-            fit = fit.and(self.named(from, name, schema, path));
+            fit = fit.and(self.typed_field(from, name, schema, path));
         }
         let theirs = match others(to) {
             Others::Silent | Others::Anything => return fit,
@@ -62,7 +62,7 @@ impl Judge<'_> {
                 }
                 Value::Bool(false) => Fit::no(path, format!("the field `{name}` is not accepted")),
                 _ => {
-                    let one = self.whole(mine, theirs, &format!("{path}.{name}"));
+                    let one = self.all_fit(mine, theirs, &format!("{path}.{name}"));
                     if requires(from, name) { one } else { one.sometimes() }
                 }
             });
@@ -70,13 +70,13 @@ impl Judge<'_> {
         fit.and(match (others(from), theirs) {
             (Others::None, _) => Fit::Yes,
             (Others::Of(_), Value::Bool(false)) => Fit::no(path, "additional fields are not accepted"),
-            (Others::Of(mine), theirs) => self.whole(mine, theirs, &format!("{path}.*")).sometimes(),
+            (Others::Of(mine), theirs) => self.all_fit(mine, theirs, &format!("{path}.*")).sometimes(),
             (Others::Silent | Others::Anything, _) => Fit::unknown("there may be more fields"),
         })
     }
 
     /// Checks a field that the second schema requires.
-    fn needed(&mut self, from: &Map<String, Value>, to: &Map<String, Value>, name: &str, path: &str) -> Fit {
+    fn required_field(&mut self, from: &Map<String, Value>, to: &Map<String, Value>, name: &str, path: &str) -> Fit {
         if requires(from, name) {
             return Fit::Yes;
         }
@@ -94,16 +94,16 @@ impl Judge<'_> {
     }
 
     /// Checks a field for which the second schema has a type.
-    fn named(&mut self, from: &Map<String, Value>, name: &str, schema: &Value, path: &str) -> Fit {
+    fn typed_field(&mut self, from: &Map<String, Value>, name: &str, schema: &Value, path: &str) -> Fit {
         let at = format!("{path}.{name}");
         if let Some(mine) = property(from, name) {
-            let one = self.whole(mine, schema, &at);
+            let one = self.all_fit(mine, schema, &at);
             return if requires(from, name) { one } else { one.sometimes() };
         }
         match others(from) {
             _ if super::is_anything(schema) => Fit::Yes,
             Others::None => Fit::Yes,
-            Others::Of(mine) => self.whole(mine, schema, &at).sometimes(),
+            Others::Of(mine) => self.all_fit(mine, schema, &at).sometimes(),
             Others::Silent | Others::Anything => Fit::Unknown(format!("there may be a field `{name}` of another type")),
         }
     }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Fit, Is};
+use super::{Alternative, Fit, ValueType};
 
 /// Returns whether two values are equal in JSON Schema, where `1` equals `1.0`.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
@@ -42,7 +42,7 @@ fn upper(keys: &Map<String, Value>) -> Bound {
 
 /// Compares a range with the range that is required.
 fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fit {
-    let is = |mine: f64, bound: &str| match from {
+    let describe = |mine: f64, bound: &str| match from {
         (Some(a), Some(b)) if a.0.total_cmp(&b.0).is_eq() => format!("{what} is {mine}"),
         _ => format!("{what} is {bound} {mine}"),
     };
@@ -57,7 +57,7 @@ fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fi
             (Some(mine), _) if within(mine, least, true) => Fit::Yes,
             (_, Some(most)) if above(least, most) => {
                 let sign = if least.1 { "more than" } else { "at least" };
-                Fit::never(path, format!("{} where {sign} {} is expected", is(most.0, "at most"), least.0))
+                Fit::never(path, format!("{} where {sign} {} is expected", describe(most.0, "at most"), least.0))
             }
             _ => Fit::Unknown(format!("{what} may be too small")),
         });
@@ -67,7 +67,7 @@ fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fi
             (_, Some(mine)) if within(mine, most, false) => Fit::Yes,
             (Some(least), _) if above(least, most) => {
                 let sign = if most.1 { "less than" } else { "at most" };
-                Fit::never(path, format!("{} where {sign} {} is expected", is(least.0, "at least"), most.0))
+                Fit::never(path, format!("{} where {sign} {} is expected", describe(least.0, "at least"), most.0))
             }
             _ => Fit::Unknown(format!("{what} may be too large")),
         });
@@ -79,7 +79,7 @@ pub(super) fn number(from: &Alternative, to: &Map<String, Value>, path: &str) ->
     let ends = |keys| (lower(keys), upper(keys));
     let fit = range(ends(&from.keys), ends(to), "the number", path);
     let steps = get(to, "multipleOf").map_or(Fit::Yes, |step| {
-        let mine = get(&from.keys, "multipleOf").or((from.is == Is::Integer).then_some(1.0));
+        let mine = get(&from.keys, "multipleOf").or((from.value_type == ValueType::Integer).then_some(1.0));
         let mine = from.value.as_ref().and_then(Value::as_f64).or(mine);
         match mine {
             Some(mine) if step > 0.0 && mine % step == 0.0 => Fit::Yes,
@@ -95,12 +95,12 @@ fn length(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) 
 }
 
 /// Returns the required bounds of a length. There is no lower bound unless the schema has one greater than 0.
-fn demanded(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
+fn required_length(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
     (get(keys, least).filter(|it| *it > 0.0).map(|it| (it, false)), get(keys, most).map(|it| (it, false)))
 }
 
 pub(super) fn text(from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
-    let (mine, theirs) = (length(&from.keys, "minLength", "maxLength"), demanded(to, "minLength", "maxLength"));
+    let (mine, theirs) = (length(&from.keys, "minLength", "maxLength"), required_length(to, "minLength", "maxLength"));
     let pattern = match (from.keys.get("pattern"), to.get("pattern")) {
         (_, None) => Fit::Yes,
         (Some(mine), Some(theirs)) if mine == theirs => Fit::Yes,
@@ -110,7 +110,7 @@ pub(super) fn text(from: &Alternative, to: &Map<String, Value>, path: &str) -> F
 }
 
 pub(super) fn count(from: &Map<String, Value>, to: &Map<String, Value>, path: &str) -> Fit {
-    let (mine, theirs) = (length(from, "minItems", "maxItems"), demanded(to, "minItems", "maxItems"));
+    let (mine, theirs) = (length(from, "minItems", "maxItems"), required_length(to, "minItems", "maxItems"));
     range(mine, theirs, "the length of the list", path)
 }
 

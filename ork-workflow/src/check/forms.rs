@@ -16,7 +16,7 @@ use crate::file::Span;
 use crate::plan::Form;
 
 /// Chooses the form of each task, and reports whole inputs that are not objects.
-pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
+pub(super) fn choose_forms(check: &mut Check<'_>, problems: &mut Problems) {
     for index in 0..check.document.tasks.len() {
         let is_field = takes_field(check, index, problems);
         let document = check.document;
@@ -27,7 +27,7 @@ pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
             known.not_an_object = None;
         }
         if let Some(shape) = known.not_an_object.take() {
-            problems.add(no_object(task, known, &shape));
+            problems.add(not_an_object_error(task, known, &shape));
             known.is_sound = false;
         }
     }
@@ -35,11 +35,11 @@ pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
 
 /// Returns whether the only parameter of a task takes the field of its name.
 fn takes_field(check: &Check<'_>, index: usize, problems: &mut Problems) -> bool {
-    let Some((task, known, wires)) = check.task(index) else { return false };
+    let Some((task, known, dependencies)) = check.task(index) else { return false };
     let Some([(name, field, _)]) = known.by_name.as_ref().map(|inputs| inputs.fields.as_slice()) else { return false };
     let constant = task.input.iter().find(|(word, _)| word.text == *name);
     let is_of_that_name = |need: usize| check.document.tasks.get(need).is_some_and(|other| other.name.text == *name);
-    let need = wires.needs.iter().find(|(need, _)| is_of_that_name(*need));
+    let need = dependencies.needs.iter().find(|(need, _)| is_of_that_name(*need));
     let is_given = constant.is_some()
         || need.is_some()
         || check.document.parameters.iter().any(|parameter| parameter.name.text == *name);
@@ -54,7 +54,7 @@ fn takes_field(check: &Check<'_>, index: usize, problems: &mut Problems) -> bool
     // value.
     let (fits_own, fits_field, at) = match (constant, need) {
         (Some((word, constant)), _) => {
-            let takes = |shape: &Shape| shape.refuses(&constant.value).is_empty();
+            let takes = |shape: &Shape| shape.violations(&constant.value).is_empty();
             (takes(own), takes(field), word.span)
         }
         (None, Some((need, at))) => {
@@ -79,7 +79,7 @@ fn ambiguous(task: &Task, known: &Known, name: &str, at: Span) -> Diagnostic {
     problem.help("rename the parameter of the function")
 }
 
-fn no_object(task: &Task, known: &Known, shape: &Shape) -> Diagnostic {
+fn not_an_object_error(task: &Task, known: &Known, shape: &Shape) -> Diagnostic {
     let message = format!("`{}` takes {}, but a workflow passes an object", task.name.text, shape.show());
     let span = match &task.program {
         Some(Program::Rust(word) | Program::Python(word)) => word.span,

@@ -16,7 +16,7 @@ use crate::yaml::Word;
 
 /// The source of an input.
 #[derive(Debug, Clone)]
-pub(super) enum Giver {
+pub(super) enum InputSource {
     /// A constant in the file.
     Constant(Value),
     /// The output of the task with this index.
@@ -26,24 +26,24 @@ pub(super) enum Giver {
 }
 
 /// The inputs of a task by name, each with its source.
-pub(super) type Givers = BTreeMap<String, Giver>;
+pub(super) type InputSources = BTreeMap<String, InputSource>;
 
 /// Finds the source of each input of a task, and checks that the types fit.
-pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) -> Givers {
-    let Some((task, known, wires)) = check.task(index) else { return Givers::new() };
-    let mut givers = Givers::new();
-    let mut meant = Vec::new();
+pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) -> InputSources {
+    let Some((task, known, dependencies)) = check.task(index) else { return InputSources::new() };
+    let mut sources = InputSources::new();
+    let mut suggested = Vec::new();
     for (word, constant) in &task.input {
         if word.text == ITEM && task.foreach.is_some() {
             continue;
         }
-        if let Some(near) = one_constant(check, task, known, word, constant, problems) {
-            meant.push(near);
+        if let Some(near) = check_constant(check, task, known, word, constant, problems) {
+            suggested.push(near);
         }
-        givers.insert(word.text.clone(), Giver::Constant(constant.value.clone()));
+        sources.insert(word.text.clone(), InputSource::Constant(constant.value.clone()));
     }
-    for (need, _) in &wires.needs {
-        upstream(check, index, *need, &mut givers, problems);
+    for (need, _) in &dependencies.needs {
+        use_output(check, index, *need, &mut sources, problems);
     }
     for (number, parameter) in check.document.parameters.iter().enumerate() {
         let name = &parameter.name.text;
@@ -51,10 +51,11 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
         if !is_taken {
             continue;
         }
-        match givers.get(name) {
-            None => drop(givers.insert(name.clone(), Giver::Parameter(number))),
-            Some(Giver::Task(other)) => {
-                let at = wires.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
+        match sources.get(name) {
+            None => drop(sources.insert(name.clone(), InputSource::Parameter(number))),
+            Some(InputSource::Task(other)) => {
+                let at =
+                    dependencies.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
                 let message = format!(
                     "input `{name}` of `{}` is ambiguous: a task and a parameter have this name",
                     task.name.text
@@ -67,14 +68,14 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
             Some(_) => {}
         }
     }
-    if known.is_sound && task.is_whole && wires.is_whole && check.document.is_whole {
-        missing(check, task, known, &givers, &meant, problems);
+    if known.is_sound && task.is_complete && dependencies.is_complete && check.document.is_complete {
+        missing(check, task, known, &sources, &suggested, problems);
     }
-    givers
+    sources
 }
 
 /// Checks a constant. If the task has no such input, returns the input that was probably meant.
-fn one_constant(
+fn check_constant(
     check: &Check<'_>,
     task: &Task,
     known: &Known,
@@ -94,16 +95,23 @@ fn one_constant(
         problems.add(if fields.is_empty() {
             problem.note(format!("it takes no inputs{}", known.at()))
         } else {
-            let problem = problem.meant(word.span, &word.text, fields.iter().copied(), "its inputs are");
-            problem.note(takes_all(task, known))
+            let problem = problem.suggest(word.span, &word.text, fields.iter().copied(), "its inputs are");
+            problem.note(describe_inputs(task, known))
         });
         return near;
     };
-    let whys = shape.refuses(&constant.value);
-    if !whys.is_empty() {
+    let mismatches = shape.violations(&constant.value);
+    if !mismatches.is_empty() {
         let message = format!("invalid value for input `{}` of `{name}`", word.text);
         let problem = Diagnostic::new(Code::ConstantType, message);
-        let problem = refused(problem.at(constant.span, short(&whys)), task, known, &word.text, shape, &whys);
+        let problem = add_reasons(
+            problem.at(constant.span, first_reason(&mismatches)),
+            task,
+            known,
+            &word.text,
+            shape,
+            &mismatches,
+        );
         let source = constant.value.as_str().and_then(|text| text.split('.').next());
         let source = source.filter(|name| check.document.tasks.iter().any(|it| it.name.text == *name));
         problems.add(match source {
@@ -120,23 +128,30 @@ fn one_constant(
 }
 
 /// Returns the first reason, which fits beside the location.
-fn short(whys: &[String]) -> String {
-    whys.first().cloned().unwrap_or_default()
+fn first_reason(mismatches: &[String]) -> String {
+    mismatches.first().cloned().unwrap_or_default()
 }
 
 /// Adds the remaining reasons, and a note about the type that the task takes.
-fn refused(problem: Diagnostic, task: &Task, known: &Known, input: &str, shape: &Shape, whys: &[String]) -> Diagnostic {
-    let problem = whys.iter().skip(1).fold(problem, |it, why| it.note(why.clone()));
-    problem.note(takes(task, known, input, shape))
+fn add_reasons(
+    problem: Diagnostic,
+    task: &Task,
+    known: &Known,
+    input: &str,
+    shape: &Shape,
+    mismatches: &[String],
+) -> Diagnostic {
+    let problem = mismatches.iter().skip(1).fold(problem, |it, why| it.note(why.clone()));
+    problem.note(describe_input(task, known, input, shape))
 }
 
 /// Describes the type of an input, with the source location of the task.
-pub(super) fn takes(task: &Task, known: &Known, input: &str, shape: &Shape) -> String {
+pub(super) fn describe_input(task: &Task, known: &Known, input: &str, shape: &Shape) -> String {
     format!("`{}` takes `{input}`: {}{}", task.name.text, shape.show(), known.at())
 }
 
 /// Describes all inputs of a task, with its source location.
-fn takes_all(task: &Task, known: &Known) -> String {
+fn describe_inputs(task: &Task, known: &Known) -> String {
     let each = known
         .inputs
         .fields
@@ -146,45 +161,45 @@ fn takes_all(task: &Task, known: &Known) -> String {
 }
 
 /// Uses the output of a dependency as an input, if the task has an input of that name.
-fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, problems: &mut Problems) {
-    let Some((task, known, wires)) = check.task(index) else { return };
+fn use_output(check: &Check<'_>, index: usize, need: usize, sources: &mut InputSources, problems: &mut Problems) {
+    let Some((task, known, dependencies)) = check.task(index) else { return };
     let Some((source, ..)) = check.task(need) else { return };
     let (name, input) = (&task.name.text, &source.name.text);
     // If the inputs of a task are not known, the output that `foreach` refers to is passed item by item, and not as a
     // whole as well.
     let is_listed = task.depends_on.iter().any(|word| word.text == *input);
     let is_taken = known.inputs.names(input) || (known.inputs.is_open() && is_listed);
-    let Some(takes_it) = known.inputs.get(input).filter(|_| is_taken) else { return };
+    let Some(expected) = known.inputs.get(input).filter(|_| is_taken) else { return };
     if let Some((word, _)) = task.input.iter().find(|(word, _)| word.text == *input) {
-        let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
+        let at = dependencies.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
         let message = format!("input `{input}` of `{name}` is ambiguous: a task and a constant have this name");
         let problem = Diagnostic::new(Code::AmbiguousInput, message);
         let problem = problem.at(word.span, "set to this constant").and(at, "not to the output of this task");
         problems.add(problem.help("remove the constant, or rename the task"));
         return;
     }
-    givers.insert(input.clone(), Giver::Task(need));
+    sources.insert(input.clone(), InputSource::Task(need));
     let Some(output) = fan::output(check, task, need).filter(|_| known.is_sound) else { return };
-    if let Verdict::No(whys) = output.fits(takes_it) {
-        let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
+    if let Verdict::No(mismatches) = output.fits(expected) {
+        let at = dependencies.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
         let message = format!("the output of `{input}` has the wrong type for `{name}`");
         let problem = Diagnostic::new(Code::OutputType, message);
         let problem = problem.at(at, format!("output of `{input}`: {}", output.show()));
-        let problem = fan::reasons(&whys, &output, takes_it).into_iter().fold(problem, Diagnostic::note);
-        let problem = problem.note(takes(task, known, input, takes_it));
+        let problem = fan::reasons(&mismatches, &output, expected).into_iter().fold(problem, Diagnostic::note);
+        let problem = problem.note(describe_input(task, known, input, expected));
         let problem = fan::returns(check, need, &[], problem);
-        problems.add(advice(problem, source, task, &output, takes_it));
+        problems.add(advice(problem, source, task, &output, expected));
     }
 }
 
 /// Adds advice about what probably has to change if an output does not fit.
-fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, takes: &Shape) -> Diagnostic {
+fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, expected: &Shape) -> Diagnostic {
     let name = &source.name.text;
-    let lists = matches!(output.items(), super::shape::Items::Are(item) if item.fits(takes) == Verdict::Yes);
-    if source.fans() && lists {
+    let lists = matches!(output.items(), super::shape::Items::Found(item) if item.fits(expected) == Verdict::Yes);
+    if source.fans_out() && lists {
         return problem.help(format!("`{name}` is a fan-out: its output is a list, in the order of its instances"));
     }
-    if !source.fans() && output.list().fits(takes) == Verdict::Yes {
+    if !source.fans_out() && output.list().fits(expected) == Verdict::Yes {
         return problem.help(format!("`{name}` runs once: its output is a single value, not a list"));
     }
     if task.runs_on_failure() {
@@ -194,16 +209,23 @@ fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, takes
 }
 
 /// Reports the required inputs that have no source.
-fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant: &[String], problems: &mut Problems) {
+fn missing(
+    check: &Check<'_>,
+    task: &Task,
+    known: &Known,
+    sources: &InputSources,
+    suggested: &[String],
+    problems: &mut Problems,
+) {
     let name = &task.name.text;
     for (input, shape, _) in known.inputs.fields.iter().filter(|(.., required)| *required) {
         let is_item = input == ITEM && task.foreach.is_some();
-        if is_item || meant.contains(input) || givers.contains_key(input) {
+        if is_item || suggested.contains(input) || sources.contains_key(input) {
             continue;
         }
         let problem = Diagnostic::new(Code::MissingInput, format!("task `{name}`: input `{input}` has no source"));
         let problem = problem.at(task.name.span, format!("needs `{input}`"));
-        let problem = problem.note(takes(task, known, input, shape));
+        let problem = problem.note(describe_input(task, known, input, shape));
         let is_task = check.document.tasks.iter().any(|other| other.name.text == *input && other.name.text != *name);
         problems.add(if input == ITEM {
             problem.help("add `foreach: task.field`, which passes an item of a list to each instance")

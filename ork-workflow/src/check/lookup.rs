@@ -59,13 +59,13 @@ pub(super) fn look_up(task: &Task, catalog: &dyn Catalog, problems: &mut Problem
     let (word, runs, answer) = match program {
         Program::Rust(word) => (word, Runs::Rust { task: word.text.clone() }, catalog.rust(&word.text)),
         Program::Python(word) => {
-            let answer = inside(&word.text, || catalog.python(&word.text));
+            let answer = if_inside_folder(&word.text, || catalog.python(&word.text));
             (word, Runs::Python { file: word.text.clone() }, answer)
         }
-        Program::Process(words) => {
-            let Some(word) = words.first() else { return Known::unknown(None) };
-            let command = words.iter().map(|word| word.text.clone()).collect();
-            (word, Runs::Process { command }, inside(&word.text, || catalog.program(&word.text)))
+        Program::Process(command) => {
+            let Some(word) = command.first() else { return Known::unknown(None) };
+            let command = command.iter().map(|word| word.text.clone()).collect();
+            (word, Runs::Process { command }, if_inside_folder(&word.text, || catalog.program(&word.text)))
         }
     };
     match answer {
@@ -79,7 +79,7 @@ pub(super) fn look_up(task: &Task, catalog: &dyn Catalog, problems: &mut Problem
 }
 
 /// Runs a lookup for a file, unless its path leads out of the folder of the workflow.
-fn inside(file: &str, answer: impl FnOnce() -> Answer) -> Answer {
+fn if_inside_folder(file: &str, answer: impl FnOnce() -> Answer) -> Answer {
     let mut depth = 0_i32;
     let mut leaves = file.starts_with(['/', '\\']) || file.get(1..3).is_some_and(|it| it == ":\\" || it == ":/");
     for part in file.split(['/', '\\']) {
@@ -100,9 +100,9 @@ fn known(task: &Task, word: &Word, runs: Runs, signature: &Signature, problems: 
     known.output = Some(output);
     known.form = Form::Whole;
     known.by_name = signature.by_name.as_ref().and_then(|schema| Shape::new(schema.clone()).inputs());
-    if signature.splits && task.fans() {
+    if signature.splits && task.fans_out() {
         let message = format!("`{}` has a split, so a workflow cannot fan it out", word.text);
-        let at = task.many_at.unwrap_or(task.name.span);
+        let at = task.fan_out_at.unwrap_or(task.name.span);
         let problem = Diagnostic::new(Code::SplitsItself, message).at(at, "fan-out declared here");
         let problem = problem.note(format!("its split is defined in the program{}", known.at()));
         problems.add(problem.help("remove `foreach` and `parallel`, or name a task without a split"));
@@ -122,7 +122,7 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
         Unavailable::NoSuchTask => {
             let problem = problem_at(Code::NoSuchTask, format!("the program has no task `{name}`"), "no such task");
             let names = catalog.rust_names();
-            let problem = problem.meant(word.span, name, names.iter().map(String::as_str), "its tasks are");
+            let problem = problem.suggest(word.span, name, names.iter().map(String::as_str), "its tasks are");
             if problem.suggestion.is_some() {
                 return problem;
             }

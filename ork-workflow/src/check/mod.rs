@@ -4,6 +4,7 @@
 //! parameters. A part with an error is left out of the later checks, so that each mistake is reported once.
 
 mod cycles;
+mod dependencies;
 mod fan;
 mod forms;
 mod inputs;
@@ -11,7 +12,6 @@ mod lookup;
 mod parameters;
 mod shape;
 mod steps;
-mod wires;
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ use crate::document::{Document, Task};
 use crate::file::File;
 use crate::plan::Plan;
 
+use dependencies::Dependencies;
 use lookup::Known;
-use wires::Wires;
 
 /// A value for a parameter of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,18 +49,18 @@ struct Check<'a> {
     /// What is known about each task, in the order of the file.
     known: Vec<Known>,
     /// The dependencies of each task, in the order of the file.
-    wires: Vec<Wires>,
+    dependencies: Vec<Dependencies>,
 }
 
 impl Check<'_> {
-    fn task(&self, index: usize) -> Option<(&Task, &Known, &Wires)> {
-        Some((self.document.tasks.get(index)?, self.known.get(index)?, self.wires.get(index)?))
+    fn task(&self, index: usize) -> Option<(&Task, &Known, &Dependencies)> {
+        Some((self.document.tasks.get(index)?, self.known.get(index)?, self.dependencies.get(index)?))
     }
 
     /// Returns each task with what is known about it.
-    fn tasks(&self) -> impl Iterator<Item = (&Task, &Known, &Wires)> {
-        let others = self.known.iter().zip(&self.wires);
-        self.document.tasks.iter().zip(others).map(|(task, (known, wires))| (task, known, wires))
+    fn tasks(&self) -> impl Iterator<Item = (&Task, &Known, &Dependencies)> {
+        let others = self.known.iter().zip(&self.dependencies);
+        self.document.tasks.iter().zip(others).map(|(task, (known, dependencies))| (task, known, dependencies))
     }
 }
 
@@ -73,9 +73,9 @@ pub(crate) fn check(
     problems: &mut Problems,
 ) -> Option<Plan> {
     let known = document.tasks.iter().map(|task| lookup::look_up(task, catalog, problems)).collect();
-    let wires = wires::connect(document, problems);
-    let mut check = Check { file, document, known, wires };
-    forms::choose(&mut check, problems);
+    let dependencies = dependencies::resolve_all(document, problems);
+    let mut check = Check { file, document, known, dependencies };
+    forms::choose_forms(&mut check, problems);
     let order = cycles::order(&check, problems);
     for index in 0..document.tasks.len() {
         fan::check(&check, index, problems);

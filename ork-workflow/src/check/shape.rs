@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use crate::assign::{Alternative, Is, Type, Verdict, assignable, expand};
+use crate::assign::{Alternative, Type, ValueType, Verdict, assignable, expand};
 use crate::notation;
 
 /// A type, given by a JSON Schema.
@@ -18,7 +18,7 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) enum Field {
     /// The field has this type.
-    Is(Shape),
+    Found(Shape),
     /// There is no such field; these are the fields of the type.
     Missing(Vec<String>),
     /// The type is not an object.
@@ -30,7 +30,7 @@ pub(super) enum Field {
 /// The result of looking up the items of a type.
 #[derive(Debug)]
 pub(super) enum Items {
-    Are(Shape),
+    Found(Shape),
     NotAList,
     Unknown,
 }
@@ -45,7 +45,7 @@ pub(super) struct Inputs {
 }
 
 /// Returns the first few of many reasons, with the number of the others.
-pub(super) fn few(mut reasons: Vec<String>) -> Vec<String> {
+pub(super) fn truncate_reasons(mut reasons: Vec<String>) -> Vec<String> {
     const MOST: usize = 5;
     let more = reasons.len().saturating_sub(MOST);
     if more > 0 {
@@ -99,7 +99,7 @@ impl Shape {
     }
 
     fn is_anything(&self) -> bool {
-        matches!(self.alternatives().as_slice(), [one] if one.is == Is::Anything && one.keys.is_empty())
+        matches!(self.alternatives().as_slice(), [one] if one.value_type == ValueType::Anything && one.keys.is_empty())
     }
 
     /// Formats the type in one line.
@@ -118,17 +118,17 @@ impl Shape {
     }
 
     /// Returns the reasons why a value does not have this type; empty if it does.
-    pub(super) fn refuses(&self, value: &Value) -> Vec<String> {
-        let exactly = json!({ "const": value });
-        match assignable(Type { schema: &exactly, root: &exactly }, self.borrow()) {
+    pub(super) fn violations(&self, value: &Value) -> Vec<String> {
+        let constant = json!({ "const": value });
+        match assignable(Type { schema: &constant, root: &constant }, self.borrow()) {
             Verdict::Yes => Vec::new(),
-            Verdict::No(whys) => few(whys.iter().map(ToString::to_string).collect()),
-            Verdict::Unknown(_) => self.breaks(value).into_iter().collect(),
+            Verdict::No(mismatches) => truncate_reasons(mismatches.iter().map(ToString::to_string).collect()),
+            Verdict::Unknown(_) => self.first_violation(value).into_iter().collect(),
         }
     }
 
     /// Returns the rule that a value breaks, found by full validation.
-    fn breaks(&self, value: &Value) -> Option<String> {
+    fn first_violation(&self, value: &Value) -> Option<String> {
         let mut document = json!({ "allOf": [self.schema] });
         for key in ["$defs", "definitions"] {
             if let (Some(defs), Some(document)) = (self.root.get(key), document.as_object_mut()) {
@@ -165,9 +165,9 @@ impl Shape {
         let (mut found, mut known, mut objects) = (Vec::new(), Vec::new(), 0);
         let alternatives = self.alternatives();
         for alternative in &alternatives {
-            match alternative.is {
-                Is::Anything => return Field::Unknown,
-                Is::Object => objects += 1,
+            match alternative.value_type {
+                ValueType::Anything => return Field::Unknown,
+                ValueType::Object => objects += 1,
                 _ => continue,
             }
             let fields = alternative.keys.get("properties").and_then(Value::as_object);
@@ -181,7 +181,7 @@ impl Shape {
             }
         }
         if !found.is_empty() {
-            return Field::Is(self.any_of(found));
+            return Field::Found(self.any_of(found));
         }
         match (objects, alternatives.is_empty()) {
             (_, true) => Field::Unknown,
@@ -193,12 +193,12 @@ impl Shape {
     /// Looks up the type of the items.
     pub(super) fn items(&self) -> Items {
         let alternatives = self.alternatives();
-        if alternatives.is_empty() || alternatives.iter().any(|it| it.is == Is::Anything) {
+        if alternatives.is_empty() || alternatives.iter().any(|it| it.value_type == ValueType::Anything) {
             return Items::Unknown;
         }
         let mut found = Vec::new();
         for alternative in &alternatives {
-            if alternative.is != Is::List {
+            if alternative.value_type != ValueType::List {
                 return Items::NotAList;
             }
             let first = alternative.keys.get("prefixItems").and_then(Value::as_array);
@@ -208,16 +208,16 @@ impl Shape {
                 found.push(rest);
             }
         }
-        Items::Are(self.any_of(found))
+        Items::Found(self.any_of(found))
     }
 
     /// Interprets the type as the inputs of a task; `None` if it is not an object.
     pub(super) fn inputs(&self) -> Option<Inputs> {
         let alternatives = self.alternatives();
-        if alternatives.iter().any(|it| it.is == Is::Anything) || alternatives.is_empty() {
+        if alternatives.iter().any(|it| it.value_type == ValueType::Anything) || alternatives.is_empty() {
             return Some(Inputs::anything());
         }
-        let mut objects = alternatives.iter().filter(|it| it.is == Is::Object);
+        let mut objects = alternatives.iter().filter(|it| it.value_type == ValueType::Object);
         let one = objects.next()?;
         if objects.next().is_some() {
             return Some(Inputs::anything());

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use super::inputs::{Giver, Givers};
-use crate::document::{Many, Path};
+use super::inputs::{InputSource, InputSources};
+use crate::document::{InstanceCount, Path};
 use crate::plan::{Count, Fan, OnFailure, Plan, Reference, Source, Step};
 
 /// Builds the plan; `None` if a part of it is missing because of an error that was already reported.
-pub(super) fn plan(check: &Check<'_>, order: &[usize], givers: &[Givers], values: &[Option<Source>]) -> Option<Plan> {
+pub(super) fn plan(
+    check: &Check<'_>,
+    order: &[usize],
+    sources: &[InputSources],
+    values: &[Option<Source>],
+) -> Option<Plan> {
     let mut places = vec![0; order.len()];
     for (place, index) in order.iter().enumerate() {
         *places.get_mut(*index)? = place;
     }
-    let builder = Builder { check, places, givers, values };
+    let builder = Builder { check, places, sources, values };
     let tasks = order.iter().map(|index| builder.step(*index)).collect::<Option<Vec<_>>>()?;
     let name = check.document.name.clone().unwrap_or_else(|| check.file.stem().to_owned());
     Some(Plan { name, folder: None, tasks })
@@ -23,15 +28,15 @@ struct Builder<'a> {
     check: &'a Check<'a>,
     /// The index in the plan of each task.
     places: Vec<usize>,
-    givers: &'a [Givers],
+    sources: &'a [InputSources],
     values: &'a [Option<Source>],
 }
 
 impl Builder<'_> {
     fn step(&self, index: usize) -> Option<Step> {
-        let (task, known, wires) = self.check.task(index)?;
+        let (task, known, dependencies) = self.check.task(index)?;
         let mut needs: Vec<usize> =
-            wires.needs.iter().map(|(need, _)| self.places.get(*need).copied()).collect::<Option<_>>()?;
+            dependencies.needs.iter().map(|(need, _)| self.places.get(*need).copied()).collect::<Option<_>>()?;
         needs.sort_unstable();
         Some(Step {
             name: task.name.text.clone(),
@@ -51,11 +56,11 @@ impl Builder<'_> {
 
     fn input(&self, index: usize) -> Option<BTreeMap<String, Source>> {
         let mut input = BTreeMap::new();
-        for (name, giver) in self.givers.get(index)? {
-            let source = match giver {
-                Giver::Constant(value) => Source::Value(value.clone()),
-                Giver::Task(other) => Source::Output(self.reference(*other, &[])?),
-                Giver::Parameter(number) => match self.values.get(*number)? {
+        for (name, from) in self.sources.get(index)? {
+            let source = match from {
+                InputSource::Constant(value) => Source::Value(value.clone()),
+                InputSource::Task(other) => Source::Output(self.reference(*other, &[])?),
+                InputSource::Parameter(number) => match self.values.get(*number)? {
                     Some(source) => source.clone(),
                     None => continue,
                 },
@@ -69,21 +74,21 @@ impl Builder<'_> {
     /// broken.
     #[expect(clippy::option_option, reason = "a task that runs once is something else than one that is broken")]
     fn fan(&self, index: usize) -> Option<Option<Fan>> {
-        let (task, _, wires) = self.check.task(index)?;
+        let (task, _, dependencies) = self.check.task(index)?;
         let path = |path: &Path, other: Option<usize>| {
             let fields: Vec<String> = path.fields.iter().map(|field| field.text.clone()).collect();
             self.reference(other?, &fields)
         };
         let foreach = match &task.foreach {
-            Some(it) => Some(path(it, wires.foreach)?),
+            Some(it) => Some(path(it, dependencies.foreach)?),
             None => None,
         };
         let parallel = match &task.parallel {
-            Some(Many::Fixed(count)) => Some(Count::Fixed(*count)),
-            Some(Many::Of(it)) => Some(Count::Of(path(it, wires.parallel)?)),
+            Some(InstanceCount::Fixed(count)) => Some(Count::Fixed(*count)),
+            Some(InstanceCount::Of(it)) => Some(Count::Of(path(it, dependencies.parallel)?)),
             None => None,
         };
-        Some(task.fans().then_some(Fan { foreach, parallel }))
+        Some(task.fans_out().then_some(Fan { foreach, parallel }))
     }
 
     fn reference(&self, other: usize, fields: &[String]) -> Option<Reference> {

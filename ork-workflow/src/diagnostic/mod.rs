@@ -109,7 +109,7 @@ impl Diagnostic {
     }
 
     /// Suggests the most similar of the known words; if none is similar enough, lists them all.
-    pub(crate) fn meant<'a>(self, span: Span, word: &str, known: impl Iterator<Item = &'a str>, what: &str) -> Self {
+    pub(crate) fn suggest<'a>(self, span: Span, word: &str, known: impl Iterator<Item = &'a str>, what: &str) -> Self {
         let known: Vec<&str> = known.collect();
         match nearest(word, known.iter().copied()) {
             Some(near) => self.did_you_mean(span, near),
@@ -160,11 +160,15 @@ impl Problems {
 /// Returns the known word that was probably meant, if one is similar enough.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
-    let far = |it: &str| {
+    let distance = |it: &str| {
         if fold(it) == folded { 0 } else { strsim::damerau_levenshtein(&folded, &fold(it)) }
     };
     let limit = (word.chars().count() / 3).clamp(1, 4);
-    known.map(|it| (far(it), it)).filter(|(far, _)| *far <= limit).min_by_key(|(far, _)| *far).map(|(_, it)| it)
+    known
+        .map(|it| (distance(it), it))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, it)| it)
 }
 
 /// Removes the differences that are often confused: case, spaces, `_` and `-`.

@@ -95,6 +95,6 @@ fn unknown(key: &Word, owner: &str, known: &[&str]) -> Diagnostic {
     let elsewhere = ELSEWHERE.iter().find(|(word, here)| *word == key.text && known.contains(here));
     match elsewhere {
         Some((_, here)) => problem.did_you_mean(key.span, here),
-        None => problem.meant(key.span, &key.text, known.iter().copied(), "its keys are"),
+        None => problem.suggest(key.span, &key.text, known.iter().copied(), "its keys are"),
     }
 }

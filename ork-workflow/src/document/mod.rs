@@ -28,14 +28,14 @@ pub(crate) struct Document {
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) tasks: Vec<Task>,
     /// Whether everything outside of the tasks was read without an error.
-    pub(crate) is_whole: bool,
+    pub(crate) is_complete: bool,
 }
 
 impl Document {
     /// Marks the document and all its tasks as incomplete, because the location of an error in the YAML is not known.
-    pub(crate) fn is_broken(&mut self) {
-        self.is_whole = false;
-        self.tasks.iter_mut().for_each(|task| task.is_whole = false);
+    pub(crate) fn mark_incomplete(&mut self) {
+        self.is_complete = false;
+        self.tasks.iter_mut().for_each(|task| task.is_complete = false);
     }
 }
 
@@ -74,15 +74,15 @@ pub(crate) struct Task {
     pub(crate) name: Word,
     /// Whether everything in it was read without an error. If not, a key that seems to be missing may only be
     /// misspelled.
-    pub(crate) is_whole: bool,
+    pub(crate) is_complete: bool,
     /// What the task executes; `None` if that could not be read.
     pub(crate) program: Option<Program>,
     pub(crate) depends_on: Vec<Word>,
     pub(crate) input: Vec<(Word, Constant)>,
     pub(crate) foreach: Option<Path>,
-    pub(crate) parallel: Option<Many>,
+    pub(crate) parallel: Option<InstanceCount>,
     /// The location of `foreach` or `parallel`.
-    pub(crate) many_at: Option<Span>,
+    pub(crate) fan_out_at: Option<Span>,
     pub(crate) concurrency: Option<u32>,
     pub(crate) retries: Option<u32>,
     pub(crate) retry_delay: Option<u64>,
@@ -93,7 +93,7 @@ pub(crate) struct Task {
 
 impl Task {
     /// Returns whether the task has several instances.
-    pub(crate) fn fans(&self) -> bool {
+    pub(crate) fn fans_out(&self) -> bool {
         self.foreach.is_some() || self.parallel.is_some()
     }
 
@@ -114,7 +114,7 @@ pub(crate) enum Program {
 
 /// The number of instances.
 #[derive(Debug)]
-pub(crate) enum Many {
+pub(crate) enum InstanceCount {
     Fixed(u64),
     Of(Path),
 }

@@ -18,7 +18,7 @@ pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Documen
     let Some(keys) = Keys::of(root, "a workflow", WORKFLOW, problems) else { return document };
     match keys.get("name") {
         Some(node) => document.name = name(file, node, problems),
-        None if !values::is_name(file.stem()) => problems.add(nameless(file)),
+        None if !values::is_name(file.stem()) => problems.add(no_valid_name(file)),
         None => {}
     }
     document.schedule = keys.entry("schedule").and_then(|entry| schedule(file, entry, problems));
@@ -26,10 +26,10 @@ pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Documen
         document.parameters_at = Some(entry.key.span);
         document.parameters = parameters(&entry.value, problems);
     }
-    document.is_whole = problems.count() == before;
+    document.is_complete = problems.count() == before;
     match keys.entry("tasks") {
         Some(entry) => document.tasks = tasks(file, entry, problems),
-        None if document.is_whole => {
+        None if document.is_complete => {
             let missing = Diagnostic::new(Code::MissingKey, "the workflow has no `tasks`");
             let missing = missing.at(root.place(), "missing `tasks`");
             problems.add(missing.help("add `tasks:` with a key for each task"));
@@ -45,10 +45,10 @@ fn name(file: &File, node: &Node, problems: &mut Problems) -> Option<String> {
 }
 
 /// Reports that the name of the file cannot be the name of the workflow.
-fn nameless(file: &File) -> Diagnostic {
+fn no_valid_name(file: &File) -> Diagnostic {
     let message = format!("the workflow cannot be named `{}` after its file", file.stem());
     let word: String = file.stem().chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' }).collect();
-    let problem = Diagnostic::new(Code::BadName, message).note(values::rule());
+    let problem = Diagnostic::new(Code::BadName, message).note(values::name_rule());
     let word = word.trim_start_matches(|it: char| !it.is_ascii_alphabetic());
     if values::is_name(word) {
         problem.help(format!("add a line `name: {word}`"))
@@ -66,10 +66,10 @@ fn schedule(file: &File, entry: &Entry, problems: &mut Problems) -> Option<Sched
     }
     let keys = Keys::of(&entry.value, "`schedule`", SCHEDULE, problems)?;
     let timezone = keys.get("timezone").and_then(|node| values::text(file, node, "`timezone`", problems));
-    let words = &[("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
-    let missed = keys.get("missed").and_then(|node| values::choice(file, node, "`missed`", words, problems));
-    let words = &[("allow", Overlap::Allow), ("skip", Overlap::Skip)];
-    let overlap = keys.get("overlap").and_then(|node| values::choice(file, node, "`overlap`", words, problems));
+    let choices = &[("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
+    let missed = keys.get("missed").and_then(|node| values::choice(file, node, "`missed`", choices, problems));
+    let choices = &[("allow", Overlap::Allow), ("skip", Overlap::Skip)];
+    let overlap = keys.get("overlap").and_then(|node| values::choice(file, node, "`overlap`", choices, problems));
     let time_as = keys.get("time_as").and_then(|node| values::text(file, node, "`time_as`", problems));
     let date_as = keys.get("date_as").and_then(|node| values::text(file, node, "`date_as`", problems));
     let Some(node) = keys.get("cron") else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::{Keys, TASK};
-use super::{Constant, Many, Program, Task, values};
+use super::{Constant, InstanceCount, Program, Task, values};
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::file::File;
 use crate::plan::OnFailure;
@@ -29,7 +29,7 @@ pub(super) fn read(file: &File, entry: &Entry, problems: &mut Problems) -> Task 
     values::check_name(&entry.key, "a task", problems);
     let empty = Node::new(entry.value.span, Kind::Map(Vec::new()));
     let node = if matches!(entry.value.kind, Kind::Null) { &empty } else { &entry.value };
-    let mut task = blank(entry.key.clone());
+    let mut task = empty_task(entry.key.clone());
     let Some(keys) = Keys::of(node, "a task", TASK, problems) else { return task };
     let mut reader = Reader { file, keys, problems };
     task.program = reader.program(&entry.key);
@@ -37,27 +37,27 @@ pub(super) fn read(file: &File, entry: &Entry, problems: &mut Problems) -> Task 
     task.input = reader.input();
     task.foreach = reader.foreach();
     task.parallel = reader.parallel();
-    task.many_at = ["foreach", "parallel"].iter().find_map(|key| reader.keys.get(key)).map(Node::place);
+    task.fan_out_at = ["foreach", "parallel"].iter().find_map(|key| reader.keys.get(key)).map(Node::place);
     task.concurrency = reader.small("concurrency", 1);
     task.retries = reader.small("retries", 0);
     task.retry_delay = reader.duration("retry_delay", 0);
     task.timeout = reader.duration("timeout", 1);
     task.on_failure = reader.on_failure();
     task.env = reader.env();
-    task.is_whole = problems.count() == before;
+    task.is_complete = problems.count() == before;
     task
 }
 
-fn blank(name: Word) -> Task {
+fn empty_task(name: Word) -> Task {
     Task {
         name,
-        is_whole: false,
+        is_complete: false,
         program: None,
         depends_on: Vec::new(),
         input: Vec::new(),
         foreach: None,
         parallel: None,
-        many_at: None,
+        fan_out_at: None,
         concurrency: None,
         retries: None,
         retry_delay: None,
@@ -99,7 +99,7 @@ impl Reader<'_> {
             Executor::Process => (&["task"], "process"),
         };
         for key in others {
-            self.foreign(key, of);
+            self.check_executor(key, of);
         }
         if self.problems.count() > before {
             return None;
@@ -113,7 +113,7 @@ impl Reader<'_> {
     }
 
     /// Reports a key that tasks with this executor do not have, if it is present.
-    fn foreign(&mut self, key: &str, executor: &str) {
+    fn check_executor(&mut self, key: &str, executor: &str) {
         let Some(entry) = self.keys.entry(key) else { return };
         let of = match key {
             "task" => "rust",
@@ -154,7 +154,7 @@ impl Reader<'_> {
                 let help = "add a line such as `command: [./clean.sh, --all]`";
                 self.missing(name, "process", "`command` or `file`", help);
             }
-            return self.text("file").map(|file| vec![here(file)]);
+            return self.text("file").map(|file| vec![relative_to_folder(file)]);
         };
         if let Some(entry) = both {
             let problem = Diagnostic::new(Code::WrongValue, "a task cannot have both `command` and `file`");
@@ -162,15 +162,16 @@ impl Reader<'_> {
             self.problems.add(problem.help("keep `command`, and remove `file`"));
             return None;
         }
-        let words = match &node.kind {
+        let nodes = match &node.kind {
             Kind::List(nodes) if !nodes.is_empty() => nodes,
             Kind::Text(line) => {
-                let words: Vec<&str> = line.split_whitespace().collect();
+                let arguments: Vec<&str> = line.split_whitespace().collect();
                 let problem =
                     Diagnostic::new(Code::WrongValue, "`command` must be a list of a program and its arguments");
                 let problem = problem.at(node.span, "this is a string");
-                self.problems
-                    .add(problem.note("it is not passed to a shell").help(format!("write `[{}]`", words.join(", "))));
+                self.problems.add(
+                    problem.note("it is not passed to a shell").help(format!("write `[{}]`", arguments.join(", "))),
+                );
                 return None;
             }
             _ => {
@@ -178,9 +179,9 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let words: Vec<_> =
-            words.iter().map(|word| spelled(self.file, word, "an element of `command`", self.problems)).collect();
-        words.into_iter().collect()
+        let elements: Vec<_> =
+            nodes.iter().map(|node| as_written(self.file, node, "an element of `command`", self.problems)).collect();
+        elements.into_iter().collect()
     }
 
     fn depends_on(&mut self) -> Vec<Word> {
@@ -226,20 +227,20 @@ impl Reader<'_> {
         values::path(self.file, &word, "foreach", self.problems)
     }
 
-    fn parallel(&mut self) -> Option<Many> {
+    fn parallel(&mut self) -> Option<InstanceCount> {
         let node = self.keys.get("parallel")?;
         if let Kind::Text(text) = &node.kind {
             let word = Word { text: text.clone(), span: node.span };
-            return values::path(self.file, &word, "parallel", self.problems).map(Many::Of);
+            return values::path(self.file, &word, "parallel", self.problems).map(InstanceCount::Of);
         }
         let what = "`parallel`, unless it refers to the output of a task,";
-        values::number(node, what, 1, MOST_INSTANCES, self.problems).map(Many::Fixed)
+        values::number(node, what, 1, MOST_INSTANCES, self.problems).map(InstanceCount::Fixed)
     }
 
     fn on_failure(&mut self) -> Option<(OnFailure, crate::Span)> {
         let node = self.keys.get("on_failure")?;
-        let words = &[("skip", OnFailure::Skip), ("run", OnFailure::Run)];
-        let choice = values::choice(self.file, node, "`on_failure`", words, self.problems)?;
+        let choices = &[("skip", OnFailure::Skip), ("run", OnFailure::Run)];
+        let choice = values::choice(self.file, node, "`on_failure`", choices, self.problems)?;
         Some((choice, node.span))
     }
 
@@ -254,7 +255,7 @@ impl Reader<'_> {
             if key.text.is_empty() || key.text.contains(['=', '\0']) {
                 let problem = Diagnostic::new(Code::BadName, format!("a variable cannot be named `{}`", key.text));
                 self.problems.add(problem.at(key.span, "invalid name of a variable"));
-            } else if let Some(word) = spelled(self.file, value, "a variable", self.problems) {
+            } else if let Some(word) = as_written(self.file, value, "a variable", self.problems) {
                 variables.insert(key.text.clone(), word.text);
             }
         }
@@ -264,13 +265,13 @@ impl Reader<'_> {
 
 /// Makes a file name without a `/` relative to the folder of the workflow; otherwise it would be searched for in the
 /// `PATH`.
-fn here(file: Word) -> Word {
+fn relative_to_folder(file: Word) -> Word {
     let text = if file.text.contains('/') { file.text } else { format!("./{}", file.text) };
     Word { text, span: file.span }
 }
 
 /// Reads a string. A number or a boolean is used as it is spelled in the file.
-fn spelled(file: &File, node: &Node, what: &str, problems: &mut Problems) -> Option<Word> {
+fn as_written(file: &File, node: &Node, what: &str, problems: &mut Problems) -> Option<Word> {
     match &node.kind {
         Kind::Text(text) => Some(Word { text: text.clone(), span: node.span }),
         Kind::Bool(_) | Kind::Number(_) => {

@@ -11,8 +11,8 @@ const LONGEST: usize = 64;
 /// Reports a value of the wrong type, unless the value is broken and was reported already.
 pub(super) fn wrong(node: &Node, expected: &str, problems: &mut Problems) {
     if !matches!(node.kind, Kind::Broken) {
-        let problem = Diagnostic::new(Code::WrongValue, format!("{expected}, found {}", node.is()));
-        problems.add(problem.at(node.place(), format!("this is {}", node.is())));
+        let problem = Diagnostic::new(Code::WrongValue, format!("{expected}, found {}", node.type_name()));
+        problems.add(problem.at(node.place(), format!("this is {}", node.type_name())));
     }
 }
 
@@ -21,10 +21,10 @@ pub(super) fn text(file: &File, node: &Node, what: &str, problems: &mut Problems
     match &node.kind {
         Kind::Text(text) => Some(Word { text: text.clone(), span: node.span }),
         Kind::Bool(_) | Kind::Number(_) => {
-            let message = format!("{what} must be a string, found {}", node.is());
+            let message = format!("{what} must be a string, found {}", node.type_name());
             let problem = Diagnostic::new(Code::WrongValue, message);
             let help = format!("quote it: \"{}\"", file.slice(node.span));
-            problems.add(problem.at(node.span, format!("this is {}", node.is())).help(help));
+            problems.add(problem.at(node.span, format!("this is {}", node.type_name())).help(help));
             None
         }
         _ => {
@@ -95,13 +95,13 @@ pub(super) fn choice<T: Copy>(
     file: &File,
     node: &Node,
     what: &str,
-    words: &[(&str, T)],
+    choices: &[(&str, T)],
     problems: &mut Problems,
 ) -> Option<T> {
     let word = text(file, node, what, problems)?;
-    let found = words.iter().find(|(known, _)| *known == word.text);
+    let found = choices.iter().find(|(known, _)| *known == word.text);
     if found.is_none() {
-        let all: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+        let all: Vec<&str> = choices.iter().map(|(known, _)| *known).collect();
         let problem = Diagnostic::new(Code::UnknownWord, format!("{what} must be one of {}", list(&all)));
         let problem = problem.at(node.span, format!("unknown value `{}`", word.text));
         let near = crate::diagnostic::nearest(&word.text, all.into_iter());
@@ -127,7 +127,7 @@ pub(super) fn is_name(word: &str) -> bool {
 }
 
 /// Describes what a valid name is.
-pub(super) fn rule() -> String {
+pub(super) fn name_rule() -> String {
     format!(
         "a name starts with a letter or `_`, followed by letters, digits, `_` or `-`, and has at most {LONGEST} \
          characters"
@@ -142,13 +142,13 @@ pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool
         problems.add(problem.note(format!("`{ITEM}` is the input that `foreach` sets for each instance")));
         return false;
     }
-    let good = is_name(&word.text);
-    if !good {
+    let is_valid = is_name(&word.text);
+    if !is_valid {
         let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{}`", word.text));
         let problem = problem.at(word.span, "invalid name");
-        problems.add(problem.note(rule()));
+        problems.add(problem.note(name_rule()));
     }
-    good
+    is_valid
 }
 
 /// Parses a reference to the output of a task: its name, and names of fields.

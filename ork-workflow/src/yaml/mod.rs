@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// Describes the type of the value, for messages.
-    pub(crate) fn is(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match &self.kind {
             Kind::Null => "nothing",
             Kind::Bool(_) => "a boolean",
@@ -73,7 +73,7 @@ impl Node {
         }
         Some(match &self.kind {
             Kind::Null => Value::Null,
-            Kind::Bool(is) => Value::Bool(*is),
+            Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(number) => Value::Number(number.clone()),
             Kind::Text(text) => Value::String(text.clone()),
             Kind::List(nodes) => Value::Array(nodes.iter().map(Self::json).collect::<Option<_>>()?),

@@ -16,7 +16,7 @@ const DEEPEST: usize = 64;
 /// Parses a text. Returns `None` if there is nothing to check; the reason was reported.
 pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
     let text = file.text();
-    if let Some(problem) = unfit(file) {
+    if let Some(problem) = unreadable_text(file) {
         problems.add(problem);
         return None;
     }
@@ -32,7 +32,7 @@ pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
                 return None;
             }
         };
-        builder.take(event, marks)?;
+        builder.process(event, marks)?;
     }
     let root = builder.root;
     if root.as_ref().is_none_or(|root| matches!(root.kind, Kind::Null)) {
@@ -44,7 +44,7 @@ pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
 }
 
 /// Returns the problem of a text that is too long, not UTF-8, or contains a NUL character.
-fn unfit(file: &File) -> Option<Diagnostic> {
+fn unreadable_text(file: &File) -> Option<Diagnostic> {
     let text = file.text();
     if text.len() > LONGEST {
         let message = format!("the file has {} bytes, at most {LONGEST} are allowed", text.len());
@@ -105,7 +105,7 @@ impl Builder<'_> {
     }
 
     /// Processes an event. `None` means that parsing cannot continue.
-    fn take(&mut self, event: Event<'_>, marks: Marks) -> Option<()> {
+    fn process(&mut self, event: Event<'_>, marks: Marks) -> Option<()> {
         let span = self.span(marks);
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
@@ -119,17 +119,17 @@ impl Builder<'_> {
                 self.put(Node::new(span, Kind::Broken), false);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let wrong = self.refuse(span, anchor, tag.as_deref());
+                let wrong = self.reject_anchor_or_tag(span, anchor, tag.as_deref());
                 let is_plain = style == ScalarStyle::Plain;
                 let kind = if wrong { Kind::Broken } else { self.scalar(&text, is_plain, span) };
                 self.put(Node::new(span, kind), is_plain);
             }
             Event::SequenceStart(anchor, tag) => {
-                self.refuse(span, anchor, tag.as_deref());
+                self.reject_anchor_or_tag(span, anchor, tag.as_deref());
                 self.begin(span, Inside::List(Vec::new()))?;
             }
             Event::MappingStart(anchor, tag) => {
-                self.refuse(span, anchor, tag.as_deref());
+                self.reject_anchor_or_tag(span, anchor, tag.as_deref());
                 self.begin(
                     span,
                     Inside::Map { entries: Vec::new(), seen: HashMap::new(), next: Next::Key, is_lossy: false },
@@ -176,7 +176,7 @@ impl Builder<'_> {
                 Next::Nothing => *is_lossy = true,
                 Next::Value(word) => {
                     if let Some(first) = seen.get(&word.text) {
-                        self.problems.add(twice(&word, *first));
+                        self.problems.add(duplicate_key(&word, *first));
                         return;
                     }
                     seen.insert(word.text.clone(), word.span);
@@ -187,7 +187,7 @@ impl Builder<'_> {
     }
 
     /// Reports an anchor or a tag of a value. Returns whether there is one.
-    fn refuse(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
+    fn reject_anchor_or_tag(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
         if anchor > 0 {
             let anchor = Diagnostic::new(Code::Anchor, "workflows do not support anchors");
             let anchor = anchor.at(self.first_line(span), "this has an anchor (`&`)");
@@ -231,7 +231,8 @@ impl Builder<'_> {
             self.problems.add(alias(Span::new(at, at + 1)));
             return;
         }
-        let mut problem = Diagnostic::new(Code::NotYaml, "invalid YAML").at(Span::new(at, at), said(error.info()));
+        let mut problem =
+            Diagnostic::new(Code::NotYaml, "invalid YAML").at(Span::new(at, at), in_own_terms(error.info()));
         if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             problem = problem.help("indent with spaces; YAML does not allow tabs there");
         } else if line.contains("{{") {
@@ -249,8 +250,8 @@ impl Builder<'_> {
 }
 
 /// Translates a message of the parser into the terms of this language, where the message is known.
-fn said(info: &str) -> &str {
-    const WORDS: &[(&str, &str)] = &[
+fn in_own_terms(info: &str) -> &str {
+    const MESSAGES: &[(&str, &str)] = &[
         ("tabs disallowed", "a tab"),
         ("indentation in quoted scalar", "unterminated or insufficiently indented string"),
         ("mapping values are not allowed", "a key is not allowed here"),
@@ -261,7 +262,7 @@ fn said(info: &str) -> &str {
         ("did not find expected ',' or '}'", "expected `,` or `}`"),
         ("unexpected end of", "unexpected end"),
     ];
-    WORDS.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, words)| *words)
+    MESSAGES.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, message)| *message)
 }
 
 /// Returns the text of a key; `None` if the value cannot be a key, which is then reported.
@@ -278,13 +279,13 @@ fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Opt
         Kind::Broken => None,
         Kind::Null | Kind::Bool(_) | Kind::Number(_) => {
             let text = file.slice(span);
-            let problem = Diagnostic::new(Code::KeyNotText, format!("the key is {}, not a string", node.is()));
+            let problem = Diagnostic::new(Code::KeyNotText, format!("the key is {}, not a string", node.type_name()));
             let problem = problem.at(span, "keys must be strings");
             problems.add(if text.is_empty() { problem } else { problem.help(format!("quote it: \"{text}\"")) });
             None
         }
         Kind::List(_) | Kind::Map(_) => {
-            let message = format!("the key is {}, not a string", node.is());
+            let message = format!("the key is {}, not a string", node.type_name());
             let problem = Diagnostic::new(Code::KeyNotText, message).at(span, "keys must be strings");
             let is_template = matches!(node.kind, Kind::Map(_)) && file.slice(span).starts_with('{');
             problems.add(if is_template { problem.help(NO_TEMPLATES) } else { problem });
@@ -293,7 +294,7 @@ fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Opt
     }
 }
 
-fn twice(word: &Word, first: Span) -> Diagnostic {
+fn duplicate_key(word: &Word, first: Span) -> Diagnostic {
     let problem = Diagnostic::new(Code::DuplicateKey, format!("`{}` occurs twice", word.text));
     problem.at(word.span, "the second").and(first, "the first").help("rename or remove one of them")
 }

@@ -23,19 +23,19 @@ fn is_special(word: &str) -> bool {
 }
 
 /// Splits a hexadecimal or octal number into its digits and its base.
-fn based(word: &str) -> Option<(&str, u32)> {
+fn split_base(word: &str) -> Option<(&str, u32)> {
     let hexadecimal = word.strip_prefix("0x").map(|digits| (digits, 16));
-    let based = hexadecimal.or_else(|| word.strip_prefix("0o").map(|digits| (digits, 8)));
-    based.filter(|(digits, base)| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(*base)))
+    let split_base = hexadecimal.or_else(|| word.strip_prefix("0o").map(|digits| (digits, 8)));
+    split_base.filter(|(digits, base)| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(*base)))
 }
 
 fn is_number(word: &str) -> bool {
-    based(word).is_some() || is_float(word.strip_prefix(['-', '+']).unwrap_or(word))
+    split_base(word).is_some() || is_float(word.strip_prefix(['-', '+']).unwrap_or(word))
 }
 
 /// Parses a number; `None` if JSON cannot represent it.
 fn number(word: &str) -> Option<Number> {
-    if let Some((digits, base)) = based(word) {
+    if let Some((digits, base)) = split_base(word) {
         return u64::from_str_radix(digits, base).ok().map(Number::from);
     }
     let unsigned = word.strip_prefix('+').unwrap_or(word);

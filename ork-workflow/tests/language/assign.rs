@@ -30,7 +30,7 @@ fn document(schema: &Value) -> Value {
     json!({ "$defs": defs(), "allOf": [schema] })
 }
 
-fn judge(from: &Value, to: &Value) -> Verdict {
+fn verdict_of(from: &Value, to: &Value) -> Verdict {
     let root = json!({ "$defs": defs() });
     assignable(Type { schema: from, root: &root }, Type { schema: to, root: &root })
 }
@@ -212,37 +212,38 @@ proptest! {
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn yes_holds_for_every_value(from in schema(), to in schema()) {
-        if judge(&from, &to) == Verdict::Yes {
-            let to_is = validator(&document(&to));
+    fn yes_means_that_every_sample_fits(from in schema(), to in schema()) {
+        if verdict_of(&from, &to) == Verdict::Yes {
+            let target = validator(&document(&to));
             for value in valid_samples(&from) {
-                prop_assert!(to_is.is_valid(&value), "{value} is of {from}, not of {to}");
+                prop_assert!(target.is_valid(&value), "{value} is of {from}, not of {to}");
             }
         }
     }
 
     #[test]
-    fn no_has_a_value_that_does_not_fit(from in plain(), to in plain()) {
-        if let Verdict::No(whys) = judge(&from, &to) {
-            prop_assert!(!whys.is_empty());
-            let to_is = validator(&document(&to));
-            prop_assert!(valid_samples(&from).iter().any(|it| !to_is.is_valid(it)), "{from} into {to}: {whys:?}");
+    fn no_means_that_a_sample_does_not_fit(from in plain(), to in plain()) {
+        if let Verdict::No(mismatches) = verdict_of(&from, &to) {
+            prop_assert!(!mismatches.is_empty());
+            let target = validator(&document(&to));
+            let shows_it = valid_samples(&from).iter().any(|it| !target.is_valid(it));
+            prop_assert!(shows_it, "{from} into {to}: {mismatches:?}");
         }
     }
 
     #[test]
-    fn a_type_is_never_refused_by_itself(schema in schema()) {
-        let verdict = judge(&schema, &schema);
+    fn type_is_never_unassignable_to_itself(schema in schema()) {
+        let verdict = verdict_of(&schema, &schema);
         prop_assert!(!matches!(verdict, Verdict::No(_)), "{schema}: {verdict:?}");
     }
 
     #[test]
-    fn a_constant_is_judged_as_by_a_validator(from in schema(), to in schema()) {
-        let to_is = validator(&document(&to));
+    fn constants_get_the_verdict_of_a_validator(from in schema(), to in schema()) {
+        let target = validator(&document(&to));
         for value in samples(&from, 2).into_iter().take(60) {
-            match judge(&json!({ "const": value }), &to) {
-                Verdict::Yes => prop_assert!(to_is.is_valid(&value), "{value} is not of {to}"),
-                Verdict::No(whys) => prop_assert!(!to_is.is_valid(&value), "{value} is of {to}: {whys:?}"),
+            match verdict_of(&json!({ "const": value }), &to) {
+                Verdict::Yes => prop_assert!(target.is_valid(&value), "{value} is not of {to}"),
+                Verdict::No(mismatches) => prop_assert!(!target.is_valid(&value), "{value} is of {to}: {mismatches:?}"),
                 Verdict::Unknown(_) => {}
             }
         }
@@ -287,7 +288,7 @@ fn known_pairs_have_the_expected_verdict() {
         (json!({ "type": "integer", "minimum": 1, "maximum": 3 }), json!({ "type": "number", "exclusiveMinimum": 0 })),
         (json!({ "allOf": [strict] }), json!({ "type": "object", "additionalProperties": { "type": "integer" } })),
     ] {
-        assert_eq!(judge(&from, &to), Verdict::Yes, "{from} into {to}");
+        assert_eq!(verdict_of(&from, &to), Verdict::Yes, "{from} into {to}");
     }
     for (from, to, path, why) in [
         (json!({ "type": "number" }), json!({ "type": "integer" }), "", "number where integer is expected"),
@@ -313,9 +314,9 @@ fn known_pairs_have_the_expected_verdict() {
             "{a: integer, b: {a: integer, b: List | null} | null} where null is expected",
         ),
     ] {
-        match judge(&from, &to) {
-            Verdict::No(whys) => {
-                assert_eq!((whys[0].path.as_str(), whys[0].text.as_str()), (path, why), "{from} into {to}");
+        match verdict_of(&from, &to) {
+            Verdict::No(mismatches) => {
+                assert_eq!((mismatches[0].path.as_str(), mismatches[0].text.as_str()), (path, why), "{from} into {to}");
             }
             other => panic!("{from} into {to}: {other:?}"),
         }
@@ -328,6 +329,6 @@ fn known_pairs_have_the_expected_verdict() {
         (record, json!({ "not": { "type": "null" } })),
         (json!({ "type": "object", "additionalProperties": true }), strict),
     ] {
-        assert!(matches!(judge(&from, &to), Verdict::Unknown(_)), "{from} into {to}");
+        assert!(matches!(verdict_of(&from, &to), Verdict::Unknown(_)), "{from} into {to}");
     }
 }

@@ -10,7 +10,7 @@ use crate::catalog::TestCatalog;
 use crate::support::{comment, differs, files, folder, given};
 
 #[test]
-fn the_examples_in_the_documentation_are_valid() {
+fn examples_in_the_documentation_are_valid() {
     let document = std::fs::read_to_string(folder("../docs/workflow.md")).unwrap();
     let blocks: Vec<&str> = document.split("```yaml\n").skip(1).map(|it| it.split("```").next().unwrap()).collect();
     assert!(blocks.len() > 5);
@@ -45,7 +45,7 @@ fn examples() -> BTreeMap<&'static str, (String, String)> {
 }
 
 #[test]
-fn the_list_of_errors_is_generated_from_the_gallery() {
+fn list_of_errors_is_generated_from_the_gallery() {
     let examples = examples();
     let mut page = "# Errors and warnings in workflows\n\n\
         Each error and warning has a stable code. Below it is an example, and the message that ork prints. The \

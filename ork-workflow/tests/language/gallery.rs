@@ -21,11 +21,11 @@ fn invalid_workflows_have_the_expected_messages() {
         let is_warning = comment(&text, "only a warning").is_some();
         assert_eq!(checked.plan.is_some(), is_warning, "{name}: a plan");
         assert_eq!(checked.has_errors(), !is_warning, "{name}: errors");
-        assert!(!checked.diagnostics.is_empty(), "{name}: nothing is said");
+        assert!(!checked.diagnostics.is_empty(), "{name}: no diagnostics");
         let shown = checked.render(workflow.file(), Style::Plain);
         assert!(!shown.contains('\u{1b}'));
         wrong.extend(differs(&path.with_extension("expect"), &shown));
-        assert_eq!(workflow.check(catalog, given(&text).as_ref()), checked, "{name}: it says something else each time");
+        assert_eq!(workflow.check(catalog, given(&text).as_ref()), checked, "{name}: a second check differs");
     }
     seen.extend(large().iter().map(|(_, code)| *code));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -43,7 +43,7 @@ fn large() -> Vec<(String, Code)> {
 }
 
 #[test]
-fn workflows_that_are_too_large_are_refused() {
+fn too_large_workflows_are_rejected() {
     for (text, code) in large() {
         let checked = Workflow::read(File::new("large.yaml", text)).check(&TestCatalog::new(), None);
         let codes: Vec<Code> = checked.diagnostics.iter().map(|it| it.code).collect();

@@ -34,7 +34,7 @@ fn one_parameter(task: &str, name: &str, given: Given) -> Result<serde_json::Val
 }
 
 #[test]
-fn a_text_parameter_is_parsed_as_json_if_the_task_accepts_it() {
+fn text_parameter_is_parsed_as_json_if_the_task_accepts_it() {
     let text = |text: &str| Given::Text(text.to_owned());
     assert_eq!(one_parameter("process", "threshold", text("0.5")), Ok(json!(0.5)));
     assert_eq!(one_parameter("process", "threshold", text("null")), Ok(json!(null)));
@@ -46,7 +46,7 @@ fn a_text_parameter_is_parsed_as_json_if_the_task_accepts_it() {
 }
 
 #[test]
-fn a_report_has_lines_and_columns_in_characters() {
+fn report_counts_lines_and_columns_in_characters() {
     let workflow = Workflow::read(File::new("flows/x.yaml", "tasks:\n  discover: {tïme: 1, timeuot: 5s}\n"));
     let checked = workflow.check(&TestCatalog::new(), None);
     let reports = checked.reports(workflow.file());
@@ -71,7 +71,7 @@ fn a_report_has_lines_and_columns_in_characters() {
 }
 
 #[test]
-fn a_workflow_without_a_name_is_named_after_its_file() {
+fn workflow_without_a_name_is_named_after_its_file() {
     let check = |path: &str| Workflow::read(File::new(path, "tasks: {discover: }")).check(&TestCatalog::new(), None);
     assert_eq!(check("flows/daily.yaml").plan.unwrap().name, "daily");
     let refused = check("flows/2026 daily.prod.yaml");

@@ -6,7 +6,7 @@ use crate::catalog::TestCatalog;
 use crate::support::{differs, files, folder};
 
 #[test]
-fn the_workflows_of_the_document_have_the_expected_plans() {
+fn seed_workflows_have_the_expected_plans() {
     let mut wrong = Vec::new();
     for (name, text) in files("tests/seed", ".yaml") {
         let stem = folder("tests/seed").join(name.trim_end_matches(".yaml"));

@@ -77,7 +77,7 @@ struct Narrow(Image);
 #[derive(JsonSchema, Serialize, Deserialize)]
 struct Nothing {}
 
-fn judge(from: &Value, to: &Value) -> Verdict {
+fn verdict_of(from: &Value, to: &Value) -> Verdict {
     assignable(Type { schema: from, root: from }, Type { schema: to, root: to })
 }
 
@@ -86,7 +86,7 @@ fn of<T: JsonSchema>() -> Value {
 }
 
 #[test]
-fn a_type_fits_itself() {
+fn types_fit_themselves() {
     for schema in [
         of::<Image>(),
         of::<Kind>(),
@@ -103,16 +103,16 @@ fn a_type_fits_itself() {
         of::<(bool, char)>(),
         of::<Value>(),
     ] {
-        assert_eq!(judge(&schema, &schema), Verdict::Yes, "{schema}");
+        assert_eq!(verdict_of(&schema, &schema), Verdict::Yes, "{schema}");
     }
     // These schemas do not exclude that several alternatives accept one value.
     for schema in [of::<Loose>(), of::<Result<u8, String>>()] {
-        assert!(!matches!(judge(&schema, &schema), Verdict::No(_)), "{schema}");
+        assert!(!matches!(verdict_of(&schema, &schema), Verdict::No(_)), "{schema}");
     }
 }
 
 #[test]
-fn different_types_are_told_apart() {
+fn different_types_have_the_expected_mismatch() {
     for (from, to, why) in [
         (
             of::<Kind>(),
@@ -127,8 +127,8 @@ fn different_types_are_told_apart() {
         (of::<String>(), of::<Kind>(), "string is none of \"photo\" | \"drawing\""),
         (of::<Nothing>(), of::<Image>(), "the field `path` is missing, expected string"),
     ] {
-        match judge(&from, &to) {
-            Verdict::No(whys) => assert_eq!(whys[0].to_string(), why),
+        match verdict_of(&from, &to) {
+            Verdict::No(mismatches) => assert_eq!(mismatches[0].to_string(), why),
             other => panic!("{from} into {to}: {other:?}"),
         }
     }
@@ -148,8 +148,8 @@ fn rust_types_are_compared_with_python_types() {
         } },
         "type": "array", "items": { "$ref": "#/$defs/Image" },
     });
-    assert_eq!(judge(&of::<Vec<Image>>(), &python), Verdict::Yes);
+    assert_eq!(verdict_of(&of::<Vec<Image>>(), &python), Verdict::Yes);
     let strict = json!({ "type": "object", "properties": { "path": { "type": "string" } }, "required": ["path"], "additionalProperties": false });
-    let Verdict::No(whys) = judge(&of::<Image>(), &strict) else { panic!("more fields are not accepted") };
-    assert_eq!(whys[0].to_string(), "the field `width` is not accepted");
+    let Verdict::No(mismatches) = verdict_of(&of::<Image>(), &strict) else { panic!("more fields are not accepted") };
+    assert_eq!(mismatches[0].to_string(), "the field `width` is not accepted");
 }

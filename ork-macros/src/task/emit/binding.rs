@@ -6,14 +6,14 @@ use quote::quote;
 
 use super::super::args::Args;
 use super::super::model::{Model, Returns, Shape};
-use super::super::words::{Place, Role, place};
-use super::{ends, ours, output_type, put};
+use super::super::options::{Place, Role, place};
+use super::{ends, ours, output_type, with_spans};
 
 /// Returns the items for one function.
 pub(super) fn binding(args: &Args, model: &Model) -> TokenStream {
     match model.role {
         Role::Work => options(args, model),
-        Role::Split => put(ends(&ours(&model.function)), quote!(impl __ork::HasSplit for __Work {})),
+        Role::Split => with_spans(ends(&ours(&model.function)), quote!(impl __ork::HasSplit for __Work {})),
         Role::Join if model.shape == Shape::Task => output(model),
         Role::Join => TokenStream::new(),
     }
@@ -22,9 +22,9 @@ pub(super) fn binding(args: &Args, model: &Model) -> TokenStream {
 /// Options about parts are valid on a task that splits itself. If the task has a split, they belong on the split.
 fn options(args: &Args, model: &Model) -> TokenStream {
     let message = ours(&model.function);
-    let about_parts = args.given().iter().filter(|word| place(&word.to_string()) == Some(Place::Split));
-    let checks = about_parts.map(|word| {
-        let refuse = put(ends(word), quote!(__ork::refuse_option(__ork::Binding::<#message>::HAS_SPLIT)));
+    let about_parts = args.given().iter().filter(|option| place(&option.to_string()) == Some(Place::Split));
+    let checks = about_parts.map(|option| {
+        let refuse = with_spans(ends(option), quote!(__ork::refuse_option(__ork::Binding::<#message>::HAS_SPLIT)));
         quote! {
             const _: () = {
                 use __ork::NoSplit as _;
@@ -39,13 +39,15 @@ fn options(args: &Args, model: &Model) -> TokenStream {
 fn output(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
     // The output type keeps its own spans.
-    let place = match &model.returns {
+    let spans = match &model.returns {
         Returns::Nothing => ends(&model.function),
         Returns::Value(ty) | Returns::Result(ty) => ends(ty),
     };
-    let (first, last) = place;
-    let (open, close) =
-        (put((first, first), quote!(__ork::Binding::<__Work>::joined::<)), put((last, last), quote!(>())));
+    let (first, last) = spans;
+    let (open, close) = (
+        with_spans((first, first), quote!(__ork::Binding::<__Work>::joined::<)),
+        with_spans((last, last), quote!(>())),
+    );
     quote! {
         const _: fn() = || {
             use __ork::NoSplit as _;

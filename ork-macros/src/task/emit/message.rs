@@ -7,9 +7,9 @@ use syn::ext::IdentExt as _;
 use super::super::args::Args;
 use super::super::function::Function;
 use super::super::model::Model;
-use super::super::params::{Param, What};
-use super::super::words::Role;
-use super::{ends, ours, output_type, put, task_of_work};
+use super::super::options::Role;
+use super::super::params::{Param, ParamKind};
+use super::{ends, ours, output_type, task_of_work, with_spans};
 
 /// Returns the struct. The name of a function is a value and this one a type, so a single `use` imports both.
 pub(super) fn structure(function: &Function, model: &Model) -> TokenStream {
@@ -63,11 +63,11 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
 /// Returns the impl for the result of the whole job, which is the output of its join.
 pub(super) fn joined(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
-    put(ends(&ours(&model.function)), quote!(impl __ork::Joined for __Work { type Output = #output; }))
+    with_spans(ends(&ours(&model.function)), quote!(impl __ork::Joined for __Work { type Output = #output; }))
 }
 
 fn json(model: &Model) -> TokenStream {
-    if let Some(Param { what: What::Body, name, .. }) = model.inputs().next() {
+    if let Some(Param { kind: ParamKind::Body, name, .. }) = model.inputs().next() {
         return quote!(__INPUT.write(&self.#name));
     }
     let fields = model.inputs().enumerate().map(|(index, Param { name, .. })| {

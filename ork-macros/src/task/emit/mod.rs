@@ -6,22 +6,22 @@
 
 mod binding;
 mod message;
-mod place;
 mod row;
+mod spans;
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt as _;
 
-use self::place::{ends, ours, put, qualified};
+use self::spans::{ends, ours, qualified, with_spans};
 use super::args::Args;
 use super::function::Function;
 use super::model::{Model, Returns, Shape};
-use super::params::{Param, What};
-use super::words::Role;
+use super::options::Role;
+use super::params::{Param, ParamKind};
 
 /// Returns all items next to the function, as far as the function allows.
-pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenStream {
+pub(crate) fn items(function: &Function, args: &Args, model: &Model) -> TokenStream {
     let Some(work) = model.work.as_ref().filter(|_| model.shape > Shape::Method) else {
         return TokenStream::new();
     };
@@ -56,14 +56,14 @@ pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenSt
 /// Returns the constant that defines how the inputs are described, read and written.
 fn inputs(model: &Model) -> Option<TokenStream> {
     let inputs: Vec<_> = model.inputs().collect();
-    if let [Param { what: What::Body, ty, .. }] = *inputs.as_slice() {
-        let body = put(ends(ty), quote!(__ork::body()));
+    if let [Param { kind: ParamKind::Body, ty, .. }] = *inputs.as_slice() {
+        let body = with_spans(ends(ty), quote!(__ork::body()));
         return Some(quote!(const __INPUT: __ork::Body<#ty> = #body;));
     }
     let types = inputs.iter().map(|Param { ty, .. }| quote!(__ork::Input<#ty>));
     let values = inputs.iter().map(|Param { name, ty, docs, .. }| {
         let (name, docs) = (wire_name(name), docs.text());
-        put(ends(ty), quote!(__ork::input(#name, #docs)))
+        with_spans(ends(ty), quote!(__ork::input(#name, #docs)))
     });
     let constant = quote!(const __INPUTS: (#(#types,)*) = (#(#values,)*););
     (!inputs.is_empty()).then_some(constant)
@@ -71,7 +71,7 @@ fn inputs(model: &Model) -> Option<TokenStream> {
 
 /// Returns the name of the task to which a split or join belongs.
 fn task_of_work(model: &Model) -> TokenStream {
-    put(ends(&ours(&model.function)), quote!(<__Work as __ork::TaskMessage>::TASK))
+    with_spans(ends(&ours(&model.function)), quote!(<__Work as __ork::TaskMessage>::TASK))
 }
 
 /// Returns the type that a task returns on success.

@@ -9,11 +9,11 @@ use syn::ext::IdentExt as _;
 
 use super::super::args::Args;
 use super::super::model::{Model, Returns};
-use super::super::params::{Param, What};
+use super::super::options::Role;
+use super::super::params::{Param, ParamKind};
 use super::super::types;
 use super::super::value::{Concurrency, OnError, Tolerate};
-use super::super::words::Role;
-use super::{ends, ours, put, qualified, task_of_work, wire_name};
+use super::{ends, ours, qualified, task_of_work, wire_name, with_spans};
 
 /// Returns the constant, and its entry in the registry.
 pub(super) fn row(args: &Args, model: &Model) -> TokenStream {
@@ -92,20 +92,21 @@ fn duration(duration: &Duration) -> TokenStream {
 
 fn params(model: &Model) -> impl Iterator<Item = TokenStream> {
     let mut index = 0;
-    model.params.iter().map(move |Param { what, ty, .. }| match what {
-        What::Field => {
-            let place = Literal::usize_unsuffixed(index);
+    model.params.iter().map(move |Param { kind, ty, .. }| match kind {
+        ParamKind::Field => {
+            let position = Literal::usize_unsuffixed(index);
             index += 1;
-            quote!(__INPUTS.#place.param())
+            quote!(__INPUTS.#position.param())
         }
-        What::Body => quote!(__INPUT.param()),
-        What::Context => quote!(__ork::Param::Context),
-        What::State => {
+        ParamKind::Body => quote!(__INPUT.param()),
+        ParamKind::Context => quote!(__ork::Param::Context),
+        ParamKind::State => {
             let (first, last) = ends(ty);
-            let (open, close) = (put((first, last), quote!(__ork::Param::state::<)), put((last, last), quote!(>())));
+            let (open, close) =
+                (with_spans((first, last), quote!(__ork::Param::state::<)), with_spans((last, last), quote!(>())));
             quote!(#open #ty #close)
         }
-        What::Parts => quote!(__ork::Param::Parts),
+        ParamKind::Parts => quote!(__ork::Param::Parts),
     })
 }
 
@@ -124,20 +125,20 @@ fn output(model: &Model) -> Output {
         (Role::Split, Returns::Value(ty)) => {
             // An `impl Trait` type cannot be named, but it cannot be an alias either.
             let probe = types::impl_trait(ty).is_none().then(|| probe(ty));
-            (probe, put(ends(ty), quote!(__ork::Splits::<__Work>::plain())))
+            (probe, with_spans(ends(ty), quote!(__ork::Splits::<__Work>::plain())))
         }
-        (Role::Split, Returns::Result(ty)) => (None, put(ends(ty), quote!(__ork::Splits::<__Work>::fallible()))),
+        (Role::Split, Returns::Result(ty)) => (None, with_spans(ends(ty), quote!(__ork::Splits::<__Work>::fallible()))),
         (Role::Split | Role::Work | Role::Join, returns) => {
             let constants = match returns {
                 Returns::Nothing => quote!(
                     const __RETURNS: __ork::Returns<()> = __ork::value();
                 ),
                 Returns::Value(ty) => {
-                    let (value, probe) = (put(ends(ty), quote!(__ork::value())), probe(ty));
+                    let (value, probe) = (with_spans(ends(ty), quote!(__ork::value())), probe(ty));
                     quote!(const __RETURNS: __ork::Returns<#ty> = #value; #probe)
                 }
                 Returns::Result(ty) => {
-                    let result = put(ends(ty), quote!(__ork::result()));
+                    let result = with_spans(ends(ty), quote!(__ork::result()));
                     quote!(const __RETURNS: __ork::Returns<#ty> = #result;)
                 }
             };
@@ -159,7 +160,7 @@ fn output(model: &Model) -> Output {
 
 /// Returns a check that a type without the name `Result` is not a `Result`.
 fn probe(ty: &Type) -> TokenStream {
-    let refuse = put(ends(ty), quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)));
+    let refuse = with_spans(ends(ty), quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)));
     quote! {
         const _: () = {
             use __ork::NotResult as _;
@@ -181,32 +182,33 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
     let (variant, runner) = (format_ident!("{variant}"), format_ident!("{runner}"));
     // Compile errors about the future of the function are reported at its name.
     let here = ends(function);
-    let (bar, body) = (put(here, quote!(|)), put(here, quote!({ #fields __ork::Ok(#function(#(#arguments),*)) })));
-    let run = put(here, quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)));
+    let (bar, body) =
+        (with_spans(here, quote!(|)), with_spans(here, quote!({ #fields __ork::Ok(#function(#(#arguments),*)) })));
+    let run = with_spans(here, quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)));
     quote!(__ork::Run::#variant(|__call| #run))
 }
 
 /// Returns a statement that finds the named inputs, if there can be any, and the arguments in order.
 fn arguments(model: &Model) -> (Option<TokenStream>, Vec<TokenStream>) {
     let mut names = Vec::new();
-    let arguments = model.params.iter().map(|Param { what, name, ty, .. }| match what {
-        What::Field => {
-            let place = Literal::usize_unsuffixed(names.len());
+    let arguments = model.params.iter().map(|Param { kind, name, ty, .. }| match kind {
+        ParamKind::Field => {
+            let position = Literal::usize_unsuffixed(names.len());
             names.push(wire_name(name));
-            quote!(__INPUTS.#place.read(&__fields)?)
+            quote!(__INPUTS.#position.read(&__fields)?)
         }
-        What::Body => quote!(__INPUT.read(__call)?),
-        What::Context => qualified(ty, &quote!(__ork::IsContext), &quote!(>::of(__call))),
-        What::State => {
+        ParamKind::Body => quote!(__INPUT.read(__call)?),
+        ParamKind::Context => qualified(ty, &quote!(__ork::IsContext), &quote!(>::of(__call))),
+        ParamKind::State => {
             let state = qualified(ty, &quote!(__ork::IsState), &quote!(>::of(__call)));
             quote!(#state?)
         }
-        What::Parts => qualified(ty, &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>), &quote!(>::of(__call))),
+        ParamKind::Parts => qualified(ty, &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>), &quote!(>::of(__call))),
     });
     let arguments = arguments.collect();
     // A task without inputs still rejects a body that has some. The body of a join belongs to the job, not to the
     // join.
-    let has_fields = model.role != Role::Join && model.params.iter().all(|param| param.what != What::Body);
+    let has_fields = model.role != Role::Join && model.params.iter().all(|param| param.kind != ParamKind::Body);
     let fields = has_fields.then(|| quote!(let __fields = __call.fields(&[#(#names),*])?;));
     (fields, arguments)
 }

@@ -37,7 +37,7 @@ pub(super) fn diff(registry: &Registry, args: &Diff, output: &Output) -> Result<
         None => schema::bundle(registry.tasks()),
     };
     let changes = schema::compare(&old, &new).map_err(|error| wrong(args, &old, &error))?;
-    say(&changes, output);
+    print_changes(&changes, output);
     let fails = |effect: &Effect| effect.is_breaking() || (args.strict && effect.is_unsure());
     let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| fails(effect)));
     Ok(ExitCode::from(u8::from(breaks)))
@@ -54,15 +54,16 @@ fn wrong(args: &Diff, old: &Value, error: &schema::NotABundle) -> Failure {
 /// Compares the tasks of the program with the bundle in a file. Fails if they differ.
 pub(super) fn check(registry: &Registry, args: &Check, output: &Output) -> Result<ExitCode, Failure> {
     let path = args.file.display();
-    let kept = read(&args.file).map_err(|error| error.hint(format!("`schema export --output {path}` writes it")))?;
+    let exported =
+        read(&args.file).map_err(|error| error.hint(format!("`schema export --output {path}` writes it")))?;
     let now = schema::bundle(registry.tasks());
-    if kept == now {
+    if exported == now {
         output.note(format!("{path} is up to date"));
         return Ok(ExitCode::SUCCESS);
     }
-    let changes =
-        schema::compare(&kept, &now).map_err(|error| Failure::user(format!("{path} cannot be compared: {error}")))?;
-    say(&changes, output);
+    let changes = schema::compare(&exported, &now)
+        .map_err(|error| Failure::user(format!("{path} cannot be compared: {error}")))?;
+    print_changes(&changes, output);
     let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| effect.is_breaking()));
     output.note(format!(
         "{path} is out of date{}: run `schema export --output {path}` and commit the file for review",
@@ -82,20 +83,20 @@ fn read(path: &Path) -> Result<Value, Failure> {
     serde_json::from_str(&text).map_err(|error| Failure::user(format!("{} is not JSON: {error}", path.display())))
 }
 
-fn say(changes: &[Change], output: &Output) {
+fn print_changes(changes: &[Change], output: &Output) {
     if output.is_json() {
         output.json(&json!({ "changes": changes }));
         return;
     }
     for change in changes {
-        say_one(change, output);
+        print_change(change, output);
     }
     if changes.is_empty() {
         output.line("no schema changes");
     }
 }
 
-fn say_one(change: &Change, output: &Output) {
+fn print_change(change: &Change, output: &Output) {
     let word = match change.became {
         Became::Added => "added",
         Became::Changed => "changed",
@@ -107,18 +108,18 @@ fn say_one(change: &Change, output: &Output) {
         let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "(none)".to_owned());
         output.line(format!("  {:width$}  {} → {}", field.path, side(&field.before), side(&field.after)));
     }
-    for (whom, effect) in change.effects() {
+    for (affected, effect) in change.effects() {
         match effect {
-            Effect::Compatible => output.line(format!("  {whom}: compatible")),
-            Effect::Unsure(whys) => lines(&format!("  {whom}: unknown"), whys, output),
-            Effect::Breaks(whys) => lines(&format!("  {whom}: broken"), whys, output),
+            Effect::Compatible => output.line(format!("  {affected}: compatible")),
+            Effect::Unsure(reasons) => lines(&format!("  {affected}: unknown"), reasons, output),
+            Effect::Breaks(reasons) => lines(&format!("  {affected}: broken"), reasons, output),
         }
     }
 }
 
-fn lines(head: &str, whys: &[String], output: &Output) {
+fn lines(head: &str, reasons: &[String], output: &Output) {
     output.line(head);
-    for why in whys {
+    for why in reasons {
         output.line(format!("    {why}"));
     }
 }

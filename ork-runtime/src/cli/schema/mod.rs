@@ -88,7 +88,7 @@ pub(super) fn schema(
         Command::Check(args) => return compare::check(registry, &args, output),
         Command::Export(Export { form, output: file }) => {
             let bundle = schema::bundle(registry.tasks());
-            say_namesakes(&bundle, output);
+            warn_of_namesakes(&bundle, output);
             let text = form.write(&bundle, config)?;
             match file {
                 None => output.raw(text.as_bytes()),
@@ -99,7 +99,7 @@ pub(super) fn schema(
         }
         Command::Show(Show { task, form }) => {
             let bundle = schema::bundle([&**registry.get(&task)?]);
-            say_namesakes(&bundle, output);
+            warn_of_namesakes(&bundle, output);
             output.raw(form.write(&bundle, config)?.as_bytes());
         }
     }
@@ -107,7 +107,7 @@ pub(super) fn schema(
 }
 
 /// Warns about types whose names got a number because another type has the same name: that number may change.
-fn say_namesakes(bundle: &Value, output: &Output) {
+fn warn_of_namesakes(bundle: &Value, output: &Output) {
     for (first, second) in schema::namesakes(bundle) {
         output.note(format!(
             "`{second}` may be a second type named `{first}`: if so, rename one with #[schemars(rename = \"..\")], \
@@ -147,8 +147,8 @@ impl Form {
 fn at(wire: Wire, server: &str) -> Result<Wire, Failure> {
     // Checked first, because other errors quote the text, and this one may contain a password.
     if server.contains('@') {
-        let words = "the server URL contains a user: the document must not contain credentials";
-        return Err(Failure::user(words).hint("remove the part before the `@`"));
+        let message = "the server URL contains a user: the document must not contain credentials";
+        return Err(Failure::user(message).hint("remove the part before the `@`"));
     }
     let wrong =
         || Failure::user(format!("invalid server `{server}`: expected `amqp://HOST:PORT/VHOST` or `amqps://..`"));

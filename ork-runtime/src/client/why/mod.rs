@@ -2,16 +2,16 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod format;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::words::{ago, attempt, list, some, span};
+use self::format::{ago, attempt, counted, list, span};
 use crate::clock::Timestamp;
 use crate::failure::FailureKind;
 use crate::id::JobId;
@@ -90,14 +90,14 @@ impl fmt::Display for Why {
 pub(super) struct Facts {
     pub(super) now: Timestamp,
     pub(super) view: JobView,
-    pub(super) situation: JobDiagnostics,
+    pub(super) diagnostics: JobDiagnostics,
     /// The process of the client. It is alive, but it is not counted as a worker for the job.
-    pub(super) me: [u8; 16],
+    pub(super) own_boot: [u8; 16],
     /// How long a heartbeat is valid.
     pub(super) ttl: Duration,
     /// The broker's name for the queue of the task; `None` if there is no broker, so that the outbox is the queue.
     pub(super) queue: Option<String>,
-    /// How many messages wait in that queue; `None` if there is no broker or it did not say.
+    /// How many messages wait in that queue; `None` if there is no broker, or if it does not report the number.
     pub(super) in_queue: Option<u64>,
     /// The options of the function that runs next; `None` if this program does not know the task.
     pub(super) options: Option<Limits>,
@@ -140,16 +140,16 @@ pub(super) fn why(facts: &Facts) -> Why {
 fn tasks(run: JobId, flow: &WorkflowRun) -> String {
     let in_stage = |stage| flow.steps.iter().filter(move |step| step.state == stage);
     let ended = flow.steps.iter().filter(|step| step.state.is_final()).count();
-    let begun = in_stage(StepState::Started).map(|step| format!("`{}` (job {})", step.name, step.job(run)));
+    let started = in_stage(StepState::Started).map(|step| format!("`{}` (job {})", step.name, step.job(run)));
     let ahead = in_stage(StepState::Waiting).map(|step| format!("`{}`", step.name));
-    let (begun, ahead): (Vec<_>, Vec<_>) = (begun.collect(), ahead.collect());
-    let mut words = format!("waiting for its tasks: {ended} of {} ended", flow.steps.len());
-    for (what, steps) in [("started", begun), ("not started", ahead)] {
+    let (started, ahead): (Vec<_>, Vec<_>) = (started.collect(), ahead.collect());
+    let mut sentence = format!("waiting for its tasks: {ended} of {} ended", flow.steps.len());
+    for (what, steps) in [("started", started), ("not started", ahead)] {
         if !steps.is_empty() {
-            words = format!("{words}; {what}: {}", list(&steps));
+            sentence = format!("{sentence}; {what}: {}", list(&steps));
         }
     }
-    words
+    sentence
 }
 
 fn ready(facts: &Facts) -> (WaitsFor, String) {
@@ -159,7 +159,7 @@ fn ready(facts: &Facts) -> (WaitsFor, String) {
         Phase::Join => {
             let counts = facts.view.counts;
             let (ok, not_ok) = (counts.ok, counts.unsuccessful());
-            format!("all {} ended ({ok} ok, {not_ok} not), and its join runs next", some(counts.settled(), "part"))
+            format!("all {} ended ({ok} ok, {not_ok} not), and its join runs next", counted(counts.settled(), "part"))
         }
         Phase::Start if job.started.is_some() => {
             let attempt = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
@@ -206,18 +206,18 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
         (Phase::Join, _) => (WaitsFor::Run, "running its join"),
         (Phase::Start, false) => (WaitsFor::Run, "running"),
     };
-    let mut words = vec![format!("{what} on {worker}, {next}")];
-    // The store keeps only when the first attempt began, so the end of the timeout is known only for that one.
+    let mut clauses = vec![format!("{what} on {worker}, {next}")];
+    // The store records only when the first attempt began, so the end of the timeout is known only for that one.
     let first = job.attempt == 1 && job.losses == 0;
     if let Some(started) = job.started {
-        words.push(format!("first started at {started} ({})", ago(facts.now, started)));
+        clauses.push(format!("first started at {started} ({})", ago(facts.now, started)));
     }
     if splits {
-        let (yielded, settled) = (some(head.appended, "part"), counts.settled());
-        words.push(format!("{yielded} so far, {settled} ended, {} running", counts.running));
+        let (yielded, settled) = (counted(head.appended, "part"), counts.settled());
+        clauses.push(format!("{yielded} so far, {settled} ended, {} running", counts.running));
     }
     if let Some(timeout) = facts.options.and_then(|task| task.timeout) {
-        words.push(match job.started.filter(|_| first) {
+        clauses.push(match job.started.filter(|_| first) {
             Some(started) if started + timeout > facts.now => {
                 format!("times out in {}, at {}", span(started + timeout - facts.now), started + timeout)
             }
@@ -227,21 +227,21 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
     }
     if let Some(progress) = progress {
         let info = if progress.info.is_empty() { String::new() } else { format!(" ({})", progress.info) };
-        words.push(format!("last reported progress: {:.0} %{info}", progress.percent));
+        clauses.push(format!("last reported progress: {:.0} %{info}", progress.percent));
     }
     if let Some(failure) = &job.failure {
-        words.push(format!("the previous attempt failed: {}", first_line(failure)));
+        clauses.push(format!("the previous attempt failed: {}", first_line(failure)));
     }
-    let process = facts.situation.processes.iter().find(|process| Some(&process.worker) == job.worker.as_ref());
-    words.push(match process {
+    let process = facts.diagnostics.processes.iter().find(|process| Some(&process.worker) == job.worker.as_ref());
+    clauses.push(match process {
         Some(process) => last_heartbeat(facts, process),
-        None => format!("{worker} is gone (no heartbeat): {}", fate(facts)),
+        None => format!("{worker} is gone (no heartbeat): {}", takeover(facts)),
     });
-    (waits_for, words.join("; "))
+    (waits_for, clauses.join("; "))
 }
 
 /// Describes how the work of a dead process is taken over.
-fn fate(facts: &Facts) -> &'static str {
+fn takeover(facts: &Facts) -> &'static str {
     match facts.queue {
         Some(_) => "the broker will redeliver the job",
         None => "the next free worker will take it over",
@@ -252,47 +252,48 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
     let JobView { counts, head, .. } = &facts.view;
     let total = head.sealed.unwrap_or(head.appended);
     let open = total.saturating_sub(counts.settled());
-    let mut words = vec![format!(
+    let mut clauses = vec![format!(
         "{} of {} succeeded, {} failed, {} running, {} pending",
         counts.ok,
-        some(total, "part"),
+        counted(total, "part"),
         counts.failed,
         counts.running,
         open.saturating_sub(counts.running)
     )];
     if counts.skipped + counts.cancelled > 0 {
-        words.push(format!("{} skipped, {} cancelled", counts.skipped, counts.cancelled));
+        clauses.push(format!("{} skipped, {} cancelled", counts.skipped, counts.cancelled));
     }
-    if !facts.situation.open.is_empty() {
-        let more = if u64::try_from(facts.situation.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
-        words.push(format!("not ended: {}{more}", list(&facts.situation.open)));
+    if !facts.diagnostics.open.is_empty() {
+        let more =
+            if u64::try_from(facts.diagnostics.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
+        clauses.push(format!("not ended: {}{more}", list(&facts.diagnostics.open)));
     }
-    let outbox = &facts.situation.to_send;
+    let outbox = &facts.diagnostics.to_send;
     if let (later @ 1.., Some(due)) = (outbox.later, outbox.next_due) {
         let when = if due > facts.now {
             format!("in {}, at {due}", span(due - facts.now))
         } else {
             format!("due for {}", span(facts.now - due))
         };
-        words.push(format!("{} to be retried, the first {when}", some(later, "part")));
+        clauses.push(format!("{} to be retried, the first {when}", counted(later, "part")));
     }
     if outbox.waiting > 0 {
-        words.push(format!("{} waiting for {}", some(outbox.waiting, "part"), permit(facts)));
+        clauses.push(format!("{} waiting for {}", counted(outbox.waiting, "part"), permit(facts)));
     }
     let now = outbox.free + outbox.held.iter().map(|(_, n)| n).sum::<u64>();
     if now > 0 || (counts.running == 0 && outbox.later == 0 && outbox.waiting == 0) {
-        let what = if now > 0 { format!("their work ({})", some(now, "message")) } else { "their work".to_owned() };
-        words.push(message(facts, &what).1);
+        let what = if now > 0 { format!("their work ({})", counted(now, "message")) } else { "their work".to_owned() };
+        clauses.push(message(facts, &what).1);
     } else if counts.running > 0 {
-        words.push(live_processes(facts));
+        clauses.push(live_processes(facts));
     }
-    (WaitsFor::Parts, format!("waiting for its parts: {}", words.join("; ")))
+    (WaitsFor::Parts, format!("waiting for its parts: {}", clauses.join("; ")))
 }
 
 fn children(facts: &Facts) -> (WaitsFor, String) {
     let job = &facts.view.job;
     let Tree {
-        descendants: made,
+        descendants: submitted,
         descendants_ended: ended,
         open_children: open,
         failed_children: failed,
@@ -306,16 +307,16 @@ fn children(facts: &Facts) -> (WaitsFor, String) {
         Some(State::Cancelled) => "it was cancelled",
         _ => "its own work failed",
     };
-    let mut words = vec![format!("{own}; waiting for {} that it submitted", some(open, "job"))];
-    words.push(format!("{ended} of {} in its subtree ended", some(made, "job")));
+    let mut clauses = vec![format!("{own}; waiting for {} that it submitted", counted(open, "job"))];
+    clauses.push(format!("{ended} of {} in its subtree ended", counted(submitted, "job")));
     if failed + cancelled > 0 {
-        words.push(format!("of its children, {failed} failed and {cancelled} were cancelled"));
+        clauses.push(format!("of its children, {failed} failed and {cancelled} were cancelled"));
     }
     if interrupted.is_some() {
-        words.push("it is being cancelled, so no more jobs in its subtree start".to_owned());
+        clauses.push("it is being cancelled, so no more jobs in its subtree start".to_owned());
     }
-    words.push(format!("`jobs tree {}` shows them", job.id));
-    (WaitsFor::Children, words.join("; "))
+    clauses.push(format!("`jobs tree {}` shows them", job.id));
+    (WaitsFor::Children, clauses.join("; "))
 }
 
 fn success(facts: &Facts) -> String {
@@ -326,19 +327,19 @@ fn failed(facts: &Facts) -> String {
     let job = &facts.view.job;
     let next = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
     let why = job.failure.as_ref().map(first_line).unwrap_or_default();
-    format!("failed{} in {next}: {why}; {}{}", ended(facts), again(facts), unsent(facts))
+    format!("failed{} in {next}: {why}; {}{}", ended(facts), retry_effect(facts), unsent(facts))
 }
 
 fn cancelled(facts: &Facts) -> String {
-    format!("cancelled{}; {}{}", ended(facts), again(facts), unsent(facts))
+    format!("cancelled{}; {}{}", ended(facts), retry_effect(facts), unsent(facts))
 }
 
 /// Describes what a retry would do.
-fn again(facts: &Facts) -> String {
+fn retry_effect(facts: &Facts) -> String {
     let JobView { job, counts, head, .. } = &facts.view;
     let what = match head.sealed {
         Some(total) if !head.cut && total > counts.ok => {
-            format!("retries the {} that did not succeed", some(total - counts.ok, "part"))
+            format!("retries the {} that did not succeed", counted(total - counts.ok, "part"))
         }
         Some(_) if !head.cut && head.joined => "runs its join again".to_owned(),
         Some(_) | None => "runs it again".to_owned(),
@@ -356,24 +357,24 @@ fn ended(facts: &Facts) -> String {
 
 /// Lists replies and hooks that are not sent yet, and hooks that could not be sent.
 fn unsent(facts: &Facts) -> String {
-    let outbox = &facts.situation.to_send;
-    let mut words = String::new();
+    let outbox = &facts.diagnostics.to_send;
+    let mut sentence = String::new();
     if outbox.replies > 0 {
-        words.push_str("; its reply has not been sent yet");
+        sentence.push_str("; its reply has not been sent yet");
     }
     if outbox.hooks > 0 {
-        words.push_str("; its hooks have not been sent yet");
+        sentence.push_str("; its hooks have not been sent yet");
     }
     if let Some(why) = facts.view.job.hooks.as_ref().and_then(|hooks| hooks.failure.as_ref()) {
-        words.push_str("; its hooks could not be sent: ");
-        words.push_str(why);
+        sentence.push_str("; its hooks could not be sent: ");
+        sentence.push_str(why);
     }
-    words
+    sentence
 }
 
 /// Describes where a message is on its way to a worker. `what` names the message in the sentence.
 fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
-    let outbox = &facts.situation.to_send;
+    let outbox = &facts.diagnostics.to_send;
     let lost = match outbox.losses {
         0 => String::new(),
         n => format!("; lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
@@ -382,20 +383,20 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         let waits_for = if followed(facts) { WaitsFor::Job } else { WaitsFor::Permit };
         return (waits_for, format!("{what} is waiting for {}{lost}", permit(facts)));
     }
-    let (waits_for, words) = match (&facts.queue, outbox.held.first(), outbox.free) {
+    let (waits_for, sentence) = match (&facts.queue, outbox.held.first(), outbox.free) {
         (Some(_), Some((holder, _)), _) => {
-            let words =
+            let sentence =
                 format!("{} is sending {what} to the broker, which has not confirmed it", holding(facts, *holder));
-            (WaitsFor::Broker, format!("{words}; if this persists, the broker is unavailable: run `doctor`"))
+            (WaitsFor::Broker, format!("{sentence}; if this persists, the broker is unavailable: run `doctor`"))
         }
         (None, Some((holder, _)), _) => {
             // A row that covers several parts is held as a whole, even if some of these parts have started.
-            let begun = if facts.view.counts.running > 0 { "" } else { " and has not started it" };
-            (WaitsFor::Worker, format!("{} has taken {what}{begun}", holding(facts, *holder)))
+            let not_started = if facts.view.counts.running > 0 { "" } else { " and has not started it" };
+            (WaitsFor::Worker, format!("{} has taken {what}{not_started}", holding(facts, *holder)))
         }
         (Some(_), None, 1..) => {
-            let words = format!("{what} has not been sent to the broker yet; any connected process will send it");
-            (WaitsFor::Broker, format!("{words}; {}", live_processes(facts)))
+            let sentence = format!("{what} has not been sent to the broker yet; any connected process will send it");
+            (WaitsFor::Broker, format!("{sentence}; {}", live_processes(facts)))
         }
         (None, None, 1..) => (WaitsFor::Worker, format!("no worker has taken {what}; {}", live_processes(facts))),
         (Some(queue), None, 0) => (
@@ -403,11 +404,11 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
             format!("{what} was sent to queue `{queue}` of the broker, {}; {}", in_queue(facts), live_processes(facts)),
         ),
         (None, None, 0) => {
-            let words = "this store has no message for it: its messages are in a broker, and this process has none";
-            (WaitsFor::Worker, format!("{words}; set ORK_BROKER as on its workers"))
+            let sentence = "this store has no message for it: its messages are in a broker, and this process has none";
+            (WaitsFor::Worker, format!("{sentence}; set ORK_BROKER as on its workers"))
         }
     };
-    (waits_for, words + &lost)
+    (waits_for, sentence + &lost)
 }
 
 fn in_queue(facts: &Facts) -> String {
@@ -424,7 +425,7 @@ fn in_queue(facts: &Facts) -> String {
 
 /// Names the concurrency limit and how many of its permits are taken; for a follower, the jobs it waits for.
 fn permit(facts: &Facts) -> String {
-    let Some((limit, taken)) = &facts.situation.to_send.limit else { return "a permit".to_owned() };
+    let Some((limit, taken)) = &facts.diagnostics.to_send.limit else { return "a permit".to_owned() };
     if followed(facts) {
         let follows = follows(facts);
         let named: Vec<_> = follows.iter().take(5).collect();
@@ -440,19 +441,19 @@ fn permit(facts: &Facts) -> String {
 }
 
 fn follows(facts: &Facts) -> Vec<JobId> {
-    let JobDiagnostics { to_send: outbox, follows, .. } = &facts.situation;
+    let JobDiagnostics { to_send: outbox, follows, .. } = &facts.diagnostics;
     let one = outbox.limit.as_ref().and_then(|(limit, _)| job_of_end(&limit.name));
     follows.iter().copied().chain(one).collect()
 }
 
 /// Whether the job waits for other jobs to end. It then waits under a limit with 0 permits, which no job can take.
 fn followed(facts: &Facts) -> bool {
-    facts.situation.to_send.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
+    facts.diagnostics.to_send.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
 }
 
-/// Names the process that holds a message, and says when its last heartbeat was.
+/// Names the process that holds a message, with the time of its last heartbeat.
 fn holding(facts: &Facts, holder: [u8; 16]) -> String {
-    match facts.situation.processes.iter().find(|process| process.boot == holder) {
+    match facts.diagnostics.processes.iter().find(|process| process.boot == holder) {
         Some(process) => format!("{} ({})", process.worker, last_heartbeat(facts, process)),
         None => "a process without a heartbeat".to_owned(),
     }
@@ -472,15 +473,15 @@ fn last_heartbeat(facts: &Facts, process: &LiveProcess) -> String {
 
 /// Names the live processes besides this one; if there are some that work on the job, only those.
 fn live_processes(facts: &Facts) -> String {
-    let job = &facts.view.job;
-    let attends = |process: &&LiveProcess| {
+    let (job, processes) = (&facts.view.job, &facts.diagnostics.processes);
+    let works_on_job = |process: &&LiveProcess| {
         process.expires_at >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref())
     };
-    let attending: Vec<_> = facts.situation.processes.iter().filter(attends).map(|process| &process.worker).collect();
-    if !attending.is_empty() {
-        return format!("in progress on {}", list(&attending));
+    let working: Vec<_> = processes.iter().filter(works_on_job).map(|process| &process.worker).collect();
+    if !working.is_empty() {
+        return format!("in progress on {}", list(&working));
     }
-    let others = facts.situation.processes.iter().filter(|process| process.boot != facts.me);
+    let others = processes.iter().filter(|process| process.boot != facts.own_boot);
     let alive: Vec<_> =
         others.filter(|process| process.expires_at >= facts.now).map(|process| &process.worker).collect();
     match alive.len() {

@@ -1,16 +1,14 @@
 //! Starts a workflow run: its first tasks are created. A run that was retried retries those of its tasks that did not
 //! succeed.
 
-use std::sync::Arc;
-
 use ork_workflow::{Plan, Runs};
 
 use super::super::invoke::CallOutcome;
-use super::super::{Done, Engine, ProcessError, settle};
+use super::super::work::Outcome;
+use super::super::{Done, Engine, ProcessError};
 use crate::id::JobId;
-use crate::job::{Job, Phase, State};
+use crate::job::{Job, State};
 use crate::message::Message;
-use crate::registry::Task;
 use crate::role::JobRole;
 use crate::store::Filter;
 use crate::task::{CallError, Error};
@@ -18,26 +16,17 @@ use crate::tx::{ControlResult, Retry, StartWorkflow};
 use crate::workflow_run::WorkflowRun;
 
 /// Starts a claimed run.
-pub(in super::super) async fn begin(
-    engine: &Arc<Engine>,
-    mut job: Box<Job>,
-    task: &Task,
-    message: &Message,
-) -> Result<Done, ProcessError> {
-    let flow = match flow(&job, message) {
+pub(in super::super) async fn begin(engine: &Engine, job: &Job, message: &Message) -> Result<Outcome, ProcessError> {
+    let flow = match flow(job, message) {
         Ok(flow) => flow,
-        Err(error) => {
-            let called = (CallOutcome::Failed(error), None);
-            settle::job(engine, &mut job, (&task.work, None), Phase::Start, called).await?;
-            return Ok(Done::Settled);
-        }
+        Err(error) => return Ok(Outcome::called(CallOutcome::Failed(error))),
     };
     for task in job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default() {
         retry(engine, task).await?;
     }
     let begin = StartWorkflow { job: job.id, attempt: job.attempt, run: flow, actor: engine.actor() };
     engine.commit(begin).await?;
-    Ok(Done::Settled)
+    Ok(Outcome::Recorded(Done::Settled))
 }
 
 /// Retries a job that did not succeed, or those jobs below it that did not.

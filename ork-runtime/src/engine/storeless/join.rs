@@ -9,10 +9,10 @@ use bytes::Bytes;
 use super::super::barrier::HeldRecord;
 use super::super::hooks::{Ended, fire};
 use super::super::invoke::Hold;
-use super::super::settle::{self, Next};
+use super::super::settle;
 use super::super::slots::{CallSlot, SlotKind};
-use super::super::{Engine, claim, invoke, services, slots};
-use super::Head;
+use super::super::{Engine, invoke, services, slots};
+use super::{Head, next_attempt, outcome};
 use crate::barrier::{Entry, Set};
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
@@ -97,7 +97,7 @@ pub(super) async fn finish(
         }
     } else {
         let others = effects.into_iter().filter(|effect| *effect != Effect::Emit(EventKind::PartsCompleted));
-        if settle::apply_effects(engine, &job, others.collect(), None).await.is_err() {
+        if outcome::apply_effects(engine, &job, others.collect(), None).await.is_err() {
             return false;
         }
     }
@@ -119,15 +119,16 @@ async fn attempts(
     let message = Message { kind: WorkKind::Join, body: Bytes::from_static(b"null"), ..message.clone() };
     loop {
         let Some(slot) = slots::wait_begun(engine, SlotKind::of(def)).await else { return false };
-        claim::next_attempt(engine, job, Phase::Join);
+        next_attempt(engine, job, Phase::Join);
         let running = engine.running.enter(job.id);
         let about = services::about_job(job);
         let hold = Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } };
-        let called = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
+        let (called, _) = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
         drop(running);
-        match settle::job(engine, job, (def, None), Phase::Join, called).await {
-            Ok(Next::Done(_)) => return job.state.is_final(),
-            Ok(Next::AgainHere(due)) => {
+        let (how, output, _) = settle::job_attempt(engine, job, def, Phase::Join, None, called);
+        match outcome::end_attempt(engine, job, Phase::Join, how, output).await {
+            Ok(None) => return job.state.is_final(),
+            Ok(Some(due)) => {
                 tokio::select! {
                     biased;
                     () = engine.force.cancelled() => return false,

@@ -5,6 +5,7 @@
 //! between: a part that has ended passes the barrier before its delivery is acknowledged.
 
 pub(super) mod join;
+mod outcome;
 pub(super) mod rejected;
 mod split;
 
@@ -15,20 +16,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub(super) use self::split::split;
+use super::action::Action;
 use super::barrier::{Bodies, Passed, pass};
-use super::hooks::{Ended, fire};
+use super::hooks::{Ended as EndedJob, fire};
 use super::invoke::Hold;
-use super::lease::DeliveryGuard;
 use super::part_sets::{Follows, SetCheck, follow_job, follow_set};
-use super::slots::{CallSlot, Slot, SlotKind};
-use super::{Done, Engine, ProcessError, invoke, reject, services, settle, slots};
+use super::work::{Claim, Claimed, Common, Ended, Item, Outcome, Spawn};
+use super::{Done, Engine, ProcessError, claim, invoke, perform, process, reject, services, settle};
 use crate::barrier::{Barrier, End, Entry, Whose};
 use crate::broker::{DeadLetterReason, PartRecord};
+use crate::clock::Timestamp;
 use crate::failure::Failure;
 use crate::hook::{Allowed, Hooks, OnComplete, PartHook};
 use crate::id::JobId;
-use crate::job::{AttemptOutcome, Job, Phase, ReplyTo, State};
-use crate::message::Message;
+use crate::job::{AttemptOutcome, Job, JobClaim, Phase, ReplyTo, State};
+use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::tx::PartAttemptOutcome;
@@ -67,7 +69,7 @@ impl Head {
         }
     }
 
-    fn job(&self, id: JobId, task: &str, now: crate::clock::Timestamp) -> Job {
+    fn job(&self, id: JobId, task: &str, now: Timestamp) -> Job {
         let mut job = Job::new(id, task, now);
         (job.root, job.parent, job.priority) = (self.root, self.parent, self.priority);
         job.reply = self.reply.clone().map(|(queue, correlation)| ReplyTo { queue, correlation });
@@ -75,39 +77,115 @@ impl Head {
     }
 }
 
-/// How a part arrived at its worker.
-pub(super) struct Delivered<'a> {
-    /// How many times the message was delivered before.
-    pub(super) redelivered: u32,
-    /// Whether no worker can have received the message before.
-    pub(super) is_first: bool,
-    /// The slot of the first attempt.
-    pub(super) slot: Option<Slot>,
-    /// The delivery of its message.
-    pub(super) guard: &'a mut DeliveryGuard,
+/// Claims a storeless job: its message is all that is known of it. Every redelivery counts as a loss, as no call is
+/// recorded.
+pub(super) fn claim(engine: &Engine, item: &Item) -> Claim {
+    let mut job = claim::new_job(engine, &item.message).job;
+    job.attempt = item.message.attempt;
+    job.losses = item.redelivered;
+    let phase = item.message.kind.phase();
+    match job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now()) {
+        JobClaim::Granted => Claim::Granted(Claimed::Job { job: Box::new(job), permit: None }),
+        JobClaim::Ended | JobClaim::Stale => Claim::Declined,
+    }
 }
 
-/// Processes one part of a job whose parts are counted in a part queue.
-pub(super) async fn part(
-    engine: &Arc<Engine>,
-    task: &Task,
-    (message, part): (&Message, &PartHook),
-    (epoch, index): (u32, u64),
-    Delivered { redelivered, is_first, slot, guard }: Delivered<'_>,
-) -> Result<Done, ProcessError> {
-    let lost = redelivered > engine.settings.losses;
-    let ended = if lost {
-        Err(settle::lost(redelivered))
+/// Ends storeless work, and settles its delivery. No other process knows when the next attempt at a job is due, so this
+/// process makes it.
+pub(super) async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, mut ended: Ended, spawn: &Spawn) {
+    loop {
+        let Ended { item, claimed, outcome } = ended;
+        let (outcome, mut job) = match (outcome, claimed) {
+            (Err(error), _) => return process::failed(engine, item, error, spawn).await,
+            (Ok(Outcome::Recorded(done)), _) => return item.settle(engine, done).await,
+            (Ok(outcome), Claimed::Job { job, .. }) => (outcome, job),
+            (Ok(_), Claimed::Part { .. } | Claimed::CountedPart) => return item.settle(engine, Done::Settled).await,
+        };
+        let due = match end_job(engine, common, &item, &mut job, outcome).await {
+            Ok(Next::Done(done)) => return item.settle(engine, done).await,
+            Ok(Next::Again(due)) => due,
+            Err(error) => return process::failed(engine, item, error, spawn).await,
+        };
+        tokio::select! {
+            biased;
+            () = engine.force.cancelled() => return item.settle(engine, Done::Interrupted).await,
+            () = engine.clock.pause_until(due) => next_attempt(engine, &mut job, common.action.phase()),
+        }
+        let (engine, common) = (Arc::clone(engine), Arc::clone(common));
+        let claimed = Claimed::Job { job, permit: None };
+        ended = Box::pin(perform::perform(engine, common, item, claimed, None)).await;
+    }
+}
+
+/// What follows an attempt at a storeless job.
+enum Next {
+    /// The delivery is done.
+    Done(Done),
+    /// The next attempt is due at this time.
+    Again(Timestamp),
+}
+
+/// Ends an attempt at a storeless job, and sends what follows the job if that was the last one.
+async fn end_job(
+    engine: &Engine,
+    common: &Common,
+    item: &Item,
+    job: &mut Job,
+    outcome: Outcome,
+) -> Result<Next, ProcessError> {
+    let phase = common.action.phase();
+    let (how, output, done) = match outcome {
+        Outcome::Lost(times) => {
+            let failure = settle::lost(times);
+            let done = Done::Exhausted(failure.message.clone());
+            // Parts that were sent before the last loss are dropped.
+            if common.action == Action::Split && !split::forget(engine, &common.task, job).await {
+                return Ok(Next::Done(Done::Interrupted));
+            }
+            (AttemptOutcome::Failed { failure, retry_at: None }, None, done)
+        }
+        Outcome::Called(called, _) => settle::job_attempt(engine, job, common.def(), phase, None, called),
+        Outcome::Recorded(done) => return Ok(Next::Done(done)),
+    };
+    let is_lost = matches!(done, Done::Exhausted(_));
+    match outcome::end_attempt(engine, job, phase, how, output.clone()).await {
+        Ok(Some(due)) => return Ok(Next::Again(due)),
+        Ok(None) => {}
+        // No other process knows the outcome: if it was not sent, the message is delivered again.
+        Err(_interrupted) => return Ok(Next::Done(Done::Interrupted)),
+    }
+    if is_lost && mutant::is_on(Mutant::FollowsNothingLost) {
+        return Ok(Next::Done(done));
+    }
+    follow(engine, &item.message, (job, output), item.is_first, done).await.map(Next::Done)
+}
+
+/// Starts the next attempt at a storeless job.
+pub(super) fn next_attempt(engine: &Engine, job: &mut Job, phase: Phase) {
+    let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
+    debug_assert_eq!(claimed, JobClaim::Granted, "it waited for this attempt");
+}
+
+/// Performs one part of a job whose parts are counted in a part queue.
+pub(super) async fn part(engine: &Arc<Engine>, common: &Common, item: &mut Item) -> Result<Done, ProcessError> {
+    let WorkKind::Part { epoch, .. } = item.message.kind else { return Ok(Done::Settled) };
+    let Some(part) = item.message.hooks.as_deref().and_then(|hooks| hooks.part.clone()) else {
+        return Ok(Done::Settled);
+    };
+    let is_lost = item.redelivered > engine.settings.losses;
+    let ended = if is_lost {
+        Err(settle::lost(item.redelivered))
     } else {
-        match attempts(engine, task, message, (index, part.total_parts), (slot, guard)).await {
+        match part_attempts(engine, common, item, part.total_parts).await {
             Some(ended) => ended,
             None => return Ok(Done::Interrupted),
         }
     };
     let detail = ended.as_ref().err().map(|failure| failure.message.clone());
-    let passed = Box::pin(arrive(engine, task, (message, part), (epoch, !is_first), ended)).await;
+    let (task, message, is_suspect) = (&common.task, &item.message, !item.is_first);
+    let passed = Box::pin(arrive(engine, task, (message, &part), (epoch, is_suspect), ended)).await;
     Ok(match (passed, detail) {
-        (Passed::Done(_), Some(detail)) if lost => Done::Exhausted(detail),
+        (Passed::Done(_), Some(detail)) if is_lost => Done::Exhausted(detail),
         (Passed::Done(_), _) => Done::Settled,
         (Passed::Interrupted, _) => Done::Interrupted,
         (Passed::NoParts, _) => Done::NeedsStore(no_parts(message)),
@@ -116,37 +194,25 @@ pub(super) async fn part(
 
 /// Calls the function until it succeeds or has no attempt left. Returns `None` if the worker has to stop, or the
 /// delivery was lost.
-async fn attempts(
+async fn part_attempts(
     engine: &Arc<Engine>,
-    task: &Task,
-    message: &Message,
-    (index, count): (u64, u64),
-    (mut slot, guard): (Option<Slot>, &mut DeliveryGuard),
+    common: &Common,
+    item: &mut Item,
+    total: u64,
 ) -> Option<Result<Bytes, Failure>> {
-    let mut message = message.clone();
-    let kind = SlotKind::of(&task.work);
+    let (def, mut message) = (common.def(), item.message.clone());
+    let index = item.part().map_or(0, |part| part.index);
     loop {
-        let slot = match slot.take() {
-            Some(slot) => slot,
-            None => slots::wait_begun(engine, kind).await?,
-        };
+        let running = engine.running.enter(message.job);
+        let place = perform::place(engine, common, item, &running).await?;
         // The next delivery of the message makes this attempt.
-        if guard.is_lost() {
+        if item.guard.is_lost() {
             return None;
         }
-        let running = engine.running.enter(message.job);
-        let about = services::about_part(&message, (index, Some(count)), None);
-        let (called, _) = invoke::invoke(
-            engine,
-            &task.work,
-            &message,
-            about,
-            None,
-            Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } },
-        )
-        .await;
+        let about = services::about_part(&message, (index, Some(total)), None);
+        let (called, _) = invoke::invoke(engine, def, &message, about, None, Hold { running: &running, place }).await;
         drop(running);
-        match settle::part_attempt(engine, &task.work, (message.attempt, None), called).0 {
+        match settle::part_attempt(engine, def, message.attempt, None, called).0 {
             PartAttemptOutcome::Interrupted => return None,
             PartAttemptOutcome::Succeeded(output) => return Some(Ok(output)),
             PartAttemptOutcome::Failed { failure, retry_at: None } => return Some(Err(failure)),
@@ -185,30 +251,6 @@ async fn arrive(
 
 fn no_parts(message: &Message) -> String {
     format!("the parts of job {} are counted by a broker that this worker does not use", message.job)
-}
-
-/// Fails a job that was lost with its workers too often: sends its reply and its hooks, and drops parts that were
-/// sent before.
-pub(super) async fn lost_job(
-    engine: &Engine,
-    (task, message): (&Task, &Message),
-    mut job: Box<Job>,
-    is_split: bool,
-) -> Result<Done, ProcessError> {
-    let failure = settle::lost(job.losses);
-    let done = Done::Exhausted(failure.message.clone());
-    if is_split && !split::forget(engine, task, &job).await {
-        return Ok(Done::Interrupted);
-    }
-    let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let Ok(again) = settle::settle_storeless(engine, &mut job, Phase::Start, how, None).await else {
-        return Ok(Done::Interrupted);
-    };
-    debug_assert_eq!(again, None, "there is no attempt after the last one");
-    if mutant::is_on(Mutant::FollowsNothingLost) {
-        return Ok(done);
-    }
-    follow(engine, message, (&job, None), false, done).await
 }
 
 /// Does what follows a storeless job that has ended. If the job is part of an external set, this records it in the
@@ -255,7 +297,7 @@ pub(crate) async fn member(
 ) -> Member {
     let Hooks { part, on_complete } = hooks;
     let Some(part) = part else {
-        let ended = Ended { job, name: &job.to_string(), task, inputs, success };
+        let ended = EndedJob { job, name: &job.to_string(), task, inputs, success };
         return match fire(engine, on_complete, ended).await {
             Ok(()) => Member::Done,
             Err(_) => Member::Interrupted,

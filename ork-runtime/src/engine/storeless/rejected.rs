@@ -4,9 +4,10 @@
 use bytes::Bytes;
 
 use super::super::barrier::{Bodies, Fire, HeldRecord, Passed, pass};
-use super::super::hooks::{Ended, SendFailure, fire};
-use super::super::{Engine, ProcessError, settle};
-use super::{Head, Member, member};
+use super::super::hooks::{Ended, fire};
+use super::super::retry::Interrupted;
+use super::super::{Engine, ProcessError};
+use super::{Head, Member, member, outcome};
 use crate::barrier::{Barrier, Entry, Set, Whose};
 use crate::broker::{DeadLetterReason, Disposition, PartRecord, Rejected};
 use crate::failure::Failure;
@@ -58,11 +59,11 @@ const fn interrupted() -> ProcessError {
 }
 
 /// Fails a job that never started.
-async fn fail(engine: &Engine, job: &mut Job, failure: Failure) -> Result<(), SendFailure> {
+async fn fail(engine: &Engine, job: &mut Job, failure: Failure) -> Result<(), Interrupted> {
     let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
     let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let again = settle::settle_storeless(engine, job, Phase::Start, how, None).await?;
+    let again = outcome::end_attempt(engine, job, Phase::Start, how, None).await?;
     debug_assert_eq!(again, None, "there is no attempt after the last one");
     Ok(())
 }

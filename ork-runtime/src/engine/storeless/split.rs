@@ -6,25 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::super::barrier::Passed;
-use super::super::hooks::{PAUSE, SendFailure, with_retries};
 use super::super::invoke::{CallOutcome, call, guard, token};
-use super::super::lease::DeliveryGuard;
 use super::super::part_sets::{Follows, SetCheck};
-use super::super::settle::{self, Next};
+use super::super::retry::{self, Interrupted, PAUSE};
 use super::super::split::collect;
-use super::super::{Done, Engine, ProcessError, claim, services};
+use super::super::work::{Common, Item, Outcome};
+use super::super::{Done, Engine, ProcessError, services};
 use super::{Head, arrive, join};
 use crate::barrier::{Entry, Whose};
 use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::hook::{Hooks, PartHook};
 use crate::id::Fingerprint;
-use crate::job::{Job, Phase};
+use crate::job::Job;
 use crate::message::{Message, Outgoing, WorkKind};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
@@ -35,49 +33,36 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 /// How many parts are published together.
 const BATCH: usize = 512;
 
-/// Splits a job and sends its parts.
+/// Splits a claimed job and sends its parts.
 pub(in super::super) async fn split(
     engine: &Arc<Engine>,
-    (task, def): (&Task, &TaskDef),
-    message: &Message,
-    (mut job, guard): (Box<Job>, &mut DeliveryGuard),
-) -> Result<Done, ProcessError> {
+    common: &Common,
+    item: &mut Item,
+    job: &Job,
+) -> Result<Outcome, ProcessError> {
+    let (task, message) = (&common.task, &item.message);
+    let permanent = |detail: String| CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
     let Some(queues) = engine.broker.parts() else {
         let detail = "a job with parts requires a store: set ORK_STORE to one instead of `none`";
-        let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
-        settle::job(engine, &mut job, (def, None), Phase::Start, (failed, None)).await?;
-        return Ok(Done::Settled);
+        return Ok(Outcome::called(permanent(detail.to_owned())));
     };
-    loop {
-        let called = match items(engine, def, message, &job).await {
-            CallOutcome::Returned(items) if items.is_empty() => {
-                let done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
-                return Ok(if done { Done::Settled } else { Done::Interrupted });
-            }
-            CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await
-            {
-                Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await,
-                Ok(Err(failure)) => CallOutcome::Failed(CallError::Task(crate::Error::permanent(failure.message))),
-                Err(_interrupted) => CallOutcome::Interrupted,
-            },
-            CallOutcome::Failed(error) => CallOutcome::Failed(error),
-            CallOutcome::Interrupted => CallOutcome::Interrupted,
-        };
-        match settle::job(engine, &mut job, (def, None), Phase::Start, (called, None)).await? {
-            Next::Done(done) => return super::follow(engine, message, (&job, None), false, done).await,
-            Next::AgainHere(due) => {
-                tokio::select! {
-                    biased;
-                    () = engine.force.cancelled() => return Ok(Done::Interrupted),
-                    () = engine.clock.pause_until(due) => claim::next_attempt(engine, &mut job, Phase::Start),
-                }
-                // The next delivery of the message makes this attempt.
-                if guard.is_lost() {
-                    return Ok(Done::Interrupted);
-                }
-            }
-        }
+    // The next delivery of the message makes this attempt.
+    if item.guard.is_lost() {
+        return Ok(Outcome::Recorded(Done::Interrupted));
     }
+    Ok(Outcome::called(match items(engine, common.def(), message, job).await {
+        CallOutcome::Returned(items) if items.is_empty() => {
+            let is_done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
+            return Ok(Outcome::Recorded(if is_done { Done::Settled } else { Done::Interrupted }));
+        }
+        CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await {
+            Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await.map(Outcome::Recorded),
+            Ok(Err(failure)) => permanent(failure.message),
+            Err(_interrupted) => CallOutcome::Interrupted,
+        },
+        CallOutcome::Failed(error) => CallOutcome::Failed(error),
+        CallOutcome::Interrupted => CallOutcome::Interrupted,
+    }))
 }
 
 /// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they
@@ -85,7 +70,7 @@ pub(in super::super) async fn split(
 pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     let Some(queues) = engine.broker.parts() else { return true };
     let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
-    match with_retries(engine, || queues.remove(&queue)).await {
+    match retry::broker(engine, || queues.remove(&queue)).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%error, queue, "cannot delete a part queue");
@@ -144,7 +129,7 @@ async fn send(
     queues: &dyn PartQueues,
     message: &Message,
     (items, schemas): (Vec<Bytes>, Fingerprint),
-) -> Result<Result<Undelivered, Failure>, SendFailure> {
+) -> Result<Result<Undelivered, Failure>, Interrupted> {
     let never = |error: &dyn std::fmt::Display| {
         Ok(Err(Failure::new(FailureKind::Lost, format!("its parts cannot be sent: {error}"))))
     };
@@ -156,18 +141,18 @@ async fn send(
     let (epoch, head) = loop {
         // Runs of a split have to be distinguished, not ordered.
         let epoch = engine.entropy.uuid().as_fields().0.max(1);
-        if let Err(error) = with_retries(engine, || queues.make(&queue)).await? {
+        if let Err(error) = retry::broker(engine, || queues.make(&queue)).await? {
             return never(&error);
         }
         let (id, entry) = (message.job.to_string(), Entry::Head { epoch });
         let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
-        match with_retries(engine, || queues.record(&head)).await? {
+        match retry::broker(engine, || queues.record(&head)).await? {
             Ok(()) => break (epoch, head),
             // Another worker has a duplicate of this message, and has removed the queue to create its own. The head
             // of the later one of the two is in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was deleted by another worker, creating it again");
-                pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
+                retry::pause(engine, &engine.force, PAUSE.mul_f64(engine.entropy.fraction())).await?;
             }
             Err(error) => return never(&error),
         }
@@ -211,7 +196,7 @@ async fn publish(
     engine: &Engine,
     batch: Vec<Outgoing>,
     never: &mut Vec<(u64, Failure)>,
-) -> Result<Vec<Outgoing>, SendFailure> {
+) -> Result<Vec<Outgoing>, Interrupted> {
     let results = engine.broker.publish(batch.clone()).await;
     let mut again = Vec::new();
     for (message, result) in batch.into_iter().zip(results) {
@@ -224,20 +209,12 @@ async fn publish(
                 let detail = format!("its message cannot be delivered: {error}");
                 never.push((*index, Failure::new(FailureKind::Lost, detail)));
             }
-            (BrokerErrorKind::Closed, _) => return Err(SendFailure::Interrupted),
+            (BrokerErrorKind::Closed, _) => return Err(Interrupted),
             _ => again.push(message),
         }
     }
     if !again.is_empty() {
-        pause(engine, PAUSE).await?;
+        retry::pause(engine, &engine.force, PAUSE).await?;
     }
     Ok(again)
-}
-
-async fn pause(engine: &Engine, pause: Duration) -> Result<(), SendFailure> {
-    tokio::select! {
-        biased;
-        () = engine.force.cancelled() => Err(SendFailure::Interrupted),
-        () = engine.clock.pause(pause) => Ok(()),
-    }
 }

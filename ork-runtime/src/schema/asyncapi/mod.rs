@@ -11,7 +11,7 @@ use crate::task::builtin::CANCEL;
 /// The header with the fingerprint of the input schema.
 const FINGERPRINT: &str = "ork-schema";
 
-/// The address of the messages of a program, and what the document says about the program.
+/// The address of a program's messages, and the metadata that the document has about the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wire {
     /// The title of the program.
@@ -100,20 +100,20 @@ impl Document<'_> {
     fn task(&mut self, name: &str, task: &Value) {
         let docs = task.get("description").and_then(Value::as_str).unwrap_or_default();
         let schema = |key: &str| task.get("properties").and_then(|it| it.get(key)).cloned();
-        let mut asked = vec![self.job((name, "job"), "One job.", schema("input"), fingerprint(task))];
+        let mut requests = vec![self.job((name, "job"), "One job.", schema("input"), fingerprint(task))];
         if let Some(part) = schema("part") {
-            asked.push(self.job((name, "item"), "A single item, without the split.", Some(part), None));
+            requests.push(self.job((name, "item"), "A single item, without the split.", Some(part), None));
         }
         let outcome = self.outcome(name, schema("output").unwrap_or(Value::Bool(true)));
         let replies = format!("{name}.outcome");
-        self.channels.insert(name.into(), self.exchange(name, docs, ("", "direct"), &asked));
+        self.channels.insert(name.into(), self.exchange(name, docs, ("", "direct"), &requests));
         let reply = json!({
             "address": null,
             "description": "The queue that the client named in `reply_to`.",
             "messages": { "outcome": reference("messages", &outcome) },
         });
         self.channels.insert(replies.clone(), reply);
-        for (message, _) in asked {
+        for (message, _) in requests {
             let operation = if message == "job" { name.to_owned() } else { format!("{name}.{message}") };
             let operation_value = json!({
                 "action": "receive",
@@ -194,9 +194,9 @@ impl Document<'_> {
             "payload": reference("schemas", "OrkEvent"),
         });
         self.messages.insert("ork.event".into(), value);
-        let words =
+        let description =
             "The routing key is the event's type. Events are published if the setting `events` is `jobs` or `parts`.";
-        let channel = self.exchange("job.#", words, (".events", "topic"), &[("event", "ork.event".into())]);
+        let channel = self.exchange("job.#", description, (".events", "topic"), &[("event", "ork.event".into())]);
         self.channels.insert("ork.events".into(), channel);
         let operation = json!({
             "action": "send",

@@ -4,7 +4,7 @@ use ork_workflow::{Type, show_type};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::beside;
+use super::in_same_document;
 use crate::schema::walk;
 
 /// A field that has changed.
@@ -69,7 +69,7 @@ fn each(path: &str, old: Option<Type<'_>>, new: Option<Type<'_>>, seen: &mut See
         && !differ_beside(a, b, &["items"])
     {
         seen.depth += 1;
-        let items = (beside(inner_before, a_items), beside(inner_after, b_items));
+        let items = (in_same_document(inner_before, a_items), in_same_document(inner_after, b_items));
         each(&format!("{path}[]"), Some(items.0), Some(items.1), seen, found);
         seen.depth -= 1;
         return;
@@ -102,12 +102,18 @@ fn fields(
         match (before, after) {
             (Some(before), Some(after)) if was_needed != requires(b, name) => {
                 let word = |needed| if needed { "" } else { ", may be missing" };
-                let before = shown(beside(old, before)) + word(was_needed);
-                let after = shown(beside(new, after)) + word(!was_needed);
+                let before = shown(in_same_document(old, before)) + word(was_needed);
+                let after = shown(in_same_document(new, after)) + word(!was_needed);
                 found.push(Field { path: at, before: Some(before), after: Some(after) });
             }
             (before, after) => {
-                each(&at, before.map(|it| beside(old, it)), after.map(|it| beside(new, it)), seen, found);
+                each(
+                    &at,
+                    before.map(|it| in_same_document(old, it)),
+                    after.map(|it| in_same_document(new, it)),
+                    seen,
+                    found,
+                );
             }
         }
     }
@@ -140,7 +146,7 @@ fn followed(mut of: Type<'_>) -> Type<'_> {
     for _ in 0..DEEPEST {
         let target = of.schema.as_object().and_then(walk::target);
         match target.and_then(|name| of.root.get("$defs")?.get(&name)) {
-            Some(schema) => of = beside(of, schema),
+            Some(schema) => of = in_same_document(of, schema),
             None => break,
         }
     }

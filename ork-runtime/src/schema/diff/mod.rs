@@ -143,7 +143,7 @@ pub fn compare(old: &Value, new: &Value) -> Result<Vec<Change>, NotABundle> {
 }
 
 /// Returns the type of another schema in the same document.
-const fn beside<'a>(of: Type<'a>, schema: &'a Value) -> Type<'a> {
+const fn in_same_document<'a>(of: Type<'a>, schema: &'a Value) -> Type<'a> {
     Type { schema, root: of.root }
 }
 
@@ -182,14 +182,14 @@ fn added(name: &str) -> Change {
 }
 
 fn removed(name: &str) -> Change {
-    let gone = |why: &str| Effect::breaks(format!("the task was removed: {why}"));
+    let breaks_because = |why: &str| Effect::breaks(format!("the task was removed: {why}"));
     Change {
         task: name.to_owned(),
         became: Became::Removed,
         fields: Vec::new(),
-        queued: gone("its messages are not consumed, or are dead-lettered as `unknown-task`"),
-        clients: gone("the jobs that they submit do not run"),
-        workflows: gone("`check` rejects workflows that use it"),
+        queued: breaks_because("its messages are not consumed, or are dead-lettered as `unknown-task`"),
+        clients: breaks_because("the jobs that they submit do not run"),
+        workflows: breaks_because("`check` rejects workflows that use it"),
     }
 }
 
@@ -240,7 +240,7 @@ fn fits(what: &str, from: Option<Type<'_>>, to: Option<Type<'_>>) -> Effect {
     }
     match assignable(from, to) {
         Verdict::Yes => Effect::Compatible,
-        Verdict::No(whys) => Effect::Breaks(whys.iter().map(|why| at(what, &why.path, &why.text)).collect()),
+        Verdict::No(reasons) => Effect::Breaks(reasons.iter().map(|why| at(what, &why.path, &why.text)).collect()),
         Verdict::Unknown(why) => Effect::Unsure(vec![at(what, "", &why)]),
     }
 }

@@ -19,7 +19,7 @@ use crate::store::{
 };
 use crate::task::parts::SettledPart;
 use crate::tx::{
-    ALIVE, Actor, HeldRow, KeyHolder, Limit, LoadedJob, OutboxId, OutboxKind, OutboxRow, Permits, StoreNotice,
+    ALIVE, Actor, Held, HeldRow, KeyHolder, Limit, LoadedJob, OutboxId, OutboxKind, OutboxRow, Permits, StoreNotice,
     Transaction, ends_before,
 };
 
@@ -46,7 +46,7 @@ pub struct Tables {
     /// The rows that wait for a permit of a limit, highest priority first.
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OutboxId)>>,
     follows: Follows,
-    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
+    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], Held>>,
     pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
     pub(super) workers: HashMap<[u8; 16], LiveProcess>,
     next_outbox_id: OutboxId,
@@ -229,12 +229,12 @@ impl Tables {
     /// Removes the permits of processes that have ended, and frees as many waiting rows as there are free permits.
     pub(super) fn settle_permits(&mut self, ended: &[[u8; 16]]) -> Vec<StoreNotice> {
         for held in self.permits.values_mut() {
-            held.retain(|boot, held| *held > 0 && !ended.contains(boot));
+            held.retain(|boot, held| held.count > 0 && !ended.contains(boot));
         }
         self.permits.retain(|_, held| !held.is_empty());
         let room = |(limit, rows): (&Arc<str>, &BTreeSet<(u8, OutboxId)>)| {
             let Limit { permits, .. } = self.to_send.get(&rows.first()?.1)?.waits_for.as_ref()?;
-            let used = self.permits.get(limit).into_iter().flatten().map(|(_, held)| *held).sum();
+            let used = self.permits.get(limit).into_iter().flatten().map(|(_, held)| held.count).sum();
             Some((Arc::clone(limit), permits.saturating_sub(used)))
         };
         let rooms: Vec<_> = self.waiting.iter().filter_map(room).filter(|(_, room)| *room > 0).collect();
@@ -259,7 +259,7 @@ impl Tables {
         let mut diagnostics = JobDiagnostics::default();
         self.to_send.values().filter(|row| row.job == id).for_each(|row| diagnostics.to_send.add(row));
         if let Some((limit, taken)) = &mut diagnostics.to_send.limit {
-            *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| *held).sum();
+            *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| held.count).sum();
         }
         diagnostics.processes = self.workers.values().cloned().collect();
         diagnostics.follows = self.follows.of(id);

@@ -157,7 +157,7 @@ fn limits_of(command: &Command) -> impl Iterator<Item = String> {
         _ => {}
     }
     let of_work = work.into_iter().flat_map(|work| (0..work.count()).filter_map(|at| work.limit(at)));
-    of_work.chain(moved.into_iter().flatten().map(|(limit, ..)| limit)).map(ToString::to_string)
+    of_work.chain(moved.into_iter().flatten().map(|moved| &moved.limit)).map(ToString::to_string)
 }
 
 /// Returns the unique keys that a command locks, as the server stores them.

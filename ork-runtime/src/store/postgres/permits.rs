@@ -8,14 +8,23 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid};
 use super::save::column;
+use crate::clock::Timestamp;
 use crate::store::Work;
-use crate::tx::{Permits, Transaction};
+use crate::tx::{Held, Permits, Transaction};
 
-/// How many permits of a limit each process holds, by limit and boot id.
-pub(super) type Holders = BTreeMap<(Arc<str>, [u8; 16]), u32>;
+/// The permits that each process holds, by limit and boot id.
+pub(super) type Holders = BTreeMap<(Arc<str>, [u8; 16]), Held>;
 
-/// A change in the number of permits that a process holds: the limit, the boot id, and the difference.
-pub(super) type Moved = (Arc<str>, [u8; 16], i64);
+/// A change in the number of permits that a process holds.
+#[derive(Debug, Clone)]
+pub(super) struct Moved {
+    pub(super) limit: Arc<str>,
+    boot: [u8; 16],
+    /// The difference: how many more permits it holds.
+    more: i64,
+    /// Which permits these are, see [`Held::since`].
+    since: Timestamp,
+}
 
 /// Locks the limits that these operations need, reverts the changes in `undo`, and loads the permits into the
 /// transaction. Returns how many permits each process holds.
@@ -29,7 +38,7 @@ pub(super) async fn open(
     undo: &[Moved],
 ) -> sqlx::Result<Holders> {
     let limits = works.iter().flat_map(|work| (0..work.count()).filter_map(|at| work.limit(at).cloned()));
-    let limits: BTreeSet<Arc<str>> = limits.chain(undo.iter().map(|(limit, ..)| Arc::clone(limit))).collect();
+    let limits: BTreeSet<Arc<str>> = limits.chain(undo.iter().map(|moved| Arc::clone(&moved.limit))).collect();
     let mut before = Holders::new();
     if limits.is_empty() {
         return Ok(before);
@@ -41,12 +50,13 @@ pub(super) async fn open(
     for moved in undo {
         take_back(connection, moved).await?;
     }
-    let mut held: HashMap<String, Vec<([u8; 16], u32)>> = HashMap::new();
-    let query = "SELECT limit_name, boot, held FROM ork.permit WHERE limit_name = ANY($1)";
+    let mut held: HashMap<String, Vec<([u8; 16], Held)>> = HashMap::new();
+    let query = "SELECT limit_name, boot, held, since FROM ork.permit WHERE limit_name = ANY($1)";
     for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
         let c = &mut Columns::new(&row);
         let (name, Uid(boot)) = (c.get()?, c.get()?);
-        held.entry(name).or_default().push((boot, c.number()?));
+        let (count, since) = (c.number()?, Timestamp::from_millis(c.get()?));
+        held.entry(name).or_default().push((boot, Held { count, since }));
     }
     for limit in limits {
         let held = held.remove(&*limit).unwrap_or_default();
@@ -58,23 +68,32 @@ pub(super) async fn open(
 
 /// Returns the differences between two states.
 pub(super) fn moved(before: &Holders, now: &Holders) -> Vec<Moved> {
-    let more = |(of, held): (&(Arc<str>, [u8; 16]), &u32)| {
-        let more = i64::from(*held) - i64::from(before.get(of).copied().unwrap_or(0));
-        (more != 0).then(|| (Arc::clone(&of.0), of.1, more))
+    let moved = |(of, held): (&(Arc<str>, [u8; 16]), &Held)| {
+        let more = i64::from(held.count) - i64::from(before.get(of).map_or(0, |held| held.count));
+        (more != 0).then(|| Moved { limit: Arc::clone(&of.0), boot: of.1, more, since: held.since })
     };
-    now.iter().filter_map(more).collect()
+    now.iter().filter_map(moved).collect()
 }
 
 /// Reverts a change of permits whose caller received an error and will ask again. Rows that wait for a permit are
 /// freed by the next heartbeat.
-async fn take_back(connection: &mut PgConnection, (limit, boot, more): &Moved) -> sqlx::Result<()> {
+async fn take_back(connection: &mut PgConnection, moved: &Moved) -> sqlx::Result<()> {
+    let Moved { limit, boot, more, since } = moved;
     // A process that was presumed dead in the meantime no longer holds any permits.
-    let undo = "INSERT INTO ork.permit SELECT $1, $2, -$3 WHERE $3 < 0 \
-                    AND EXISTS (SELECT FROM ork.process WHERE boot = $2) \
-                ON CONFLICT (limit_name, boot) DO UPDATE SET held = permit.held + excluded.held";
-    let lower = "UPDATE ork.permit SET held = greatest(held - $3, 0) WHERE $3 > 0 AND limit_name = $1 AND boot = $2";
-    for statement in [undo, lower] {
-        sqlx::query(statement).bind(limit.to_string()).bind(Uid(*boot)).bind(more).execute(&mut *connection).await?;
+    let raise = "INSERT INTO ork.permit SELECT $1, $2, -$3, $4 WHERE $3 < 0 \
+                     AND EXISTS (SELECT FROM ork.process WHERE boot = $2) \
+                 ON CONFLICT (limit_name, boot) DO UPDATE SET held = permit.held + excluded.held \
+                     WHERE permit.since = excluded.since";
+    let lower = "UPDATE ork.permit SET held = greatest(held - $3, 0) \
+                 WHERE $3 > 0 AND limit_name = $1 AND boot = $2 AND since = $4";
+    for statement in [raise, lower] {
+        sqlx::query(statement)
+            .bind(limit.to_string())
+            .bind(Uid(*boot))
+            .bind(more)
+            .bind(since.as_millis())
+            .execute(&mut *connection)
+            .await?;
     }
     sqlx::query("DELETE FROM ork.permit WHERE limit_name = $1 AND boot = $2 AND held = 0")
         .bind(limit.to_string())
@@ -84,20 +103,21 @@ async fn take_back(connection: &mut PgConnection, (limit, boot, more): &Moved) -
         .map(drop)
 }
 
-/// Writes how many permits each process holds, and frees rows that waited for one. Returns whether there were any.
+/// Writes which permits each process holds, and frees rows that waited for one. Returns whether there were any.
 pub(super) async fn write(
     connection: &mut PgConnection,
     permits: Holders,
     woken: BTreeMap<Arc<str>, u32>,
 ) -> sqlx::Result<bool> {
-    let (held, none): (Vec<_>, Vec<_>) = permits.into_iter().partition(|(_, held)| *held > 0);
+    let (held, none): (Vec<_>, Vec<_>) = permits.into_iter().partition(|(_, held)| held.count > 0);
     if !held.is_empty() {
-        let insert = "INSERT INTO ork.permit SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
-                    ON CONFLICT (limit_name, boot) DO UPDATE SET held = excluded.held";
+        let insert = "INSERT INTO ork.permit SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[]) \
+                    ON CONFLICT (limit_name, boot) DO UPDATE SET held = excluded.held, since = excluded.since";
         sqlx::query(insert)
             .bind(column(&held, |((limit, _), _)| limit.to_string()))
             .bind(column(&held, |((_, boot), _)| Uid(*boot)))
-            .bind(column(&held, |(_, held)| i64::from(*held)))
+            .bind(column(&held, |(_, held)| i64::from(held.count)))
+            .bind(column(&held, |(_, held)| held.since.as_millis()))
             .execute(&mut *connection)
             .await?;
     }

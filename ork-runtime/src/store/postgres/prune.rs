@@ -7,8 +7,9 @@ use sqlx::postgres::PgConnection;
 use super::codec::{Columns, Uid, signed};
 use super::rows;
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
-use crate::store::{Expired, Prune, Pruned, document};
+use crate::store::{Expired, Prune, Pruned};
 
 /// Looks up jobs whose tree ended before a given time. This scans all jobs.
 pub(super) async fn expired(connection: &mut PgConnection, before: Timestamp, limit: usize) -> sqlx::Result<Expired> {

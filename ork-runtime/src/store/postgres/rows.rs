@@ -8,10 +8,11 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
+use crate::document;
 use crate::id::JobId;
 use crate::job::Job;
 use crate::ledger::{Counts, Head, Ledger, Shard, place};
-use crate::store::{Work, document};
+use crate::store::Work;
 use crate::tx::{OutboxId, Shards, Transaction};
 
 /// Reads a job and the head of its ledger from the column `document`.

@@ -12,9 +12,9 @@ use super::codec::{Uid, signed, text};
 use super::permits::{self, Holders, Moved};
 use super::{follows, outbox, uniques};
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
 use crate::ledger::Counts;
-use crate::store::document;
 use crate::tx::{LoadedJob, OutboxRow, PartWrite, StoreNotice, Transaction};
 
 /// The maximum number of rows and bytes in one statement, whatever the size of a batch.

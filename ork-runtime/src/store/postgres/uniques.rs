@@ -9,8 +9,9 @@ use super::codec::{Columns, Uid, text};
 use super::error::damaged;
 use super::save::column;
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
-use crate::store::{Work, document};
+use crate::store::Work;
 use crate::tx::{KeyHolder, Transaction};
 
 /// Locks the keys that these operations need, and loads their holders into the transaction.

@@ -9,7 +9,7 @@ use super::permits;
 use super::{diagnostics, rows, uniques, views};
 use crate::context::Progress;
 use crate::id::JobId;
-use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED, document};
+use crate::store::{Heartbeat, HeartbeatReply, UNATTENDED, is_unattended};
 use crate::tx::Actor;
 
 /// The result of a heartbeat.
@@ -97,8 +97,7 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
     let mut rows = sqlx::query(query).bind(tasks).fetch(connection);
     while let (true, Some(row)) = (found.len() < UNATTENDED, rows.try_next().await?) {
         let (job, head) = rows::job(&mut Columns::new(&row))?;
-        let works = |process: &LiveProcess| process.works_on(job.id, job.state, job.worker.as_deref());
-        if document::waits_for_message(&job, &head) && !processes.iter().any(works) {
+        if is_unattended(&job, &head, &processes) {
             found.push(job.id);
         }
     }

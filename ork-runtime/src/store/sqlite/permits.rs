@@ -5,23 +5,26 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::tx::{Limit, Permits, StoreNotice, Transaction};
+use crate::clock::Timestamp;
+use crate::tx::{Held, Limit, Permits, StoreNotice, Transaction};
 
 /// Loads the permits of a limit into the transaction, unless they are loaded already.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
     let Some(limit) = limit.filter(|limit| !tx.knows_permits(limit)) else { return Ok(()) };
-    let mut statement = connection.prepare_cached("SELECT boot, held FROM permit WHERE limit_name = ?1")?;
-    let held = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut statement = connection.prepare_cached("SELECT boot, held, since FROM permit WHERE limit_name = ?1")?;
+    let held =
+        |row: &Row<'_>| Ok((row.get(0)?, Held { count: row.get(1)?, since: Timestamp::from_millis(row.get(2)?) }));
+    let held = statement.query_map([limit], held)?;
     tx.open_permits(Arc::clone(limit), Permits::new(held.collect::<rusqlite::Result<Vec<_>>>()?));
     Ok(())
 }
 
-/// Writes how many permits each process holds.
-pub(super) fn write(connection: &Connection, permits: &BTreeMap<(Arc<str>, [u8; 16]), u32>) -> rusqlite::Result<()> {
-    for ((limit, boot), held) in permits {
-        if *held > 0 {
-            let hold = "INSERT OR REPLACE INTO permit (limit_name, boot, held) VALUES (?1, ?2, ?3)";
-            connection.prepare_cached(hold)?.execute(params![limit, boot, held])?;
+/// Writes which permits each process holds.
+pub(super) fn write(connection: &Connection, permits: &BTreeMap<(Arc<str>, [u8; 16]), Held>) -> rusqlite::Result<()> {
+    for ((limit, boot), Held { count, since }) in permits {
+        if *count > 0 {
+            let hold = "INSERT OR REPLACE INTO permit (limit_name, boot, held, since) VALUES (?1, ?2, ?3, ?4)";
+            connection.prepare_cached(hold)?.execute(params![limit, boot, count, since.as_millis()])?;
         } else {
             let drop = "DELETE FROM permit WHERE limit_name = ?1 AND boot = ?2";
             connection.prepare_cached(drop)?.execute(params![limit, boot])?;

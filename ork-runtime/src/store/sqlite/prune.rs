@@ -8,8 +8,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::tables::{find as find_job, last_part_id, part_id, shard_ids, signed};
 use super::{metrics, schema, uniques};
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
-use crate::store::{Expired, Prune, Pruned, StoreError, document};
+use crate::store::{Expired, Prune, Pruned, StoreError};
 
 /// Looks up jobs whose tree ended before a given time. This scans all jobs, and therefore uses a separate connection.
 pub(super) fn expired(path: &Path, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -9,10 +9,10 @@ use super::error::damaged;
 use super::{follows, outbox, permits, uniques, workers};
 use crate::clock::Timestamp;
 use crate::context::Progress;
+use crate::document;
 use crate::id::JobId;
 use crate::job::Job;
 use crate::ledger::{Counts, Head, Ledger, Shard, place};
-use crate::store::document;
 use crate::tx::{LoadedJob, PartWrite, Shards, StoreNotice, Transaction};
 
 /// The row numbers of jobs, by id. Other tables refer to jobs by these short numbers.

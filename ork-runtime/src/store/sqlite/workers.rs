@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use super::{permits, tables, uniques, views};
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED, document};
+use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED, is_unattended};
 use crate::tx::{Actor, StoreNotice};
 
 /// Records that a process is alive, and releases what dead processes held. Returns which of its jobs have ended, and
@@ -80,8 +80,7 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
     let mut found = Vec::new();
     while let (true, Some(row)) = (found.len() < UNATTENDED, rows.next()?) {
         let (job, head) = tables::document(row, 0)?;
-        let works = |process: &LiveProcess| process.works_on(job.id, job.state, job.worker.as_deref());
-        if document::waits_for_message(&job, &head) && !processes.iter().any(works) {
+        if is_unattended(&job, &head, &processes) {
             found.push(job.id);
         }
     }

@@ -1,4 +1,4 @@
-//! The form of the input for a function of this program that takes its whole input as one value, called `input`.
+//! The input form of a function of this program that takes its whole input as one value, called `input`.
 
 use ork::workflow::{Form, Parameters};
 use ork::{JobState, StepState, task};

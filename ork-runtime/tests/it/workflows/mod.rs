@@ -1,7 +1,7 @@
 //! Workflow runs: the order of steps, fan-outs, inputs, and the consequences of failures.
 
+mod control;
 mod forms;
-mod steering;
 
 use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
 use ork::{Context, Error, JobId, JobOutcome, JobState, Result, StepState, task};

@@ -13,7 +13,7 @@ pub(super) enum Action {
         worker: usize,
         msg: usize,
     },
-    GoOn {
+    Advance {
         worker: usize,
     },
     /// Requeued entries arrive in the queue.
@@ -23,7 +23,7 @@ pub(super) enum Action {
     Crash {
         worker: usize,
     },
-    /// The channel of the reader is lost, but its worker lives on.
+    /// The channel of the reader is lost, but its worker continues.
     Lose {
         worker: usize,
     },
@@ -77,7 +77,7 @@ impl Model for Explored {
             let waits = reads && (world.readers.first() != Some(&worker) || empty);
             let fenced = it.barrier.next() == Next::PutBack && !it.back.is_empty() && it.held.is_empty();
             if !waits && !fenced {
-                actions.push(Action::GoOn { worker });
+                actions.push(Action::Advance { worker });
             }
             if !it.back.is_empty() {
                 actions.push(Action::Back { worker });
@@ -116,7 +116,7 @@ impl Model for Explored {
                 let (held, back) = (Vec::new(), Vec::new());
                 next.workers[worker] = Some(Worker { part, acked: false, barrier, held, back, removed: false });
             }
-            Action::GoOn { worker } => next.go_on(config, worker),
+            Action::Advance { worker } => next.advance(config, worker),
             Action::Back { worker } => next.back(worker),
             Action::Hold => {
                 next.left.holds -= 1;
@@ -124,7 +124,7 @@ impl Model for Explored {
             }
             Action::Release => {
                 let held = next.held_by_other.take()?;
-                next.give_back(vec![held]);
+                next.requeue(vec![held]);
             }
             Action::Impatient { worker } => next.worker(worker).barrier.happened(Event::Impatient),
             Action::Look { worker } => {
@@ -144,7 +144,7 @@ impl Model for Explored {
             Action::Gone { dead_reader } => {
                 let DeadReader { reader, held } = next.dead_readers.remove(dead_reader);
                 next.readers.retain(|other| *other != reader);
-                next.give_back(held);
+                next.requeue(held);
             }
             Action::Double { part } => {
                 next.left.duplicates -= 1;
@@ -162,12 +162,11 @@ impl Model for Explored {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(
-                "what follows is done once, unless its worker died before it removed the queue",
-                |_, w: &World| w.fired <= 1 + w.excused,
-            ),
-            Property::always("nothing follows before every part has ended", |_, w: &World| !w.early),
-            Property::always("what is quiet has been followed, and leaves no queue", |m: &Self, w: &World| {
+            Property::always("a set fires once, unless its worker died before it removed the queue", |_, w: &World| {
+                w.fired <= 1 + w.excused
+            }),
+            Property::always("no set fires before every part has ended", |_, w: &World| !w.early),
+            Property::always("a quiet set has fired, and leaves no queue", |m: &Self, w: &World| {
                 let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
                 // After another program has held a record, the set may have to be checked again once that is back.
                 let held = w.left.holds < m.0.left.holds;
@@ -192,13 +191,14 @@ impl Model for Explored {
                         )
                     })
             }),
-            Property::sometimes("a set is followed", |_, w: &World| w.fired == 1),
+            Property::sometimes("a set fires", |_, w: &World| w.fired == 1),
             Property::sometimes("a reader finds that parts are missing", |_, w: &World| {
                 w.workers.iter().flatten().any(|worker| worker.barrier.next() == Next::PutBack)
             }),
-            Property::sometimes("a worker comes to a queue that is gone", |_, w: &World| {
-                let gone = |worker: &Worker| matches!(worker.barrier.next(), Next::End(End::NoQueue | End::Gone));
-                w.workers.iter().flatten().any(gone)
+            Property::sometimes("a worker finds no queue", |_, w: &World| {
+                let finds_no_queue =
+                    |worker: &Worker| matches!(worker.barrier.next(), Next::End(End::NoQueue | End::Gone));
+                w.workers.iter().flatten().any(finds_no_queue)
             }),
         ]
     }

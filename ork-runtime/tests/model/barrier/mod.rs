@@ -16,7 +16,7 @@ use super::search::Found;
 pub(super) enum Mutant {
     /// The set is complete when the queue is as long as it has parts.
     Length,
-    /// The queue is removed before what follows the set is done.
+    /// The queue is removed before the join or the hooks of the set are sent.
     RemoveFirst,
     /// A part is acknowledged before its record is safe.
     AckFirst,
@@ -24,9 +24,9 @@ pub(super) enum Mutant {
     NoRecount,
     /// Requeued entries are counted before they are back in the queue.
     NoFence,
-    /// A worker whose message was redelivered believes a low count at once.
+    /// A worker whose message was redelivered trusts a low count immediately.
     NoSuspicion,
-    /// A set that was incomplete when its part ended is not looked at again.
+    /// A set that was incomplete when its part ended is not checked again.
     NoLook,
 }
 
@@ -46,11 +46,12 @@ pub(super) struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Left {
     pub(super) crashes: u8,
-    /// The message of a part comes twice, or its record is published twice because the first confirmation was lost.
+    /// The message of a part is delivered twice, or its record is published twice because the first confirmation was
+    /// lost.
     pub(super) duplicates: u8,
     /// A program other than ork takes a record, and requeues it later.
     pub(super) holds: u8,
-    /// An open set is looked at while other steps are possible. At the end it always is.
+    /// How often an open set is checked while other steps are possible. At the end it always is.
     pub(super) looks: u8,
 }
 
@@ -96,9 +97,9 @@ fn barrier_holds_under_crashes_and_duplicates() {
     holds(Config { left: Left { crashes: 2, ..NOTHING }, ..SMALL }, 0);
 }
 
-/// As long as a process that has ended a part of the set lives, because that looks at the set again.
+/// This holds as long as a process that has ended a part of the set lives, because that process checks the set again.
 #[test]
-fn stranger_that_holds_records_only_delays_completion() {
+fn program_that_holds_records_only_delays_completion() {
     for headed in [false, true] {
         for waits in [false, true] {
             holds(Config { headed, waits, left: Left { holds: 1, looks: 1, ..NOTHING }, ..SMALL }, 0);

@@ -35,11 +35,11 @@ fn mutant_that_counts_before_everything_is_back_is_caught() {
 }
 
 #[test]
-fn mutant_that_believes_a_low_count_after_a_death_is_caught() {
+fn mutant_that_trusts_a_low_count_after_a_death_is_caught() {
     caught(Mutant::NoSuspicion, Config { left: Left { crashes: 1, duplicates: 1, ..NOTHING }, ..SMALL });
 }
 
 #[test]
-fn mutant_that_does_not_look_again_is_caught_once_a_stranger_holds_a_record() {
+fn mutant_that_does_not_check_again_is_caught_if_another_program_holds_a_record() {
     caught(Mutant::NoLook, Config { left: Left { holds: 1, ..NOTHING }, ..SMALL });
 }

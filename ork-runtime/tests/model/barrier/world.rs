@@ -7,7 +7,7 @@ use super::{Config, Left, Mutant};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Worker {
     /// The part whose message this worker holds, or had before it acknowledged it. Without meaning if the worker only
-    /// looks at the set again.
+    /// checks the set again.
     pub(super) part: u8,
     pub(super) acked: bool,
     pub(super) barrier: Barrier,
@@ -47,11 +47,11 @@ pub(super) struct World {
     pub(super) marks: u8,
     /// The record that a program other than ork holds.
     pub(super) held_by_other: Option<Entry>,
-    /// Whether a process has ended a part while the set was incomplete, and therefore looks at it again.
+    /// Whether a process has ended a part while the set was incomplete, and therefore checks it again.
     pub(super) is_watched: bool,
 }
 
-/// The mark of workers that look at the set again; there is only one of them at a time.
+/// The mark of workers that check the set again; there is only one of them at a time.
 const LOOK: u8 = 250;
 
 impl World {
@@ -79,7 +79,7 @@ impl World {
         self.workers[at].as_mut().unwrap()
     }
 
-    /// Returns whether an idle worker can look at the set again: there is a reason to, and no other worker does.
+    /// Returns whether an idle worker can check the set again: there is a reason to, and no other worker does.
     pub(super) fn may_look(&self, at: usize) -> bool {
         let looks = |worker: &Worker| worker.acked;
         self.is_watched && self.workers[at].is_none() && !self.workers.iter().flatten().any(looks)
@@ -91,7 +91,7 @@ impl World {
         self.workers[at] = Some(Worker { part: 0, acked: true, barrier, held, back, removed: false });
     }
 
-    /// Returns what becomes of a quiet world when the set is looked at again.
+    /// Returns the world that results if the set of a quiet world is checked again.
     pub(super) fn looked_at(&self, config: &Config) -> Self {
         let mut world = self.clone();
         if !world.may_look(0) {
@@ -106,7 +106,7 @@ impl World {
                 break;
             }
             if worker.back.is_empty() {
-                world.go_on(config, 0);
+                world.advance(config, 0);
             } else {
                 world.back(0);
             }
@@ -117,7 +117,7 @@ impl World {
     /// The entries that a worker has requeued arrive in the queue.
     pub(super) fn back(&mut self, at: usize) {
         let back = std::mem::take(&mut self.worker(at).back);
-        self.give_back(back);
+        self.requeue(back);
         if self.worker(at).barrier.next() == Next::PutBack {
             self.worker(at).barrier.happened(Event::PutBack);
         }
@@ -141,7 +141,7 @@ impl World {
         let worker = self.worker(at);
         let mut held = std::mem::take(&mut worker.back);
         held.append(&mut worker.held);
-        let Some(place) = self.readers.iter().position(|reader| *reader == at) else { return self.give_back(held) };
+        let Some(place) = self.readers.iter().position(|reader| *reader == at) else { return self.requeue(held) };
         // Dead readers are numbered beyond all workers.
         let reader = 100 + self.n_dead_readers;
         self.n_dead_readers += 1;
@@ -149,7 +149,7 @@ impl World {
         self.dead_readers.push(DeadReader { reader, held });
     }
 
-    pub(super) fn give_back(&mut self, mut held: Vec<Entry>) {
+    pub(super) fn requeue(&mut self, mut held: Vec<Entry>) {
         if let Some(queue) = &mut self.queue {
             held.append(queue);
             *queue = held;
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// One step of a worker.
-    pub(super) fn go_on(&mut self, config: &Config, at: usize) {
+    pub(super) fn advance(&mut self, config: &Config, at: usize) {
         let next = self.worker(at).barrier.next();
         let event = match next {
             Next::Record => {

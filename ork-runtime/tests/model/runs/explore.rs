@@ -17,7 +17,7 @@ pub(super) enum Action {
         msg: usize,
     },
     /// A worker takes its next step. If `fails`, its task has failed.
-    GoOn {
+    Advance {
         worker: usize,
         fails: bool,
     },
@@ -25,7 +25,7 @@ pub(super) enum Action {
     Crash {
         worker: usize,
     },
-    /// The broker redelivers what a worker still holds.
+    /// The broker redelivers a message that a worker still holds.
     Redeliver {
         worker: usize,
     },
@@ -65,9 +65,9 @@ impl Model for Explored {
                 actions.extend((0..world.bag.len()).filter(first).map(|msg| Action::Take { worker, msg }));
                 continue;
             }
-            actions.push(Action::GoOn { worker, fails: false });
+            actions.push(Action::Advance { worker, fails: false });
             if left.failures > 0 && matches!(it.activity, Activity::Task { .. }) {
-                actions.push(Action::GoOn { worker, fails: true });
+                actions.push(Action::Advance { worker, fails: true });
             }
             if left.crashes > 0 {
                 actions.push(Action::Crash { worker });
@@ -96,9 +96,9 @@ impl Model for Explored {
         let left = &mut next.left;
         match action {
             Action::Take { worker, msg } => next.take(config, worker, msg),
-            Action::GoOn { worker, fails } => {
+            Action::Advance { worker, fails } => {
                 left.failures -= u8::from(fails);
-                next.go_on(config, worker, fails);
+                next.advance(config, worker, fails);
             }
             Action::Crash { worker } => {
                 left.crashes -= 1;
@@ -123,15 +123,15 @@ impl Model for Explored {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("a task begins after those it needs", |_, w: &World| w.flaw != Some(Flaw::Early)),
+            Property::always("a task starts after those that it needs", |_, w: &World| w.flaw != Some(Flaw::Early)),
             Property::always("a task has one job at a time", |_, w: &World| w.flaw != Some(Flaw::Twice)),
-            Property::always("nothing moves after the end", |_, w: &World| w.flaw != Some(Flaw::Moved)),
-            Property::always("counts are what counting gives", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
+            Property::always("nothing changes after the end", |_, w: &World| w.flaw != Some(Flaw::Moved)),
+            Property::always("counts match the steps", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
             Property::always("a run ends as its tasks, with one reply", |_, w: &World| w.flaw != Some(Flaw::Misjudged)),
             Property::always("a run that ends well has nothing outdated in it", |_, w: &World| {
                 w.flaw != Some(Flaw::Outdated)
             }),
-            Property::always("what is quiet has ended", |_, w: &World| !is_quiet(w) || w.run_ended()),
+            Property::always("a quiet world has ended", |_, w: &World| !is_quiet(w) || w.run_ended()),
             Property::sometimes("a run succeeds", |_, w: &World| {
                 w.tables.run().is_some_and(|run| run.state == JobState::Succeeded)
             }),

@@ -15,11 +15,11 @@ use super::proof;
 /// Faults, of each of which a useful proof must find a consequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mutant {
-    /// The messages of what starts after a step are sent by the worker that ended it, after its transaction.
+    /// The messages of the steps that start after a step are sent by the worker that ended it, after its transaction.
     MessagesOutside,
-    /// A retry does not restart what ran without the step that it retries.
+    /// A retry does not restart the steps that ran without the result of the step that it retries.
     NothingAnew,
-    /// A step that is running when one before it is retried counts all the same.
+    /// A step that is running when a step before it is retried counts all the same.
     NeverStale,
     /// The end of a job counts, even if its step has been restarted.
     OldOnesCount,
@@ -39,7 +39,7 @@ pub(super) struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Left {
     pub(super) crashes: u8,
-    /// A message is redelivered while its worker goes on.
+    /// A message is redelivered while its worker continues.
     pub(super) duplicates: u8,
     pub(super) failures: u8,
     /// A client retries the run, or the job of a step.
@@ -52,7 +52,7 @@ pub(super) const CALM: Left = Left { crashes: 0, duplicates: 0, failures: 0, ret
 /// One step, two that need it, and one that needs both.
 const DIAMOND: &[(&[usize], bool)] = &[(&[], false), (&[0], false), (&[0], false), (&[1, 2], false)];
 
-/// One step, one that runs however that ends, and one that needs the latter.
+/// One step, one that runs however the first ends, and one that needs the second.
 const ANYWAY: &[(&[usize], bool)] = &[(&[], false), (&[0], true), (&[1], false)];
 
 /// Two steps, and one that runs however they end.
@@ -73,7 +73,7 @@ impl Config {
 fn holds(name: &str, tasks: &'static [(&'static [usize], bool)], left: Left) {
     let found = explore(Config { tasks, workers: 2, left, mutant: None }, 0);
     if let Some((property, path)) = found.broken {
-        panic!("{name}: it is not so that {property}:\n  {path}");
+        panic!("{name}: violated: {property}:\n  {path}");
     }
     println!("{name}: {} states", found.states);
     proof::note("states", found.states);
@@ -85,8 +85,8 @@ fn workers_die_between_any_two_steps() {
 }
 
 #[test]
-fn messages_are_redelivered_and_zombies_go_on() {
-    holds("a run and doubles", DIAMOND, Left { duplicates: 2, crashes: 1, ..CALM });
+fn messages_are_redelivered_and_zombies_continue() {
+    holds("a run and duplicates", DIAMOND, Left { duplicates: 2, crashes: 1, ..CALM });
 }
 
 #[test]

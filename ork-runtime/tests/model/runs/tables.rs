@@ -20,7 +20,7 @@ pub(super) struct Tables {
 
 /// The effects of one operation.
 pub(super) struct Applied<A> {
-    pub(super) answer: A,
+    pub(super) output: A,
     /// The messages that it enqueues, and how many replies.
     pub(super) messages: Vec<OutboxRow>,
     pub(super) replies: usize,
@@ -48,14 +48,14 @@ impl Tables {
             tx.open(job, known.map(|job| (job.clone(), Ledger::default())));
             next = known.and_then(|job| job.parent);
         }
-        let answer = operation.apply(&mut tx);
+        let output = operation.apply(&mut tx);
         let (writes, _) = tx.finish();
         let mut tables = self.clone();
         tables.jobs.extend(tx.into_jobs().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
         let of = |row: &OutboxRow, kind| row.kind == kind;
         let replies = writes.outbox.iter().filter(|row| of(row, OutboxKind::Reply)).count();
         let messages = writes.outbox.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
-        Applied { answer, messages, replies, tables }
+        Applied { output, messages, replies, tables }
     }
 }
 

@@ -23,11 +23,11 @@ pub(super) enum Flaw {
     Twice,
     /// Something changed after the end.
     Moved,
-    /// The numbers in the run are not those that counting gives.
+    /// The numbers in the run are not those that counting its steps yields.
     Miscounted,
     /// The end of the run does not match its steps, or it had not exactly one reply.
     Misjudged,
-    /// A step of a run that succeeded was given the output of another step from before that was retried.
+    /// A step of a run that succeeded received an output of another step from before that was retried.
     Outdated,
 }
 
@@ -39,13 +39,13 @@ pub(super) struct Msg {
     pub(super) suspect: bool,
 }
 
-/// What a worker is doing.
+/// The activity of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) enum Activity {
     #[default]
     Idle,
-    /// A claimed run: the jobs in `take_up` are to be retried, then it starts.
-    Run { attempt: u32, take_up: Vec<JobId> },
+    /// A claimed run: the jobs in `to_retry` are to be retried, then it starts.
+    Run { attempt: u32, to_retry: Vec<JobId> },
     /// A claimed step.
     Task { job: JobId, attempt: u32 },
     /// Everything is in the store; only the acknowledgement is missing.
@@ -116,7 +116,7 @@ impl World {
             _ => self.bag.extend(messages),
         }
         self.flaw = self.flaw.or_else(|| self.look(&before));
-        applied.answer
+        applied.output
     }
 
     /// Returns the first rule that a transaction has broken.
@@ -124,17 +124,17 @@ impl World {
         let after = Arc::clone(&self.tables);
         let run = after.run()?;
         if let Some(flow) = run.workflow_run() {
-            let begun = |flow: Option<&WorkflowRun>, at: usize| {
+            let started = |flow: Option<&WorkflowRun>, at: usize| {
                 flow.map(|flow| &flow.steps[at])
                     .filter(|step| step.state == StepState::Started)
                     .map(|step| step.restarts)
             };
             for at in 0..flow.steps.len() {
-                let (old, new) = (begun(before.flow(), at), begun(Some(flow), at));
+                let (old, new) = (started(before.flow(), at), started(Some(flow), at));
                 self.ended[at] += u8::from(old.is_some() && old != new);
             }
             for (at, step) in flow.steps.iter().enumerate() {
-                let (old, new) = (begun(before.flow(), at), begun(Some(flow), at));
+                let (old, new) = (started(before.flow(), at), started(Some(flow), at));
                 if new.is_some() && old != new {
                     self.given[at] = step.needs.iter().map(|needs| self.ended[*needs]).collect();
                     let needs = || step.needs.iter().map(|needs| flow.steps[*needs].state);
@@ -184,7 +184,7 @@ impl World {
         (well && steps().enumerate().any(outdated)).then_some(Flaw::Outdated)
     }
 
-    /// A worker receives a message and claims its work, if that is still to be done.
+    /// A worker receives a message and claims its work, if that must still be done.
     pub(super) fn take(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         let job = self.tables.jobs[&msg.job].clone();
@@ -194,8 +194,8 @@ impl World {
         };
         let activity = match self.change(config, Some(worker), &claim) {
             Claimed::Granted { job, .. } if job.id == id() => {
-                let take_up = job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default();
-                Activity::Run { attempt: job.attempt, take_up }
+                let to_retry = job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default();
+                Activity::Run { attempt: job.attempt, to_retry }
             }
             Claimed::Granted { job, .. } => Activity::Task { job: job.id, attempt: job.attempt },
             Claimed::Waiting | Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Activity::Idle,
@@ -208,14 +208,14 @@ impl World {
     }
 
     /// A worker takes its next step; `fails` if its task does.
-    pub(super) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
+    pub(super) fn advance(&mut self, config: &Config, worker: usize, fails: bool) {
         let activity = match self.workers[worker].activity.clone() {
             Activity::Idle => Activity::Idle,
             Activity::Done => return self.end(worker),
-            Activity::Run { attempt, mut take_up } if !take_up.is_empty() => {
-                let job = take_up.remove(0);
+            Activity::Run { attempt, mut to_retry } if !to_retry.is_empty() => {
+                let job = to_retry.remove(0);
                 self.change(config, Some(worker), &Retry::new(job, by(Some(worker))));
-                Activity::Run { attempt, take_up }
+                Activity::Run { attempt, to_retry }
             }
             Activity::Run { attempt, .. } => {
                 let begin = StartWorkflow { job: id(), attempt, run: config.flow(), actor: by(Some(worker)) };
@@ -235,7 +235,7 @@ impl World {
                     attempt,
                     outcome: how,
                     output,
-                    limit: None,
+                    permit: None,
                     actor: by(Some(worker)),
                 };
                 self.change(config, Some(worker), &settle);
@@ -257,7 +257,7 @@ impl World {
         self.bag.extend(dead.unacked.filter(|_| !dead.stale).map(|msg| Msg { suspect: true, ..msg }));
     }
 
-    /// The broker presumes a worker dead and redelivers its message to others, while it goes on.
+    /// The broker presumes a worker dead and redelivers its message to others, while it continues.
     pub(super) fn redeliver(&mut self, worker: usize) {
         self.workers[worker].stale = true;
         self.bag.extend(self.workers[worker].unacked.map(|msg| Msg { suspect: true, ..msg }));
@@ -274,7 +274,7 @@ impl World {
         self.change(config, None, &cancel);
     }
 
-    /// The order of the messages is of no consequence.
+    /// The order of the messages has no consequence.
     pub(super) fn simplify(&mut self) {
         self.bag.sort_unstable();
     }

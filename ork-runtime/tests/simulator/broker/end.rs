@@ -16,7 +16,7 @@ use crate::executor::Owner;
 use crate::names::Reached;
 use crate::world::World;
 
-/// How long the broker may take for one answer, in microseconds.
+/// How long the broker may take for one response, in microseconds.
 const DEADLINE: u64 = 10_000_000;
 
 /// The longest pause between two attempts to connect.
@@ -28,17 +28,17 @@ pub(crate) struct BrokerEnd {
     pub(super) world: Arc<World>,
     pub(super) owner: Owner,
     dice: Mutex<Dice>,
-    /// Fires when the process lets go of the broker.
+    /// Fires when the process disconnects from the broker.
     pub(super) closing: CancellationToken,
-    /// Fires when nothing is waited for any more.
+    /// Fires when the connection is closed, and nothing waits for it any longer.
     closed: CancellationToken,
-    /// The sessions that have not ended hold one each.
+    /// Each session that has not ended holds a clone of this sender.
     sessions: Mutex<Option<mpsc::Sender<()>>>,
     all_ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
 
-pub(super) fn error(kind: BrokerErrorKind, words: &str) -> BrokerError {
-    BrokerError::new(kind, format!("the simulated broker {words}"))
+pub(super) fn error(kind: BrokerErrorKind, detail: &str) -> BrokerError {
+    BrokerError::new(kind, format!("the simulated broker {detail}"))
 }
 
 impl BrokerEnd {
@@ -56,7 +56,7 @@ impl BrokerEnd {
         })
     }
 
-    /// How long something is under way, in microseconds.
+    /// Draws how long a request or a response is under way, in microseconds.
     pub(super) fn delay(&self) -> u64 {
         let late = self.world.server().late(self.world.executor.now());
         let mut dice = self.dice.lock().unwrap();
@@ -67,7 +67,7 @@ impl BrokerEnd {
         self.world.executor.sleep(micros).await;
     }
 
-    /// The number of the connection, as soon as there is one; `None` after the deadline.
+    /// Waits for a connection and returns its number; `None` after the deadline.
     pub(super) async fn connected(&self) -> Option<u64> {
         let until = self.world.executor.now() + DEADLINE;
         let mut pause = 100_000;
@@ -85,7 +85,7 @@ impl BrokerEnd {
         }
     }
 
-    /// Whether this is still the connection.
+    /// Returns whether this is still the current connection.
     pub(super) fn is_up(&self, epoch: u64) -> bool {
         self.world.server().connection(self.owner, self.world.executor.now()) == Some(epoch)
     }
@@ -97,25 +97,26 @@ impl BrokerEnd {
         if self.is_up(epoch) { Ok(epoch) } else { Err(error(BrokerErrorKind::Disconnected, "was lost")) }
     }
 
-    /// Publishes, and answers with whether it was confirmed. What is on its way arrives though the process has died.
+    /// Publishes, and returns whether it was confirmed. A message that is under way arrives even if the process has
+    /// died.
     pub(super) async fn send_copy(&self, letter: super::Letter, of: (u64, u64)) -> Result<(), BrokerError> {
-        let answers = self.send_all(vec![Sent::Copy(Box::new(letter), of)]).await;
-        answers.into_iter().collect()
+        let results = self.send_all(vec![Sent::Copy(Box::new(letter), of)]).await;
+        results.into_iter().collect()
     }
 
     pub(super) async fn send_all(&self, what: Vec<Sent>) -> Vec<Result<(), BrokerError>> {
         let n_sent = what.len();
-        let all = |kind, words: &str| (0..n_sent).map(|_| Err(error(kind, words))).collect::<Vec<_>>();
+        let all = |kind, detail: &str| (0..n_sent).map(|_| Err(error(kind, detail))).collect::<Vec<_>>();
         let Some(epoch) = self.connected().await else {
             return all(BrokerErrorKind::Disconnected, "cannot be reached");
         };
-        let (answer, answered) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let (there, back, arrives) = {
             let late = self.world.server().late(self.world.executor.now());
             let mut dice = self.dice.lock().unwrap();
             let mut delay = || dice.between(100, 2_000) + dice.any_size(late * 1_000);
             let (there, back) = (delay(), delay());
-            // So many of them arrive if the connection is cut meanwhile.
+            // If the connection is cut meanwhile, this many of them arrive.
             (there, back, dice.index(n_sent + 1))
         };
         let (world, owner) = (Arc::clone(&self.world), self.owner);
@@ -130,7 +131,7 @@ impl BrokerEnd {
             let taken: Vec<_> = what.into_iter().take(most).map(|sent| sent.arrives(&world, owner)).collect();
             world.executor.sleep(back).await;
             if is_up() {
-                drop(answer.send(taken));
+                drop(sender.send(taken));
             } else {
                 world.oracle(|oracle| oracle.reaches(Reached::ConfirmsLost));
             }
@@ -138,25 +139,25 @@ impl BrokerEnd {
         let deadline = self.world.executor.sleep(DEADLINE);
         let taken = tokio::select! {
             biased;
-            taken = answered => taken.ok(),
-            () = deadline => return all(BrokerErrorKind::TimedOut, "did not answer in time"),
+            taken = receiver => taken.ok(),
+            () = deadline => return all(BrokerErrorKind::TimedOut, "did not respond in time"),
         };
         let Some(taken) = taken else { return all(BrokerErrorKind::Disconnected, "was lost") };
-        let answer = |taken| match taken {
+        let result = |taken| match taken {
             Ok(()) => Ok(()),
             Err(NotTaken::NoQueue) => Err(error(BrokerErrorKind::Undeliverable, "has no queue for it")),
             Err(NotTaken::Full) => Err(error(BrokerErrorKind::Disconnected, "did not take the message")),
         };
-        taken.into_iter().map(answer).collect()
+        taken.into_iter().map(result).collect()
     }
 }
 
-/// What is published.
+/// The messages and records that a process publishes.
 pub(super) enum Sent {
     New(Box<Outgoing>),
-    /// A copy of what came to a consumer: its session and tag.
+    /// A copy of a delivery, with the session and the tag of that.
     Copy(Box<super::Letter>, (u64, u64)),
-    /// Into a part queue.
+    /// A record for a part queue.
     Record(PartRecord),
 }
 
@@ -212,13 +213,13 @@ impl Broker for BrokerEnd {
 
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
         self.reach().await?;
-        let (answers, answered) = mpsc::channel(1_024);
+        let (sender, receiver) = mpsc::channel(1_024);
         let queue = mailbox_of(self.owner);
-        // It is there again as soon as there is a connection again.
+        // The queue exists again as soon as the process is connected again.
         if let Some(end) = self.world.broker_end(self.owner) {
-            self.world.executor.spawn(self.owner, session::collect(end, answers));
+            self.world.executor.spawn(self.owner, session::collect(end, sender));
         }
-        Ok(Some(Replies { queue, replies: answered }))
+        Ok(Some(Replies { queue, replies: receiver }))
     }
 
     async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {

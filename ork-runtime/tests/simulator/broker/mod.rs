@@ -1,14 +1,14 @@
-//! The broker: queues, and what a RabbitMQ does to messages. `end` is one process's connection to it.
+//! The simulated broker: queues that behave like those of RabbitMQ. `end` is the connection of one process to it.
 //!
-//! It delivers at least once: what is not acknowledged comes again once its channel has ended. Its troubles are those
-//! that RabbitMQ has: connections are cut, confirms are lost, publishers are blocked or refused, and what was confirmed
-//! is lost all the same by purges, by policies and with nodes.
+//! It delivers at least once: a message that is not acknowledged is delivered again once its channel has ended. It has
+//! the troubles that RabbitMQ has: connections are cut, confirms are lost, publishers are blocked or refused, and
+//! confirmed messages are lost all the same by purges, by policies and with nodes.
 
 mod duplicates;
 mod end;
+mod other_programs;
 mod parts;
 mod session;
-mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use ork::message::{HookMessage, Message, Outgoing};
 use ork::{Event, JobId};
 use tokio::sync::{Notify, mpsc};
 
-use self::duplicates::asks_for;
+use self::duplicates::work_key;
 pub(crate) use end::BrokerEnd;
 
 use self::parts::Sets;
@@ -28,18 +28,18 @@ use super::executor::Owner;
 use super::scenario::QueueKind;
 use super::world::World;
 
-/// A quorum queue puts a message aside that it has delivered so often.
+/// A quorum queue dead-letters a message that it has delivered this often.
 const DELIVERY_LIMIT: u32 = 100;
 
-/// What travels: a message, or what is none.
+/// A message as it travels; its body may be unreadable.
 #[derive(Debug, Clone)]
 pub(crate) struct Letter {
     pub(crate) message: Result<Message, Rejected>,
-    /// Whether it takes the place of a delivery.
+    /// Whether it replaces a delivery.
     pub(crate) is_copy: bool,
-    /// Whether its sender gave it no id.
+    /// Whether its sender has set no message id.
     pub(crate) anonymous: bool,
-    /// Whether no process of ork has sent it.
+    /// Whether another program has sent it.
     pub(crate) foreign: bool,
 }
 
@@ -47,11 +47,11 @@ pub(crate) struct Letter {
 #[derive(Debug, Clone)]
 struct Stored {
     letter: Letter,
-    /// How often it was delivered before: a classic queue knows only whether it was.
+    /// How often it was delivered before: a classic queue only knows whether it was.
     count: u32,
-    /// When it came, in virtual microseconds.
+    /// When it arrived, in virtual microseconds.
     since: u64,
-    /// Whether its consumer has published a copy of it, to acknowledge it after that.
+    /// Whether its consumer has published a copy of it, and will acknowledge it after that.
     is_copied: bool,
 }
 
@@ -60,17 +60,17 @@ struct Queue {
     ready: VecDeque<Stored>,
 }
 
-/// A consumer with a channel of its own.
+/// A consumer, with its channel.
 #[derive(Debug)]
 struct Session {
     owner: Owner,
     queue: String,
     window: usize,
-    /// Whether it is handed nothing more.
+    /// Whether it receives no further deliveries.
     stops: bool,
     next_tag: u64,
     unacked: BTreeMap<u64, Stored>,
-    /// What is on its way to the consumer, in order.
+    /// The deliveries that are under way to the consumer, in order.
     wire: mpsc::UnboundedSender<(u64, Stored)>,
     /// Notified when its channel has ended.
     ended: Arc<Notify>,
@@ -79,28 +79,28 @@ struct Session {
 /// The connection of a process.
 #[derive(Debug, Default)]
 struct Link {
-    /// Counts the times that it was cut.
+    /// Counts how often it was cut.
     epoch: u64,
-    /// Until when no other one can be made.
+    /// Until when the process cannot connect again.
     down_until: u64,
 }
 
-/// What is wrong with the broker as a whole.
+/// The current troubles of the broker as a whole.
 #[derive(Debug, Default)]
 struct Troubles {
     /// Until when it is slow, and by how many milliseconds at most.
     late: (u64, u64),
-    /// Until when no connection can be made.
+    /// Until when it accepts no connections.
     away_until: u64,
-    /// Until when it reads nothing that is published, for want of memory.
+    /// Until when it reads nothing from publishers, as it is short of memory.
     blocked_until: u64,
-    /// Until when its queues take nothing.
+    /// Until when its queues refuse messages.
     full_until: u64,
-    /// Until when messages expire that have waited for so many microseconds.
+    /// Until when messages expire, and after how many microseconds in their queue.
     expires: (u64, u64),
 }
 
-/// All of it.
+/// The state of the broker.
 #[derive(Debug)]
 pub(crate) struct Server {
     kind: QueueKind,
@@ -120,7 +120,7 @@ struct Inner {
     listeners: BTreeMap<Owner, mpsc::Sender<Event>>,
     troubles: Troubles,
     dead: Vec<String>,
-    /// The parts of which a message came.
+    /// The parts that have had a message.
     parts: BTreeSet<String>,
     dice: Dice,
 }
@@ -128,9 +128,9 @@ struct Inner {
 /// Why a publish was not confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotTaken {
-    /// No queue is there for it.
+    /// No queue is bound for it.
     NoQueue,
-    /// Its queue takes nothing just now.
+    /// Its queue refuses messages at the moment.
     Full,
 }
 
@@ -157,13 +157,13 @@ impl Server {
         look(&mut self.inner.lock().unwrap())
     }
 
-    /// Milliseconds by which it may be late.
+    /// Draws by how many milliseconds a response is late.
     fn late(&self, now: u64) -> u64 {
         let (until, most) = self.inner(|inner| inner.troubles.late);
         if now < until { most } else { 0 }
     }
 
-    /// The number of a process's connection, if it has one or can make one.
+    /// The number of a process's connection, if it is connected or can connect.
     fn connection(&self, owner: Owner, now: u64) -> Option<u64> {
         self.inner(|inner| {
             let away = inner.troubles.away_until;
@@ -172,7 +172,7 @@ impl Server {
         })
     }
 
-    /// The process that has the message of a job and has not settled it.
+    /// The process that has an unacknowledged delivery of this job.
     pub(crate) fn holder(&self, job: JobId) -> Option<Owner> {
         let is_of = |stored: &Stored| stored.letter.message.as_ref().is_ok_and(|message| message.job == job);
         self.inner(|inner| {
@@ -181,7 +181,7 @@ impl Server {
         })
     }
 
-    /// What waits in the queues or in the hands of somebody.
+    /// The messages that are left in queues, or unacknowledged.
     pub(crate) fn left(&self) -> Vec<String> {
         self.inner(|inner| {
             let ready = inner.queues.values().flat_map(|queue| &queue.ready);
@@ -190,33 +190,33 @@ impl Server {
         })
     }
 
-    /// The part queues that are there.
+    /// The part queues that exist.
     pub(crate) fn sets(&self) -> Vec<String> {
         self.inner(|inner| inner.sets.left())
     }
 
-    /// Why messages were put aside that processes of ork have sent.
+    /// Why messages from processes of ork were dead-lettered.
     pub(crate) fn dead(&self) -> Vec<String> {
         self.inner(|inner| inner.dead.clone())
     }
 
-    /// Puts a letter aside.
-    fn put_aside(&self, letter: &Letter, why: &str) {
+    /// Dead-letters a letter.
+    fn dead_letter(&self, letter: &Letter, why: &str) {
         if !letter.foreign {
             self.inner(|inner| inner.dead.push(format!("{}: {why}", named(letter))));
         }
     }
 }
 
-/// A message in the trace.
-pub(crate) fn words_of(message: &Message) -> String {
+/// Describes a message for the trace.
+pub(crate) fn describe(message: &Message) -> String {
     format!("{} {} {:?} attempt {}", message.task, message.job, message.kind, message.attempt)
 }
 
-/// A letter in the trace.
+/// Describes a letter for the trace.
 fn named(letter: &Letter) -> String {
     match &letter.message {
-        Ok(message) => words_of(message),
+        Ok(message) => describe(message),
         Err(refused) => format!("no message: {}", refused.detail),
     }
 }
@@ -227,16 +227,16 @@ impl World {
         self.server.as_ref().unwrap()
     }
 
-    /// Puts what is published into its queue.
+    /// Routes what a process publishes to its queue.
     fn arrives(self: &Arc<Self>, from: Owner, outgoing: Outgoing) -> Result<(), NotTaken> {
         let letter = match outgoing {
-            // `data` never travels: on its way a part has it for a body.
+            // `data` is never sent: the body of the message holds the input of a part.
             Outgoing::Work(message) => {
                 let message = Message { data: None, ..message };
                 Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false }
             }
-            Outgoing::Hook(HookMessage { failed: Some(words), .. }) => {
-                self.server().inner(|inner| inner.dead.push(words));
+            Outgoing::Hook(HookMessage { failed: Some(detail), .. }) => {
+                self.server().inner(|inner| inner.dead.push(detail));
                 return Ok(());
             }
             Outgoing::Hook(follow) => {
@@ -244,16 +244,16 @@ impl World {
                 Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false }
             }
             Outgoing::Reply(reply) => {
-                let answered = ReplyDelivery { correlation: reply.to.correlation.clone(), body: reply.body() };
+                let delivery = ReplyDelivery { correlation: reply.to.correlation.clone(), body: reply.body() };
                 let mailbox = self.server().inner(|inner| inner.mailboxes.get(&reply.to.queue).cloned());
-                let taken = mailbox.and_then(|mailbox| mailbox.try_send(answered).ok());
+                let taken = mailbox.and_then(|mailbox| mailbox.try_send(delivery).ok());
                 if taken.is_none() {
-                    self.oracle(|oracle| oracle.answers_lost += 1);
+                    self.oracle(|oracle| oracle.replies_lost += 1);
                 }
                 return taken.ok_or(NotTaken::NoQueue);
             }
             Outgoing::Event(event) => {
-                self.tell(from, &event);
+                self.deliver_event(from, &event);
                 return Ok(());
             }
             Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(NotTaken::NoQueue),
@@ -262,38 +262,39 @@ impl World {
         self.takes_letter(from, letter, false)
     }
 
-    /// Hands an event to all listeners; one without a connection misses it.
-    fn tell(&self, from: Owner, event: &Event) {
+    /// Delivers an event to all listeners; a listener without a connection misses it.
+    fn deliver_event(&self, from: Owner, event: &Event) {
         let now = self.executor.now();
         let missed = self.server().inner(|inner| {
             let Inner { listeners, links, troubles, .. } = inner;
             let is_away =
                 |owner: &Owner| now < links.get(owner).map_or(0, |link| link.down_until).max(troubles.away_until);
-            let heard = |(owner, listener): (&Owner, &mpsc::Sender<Event>)| {
+            let is_reached = |(owner, listener): (&Owner, &mpsc::Sender<Event>)| {
                 !is_away(owner) && listener.try_send(event.clone()).is_ok()
             };
-            let n_heard = listeners.iter().filter(|listener| heard(*listener)).count();
-            n_heard < listeners.len() || listeners.is_empty()
+            let n_reached = listeners.iter().filter(|listener| is_reached(*listener)).count();
+            n_reached < listeners.len() || listeners.is_empty()
         });
         if missed {
-            self.told_events(|told| told.missed.insert(event.job));
+            self.published_events(|published| published.missed.insert(event.job));
         } else {
             self.check_event(from, event);
         }
     }
 
-    /// Puts a letter into the queue of its task. Of two with the same work nothing keeps the calls apart; a copy that
-    /// takes the place of a delivery is no second one before that delivery comes again.
+    /// Puts a letter into the queue of its task. Nothing prevents the calls of two letters for the same work from
+    /// running at once. A copy that replaces a delivery is not a second letter, until that delivery is delivered
+    /// again.
     fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter, is_copy: bool) -> Result<(), NotTaken> {
-        let (now, words) = (self.executor.now(), named(&letter));
-        let (keeps, is_double) = (self.keeps(), from == Owner::WORLD && !letter.foreign);
-        let part = asks_for(&letter, keeps, is_double);
+        let (now, detail) = (self.executor.now(), named(&letter));
+        let (has_store, is_double) = (self.has_store(), from == Owner::WORLD && !letter.foreign);
+        let part = work_key(&letter, has_store, is_double);
         let queue = self.server().inner(|inner| {
             if now < inner.troubles.full_until {
                 return Err(NotTaken::Full);
             }
             let route = letter.message.as_ref().ok().and_then(|message| inner.routes.get(&message.task));
-            // A message of no known task comes from another program, which publishes into a queue.
+            // A message without a known task comes from another program, which publishes into a queue directly.
             let queue = match route {
                 None if from == Owner::WORLD => inner.queues.keys().next(),
                 route => route,
@@ -307,10 +308,10 @@ impl World {
             });
             Ok(queue)
         })?;
-        self.note(from, format_args!("queue  {queue} takes {words}"));
+        self.note(from, format_args!("queue  {queue} takes {detail}"));
         if let Some(part) = part
             && !is_copy
-            && (!self.server().inner(|inner| inner.parts.insert(part.clone())) || (is_double && keeps))
+            && (!self.server().inner(|inner| inner.parts.insert(part.clone())) || (is_double && has_store))
         {
             self.oracle(|oracle| oracle.copied(part));
         }
@@ -343,12 +344,12 @@ impl World {
         });
     }
 
-    /// Something went wrong with a delivery: it comes again, in its old place.
+    /// Returns messages whose delivery has failed to their old place in the queue.
     fn requeue(&self, queue: &str, mut back: Vec<Stored>) {
-        let (kind, keeps) = (self.server().kind, self.keeps());
+        let (kind, has_store) = (self.server().kind, self.has_store());
         for stored in &mut back {
             if std::mem::take(&mut stored.is_copied)
-                && let Some(part) = asks_for(&stored.letter, keeps, true)
+                && let Some(part) = work_key(&stored.letter, has_store, true)
             {
                 self.oracle(|oracle| oracle.copied(part));
             }
@@ -367,7 +368,7 @@ impl World {
         self.hand_out(queue);
     }
 
-    /// The channel of a consumer ends.
+    /// Ends the channel of a consumer.
     fn end_session(&self, number: u64) {
         let Some(session) = self.server().inner(|inner| inner.sessions.remove(&number)) else { return };
         session.ended.notify_one();
@@ -377,7 +378,7 @@ impl World {
         self.requeue(&session.queue, session.unacked.into_values().collect());
     }
 
-    /// All channels end of a process, or of all (`None`).
+    /// Ends all channels of a process, or of all processes (`None`).
     fn end_sessions(&self, owner: Option<Owner>) {
         let concerns = |session: &Session| owner.is_none_or(|owner| session.owner == owner);
         let numbers: Vec<_> = self.server().inner(|inner| {
@@ -389,7 +390,7 @@ impl World {
         self.server().inner(|inner| inner.sets.disconnect(owner));
     }
 
-    /// The connection of a process ends, and no other one is made for a while.
+    /// Cuts the connection of a process, which cannot connect again for a while.
     pub(crate) fn cut(&self, owner: Owner, lasts: u64) {
         let until = self.executor.now() + lasts * 1_000;
         self.server().inner(|inner| {
@@ -401,21 +402,21 @@ impl World {
         self.end_sessions(Some(owner));
     }
 
-    /// The connections of all end, and no other ones are made for a while.
+    /// Cuts all connections; no process can connect again for a while.
     pub(crate) fn cut_all(&self, lasts: u64) {
         let until = self.executor.now() + lasts * 1_000;
         self.server().inner(|inner| inner.troubles.away_until = inner.troubles.away_until.max(until));
-        for owner in self.living() {
+        for owner in self.live_processes() {
             self.cut(owner, lasts);
         }
     }
 
-    /// The broker closes the channels of a process, whose connection goes on.
+    /// Closes the channels of a process, whose connection stays open.
     pub(crate) fn close_channels(&self, owner: Owner) {
         self.end_sessions(Some(owner));
     }
 
-    /// A process has ended: its connection is gone.
+    /// Removes the connection of a process that has ended.
     pub(crate) fn disconnect(&self, owner: Owner) {
         let Some(server) = &self.server else { return };
         server.inner(|inner| {
@@ -425,7 +426,7 @@ impl World {
         self.end_sessions(Some(owner));
     }
 
-    /// Until when the broker is slow, and by how many milliseconds at most.
+    /// Makes the broker slow until then, by up to this many milliseconds.
     pub(crate) fn slow_broker(&self, until: u64, most: u64) {
         self.server().inner(|inner| inner.troubles.late = (until, most));
     }
@@ -438,7 +439,7 @@ impl World {
         self.server().inner(|inner| inner.troubles.full_until = until);
     }
 
-    /// A policy lets messages expire.
+    /// Makes messages expire, as a policy does.
     pub(crate) fn expire(&self, until: u64, longest: u64) {
         self.server().inner(|inner| inner.troubles.expires = (until, longest));
         let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
@@ -447,7 +448,7 @@ impl World {
         }
     }
 
-    /// The broker forgets the newest messages of each queue, so many at most; answers how many those are.
+    /// Removes up to `most` of the newest messages of each queue, and returns how many were lost.
     pub(crate) fn forget_newest(&self, most: usize) -> usize {
         self.server().inner(|inner| {
             let queues = inner.queues.values_mut();
@@ -456,7 +457,7 @@ impl World {
     }
 }
 
-/// The queue of a process for outcomes.
+/// The name of a process's reply queue.
 fn mailbox_of(owner: Owner) -> String {
     format!("replies of p{}", owner.0)
 }

@@ -28,7 +28,7 @@ struct Record {
 struct Reading {
     number: u64,
     owner: Owner,
-    /// How many records it holds at most; 0 for any number.
+    /// How many unacknowledged records it holds at most; 0 for any number.
     window: usize,
     unacked: BTreeMap<u64, Record>,
     wire: mpsc::UnboundedSender<(u64, Record)>,
@@ -56,7 +56,7 @@ impl PartQueue {
         }
     }
 
-    /// The reader has gone: all that it held is in its place again.
+    /// Requeues all records of a reader that has gone, in their old places.
     fn take_back(&mut self) {
         let held = self.reading.take().map(|reading| reading.unacked).unwrap_or_default();
         held.into_values().rev().for_each(|record| self.ready.push_front(record));
@@ -72,7 +72,7 @@ pub(super) struct Sets {
 }
 
 impl Sets {
-    /// The connection of a process has ended, and its readers with it.
+    /// Removes the readers of a process whose connection has ended.
     pub(super) fn disconnect(&mut self, owner: Option<Owner>) {
         let is_of = |reading: &Reading| owner.is_none_or(|owner| reading.owner == owner);
         for queue in self.queues.values_mut() {
@@ -82,13 +82,13 @@ impl Sets {
         }
     }
 
-    /// The queues that are there, and what they hold.
+    /// The existing queues, with the number of their records.
     pub(super) fn left(&self) -> Vec<String> {
         let named = |(name, queue): (&String, &PartQueue)| format!("{name} with {} records", queue.ready.len());
         self.queues.iter().map(named).collect()
     }
 
-    /// The queue, while the reader of this number reads it.
+    /// Returns the queue while the reader with this number consumes it.
     fn reading(&mut self, queue: &str, number: u64) -> Option<&mut PartQueue> {
         self.queues
             .get_mut(queue)
@@ -101,7 +101,7 @@ impl World {
         self.server().inner(|inner| look(&mut inner.sets))
     }
 
-    /// A stranger, or a process, makes a part queue anew.
+    /// Declares a part queue for another program, or for a process, as an empty one.
     pub(crate) fn make_part_queue(&self, name: &str) {
         self.sets(|sets| {
             sets.next_queue += 1;
@@ -110,21 +110,21 @@ impl World {
         });
     }
 
-    /// A record arrives.
+    /// Handles the arrival of a record.
     pub(super) fn takes_record(&self, from: Owner, record: PartRecord) -> Result<(), NotTaken> {
         let PartRecord { queue: name, entry, body, .. } = record;
-        let words = format!("queue  {name} takes {entry:?}");
+        let detail = format!("queue  {name} takes {entry:?}");
         self.sets(|sets| {
             let queue = sets.queues.get_mut(&name).ok_or(NotTaken::NoQueue)?;
             queue.ready.push_back(Record { entry, body });
             queue.hand_out();
             Ok(())
         })?;
-        self.note(from, format_args!("{words}"));
+        self.note(from, format_args!("{detail}"));
         Ok(())
     }
 
-    /// Another program takes up to `most` records from each part queue without a consumer, and requeues them later.
+    /// Lets another program take up to `most` records from each part queue without a consumer; it requeues them later.
     pub(crate) fn hold_records(self: &Arc<Self>, most: usize, lasts: u64) {
         let names: Vec<_> = self.sets(|sets| sets.queues.keys().cloned().collect());
         for name in names {
@@ -167,11 +167,11 @@ impl PartQueues for BrokerEnd {
     }
 
     async fn make(&self, queue: &str) -> Result<(), BrokerError> {
-        // Two requests: what is recorded in between finds no queue.
+        // It takes two requests: a record that is published in between finds no queue.
         self.reach().await?;
         self.world.sets(|sets| sets.queues.remove(queue));
         self.reach().await?;
-        self.world.note(self.owner, format_args!("makes  {queue}"));
+        self.world.note(self.owner, format_args!("declares {queue}"));
         self.world.make_part_queue(queue);
         Ok(())
     }
@@ -243,7 +243,7 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Has the broker do something on the channel of this reader; `None` if that is lost before or meanwhile.
+    /// Runs `act` on the broker over the channel of this reader; `None` if the channel is lost before or meanwhile.
     async fn with<T>(&self, act: impl FnOnce(&mut PartQueue) -> T + Send) -> Option<T>
     where
         T: Send,
@@ -287,8 +287,8 @@ impl PartReader for Reader {
     }
 
     async fn bury(&mut self, tag: u64, why: &str) -> bool {
-        let words = format!("a record of {}: {why}", self.queue);
-        self.end.world.server().inner(|inner| inner.dead.push(words));
+        let detail = format!("a record of {}: {why}", self.queue);
+        self.end.world.server().inner(|inner| inner.dead.push(detail));
         self.done(tag).await
     }
 
@@ -305,7 +305,7 @@ impl PartReader for Reader {
         if put_back.await.is_none() {
             return false;
         }
-        // It acknowledges its own, and closes its channel.
+        // It acknowledges its own record, and closes its channel.
         self.end.pause(self.end.delay()).await;
         let world = &self.end.world;
         world.sets(|sets| sets.reading(&self.queue, self.number).map(|queue| queue.reading.take())).is_some()
@@ -316,7 +316,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let (world, queue, number) = (Arc::clone(&self.end.world), std::mem::take(&mut self.queue), self.number);
         let delay = self.end.delay();
-        // The channel is closed meanwhile.
+        // Its channel is closed in the background.
         self.end.world.executor.spawn(Owner::WORLD, async move {
             world.executor.sleep(delay).await;
             world.end_reading(&queue, number);

@@ -1,5 +1,4 @@
-//! One consumer of a queue: it outlives the channels that it gets its deliveries on. A receipt of an older channel
-//! settles nothing.
+//! A consumer of one queue. It outlives its channels; a receipt of an older channel settles nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +11,7 @@ use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
 use crate::executor::Owner;
 use crate::scenario::QueueKind;
 
-/// A message that was delivered so often is not declined once more, but put aside.
+/// A message that was delivered this often is dead-lettered instead of requeued elsewhere.
 const DECLINES: u32 = 10;
 
 enum Command {
@@ -20,16 +19,16 @@ enum Command {
     Stop(oneshot::Sender<()>),
 }
 
-/// What became of a delivery.
+/// How a delivery was settled.
 struct Settled {
     session: u64,
     tag: u64,
-    how: How,
+    outcome: Outcome,
 }
 
-enum How {
-    Said(Box<(Letter, u32)>, Disposition),
-    /// The copy that stands for it was confirmed, or will not be.
+enum Outcome {
+    Disposed(Box<(Letter, u32)>, Disposition),
+    /// Whether the copy that replaces the delivery was confirmed.
     Copied(bool),
 }
 
@@ -37,7 +36,7 @@ enum How {
 pub(super) struct Ticket {
     session: u64,
     tag: u64,
-    /// The session that is current.
+    /// The number of the current session.
     current: Arc<AtomicU64>,
     left: Option<(Letter, u32, mpsc::UnboundedSender<Settled>)>,
 }
@@ -45,8 +44,8 @@ pub(super) struct Ticket {
 impl Ticket {
     fn give(&mut self, settlement: Disposition) {
         let Some((letter, count, settle)) = self.left.take() else { return };
-        let how = How::Said(Box::new((letter, count)), settlement);
-        drop(settle.send(Settled { session: self.session, tag: self.tag, how }));
+        let outcome = Outcome::Disposed(Box::new((letter, count)), settlement);
+        drop(settle.send(Settled { session: self.session, tag: self.tag, outcome }));
     }
 }
 
@@ -72,7 +71,7 @@ impl std::fmt::Debug for Ticket {
     }
 }
 
-/// What the worker holds.
+/// The worker's side of the consumer.
 pub(super) struct Stream {
     deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
     commands: mpsc::UnboundedSender<Command>,
@@ -115,7 +114,7 @@ impl Subscription for Stream {
             drop(stopped.await);
         }
         self.deliveries.close();
-        // Their receipts are dropped, which gives them back.
+        // Dropping their receipts requeues them.
         while self.deliveries.recv().await.is_some() {}
     }
 }
@@ -125,7 +124,7 @@ pub(super) struct Driver {
     end: Arc<BrokerEnd>,
     queue: String,
     window: u16,
-    /// Whether what is given back comes again as if this delivery had not been.
+    /// Whether a requeued message is delivered again as if this delivery had not been.
     is_exact: bool,
     stopping: bool,
     n_copying: usize,
@@ -165,7 +164,7 @@ impl Driver {
         (driver, Stream { deliveries, commands: command, current })
     }
 
-    /// Opens a channel and consumes.
+    /// Opens a channel and starts a consumer.
     pub(super) fn open(&self, epoch: u64) -> Open {
         let (wire, mut arriving) = mpsc::unbounded_channel::<(u64, Stored)>();
         let (world, ended) = (&self.end.world, Arc::new(Notify::new()));
@@ -195,13 +194,13 @@ impl Driver {
                 }
                 let Stored { letter, count, .. } = stored;
                 if let Ok(message) = &letter.message {
-                    let (world, words) = (&end.world, super::named(&letter));
-                    world.note(end.owner, format_args!("comes  {words}, delivered {count} times before"));
+                    let (world, detail) = (&end.world, super::named(&letter));
+                    world.note(end.owner, format_args!("receives {detail}, delivered {count} times before"));
                     if count > 0 {
-                        world.oracle(|oracle| oracle.comes_again(message, world.executor.now()));
+                        world.oracle(|oracle| oracle.note_redelivery(message, world.executor.now()));
                     }
                     if count + message.losses > world.scenario.most_losses() {
-                        world.oracle(|oracle| oracle.comes_too_often(message, world.scenario.most_losses()));
+                        world.oracle(|oracle| oracle.note_excess_delivery(message, world.scenario.most_losses()));
                     }
                 }
                 let left = Some((letter.clone(), count, settle.clone()));
@@ -229,7 +228,7 @@ impl Driver {
         }
     }
 
-    /// Consumes until the channel is lost; answers `false` if it was asked to stop before that.
+    /// Consumes until the channel is lost; returns `false` if it was asked to stop before that.
     async fn consume(&mut self, open: &Open) -> bool {
         let closing = self.end.closing.clone();
         let mut is_closing = false;
@@ -268,7 +267,7 @@ impl Driver {
                 _ = self.settled.recv_many(&mut batch, 256) => {}
             }
             if !batch.is_empty() {
-                // What is done waits to become part of a run, and then is under way.
+                // A settled delivery waits until it is part of a batch, which then is under way.
                 self.end.pause(self.end.delay()).await;
                 self.carry_out(open, batch);
             }
@@ -283,7 +282,7 @@ impl Driver {
         self.end.world.hand_out(&self.queue);
     }
 
-    /// Has nothing more delivered.
+    /// Cancels the consumer.
     async fn stop(&self, open: &Open) {
         self.end.pause(self.end.delay()).await;
         let set = |session: &mut Session| session.stops = true;
@@ -295,44 +294,44 @@ impl Driver {
         let (world, is_quorum) = (Arc::clone(&self.end.world), self.end.world.server().kind == QueueKind::Quorum);
         let declines = if is_quorum { DECLINES } else { 1 };
         let (mut done, mut back) = (Vec::new(), Vec::new());
-        for Settled { session, tag, how } in batch {
-            if let How::Copied(_) = &how {
+        for Settled { session, tag, outcome } in batch {
+            if let Outcome::Copied(_) = &outcome {
                 self.n_copying -= 1;
             }
             if session != open.number {
                 continue;
             }
-            match how {
-                How::Said(_, Disposition::Ack) | How::Copied(true) => done.push(tag),
-                // The broker counts this one.
-                How::Copied(false) => {
+            match outcome {
+                Outcome::Disposed(_, Disposition::Ack) | Outcome::Copied(true) => done.push(tag),
+                // The broker counts this delivery.
+                Outcome::Copied(false) => {
                     world.loses_delivery(open.number, tag);
                     back.push(tag);
                 }
-                How::Said(letter, Disposition::Requeue) => {
-                    world.gives_back(self.end.owner);
+                Outcome::Disposed(letter, Disposition::Requeue) => {
+                    world.releases(self.end.owner);
                     let (mut letter, count) = *letter;
                     if let Ok(message) = &mut letter.message
                         && self.is_exact
                     {
                         message.losses += count;
                     }
-                    // From the second time on a copy takes its place, so that nothing is counted.
+                    // From the second time on, a copy replaces the message, so that the delivery is not counted.
                     if self.is_exact || (is_quorum && count > 0) {
                         self.copy(open, tag, letter);
                     } else {
                         back.push(tag);
                     }
                 }
-                How::Said(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => {
+                Outcome::Disposed(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => {
                     world.loses_delivery(open.number, tag);
                     back.push(tag);
                 }
-                How::Said(
+                Outcome::Disposed(
                     letter,
-                    Disposition::RequeueElsewhere(reason, words) | Disposition::DeadLetter(reason, words),
+                    Disposition::RequeueElsewhere(reason, detail) | Disposition::DeadLetter(reason, detail),
                 ) => {
-                    world.server().put_aside(&letter.0, &format!("{}: {words}", reason.as_str()));
+                    world.server().dead_letter(&letter.0, &format!("{}: {detail}", reason.as_str()));
                     done.push(tag);
                 }
             }
@@ -347,7 +346,7 @@ impl Driver {
         world.requeue(&self.queue, back);
     }
 
-    /// Publishes the copy that stands for a delivery, and only then acknowledges.
+    /// Publishes the copy that replaces a delivery, and acknowledges only after its confirm.
     fn copy(&mut self, open: &Open, tag: u64, letter: Letter) {
         let letter = Letter { is_copy: true, ..letter };
         self.n_copying += 1;
@@ -368,11 +367,11 @@ impl Driver {
                     break false;
                 }
             };
-            drop(settle.send(Settled { session, tag, how: How::Copied(copied) }));
+            drop(settle.send(Settled { session, tag, outcome: Outcome::Copied(copied) }));
         });
     }
 
-    /// A new channel, or `None` if none is wanted any more.
+    /// Opens a new channel; `None` once none is needed any more.
     async fn open_again(&mut self) -> Option<Open> {
         let (end, closing) = (Arc::clone(&self.end), self.end.closing.clone());
         loop {
@@ -387,7 +386,7 @@ impl Driver {
                         Some(Command::Stop(_)) | None => return None,
                     },
                     Some(late) = self.settled.recv() => {
-                        if let How::Copied(_) = late.how {
+                        if let Outcome::Copied(_) = late.outcome {
                             self.n_copying -= 1;
                         }
                     }
@@ -405,14 +404,14 @@ impl Driver {
     }
 }
 
-/// Keeps the queue of a process for outcomes there while it has a connection.
-pub(super) async fn collect(end: Arc<BrokerEnd>, answers: mpsc::Sender<ReplyDelivery>) {
+/// Keeps the reply queue of a process declared while it is connected.
+pub(super) async fn collect(end: Arc<BrokerEnd>, sender: mpsc::Sender<ReplyDelivery>) {
     let closing = end.closing.clone();
     let keep = async {
         loop {
             let Some(epoch) = end.connected().await else { continue };
             let queue = mailbox_of(end.owner);
-            end.world.server().inner(|inner| inner.mailboxes.insert(queue, answers.clone()));
+            end.world.server().inner(|inner| inner.mailboxes.insert(queue, sender.clone()));
             while end.is_up(epoch) {
                 end.pause(1_000_000).await;
             }

@@ -8,71 +8,71 @@ use serde::{Deserialize, Serialize};
 
 use ork::workflow::Overlap;
 
-pub(crate) use self::problem::accepted_nonsense;
+pub(crate) use self::problem::wrongly_judged;
 pub(crate) use self::trouble::{Ends, Kind, Trouble};
 use super::dice::Dice;
 use super::schedules::{self, Minutely};
 use super::tasks::{How, Script};
 use super::workload::{self, Act, Job};
 
-/// Everything that happens. All times are milliseconds since the beginning.
+/// All that happens in a run. All times are milliseconds since the beginning.
 ///
-/// `Scenario::problem` says what makes no sense.
+/// `Scenario::problem` describes what is invalid in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// Of the order of futures, of delays, of what processes draw.
+    /// The seed of the order of futures, of delays, and of the random numbers of processes.
     pub(crate) seed: u64,
     pub(crate) store: StoreKind,
-    /// Whether there is a broker, and which queues it has.
+    /// The kind of queues of the broker, if there is one.
     #[serde(default)]
     pub(crate) broker: Option<QueueKind>,
-    /// For how many seconds jobs are kept that have ended; 0 for ever.
+    /// For how many seconds jobs are kept after their end; 0 for ever.
     #[serde(default)]
     pub(crate) retention: u64,
-    /// How many calls of one attempt may be lost with their processes; 0 for the usual number.
+    /// How many calls of one attempt may be lost with their processes; 0 for the default.
     #[serde(default)]
     pub(crate) max_losses: u32,
-    /// Whether outputs beyond a few bytes are kept in a place of their own.
+    /// Whether outputs beyond a few bytes are stored as objects.
     #[serde(default)]
     pub(crate) large: bool,
     /// Whether processes publish events, and the client subscribes to them.
     #[serde(default)]
     pub(crate) events: bool,
     pub(crate) workers: Vec<ProcessSpec>,
-    /// In any order, as each waits for its own time. One about a job that is not submitted does nothing.
+    /// In any order, as each act waits for its time. An act on a job that is not submitted does nothing.
     pub(crate) acts: Vec<(u64, Act)>,
     /// In the order of their times.
     pub(crate) troubles: Vec<(u64, Trouble)>,
-    /// No trouble lasts longer than until then. Patience is counted from there, or from the last act if that is later.
+    /// No trouble lasts beyond this time. Deadlines are counted from here, or from the last act if that is later.
     pub(crate) calm: u64,
 }
 
-/// How the ends of a store hear of what others did.
+/// How the connections of a store learn of the changes of other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StoreKind {
-    /// A server that tells each what happened, as `PostgreSQL` does.
+    /// A server that reports each change, as `PostgreSQL` does.
     Server,
-    /// A file; others hear that something happened, as with `SQLite`.
+    /// A file; other processes learn only that something has changed, as with `SQLite`.
     File,
-    /// None: jobs are messages, and nothing else.
+    /// No store: jobs exist as messages only.
     None,
 }
 
-/// How the queues of a broker keep messages.
+/// The kind of queues of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum QueueKind {
     /// Counts how often each message was delivered.
     Quorum,
-    /// Knows only whether it was.
+    /// Only knows whether a message was delivered before.
     Classic,
 }
 
-/// One worker.
+/// A worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProcessSpec {
-    /// By how many milliseconds its clock is ahead of the store's at the beginning.
+    /// By how many milliseconds its clock is ahead of the store's clock at the beginning.
     pub(crate) ahead_ms: i64,
     /// By how many parts in a million its clock is too fast.
     pub(crate) ppm: i64,
@@ -80,7 +80,7 @@ pub(crate) struct ProcessSpec {
     pub(crate) concurrency: u64,
     /// How many calls of `fn` tasks it makes at once.
     pub(crate) blocking: u64,
-    /// After how many milliseconds it acknowledges what it still works on; 0 for the usual time.
+    /// After how many milliseconds it acknowledges work that still runs; 0 for the default.
     #[serde(default)]
     pub(crate) ack_within: u64,
 }
@@ -89,10 +89,10 @@ pub(crate) struct ProcessSpec {
 const HOUR: u64 = 3_600_000;
 
 impl Scenario {
-    /// The scenario of a seed.
+    /// Generates the scenario of a seed.
     pub(crate) fn generate(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "scenario", 0);
-        // Some last for hours, with longer troubles.
+        // Some scenarios last for hours, with longer troubles.
         let calm = if dice.percent(12) { dice.between(HOUR, 5 * HOUR) } else { dice.between(20_000, 180_000) };
         let store = match dice.below(20) {
             0..=8 => StoreKind::Server,
@@ -131,11 +131,11 @@ impl Scenario {
             acts.push(workload::act(&mut Dice::new(seed, "act", number), &submitted));
         }
         if store == StoreKind::None {
-            let unkept = |(at, act)| match act {
-                Act::Submit(number, job) => Some((at, Act::Submit(number, workload::unkept(job)))),
+            let storeless = |(at, act)| match act {
+                Act::Submit(number, job) => Some((at, Act::Submit(number, workload::storeless(job)))),
                 _ => None,
             };
-            acts = acts.into_iter().filter_map(unkept).collect();
+            acts = acts.into_iter().filter_map(storeless).collect();
         } else if dice.percent(20) {
             for number in 0..dice.between(1, 3) {
                 let script = Script::short(&mut Dice::new(seed, "schedule", number));
@@ -143,13 +143,13 @@ impl Scenario {
             }
         }
         let has_unstorable = dice.percent(10);
-        // Without a store only records of parts are too large.
+        // Without a store, only records of parts can be too large.
         let can_hold = |job: &Job| store == StoreKind::None && !matches!(job, Job::Many(_) | Job::Set(_));
         let jobs = acts.iter_mut().filter_map(|(_, act)| act.submits_mut());
         let storable = jobs.filter(|job| !has_unstorable || can_hold(job));
         storable.flat_map(Job::scripts_mut).for_each(Script::be_storable);
-        // Each call of such a task costs the time after which its process is taken for dead.
-        // A classic queue does not count them, so without a store they would never end.
+        // Each call of such a task costs the time after which its process is presumed dead. A classic
+        // queue does not count these losses, so that without a store they would never end.
         let counts = store != StoreKind::None || broker == Some(QueueKind::Quorum);
         if !(matches!(max_losses, 1 | 2) && counts && dice.percent(50)) {
             let jobs = acts.iter_mut().filter_map(|(_, act)| act.submits_mut());
@@ -162,12 +162,12 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// Whether the broker loses what it has confirmed.
+    /// Returns whether the broker loses messages that it has confirmed.
     pub(crate) fn loses_messages(&self) -> bool {
         self.troubles.iter().any(|(_, trouble)| trouble.loses_messages())
     }
 
-    /// Whether calls return what the store cannot hold.
+    /// Returns whether calls return what the store cannot hold.
     pub(crate) fn has_unstorable(&self) -> bool {
         let mut scripts = self.acts.iter().filter_map(|(_, act)| Some(act.submits()?.1)).flat_map(Job::scripts);
         scripts.any(|script| script.how == How::Unstorable)
@@ -178,17 +178,17 @@ impl Scenario {
         if self.max_losses > 0 { self.max_losses } else { 20 }
     }
 
-    /// Whether others publish messages once more.
+    /// Returns whether other programs publish messages a second time.
     pub(crate) fn doubles(&self) -> bool {
         self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Doubles { .. }))
     }
 
-    /// Whether the store loses transactions that it has not promised to keep.
+    /// Returns whether the store loses transactions that it has not promised to keep.
     pub(crate) fn undoes(&self) -> bool {
         self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Undone { .. }))
     }
 
-    /// Whether this schedule starts nothing while what it has started before is open.
+    /// Returns whether this schedule starts nothing while a job that it has started before is open.
     pub(crate) fn may_not_overlap(&self, number: u64) -> bool {
         let schedules = self.acts.iter().filter_map(|(_, act)| match act {
             Act::Schedule(of, minutely, _) if *of == number => Some(minutely),
@@ -202,13 +202,13 @@ impl Scenario {
         self.acts.iter().filter(|(_, act)| matches!(act, Act::Schedule(..))).count()
     }
 
-    /// How many milliseconds all calls of jobs take, if each is called as often as it may be.
+    /// How many milliseconds all calls of jobs take, if each is made as often as possible.
     pub(crate) fn work(&self) -> u64 {
         let jobs = self.acts.iter().filter_map(|(_, act)| Some(act.submits()?.1));
         3 * jobs.flat_map(Job::scripts).map(|script| script.takes + 2_000).sum::<u64>()
     }
 
-    /// How many milliseconds schedules may take, when all else has ended.
+    /// How many milliseconds schedules may take after all else has ended.
     pub(crate) fn schedule_work(&self) -> u64 {
         let of_act = |(_, act): &(u64, Act)| match act {
             Act::Schedule(_, _, script) => schedules::LASTS + self.calm / 60_000 * (script.takes + 2_000),
@@ -217,8 +217,9 @@ impl Scenario {
         3 * self.acts.iter().map(of_act).sum::<u64>()
     }
 
-    /// Whether workers end while others hold records of part queues: then no process may know of a set any more.
-    pub(crate) fn forgets_sets(&self) -> bool {
+    /// Returns whether workers end while other programs hold records of part queues: then it is possible that no
+    /// process knows of a set any more.
+    pub(crate) fn may_forget_sets(&self) -> bool {
         let any = |is: fn(&Trouble) -> bool| self.troubles.iter().any(|(_, trouble)| is(trouble));
         any(|trouble| matches!(trouble, Trouble::Holds { .. }))
             && any(|trouble| {
@@ -241,7 +242,7 @@ fn worker(dice: &mut Dice, store: StoreKind, calm: u64) -> ProcessSpec {
     let sign = |n: i64, dice: &mut Dice| if dice.percent(50) { -n } else { n };
     let ahead_ms = i64::try_from(dice.below(ahead + 1)).unwrap();
     let ahead_ms = sign(ahead_ms, dice);
-    // While the store is away for an hour, nothing sets a clock right.
+    // While the store is away for an hour, nothing corrects a clock.
     let drift = if calm > HOUR { 10 } else { 200 };
     let ack_within = if dice.percent(30) { dice.between(2_000, 20_000) } else { 0 };
     let ppm = i64::try_from(if server { dice.below(drift) } else { 0 }).unwrap();

@@ -1,18 +1,17 @@
-//! Which scenarios make no sense: what is written by hand is refused if a run of it would say nothing, or something
-//! false.
+//! Validates scenarios: one that is written by hand is refused if a run of it would show nothing, or something wrong.
 
 use super::{HOUR, Kind, ProcessSpec, QueueKind, Scenario, StoreKind, Trouble};
 use crate::tasks::How;
 use crate::workload::{Act, Job};
 
-/// Nothing takes longer, in milliseconds.
+/// The longest time that anything may take, in milliseconds.
 const LONGEST: u64 = 365 * 24 * HOUR;
 
-/// The most parts in a million by which a clock drifts.
+/// The fastest drift of a clock, in parts per million.
 const MOST_DRIFT: i64 = 1_000;
 
 impl Scenario {
-    /// Why it makes no sense, if it does not. The scenarios of all seeds do.
+    /// Describes why the scenario is invalid, if it is. The scenarios of all seeds are valid.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem_of_surroundings()
             .or_else(|| self.workers.iter().enumerate().find_map(|(at, worker)| self.problem_of_worker(at, worker)))
@@ -87,9 +86,9 @@ impl Scenario {
             return Some("the troubles are not in the order of their times".to_owned());
         }
         let has_undone = self.troubles.iter().any(|(_, trouble)| trouble.kind() == Kind::Undone);
-        let words = "a lost message is not detected if the removal of its row is undone: \
+        let detail = "a lost message is not detected if the removal of its row is undone: \
                      `Undone` goes with no trouble that loses messages";
-        (has_undone && self.loses_messages()).then(|| words.to_owned())
+        (has_undone && self.loses_messages()).then(|| detail.to_owned())
     }
 
     fn problem_of_act(&self, at: u64, act: &Act) -> Option<String> {
@@ -145,7 +144,7 @@ impl Scenario {
         Some(problem.to_owned())
     }
 
-    /// Numbers are given once: jobs have theirs, and schedules.
+    /// Checks that the numbers of jobs are unique, and those of schedules.
     fn problem_of_acts(&self) -> Option<String> {
         let (mut jobs, mut schedules) = (Vec::new(), Vec::new());
         for (_, act) in &self.acts {
@@ -163,14 +162,14 @@ impl Scenario {
     }
 }
 
-/// A scenario that makes sense.
-const SENSE: &str = r#"{"seed":0,"store":"Server","broker":"Quorum","calm":90,
+/// A valid scenario.
+const VALID: &str = r#"{"seed":0,"store":"Server","broker":"Quorum","calm":90,
     "workers":[{"ahead_ms":0,"ppm":0,"concurrency":1,"blocking":1}],
     "acts":[[5,{"Submit":[0,{"Plain":{"key":0,"takes":0,"fails":0,"how":"Returns"}}]}]],
     "troubles":[[1,{"Crash":{"worker":0,"back":1}}],[50,{"Freeze":{"worker":0,"lasts":40}}]]}"#;
 
-/// What is replaced in it by something that makes no sense, and what is said of that.
-const NONSENSE: [(&[(&str, &str)], &str); 25] = [
+/// Replacements that make it invalid, and a part of the error message of each.
+const INVALID: [(&[(&str, &str)], &str); 25] = [
     (&[], ""),
     (&[("\"seed\"", "\"sed\"")], "unknown field `sed`"),
     (&[("\"key\"", "\"kee\"")], "unknown field `kee`"),
@@ -207,16 +206,16 @@ const NONSENSE: [(&[(&str, &str)], &str); 25] = [
     (&[("\"Plain\"", "\"Narrow\""), ("\"Server\"", "\"None\"")], "job 0 needs a store"),
 ];
 
-/// What is refused with other words, or not at all.
-pub(crate) fn accepted_nonsense() -> Vec<String> {
+/// Returns the invalid scenarios that are accepted, or refused with another message.
+pub(crate) fn wrongly_judged() -> Vec<String> {
     let problem = |(replaced, wanted): &(&[(&str, &str)], &str)| {
-        let text = replaced.iter().fold(SENSE.to_owned(), |text, (from, to)| text.replace(from, to));
+        let text = replaced.iter().fold(VALID.to_owned(), |text, (from, to)| text.replace(from, to));
         let found = match serde_json::from_str::<Scenario>(&text) {
             Ok(scenario) => scenario.problem().unwrap_or_default(),
             Err(error) => error.to_string(),
         };
-        let is_said = found.contains(wanted) && found.is_empty() == wanted.is_empty();
-        (!is_said).then(|| format!("{replaced:?} is refused with `{found}`, not `{wanted}`"))
+        let matches = found.contains(wanted) && found.is_empty() == wanted.is_empty();
+        (!matches).then(|| format!("{replaced:?} is refused with `{found}`, not `{wanted}`"))
     };
-    NONSENSE.iter().filter_map(problem).collect()
+    INVALID.iter().filter_map(problem).collect()
 }

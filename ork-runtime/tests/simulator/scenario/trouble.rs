@@ -1,4 +1,4 @@
-//! What goes wrong in a scenario, as plain data, and how it is drawn. `docs/simulator.md` has the steps to add a kind.
+//! The troubles of a scenario, as plain data, and how they are drawn. `docs/simulator.md` has the steps to add a kind.
 
 use ork::JobId;
 use ork::broker::{DeadLetterReason, Rejected};
@@ -9,7 +9,7 @@ use super::{HOUR, QueueKind, StoreKind};
 use crate::broker::Letter;
 use crate::dice::Dice;
 
-/// How a worker comes to its end.
+/// How a worker ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ends {
     Dies,
@@ -17,78 +17,78 @@ pub(crate) enum Ends {
     Stops,
 }
 
-/// What goes wrong.
+/// Something that goes wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) enum Trouble {
-    /// A worker dies, and is started again.
+    /// A worker dies, and is restarted.
     Crash { worker: usize, back: u64 },
-    /// A worker does nothing for a while, and goes on.
+    /// A worker is frozen for a while, and resumes.
     Freeze { worker: usize, lasts: u64 },
-    /// All processes do nothing for a while, as when their computer sleeps.
+    /// All processes are frozen for a while, as when their computer sleeps.
     Sleep { lasts: u64 },
-    /// A worker is told to stop, and is started again.
+    /// A worker receives one stop signal, and is restarted.
     Drain { worker: usize, back: u64 },
-    /// A worker is told to stop twice.
+    /// A worker receives two stop signals.
     Stop { worker: usize, back: u64 },
     /// The clock of a worker is set.
     Turn { worker: usize, by: i64 },
-    /// A worker ends in the middle of a transaction: it is committed and not answered yet. So many transactions go
-    /// before that one.
+    /// A worker ends in the middle of a transaction, which is committed but not confirmed yet. `after` transactions of
+    /// the worker go before that one.
     InCommit { worker: usize, after: u64, what: Ends },
-    /// The store answers late, up to so many milliseconds.
+    /// The store responds late, by up to `most` milliseconds.
     Late { most: u64, lasts: u64 },
     /// Every second transaction is rolled back after it was carried out, and carried out again.
     Conflicts { lasts: u64 },
-    /// The store refuses all that is to be written.
+    /// The store refuses all writes.
     NoSpace { lasts: u64 },
-    /// The server of the store begins anew, without the last transactions that were not to outlive that.
+    /// The server of the store restarts, without the last transactions that were not to survive that.
     Undone { lasts: u64 },
-    /// Commits are not answered, and half of them are not made: both is found out in the end.
+    /// Commits are not confirmed, and half of them are not made: the processes find out in the end.
     Doubt { lasts: u64 },
-    /// The place for large outputs refuses everything, and does half of it all the same.
+    /// The object store refuses everything, and carries out half of it all the same.
     Objects { lasts: u64 },
-    /// The connection to the broker is cut, of a worker or of all, and no other one is made for a while.
+    /// The connection of a worker, or of all processes, to the broker is cut, and cannot be made again for a while.
     Cut { worker: Option<usize>, lasts: u64 },
     /// The broker closes the channels of a worker.
     Channels { worker: usize },
-    /// The broker answers late, up to so many milliseconds.
+    /// The broker responds late, by up to `most` milliseconds.
     SlowBroker { most: u64, lasts: u64 },
-    /// The broker reads nothing that is published.
+    /// The broker reads nothing from publishers.
     Blocks { lasts: u64 },
-    /// The queues take nothing.
+    /// The queues refuse messages.
     Full { lasts: u64 },
-    /// Others publish again what waits, so much of each queue.
+    /// Another program publishes up to `most` waiting messages of each queue a second time.
     Doubles { most: usize },
-    /// Others take what waits, so much of each queue, and give it back or keep it.
+    /// Another program takes up to `most` waiting messages of each queue, and requeues or keeps them.
     Stranger { most: usize, lasts: u64, keeps: bool },
-    /// Others take records out of part queues, so many of each, and give them back later.
+    /// Another program takes up to `most` records out of each part queue, and requeues them later.
     Holds { most: usize, lasts: u64 },
-    /// Others publish something.
+    /// Another program publishes something.
     Foreign(Foreign),
-    /// All that waits is removed.
+    /// All waiting messages are removed.
     Purge,
-    /// Another node of the broker takes over, which has not heard of the newest messages of each queue.
+    /// Another node of the broker takes over, which does not have the newest messages of each queue.
     Failover { most: usize, lasts: u64 },
-    /// What has waited for so many milliseconds is removed.
+    /// Messages that have waited for `longest` milliseconds are removed.
     Expires { longest: u64, lasts: u64 },
     /// The store refuses everything, for one worker or for all.
     Refuses { worker: Option<usize>, lasts: u64 },
 }
 
-/// What others publish.
+/// A message that another program publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Foreign {
-    /// It is no message of ork.
+    /// A body that is not a message of ork.
     Unreadable,
-    /// No worker knows its task.
+    /// A message with a task that no worker knows.
     UnknownTask,
-    /// It is about a part of an unknown job.
+    /// A message of a part of an unknown job.
     UnknownJob,
 }
 
 impl Foreign {
-    /// What it is that is published at this moment.
+    /// Returns the letter that is published at this moment.
     pub(crate) fn letter(self, now: u64) -> Letter {
         let mut job = [0; 16];
         job.iter_mut().zip(now.to_be_bytes()).for_each(|(to, from)| *to = from);
@@ -139,7 +139,7 @@ pub(crate) enum Kind {
     Expires,
 }
 
-/// What a trouble befalls.
+/// The component that a trouble affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Processes,
@@ -148,8 +148,8 @@ pub(crate) enum Place {
 }
 
 impl Kind {
-    /// Those of processes and of the store. Each run draws which of them it has; what is appended here changes what all
-    /// seeds come to.
+    /// The troubles of processes and of the store. Each run draws which of them it has; appending one changes what all
+    /// seeds generate.
     const USUAL: [Self; 14] = [
         Self::Crash,
         Self::Freeze,
@@ -167,7 +167,7 @@ impl Kind {
         Self::Objects,
     ];
 
-    /// Those of a broker. Connections are cut twice as often as anything else happens.
+    /// The troubles of a broker. Connections are cut twice as often as anything else happens.
     const OF_BROKER: [Self; 9] = [
         Self::Cut,
         Self::Cut,
@@ -180,7 +180,7 @@ impl Kind {
         Self::Holds,
     ];
 
-    /// Those of a broker that lose messages, or may.
+    /// The troubles of a broker that lose messages, or may.
     const LOSING: [Self; 4] = [Self::Purge, Self::Failover, Self::Stranger, Self::Expires];
 
     pub(crate) const fn place(self) -> Place {
@@ -209,8 +209,8 @@ impl Kind {
         }
     }
 
-    /// Whether the processes of this store can meet it. The processes of a file share the clock of their computer, and
-    /// end with it.
+    /// Returns whether the processes of this store can meet it. The processes of a file share the clock of their
+    /// computer, and end with it.
     pub(crate) fn is_possible_with(self, store: StoreKind) -> bool {
         match store {
             StoreKind::Server => true,
@@ -220,17 +220,17 @@ impl Kind {
     }
 }
 
-/// The usual kinds that a run has: each run leaves out some, so that they do not always mask one another.
+/// Draws the usual kinds of a run: each run leaves out some, so that they do not always mask one another.
 pub(super) fn usual_kinds(dice: &mut Dice) -> Vec<Kind> {
     Kind::USUAL.into_iter().filter(|_| dice.percent(60)).collect()
 }
 
-/// All kinds of a run with this broker and this store; the usual ones have been drawn.
+/// All kinds of a run with this broker and this store; the usual kinds have been drawn.
 pub(super) fn kinds(dice: &mut Dice, usual: Vec<Kind>, broker: Option<QueueKind>, store: StoreKind) -> Vec<Kind> {
     let mut kinds = usual;
     if broker.is_some() {
         kinds.extend(Kind::OF_BROKER.into_iter().filter(|_| dice.percent(50)));
-        // What loses messages takes long to be found.
+        // It takes long to detect lost messages.
         if dice.percent(25) && store != StoreKind::None {
             kinds.extend(Kind::LOSING);
             // If the removal of a row of the outbox is undone, a lost message of it is not detected.
@@ -273,12 +273,12 @@ impl Trouble {
         }
     }
 
-    /// Whether it is a trouble of a broker.
+    /// Returns whether it is a trouble of a broker.
     pub(crate) fn is_of_broker(&self) -> bool {
         self.kind().place() == Place::Broker
     }
 
-    /// The worker that it befalls, if it is one.
+    /// The worker that it affects, if it affects one.
     pub(crate) const fn worker(&self) -> Option<usize> {
         match self {
             Self::Crash { worker, .. }
@@ -309,7 +309,7 @@ impl Trouble {
         }
     }
 
-    /// Whether it makes the broker lose what it has confirmed.
+    /// Returns whether it makes the broker lose confirmed messages.
     pub(crate) fn loses_messages(&self) -> bool {
         match self {
             Self::Stranger { keeps, .. } => *keeps,
@@ -323,7 +323,7 @@ impl Trouble {
         if is_ended_by_start { 0 } else { self.clone().span_mut().map_or(0, |span| *span) }
     }
 
-    /// For how many milliseconds it lasts, or after how many a worker is started again.
+    /// For how many milliseconds it lasts, or after how many a worker is restarted.
     pub(crate) const fn span_mut(&mut self) -> Option<&mut u64> {
         match self {
             Self::Crash { back: span, .. }
@@ -356,12 +356,12 @@ impl Trouble {
     }
 }
 
-/// A trouble of this kind, and when it begins.
+/// Draws a trouble of this kind, and when it begins.
 pub(super) fn trouble(dice: &mut Dice, kind: Kind, n_workers: u64, calm: u64) -> (u64, Trouble) {
     let at = dice.below(calm);
     let worker = usize::try_from(dice.below(n_workers)).unwrap();
     let back = 1 + dice.any_size(20_000);
-    // Every fourth lasts longer than a heartbeat is believed.
+    // Every fourth trouble lasts longer than a heartbeat counts.
     let lasts = if dice.percent(25) { dice.between(15_000, 40_000) } else { dice.any_size(15_000) };
     let lasts = if calm > HOUR && dice.percent(25) { dice.any_size(HOUR) } else { lasts };
     let lasts = (1 + lasts).min(calm - at);

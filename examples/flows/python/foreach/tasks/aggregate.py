@@ -1,4 +1,4 @@
-"""Adds up what came of the files. Plain types do, too."""
+"""Adds up the results of the files. Plain types are possible, too."""
 
 from dataclasses import dataclass
 

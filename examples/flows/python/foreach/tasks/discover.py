@@ -1,4 +1,4 @@
-"""Lists what there is to do."""
+"""Lists the files to process."""
 
 from ork import task
 from pydantic import BaseModel

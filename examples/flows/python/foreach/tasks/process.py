@@ -5,7 +5,7 @@ from pydantic import BaseModel
 
 
 class Input(BaseModel):
-    item: str  # One path, of the list that is gone through
+    item: str  # One path of the `foreach` list
 
 
 class Output(BaseModel):

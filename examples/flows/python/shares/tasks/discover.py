@@ -1,4 +1,4 @@
-"""Says how many instances there are to be."""
+"""Returns the number of instances."""
 
 from ork import task
 from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""Takes its share of a hundred items, by its place among those that do the same."""
+"""Processes its share of a hundred items, by its index among the parallel instances."""
 
 from ork import task, Context
 from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""Adds up what was counted, by kind of file."""
+"""Adds up the counts, by kind of file."""
 
 from collections import Counter, defaultdict
 from typing import TypedDict

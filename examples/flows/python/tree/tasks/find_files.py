@@ -1,4 +1,4 @@
-"""Finds all files below a folder, but for hidden ones."""
+"""Finds all files below a folder, except hidden ones."""
 
 import os
 from typing import TypedDict

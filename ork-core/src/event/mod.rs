@@ -1,0 +1,288 @@
+//! Events about jobs, which are published to listeners as `CloudEvents` 1.0 JSON. Pure code; `docs/wire.md` lists
+//! them.
+
+mod json;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::failure::Failure;
+use crate::id::JobId;
+use crate::job::{Job, State};
+use crate::ledger::Counts;
+
+/// The kind of an event: what happened to a job, or to one of its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The job was created.
+    Created,
+    /// The message of the job was sent to the workers.
+    Ready,
+    /// The task reported its progress.
+    Progress,
+    /// An attempt failed, and the next one is scheduled.
+    Retrying,
+    /// All parts of the job have ended.
+    PartsCompleted,
+    /// The job succeeded.
+    Completed,
+    /// The job failed.
+    Failed,
+    /// The job was cancelled.
+    Canceled,
+}
+
+impl EventKind {
+    /// Every kind, in the order in which they occur.
+    pub const ALL: [Self; 8] = [
+        Self::Created,
+        Self::Ready,
+        Self::Progress,
+        Self::Retrying,
+        Self::PartsCompleted,
+        Self::Completed,
+        Self::Failed,
+        Self::Canceled,
+    ];
+
+    /// The `type` of the event, which is also its routing key. Progress and retrying are both `job.updated`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "job.created",
+            Self::Ready => "job.ready",
+            Self::Progress | Self::Retrying => "job.updated",
+            Self::PartsCompleted => "job.parts-completed",
+            Self::Completed => "job.completed",
+            Self::Failed => "job.failed",
+            Self::Canceled => "job.canceled",
+        }
+    }
+
+    /// The distinct types, in the order in which they occur.
+    fn names() -> Vec<&'static str> {
+        let mut names = Self::ALL.map(Self::as_str).to_vec();
+        names.dedup();
+        names
+    }
+
+    /// The state of the job when the event occurs.
+    pub const fn state(self) -> State {
+        match self {
+            Self::Created | Self::Ready => State::Ready,
+            Self::Progress => State::Running,
+            Self::Retrying => State::Retrying,
+            Self::PartsCompleted => State::Waiting,
+            Self::Completed => State::Succeeded,
+            Self::Failed => State::Failed,
+            Self::Canceled => State::Cancelled,
+        }
+    }
+
+    /// The kind of event for a job that ends in this state.
+    pub const fn of_end(state: State) -> Self {
+        match state {
+            State::Succeeded => Self::Completed,
+            State::Cancelled => Self::Canceled,
+            State::Failed | State::Ready | State::Running | State::Retrying | State::Waiting => Self::Failed,
+        }
+    }
+
+    /// The number of the kind in stores.
+    pub fn code(self) -> u32 {
+        Self::ALL.into_iter().zip(0..).find(|(kind, _)| *kind == self).map_or(0, |(_, code)| code)
+    }
+
+    /// Returns the kind with this number, if there is one.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().zip(0..).find(|(_, known)| *known == code).map(|(kind, _)| kind)
+    }
+
+    fn read(kind: &str, state: State) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == kind && known.state() == state)
+    }
+}
+
+impl std::fmt::Display for EventKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The number of parts of a job, by how they ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrkEndedParts")]
+#[non_exhaustive]
+pub struct EndedParts {
+    /// The total number of parts.
+    pub total: u64,
+    /// The number of parts that succeeded.
+    pub completed: u64,
+    /// The number of parts that failed.
+    pub failed: u64,
+    /// The number of parts that never started, or whose job was cancelled.
+    pub canceled: u64,
+}
+
+impl From<Counts> for EndedParts {
+    fn from(counts: Counts) -> Self {
+        let canceled = counts.skipped + counts.cancelled;
+        Self { total: counts.settled(), completed: counts.ok, failed: counts.failed, canceled }
+    }
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The id of the event. It is unique, and the same each time this event is published.
+    pub id: String,
+    /// The time at which it happened.
+    pub time: Timestamp,
+    /// The job that the event is about.
+    pub job: JobId,
+    /// The index of the part that the event is about, starting at 0. `None` if it is about the whole job.
+    pub part: Option<u64>,
+    /// The id of the job at the top of the tree, which a client submitted.
+    pub root: JobId,
+    /// The id of the job that submitted this one. `None` for the root of a tree.
+    pub parent: Option<JobId>,
+    /// The name of the task.
+    pub task: String,
+    /// The number of the attempt, starting at 1.
+    pub attempt: u32,
+    /// The progress as a percentage from 0 to 100, if the task reported it.
+    pub progress: Option<f64>,
+    /// A short text about what the job is doing, if the task reported it.
+    pub info: Option<String>,
+    /// The counts of the parts, for an event about their end.
+    pub parts: Option<EndedParts>,
+    /// The failure of the job, or of its last attempt.
+    pub error: Option<Failure>,
+}
+
+/// The job or part that an event is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventSubject {
+    /// The job.
+    pub job: JobId,
+    /// The index of the part; `None` if the event is about the job as a whole.
+    pub part: Option<u64>,
+    /// The root of the tree of the job.
+    pub root: JobId,
+    /// The job that has submitted it; `None` for the root of a tree.
+    pub parent: Option<JobId>,
+    /// The name of the task.
+    pub task: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+impl EventSubject {
+    /// Returns the subject of events about a job as a whole.
+    pub fn job(job: &Job) -> Self {
+        let (root, parent, task) = (job.root, job.parent, job.task.clone());
+        Self { job: job.id, part: None, root, parent, task, attempt: job.attempt }
+    }
+
+    fn subject(&self) -> String {
+        match self.part {
+            None => self.job.to_string(),
+            Some(index) => format!("{}.{index}", self.job),
+        }
+    }
+}
+
+impl Event {
+    /// Creates an event. `sequence` makes its id differ from those of other events of the same kind and subject.
+    pub fn new(kind: EventKind, about: EventSubject, sequence: u64, time: Timestamp) -> Self {
+        let word = kind.as_str().trim_start_matches("job.");
+        let id = format!("{}/{word}/{sequence}", about.subject());
+        let EventSubject { job, part, root, parent, task, attempt } = about;
+        let (progress, info, parts, error) = (None, None, None, None);
+        Self { kind, id, time, job, part, root, parent, task, attempt, progress, info, parts, error }
+    }
+
+    /// Creates an event about a whole job in its current state.
+    pub fn of(job: &Job, kind: EventKind, sequence: u64, now: Timestamp) -> Self {
+        let time = match kind {
+            EventKind::Created => job.created,
+            EventKind::Completed | EventKind::Failed | EventKind::Canceled => job.ended.unwrap_or(now),
+            EventKind::Ready | EventKind::Progress | EventKind::Retrying | EventKind::PartsCompleted => now,
+        };
+        let fails = matches!(kind, EventKind::Retrying | EventKind::Failed);
+        let error = job.failure.as_ref().filter(|_| fails).map(brief);
+        Self { error, ..Self::new(kind, EventSubject::job(job), sequence, time) }
+    }
+
+    /// The state of the job or part when the event occurs.
+    pub const fn state(&self) -> State {
+        self.kind.state()
+    }
+}
+
+/// Returns the number that makes the id of an event differ from those of other events of the same kind and subject.
+/// It is the attempt or the id of the outbox row, so it stays the same if the event is published again.
+pub const fn sequence(kind: EventKind, attempt: u32, row: u64) -> u64 {
+    match kind {
+        EventKind::Created => 0,
+        #[expect(clippy::as_conversions, reason = "it widens, and `From` is not const")]
+        EventKind::Ready => attempt as u64,
+        _ => row,
+    }
+}
+
+/// Returns the failure without the details that the task added, to keep events small.
+pub fn brief(failure: &Failure) -> Failure {
+    Failure { details: None, ..failure.clone() }
+}
+
+/// An event in the outbox. It is built from the state of the store when it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PendingEvent {
+    /// An event about a whole job.
+    Job(EventKind),
+    /// Events about those of these parts that have ended.
+    Parts {
+        /// The index of the first part.
+        first: u64,
+        /// The number of parts.
+        len: u64,
+    },
+}
+
+/// Which events are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventScope {
+    /// No events.
+    Off,
+    /// Events about whole jobs.
+    Jobs,
+    /// Events about jobs and about their parts.
+    Parts,
+}
+
+/// The way in which a transaction publishes events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EventRouting {
+    /// No events are published.
+    #[default]
+    Off,
+    /// Events go to the listeners in this process, after the commit.
+    Local(EventScope),
+    /// Events go to a broker, through the outbox.
+    Outbox(EventScope),
+}
+
+impl EventRouting {
+    /// Returns which events are published.
+    pub const fn scope(self) -> EventScope {
+        match self {
+            Self::Off => EventScope::Off,
+            Self::Local(scope) | Self::Outbox(scope) => scope,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Schedules: jobs that start other jobs at scheduled times. A schedule ends only if it has no next time. Pure code.
+//!
+//! Each scheduled time is an attempt of the schedule's job. Any live process can take it, but only once: the job that
+//! it starts is created in the transaction that settles the attempt.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::{Effect, Job, Phase, State};
+use crate::role::JobRole;
+
+/// The state of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ScheduleState {
+    /// The next scheduled time. `None` before the first time is known, and while the schedule is paused.
+    pub next: Option<Timestamp>,
+    /// The id of the job that the schedule started last. `None` if it has not started any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<JobId>,
+    /// Whether the schedule is paused, so that it starts no jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+impl Job {
+    /// The state of the schedule, if the job is a schedule that has started.
+    pub fn schedule_state(&self) -> Option<&ScheduleState> {
+        match self.role.as_deref()? {
+            JobRole::Schedule(ticks) => Some(ticks),
+            JobRole::Workflow(_) | JobRole::Step { .. } | JobRole::Untrusted => None,
+        }
+    }
+
+    /// Records that a scheduled time has come, for which job `started` was started, and waits for the next time. The
+    /// schedule ends if there is no next time.
+    pub fn fire(&mut self, started: Option<JobId>, next: Option<Timestamp>, now: Timestamp) -> Vec<Effect> {
+        let last = started.or_else(|| self.schedule_state()?.last);
+        self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next, last, paused: false })));
+        self.failure = None;
+        match next {
+            None => self.finish(State::Succeeded, now),
+            Some(next) => vec![self.schedule_attempt(next)],
+        }
+    }
+
+    /// Pauses a schedule: it starts no jobs until it is resumed.
+    pub fn pause_schedule(&mut self) {
+        let last = self.schedule_state().and_then(|ticks| ticks.last);
+        self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, last, paused: true })));
+        // The pending message for the next time belongs to the old attempt and is now stale.
+        self.attempt += 1;
+        (self.state, self.due) = (State::Waiting, None);
+    }
+
+    /// Resumes a paused schedule, with this next time.
+    pub fn resume_schedule(&mut self, next: Timestamp) -> Effect {
+        let last = self.schedule_state().and_then(|ticks| ticks.last);
+        self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: Some(next), last, paused: false })));
+        self.schedule_attempt(next)
+    }
+
+    fn schedule_attempt(&mut self, next: Timestamp) -> Effect {
+        self.attempt += 1;
+        (self.state, self.due) = (State::Retrying, Some(next));
+        Effect::Dispatch { phase: Phase::Start, attempt: self.attempt, due: Some(next) }
+    }
+}

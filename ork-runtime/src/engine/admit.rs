@@ -1,0 +1,243 @@
+//! Admission: finds out what a delivery asks for, completes its message, and waits for its turn and its slot. Nothing is
+//! claimed before that, so that work which waits stays where another process, a cancel or a drain can reach it.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use super::action::Action;
+use super::inflight::{self, InflightGuard};
+use super::outcome::Verdict;
+use super::process::process;
+use super::slots::{self, Alone, Lane, Slot, SlotKind};
+use super::step::Step;
+use super::work::{Batch, Common, Group, Incoming, Item, Place, Spawn, is_suspect};
+use super::{Done, Engine, ProcessError, claim, custody, hooks, hydrate, limit, reject};
+use crate::message::{Message, WorkKind};
+use crate::mutant::{self, Mutant};
+use crate::registry::Task;
+use crate::task::def::BoxFuture;
+
+/// What becomes of a delivery that arrives alone.
+enum Admission {
+    /// It may be claimed.
+    Admitted(Box<Admitted>),
+    /// It is done: there is nothing to claim.
+    Done(Done),
+}
+
+/// What turns a delivery into an item of a group.
+struct Admitted {
+    common: Common,
+    inflight: InflightGuard,
+    place: Option<Place>,
+    alone: Option<Alone>,
+}
+
+/// Admits the deliveries of a batch. Those that are settled here, or that are processed alone, are in no group.
+pub(super) async fn admit(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) -> Vec<Group> {
+    let Batch { mut deliveries, slots } = batch;
+    if deliveries.len() == 1
+        && let Some(delivery) = deliveries.pop()
+    {
+        return one(engine, delivery, slots).await.into_iter().collect();
+    }
+    match slots {
+        Some(slots) if engine.store.is_durable() => many(engine, deliveries, slots, spawn).await,
+        // Storeless work is not claimed, so nothing is gained by claims in common.
+        slots => {
+            drop(slots);
+            each(engine, deliveries, spawn);
+            Vec::new()
+        }
+    }
+}
+
+/// Processes each delivery alone, without a task for those that end at once.
+fn each(engine: &Arc<Engine>, deliveries: Vec<Incoming>, spawn: &Spawn) {
+    let (begun, len) = (engine.clock.now(), deliveries.len());
+    let mut task = None;
+    for delivery in deliveries {
+        let known = delivery.message.as_ref().ok().and_then(|message| engine.registry.get(&message.task).ok());
+        task = task.or(known.map(|task| task.name()));
+        let mut processed = alone(engine, delivery, spawn);
+        if processed.as_mut().now_or_never().is_none() {
+            spawn(processed);
+        }
+    }
+    if let Some(task) = task {
+        engine.batch_sizer.measured(task, len, engine.clock.now() - begun);
+    }
+}
+
+/// Admits one delivery. Returns `None` if the delivery was settled here.
+async fn one(engine: &Arc<Engine>, mut delivery: Incoming, mut slot: Option<Slot>) -> Option<Group> {
+    loop {
+        let verdict = match wait(engine, &mut delivery, slot.take()).await {
+            Ok(Admission::Admitted(admitted)) => return admitted.group(delivery),
+            Ok(Admission::Done(done)) => Verdict::Settle(done.disposition()),
+            Err(error) => {
+                let message = delivery.message.as_ref().ok();
+                Box::pin(reject::verdict(engine, error, message, &mut delivery.guard)).await
+            }
+        };
+        if let Verdict::Settle(disposition) = verdict {
+            delivery.guard.settle(engine, disposition).await;
+            return None;
+        }
+    }
+}
+
+async fn wait(
+    engine: &Arc<Engine>,
+    delivery: &mut Incoming,
+    mut slot: Option<Slot>,
+) -> Result<Admission, ProcessError> {
+    let Incoming { message, redelivered, is_first: _, anonymous, guard } = delivery;
+    let redelivered = *redelivered;
+    let message = message.as_mut().map_err(|refused| ProcessError::Rejected(Box::new(refused.clone()), None))?;
+    // The hooks of a job are in the store, so sending them needs no task: no worker may know that task any more.
+    if let WorkKind::Hooks(mask) = message.kind
+        && engine.store.is_durable()
+    {
+        let sent = Box::pin(hooks::send_stored(engine, message.job, mask, redelivered)).await?;
+        return Ok(Admission::Done(if sent { Done::Settled } else { Done::Interrupted }));
+    }
+    let task = reject::check(engine, message)?;
+    if let Some(done) = Box::pin(custody::decline(engine, &task, message, redelivered)).await {
+        return Ok(Admission::Done(done));
+    }
+    let common = classify(engine, task, message).await?;
+    let Common { task, action, .. } = &common;
+    if *anonymous && engine.store.is_durable() {
+        return Ok(Admission::Done(Box::pin(claim::adopt(engine, message)).await?));
+    }
+    if *action == Action::Join {
+        reject::check_join(task, message)?;
+    }
+    // A second delivery of the same work waits for the first one. Otherwise a lost connection or a late heartbeat
+    // could start a second run of a call that is still running here.
+    let call_key = inflight::call_key(message);
+    let inflight = if let Some(entry) = engine.inflight.try_take(call_key) {
+        entry
+    } else {
+        // The first delivery may need this slot for its next attempt.
+        if !mutant::is_on(Mutant::HoldsSlotForTurn) {
+            slot = None;
+        }
+        tokio::select! {
+            biased;
+            () = engine.force.cancelled() => return Ok(Admission::Done(Done::Interrupted)),
+            entry = engine.inflight.take(call_key) => entry,
+        }
+    };
+    // A claim means that a call is under way, and takes a permit if there is a limit, so the slot is acquired first.
+    // After too many losses the function is not called any more, and failing the work needs no slot.
+    let is_counted_here = *action == Action::CountedPart || !engine.store.is_durable();
+    let is_exhausted = is_counted_here && redelivered > engine.settings.losses;
+    let kind = action.slot(task).filter(|_| !is_exhausted || mutant::is_on(Mutant::WaitsToFail));
+    let (slot, alone) = slots::wait_for_call(engine, kind, slot, is_suspect(engine, redelivered)).await;
+    // The delivery may have been lost in the meantime: the redelivery calls the function then.
+    if (kind.is_some() && slot.is_none()) || guard.is_lost() {
+        return Ok(Admission::Done(Done::Interrupted));
+    }
+    let place = slot.map(Place::Slot);
+    Ok(Admission::Admitted(Box::new(Admitted { common, inflight, place, alone })))
+}
+
+/// Finds out what a message asks for, and completes it with what it inherits.
+async fn classify(engine: &Engine, mut task: Arc<Task>, message: &mut Message) -> Result<Common, ProcessError> {
+    let mut step: Option<Arc<Step>> = None;
+    if hydrate::inherits(&task, message) {
+        step = Box::pin(hydrate::inherit(engine, &task, message)).await?;
+    }
+    if let Some(step) = &step {
+        task = Arc::clone(&step.task);
+    }
+    let action = Action::of(&task, message, step.as_deref());
+    let limit = limit::limit_of(&task, step.as_deref(), action, message);
+    Ok(Common { task, action, limit, step })
+}
+
+impl Admitted {
+    fn group(self, delivery: Incoming) -> Option<Group> {
+        let Self { common, inflight, place, alone } = self;
+        let Incoming { message, redelivered, is_first, anonymous: _, guard } = delivery;
+        let message = message.ok()?;
+        let item =
+            Item { message, redelivered, is_first, guard, _inflight: inflight, place, alone, runner_is_dead: false };
+        Some(Group { common: Arc::new(common), items: vec![item] })
+    }
+}
+
+/// Admits the deliveries of a batch, grouped by concurrency limit. A delivery that would have to wait, or that does not
+/// fit with the first one, is spawned and processed alone.
+async fn many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot, spawn: &Spawn) -> Vec<Group> {
+    let lanes = Lane::of(slots);
+    let mut lanes_in_turn = lanes.iter().cycle();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut n_admitted = 0;
+    for mut delivery in deliveries {
+        let Some((common, inflight)) = admit_now(engine, &mut delivery, groups.first()).await else {
+            spawn(alone(engine, delivery, spawn));
+            continue;
+        };
+        // If permits are scarcer than slots, no more calls are claimed than there are slots: work that holds one of few
+        // permits must not wait for a slot.
+        if n_admitted >= lanes.len() && is_scarce(engine, &common) {
+            drop(inflight);
+            spawn(alone(engine, delivery, spawn));
+            continue;
+        }
+        n_admitted += 1;
+        let Incoming { message: Ok(message), redelivered, is_first, anonymous: _, guard } = delivery else { continue };
+        let place = lanes_in_turn.next().cloned().map(Place::Lane);
+        let item = Item {
+            message,
+            redelivered,
+            is_first,
+            guard,
+            _inflight: inflight,
+            place,
+            alone: None,
+            runner_is_dead: false,
+        };
+        let known = groups.iter_mut().find(|group| group.common.limit == common.limit);
+        if let Some(group) = known {
+            group.items.push(item);
+        } else {
+            groups.push(Group { common: Arc::new(common), items: vec![item] });
+        }
+    }
+    groups
+}
+
+/// Admits one delivery of a batch. Returns `None` if it needs a closer look, has to wait, or asks for other work than
+/// the first group.
+async fn admit_now(engine: &Engine, delivery: &mut Incoming, first: Option<&Group>) -> Option<(Common, InflightGuard)> {
+    let message = delivery.message.as_mut().ok()?;
+    let task = reject::check(engine, message).ok()?;
+    let common = classify(engine, task, message).await.ok()?;
+    let fits = first.is_none_or(|Group { common: first, .. }| {
+        first.task.name() == common.task.name() && first.action == common.action
+    });
+    let inflight = fits.then(|| engine.inflight.try_take(inflight::call_key(message)))??;
+    Some((common, inflight))
+}
+
+/// Returns whether the concurrency limit of these calls admits fewer calls than there are slots.
+fn is_scarce(engine: &Engine, Common { task, limit, .. }: &Common) -> bool {
+    is_scarcer(engine, task, limit.as_ref().map(|limit| limit.permits))
+}
+
+/// Returns whether there are fewer permits than slots for calls of a task.
+pub(super) fn is_scarcer(engine: &Engine, task: &Task, permits: Option<u32>) -> bool {
+    let slots = engine.slots.size(SlotKind::of(&task.work));
+    permits.is_some_and(|permits| usize::try_from(permits).unwrap_or(usize::MAX) < slots)
+}
+
+/// Returns the processing of one delivery.
+pub(super) fn alone(engine: &Arc<Engine>, delivery: Incoming, spawn: &Spawn) -> BoxFuture<()> {
+    let (engine, spawn) = (Arc::clone(engine), Arc::clone(spawn));
+    Box::pin(async move { process(&engine, Batch::one(delivery), &spawn).await })
+}

@@ -1,0 +1,62 @@
+//! Custody: where the engine records what happens to its work. A durable worker records it in the store; a storeless one
+//! keeps jobs in memory, counts their parts in part queues, and sends outcomes in messages.
+
+use std::sync::Arc;
+
+use super::action::Action;
+use super::work::{Claim, Claimed, Common, Ended, Item, Outcome, Spawn};
+use super::{Done, Engine, ProcessError, claim, limit, parked, perform, reject, settle, storeless};
+use crate::job::Job;
+use crate::message::Message;
+use crate::registry::Task;
+
+/// Declines a message that this worker cannot run although another one may: a storeless worker has neither the jobs nor
+/// the permits of a store, and cannot park an input. Returns `None` if the message can run here.
+pub(super) async fn decline(engine: &Engine, task: &Task, message: &Message, redelivered: u32) -> Option<Done> {
+    if engine.store.is_durable() {
+        return None;
+    }
+    let action = Action::of(task, message, None);
+    if action.needs_store(message) || limit::limit_of(task, None, action, message).is_some() {
+        return Some(reject::needs_store(engine, message, redelivered).await);
+    }
+    let detail = parked::without_store(task, action, message)?;
+    Some(parked::hold(engine, detail, redelivered).await)
+}
+
+/// Claims items, in order.
+///
+/// # Errors
+/// When the store failed: then nothing is claimed.
+pub(super) async fn claim(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
+    match common.action {
+        Action::CountedPart => Ok(items.iter().map(|_| Claim::Granted(Claimed::CountedPart)).collect()),
+        Action::Part => claim::parts(engine, common, items).await,
+        _ if engine.store.is_durable() => claim::jobs(engine, common, items).await,
+        _ => Ok(items.iter().map(|item| storeless::claim(engine, item)).collect()),
+    }
+}
+
+/// Splits a claimed job.
+pub(super) async fn split(
+    engine: &Arc<Engine>,
+    common: &Common,
+    item: &mut Item,
+    job: &Job,
+) -> Result<Outcome, ProcessError> {
+    if engine.store.is_durable() {
+        perform::split(engine, common, item, job).await
+    } else {
+        storeless::split(engine, common, item, job).await
+    }
+}
+
+/// Records how work has ended, and settles its deliveries.
+pub(super) async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, ended: Vec<Ended>, spawn: &Spawn) {
+    if engine.store.is_durable() {
+        return settle::settle(engine, common, ended, spawn).await;
+    }
+    for ended in ended {
+        Box::pin(storeless::settle(engine, common, ended, spawn)).await;
+    }
+}

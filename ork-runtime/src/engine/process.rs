@@ -1,0 +1,145 @@
+//! The pipeline: each delivery is admitted, claimed, performed and settled. Start reading here.
+//!
+//! Deliveries that fit together go through it together, and share one transaction for their claims and one for their
+//! settlements; a single delivery is a batch of one. No call waits for another one of its batch: calls that finish
+//! synchronously need no task, and the others continue in tasks of the runtime.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use super::outcome::Verdict;
+use super::work::{Batch, Claim, Common, Ended, Group, Item, Spawn};
+use super::{Done, Engine, ProcessError, admit, custody, duplicates, late_reply, perform, reject, slots};
+use crate::task::def::BoxFuture;
+
+/// Processes the deliveries of a batch, and settles each of them.
+///
+/// # Cancel safety
+/// If the future is dropped, no delivery is lost: the broker or the store redelivers what was not settled.
+pub(crate) async fn process(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) {
+    let groups = admit::admit(engine, batch, spawn).await;
+    join_all(groups.into_iter().map(|group| claim(engine, group, spawn))).await;
+}
+
+/// Claims the work of a group, and performs what is granted.
+async fn claim(engine: &Arc<Engine>, Group { common, items }: Group, spawn: &Spawn) {
+    let claims = match custody::claim(engine, &common, &items).await {
+        Ok(claims) => claims,
+        Err(error) => return without_store(engine, items, error, spawn).await,
+    };
+    let mut granted = Vec::with_capacity(items.len());
+    for (item, claim) in items.into_iter().zip(claims) {
+        match claim {
+            Claim::Granted(claimed) => granted.push((item, claimed)),
+            Claim::Declined if item.message.reply.is_none() => item.settle(engine, Done::Settled).await,
+            claim => spawn(declined(Arc::clone(engine), Arc::clone(&common), item, claim, Arc::clone(spawn))),
+        }
+    }
+    let running = perform::enter_parts(engine, &common, &granted);
+    let calls = granted.into_iter().map(|(item, claimed)| {
+        perform::perform(Arc::clone(engine), Arc::clone(&common), item, claimed, running.clone())
+    });
+    let ended = perform_now(engine, &common, calls, spawn);
+    custody::settle(engine, &common, ended, spawn).await;
+}
+
+/// Polls each call once and returns those that have ended. Each of the others continues in a task, and is settled alone.
+fn perform_now<C>(
+    engine: &Arc<Engine>,
+    common: &Arc<Common>,
+    calls: impl ExactSizeIterator<Item = C>,
+    spawn: &Spawn,
+) -> Vec<Ended>
+where
+    C: Future<Output = Ended> + Send + 'static,
+{
+    let (begun, len) = (engine.clock.now(), calls.len());
+    let mut ended = Vec::with_capacity(len);
+    for call in calls {
+        let mut call = Box::pin(call);
+        if let Some(end) = call.as_mut().now_or_never() {
+            ended.push(end);
+            continue;
+        }
+        let (engine, common, spawn_next) = (Arc::clone(engine), Arc::clone(common), Arc::clone(spawn));
+        spawn(Box::pin(async move {
+            let end = call.await;
+            custody::settle(&engine, &common, vec![end], &spawn_next).await;
+        }));
+    }
+    if common.action.is_call() {
+        engine.batch_sizer.measured(common.task.work.name, len, engine.clock.now() - begun);
+    }
+    ended
+}
+
+/// Handles a claim that was not granted, which may take long.
+fn declined(
+    engine: Arc<Engine>,
+    common: Arc<Common>,
+    mut item: Item,
+    claim_result: Claim,
+    spawn: Spawn,
+) -> BoxFuture<()> {
+    Box::pin(async move {
+        let error = match claim_result {
+            // Its sender may be waiting for the outcome.
+            Claim::Declined | Claim::Granted(_) => {
+                match late_reply::send(&engine, &item.message, !item.is_first).await {
+                    Ok(()) => return item.settle(&engine, Done::Settled).await,
+                    Err(error) => error,
+                }
+            }
+            Claim::RunningElsewhere(worker) => match wait_for(&engine, &common, &mut item, &worker).await {
+                Ok(true) => {
+                    return claim(&engine, Group { common, items: vec![item] }, &spawn).await;
+                }
+                Ok(false) => return item.settle(&engine, Done::Interrupted).await,
+                Err(error) => error,
+            },
+            Claim::Rejected(error) => error,
+        };
+        failed(&engine, item, error, &spawn).await;
+    })
+}
+
+/// Waits until another process does not run the job any more. Returns whether the item can be claimed again.
+async fn wait_for(engine: &Arc<Engine>, common: &Common, item: &mut Item, worker: &str) -> Result<bool, ProcessError> {
+    // A delivery that waits must not keep a slot from work that can run.
+    let had_slot = item.place.take().is_some();
+    item.alone = None;
+    let runner = duplicates::wait_for_runner(engine, &item.message, &mut item.guard, worker).await?;
+    item.runner_is_dead |= runner == duplicates::RunnerStatus::Dead;
+    if !had_slot {
+        return Ok(true);
+    }
+    let kind = common.action.slot(&common.task);
+    let (slot, alone) = slots::wait_for_call(engine, kind, None, item.is_suspect(engine)).await;
+    (item.place, item.alone) = (slot.map(super::work::Place::Slot), alone);
+    Ok(item.place.is_some())
+}
+
+/// Handles the items of a group that could not be claimed because the store failed. Each waits for the store alone.
+async fn without_store(engine: &Arc<Engine>, mut items: Vec<Item>, error: ProcessError, spawn: &Spawn) {
+    if items.len() == 1
+        && let Some(item) = items.pop()
+    {
+        return failed(engine, item, error, spawn).await;
+    }
+    for item in items {
+        spawn(admit::alone(engine, item.into_incoming(), spawn));
+    }
+}
+
+/// Settles an item whose work could not be done, or spawns a task that processes it again.
+pub(super) async fn failed(engine: &Arc<Engine>, item: Item, error: ProcessError, spawn: &Spawn) {
+    // Its slot and its place in flight are free from here on.
+    let mut delivery = item.into_incoming();
+    let message = delivery.message.as_ref().ok();
+    match Box::pin(reject::verdict(engine, error, message, &mut delivery.guard)).await {
+        Verdict::Settle(disposition) => delivery.guard.settle(engine, disposition).await,
+        Verdict::Again => spawn(admit::alone(engine, delivery, spawn)),
+    }
+}

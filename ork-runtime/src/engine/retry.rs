@@ -1,0 +1,107 @@
+//! Retries: when the store, the broker or the storage of large outputs cannot do something now, it is tried again until
+//! it is done, fails permanently, or the worker has to stop.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use crate::broker::{BrokerError, BrokerErrorKind, Disposition};
+use crate::message::Outgoing;
+use crate::retry::Backoff;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// The pause between two tries while the broker or the store is unavailable, and nothing waits for the result.
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a delivery is kept when the store does not work, so that it is not redelivered at once.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The worker has to stop. Another process, or this one after a restart, does what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interrupted;
+
+/// Tries an operation until it succeeds, or fails with an error that does not pass. Between two tries `stop` ends the
+/// retries, as does the end of this process.
+pub(crate) async fn retry<T, E, F>(
+    engine: &Engine,
+    stop: &CancellationToken,
+    mut backoff: Backoff,
+    may_pass: impl Fn(&E) -> bool,
+    mut operation: impl FnMut() -> F,
+) -> Result<Result<T, E>, Interrupted>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    loop {
+        match operation().await {
+            Err(error) if may_pass(&error) => {}
+            done => return Ok(done),
+        }
+        pause(engine, stop, backoff.next(0.0)).await?;
+    }
+}
+
+/// Waits before the next try.
+pub(crate) async fn pause(engine: &Engine, stop: &CancellationToken, pause: Duration) -> Result<(), Interrupted> {
+    tokio::select! {
+        biased;
+        () = engine.force.cancelled() => Err(Interrupted),
+        () = stop.cancelled() => Err(Interrupted),
+        () = engine.clock.pause(pause) => Ok(()),
+    }
+}
+
+/// Tries an operation of the broker until it succeeds or fails permanently.
+pub(super) async fn broker<T, F>(
+    engine: &Engine,
+    operation: impl Fn() -> F + Send,
+) -> Result<Result<T, BrokerError>, Interrupted>
+where
+    F: Future<Output = Result<T, BrokerError>> + Send,
+{
+    let may_pass = |error: &BrokerError| {
+        tracing::debug!(%error, "the broker failed");
+        !error.kind().is_permanent() && error.kind() != BrokerErrorKind::Closed
+    };
+    match retry(engine, &engine.force, Backoff::constant(PAUSE), may_pass, operation).await? {
+        Err(error) if error.kind() == BrokerErrorKind::Closed => Err(Interrupted),
+        done => Ok(done),
+    }
+}
+
+/// Publishes a message that no outbox keeps.
+pub(super) async fn publish(engine: &Engine, message: &Outgoing) -> Result<Result<(), BrokerError>, Interrupted> {
+    broker(engine, || publish_once(engine, message.clone())).await
+}
+
+/// Publishes a message, and does not try again.
+pub(super) async fn publish_once(engine: &Engine, message: Outgoing) -> Result<(), BrokerError> {
+    engine.broker.publish(vec![message]).await.into_iter().collect()
+}
+
+/// Waits after an error of the store, which may work again soon. Until then the delivery stays here: requeued, it
+/// would be redelivered at once, and the broker would count that as one more failed delivery. Returns `None` if the
+/// operation is worth another try.
+pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
+    let may_pass = match error.kind() {
+        StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
+            tracing::error!(%error, "the store is damaged or too new, stopping");
+            engine.fatal.cancel();
+            return Some(Disposition::Requeue);
+        }
+        // A retry would give the same result.
+        StoreErrorKind::Closed | StoreErrorKind::Data => false,
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::ReadOnly
+        | StoreErrorKind::Config
+        | StoreErrorKind::NotFound
+        | StoreErrorKind::NoStore => true,
+    };
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%error, source, "the store failed, holding the work");
+    match pause(engine, &engine.force, STORE_PAUSE).await {
+        Ok(()) if may_pass => None,
+        Ok(()) | Err(Interrupted) => Some(Disposition::Requeue),
+    }
+}

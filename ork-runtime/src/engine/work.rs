@@ -1,0 +1,226 @@
+//! The forms that a delivery takes on its way through the engine: [`Incoming`], [`Item`], and [`Ended`].
+
+use std::sync::Arc;
+
+use super::action::Action;
+use super::inflight::InflightGuard;
+use super::invoke::CallOutcome;
+use super::lease::DeliveryGuard;
+use super::slots::{Alone, Lane, Slot};
+use super::step::Step;
+use super::{Done, Engine, ProcessError};
+use crate::broker::{Delivery, Rejected};
+use crate::context::Made;
+use crate::job::Job;
+use crate::message::{Message, WorkKind};
+use crate::registry::Task;
+use crate::task::TaskDef;
+use crate::task::def::BoxFuture;
+use crate::tx::{Limit, PartKey, Permit};
+
+/// Spawns a task in which a delivery of a batch continues alone.
+pub(crate) type Spawn = Arc<dyn Fn(BoxFuture<()>) + Send + Sync>;
+
+/// Deliveries that are processed together, and the slots that were taken for them. A delivery that cannot share a claim
+/// with others is a batch of one.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(super) deliveries: Vec<Incoming>,
+    /// The slots of the calls; `None` if the delivery needs no slot, or waits for one itself.
+    pub(super) slots: Option<Slot>,
+}
+
+impl Batch {
+    /// Creates a batch of deliveries that have the same [batch key](super::batch::Key), or of one delivery.
+    pub(crate) fn new(deliveries: Vec<Delivery>, slots: Option<Slot>) -> Self {
+        Self { deliveries: deliveries.into_iter().map(Incoming::from).collect(), slots }
+    }
+
+    /// Creates a batch of one delivery, which has no slot yet.
+    pub(super) fn one(delivery: Incoming) -> Self {
+        Self { deliveries: vec![delivery], slots: None }
+    }
+}
+
+/// A delivery as it has arrived, before the engine has looked at it.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// The message, or the reason why it could not be read.
+    pub(super) message: Result<Message, Rejected>,
+    /// How many times the message was delivered before.
+    pub(super) redelivered: u32,
+    /// Whether no worker can have received the message before.
+    pub(super) is_first: bool,
+    /// Whether the sender gave the message no id.
+    pub(super) anonymous: bool,
+    /// The delivery, which a lease replaces when the work takes long.
+    pub(super) guard: DeliveryGuard,
+}
+
+impl From<Delivery> for Incoming {
+    fn from(delivery: Delivery) -> Self {
+        let is_first = delivery.is_first();
+        let Delivery { message, redelivered, is_copy: _, anonymous, acker } = delivery;
+        Self { message, redelivered, is_first, anonymous, guard: DeliveryGuard::Delivery(acker) }
+    }
+}
+
+/// A delivery that was admitted: its message is complete, no other delivery of the same work is being processed here,
+/// and it has its slot.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// The message, with what it inherits.
+    pub(super) message: Message,
+    /// How many times the message was delivered before.
+    pub(super) redelivered: u32,
+    /// Whether no worker can have received the message before.
+    pub(super) is_first: bool,
+    /// The delivery, which a lease replaces when the work takes long.
+    pub(super) guard: DeliveryGuard,
+    /// Keeps other deliveries of the same work waiting.
+    pub(super) _inflight: InflightGuard,
+    /// Where its call runs; `None` if it makes no call, or has made it.
+    pub(super) place: Option<Place>,
+    /// All other slots, if the call runs alone.
+    pub(super) alone: Option<Alone>,
+    /// Whether the process that was running the job is dead, so that the message cannot be a duplicate.
+    pub(super) runner_is_dead: bool,
+}
+
+/// The slot of a call.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A slot for this call only.
+    Slot(Slot),
+    /// A slot that short calls of one batch use one after the other.
+    Lane(Lane),
+}
+
+impl Item {
+    /// Settles the delivery, or its lease.
+    pub(super) async fn settle(self, engine: &Engine, done: Done) {
+        self.guard.settle(engine, done.disposition()).await;
+    }
+
+    /// Turns the item back into a delivery that is admitted once more. Its slot and its place in flight become free.
+    pub(super) fn into_incoming(self) -> Incoming {
+        let Self { message, redelivered, is_first, guard, .. } = self;
+        // Only an anonymous message of a storeless worker is admitted, where that makes no difference.
+        Incoming { message: Ok(message), redelivered, is_first, anonymous: false, guard }
+    }
+
+    /// Returns whether one more loss would fail this work. Then it runs alone: a crash that another call causes must not
+    /// count against it.
+    pub(super) const fn is_suspect(&self, engine: &Engine) -> bool {
+        is_suspect(engine, self.redelivered)
+    }
+
+    /// Returns the part that the message asks for; `None` if it asks for no part.
+    pub(super) fn part(&self) -> Option<PartKey> {
+        part_key(&self.message)
+    }
+}
+
+/// Returns whether one more loss would fail work that was delivered this often before.
+pub(super) const fn is_suspect(engine: &Engine, redelivered: u32) -> bool {
+    redelivered > 0 && redelivered >= engine.settings.losses
+}
+
+/// Returns the part that a message asks for; `None` if it asks for no part.
+pub(super) fn part_key(message: &Message) -> Option<PartKey> {
+    match message.kind {
+        WorkKind::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
+        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => None,
+    }
+}
+
+/// What the items of a group have in common.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// The task, with the options of its step if it is one.
+    pub(super) task: Arc<Task>,
+    /// What the messages ask for.
+    pub(super) action: Action,
+    /// The concurrency limit of the calls, or `None`.
+    pub(super) limit: Option<Limit>,
+    /// The step that the job is in its workflow run, or `None` outside of workflows.
+    pub(super) step: Option<Arc<Step>>,
+}
+
+impl Common {
+    /// Returns the function that is called, or whose options apply.
+    pub(super) fn def(&self) -> &TaskDef {
+        self.action.def(&self.task)
+    }
+}
+
+/// Items that are claimed in one transaction, and settled in another.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) common: Arc<Common>,
+    pub(super) items: Vec<Item>,
+}
+
+/// Claimed work.
+#[derive(Debug)]
+pub(super) enum Claimed {
+    /// The start or the join of a job.
+    Job {
+        /// The job, as claimed.
+        job: Box<Job>,
+        /// The permit of the call, if it is under a limit.
+        permit: Option<Permit>,
+    },
+    /// A part of a job in the store.
+    Part {
+        /// The part and its attempt.
+        key: PartKey,
+        /// The number of parts of the job, if it is known.
+        count: Option<u64>,
+        /// How many times its workers died while they ran it.
+        losses: u32,
+        /// The permit of the call, if it is under a limit.
+        permit: Option<Permit>,
+    },
+    /// A part that a part queue counts: it is not claimed, as no store knows it.
+    CountedPart,
+}
+
+/// The result of a claim.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// Run it.
+    Granted(Claimed),
+    /// Run nothing: the work is done, waits for a permit, or the message is stale.
+    Declined,
+    /// The named process is running the job and may be alive: run nothing beside it.
+    RunningElsewhere(String),
+    /// The work cannot be run at all.
+    Rejected(ProcessError),
+}
+
+/// How claimed work has ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The function was called, and ended like this. The second value is what it has split its job into.
+    Called(CallOutcome, Option<Made>),
+    /// The function was not called: the work was lost with its workers this often, which is too often.
+    Lost(u32),
+    /// There is nothing left to record.
+    Recorded(Done),
+}
+
+impl Outcome {
+    /// Returns the outcome of a call that makes no parts.
+    pub(super) const fn called(called: CallOutcome) -> Self {
+        Self::Called(called, None)
+    }
+}
+
+/// An item whose work has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) item: Item,
+    pub(super) claimed: Claimed,
+    pub(super) outcome: Result<Outcome, ProcessError>,
+}
