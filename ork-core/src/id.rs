@@ -161,7 +161,8 @@ const SCHEMAS: Uuid = Uuid::from_u128(0x6f72_6b2d_7363_5568_8d61_2d76_3100_0001)
 /// assert_eq!(text.parse::<Fingerprint>().unwrap().to_string(), text);
 /// assert!("026efc0d".parse::<Fingerprint>().is_err());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Fingerprint(Uuid);
 
 /// The error for a text that is not a fingerprint.
@@ -191,37 +192,14 @@ impl FromStr for Fingerprint {
 }
 
 /// The fingerprints of the schemas that a job was made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct SchemaIds {
     /// The fingerprint of the input schema. `None` if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Fingerprint>,
     /// The fingerprint of the input schema of the parts. `None` if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Fingerprint>,
-}
-
-impl SchemaIds {
-    /// Returns the stored form of both fingerprints, or `None` if neither is known.
-    pub fn to_row(self) -> Option<Vec<u8>> {
-        let bytes = |one: Option<Fingerprint>| one.map_or(Uuid::nil(), |one| one.0).into_bytes();
-        (self != Self::default()).then(|| [bytes(self.input), bytes(self.part)].concat())
-    }
-
-    /// Reads both fingerprints from their stored form.
-    ///
-    /// ```
-    /// use ork_core::id::SchemaIds;
-    ///
-    /// let input = "026efc0d-5269-5386-8c1e-8100806a251c".parse().ok();
-    /// let schemas = SchemaIds { input, part: None };
-    /// assert_eq!(SchemaIds::from_row(schemas.to_row().as_deref()), schemas);
-    /// ```
-    pub fn from_row(row: Option<&[u8]>) -> Self {
-        let one = |at: usize| {
-            let bytes = row?.get(at..at + 16)?;
-            Uuid::from_slice(bytes).ok().filter(|id| !id.is_nil()).map(Fingerprint)
-        };
-        Self { input: one(0), part: one(16) }
-    }
 }
 
 #[cfg(test)]

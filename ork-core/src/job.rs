@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::document::{is_default, shared_text};
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
 use crate::hook::StoredHooks;
@@ -81,11 +82,14 @@ impl std::fmt::Display for State {
 }
 
 /// How much of its task a job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum JobKind {
     /// The whole task, including its split, parts and join if it has them.
+    #[serde(rename = "job")]
     Full,
     /// Only the task's function, on a single item, even if the task has a split.
+    #[serde(rename = "item")]
     Single,
     /// The whole task as a step of a workflow run: its input is built from the outputs of earlier steps.
     Step,
@@ -100,15 +104,11 @@ impl JobKind {
             Self::Step => "step",
         }
     }
-
-    /// Returns the kind with this name, if there is one.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Full, Self::Single, Self::Step].into_iter().find(|kind| kind.as_str() == word)
-    }
 }
 
 /// The function of the task that the job runs next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// The task's function, or its split.
     Start,
@@ -124,18 +124,13 @@ impl Phase {
             Self::Join => "join",
         }
     }
-
-    /// Returns the phase with this name, if there is one.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Start, Self::Join].into_iter().find(|phase| phase.as_str() == word)
-    }
 }
 
 /// The maximum number of reply addresses of a job besides the first one.
 const MOST_REPLIES: usize = 32;
 
 /// The address to which the outcome of a job is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplyTo {
     /// The name of the queue.
     pub queue: String,
@@ -154,13 +149,14 @@ pub struct UniqueKey {
 }
 
 /// A job, without its input and output.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// The id of the job.
     pub id: JobId,
     /// The id of the job at the top of the tree, which a client submitted. It equals `id` for that job itself.
     pub root: JobId,
     /// The id of the job that submitted this one. `None` for the root of a tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
     /// The name of the task.
     pub task: String,
@@ -175,35 +171,49 @@ pub struct Job {
     pub attempt: u32,
     /// The number of attempts that do not count against the retries: those of an earlier phase, those before a
     /// resume, and those that cost nothing, such as a parked input.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub uncounted_attempts: u32,
     /// The priority, from 0 to 9. Jobs with a higher priority run first.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub priority: u8,
     /// The worker that runs the current attempt, or ran the last one. `None` before the first claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// The time at which the job was submitted.
     pub created: Timestamp,
     /// The time at which the first attempt was claimed. `None` before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// The time at which the job ended. `None` until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
     /// The time at which the next attempt is due. Set only while the job is retrying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
     /// The reason why the job failed, or why its last attempt did. `None` if nothing has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// The first address to which the outcome is sent; [`Job::replies`] has all of them. `None` if no client waits
     /// for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyTo>,
     /// The counts of the jobs below this one, and how their ends affect it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tree: Tree,
     /// The hooks to run when the job has ended, and further reply addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Box<StoredHooks>>,
     /// The additional role of the job, such as a workflow run or a schedule. `None` for a plain call of its task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Box<JobRole>>,
     /// The fingerprints of the schemas that the input and the parts were made for, as far as they are known.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub schemas: SchemaIds,
     /// How often a worker died, or lost its connection, while it ran the current attempt.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub losses: u32,
     /// The unique key that the job took when it was submitted. `None` if it was submitted without one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "shared_text")]
     pub unique_key: Option<Arc<str>>,
 }
 

@@ -5,6 +5,7 @@
 
 pub mod barrier;
 pub mod clock;
+pub mod document;
 pub mod entropy;
 pub mod event;
 pub mod failure;

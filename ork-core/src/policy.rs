@@ -4,10 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ledger::Counts;
 
 /// Whether the other parts of a job still start after a part has failed permanently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// All parts run.
     #[default]
@@ -24,11 +27,6 @@ impl OnError {
             Self::Stop => "stop",
         }
     }
-
-    /// Returns the policy with this name, if there is one.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Finish, Self::Stop].into_iter().find(|policy| policy.as_str() == word)
-    }
 }
 
 /// The number of failed parts with which a job still succeeds.
@@ -39,7 +37,8 @@ impl OnError {
 /// assert!(Tolerate::Percent(5.0).allows(5, 100));
 /// assert!(!Tolerate::Count(2).allows(3, 100));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Tolerate {
     /// The maximum number of failed parts.
     Count(u64),
@@ -96,8 +95,22 @@ impl FromStr for Tolerate {
     }
 }
 
+impl From<Tolerate> for String {
+    fn from(tolerate: Tolerate) -> Self {
+        tolerate.to_string()
+    }
+}
+
+impl TryFrom<String> for Tolerate {
+    type Error = ParseTolerateError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
 /// The policy of a job with parts.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// Whether the other parts still start after a failure.
     pub on_error: OnError,

@@ -55,6 +55,8 @@ pub mod __private;
 
 // 0 data and pure functions; no tokio, no I/O.
 pub mod clock;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use ork_core::document;
 #[doc(hidden)]
 pub use ork_core::mutant;
 pub use ork_core::{

@@ -1,6 +1,7 @@
 //! The hooks of a job in a store, and which of them have been sent.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{Allowed, Hooks, OnComplete, PartHook};
@@ -58,31 +59,27 @@ impl StoredHooks {
         let all = self.hooks.on_complete.iter().enumerate().zip(0..u32::BITS);
         all.filter(move |(_, at)| mask & (1 << at) != 0).map(|(hook, _)| hook)
     }
+}
 
-    /// Writes the hooks as JSON.
-    pub fn to_row(&self) -> String {
+impl Serialize for StoredHooks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { hooks, sent_mask, failure, replies } = self;
         let replies = replies.iter().map(|reply| (reply.queue.clone(), reply.correlation.clone())).collect();
         let part = hooks.part.as_ref().map(|part| (part.part_id, part.total_parts, part.part_queue.clone()));
         let on_complete = RawValue::from_string(OnComplete::write_all(&hooks.on_complete)).unwrap_or_default();
-        serde_json::to_string(&Row { part, on_complete, sent_mask: *sent_mask, failure: failure.clone(), replies })
-            .unwrap_or_default()
+        Row { part, on_complete, sent_mask: *sent_mask, failure: failure.clone(), replies }.serialize(serializer)
     }
+}
 
-    /// Reads hooks from JSON.
-    ///
-    /// # Errors
-    /// A message, if the JSON is not what [`StoredHooks::to_row`] writes.
-    pub fn from_row(row: &str) -> Result<Box<Self>, String> {
-        let Row { part, on_complete, sent_mask, failure, replies } =
-            serde_json::from_str(row).map_err(|error| error.to_string())?;
+impl<'de> Deserialize<'de> for StoredHooks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Row { part, on_complete, sent_mask, failure, replies } = Row::deserialize(deserializer)?;
         let everything = Allowed { part_queues: Vec::new(), routes: vec![String::new()] };
-        let on_complete =
-            OnComplete::read_all(on_complete.get().as_bytes(), &everything).map_err(|error| error.to_string())?;
+        let on_complete = OnComplete::read_all(on_complete.get().as_bytes(), &everything).map_err(D::Error::custom)?;
         let part = part.map(|(part_id, total_parts, part_queue)| PartHook { part_id, total_parts, part_queue });
         let reply = |(queue, correlation)| ReplyTo { queue, correlation };
         let replies = replies.into_iter().map(reply).collect();
-        Ok(Box::new(Self { hooks: Hooks { part, on_complete }, sent_mask, failure, replies }))
+        Ok(Self { hooks: Hooks { part, on_complete }, sent_mask, failure, replies })
     }
 }
 
@@ -104,7 +101,8 @@ mod tests {
         stored.replies.push(ReplyTo { queue: "q".to_owned(), correlation: "c".to_owned() });
         stored.hooks.part = Some(PartHook { part_id: 1, total_parts: 2, part_queue: "part.a".to_owned() });
         assert_eq!(stored.take_due(true), u32::MAX);
-        assert_eq!(StoredHooks::from_row(&stored.to_row()).unwrap(), stored);
-        StoredHooks::from_row("{}").unwrap_err();
+        let json = serde_json::to_string(&stored).unwrap();
+        assert_eq!(serde_json::from_str::<Box<StoredHooks>>(&json).unwrap(), stored);
+        serde_json::from_str::<StoredHooks>("{}").unwrap_err();
     }
 }

@@ -1,9 +1,12 @@
 //! The head of a ledger: what it records apart from its shards.
 
+use serde::{Deserialize, Serialize};
+
 use crate::policy::Policy;
 
 /// The reason why no further part of a job may start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Halt {
     /// Too many parts failed under the policy `stop`, or the split itself failed permanently.
     Stopped,
@@ -12,7 +15,8 @@ pub enum Halt {
 }
 
 /// The part of a ledger that is not in its shards. It is stored with the job.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Head {
     /// The number of the current run of the split. Anything that belongs to an older epoch is ignored. 0 if the split
     /// has never started.
@@ -20,8 +24,10 @@ pub struct Head {
     /// The number of parts so far: parts `0..appended` exist.
     pub appended: u64,
     /// The final number of parts. `None` until it is fixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed: Option<u64>,
     /// Set when no further part may start.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub halted: Option<Halt>,
     /// Set when a halt fixed the number of parts before the split had yielded all of them.
     pub cut: bool,

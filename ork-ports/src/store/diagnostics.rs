@@ -2,7 +2,9 @@
 
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
-use ork_core::job::State;
+use ork_core::job::{Job, State};
+use ork_core::ledger::Head;
+use ork_core::mutant::{self, Mutant};
 use ork_core::tx::{Limit, OutboxKind, OutboxRow};
 
 /// The maximum number of open parts in [`JobDiagnostics`].
@@ -101,6 +103,15 @@ impl LiveProcess {
     pub fn works_on(&self, job: JobId, state: State, worker: Option<&str>) -> bool {
         self.running.contains(&job) || (state == State::Running && worker == Some(&self.worker))
     }
+}
+
+/// Whether a job without a row in the outbox waits for a message, which was lost: its work has not ended, it does not
+/// only wait for children or steps, and none of these processes works on it.
+pub fn is_unattended<'a>(job: &Job, head: &Head, processes: impl IntoIterator<Item = &'a LiveProcess>) -> bool {
+    let is_on = mutant::is_on(Mutant::SendsRunsAgain);
+    let waits_for_parts = if is_on { head.sealed.is_some() } else { head.has_all_parts() };
+    let works = |process: &LiveProcess| process.works_on(job.id, job.state, job.worker.as_deref());
+    !job.own_work_ended() && (job.state != State::Waiting || waits_for_parts) && !processes.into_iter().any(works)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-pub use diagnostics::{JobDiagnostics, LiveProcess, OPEN, PendingOutbox};
+pub use diagnostics::{JobDiagnostics, LiveProcess, OPEN, PendingOutbox, is_unattended};
 pub use notifier::{JobWatcher, Notifier};
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;

@@ -19,56 +19,11 @@ CREATE TABLE ork.job (
     -- The job that submitted this one.
     parent uuid,
     task text NOT NULL,
-    -- 'job' for the whole task, 'item' for its function alone, 'step' for a step of a workflow run.
-    kind text NOT NULL,
-    -- The function that runs next: 'start' or 'join'.
-    phase text NOT NULL,
     state text NOT NULL,
-    attempt bigint NOT NULL,
-    -- How many attempts do not count against the retries.
-    uncounted_attempts bigint NOT NULL,
-    -- From 0 to 9; higher ones run first.
-    priority bigint NOT NULL,
-    -- The name of the worker that runs the current attempt, or ran the last one.
-    worker text,
     created bigint NOT NULL,
-    started bigint,
     ended bigint,
-    -- When the next attempt is due.
-    due bigint,
-    -- Why the job failed, or why its last attempt did: JSON.
-    failure text,
-    -- The queue to which the outcome is sent, and the correlation id that is sent with it. Other programs choose these
-    -- strings, which may contain zero bytes; a text of PostgreSQL cannot.
-    reply_queue bytea,
-    reply_correlation bytea,
-    -- The number of the current run of the split; 0 before the first one.
-    epoch bigint NOT NULL,
-    -- How many parts the split has yielded so far.
-    appended bigint NOT NULL,
-    -- The final number of parts, once it is fixed.
-    sealed bigint,
-    -- Why no further part may start: 'stopped' or 'cancelled'.
-    halted text,
-    -- Whether a halt fixed the number of parts before the split had yielded all of them.
-    cut boolean NOT NULL,
-    -- The policy for failed parts.
-    on_error text NOT NULL,
-    tolerate text NOT NULL,
-    -- Whether a join runs after the parts.
-    joined boolean NOT NULL,
-    -- The jobs below this one: JSON; NULL for a job without any.
-    tree text,
-    -- The messages that are sent once the job has ended, and further reply addresses: JSON.
-    hooks text,
-    -- What the job is besides a call of its task, e.g. a workflow run or a schedule: JSON.
-    role text,
-    -- The fingerprints of the schemas of the input and of the parts: 16 bytes each, zeros if unknown.
-    schemas bytea,
-    -- How often a worker died, or lost its connection, while it ran the current attempt.
-    losses bigint NOT NULL,
-    -- The unique key that the job took when it was submitted: a retry takes it again.
-    unique_key text,
+    -- The job and the head of its ledger: JSON. The columns above repeat what queries need.
+    document text NOT NULL,
     progress_percent double precision,
     progress_info text,
     output bytea,

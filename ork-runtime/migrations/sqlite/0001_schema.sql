@@ -20,55 +20,11 @@ CREATE TABLE job (
     -- The job that submitted this one.
     parent BLOB,
     task TEXT NOT NULL,
-    -- 'job' for the whole task, 'item' for its function alone, 'step' for a step of a workflow run.
-    kind TEXT NOT NULL,
-    -- The function that runs next: 'start' or 'join'.
-    phase TEXT NOT NULL,
     state TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    -- How many attempts do not count against the retries.
-    uncounted_attempts INTEGER NOT NULL,
-    -- From 0 to 9; higher ones run first.
-    priority INTEGER NOT NULL,
-    -- The name of the worker that runs the current attempt, or ran the last one.
-    worker TEXT,
     created INTEGER NOT NULL,
-    started INTEGER,
     ended INTEGER,
-    -- When the next attempt is due.
-    due INTEGER,
-    -- Why the job failed, or why its last attempt did: JSON.
-    failure TEXT,
-    -- The queue to which the outcome is sent, and the correlation id that is sent with it.
-    reply_queue TEXT,
-    reply_correlation TEXT,
-    -- The number of the current run of the split; 0 before the first one.
-    epoch INTEGER NOT NULL,
-    -- How many parts the split has yielded so far.
-    appended INTEGER NOT NULL,
-    -- The final number of parts, once it is fixed.
-    sealed INTEGER,
-    -- Why no further part may start: 'stopped' or 'cancelled'.
-    halted TEXT,
-    -- Whether a halt fixed the number of parts before the split had yielded all of them.
-    cut INTEGER NOT NULL,
-    -- The policy for failed parts.
-    on_error TEXT NOT NULL,
-    tolerate TEXT NOT NULL,
-    -- Whether a join runs after the parts.
-    joined INTEGER NOT NULL,
-    -- The jobs below this one: JSON; NULL for a job without any.
-    tree TEXT,
-    -- The messages that are sent once the job has ended, and further reply addresses: JSON.
-    hooks TEXT,
-    -- What the job is besides a call of its task, e.g. a workflow run or a schedule: JSON.
-    role TEXT,
-    -- The fingerprints of the schemas of the input and of the parts: 16 bytes each, zeros if unknown.
-    schemas BLOB,
-    -- How often a worker died, or lost its connection, while it ran the current attempt.
-    losses INTEGER NOT NULL,
-    -- The unique key that the job took when it was submitted: a retry takes it again.
-    unique_key TEXT,
+    -- The job and the head of its ledger: JSON. The columns above repeat what queries need.
+    document TEXT NOT NULL,
     progress_percent REAL,
     progress_info TEXT,
     output BLOB,

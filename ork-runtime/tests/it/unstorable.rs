@@ -37,7 +37,7 @@ async fn refuse(world: &World, table: &str, bad: &str) -> bool {
     if let Some(path) = store.strip_prefix("sqlite:") {
         let connection = rusqlite::Connection::open(path).unwrap();
         for change in ["INSERT", "UPDATE"] {
-            let bad = ["failure", "task", "input"]
+            let bad = ["document", "failure", "task", "input"]
                 .iter()
                 .fold(bad.to_owned(), |bad, column| bad.replace(&format!("{column} "), &format!("NEW.{column} ")));
             let rule = format!(
@@ -54,7 +54,7 @@ async fn refuse(world: &World, table: &str, bad: &str) -> bool {
 
 /// Makes the tables of jobs and parts reject failures with the word `poison`. Returns whether the store has tables.
 async fn refuse_poison(world: &World) -> bool {
-    let of_jobs = refuse(world, "job", "CAST(failure AS TEXT) LIKE '%poison%'").await;
+    let of_jobs = refuse(world, "job", "CAST(document AS TEXT) LIKE '%poison%'").await;
     of_jobs && refuse(world, "part", "CAST(failure AS TEXT) LIKE '%poison%'").await
 }
 

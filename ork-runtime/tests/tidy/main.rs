@@ -19,6 +19,7 @@ const LAYERS: &[(u32, &[&str])] = &[
         &[
             "barrier",
             "clock",
+            "document",
             "event",
             "failure",
             "hook",

@@ -6,9 +6,8 @@ use std::iter::successors;
 use super::tables::Tables;
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::State;
 use crate::mutant::{self, Mutant};
-use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
+use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED, is_unattended};
 use crate::tx::{OutboxKind, StoreNotice};
 
 impl Tables {
@@ -67,13 +66,7 @@ impl Tables {
         let waits_for = |id: &&JobId| {
             let Some(entry) = self.jobs.get(id).map(|row| &row.entry) else { return false };
             let (job, head) = (&entry.job, entry.ledger.head());
-            let is_on = mutant::is_on(Mutant::SendsRunsAgain);
-            let waits_for_parts = if is_on { head.sealed.is_some() } else { head.has_all_parts() };
-            tasks.contains(&job.task)
-                && !job.own_work_ended()
-                && (job.state != State::Waiting || waits_for_parts)
-                && !to_send.contains(&job.id)
-                && !self.workers.values().any(|process| process.works_on(job.id, job.state, job.worker.as_deref()))
+            tasks.contains(&job.task) && !to_send.contains(&job.id) && is_unattended(job, head, self.workers.values())
         };
         self.by_age.iter().filter(waits_for).take(UNATTENDED).copied().collect()
     }

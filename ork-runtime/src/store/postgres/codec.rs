@@ -63,12 +63,7 @@ pub(super) struct Columns<'row> {
 
 impl<'row> Columns<'row> {
     pub(super) const fn new(row: &'row PgRow) -> Self {
-        Self::at(row, 0)
-    }
-
-    /// Starts at this column.
-    pub(super) const fn at(row: &'row PgRow, next: usize) -> Self {
-        Self { row, next }
+        Self { row, next: 0 }
     }
 
     pub(super) fn get<T: Decode<'row, Postgres> + Type<Postgres>>(&mut self) -> sqlx::Result<T> {

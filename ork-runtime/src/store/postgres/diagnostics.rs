@@ -37,10 +37,7 @@ pub(super) async fn processes(connection: &mut PgConnection) -> sqlx::Result<Vec
 
 /// Returns the first open parts of a job. Shards are read in order until enough are found.
 async fn open(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Vec<u64>> {
-    let query = "SELECT appended FROM ork.job WHERE id = $1";
-    let found = sqlx::query(query).bind(Uid::from(job)).fetch_optional(&mut *connection).await?;
-    let Some(row) = found else { return Ok(Vec::new()) };
-    let appended: u64 = Columns::new(&row).number()?;
+    let appended = rows::find(&mut *connection, job).await?.map_or(0, |(_, head)| head.appended);
     let mut open = Vec::new();
     for number in 0..appended.div_ceil(SHARD_SIZE) {
         if open.len() >= OPEN {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, signed};
@@ -84,12 +83,8 @@ async fn senders(connection: &mut PgConnection, to_send: &[OutboxRow]) -> sqlx::
         let jobs: BTreeSet<_> = to_send.iter().filter(|row| wanted(row)).map(|row| Uid::from(row.job)).collect();
         jobs.into_iter().collect::<Vec<_>>()
     };
-    let query = concat!(
-        "SELECT ",
-        rows::job_columns!(),
-        ", CASE WHEN id = ANY($2) THEN input END, CASE WHEN id = ANY($3) THEN output END \
-         FROM ork.job WHERE id = ANY($1)"
-    );
+    let query = "SELECT document, CASE WHEN id = ANY($2) THEN input END, CASE WHEN id = ANY($3) THEN output END \
+                 FROM ork.job WHERE id = ANY($1)";
     let found = sqlx::query(query)
         .bind(of(|_| true))
         .bind(of(|row| row.kind == OutboxKind::Start))
@@ -98,12 +93,11 @@ async fn senders(connection: &mut PgConnection, to_send: &[OutboxRow]) -> sqlx::
         .await?;
     let mut senders = HashMap::new();
     for row in &found {
-        let (job, _) = rows::job(row)?;
-        let bytes = |place| row.try_get::<Option<Vec<u8>>, usize>(place).map(|bytes| bytes.map(Bytes::from));
-        senders.insert(
-            job.id,
-            Sender { job, input: bytes(rows::WIDTH)?.unwrap_or_default(), output: bytes(rows::WIDTH + 1)? },
-        );
+        let c = &mut Columns::new(row);
+        let (job, _) = rows::job(c)?;
+        let (input, output) = (c.get::<Option<Vec<u8>>>()?, c.get::<Option<Vec<u8>>>()?);
+        let (input, output) = (input.unwrap_or_default().into(), output.map(Bytes::from));
+        senders.insert(job.id, Sender { job, input, output });
     }
     Ok(senders)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::codec::{Columns, Uid, signed};
-use super::error::damaged;
+use super::rows;
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series, keep_bounded};
 use crate::store::MetricsOf;
@@ -87,8 +87,8 @@ pub(super) async fn recorded(connection: &mut PgConnection, of: MetricsOf) -> sq
     macro_rules! query {
         ($jobs:literal) => {
             concat!(
-                "SELECT metric.job, job.task, job.role, metric.name, metric.labels, metric.count, metric.sum, \
-                 metric.min, metric.max, metric.last, metric.at FROM ork.job JOIN ork.metric ON metric.job = job.id WHERE ",
+                "SELECT document, metric.name, metric.labels, metric.count, metric.sum, metric.min, metric.max, \
+                 metric.last, metric.at FROM ork.job JOIN ork.metric ON metric.job = job.id WHERE ",
                 $jobs,
                 " ORDER BY metric.job, metric.name, metric.labels"
             )
@@ -103,11 +103,7 @@ pub(super) async fn recorded(connection: &mut PgConnection, of: MetricsOf) -> sq
 
 fn metric(row: &PgRow) -> sqlx::Result<Metric> {
     let c = &mut Columns::new(row);
-    let (job, task) = (c.id()?, c.get()?);
-    let role = match c.get::<Option<&str>>()? {
-        None => None,
-        Some(json) => Some(serde_json::from_str(json).map_err(damaged)?),
-    };
+    let (job, _) = rows::job(c)?;
     let series = Series::of_row(c.get()?, c.get()?);
     let measured = Measured {
         count: c.number()?,
@@ -117,5 +113,5 @@ fn metric(row: &PgRow) -> sqlx::Result<Metric> {
         last: c.get()?,
         at: c.time()?.unwrap_or_default(),
     };
-    Ok(Metric::new(job, task, role.as_ref(), &series, measured))
+    Ok(Metric::new(job.id, job.task, job.role.as_deref(), &series, measured))
 }

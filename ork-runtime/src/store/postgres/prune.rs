@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, signed};
+use super::rows;
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
 use crate::store::{Expired, Prune, Pruned};
 
@@ -43,8 +45,12 @@ pub(super) async fn prune(connection: &mut PgConnection, prune: &Prune) -> sqlx:
             if removed == left {
                 // There may be more parts. A process that retries the job in the meantime starts it from the
                 // beginning, as its parts are incomplete.
-                let empty = "UPDATE ork.job SET appended = 0, sealed = NULL, halted = NULL, cut = false WHERE id = $1";
-                sqlx::query(empty).bind(Uid::from(*id)).execute(&mut *connection).await?;
+                if let Some((job, mut head)) = rows::find(connection, *id).await? {
+                    (head.appended, head.sealed, head.halted, head.cut) = (0, None, None, false);
+                    let empty = "UPDATE ork.job SET document = $2 WHERE id = $1";
+                    let empty = sqlx::query(empty).bind(Uid::from(*id)).bind(document::write(&job, &head));
+                    empty.execute(&mut *connection).await?;
+                }
                 break;
             }
             gone.push(Uid::from(*id));

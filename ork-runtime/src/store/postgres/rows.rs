@@ -4,103 +4,27 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::Row as _;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
-use crate::hook::StoredHooks;
-use crate::id::{JobId, SchemaIds};
-use crate::job::{Job, JobKind, Phase, ReplyTo, State};
-use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
-use crate::policy::{OnError, Policy};
+use crate::document;
+use crate::id::JobId;
+use crate::job::Job;
+use crate::ledger::{Counts, Head, Ledger, Shard, place};
 use crate::store::Work;
-use crate::tree::Tree;
 use crate::tx::{OutboxId, Shards, Transaction};
 
-/// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
-macro_rules! job_columns {
-    () => {
-        "id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, created, \
-         started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-         tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
-    };
+/// Reads a job and the head of its ledger from the column `document`.
+pub(super) fn job(c: &mut Columns<'_>) -> sqlx::Result<(Job, Head)> {
+    document::read(c.get::<&str>()?.as_bytes()).map_err(damaged)
 }
-pub(super) use job_columns;
 
-/// The number of these columns.
-pub(super) const WIDTH: usize = 32;
-
-/// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
-pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
-    let mut columns = Columns::new(row);
-    let c = &mut columns;
-    let mut job = Job {
-        id: c.id()?,
-        root: c.id()?,
-        parent: c.get::<Option<Uid>>()?.map(|id| JobId::from_bytes(id.0)),
-        task: c.get()?,
-        kind: JobKind::from_word(c.get()?).ok_or_else(|| damaged("a kind is unknown"))?,
-        phase: Phase::from_word(c.get()?).ok_or_else(|| damaged("a phase is unknown"))?,
-        state: State::from_word(c.get()?).ok_or_else(|| damaged("a state is unknown"))?,
-        attempt: c.number()?,
-        uncounted_attempts: c.number()?,
-        priority: c.number()?,
-        worker: c.get()?,
-        created: c.time()?.unwrap_or_default(),
-        started: c.time()?,
-        ended: c.time()?,
-        due: c.time()?,
-        failure: match c.get::<Option<&str>>()? {
-            None => None,
-            Some(json) => Some(serde_json::from_str(json).map_err(damaged)?),
-        },
-        reply: {
-            let (queue, correlation) = (c.get::<Option<Vec<u8>>>()?, c.get::<Option<Vec<u8>>>()?);
-            let text = |bytes| String::from_utf8(bytes).map_err(damaged);
-            match queue {
-                None => None,
-                Some(queue) => {
-                    Some(ReplyTo { queue: text(queue)?, correlation: text(correlation.unwrap_or_default())? })
-                }
-            }
-        },
-        tree: Tree::default(),
-        hooks: None,
-        role: None,
-        schemas: SchemaIds::default(),
-        losses: 0,
-        unique_key: None,
-    };
-    let head = Head {
-        epoch: c.number()?,
-        appended: c.number()?,
-        sealed: c.number_or_none()?,
-        halted: match c.get::<Option<&str>>()? {
-            None => None,
-            Some("stopped") => Some(Halt::Stopped),
-            Some("cancelled") => Some(Halt::Cancelled),
-            Some(_) => return Err(damaged("a halt reason is unknown")),
-        },
-        cut: c.get()?,
-        policy: Policy {
-            on_error: OnError::from_word(c.get()?).ok_or_else(|| damaged("a policy is unknown"))?,
-            tolerate: c.get::<&str>()?.parse().map_err(damaged)?,
-        },
-        joined: c.get()?,
-    };
-    if let Some(json) = c.get::<Option<&str>>()? {
-        job.tree = serde_json::from_str(json).map_err(damaged)?;
-    }
-    if let Some(row) = c.get::<Option<&str>>()? {
-        job.hooks = Some(StoredHooks::from_row(row).map_err(damaged)?);
-    }
-    if let Some(json) = c.get::<Option<&str>>()? {
-        job.role = Some(serde_json::from_str(json).map_err(damaged)?);
-    }
-    job.schemas = SchemaIds::from_row(c.get::<Option<&[u8]>>()?);
-    job.losses = c.number()?;
-    job.unique_key = c.get::<Option<&str>>()?.map(Into::into);
-    Ok((job, head))
+/// Returns a job and the head of its ledger.
+pub(super) async fn find(connection: &mut PgConnection, id: JobId) -> sqlx::Result<Option<(Job, Head)>> {
+    let query = "SELECT document FROM ork.job WHERE id = $1";
+    let row = sqlx::query(query).bind(Uid::from(id)).fetch_optional(connection).await?;
+    row.map(|row| job(&mut Columns::new(&row))).transpose()
 }
 
 /// Ranges of shards, by job: the first and the last number.
@@ -139,18 +63,14 @@ pub(super) async fn open(
         return Ok(tx);
     }
     // The parent of a job never changes, so the jobs above it can be looked up before anything is locked.
-    let lock = concat!(
-        "SELECT ",
-        job_columns!(),
-        " FROM ork.job WHERE id = ANY($1 || ARRAY(WITH RECURSIVE up (parent) AS ( \
-              SELECT parent FROM ork.job WHERE id = ANY($1) AND parent IS NOT NULL \
-              UNION SELECT job.parent FROM ork.job JOIN up ON job.id = up.parent WHERE job.parent IS NOT NULL) \
-          SELECT parent FROM up)) ORDER BY id FOR UPDATE"
-    );
+    let lock = "SELECT document FROM ork.job WHERE id = ANY($1 || ARRAY(WITH RECURSIVE up (parent) AS ( \
+                    SELECT parent FROM ork.job WHERE id = ANY($1) AND parent IS NOT NULL \
+                    UNION SELECT job.parent FROM ork.job JOIN up ON job.id = up.parent WHERE job.parent IS NOT NULL) \
+                SELECT parent FROM up)) ORDER BY id FOR UPDATE";
     let rows = sqlx::query(lock).bind(ids).fetch_all(&mut *connection).await?;
     let mut found = HashMap::new();
     for row in &rows {
-        let (job, head) = job(row)?;
+        let (job, head) = job(&mut Columns::new(row))?;
         found.insert(job.id, (job, head));
     }
     let above: Vec<_> = found.keys().copied().collect();

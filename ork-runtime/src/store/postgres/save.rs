@@ -12,8 +12,9 @@ use super::codec::{Uid, signed, text};
 use super::permits::{self, Holders, Moved};
 use super::{follows, outbox, uniques};
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
-use crate::ledger::{Counts, Halt};
+use crate::ledger::Counts;
 use crate::tx::{LoadedJob, OutboxRow, PartWrite, StoreNotice, Transaction};
 
 /// The maximum number of rows and bytes in one statement, whatever the size of a batch.
@@ -22,31 +23,19 @@ const MOST: (usize, usize) = (8_192, 8 * 1024 * 1024);
 /// The source of new and changed jobs in a statement; its parameters are bound by [`bind`].
 macro_rules! jobs {
     () => {
-        "unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
-         $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
-         $16::text[], $17::bytea[], $18::bytea[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[], \
-         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], \
-         $30::text[], $31::text[], $32::bytea[], $33::bigint[], $34::text[]) \
-         AS n (id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, created, \
-         started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-         tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key)"
+        "unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], \
+         $9::bytea[], $10::bytea[]) AS n (id, root, parent, task, state, created, ended, document, input, output)"
     };
 }
 
 const INSERT: &str = concat!(
-    "INSERT INTO ork.job (id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, \
-     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
-     on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) SELECT * FROM ",
+    "INSERT INTO ork.job (id, root, parent, task, state, created, ended, document, input, output) SELECT * FROM ",
     jobs!()
 );
 
 const UPDATE: &str = concat!(
-    "UPDATE ork.job SET phase = n.phase, state = n.state, attempt = n.attempt, \
-     uncounted_attempts = n.uncounted_attempts, worker = n.worker, started = n.started, ended = n.ended, due = n.due, \
-     failure = n.failure, epoch = n.epoch, appended = n.appended, sealed = n.sealed, halted = n.halted, cut = n.cut, \
-     on_error = n.on_error, tolerate = n.tolerate, joined = n.joined, tree = n.tree, \
-     output = coalesce(n.output, job.output), hooks = n.hooks, role = n.role, schemas = n.schemas, losses = n.losses \
-     FROM ",
+    "UPDATE ork.job SET state = n.state, ended = n.ended, document = n.document, \
+     output = coalesce(n.output, job.output) FROM ",
     jobs!(),
     " WHERE job.id = n.id"
 );
@@ -157,42 +146,17 @@ pub(super) fn column<T, R>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
 }
 
 fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Query<'q, Postgres, PgArguments> {
-    let time = |time: Option<Timestamp>| time.map(Timestamp::as_millis);
     query
         .bind(column(rows, |row| Uid::from(row.entry.job.id)))
         .bind(column(rows, |row| Uid::from(row.entry.job.root)))
         .bind(column(rows, |row| row.entry.job.parent.map(Uid::from)))
         .bind(column(rows, |row| text(&row.entry.job.task)))
-        .bind(column(rows, |row| row.entry.job.kind.as_str()))
-        .bind(column(rows, |row| row.entry.job.phase.as_str()))
         .bind(column(rows, |row| row.entry.job.state.as_str()))
-        .bind(column(rows, |row| i64::from(row.entry.job.attempt)))
-        .bind(column(rows, |row| i64::from(row.entry.job.uncounted_attempts)))
-        .bind(column(rows, |row| i64::from(row.entry.job.priority)))
-        .bind(column(rows, |row| row.entry.job.worker.as_deref().map(text)))
         .bind(column(rows, |row| row.entry.job.created.as_millis()))
-        .bind(column(rows, |row| time(row.entry.job.started)))
-        .bind(column(rows, |row| time(row.entry.job.ended)))
-        .bind(column(rows, |row| time(row.entry.job.due)))
-        .bind(column(rows, |row| row.entry.job.failure.as_ref().map(json)))
-        .bind(column(rows, |row| row.entry.job.reply.as_ref().map(|reply| reply.queue.as_bytes().to_vec())))
-        .bind(column(rows, |row| row.entry.job.reply.as_ref().map(|reply| reply.correlation.as_bytes().to_vec())))
-        .bind(column(rows, |row| i64::from(row.entry.ledger.head().epoch)))
-        .bind(column(rows, |row| signed(row.entry.ledger.head().appended)))
-        .bind(column(rows, |row| row.entry.ledger.head().sealed.map(signed)))
-        .bind(column(rows, |row| row.entry.ledger.head().halted.map(Halt::as_str)))
-        .bind(column(rows, |row| row.entry.ledger.head().cut))
-        .bind(column(rows, |row| row.entry.ledger.head().policy.on_error.as_str()))
-        .bind(column(rows, |row| row.entry.ledger.head().policy.tolerate.to_string()))
-        .bind(column(rows, |row| row.entry.ledger.head().joined))
-        .bind(column(rows, |row| Some(&row.entry.job.tree).filter(|tree| !tree.is_empty()).map(json)))
+        .bind(column(rows, |row| row.entry.job.ended.map(Timestamp::as_millis)))
+        .bind(column(rows, |row| document::write(&row.entry.job, row.entry.ledger.head())))
         .bind(column(rows, |row| row.input.as_ref().map(|input| input.to_vec())))
         .bind(column(rows, |row| row.output.as_ref().map(|output| output.to_vec())))
-        .bind(column(rows, |row| row.entry.job.hooks.as_ref().map(|hooks| hooks.to_row())))
-        .bind(column(rows, |row| row.entry.job.role.as_ref().map(json)))
-        .bind(column(rows, |row| row.entry.job.schemas.to_row()))
-        .bind(column(rows, |row| i64::from(row.entry.job.losses)))
-        .bind(column(rows, |row| row.entry.job.unique_key.as_deref().map(text)))
 }
 
 async fn clear(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<()> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, text};
+use super::error::damaged;
 use super::save::column;
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
-use crate::job::State;
 use crate::store::Work;
 use crate::tx::{KeyHolder, Transaction};
 
@@ -32,14 +33,17 @@ pub(super) async fn open(
     let lock = "SELECT pg_advisory_xact_lock(1869769474, hash) FROM \
                     (SELECT DISTINCT hashtext(key) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS hashes";
     sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
-    let query = "SELECT key, unique_key.job, greatest(seen, started), state FROM ork.unique_key \
-                 LEFT JOIN ork.job ON job.id = unique_key.job WHERE key = ANY($1)";
+    let query = "SELECT key, job, seen, (SELECT document FROM ork.job WHERE job.id = unique_key.job) \
+                 FROM ork.unique_key WHERE key = ANY($1)";
     let mut held: HashMap<String, KeyHolder> = HashMap::new();
     for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
         let c = &mut Columns::new(&row);
-        let (key, job, seen) = (c.get()?, c.id()?, c.time()?.unwrap_or_default());
-        let open = c.get::<Option<&str>>()?.and_then(State::from_word).is_some_and(|state| !state.is_final());
-        held.insert(key, KeyHolder { job, seen, open });
+        let (key, id, seen) = (c.get()?, c.id()?, c.time()?.unwrap_or_default());
+        let document = c.get::<Option<&str>>()?.map(|json| document::read(json.as_bytes()));
+        let job = document.transpose().map_err(damaged)?.map(|(job, _)| job);
+        let started = job.as_ref().and_then(|job| job.started).unwrap_or_default();
+        let open = job.is_some_and(|job| !job.state.is_final());
+        held.insert(key, KeyHolder { job: id, seen: seen.max(started), open });
     }
     for key in keys {
         let holder = held.get(&text(&key)).copied();

@@ -21,9 +21,7 @@ use crate::task::parts::SettledPart;
 macro_rules! view {
     ($rest:literal) => {
         concat!(
-            "SELECT ",
-            rows::job_columns!(),
-            ", progress_percent, progress_info, input, output, counts.* FROM ork.job CROSS JOIN LATERAL \
+            "SELECT document, progress_percent, progress_info, input, output, counts.* FROM ork.job CROSS JOIN LATERAL \
              (SELECT coalesce(sum(ok), 0)::bigint, coalesce(sum(failed), 0)::bigint, \
                  coalesce(sum(skipped), 0)::bigint, coalesce(sum(cancelled), 0)::bigint, \
                  coalesce(sum(running), 0)::bigint FROM ork.shard WHERE shard.job = job.id) AS counts ",
@@ -87,8 +85,8 @@ pub(super) async fn jobs(connection: &mut PgConnection, filter: &Filter) -> sqlx
 }
 
 fn shown(row: &PgRow) -> sqlx::Result<JobView> {
-    let (job, head) = rows::job(row)?;
-    let c = &mut Columns::at(row, rows::WIDTH);
+    let c = &mut Columns::new(row);
+    let (job, head) = rows::job(c)?;
     Ok(JobView {
         job,
         head,
@@ -164,9 +162,7 @@ pub(super) async fn list_parts(
     filter: &PartFilter,
 ) -> sqlx::Result<Vec<PartStatus>> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    let query = "SELECT appended FROM ork.job WHERE id = $1";
-    let row = sqlx::query(query).bind(Uid::from(id)).fetch_optional(&mut *snapshot).await?;
-    let appended: u64 = row.map(|row| Columns::new(&row).number()).transpose()?.unwrap_or(0);
+    let appended = rows::find(&mut snapshot, id).await?.map_or(0, |(_, head)| head.appended);
     let mut found = Vec::new();
     for number in place(filter.from).0..appended.div_ceil(SHARD_SIZE) {
         if found.len() >= filter.limit {

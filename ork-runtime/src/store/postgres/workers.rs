@@ -1,15 +1,15 @@
 //! Heartbeats of processes that hold rows, and the progress of jobs.
 
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::codec::{Columns, Uid, signed, text};
 use super::permits;
-use super::{diagnostics, uniques, views};
+use super::{diagnostics, rows, uniques, views};
 use crate::context::Progress;
 use crate::id::JobId;
-use crate::job::State;
-use crate::store::{Heartbeat, HeartbeatReply, UNATTENDED};
+use crate::store::{Heartbeat, HeartbeatReply, UNATTENDED, is_unattended};
 use crate::tx::Actor;
 
 /// The result of a heartbeat.
@@ -54,12 +54,11 @@ pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbe
     freed |= permits::sweep(connection).await?;
     let mut ended = Vec::new();
     if !heartbeat.running.is_empty() {
-        let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
         uniques::seen(connection, &running, heartbeat.written()).await?;
-        let query =
-            "SELECT id FROM ork.job WHERE id = ANY($1) AND (state = ANY($2) OR (tree::json ->> 'verdict') IS NOT NULL)";
-        for row in sqlx::query(query).bind(running).bind(finals).fetch_all(&mut *connection).await? {
-            ended.push(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
+        let query = "SELECT document FROM ork.job WHERE id = ANY($1)";
+        for row in sqlx::query(query).bind(running).fetch_all(&mut *connection).await? {
+            let (job, _) = rows::job(&mut Columns::new(&row))?;
+            ended.extend(job.own_work_ended().then_some(job.id));
         }
     }
     let unattended = unattended(connection, &heartbeat.waiting).await?;
@@ -88,24 +87,18 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    // Jobs on which processes work are filtered again below; there is only a limited number of them.
-    let query = "SELECT id, state, job.worker FROM ork.job WHERE ended IS NULL AND task = ANY($1) \
-                     AND (tree::json ->> 'verdict') IS NULL \
-                     AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
+    let query = "SELECT document FROM ork.job WHERE ended IS NULL AND task = ANY($1) \
                      AND NOT EXISTS (SELECT FROM ork.outbox \
                          WHERE job = ork.job.id AND kind IN ('start', 'join', 'parts')) \
-                     AND NOT EXISTS (SELECT FROM ork.process WHERE ork.job.id = ANY(running)) \
-                 LIMIT $2";
-    let most = i64::try_from(UNATTENDED).unwrap_or(i64::MAX);
+                     AND NOT EXISTS (SELECT FROM ork.process WHERE ork.job.id = ANY(running))";
     let tasks: Vec<_> = tasks.iter().map(|task| text(task)).collect();
     let processes = diagnostics::processes(&mut *connection).await?;
     let mut found = Vec::new();
-    for row in sqlx::query(query).bind(tasks).bind(most).fetch_all(connection).await? {
-        let c = &mut Columns::new(&row);
-        let (id, state, worker) = (c.id()?, c.get::<&str>()?, c.get::<Option<&str>>()?);
-        let Some(state) = State::from_word(state) else { continue };
-        if !processes.iter().any(|process| process.works_on(id, state, worker)) {
-            found.push(id);
+    let mut rows = sqlx::query(query).bind(tasks).fetch(connection);
+    while let (true, Some(row)) = (found.len() < UNATTENDED, rows.try_next().await?) {
+        let (job, head) = rows::job(&mut Columns::new(&row))?;
+        if is_unattended(&job, &head, &processes) {
+            found.push(job.id);
         }
     }
     Ok(found)

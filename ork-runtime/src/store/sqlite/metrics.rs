@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::error::damaged;
-use super::tables::signed;
+use super::tables::{self, signed};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
@@ -64,7 +63,7 @@ pub(super) fn recorded(connection: &Connection, of: MetricsOf) -> rusqlite::Resu
     macro_rules! query {
         ($jobs:literal) => {
             concat!(
-                "SELECT job.id, job.task, job.role, metric.name, metric.labels, metric.count, metric.sum, metric.min, \
+                "SELECT job.document, metric.name, metric.labels, metric.count, metric.sum, metric.min, \
                  metric.max, metric.last, metric.at FROM job JOIN metric ON metric.job = job.seq WHERE ",
                 $jobs,
                 " ORDER BY job.id, metric.name, metric.labels"
@@ -80,18 +79,15 @@ pub(super) fn recorded(connection: &Connection, of: MetricsOf) -> rusqlite::Resu
 }
 
 fn metric(row: &Row<'_>) -> rusqlite::Result<Metric> {
-    let role = match row.get_ref(2)?.as_bytes_or_null()? {
-        None => None,
-        Some(json) => Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a role cannot be read"))?),
-    };
-    let series = Series::of_row(row.get(3)?, row.get(4)?);
+    let (job, _) = tables::document(row, 0)?;
+    let series = Series::of_row(row.get(1)?, row.get(2)?);
     let measured = Measured {
-        count: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
-        sum: row.get(6)?,
-        min: row.get(7)?,
-        max: row.get(8)?,
-        last: row.get(9)?,
-        at: Timestamp::from_millis(row.get(10)?),
+        count: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
+        sum: row.get(4)?,
+        min: row.get(5)?,
+        max: row.get(6)?,
+        last: row.get(7)?,
+        at: Timestamp::from_millis(row.get(8)?),
     };
-    Ok(Metric::new(JobId::from_bytes(row.get(0)?), row.get(1)?, role.as_ref(), &series, measured))
+    Ok(Metric::new(job.id, job.task, job.role.as_deref(), &series, measured))
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::tables::{last_part_id, part_id, shard_ids, signed};
+use super::tables::{find as find_job, last_part_id, part_id, shard_ids, signed};
 use super::{metrics, schema, uniques};
 use crate::clock::Timestamp;
+use crate::document;
 use crate::id::JobId;
 use crate::store::{Expired, Prune, Pruned, StoreError};
 
@@ -48,8 +49,11 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
         if removed == left {
             // There may be more parts. A process that retries the job in the meantime starts it from the beginning, as
             // its parts are incomplete.
-            let empty = "UPDATE job SET appended = 0, sealed = NULL, halted = NULL, cut = 0 WHERE seq = ?1";
-            connection.prepare_cached(empty)?.execute([seq])?;
+            if let Some((_, job, mut head)) = find_job(connection, *id)? {
+                (head.appended, head.sealed, head.halted, head.cut) = (0, None, None, false);
+                let empty = "UPDATE job SET document = ?2 WHERE seq = ?1";
+                connection.prepare_cached(empty)?.execute(params![seq, document::write(&job, &head)])?;
+            }
             break;
         }
         connection.prepare_cached("DELETE FROM job WHERE seq = ?1")?.execute([seq])?;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use serde::Serialize;
 
@@ -10,40 +9,30 @@ use super::error::damaged;
 use super::{follows, outbox, permits, uniques, workers};
 use crate::clock::Timestamp;
 use crate::context::Progress;
-use crate::hook::StoredHooks;
-use crate::id::{JobId, SchemaIds};
-use crate::job::{Job, JobKind, Phase, ReplyTo, State};
-use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
-use crate::policy::{OnError, Policy};
-use crate::tree::Tree;
+use crate::document;
+use crate::id::JobId;
+use crate::job::Job;
+use crate::ledger::{Counts, Head, Ledger, Shard, place};
 use crate::tx::{LoadedJob, PartWrite, Shards, StoreNotice, Transaction};
 
 /// The row numbers of jobs, by id. Other tables refer to jobs by these short numbers.
 pub(super) type Seqs = HashMap<JobId, i64>;
 
-/// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
+/// The columns of a job, as [`job`] reads them.
 macro_rules! job_columns {
     () => {
-        "seq, id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, priority, worker, created, \
-         started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-         tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
+        "seq, document"
     };
 }
 pub(super) use job_columns;
 
 const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
 
-// Parameters are numbered: names would be looked up for every value of every row.
-const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, uncounted_attempts, \
-    priority, worker, created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, \
-    halted, cut, on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
-    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)";
+const INSERT: &str = "INSERT INTO job (id, root, parent, task, state, created, ended, document, input, output) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
-const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, uncounted_attempts = ?5, worker = ?6, \
-    started = ?7, ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, \
-    cut = ?15, on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, \
-    role = ?22, schemas = ?23, losses = ?24 WHERE seq = ?1";
+const UPDATE: &str =
+    "UPDATE job SET state = ?2, ended = ?3, document = ?4, output = coalesce(?5, output) WHERE seq = ?1";
 
 /// Returns the row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
@@ -66,106 +55,16 @@ pub(super) const fn shard_ids(seq: i64) -> [i64; 2] {
     [seq << 16, (seq << 16) | 0xffff]
 }
 
-/// Reads the columns of a row in order.
-struct Columns<'row, 'stmt> {
-    row: &'row Row<'stmt>,
-    next: usize,
-}
-
-impl<'row> Columns<'row, '_> {
-    fn raw(&mut self) -> rusqlite::Result<ValueRef<'row>> {
-        self.next += 1;
-        self.row.get_ref(self.next - 1)
-    }
-
-    fn get<T: FromSql>(&mut self) -> rusqlite::Result<T> {
-        self.next += 1;
-        self.row.get(self.next - 1)
-    }
-
-    fn id(&mut self) -> rusqlite::Result<JobId> {
-        self.get().map(JobId::from_bytes)
-    }
-
-    fn time(&mut self) -> rusqlite::Result<Option<Timestamp>> {
-        Ok(self.get::<Option<i64>>()?.map(Timestamp::from_millis))
-    }
-
-    fn word(&mut self) -> rusqlite::Result<&'row str> {
-        self.raw()?.as_str().map_err(|_not_text| damaged("a value is missing"))
-    }
-
-    fn number(&mut self) -> rusqlite::Result<Option<u64>> {
-        Ok(self.get::<Option<i64>>()?.and_then(|n| u64::try_from(n).ok()))
-    }
-}
-
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
-    let mut columns = Columns { row, next: 0 };
-    let c = &mut columns;
-    let seq = c.get()?;
-    let mut job = Job {
-        id: c.id()?,
-        root: c.id()?,
-        parent: c.get::<Option<[u8; 16]>>()?.map(JobId::from_bytes),
-        task: c.get()?,
-        kind: JobKind::from_word(c.word()?).ok_or_else(|| damaged("a kind is unknown"))?,
-        phase: Phase::from_word(c.word()?).ok_or_else(|| damaged("a phase is unknown"))?,
-        state: State::from_word(c.word()?).ok_or_else(|| damaged("a state is unknown"))?,
-        attempt: c.get()?,
-        uncounted_attempts: c.get()?,
-        priority: c.get()?,
-        worker: c.get()?,
-        created: c.time()?.unwrap_or_default(),
-        started: c.time()?,
-        ended: c.time()?,
-        due: c.time()?,
-        failure: match c.raw()?.as_bytes_or_null()? {
-            None => None,
-            Some(json) => Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a failure cannot be read"))?),
-        },
-        reply: {
-            let (queue, correlation) = (c.get::<Option<String>>()?, c.get::<Option<String>>()?);
-            queue.map(|queue| ReplyTo { queue, correlation: correlation.unwrap_or_default() })
-        },
-        tree: Tree::default(),
-        hooks: None,
-        role: None,
-        schemas: SchemaIds::default(),
-        losses: 0,
-        unique_key: None,
-    };
-    let head = Head {
-        epoch: c.get()?,
-        appended: c.number()?.unwrap_or(0),
-        sealed: c.number()?,
-        halted: match c.raw()?.as_str_or_null()? {
-            None => None,
-            Some("stopped") => Some(Halt::Stopped),
-            Some("cancelled") => Some(Halt::Cancelled),
-            Some(_) => return Err(damaged("a halt reason is unknown")),
-        },
-        cut: c.get()?,
-        policy: Policy {
-            on_error: OnError::from_word(c.word()?).ok_or_else(|| damaged("a policy is unknown"))?,
-            tolerate: c.word()?.parse().map_err(|_unknown| damaged("a tolerance cannot be read"))?,
-        },
-        joined: c.get()?,
-    };
-    if let Some(json) = c.raw()?.as_bytes_or_null()? {
-        job.tree = serde_json::from_slice(json).map_err(|_damaged| damaged("a tree cannot be read"))?;
-    }
-    if let Some(row) = c.raw()?.as_str_or_null()? {
-        job.hooks = Some(StoredHooks::from_row(row).map_err(|_damaged| damaged("hooks cannot be read"))?);
-    }
-    if let Some(json) = c.raw()?.as_bytes_or_null()? {
-        job.role = Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a role cannot be read"))?);
-    }
-    job.schemas = SchemaIds::from_row(c.raw()?.as_blob_or_null()?);
-    job.losses = c.get()?;
-    job.unique_key = c.get()?;
-    Ok((seq, job, head))
+    let (job, head) = document(row, 1)?;
+    Ok((row.get(0)?, job, head))
+}
+
+/// Reads a job and the head of its ledger from the column `document`.
+pub(super) fn document(row: &Row<'_>, place: usize) -> rusqlite::Result<(Job, Head)> {
+    let json = row.get_ref(place)?.as_bytes().map_err(|_not_text| damaged("a job has no document"))?;
+    document::read(json).map_err(|_damaged| damaged("the document of a job cannot be read"))
 }
 
 /// Returns the counts of all shards of a job, by the number of the shard.
@@ -371,80 +270,24 @@ fn insert(
     output: Option<&[u8]>,
 ) -> rusqlite::Result<i64> {
     let LoadedJob { job, ledger, .. } = entry;
-    let head = ledger.head();
     statement.insert(params![
         job.id.as_bytes(),
         job.root.as_bytes(),
         job.parent.as_ref().map(JobId::as_bytes),
         job.task,
-        job.kind.as_str(),
-        job.phase.as_str(),
         job.state.as_str(),
-        job.attempt,
-        job.uncounted_attempts,
-        job.priority,
-        job.worker,
         job.created.as_millis(),
-        job.started.map(Timestamp::as_millis),
         job.ended.map(Timestamp::as_millis),
-        job.due.map(Timestamp::as_millis),
-        job.failure.as_ref().map(json),
-        job.reply.as_ref().map(|reply| &reply.queue),
-        job.reply.as_ref().map(|reply| &reply.correlation),
-        head.epoch,
-        signed(head.appended),
-        head.sealed.map(signed),
-        head.halted.map(Halt::as_str),
-        head.cut,
-        head.policy.on_error.as_str(),
-        head.policy.tolerate.to_string(),
-        head.joined,
-        tree(&job.tree),
+        document::write(job, ledger.head()),
         input,
-        output,
-        job.hooks.as_ref().map(|hooks| hooks.to_row()),
-        job.role.as_ref().map(json),
-        job.schemas.to_row(),
-        job.losses,
-        job.unique_key
+        output
     ])
 }
 
 fn update(statement: &mut Statement<'_>, entry: &LoadedJob, seq: i64, output: Option<&[u8]>) -> rusqlite::Result<()> {
     let LoadedJob { job, ledger, .. } = entry;
-    let head = ledger.head();
-    let updated = statement.execute(params![
-        seq,
-        job.phase.as_str(),
-        job.state.as_str(),
-        job.attempt,
-        job.uncounted_attempts,
-        job.worker,
-        job.started.map(Timestamp::as_millis),
-        job.ended.map(Timestamp::as_millis),
-        job.due.map(Timestamp::as_millis),
-        job.failure.as_ref().map(json),
-        head.epoch,
-        signed(head.appended),
-        head.sealed.map(signed),
-        head.halted.map(Halt::as_str),
-        head.cut,
-        head.policy.on_error.as_str(),
-        head.policy.tolerate.to_string(),
-        head.joined,
-        tree(&job.tree),
-        output,
-        job.hooks.as_ref().map(|hooks| hooks.to_row()),
-        job.role.as_ref().map(json),
-        job.schemas.to_row(),
-        job.losses
-    ]);
-    updated.map(drop)
-}
-
-/// Returns the column `tree`, which is `NULL` for most jobs.
-fn tree(tree: &Tree) -> Option<String> {
-    (!tree.is_empty()).then(|| json(tree))
+    let (ended, document) = (job.ended.map(Timestamp::as_millis), document::write(job, ledger.head()));
+    statement.execute(params![seq, job.state.as_str(), ended, document, output]).map(drop)
 }
 
 fn write_shards(connection: &Connection, entry: &mut LoadedJob, seq: i64) -> rusqlite::Result<()> {

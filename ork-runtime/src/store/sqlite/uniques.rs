@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::tables;
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::State;
 use crate::tx::{KeyHolder, Transaction};
 
 /// Loads the holder of a key into the transaction, unless it is loaded already.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&Arc<str>>) -> rusqlite::Result<()> {
     let Some(key) = key.filter(|key| !tx.knows_unique(key)) else { return Ok(()) };
-    let query = "SELECT unique_key.job, max(seen, coalesce(started, 0)), state \
-                 FROM unique_key LEFT JOIN job ON job.id = unique_key.job WHERE key = ?1";
+    let query = "SELECT job, seen FROM unique_key WHERE key = ?1";
     let holder = |row: &Row<'_>| {
-        let state = row.get::<_, Option<String>>(2)?.and_then(|word| State::from_word(&word));
-        let (job, seen) = (JobId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?));
-        Ok(KeyHolder { job, seen, open: state.is_some_and(|state| !state.is_final()) })
+        let (id, seen) = (JobId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?));
+        let job = tables::find(connection, id)?.map(|(_, job, _)| job);
+        let started = job.as_ref().and_then(|job| job.started).unwrap_or_default();
+        Ok(KeyHolder { job: id, seen: seen.max(started), open: job.is_some_and(|job| !job.state.is_final()) })
     };
     let holder = connection.prepare_cached(query)?.query_row([key], holder).optional()?;
     tx.open_unique(Arc::clone(key), holder);

@@ -1,13 +1,11 @@
 //! Heartbeats of processes, and what depends on them.
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::{permits, uniques, views};
+use super::{permits, tables, uniques, views};
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::State;
-use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
+use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED, is_unattended};
 use crate::tx::{Actor, StoreNotice};
 
 /// Records that a process is alive, and releases what dead processes held. Returns which of its jobs have ended, and
@@ -36,17 +34,10 @@ pub(super) fn heartbeat(
     permits::sweep(connection, notifier)?;
     uniques::seen(connection, &heartbeat.running, heartbeat.written())?;
     let mut ended = Vec::new();
-    for page in heartbeat.running.chunks(256) {
-        let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
-        let query = format!(
-            "SELECT id FROM job WHERE (state IN ('{}') OR json_extract(tree, '$.verdict') IS NOT NULL) AND id IN ({})",
-            finals.join("', '"),
-            vec!["?"; page.len()].join(", ")
-        );
-        let ids = page.iter().map(|id| Value::Blob(id.as_bytes().to_vec()));
-        let mut statement = connection.prepare(&query)?;
-        let found = statement.query_map(params_from_iter(ids), |row| row.get(0).map(JobId::from_bytes))?;
-        ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    for job in &heartbeat.running {
+        if tables::find(connection, *job)?.is_some_and(|(_, job, _)| job.own_work_ended()) {
+            ended.push(*job);
+        }
     }
     let unattended = unattended(connection, &heartbeat.waiting)?;
     Ok(HeartbeatReply { ended, time: Some(views::time(connection)?), unattended })
@@ -79,9 +70,7 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
         return Ok(Vec::new());
     }
     let query = format!(
-        "SELECT id, state, worker FROM job WHERE ended IS NULL AND task IN ({}) \
-             AND json_extract(tree, '$.verdict') IS NULL \
-             AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
+        "SELECT document FROM job WHERE ended IS NULL AND task IN ({}) \
              AND seq NOT IN (SELECT job FROM outbox WHERE kind IN ('start', 'join', 'parts'))",
         vec!["?"; tasks.len()].join(", ")
     );
@@ -90,10 +79,9 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
     let mut rows = statement.query(params_from_iter(tasks))?;
     let mut found = Vec::new();
     while let (true, Some(row)) = (found.len() < UNATTENDED, rows.next()?) {
-        let (id, worker) = (JobId::from_bytes(row.get(0)?), row.get::<_, Option<String>>(2)?);
-        let Some(state) = State::from_word(&row.get::<_, String>(1)?) else { continue };
-        if !processes.iter().any(|process| process.works_on(id, state, worker.as_deref())) {
-            found.push(id);
+        let (job, head) = tables::document(row, 0)?;
+        if is_unattended(&job, &head, &processes) {
+            found.push(job.id);
         }
     }
     Ok(found)
