@@ -415,7 +415,7 @@ fn metrics_are_shown_by_task_name_and_labels() {
     );
     let quiet = setting.run("run flows/shares.yaml --json").json();
     let none = setting.run(&format!("jobs metrics {}", quiet["run"].as_str().unwrap()));
-    assert_eq!((none.err.as_str(), none.out.as_str(), none.code), ("nothing recorded\n", "", Some(0)));
+    assert_eq!((none.err.as_str(), none.out.as_str(), none.code), ("no metrics\n", "", Some(0)));
     setting.run("jobs metrics 0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69").fails(2, &["there is no job"]);
 }
 

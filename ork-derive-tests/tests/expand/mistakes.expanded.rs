@@ -25,7 +25,7 @@ const _: () = {
     }
 };
 ::core::compile_error! {
-    "`#[task]` has no option `retires`: did you mean `retries`? there are `part`, `join`, `name`, `queue`, `retries`, `backoff`, `timeout`, `priority`, `concurrency`, `unique`, `chunk`, `on_error`, `tolerate` and `crate`"
+    "`#[task]` has no option `retires`: did you mean `retries`? the options are `part`, `join`, `name`, `queue`, `retries`, `backoff`, `timeout`, `priority`, `concurrency`, `unique`, `chunk`, `on_error`, `tolerate` and `crate`"
 }
 ::core::compile_error! {
     "a task must own its inputs, which are read from a message: use `String`"

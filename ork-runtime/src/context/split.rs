@@ -181,7 +181,7 @@ impl Context {
     ///
     /// ```
     /// let error = ork::Context::for_test().part_data::<u64>().unwrap_err();
-    /// assert!(error.to_string().ends_with("is no part of a job that has split itself, so it has no data of a part"));
+    /// assert!(error.to_string().ends_with("is not a part of a dynamic split, so it has no part data"));
     /// ```
     ///
     /// # Errors

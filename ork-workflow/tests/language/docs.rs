@@ -49,8 +49,8 @@ fn list_of_errors_is_generated_from_the_gallery() {
     let examples = examples();
     let mut page = "# Errors and warnings in workflows\n\n\
         Each error and warning has a stable code. Below it is an example, and the message that ork prints. The \
-        tasks in the examples\nare those of a test. This page is generated from the gallery of the tests; [the \
-        language](workflow.md) has its own page.\n"
+        tasks in the\nexamples are those of a test. This page is generated from the gallery of the tests; [the \
+        language](workflow.md) has its\nown page.\n"
         .to_owned();
     for code in Code::ALL {
         let level = if code.level() == Level::Warning { " (a warning)" } else { "" };
