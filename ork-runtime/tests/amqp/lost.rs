@@ -170,7 +170,7 @@ fn job_with_nothing_in_progress_can_be_retried_in_any_state() {
         let queue = sent(&world, &foreigner, "plain", 1).await;
         let refused = ork.retry(job.id()).await.unwrap_err().to_string();
         assert!(
-            refused.contains("is ready and cannot be retried") && refused.contains("where 1 message waits"),
+            refused.contains("is ready and cannot be retried") && refused.contains("which holds 1 message"),
             "{refused}"
         );
         purge(&foreigner, &queue).await;

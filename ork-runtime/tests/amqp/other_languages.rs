@@ -37,7 +37,9 @@ async fn end_the_last_part(world: &World, foreigner: &Foreigner, parts: i64) {
         if headers.inner().contains_key("part_queue") {
             break delivery;
         }
-        // This worker does not take whole jobs.
+        // This worker does not take whole jobs. Requeued again and again, the job would count as lost before the other
+        // worker consumes.
+        tokio::time::sleep(PAUSE).await;
         delivery.acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
     };
     let queue = header(&part, "part_queue");

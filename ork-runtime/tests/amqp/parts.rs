@@ -78,7 +78,7 @@ fn failed_part_reaches_the_join_and_its_message_is_returned() {
         let message = count_part { count: 5, run: fresh(), hold: u64::MAX, failing: vec![3] };
         let ended = ork.submit(message).and_wait().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
-        assert!(failure.to_string().contains("of 5 parts 1 failed"), "{failure}");
+        assert!(failure.to_string().contains("of 5 parts, 1 failed"), "{failure}");
         // Without a join, the policy decides.
         let run = fresh();
         Gate::of(&run).open();
