@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ork::JobId;
+
 /// How a call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Return {
@@ -18,8 +20,8 @@ pub(crate) struct Ends {
     last: BTreeMap<String, Option<u64>>,
     /// What has followed a job or a set of this number, and why.
     pub(crate) followed: BTreeSet<(u64, String)>,
-    /// What must not follow.
-    pub(crate) unwanted: BTreeSet<(u64, String)>,
+    /// What must not follow, and the jobs that it would follow.
+    pub(crate) unwanted: BTreeMap<(u64, String), Vec<JobId>>,
 }
 
 impl Ends {
