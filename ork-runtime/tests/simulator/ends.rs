@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ork::JobId;
+
 /// How a call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Return {
@@ -18,8 +20,8 @@ pub(crate) struct Ends {
     last: BTreeMap<String, Option<u64>>,
     /// The followers of a job or a set of this number, with the reason of each.
     pub(crate) followed: BTreeSet<(u64, String)>,
-    /// The followers that must not be submitted.
-    pub(crate) unwanted: BTreeSet<(u64, String)>,
+    /// The followers that must not be submitted, and the jobs that they would follow.
+    pub(crate) unwanted: BTreeMap<(u64, String), Vec<JobId>>,
 }
 
 impl Ends {

@@ -92,8 +92,9 @@ impl World {
     /// be.
     pub(crate) fn check_storeless(&self) {
         let (unanswered, lost, unwanted) = self.oracle(|oracle| {
-            let unwanted = oracle.ends.unwanted.iter().find(|place| oracle.ends.followed.contains(place));
-            (oracle.unanswered, oracle.replies_lost, unwanted.cloned())
+            let unwanted = oracle.ends.unwanted.iter().filter(|(place, _)| oracle.ends.followed.contains(place));
+            let unwanted: Vec<_> = unwanted.map(|(place, jobs)| (place.clone(), jobs.clone())).collect();
+            (oracle.unanswered, oracle.replies_lost, unwanted)
         });
         if unanswered > lost && !self.scenario.may_forget_sets() {
             let detail = format!("{unanswered} clients received no reply, and {lost} replies were lost");
@@ -102,8 +103,13 @@ impl World {
         for _ in 0..unanswered {
             self.oracle(|oracle| oracle.excuses("a reply that was lost without a store"));
         }
-        if let Some((number, when)) = unwanted {
-            self.oracle(|oracle| oracle.report(Property::Followers, format!("{number} is followed as {when}")));
+        for ((number, when), jobs) in unwanted {
+            // A second copy of its message ends on its own.
+            if self.may_be_lost(&jobs) {
+                self.oracle(|oracle| oracle.excuses(LOST));
+            } else {
+                self.oracle(|oracle| oracle.report(Property::Followers, format!("{number} is followed as {when}")));
+            }
         }
     }
 
@@ -170,7 +176,7 @@ impl World {
         self.oracle(|oracle| oracle.reaches(Reached::FollowedWithoutStore));
         if !self.may_be_lost(jobs) {
             let other = wanted(!well).into_iter().last().unwrap_or_default();
-            self.oracle(|oracle| oracle.ends.unwanted.insert((number, other.to_owned())));
+            self.oracle(|oracle| oracle.ends.unwanted.insert((number, other.to_owned()), jobs.to_vec()));
         }
     }
 
