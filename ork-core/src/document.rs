@@ -28,7 +28,7 @@ pub fn write(job: &Job, head: &Head) -> String {
 /// Reads the document of a job.
 ///
 /// # Errors
-/// If [`write`] did not write it.
+/// If [`write()`] did not write it.
 pub fn read(json: &[u8]) -> serde_json::Result<(Job, Head)> {
     serde_json::from_slice(json).map(|Read { job, ledger }| (job, ledger))
 }

@@ -159,7 +159,7 @@ impl Proxy {
         cut(&self.open);
     }
 
-    /// Cuts every connection and hangs up on new ones, as if the server were away, until [`Proxy::is_back`].
+    /// Cuts every connection and hangs up on new ones, as if the server were away, until [`Proxy::come_back`].
     pub fn go_away(&self) {
         self.away.send_replace(Away { is: true, hung_up: 0 });
         self.cut();

@@ -40,7 +40,8 @@ pub(super) async fn admit(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) -> 
     if deliveries.len() == 1
         && let Some(delivery) = deliveries.pop()
     {
-        return one(engine, delivery, slots).await.into_iter().collect();
+        // More slots may have been taken than there are deliveries.
+        return one(engine, delivery, slots.map(Slot::into_one)).await.into_iter().collect();
     }
     match slots {
         Some(slots) if engine.store.is_durable() => many(engine, deliveries, slots, spawn).await,

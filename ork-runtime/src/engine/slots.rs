@@ -107,6 +107,11 @@ impl Slot {
         self.0.num_permits()
     }
 
+    /// Returns one of these slots. The others are free again.
+    pub(super) fn into_one(mut self) -> Self {
+        self.split_off().unwrap_or(self)
+    }
+
     /// Splits one slot off; `None` if only one is left.
     fn split_off(&mut self) -> Option<Self> {
         let more = self.0.num_permits() > 1;
@@ -280,4 +285,25 @@ pub(super) async fn keep_alone<T>(engine: &Engine, alone: Alone, work: impl Futu
         () = engine.clock.pause(ALONE_TIMEOUT) => drop(alone),
     }
     work.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression test: a batch for which several slots had been taken, and that had one delivery, kept all of them until
+    /// its call had ended.
+    #[test]
+    fn one_of_several_slots_leaves_the_others_free() {
+        let slots = Slots::new(4, 1);
+        let mut slot = slots.try_take(SlotKind::Async).unwrap();
+        slot.widen(&slots, SlotKind::Async, 3);
+        assert_eq!((slot.count(), slots.tasks.free.available_permits()), (3, 1));
+        let one = slot.into_one();
+        assert_eq!((one.count(), slots.tasks.free.available_permits()), (1, 3));
+        let one = one.into_one();
+        assert_eq!((one.count(), slots.tasks.free.available_permits()), (1, 3));
+        drop(one);
+        assert_eq!(slots.tasks.free.available_permits(), 4);
+    }
 }
