@@ -2,7 +2,7 @@
 //! decides, by pure transitions of the job.
 
 use super::action::Action;
-use super::work::{Claim, Claimed, Common, Item};
+use super::work::{Claim, Claimed, Common, Item, NotGranted};
 use super::{Done, Engine, ProcessError, duplicates, reject, submit};
 use crate::broker::DeadLetterReason;
 use crate::hook::StoredHooks;
@@ -27,14 +27,14 @@ pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Re
                 if created || (reclaimed && common.action.phase() == Phase::Start && message.attempt == 1) {
                     events.extend(engine.events_before(message, true));
                 }
-                Claim::Granted(Claimed::Job { job, permit })
+                Ok(Claimed::Job { job, permit })
             }
-            tx::Claimed::RunningElsewhere(worker) => Claim::RunningElsewhere(worker),
-            tx::Claimed::Stale | tx::Claimed::Waiting => Claim::Declined,
+            tx::Claimed::RunningElsewhere(worker) => Err(NotGranted::RunningElsewhere(worker)),
+            tx::Claimed::Stale | tx::Claimed::Waiting => Err(NotGranted::Declined),
             tx::Claimed::NotFound => {
                 let job = message.job;
                 let detail = format!("there is no job {job} in this store, so it cannot be joined or retried");
-                Claim::Rejected(reject::rejected(message, DeadLetterReason::UnknownJob, detail))
+                Err(NotGranted::Rejected(reject::rejected(message, DeadLetterReason::UnknownJob, detail)))
             }
         });
     }
@@ -77,15 +77,15 @@ pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> R
     };
     let PartsStarted { parts, count, permit } = engine.commit(start).await?;
     let claim = |((key, item), start): ((_, &Item), PartStart)| match start {
-        PartStart::Run { losses } => Claim::Granted(Claimed::Part { key, count, losses, permit: permit.clone() }),
-        PartStart::Waiting | PartStart::Stale => Claim::Declined,
+        PartStart::Run { losses } => Ok(Claimed::Part { key, count, losses, permit: permit.clone() }),
+        PartStart::Waiting | PartStart::Stale => Err(NotGranted::Declined),
         PartStart::NotFound { parts } => {
             let (job, index) = (item.message.job, key.index);
             let detail = match parts {
                 None => format!("there is no job {job} in this store, so it has no part {index}"),
                 Some(parts) => format!("job {job} has {parts} parts, so there is no part {index}"),
             };
-            Claim::Rejected(reject::rejected(&item.message, DeadLetterReason::UnknownJob, detail))
+            Err(NotGranted::Rejected(reject::rejected(&item.message, DeadLetterReason::UnknownJob, detail)))
         }
     };
     Ok(keys.into_iter().zip(items).zip(parts).map(claim).collect())

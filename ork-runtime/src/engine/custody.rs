@@ -30,7 +30,7 @@ pub(super) async fn decline(engine: &Engine, task: &Task, message: &Message, red
 /// When the store failed: then nothing is claimed.
 pub(super) async fn claim(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
     match common.action {
-        Action::CountedPart => Ok(items.iter().map(|_| Claim::Granted(Claimed::CountedPart)).collect()),
+        Action::CountedPart => Ok(items.iter().map(|_| Ok(Claimed::CountedPart)).collect()),
         Action::Part => claim::parts(engine, common, items).await,
         _ if engine.store.is_durable() => claim::jobs(engine, common, items).await,
         _ => Ok(items.iter().map(|item| storeless::claim(engine, item)).collect()),

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::outcome::Verdict;
-use super::work::{Batch, Claim, Common, Ended, Group, Item, Spawn};
+use super::work::{Batch, Common, Ended, Group, Item, NotGranted, Place, Spawn};
 use super::{Done, Engine, ProcessError, admit, custody, duplicates, late_reply, perform, reject, slots};
 use crate::task::def::BoxFuture;
 
@@ -32,9 +32,9 @@ async fn claim(engine: &Arc<Engine>, Group { common, items }: Group, spawn: &Spa
     let mut granted = Vec::with_capacity(items.len());
     for (item, claim) in items.into_iter().zip(claims) {
         match claim {
-            Claim::Granted(claimed) => granted.push((item, claimed)),
-            Claim::Declined if item.message.reply.is_none() => item.settle(engine, Done::Settled).await,
-            claim => spawn(declined(Arc::clone(engine), Arc::clone(&common), item, claim, Arc::clone(spawn))),
+            Ok(claimed) => granted.push((item, claimed)),
+            Err(NotGranted::Declined) if item.message.reply.is_none() => item.settle(engine, Done::Settled).await,
+            Err(why) => spawn(not_granted(Arc::clone(engine), Arc::clone(&common), item, why, Arc::clone(spawn))),
         }
     }
     let running = perform::enter_parts(engine, &common, &granted);
@@ -76,30 +76,28 @@ where
 }
 
 /// Handles a claim that was not granted, which may take long.
-fn declined(
+fn not_granted(
     engine: Arc<Engine>,
     common: Arc<Common>,
     mut item: Item,
-    claim_result: Claim,
+    why: NotGranted,
     spawn: Spawn,
 ) -> BoxFuture<()> {
     Box::pin(async move {
-        let error = match claim_result {
+        let error = match why {
             // Its sender may be waiting for the outcome.
-            Claim::Declined | Claim::Granted(_) => {
-                match late_reply::send(&engine, &item.message, !item.is_first).await {
-                    Ok(()) => return item.settle(&engine, Done::Settled).await,
-                    Err(error) => error,
-                }
-            }
-            Claim::RunningElsewhere(worker) => match wait_for(&engine, &common, &mut item, &worker).await {
+            NotGranted::Declined => match late_reply::send(&engine, &item.message, !item.is_first).await {
+                Ok(()) => return item.settle(&engine, Done::Settled).await,
+                Err(error) => error,
+            },
+            NotGranted::RunningElsewhere(worker) => match wait_for(&engine, &common, &mut item, &worker).await {
                 Ok(true) => {
                     return claim(&engine, Group { common, items: vec![item] }, &spawn).await;
                 }
                 Ok(false) => return item.settle(&engine, Done::Interrupted).await,
                 Err(error) => error,
             },
-            Claim::Rejected(error) => error,
+            NotGranted::Rejected(error) => error,
         };
         failed(&engine, item, error, &spawn).await;
     })
@@ -117,7 +115,7 @@ async fn wait_for(engine: &Arc<Engine>, common: &Common, item: &mut Item, worker
     }
     let kind = common.action.slot(&common.task);
     let (slot, alone) = slots::wait_for_call(engine, kind, None, item.is_suspect(engine)).await;
-    (item.place, item.alone) = (slot.map(super::work::Place::Slot), alone);
+    (item.place, item.alone) = (slot.map(Place::Slot), alone);
     Ok(item.place.is_some())
 }
 

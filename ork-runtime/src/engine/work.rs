@@ -187,13 +187,14 @@ pub(super) enum Claimed {
 }
 
 /// The result of a claim.
+pub(super) type Claim = Result<Claimed, NotGranted>;
+
+/// Why work is not run.
 #[derive(Debug)]
-pub(super) enum Claim {
-    /// Run it.
-    Granted(Claimed),
-    /// Run nothing: the work is done, waits for a permit, or the message is stale.
+pub(super) enum NotGranted {
+    /// The work is done, waits for a permit, or the message is stale.
     Declined,
-    /// The named process is running the job and may be alive: run nothing beside it.
+    /// The named process is running the job and may be alive.
     RunningElsewhere(String),
     /// The work cannot be run at all.
     Rejected(ProcessError),

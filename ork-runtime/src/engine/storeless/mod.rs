@@ -21,7 +21,7 @@ use super::barrier::{Bodies, Passed, pass};
 use super::hooks::{Ended as EndedJob, fire};
 use super::invoke::Hold;
 use super::part_sets::{Follows, SetCheck, follow_job, follow_set};
-use super::work::{Claim, Claimed, Common, Ended, Item, Outcome, Spawn};
+use super::work::{Claim, Claimed, Common, Ended, Item, NotGranted, Outcome, Spawn};
 use super::{Done, Engine, ProcessError, claim, invoke, perform, process, reject, services, settle};
 use crate::barrier::{Barrier, End, Entry, Whose};
 use crate::broker::{DeadLetterReason, PartRecord};
@@ -85,8 +85,8 @@ pub(super) fn claim(engine: &Engine, item: &Item) -> Claim {
     job.losses = item.redelivered;
     let phase = item.message.kind.phase();
     match job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now()) {
-        JobClaim::Granted => Claim::Granted(Claimed::Job { job: Box::new(job), permit: None }),
-        JobClaim::Ended | JobClaim::Stale => Claim::Declined,
+        JobClaim::Granted => Ok(Claimed::Job { job: Box::new(job), permit: None }),
+        JobClaim::Ended | JobClaim::Stale => Err(NotGranted::Declined),
     }
 }
 
