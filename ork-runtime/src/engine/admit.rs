@@ -41,21 +41,21 @@ pub(super) async fn admit(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) -> 
         && let Some(delivery) = deliveries.pop()
     {
         // More slots may have been taken than there are deliveries.
-        return one(engine, delivery, slots.map(Slot::into_one)).await.into_iter().collect();
+        return admit_one(engine, delivery, slots.map(Slot::into_one)).await.into_iter().collect();
     }
     match slots {
-        Some(slots) if engine.store.is_durable() => many(engine, deliveries, slots, spawn).await,
+        Some(slots) if engine.store.is_durable() => admit_many(engine, deliveries, slots, spawn).await,
         // Storeless work is not claimed, so nothing is gained by claims in common.
         slots => {
             drop(slots);
-            each(engine, deliveries, spawn);
+            process_each(engine, deliveries, spawn);
             Vec::new()
         }
     }
 }
 
 /// Processes each delivery alone, without a task for those that end at once.
-fn each(engine: &Arc<Engine>, deliveries: Vec<Incoming>, spawn: &Spawn) {
+fn process_each(engine: &Arc<Engine>, deliveries: Vec<Incoming>, spawn: &Spawn) {
     let (begun, len) = (engine.clock.now(), deliveries.len());
     let mut task = None;
     for delivery in deliveries {
@@ -71,10 +71,10 @@ fn each(engine: &Arc<Engine>, deliveries: Vec<Incoming>, spawn: &Spawn) {
     }
 }
 
-/// Admits one delivery. Returns `None` if the delivery was settled here.
-async fn one(engine: &Arc<Engine>, mut delivery: Incoming, mut slot: Option<Slot>) -> Option<Group> {
+/// Admits one delivery, however long that takes. Returns `None` if the delivery was settled here.
+async fn admit_one(engine: &Arc<Engine>, mut delivery: Incoming, mut slot: Option<Slot>) -> Option<Group> {
     loop {
-        let verdict = match wait(engine, &mut delivery, slot.take()).await {
+        let verdict = match wait_for_admission(engine, &mut delivery, slot.take()).await {
             Ok(Admission::Admitted(admitted)) => return admitted.group(delivery),
             Ok(Admission::Done(done)) => Verdict::Settle(done.disposition()),
             Err(error) => {
@@ -89,7 +89,11 @@ async fn one(engine: &Arc<Engine>, mut delivery: Incoming, mut slot: Option<Slot
     }
 }
 
-async fn wait(
+/// Finds out what a delivery asks for, and waits for its turn and its slot.
+///
+/// # Errors
+/// When the message is rejected, or the store failed.
+async fn wait_for_admission(
     engine: &Arc<Engine>,
     delivery: &mut Incoming,
     mut slot: Option<Slot>,
@@ -173,7 +177,7 @@ impl Admitted {
 
 /// Admits the deliveries of a batch, grouped by concurrency limit. A delivery that would have to wait, or that does not
 /// fit with the first one, is spawned and processed alone.
-async fn many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot, spawn: &Spawn) -> Vec<Group> {
+async fn admit_many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot, spawn: &Spawn) -> Vec<Group> {
     let lanes = Lane::of(slots);
     let mut lanes_in_turn = lanes.iter().cycle();
     let mut groups: Vec<Group> = Vec::new();

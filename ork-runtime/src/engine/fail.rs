@@ -2,17 +2,17 @@
 
 use super::Engine;
 use super::claim::new_job;
+use super::work::part_key;
 use crate::failure::Failure;
 use crate::job::AttemptOutcome;
 use crate::message::{Message, WorkKind};
 use crate::store::StoreError;
-use crate::tx::{Claim, Claimed, PartAttemptOutcome, PartKey, Settle, SettleParts};
+use crate::tx::{Claim, Claimed, PartAttemptOutcome, Settle, SettleParts};
 
 /// Fails the job or the part of a message that no queue of the broker takes.
 pub(crate) async fn undeliverable(engine: &Engine, message: &Message, failure: Failure) -> Result<(), StoreError> {
     let attempt = message.attempt;
-    if let WorkKind::Part { epoch, index } = message.kind {
-        let part = PartKey { job: message.job, epoch, index, attempt };
+    if let Some(part) = part_key(message) {
         let outcome = PartAttemptOutcome::Failed { failure, retry_at: None };
         engine.commit(SettleParts::one(part, outcome, engine.actor())).await?;
         return Ok(());

@@ -52,24 +52,20 @@ async fn act(
         return Ok(Outcome::Lost(losses));
     }
     // The call is the only future here that is not boxed: most work is one.
-    let job = match job {
-        Some(job) if !matches!(common.action, Action::Call | Action::Join) => job,
-        _ => return call(engine, common, item, claimed, running).await,
-    };
-    match common.action {
-        Action::Split => Box::pin(custody::split(engine, common, item, job)).await,
-        Action::FanOut => Box::pin(fan_out(engine, common, item, job)).await,
-        Action::CancelJob => Ok(Outcome::called(Box::pin(cancel::run(engine, &item.message)).await?)),
-        Action::StartRun => Box::pin(step::begin(engine, job, &item.message)).await,
+    match (common.action, job) {
+        (Action::Split, Some(job)) => Box::pin(custody::split(engine, common, item, job)).await,
+        (Action::FanOut, Some(job)) => Box::pin(fan_out(engine, common, item, job)).await,
+        (Action::CancelJob, Some(_)) => Ok(Outcome::called(Box::pin(cancel::run(engine, &item.message)).await?)),
+        (Action::StartRun, Some(job)) => Box::pin(step::begin(engine, job, &item.message)).await,
         #[cfg(feature = "workflow")]
-        Action::FireSchedule => Box::pin(scheduler::fire(engine, job, &item.message)).await,
+        (Action::FireSchedule, Some(job)) => Box::pin(scheduler::fire(engine, job, &item.message)).await,
         #[cfg(not(feature = "workflow"))]
-        Action::FireSchedule => {
+        (Action::FireSchedule, Some(_)) => {
             let why = "this program was built without the feature `workflow`, which schedules require";
             Ok(Outcome::called(CallOutcome::Failed(crate::task::CallError::Task(crate::Error::new(why)))))
         }
-        Action::Call | Action::Join | Action::Part | Action::CountedPart | Action::SendHooks(_) => {
-            Ok(Outcome::Recorded(Done::Settled))
+        (Action::Call | Action::Join | Action::Part | Action::CountedPart | Action::SendHooks(_), _) | (_, None) => {
+            call(engine, common, item, claimed, running).await
         }
     }
 }
@@ -95,6 +91,7 @@ async fn call(
             }
             services::about_part(&item.message, (key.index, *count), common.step.as_ref())
         }
+        // `storeless::part` makes its calls.
         Claimed::CountedPart => return Ok(Outcome::Recorded(Done::Settled)),
     };
     let running = running.unwrap_or_else(|| Arc::new(engine.running.enter(item.message.job)));
