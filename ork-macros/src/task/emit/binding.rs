@@ -7,7 +7,7 @@ use quote::quote;
 use super::super::args::Args;
 use super::super::model::{Model, Returns, Shape};
 use super::super::options::{Place, Role, place};
-use super::{ends, ours, output_type, with_spans};
+use super::{Ends, ends, ours, output_type, with_spans};
 
 /// Returns the items for one function.
 pub(super) fn binding(args: &Args, model: &Model) -> TokenStream {
@@ -43,11 +43,8 @@ fn output(model: &Model) -> TokenStream {
         Returns::Nothing => ends(&model.function),
         Returns::Value(ty) | Returns::Result(ty) => ends(ty),
     };
-    let (first, last) = spans;
-    let (open, close) = (
-        with_spans((first, first), quote!(__ork::Binding::<__Work>::joined::<)),
-        with_spans((last, last), quote!(>())),
-    );
+    let Ends { first, last } = spans;
+    let (open, close) = (with_spans(first, quote!(__ork::Binding::<__Work>::joined::<)), with_spans(last, quote!(>())));
     quote! {
         const _: fn() = || {
             use __ork::NoSplit as _;

@@ -13,7 +13,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt as _;
 
-use self::spans::{ends, ours, qualified, with_spans};
+use self::spans::{Ends, ends, ours, qualified, with_spans};
 use super::args::Args;
 use super::function::Function;
 use super::model::{Model, Returns, Shape};

@@ -101,9 +101,9 @@ fn params(model: &Model) -> impl Iterator<Item = TokenStream> {
         ParamKind::Body => quote!(__INPUT.param()),
         ParamKind::Context => quote!(__ork::Param::Context),
         ParamKind::State => {
-            let (first, last) = ends(ty);
+            let spans = ends(ty);
             let (open, close) =
-                (with_spans((first, last), quote!(__ork::Param::state::<)), with_spans((last, last), quote!(>())));
+                (with_spans(spans, quote!(__ork::Param::state::<)), with_spans(spans.last, quote!(>())));
             quote!(#open #ty #close)
         }
         ParamKind::Parts => quote!(__ork::Param::Parts),
