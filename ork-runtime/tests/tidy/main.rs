@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure must be loud")]
 
+mod crates;
 mod simulator;
 mod tokens;
 
