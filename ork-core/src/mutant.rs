@@ -91,7 +91,7 @@ mutants! {
     AcksInterrupted,
     /// A follower does not wait for the jobs that it follows.
     FollowsAtOnce,
-    /// A process whose row of hooks another process has taken over reports that their part queue is gone.
+    /// A process reports a missing part queue for hooks whose outbox row another process owns by now.
     ReportsHooksOfOthers,
     /// Hooks are not sent.
     ForgetsHooks,

@@ -26,7 +26,7 @@ use crate::splits::{as_vec_part, split};
 
 // ---- the tasks
 
-/// A point, whose fields give errors a path.
+/// An input with fields, so that errors have a path.
 #[derive(Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 struct Point {
     x: f64,

@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     pub losses: u32,
     /// How long a cancelled call may still run before it is dropped.
     pub grace: Duration,
-    /// How long a delivery may stay unacknowledged before a lease takes its place.
+    /// How long a delivery may stay unacknowledged before it is acknowledged and its work gets a lease.
     pub ack_within: Duration,
     /// The folder with the files of workflows; `None` for the paths in their plans.
     pub workflows: Option<PathBuf>,
