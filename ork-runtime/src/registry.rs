@@ -68,7 +68,7 @@ pub enum RegistryError {
         location: Box<Location>,
     },
     /// A task needs a state that the application has not given.
-    #[error("the task `{task}` at {location} needs a `State<{state}>`: set it with `Ork::builder().state(..)`")]
+    #[error("the task `{task}` at {location} needs a `State<{state}>`: set it with `ork::builder().state(..)`")]
     NoState {
         /// The name of the task.
         task: &'static str,

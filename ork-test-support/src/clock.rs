@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::Timestamp;
-use ork::clock::{Clock, Pause};
+use ork_core::clock::Timestamp;
+use ork_core::clock::{Clock, Pause};
 use tokio::sync::watch;
 
 /// How many timers wait for each moment.

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ork::broker::{Broker, BrokerError, Replies, Subscribe, Subscription};
-use ork::context::Progress;
-use ork::message::Outgoing;
-use ork::store::{
+use ork_core::clock::Timestamp;
+use ork_core::id::JobId;
+use ork_core::message::Outgoing;
+use ork_core::progress::Progress;
+use ork_core::tx::{Actor, OutboxId};
+use ork_ports::broker::{Broker, BrokerError, Replies, Subscribe, Subscription};
+use ork_ports::store::Filter;
+use ork_ports::store::SettledPart;
+use ork_ports::store::{
     Expired, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, Notifier, OutboxPage, PartFilter, PartStatus, Prune,
     Pruned, Store, StoreError, Take, Work,
 };
-use ork::task::parts::SettledPart;
-use ork::tx::{Actor, OutboxId};
-use ork::{Filter, JobId, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -97,11 +99,11 @@ impl Store for CountedStore {
         self.1.made("progress", self.0.progress(job, part, progress)).await
     }
 
-    async fn record(&self, deltas: Vec<ork::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
+    async fn record(&self, deltas: Vec<ork_core::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
         self.1.made("record", self.0.record(deltas)).await
     }
 
-    async fn metrics(&self, of: ork::store::MetricsOf) -> Result<Vec<ork::Metric>, StoreError> {
+    async fn metrics(&self, of: ork_ports::store::MetricsOf) -> Result<Vec<ork_core::metric::Metric>, StoreError> {
         self.1.made("metrics", self.0.metrics(of)).await
     }
 

@@ -8,19 +8,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use ork::broker::{
+use ork_core::clock::Timestamp;
+use ork_core::id::JobId;
+use ork_core::message::Outgoing;
+use ork_core::progress::Progress;
+use ork_core::tx::{Actor, OutboxId};
+use ork_ports::broker::{
     Acker, Broker, BrokerError, BrokerErrorKind, Delivery, Disposition, Replies, Subscribe, Subscription,
 };
-use ork::context::Progress;
-use ork::message::Outgoing;
-use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
-use ork::store::{
+use ork_ports::objects::{Object, ObjectError, ObjectErrorKind, Objects};
+use ork_ports::store::Filter;
+use ork_ports::store::SettledPart;
+use ork_ports::store::{
     Expired, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, Notifier, OutboxPage, PartFilter, PartStatus, Prune,
     Pruned, Store, StoreError, StoreErrorKind, Take, Work,
 };
-use ork::task::parts::SettledPart;
-use ork::tx::{Actor, OutboxId};
-use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -187,11 +189,11 @@ impl Store for FaultyStore {
         self.1.make(self.0.progress(job, part, progress), no_store).await
     }
 
-    async fn record(&self, deltas: Vec<ork::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
+    async fn record(&self, deltas: Vec<ork_core::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
         self.1.make(self.0.record(deltas), no_store).await
     }
 
-    async fn metrics(&self, of: ork::store::MetricsOf) -> Result<Vec<ork::Metric>, StoreError> {
+    async fn metrics(&self, of: ork_ports::store::MetricsOf) -> Result<Vec<ork_core::metric::Metric>, StoreError> {
         self.1.make(self.0.metrics(of), no_store).await
     }
 
@@ -308,7 +310,7 @@ impl Broker for FaultyBroker {
         self.1.make(self.0.waiting(queue), no_broker).await
     }
 
-    async fn events(&self) -> Result<Option<tokio::sync::mpsc::Receiver<ork::Event>>, BrokerError> {
+    async fn events(&self) -> Result<Option<tokio::sync::mpsc::Receiver<ork_core::event::Event>>, BrokerError> {
         self.0.events().await
     }
 

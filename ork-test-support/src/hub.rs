@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use ork::Event;
-use ork::broker::{
+use ork_core::event::Event;
+use ork_core::message::{Message, Outgoing};
+use ork_ports::broker::{
     Acker, Broker, BrokerError, BrokerErrorKind, Delivery, Disposition, Replies, Subscribe, Subscription,
 };
-use ork::message::{Message, Outgoing};
 use tokio::sync::watch;
 
 /// The messages of a queue, each with its number of redeliveries, and how many deliveries are not settled.

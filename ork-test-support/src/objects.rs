@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use ork::Timestamp;
-use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
+use ork_core::clock::Timestamp;
+use ork_ports::objects::{Object, ObjectError, ObjectErrorKind, Objects};
 use tokio::sync::watch;
 
 /// The object store.

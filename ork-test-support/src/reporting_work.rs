@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ork::JobId;
-use ork::store::{StoreError, Work};
-use ork::tx::{Durability, Shards, Transaction};
+use ork_core::id::JobId;
+use ork_core::tx::{Durability, Shards, Transaction};
+use ork_ports::store::{StoreError, Work};
 
 /// Work, and the function that is called with its result.
 #[expect(missing_debug_implementations, reason = "it holds a closure")]

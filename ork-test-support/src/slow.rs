@@ -6,14 +6,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::context::Progress;
-use ork::store::{
+use ork_core::clock::Timestamp;
+use ork_core::id::JobId;
+use ork_core::progress::Progress;
+use ork_core::tx::{Actor, OutboxId};
+use ork_ports::store::Filter;
+use ork_ports::store::SettledPart;
+use ork_ports::store::{
     Expired, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, Notifier, OutboxPage, PartFilter, PartStatus, Prune,
     Pruned, Store, StoreError, Take, Work,
 };
-use ork::task::parts::SettledPart;
-use ork::tx::{Actor, OutboxId};
-use ork::{Filter, JobId, Timestamp};
 use uuid::Uuid;
 
 use crate::reporting_work::ReportingWork;
@@ -89,11 +91,11 @@ impl Store for SlowStore {
         self.store.progress(job, part, progress).await
     }
 
-    async fn record(&self, deltas: Vec<ork::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
+    async fn record(&self, deltas: Vec<ork_core::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
         self.store.record(deltas).await
     }
 
-    async fn metrics(&self, of: ork::store::MetricsOf) -> Result<Vec<ork::Metric>, StoreError> {
+    async fn metrics(&self, of: ork_ports::store::MetricsOf) -> Result<Vec<ork_core::metric::Metric>, StoreError> {
         self.store.metrics(of).await
     }
 

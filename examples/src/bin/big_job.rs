@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use ork::{ClientError, Context, Error, Ork, Result, task};
+use ork::{ClientError, Context, Error, Result, task};
 use ork_examples::print_line;
 
 /// Submits the small jobs: all of them are in the store before the first one starts.
@@ -40,7 +40,7 @@ fn report(title: String) -> String {
 }
 
 async fn show() -> Result<(), Box<dyn std::error::Error>> {
-    let ork = Ork::builder().store("memory:").build().await?;
+    let ork = ork::builder().store("memory:").build().await?;
     let small_jobs = ["one", "two!", "three"].map(str::to_owned).to_vec();
     let big = ork.submit(big_job { small_jobs }).unique("big_job").await?;
     let report = ork.submit(report { title: "big job".into() }).after(big.id()).await?;

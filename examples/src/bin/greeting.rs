@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use ork::{Error, Ork, Result, State, task};
+use ork::{Error, Result, State, task};
 
 /// The word for "hello" in each language.
 #[derive(Debug)]
@@ -35,5 +35,5 @@ fn greet(
 
 fn main() -> std::process::ExitCode {
     let book = Phrasebook(BTreeMap::from([("de", "hallo"), ("en", "hello"), ("fr", "bonjour")]));
-    Ork::builder().state(book).main()
+    ork::main_with(ork::builder().state(book))
 }

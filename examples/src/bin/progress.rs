@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use ork::{ClientError, Context, Ork, Result, task};
+use ork::{ClientError, Context, Result, task};
 use ork_examples::print_line;
 
 /// Climbs a stair, one step after the other.
@@ -30,7 +30,7 @@ async fn climb(steps: u32, context: Context) -> Result<String> {
 }
 
 async fn show() -> Result<(), Box<dyn std::error::Error>> {
-    let ork = Ork::builder().store("memory:").build().await?;
+    let ork = ork::builder().store("memory:").build().await?;
     ork.start_worker();
 
     let job = ork.submit(climb { steps: 20 }).await?;

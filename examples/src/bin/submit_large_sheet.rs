@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use futures_util::StreamExt as _;
-use ork::{Conclusion, Context, Error, EventKind, Next, Ork, Parts, Result, task};
+use ork::{Conclusion, Context, Error, EventKind, Next, Parts, Result, task};
 use ork_examples::print_line;
 use serde::Deserialize;
 
@@ -81,7 +81,7 @@ fn submit_batch(sheet: &Path, to: &Path, part: usize, size: usize) -> Result<usi
 }
 
 async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let ork = Ork::builder().store("memory:").build().await?;
+    let ork = ork::builder().store("memory:").build().await?;
     ork.start_worker();
     let (sheet, to) = (folder.join("records.csv"), folder.join("submitted"));
     let record = |n: usize| if n == 7_777 { "nobody".to_owned() } else { format!("{n},{n}@example.org") };

@@ -1,142 +1,124 @@
-//! Opens the adapters that the configuration names. This is the only module that knows them all.
+//! The adapters that a program was built with, as tables from URL scheme to adapter.
 
 use std::sync::Arc;
 
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, BrokerErrorKind};
 use crate::clock::Clock;
-use crate::config::{Config, Synchronous};
+use crate::config::Config;
 use crate::executor::Executor;
 use crate::id::WorkerId;
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{ObjectError, ObjectErrorKind, Objects};
 use crate::store::memory::Memory;
 use crate::store::none::NoStore;
 use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::task::def::BoxFuture;
 
 /// Opens the store that the configuration names.
-pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    match config.store.split_once(':') {
-        Some(("sqlite", path)) => sqlite(path, config.synchronous),
-        Some(("postgres" | "postgresql", _)) => postgres(&config.store).await,
-        Some(("memory", "")) => Ok(Arc::new(Memory::new())),
-        None if config.store == "none" => {
-            if config.broker == "embedded" {
-                let message =
-                    "the embedded broker needs a store: set ORK_BROKER, or set a store, e.g. ORK_STORE=sqlite:ork.db";
-                return Err(StoreError::new(StoreErrorKind::Config, message));
+pub type OpenStore = fn(&Config) -> BoxFuture<Result<Arc<dyn Store>, StoreError>>;
+
+/// Opens the broker that the configuration names, without connecting to it yet.
+pub type OpenBroker = fn(&Config, &WorkerId) -> Result<Arc<dyn Broker>, BrokerError>;
+
+/// Opens the place for large outputs at this URL.
+pub type OpenObjects = fn(&str) -> Result<Arc<dyn Objects>, ObjectError>;
+
+/// Creates the executor, which runs tasks in other languages.
+pub type NewExecutor = fn(&Config, &Arc<dyn Clock>) -> Arc<dyn Executor>;
+
+/// The adapters that a program was built with. The store `memory:`, the store `none` and the embedded broker are always
+/// there.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::exhaustive_structs, reason = "the crate `ork` fills it")]
+pub struct Adapters {
+    /// The stores.
+    pub stores: &'static [Adapter<OpenStore>],
+    /// The brokers.
+    pub brokers: &'static [Adapter<OpenBroker>],
+    /// The places for large outputs.
+    pub objects: &'static [Adapter<OpenObjects>],
+    /// The executor; `None` without the feature `workflow`.
+    pub executor: Option<NewExecutor>,
+}
+
+/// An adapter, and the URLs for which it is used.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "the crate `ork` fills it")]
+pub struct Adapter<F> {
+    /// The schemes of its URLs.
+    pub schemes: &'static [&'static str],
+    /// The feature of the crate `ork` that enables it.
+    pub feature: &'static str,
+    /// Opens it; `None` if the program was built without the feature.
+    pub open: Option<F>,
+}
+
+/// Why a table has no adapter for a URL.
+enum Missing {
+    /// The program was built without this feature.
+    Feature(&'static str),
+    /// No adapter has this scheme.
+    Scheme,
+}
+
+/// Returns the function that opens the adapter of a URL.
+fn find<F: Copy>(table: &[Adapter<F>], url: &str) -> Result<F, Missing> {
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+    let adapter = table.iter().find(|adapter| scheme.is_some_and(|scheme| adapter.schemes.contains(&scheme)));
+    let adapter = adapter.ok_or(Missing::Scheme)?;
+    adapter.open.ok_or(Missing::Feature(adapter.feature))
+}
+
+impl Adapters {
+    /// Opens the store that the configuration names.
+    pub(super) async fn store(&self, config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+        let message = match config.store.as_str() {
+            "memory:" => return Ok(Arc::new(Memory::new())),
+            "none" if config.broker != "embedded" => return Ok(Arc::new(NoStore::new())),
+            "none" => {
+                "the embedded broker needs a store: set ORK_BROKER, or set a store, e.g. ORK_STORE=sqlite:ork.db".into()
             }
-            Ok(Arc::new(NoStore::new()))
+            url => match find(self.stores, url) {
+                Ok(open) => return open(config).await,
+                Err(Missing::Feature(feature)) => without(feature, "ORK_STORE"),
+                Err(Missing::Scheme) => "expected a store `sqlite:PATH`, `postgres://…`, `memory:` or `none`".into(),
+            },
+        };
+        Err(StoreError::new(StoreErrorKind::Config, message))
+    }
+
+    /// Opens the broker that the configuration names; `None` if jobs travel through the store.
+    pub(super) fn broker(&self, config: &Config, worker: &WorkerId) -> Result<Option<Arc<dyn Broker>>, BrokerError> {
+        if config.broker == "embedded" {
+            return Ok(None);
         }
-        _ => {
-            let message = "expected a store `sqlite:PATH`, `postgres://…`, `memory:` or `none`";
-            Err(StoreError::new(StoreErrorKind::Config, message))
+        let message = match find(self.brokers, &config.broker) {
+            Ok(open) => return open(config, worker).map(Some),
+            Err(Missing::Feature(feature)) => without(feature, "ORK_BROKER"),
+            Err(Missing::Scheme) => "expected a broker `embedded`, `amqp://…` or `amqps://…`".into(),
+        };
+        Err(BrokerError::new(BrokerErrorKind::Config, message))
+    }
+
+    /// Opens the place for large outputs that the configuration names; `None` if they stay in the store.
+    pub(super) fn objects(&self, config: &Config) -> Result<Option<Arc<dyn Objects>>, ObjectError> {
+        let url = config.large_outputs.as_str();
+        if url == "store" {
+            return Ok(None);
         }
+        let detail = match find(self.objects, url) {
+            Ok(open) => return open(url).map(Some),
+            Err(Missing::Feature(feature)) => format!("this program was built without the feature `{feature}`"),
+            Err(Missing::Scheme) => "expected `file:PATH` or `s3://BUCKET/PREFIX`".into(),
+        };
+        Err(ObjectError::new(ObjectErrorKind::Config, format!("cannot store large outputs in {url}: {detail}")))
+    }
+
+    /// Returns the executor; `None` if the program was built without it.
+    pub(super) fn executor(&self, config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Executor>> {
+        self.executor.map(|new| new(config, clock))
     }
 }
 
-#[cfg(feature = "sqlite")]
-fn sqlite(path: &str, synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreError> {
-    use crate::store::sqlite;
-    let synchronous = match synchronous {
-        Synchronous::Full => sqlite::Synchronous::Full,
-        Synchronous::Normal => sqlite::Synchronous::Normal,
-    };
-    Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), synchronous)?))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn sqlite(path: &str, _synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreError> {
-    let message = format!("this program was built without the feature `sqlite`, which sqlite:{path} needs");
-    Err(StoreError::new(StoreErrorKind::Config, message))
-}
-
-#[cfg(feature = "postgres")]
-async fn postgres(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(crate::store::postgres::Postgres::open(url).await?))
-}
-
-#[cfg(not(feature = "postgres"))]
-#[expect(clippy::unused_async, reason = "as with the feature")]
-async fn postgres(_url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let message = "this program was built without the feature `postgres`, which ORK_STORE needs";
-    Err(StoreError::new(StoreErrorKind::Config, message))
-}
-
-/// Opens the place for large outputs that the configuration names; `None` if they stay in the store.
-pub(super) fn objects(config: &Config) -> Result<Option<Arc<dyn Objects>>, ObjectError> {
-    match config.large_outputs.as_str() {
-        "store" => Ok(None),
-        url => bucket(url).map(Some),
-    }
-}
-
-#[cfg(feature = "object-store")]
-fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
-    Ok(Arc::new(crate::objects::bucket::Bucket::open(url)?))
-}
-
-#[cfg(not(feature = "object-store"))]
-fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
-    let feature = if url.starts_with("s3:") { "s3" } else { "object-store" };
-    let message =
-        format!("cannot store large outputs in {url}: this program was built without the feature `{feature}`");
-    Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, message))
-}
-
-/// Returns the broker that the configuration names; `None` if jobs travel through the store.
-pub(super) fn broker(config: &Config, worker: &WorkerId) -> Result<Option<Arc<dyn Broker>>, BrokerError> {
-    if config.broker == "embedded" {
-        return Ok(None);
-    }
-    amqp(config, worker).map(Some)
-}
-
-#[cfg(not(feature = "amqp"))]
-fn amqp(_config: &Config, _worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerError> {
-    let message = "this program was built without the feature `amqp`, which ORK_BROKER needs";
-    Err(BrokerError::new(crate::broker::BrokerErrorKind::Config, message))
-}
-
-#[cfg(feature = "amqp")]
-fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerError> {
-    use crate::broker::amqp::{self, Amqp};
-    use crate::config::QueueType;
-    let mut amqp = amqp::Config::new(&config.broker)?;
-    amqp.prefix.clone_from(&config.prefix);
-    amqp.queues = match config.queues {
-        QueueType::Quorum => amqp::QueueKind::Quorum,
-        QueueType::Classic => amqp::QueueKind::Classic,
-    };
-    amqp.name = format!("ork {worker}");
-    amqp.max_message_bytes = config.max_message_bytes;
-    amqp.management.clone_from(&config.management);
-    amqp.allowed = crate::hook::Allowed {
-        part_queues: config.part_queues.split(',').map(str::to_owned).collect(),
-        routes: config.hook_routes.split(',').map(str::to_owned).collect(),
-    };
-    Ok(Arc::new(Amqp::new(amqp)?))
-}
-
-/// Variables that may contain passwords, so that tasks in other languages do not get them.
-#[cfg(feature = "workflow")]
-const SECRETS: [&str; 3] = ["ORK_BROKER", "ORK_MANAGEMENT", "ORK_STORE"];
-
-/// Returns the executor, which runs tasks in other languages; `None` without the feature `workflow`.
-#[cfg(feature = "workflow")]
-#[expect(clippy::unnecessary_wraps, reason = "as without the feature")]
-pub(super) fn executor(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Executor>> {
-    use crate::executor::local::{Local, Settings};
-    let settings = Settings {
-        python: config.python.clone(),
-        interpreters: config.interpreters,
-        grace: config.cancel_grace,
-        most_output: config.max_message_bytes,
-        withheld: SECRETS.map(str::to_owned).into(),
-        ..Settings::default()
-    };
-    Some(Arc::new(Local::new(settings, Arc::clone(clock))))
-}
-
-#[cfg(not(feature = "workflow"))]
-pub(super) fn executor(_config: &Config, _clock: &Arc<dyn Clock>) -> Option<Arc<dyn Executor>> {
-    None
+fn without(feature: &str, variable: &str) -> String {
+    format!("this program was built without the feature `{feature}`, which {variable} needs")
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Ork, adapters};
+use super::Ork;
+use super::adapters::Adapters;
 use crate::broker::embedded::Embedded;
 use crate::broker::{Broker, BrokerError};
 use crate::client::{Client, waiters::Waiters};
@@ -52,13 +53,14 @@ pub enum BuildError {
 
 type Ports = (Arc<dyn Store>, Option<Arc<dyn Broker>>, WorkerId);
 
-/// Builds an [`Ork`]. Made by [`Ork::builder`].
+/// Builds an [`Ork`]. Made by `ork::builder`.
 ///
 /// The configuration is read from the environment and from `ork.toml`, see [`Config::load`]; what is set here
 /// overrides both.
 #[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until `build` or `main`"]
+#[must_use = "a builder does nothing until `build` or `main_with`"]
 pub struct OrkBuilder {
+    adapters: Adapters,
     overrides: Vec<(&'static str, String)>,
     config: Option<Config>,
     states: States,
@@ -72,8 +74,11 @@ pub struct OrkBuilder {
 }
 
 impl OrkBuilder {
-    pub(super) fn new() -> Self {
+    /// Returns a builder of processes with these adapters.
+    #[doc(hidden)]
+    pub fn new(adapters: Adapters) -> Self {
         Self {
+            adapters,
             overrides: Vec::new(),
             config: None,
             states: States::default(),
@@ -157,7 +162,8 @@ impl OrkBuilder {
     }
 
     /// Returns the configuration with the overrides of this builder.
-    pub(crate) fn resolve(&self) -> Result<Config, ConfigError> {
+    #[doc(hidden)]
+    pub fn resolve(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(config) => config.clone(),
             None => Config::load()?,
@@ -169,7 +175,8 @@ impl OrkBuilder {
     }
 
     /// Returns the tasks of the process, after checking them and their states.
-    pub(crate) fn tasks(&self) -> Result<Registry, BuildError> {
+    #[doc(hidden)]
+    pub fn tasks(&self) -> Result<Registry, BuildError> {
         if let Some(name) = self.state_twice {
             return Err(BuildError::StateTwice(name));
         }
@@ -182,9 +189,9 @@ impl OrkBuilder {
     }
 
     /// Returns the executor, which runs tasks in other languages.
-    #[cfg(all(feature = "cli", feature = "workflow"))]
-    pub(crate) fn executor(&self) -> Result<Option<Arc<dyn crate::executor::Executor>>, ConfigError> {
-        Ok(adapters::executor(&self.resolve()?, &self.clock))
+    #[doc(hidden)]
+    pub fn executor(&self) -> Result<Option<Arc<dyn crate::executor::Executor>>, ConfigError> {
+        Ok(self.adapters.executor(&self.resolve()?, &self.clock))
     }
 
     /// Opens the store, connects to the broker, and starts the services of the process. No worker is started: call
@@ -205,7 +212,7 @@ impl OrkBuilder {
             ports
         } else {
             let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
-            (adapters::store(&config).await?, adapters::broker(&config, &worker)?, worker)
+            (self.adapters.store(&config).await?, self.adapters.broker(&config, &worker)?, worker)
         };
         let broker = broker.unwrap_or_else(|| {
             let (clock, runtime) = (Arc::clone(&shared), Arc::clone(&self.runtime));
@@ -213,7 +220,7 @@ impl OrkBuilder {
         });
         let objects = match self.objects {
             Some(objects) => Some(objects),
-            None => adapters::objects(&config)?,
+            None => self.adapters.objects(&config)?,
         };
         let home = if objects.is_some() && store.is_durable() { Some(store.store_id().await?) } else { None };
         broker.prepare(&worker::queues(&registry, 1)).await?;
@@ -245,7 +252,7 @@ impl OrkBuilder {
             states: self.states,
             settings: settings(&config, &*broker),
             large: Large::new(objects, home, config.large_output_bytes),
-            executor: adapters::executor(&config, &shared),
+            executor: self.adapters.executor(&config, &shared),
             store,
             broker,
             runtime: self.runtime,

@@ -3,7 +3,7 @@
 mod adapters;
 mod builder;
 #[cfg(feature = "workflow")]
-pub(crate) mod workflows;
+pub mod workflows;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,15 +11,19 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use adapters::{Adapter, Adapters, NewExecutor, OpenBroker, OpenObjects, OpenStore};
 pub use builder::{BuildError, OrkBuilder};
 #[cfg(feature = "workflow")]
 pub use workflows::{EmbeddedWorkflow, WorkflowError};
 
-use crate::broker::BrokerError;
+use crate::broker::{Broker, BrokerError};
 use crate::client::Client;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::objects::Objects;
 use crate::registry::Registry;
+use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::worker::{self, Shutdown, Stopped};
 
@@ -34,7 +38,7 @@ const FINAL_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// ```
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ork = ork::Ork::builder().store("memory:").build().await?;
+/// let ork = ork::builder().store("memory:").build().await?;
 /// ork.start_worker();
 /// assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await?, "hello Ada");
 /// ork.shutdown().await;
@@ -50,11 +54,6 @@ pub struct Ork {
 }
 
 impl Ork {
-    /// Returns a builder, which reads the environment and `ork.toml` and lets code override them.
-    pub fn builder() -> OrkBuilder {
-        OrkBuilder::new()
-    }
-
     /// Returns the tasks of this process.
     pub fn registry(&self) -> &Registry {
         &self.engine.registry
@@ -62,7 +61,8 @@ impl Ork {
 
     /// Returns the executor, which runs tasks in other languages.
     #[cfg(feature = "workflow")]
-    pub(crate) fn executor(&self) -> Option<&Arc<dyn crate::executor::Executor>> {
+    #[doc(hidden)]
+    pub fn executor(&self) -> Option<&Arc<dyn crate::executor::Executor>> {
         self.engine.executor.as_ref()
     }
 
@@ -119,9 +119,34 @@ impl Ork {
         self.engine.fatal.clone()
     }
 
-    #[cfg(feature = "cli")]
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+    /// Returns the store.
+    #[doc(hidden)]
+    pub fn store(&self) -> &dyn Store {
+        &*self.engine.store
+    }
+
+    /// Returns the broker.
+    #[doc(hidden)]
+    pub fn broker(&self) -> &dyn Broker {
+        &*self.engine.broker
+    }
+
+    /// Returns the place for large outputs; `None` if they stay in the store.
+    #[doc(hidden)]
+    pub fn large_outputs(&self) -> Option<Arc<dyn Objects>> {
+        self.engine.large.place().map(|place| place.objects)
+    }
+
+    /// Returns the clock, which shows the time of the store.
+    #[doc(hidden)]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.engine.clock
+    }
+
+    /// Returns how many milliseconds the clock of this computer is ahead of the clock of the store.
+    #[doc(hidden)]
+    pub fn clock_ahead(&self) -> i64 {
+        self.engine.store_clock.ahead()
     }
 
     /// Shuts the process down: drains the worker, sends what is left in the outbox of this process, and closes broker

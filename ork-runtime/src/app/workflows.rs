@@ -45,9 +45,12 @@ pub enum WorkflowError {
 
 /// A workflow file and the result of its check.
 #[derive(Debug)]
-pub(crate) struct CheckedFile {
-    pub(crate) workflow: Workflow,
-    pub(crate) checked: Checked,
+#[expect(clippy::exhaustive_structs, reason = "the command line reads it")]
+pub struct CheckedFile {
+    /// The file.
+    pub workflow: Workflow,
+    /// What its check has found, and its plan if it has no errors.
+    pub checked: Checked,
 }
 
 impl Ork {
@@ -86,7 +89,7 @@ impl Ork {
 /// ork::workflow!(GREETINGS = "../../tests/greetings.yaml");
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ork = Ork::builder().store("memory:").build().await?;
+/// let ork = ork::builder().store("memory:").build().await?;
 /// ork.start_worker();
 /// let run = ork.submit_plan(&GREETINGS.plan(ork.registry(), &Parameters::new())?).await?;
 /// run.outcome().await?;
@@ -140,7 +143,7 @@ impl EmbeddedWorkflow {
 
 /// The purpose of a check, with the parameters that were given.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Purpose<'a> {
+pub enum Purpose<'a> {
     /// The workflow alone, without a run.
     Check,
     /// A run of the workflow.
@@ -164,7 +167,7 @@ impl Purpose<'_> {
 }
 
 /// Reads a workflow file and checks it.
-pub(crate) async fn check(
+pub async fn check(
     (registry, executor): (&Registry, Option<&Arc<dyn Executor>>),
     path: &Path,
     purpose: Purpose<'_>,

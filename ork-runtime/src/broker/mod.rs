@@ -1,8 +1,5 @@
-//! Brokers: the port, and its adapters.
+//! Brokers: the port, and the embedded broker.
 
 pub mod embedded;
 
 pub use ork_ports::broker::*;
-
-#[cfg(feature = "amqp")]
-pub use ork_amqp as amqp;

@@ -28,7 +28,7 @@ use crate::task::error::InputError;
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-/// # let ork = Ork::builder().store("memory:").build().await?;
+/// # let ork = ork::builder().store("memory:").build().await?;
 /// # ork.start_worker();
 /// match ork.submit(divide { a: 1, b: 0 }).and_wait().await {
 ///     Ok(quotient) => println!("the quotient is {quotient}"),

@@ -23,7 +23,7 @@ impl Client {
     /// # use ork::{EventKind, Ork, task};
     /// # #[task] fn salute(name: String) -> String { format!("hello {name}") }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let ork = Ork::builder().store("memory:").build().await?;
+    /// let ork = ork::builder().store("memory:").build().await?;
     /// ork.start_worker();
     /// let mut events = ork.events().await?;
     /// ork.submit(salute { name: "Ada".into() }).await?;

@@ -30,7 +30,7 @@ use crate::task::message::Answer;
 /// ```
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ork = ork::Ork::builder().store("memory:").build().await?;
+/// let ork = ork::builder().store("memory:").build().await?;
 /// ork.start_worker();
 /// let job = ork.submit(hello { name: "Ada".into() }).await?;
 /// println!("submitted as job {}", job.id());

@@ -22,7 +22,7 @@ impl Client {
     /// #     for row in 0..rows { context.metrics().record("bytes", row as f64, &[("table", "users")]); }
     /// # }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let ork = ork::Ork::builder().store("memory:").build().await?;
+    /// # let ork = ork::builder().store("memory:").build().await?;
     /// # ork.start_worker();
     /// let job = ork.submit(load { rows: 5 }).await?;
     /// job.wait().await?;

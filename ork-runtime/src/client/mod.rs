@@ -35,7 +35,9 @@ pub use why::{WaitsFor, Why};
 use self::waiters::{Waiter, Waiters};
 use crate::engine::Engine;
 use crate::engine::large_outputs::OutputKey;
-use crate::engine::submit::{self, SubmitOptions};
+use crate::engine::submit;
+#[doc(hidden)]
+pub use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
 use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErrorKind};
@@ -69,7 +71,7 @@ const MOST_BELOW: usize = 20;
 /// ```
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let ork = ork::Ork::builder().store("memory:").build().await?;
+/// # let ork = ork::builder().store("memory:").build().await?;
 /// # ork.start_worker();
 /// let client: ork::Client = (*ork).clone();
 /// let job = client.submit(hello { name: "Ada".into() }).await?;
@@ -133,12 +135,8 @@ impl Client {
     }
 
     /// Submits a job as [`Client::submit_json`] does, with options.
-    pub(crate) async fn submit_json_on(
-        &self,
-        task: &str,
-        body: Bytes,
-        options: SubmitOptions,
-    ) -> Result<JobId, ClientError> {
+    #[doc(hidden)]
+    pub async fn submit_json_on(&self, task: &str, body: Bytes, options: SubmitOptions) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
         self.send(task, JobKind::Full, body, options, None).await
     }
@@ -359,7 +357,7 @@ impl Client {
     /// only of a job with many parts, some of the parts may have been removed.
     pub async fn prune(&self, older_than: Duration) -> Result<u64, ClientError> {
         let now = self.engine.clock.now();
-        let jobs = retention::sweep(&*self.engine.store, retention::earlier(now, older_than)).await?.jobs;
+        let jobs = retention::sweep(&*self.engine.store, now - older_than).await?.jobs;
         if let Some(place) = self.engine.large.place() {
             match orphans::collect(&*self.engine.store, &place, now).await {
                 Ok(_) => {}

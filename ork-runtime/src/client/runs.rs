@@ -69,11 +69,8 @@ impl Client {
     }
 
     /// Submits a workflow run as [`Client::submit_plan`] does, with options.
-    pub(crate) async fn submit_plan_on(
-        &self,
-        plan: &Plan,
-        options: SubmitOptions,
-    ) -> Result<Handle<Plan>, ClientError> {
+    #[doc(hidden)]
+    pub async fn submit_plan_on(&self, plan: &Plan, options: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.is_durable() {
             let message = "workflows require a store, and this process has none: set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
@@ -109,8 +106,8 @@ impl Client {
     }
 
     /// Returns the plan of a workflow run.
-    #[cfg(feature = "cli")]
-    pub(crate) async fn plan_of(&self, run: JobId) -> Result<Plan, ClientError> {
+    #[doc(hidden)]
+    pub async fn plan_of(&self, run: JobId) -> Result<Plan, ClientError> {
         plan(&self.view(run).await?)
     }
 

@@ -25,7 +25,7 @@ use crate::task::message::Answer;
 /// # #[ork::task] fn import(file: String) -> u64 { file.len() as u64 }
 /// # #[ork::task] fn report(file: String) {}
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let ork = ork::Ork::builder().store("memory:").build().await?;
+/// # let ork = ork::builder().store("memory:").build().await?;
 /// # ork.start_worker();
 /// let file = "sales.csv".to_owned();
 /// let job = ork

@@ -333,7 +333,7 @@ impl fmt::Debug for Config {
 }
 
 /// Hides the passwords of a URL, or of several URLs separated by commas. Other text is returned unchanged.
-pub(crate) fn redact(text: &str) -> String {
+pub fn redact(text: &str) -> String {
     let shown: Vec<_> = urls(text).iter().map(|url| redact_url(url)).collect();
     shown.join(", ")
 }

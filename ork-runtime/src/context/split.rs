@@ -99,7 +99,7 @@ impl Context {
     ///     parts.all_ok()?.into_iter().sum()
     /// }
     /// # async fn book() -> Result<(), Box<dyn std::error::Error>> {
-    /// let ork = ork::Ork::builder().store("memory:").build().await?;
+    /// let ork = ork::builder().store("memory:").build().await?;
     /// ork.start_worker();
     /// assert_eq!(ork.submit(tenths { book: "a b\nc\nd e f".into() }).and_wait().await?, 6);
     /// # ork.shutdown().await;

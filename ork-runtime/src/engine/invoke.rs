@@ -113,7 +113,7 @@ pub(super) async fn invoke(
         (_, Split::Overtaken) => (CallOutcome::Interrupted, None),
         (CallOutcome::Returned(_), Split::Begun) => {
             let detail = "the task returned before its split had finished";
-            (CallOutcome::Failed(CallError::Task(crate::Error::new(detail))), None)
+            (CallOutcome::Failed(CallError::Task(crate::task::Error::new(detail))), None)
         }
         (called, Split::Not | Split::Begun | Split::Over) => (called, None),
     }

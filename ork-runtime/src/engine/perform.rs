@@ -62,7 +62,7 @@ async fn act(
         #[cfg(not(feature = "workflow"))]
         (Action::FireSchedule, Some(_)) => {
             let why = "this program was built without the feature `workflow`, which schedules require";
-            Ok(Outcome::called(CallOutcome::Failed(crate::task::CallError::Task(crate::Error::new(why)))))
+            Ok(Outcome::called(CallOutcome::Failed(crate::task::CallError::Task(crate::task::Error::new(why)))))
         }
         (Action::Call | Action::Join | Action::Part | Action::CountedPart | Action::SendHooks(_), _) | (_, None) => {
             call(engine, common, item, claimed, running).await

@@ -15,11 +15,11 @@ use crate::job::{Job, JobKind};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::role::JobRole;
-use crate::schedule::ScheduleState;
 use crate::store::StoreError;
 use crate::task::{CallError, Error};
 use crate::tx::{FireSchedule, NewJob};
 use crate::workflow_run::RUN;
+use ork_core::schedule::ScheduleState;
 
 /// A scheduled time that is longer past than this was missed.
 const MISSED_AFTER: Duration = Duration::from_mins(1);

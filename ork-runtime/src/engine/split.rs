@@ -175,7 +175,7 @@ pub(super) async fn collect(
                     "the inputs of the parts exceed {most} bytes, and without a store all are held in memory: set \
                      ORK_STORE"
                 );
-                return Err(CallError::Task(crate::Error::permanent(detail)));
+                return Err(CallError::Task(crate::task::Error::permanent(detail)));
             }
         }
         Ok(items)
@@ -211,9 +211,9 @@ pub(super) async fn append(engine: &Engine, page: PartPage) -> Result<ledger::Ap
     engine.commit(AppendParts { page, actor: engine.actor() }).await
 }
 
-pub(super) fn too_many() -> crate::Error {
+pub(super) fn too_many() -> crate::task::Error {
     let most = ledger::MOST_PARTS;
-    crate::Error::permanent(format!("the split yields more than {most} parts, which is the maximum of a job"))
+    crate::task::Error::permanent(format!("the split yields more than {most} parts, which is the maximum of a job"))
 }
 
 /// Groups items into pages, at most one page ahead of the store.

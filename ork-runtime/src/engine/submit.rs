@@ -29,15 +29,15 @@ const LONGEST_KEY: usize = 512;
 
 /// The options of a submission.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SubmitOptions {
+pub struct SubmitOptions {
     /// The jobs that must end before this one starts.
-    pub(crate) after: Vec<JobId>,
+    pub after: Vec<JobId>,
     /// The unique key that the job takes; `None` for the key that its task sets, if any.
-    pub(crate) unique: Option<UniqueKey>,
+    pub unique: Option<UniqueKey>,
     /// The hooks of the job.
-    pub(crate) hooks: Option<Box<StoredHooks>>,
+    pub hooks: Option<Box<StoredHooks>>,
     /// Whether the job is queued ahead of all waiting work, regardless of the priority of its task.
-    pub(crate) first: bool,
+    pub first: bool,
 }
 
 /// Returns the unique key that every job of a task takes; `None` if the task has none, or this program does not know
@@ -49,8 +49,7 @@ pub(crate) fn unique_of(engine: &Engine, task: &str) -> Option<UniqueKey> {
 
 impl SubmitOptions {
     /// Returns whether no option is set that needs a store.
-    #[cfg(feature = "cli")]
-    pub(crate) const fn are_plain(&self) -> bool {
+    pub const fn are_plain(&self) -> bool {
         self.after.is_empty() && self.unique.is_none()
     }
 }

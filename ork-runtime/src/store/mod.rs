@@ -1,10 +1,6 @@
-//! Stores: the port, and its adapters.
+//! Stores: the port, and the stores that need no library.
 
 pub mod memory;
 pub mod none;
-#[cfg(feature = "postgres")]
-pub mod postgres;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
 
 pub use ork_ports::store::*;

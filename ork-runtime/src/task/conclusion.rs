@@ -77,7 +77,7 @@ pub enum Next {
     /// Wait for another job to end.
     Wait {
         /// The id of the job.
-        job: crate::JobId,
+        job: crate::id::JobId,
     },
     /// Run the job again.
     Retry {

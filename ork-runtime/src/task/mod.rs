@@ -15,7 +15,7 @@ pub mod message;
 pub mod outcome;
 pub mod parts;
 pub mod rules;
-pub(crate) mod schema;
+pub mod schema;
 pub mod state;
 pub(crate) mod wait;
 

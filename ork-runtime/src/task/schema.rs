@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::def::{Param, TaskDef};
 
 /// The schema of a function's input: an object with a property for each input, or the type of the whole body.
-pub(crate) fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
+pub fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for param in def.params {
         match param {
@@ -28,7 +28,7 @@ pub(crate) fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
 }
 
 /// The name of the parameter that takes the whole body.
-pub(crate) const WHOLE: &str = "input";
+pub const WHOLE: &str = "input";
 
 /// Whether a function takes the whole body as one value.
 pub(crate) fn takes_whole(def: &TaskDef) -> bool {

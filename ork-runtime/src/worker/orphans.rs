@@ -11,7 +11,6 @@ use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::retention::earlier;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::engine::large_outputs::{ObjectLocation, job_of};
@@ -117,7 +116,7 @@ pub(crate) async fn collect(
         let known = store.existing_jobs(jobs.into_iter().collect()).await?;
         objects.retain(|(job, _)| !known.contains(job) || mutant::is_on(Mutant::RemovesObjectsInUse));
         let found = objects.len();
-        objects.retain(|(_, object)| object.written < earlier(now, MIN_AGE));
+        objects.retain(|(_, object)| object.written < now - MIN_AGE);
         collected.has_young |= objects.len() < found;
         collected.removed += objects.len();
         if !objects.is_empty() {

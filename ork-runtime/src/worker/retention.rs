@@ -45,7 +45,7 @@ pub(super) async fn retain(
             () = engine.clock.pause_until(next) => {}
         }
         let now = engine.clock.now();
-        let before = if mutant::is_on(Mutant::RemovesTooEarly) { now } else { earlier(now, retention) };
+        let before = if mutant::is_on(Mutant::RemovesTooEarly) { now } else { now - retention };
         let swept = tokio::select! {
             biased;
             // An interrupted sweep is safe: each page is one transaction.
@@ -67,12 +67,6 @@ pub(super) async fn retain(
             }
         };
     }
-}
-
-/// Returns the time that lies `by` before `moment`.
-pub(crate) fn earlier(moment: Timestamp, by: Duration) -> Timestamp {
-    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(moment.as_millis().saturating_sub(by))
 }
 
 /// Returns when to look again: when the next tree is due, or after the whole retention if no ended tree is left. At
@@ -122,8 +116,8 @@ mod tests {
         let (now, day) = (Timestamp::from_millis(1_000_000_000), Duration::from_hours(24));
         let moment = Duration::from_millis(1);
         assert_eq!(next_look(now, day, None), now + day + moment);
-        assert_eq!(next_look(now, day, Some(earlier(now, day / 2))), now + day / 2 + moment);
-        assert_eq!(next_look(now, day, Some(earlier(now, day))), now + day / 100);
-        assert_eq!(next_look(now, Duration::from_mins(1), Some(earlier(now, day))), now + Duration::from_secs(1));
+        assert_eq!(next_look(now, day, Some(now - day / 2)), now + day / 2 + moment);
+        assert_eq!(next_look(now, day, Some(now - day)), now + day / 100);
+        assert_eq!(next_look(now, Duration::from_mins(1), Some(now - day)), now + Duration::from_secs(1));
     }
 }

@@ -10,10 +10,10 @@ use crate::failure::{Failure, FailureKind};
 use crate::job::Job;
 use crate::ledger::{Counts, Head};
 use crate::role::JobRole;
-use crate::schedule::ScheduleState;
 use crate::store::PendingOutbox;
 use crate::tx::{Limit, end_of, ends_before};
 use crate::workflow_run::RunStep;
+use ork_core::schedule::ScheduleState;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const ME: [u8; 16] = [0; 16];

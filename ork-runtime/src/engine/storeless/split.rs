@@ -41,7 +41,7 @@ pub(in super::super) async fn split(
     job: &Job,
 ) -> Result<Outcome, ProcessError> {
     let (task, message) = (&common.task, &item.message);
-    let permanent = |detail: String| CallOutcome::Failed(CallError::Task(crate::Error::permanent(detail)));
+    let permanent = |detail: String| CallOutcome::Failed(CallError::Task(crate::task::Error::permanent(detail)));
     let Some(queues) = engine.broker.parts() else {
         let detail = "a job with parts requires a store: set ORK_STORE to one instead of `none`";
         return Ok(Outcome::called(permanent(detail.to_owned())));

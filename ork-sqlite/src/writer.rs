@@ -1,0 +1,249 @@
+//! The thread that writes: it applies all commands that wait in one transaction, and replies after the commit.
+//!
+//! The results of claims are returned before the commit, and the transaction stays open for a moment: the claim and
+//! the outcome of a short task are then written together.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::error::store_error;
+use crate::session::Session;
+use crate::wake::Bell;
+use ork_core::tx::{Durability, StoreNotice};
+use ork_ports::store::{Notifier, StoreError, StoreErrorKind, Work};
+
+/// The maximum number of commands in one transaction, so that those behind them do not wait for too long.
+const BATCH: usize = 4_096;
+
+/// How long a transaction that contains only claims waits for further commands, and how many times.
+const LINGER: Duration = Duration::from_millis(1);
+const ROUNDS: usize = 4;
+
+/// A command for the writer.
+pub(crate) enum Command {
+    /// Apply operations.
+    Work(Box<dyn Work>),
+    /// Change rows without an operation.
+    Io(Box<dyn IoWork>),
+    /// End, after the commands that wait.
+    Close,
+}
+
+/// A change of rows as the writer sees it, without its type.
+pub(crate) trait IoWork: Send {
+    fn run(&mut self, connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()>;
+    /// Whether the change may remove jobs, which makes the cached jobs invalid.
+    fn removes_jobs(&self) -> bool;
+    fn finish(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+pub(crate) struct Io<F, T> {
+    work: F,
+    answer: Option<T>,
+    removes: bool,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Io<F, T> {
+    pub(crate) const fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self { work, answer: None, removes: false, reply }
+    }
+
+    /// Marks the change as one that removes jobs.
+    pub(crate) fn removes(self) -> Self {
+        Self { removes: true, ..self }
+    }
+}
+
+impl<F, T> IoWork for Io<F, T>
+where
+    F: FnMut(&Connection, &mut Vec<StoreNotice>) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn removes_jobs(&self) -> bool {
+        self.removes
+    }
+
+    fn run(&mut self, connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
+        self.answer = Some((self.work)(connection, notifier)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        let Self { answer, reply, .. } = *self;
+        match (result, answer) {
+            (Ok(()), Some(answer)) => drop(reply.send(Ok(answer))),
+            (Err(error), _) => drop(reply.send(Err(error))),
+            (Ok(()), None) => drop(reply),
+        }
+    }
+}
+
+impl Command {
+    /// Whether the transaction of this command has to wait for the disk, or may have to because of a later command in
+    /// it. A change that only records which process holds a row need not wait: if it is lost, the work is delivered
+    /// again.
+    fn may_be_durable(&self) -> bool {
+        match self {
+            Self::Work(work) => work.durability() != Durability::Process,
+            Self::Io(_) | Self::Close => false,
+        }
+    }
+
+    fn finish(self, result: Result<(), StoreError>) {
+        match self {
+            Self::Work(work) => work.finish(result),
+            Self::Io(io) => io.finish(result),
+            Self::Close => {}
+        }
+    }
+}
+
+/// A handle to the writing thread.
+#[derive(Debug)]
+pub(crate) struct Writer(JoinHandle<()>);
+
+impl Writer {
+    pub(crate) fn start(
+        path: PathBuf,
+        session: Session,
+        queue: Receiver<Command>,
+        notifier: Notifier,
+        bell: Bell,
+    ) -> Result<Self, StoreError> {
+        let state = Thread { path, session, notifier, bell };
+        let thread = std::thread::Builder::new().name("ork-sqlite".into()).spawn(move || state.run(&queue));
+        thread.map(Self).map_err(|error| {
+            StoreError::new(StoreErrorKind::Unavailable, "cannot start a thread for the store").with_source(error)
+        })
+    }
+
+    pub(crate) fn join(self) {
+        // The panic hook has reported a panic of the thread, and all waiting callers have received an error that the
+        // store is closed.
+        drop(self.0.join());
+    }
+}
+
+struct Thread {
+    path: PathBuf,
+    session: Session,
+    notifier: Notifier,
+    bell: Bell,
+}
+
+impl Thread {
+    fn run(mut self, queue: &Receiver<Command>) {
+        let mut rounds = 0;
+        loop {
+            let first =
+                if self.session.is_begun() { queue.recv_timeout(LINGER) } else { queue.recv().map_err(Into::into) };
+            let mut batch = Vec::new();
+            let mut closing = false;
+            match first {
+                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => closing = true,
+                Ok(command) => batch.push(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            while batch.len() < BATCH {
+                match queue.try_recv() {
+                    Ok(Command::Close) => closing = true,
+                    Ok(command) => batch.push(command),
+                    Err(_empty) => break,
+                }
+            }
+            rounds = if self.session.is_begun() { rounds + 1 } else { 0 };
+            let linger = !closing && !batch.is_empty() && rounds < ROUNDS;
+            if !batch.is_empty() || self.session.is_begun() {
+                self.carry_out(batch, linger);
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+
+    /// Applies the commands, commits, and replies. If `linger` is set, and all results could be returned early, the
+    /// transaction stays open.
+    fn carry_out(&mut self, mut batch: Vec<Command>, linger: bool) {
+        match self.transaction(&mut batch, linger) {
+            Ok(Some(notifier)) => {
+                let notifier: Vec<_> = self.notifier.send_events(notifier).collect();
+                for command in batch {
+                    command.finish(Ok(()));
+                }
+                self.notify(notifier);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.session.roll_back();
+                if batch.is_empty() {
+                    tracing::warn!(%error, "cannot write claims; their work may be delivered again");
+                }
+                if batch.len() == 1 || !is_of_one(&error) {
+                    for command in batch {
+                        command.finish(Err(error.copy()));
+                    }
+                } else {
+                    // One of the commands may be at fault; each is retried alone, so that only that one fails.
+                    for command in batch {
+                        self.carry_out(vec![command], false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the notices of a commit; `None` if the transaction is still open.
+    fn transaction(&mut self, batch: &mut Vec<Command>, linger: bool) -> Result<Option<Vec<StoreNotice>>, StoreError> {
+        let Self { path, session, .. } = self;
+        let wrong = |error| store_error(path, error);
+        session.begin(batch.iter().any(Command::may_be_durable)).map_err(wrong)?;
+        let mut early = Vec::with_capacity(batch.len());
+        for command in batch.iter_mut() {
+            early.push(match command {
+                Command::Work(work) => session.apply(work.as_mut()).map_err(wrong)?,
+                Command::Io(_) | Command::Close => false,
+            });
+        }
+        let all_early = early.iter().all(|early| *early);
+        session.answer_early(early.contains(&true));
+        let mut early = early.into_iter();
+        for command in batch.extract_if(.., |_| early.next().unwrap_or(false)) {
+            command.finish(Ok(()));
+        }
+        if all_early && linger && !session.is_shared() {
+            return Ok(None);
+        }
+        let ios = batch.iter_mut().filter_map(|command| match command {
+            Command::Io(io) => Some(io),
+            Command::Work(_) | Command::Close => None,
+        });
+        session.commit(&mut ios.collect::<Vec<_>>()).map(Some).map_err(wrong)
+    }
+
+    fn notify(&self, notifier: Vec<StoreNotice>) {
+        self.bell.ring(&notifier);
+        for change in notifier {
+            self.notifier.notify(change);
+        }
+    }
+}
+
+/// Whether a single command can be the cause of this error.
+fn is_of_one(error: &StoreError) -> bool {
+    match error.kind() {
+        StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly | StoreErrorKind::Closed => false,
+        StoreErrorKind::TooNew
+        | StoreErrorKind::Corrupt
+        | StoreErrorKind::Config
+        | StoreErrorKind::Data
+        | StoreErrorKind::NotFound
+        | StoreErrorKind::NoStore => true,
+    }
+}

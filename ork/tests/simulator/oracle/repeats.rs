@@ -1,0 +1,132 @@
+//! Calls that are made twice: one after the other, or at the same time.
+
+use ork::JobId;
+use ork_core::message::Message;
+
+use super::{ALIVE_FOR, NOTICES_LOSS, Oracle, SETTLES, WAITS_FOR_SLOT};
+use crate::call::Call;
+use crate::executor::Owner;
+use crate::names::Property;
+
+impl Oracle {
+    /// Checks that a call that has returned is not repeated, if its process had the time to settle it.
+    pub(super) fn check_not_repeated(&mut self, Call { owner, job, what, started, .. }: &Call) {
+        let Some((call, returned)) = self.returned.get(what).cloned() else { return };
+        if self.is_copied(what) {
+            self.excuses("after a call of another copy of its message");
+            return;
+        }
+        // Without a store, all attempts are made for one delivery.
+        let key = what.split(' ').next().unwrap_or_default();
+        if self.storeless && self.redelivered.get(key).is_some_and(|again| again + NOTICES_LOSS >= call.started) {
+            self.excuses("after a call whose delivery was lost, without a store");
+            return;
+        }
+        // A process that was frozen continues with the call that it was about to make.
+        let was_delayed = self.thawed.get(owner).is_some_and(|(frozen, thawed)| {
+            (*frozen..*thawed).contains(&returned) && *started <= thawed + NOTICES_LOSS
+        });
+        if was_delayed {
+            self.excuses("after a call that returned while its process was stopped");
+            return;
+        }
+        if self.storeless && what.contains(".join") && self.was_redelivered(*job) {
+            // A worker that has lost its reader, or its part, does not know it while it waits to call the join.
+            self.excuses("after another join, without a store");
+            return;
+        }
+        let is_settled = *started > returned + SETTLES && self.is_calm(call.owner, returned, returned + SETTLES);
+        if is_settled && self.is_same_run(*job, call.claimed) {
+            self.report(
+                Property::Again,
+                format!("{what} starts in process {}, and has returned in {}", owner.0, call.owner.0),
+            );
+        }
+    }
+
+    /// Checks that two calls of one attempt overlap only if the first process had missed its heartbeats.
+    pub(super) fn check_not_twice(&mut self, Call { owner, job, what, started, claimed: own_claim, .. }: &Call) {
+        let Some(other) = self.live.values().find(|call| call.what == *what) else { return };
+        let (place, since, claimed) = (other.owner, other.started, other.claimed);
+        let lives = self.storeless || self.beats.get(&place).is_some_and(|beat| *started < beat + ALIVE_FOR);
+        let was_dead = self.dead.get(&place).is_some_and(|when| *when >= since);
+        if !self.is_same_run(*job, claimed) {
+            // Its result is ignored; it may continue until its grace period is over.
+            self.excuses("beside a call of an earlier run");
+        } else if self.storeless && self.is_split_twice(*job, what) {
+            self.excuses("beside a call of another split, without a store");
+        } else if place == *owner {
+            self.report(Property::Twice, format!("{what} starts twice in process {}", owner.0));
+        } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
+            self.excuses("beside a call whose beginning was undone");
+        } else if self.is_copied(what)
+            && (self.storeless || what.contains('.') || self.redelivered.contains_key(&job.to_string()))
+        {
+            // A copy of a whole job waits, unless it was delivered before.
+            self.excuses("beside a call of another copy of its message");
+        } else if self.lost_delivery(what, place, since.min(claimed).min(*own_claim)) {
+            self.excuses("beside a call whose delivery was lost");
+        } else if !lives || was_dead {
+            self.excuses("beside a call whose process was silent");
+        } else {
+            let places = format!("process {} beside the one in {}, which lives", owner.0, place.0);
+            self.report(Property::Twice, format!("{what} starts in {places}"));
+        }
+    }
+
+    /// Returns whether a delivery was lost and redelivered while this call was made, or its process was frozen then.
+    fn lost_delivery(&self, what: &str, owner: Owner, since: u64) -> bool {
+        let key = what.split(' ').next().unwrap_or_default();
+        let Some(again) = self.redelivered.get(key).copied() else { return false };
+        let (frozen, thawed) = self.thawed.get(&owner).copied().unwrap_or_default();
+        let noticed = if again + NOTICES_LOSS >= frozen { again.max(thawed) } else { again };
+        noticed + NOTICES_LOSS >= since
+    }
+
+    /// Returns whether this is a part of a job without a store that may have been split twice: then it has two
+    /// messages.
+    fn is_split_twice(&self, job: JobId, what: &str) -> bool {
+        let job = job.to_string();
+        what.contains('.') && (self.redelivered.contains_key(&job) || self.copied.contains(&job))
+    }
+
+    /// Returns whether more than one message was published that requests this call.
+    pub(crate) fn is_copied(&self, what: &str) -> bool {
+        let (key, job) =
+            (what.split(' ').next().unwrap_or_default(), what.split(['.', ' ']).next().unwrap_or_default());
+        // Without a store, all attempts are made for one message.
+        let of_key = || self.copied.contains(&format!("{key} attempt 1")) || self.copied.contains(job);
+        self.copied.contains(what) || (self.storeless && of_key())
+    }
+
+    /// Returns whether a message of a job was delivered again.
+    fn was_redelivered(&self, job: JobId) -> bool {
+        let job = job.to_string();
+        self.redelivered.keys().any(|key| key.split('.').next() == Some(job.as_str()))
+    }
+
+    /// Records that a delivery of a message has ended without being settled or returned.
+    pub(crate) fn loses_message(&mut self, message: &Message) {
+        *self.lost.entry(format!("{} {:?}", message.job, message.kind)).or_default() += 1;
+    }
+
+    /// Records that a message is delivered more often than it may be lost. A requeued delivery counts once at most,
+    /// and not where that matters.
+    pub(crate) fn note_excess_delivery(&mut self, message: &Message, most: u32) {
+        let lost = self.lost.get(&format!("{} {:?}", message.job, message.kind)).copied().unwrap_or(0);
+        if lost + u32::from(most > 1) > most {
+            self.excess.insert(message.job.to_string());
+            self.excess.insert(String::from_utf8_lossy(&message.body).into_owned());
+        }
+    }
+
+    /// Returns whether a message of this job, or with this input, was delivered too often.
+    pub(crate) fn exceeds_deliveries(&self, what: &str) -> bool {
+        self.excess.contains(what)
+    }
+
+    /// Records that two messages of one part are under way, or of one job without a store.
+    pub(crate) fn copied(&mut self, key: String) {
+        self.copied.insert(key);
+    }
+}

@@ -1,0 +1,268 @@
+//! A worker: its lives, and what happens to it from outside.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use ork::{BuildError, Filter, JobState, Ork, Stopped, WorkerId};
+use ork_core::clock::Clock;
+use ork_ports::broker::Broker;
+use ork_ports::store::Store;
+use ork_runtime::store::none::NoStore;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::ProcessClock;
+use super::dice::Dice;
+use super::executor::{Executor, Owner};
+use super::names::{Property, Reached};
+use super::objects::{self, ObjectsEnd};
+use super::scenario::ProcessSpec;
+use super::surroundings::{SimEntropy, SimRuntime, THREAD};
+use super::tasks::Here;
+use super::world::World;
+
+/// How long a supervisor waits before it restarts a worker that has ended by itself, in microseconds.
+const AGAIN: u64 = 1_000_000;
+
+/// A worker, which is restarted again and again.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) clock: Arc<ProcessClock>,
+    spec: ProcessSpec,
+    life: Mutex<Option<Life>>,
+}
+
+#[derive(Debug, Clone)]
+struct Life {
+    owner: Owner,
+    drain: CancellationToken,
+    force: CancellationToken,
+    /// How long after its end it is restarted, in milliseconds.
+    back: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(spec: &ProcessSpec, executor: &Arc<Executor>) -> Self {
+        let clock = ProcessClock::new(executor, spec.ahead_ms, spec.ppm);
+        Self { clock, spec: spec.clone(), life: Mutex::default() }
+    }
+
+    /// How many calls it may make at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        usize::try_from(self.spec.concurrency).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn is_asked_to_stop(&self) -> bool {
+        self.life.lock().unwrap().as_ref().is_none_or(|life| life.drain.is_cancelled())
+    }
+
+    /// The owner of its futures, while it lives.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.life.lock().unwrap().as_ref().map(|life| life.owner)
+    }
+}
+
+impl World {
+    /// Builds an instance of the program with this clock.
+    pub(crate) async fn build(
+        self: &Arc<Self>,
+        owner: Owner,
+        clock: &Arc<ProcessClock>,
+        set: &[(&'static str, String)],
+    ) -> Result<Ork, BuildError> {
+        let seed = self.scenario.seed;
+        let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
+        let end = self.open_end(owner);
+        let store: Arc<dyn Store> = if self.has_store() { end } else { Arc::new(NoStore::new()) };
+        let broker = self.open_broker_end(owner).map(|end| -> Arc<dyn Broker> { end });
+        let runtime = Arc::new(SimRuntime { executor: Arc::clone(&self.executor), owner, dice: dice("threads") });
+        let entropy = SimEntropy { clock: Arc::clone(clock), dice: dice("entropy"), last: Mutex::default() };
+        let worker = WorkerId::with_boot(format!("p{}", owner.0), u128::from(owner.0).to_be_bytes());
+        let clock: Arc<dyn Clock> = Arc::<ProcessClock>::clone(clock);
+        let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
+        let builder = ork::builder().config(config).clock(clock).runtime(runtime).entropy(Arc::new(entropy));
+        let builder = set.iter().fold(builder, |builder, (key, value)| builder.set(key, value.clone()));
+        let here = Here { world: Arc::clone(self), owner };
+        let builder = if self.scenario.large {
+            let beyond = objects::BEYOND.to_string();
+            builder.objects(ObjectsEnd::open(self, owner)).set("large_output_bytes", beyond)
+        } else {
+            builder
+        };
+        let builder = if self.scenario.events { builder.set("events", "jobs") } else { builder };
+        builder.state(here).ports(store, broker, worker).build().await
+    }
+
+    /// Starts a worker.
+    pub(crate) fn start(self: &Arc<Self>, number: usize) {
+        let owner = self.owner();
+        let (drain, force) = (CancellationToken::new(), CancellationToken::new());
+        let life = Life { owner, drain, force, back: 0 };
+        let Some(worker) = self.workers.get(number) else { return };
+        *worker.life.lock().unwrap() = Some(life.clone());
+        self.note(owner, format_args!("starts as worker {number}"));
+        self.executor.spawn(owner, Arc::clone(self).live(number, life));
+    }
+
+    fn start_later(self: &Arc<Self>, number: usize, micros: u64) {
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move {
+            world.executor.sleep(micros).await;
+            world.start(number);
+        });
+    }
+
+    async fn live(self: Arc<Self>, number: usize, life: Life) {
+        let Some(worker) = self.workers.get(number) else { return };
+        let ProcessSpec { concurrency, blocking, ack_within, .. } = &worker.spec;
+        let mut set = vec![("concurrency", concurrency.to_string()), ("blocking_concurrency", blocking.to_string())];
+        if *ack_within > 0 {
+            set.push(("ack_timeout", format!("{ack_within}ms")));
+        }
+        if self.scenario.max_losses > 0 {
+            set.push(("max_worker_losses", self.scenario.max_losses.to_string()));
+        }
+        if self.scenario.retention > 0 {
+            set.push(("retention", format!("{}s", self.scenario.retention)));
+        }
+        let Life { owner, drain, force, .. } = life;
+        let ork = match self.build(owner, &worker.clock, &set).await {
+            Ok(ork) => ork,
+            Err(error) => {
+                self.note(owner, format_args!("cannot start: {error}"));
+                return self.ended(number, owner);
+            }
+        };
+        let mut work = Box::pin(ork.work());
+        let stopped = tokio::select! {
+            biased;
+            stopped = &mut work => stopped,
+            () = drain.cancelled() => {
+                ork.drain();
+                self.oracle(|oracle| oracle.drained(owner));
+                tokio::select! {
+                    biased;
+                    stopped = &mut work => stopped,
+                    () = force.cancelled() => {
+                        ork.force_stop();
+                        work.as_mut().await
+                    }
+                }
+            }
+        };
+        drop(work);
+        self.note(owner, format_args!("stops: {stopped:?}"));
+        if !matches!(stopped, Ok(Stopped::Drained | Stopped::Interrupted)) {
+            self.oracle(|oracle| {
+                oracle.report(Property::Failed, format!("worker {number} stopped by itself: {stopped:?}"));
+            });
+        }
+        ork.shutdown().await;
+        // A blocking call that waits for its thread cannot be stopped.
+        self.executor.sleep(2 * THREAD).await;
+        self.check_nothing_runs(owner);
+        self.ended(number, owner);
+    }
+
+    /// Checks that nothing of a process runs after its shutdown, apart from this function.
+    fn check_nothing_runs(&self, owner: Owner) {
+        let n_left = self.executor.n_tasks(owner).saturating_sub(1);
+        if n_left > 0 {
+            let detail = format!("{n_left} futures of process {} are left after its shutdown", owner.0);
+            self.oracle(|oracle| oracle.report(Property::LeftRunning, detail));
+        }
+    }
+
+    /// Handles the end of a worker.
+    fn ended(self: &Arc<Self>, number: usize, owner: Owner) {
+        self.note(owner, format_args!("ends"));
+        let Some(worker) = self.workers.get(number) else { return };
+        let life = worker.life.lock().unwrap().take();
+        let back = life.map_or(0, |life| life.back * 1_000);
+        self.end_process(owner);
+        self.start_later(number, back.max(AGAIN));
+    }
+
+    /// Ends everything that a process does.
+    fn end_process(self: &Arc<Self>, owner: Owner) {
+        let now = self.executor.now();
+        // A claimed job counts as called: the process may have died before it could call it.
+        let filter = Filter { limit: usize::MAX, states: vec![JobState::Running], ..Filter::default() };
+        let place = format!("p{}/", owner.0);
+        for view in self.truth(|tables| tables.jobs(&filter)) {
+            if view.job.worker.is_some_and(|worker| worker.starts_with(&place)) {
+                self.oracle(|oracle| oracle.dies_claimed(owner, view.job.id));
+            }
+        }
+        self.oracle(|oracle| oracle.dies(owner, now));
+        self.close_end(owner);
+        self.executor.kill(owner);
+    }
+
+    pub(crate) fn crash(self: &Arc<Self>, number: usize, back: u64) {
+        let Some(worker) = self.workers.get(number) else { return };
+        let life = worker.life.lock().unwrap().take();
+        // A worker that is not running is about to be restarted.
+        let Some(life) = life else { return };
+        self.note(life.owner, format_args!("dies"));
+        self.end_process(life.owner);
+        self.start_later(number, back * 1_000);
+    }
+
+    /// Terminates the process of a function, and never returns.
+    pub(crate) async fn ends_itself(self: &Arc<Self>, owner: Owner) {
+        let number = self.workers.iter().position(|worker| worker.owner() == Some(owner));
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move {
+            world.oracle(|oracle| oracle.reaches(Reached::EndedByTask));
+            if let Some(number) = number {
+                world.crash(number, 1_000);
+            }
+        });
+        std::future::pending::<()>().await;
+    }
+
+    pub(crate) fn freeze(self: &Arc<Self>, number: usize, lasts: u64) {
+        if let Some(owner) = self.workers.get(number).and_then(Worker::owner) {
+            self.freeze_process(owner, lasts);
+        }
+    }
+
+    /// Freezes all processes, including clients.
+    pub(crate) fn sleep(self: &Arc<Self>, lasts: u64) {
+        for owner in self.live_processes() {
+            self.freeze_process(owner, lasts);
+        }
+    }
+
+    fn freeze_process(self: &Arc<Self>, owner: Owner, lasts: u64) {
+        self.executor.hold(owner, true);
+        let now = self.executor.now();
+        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000));
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move {
+            world.executor.sleep(lasts * 1_000).await;
+            let thawed = world.executor.now();
+            world.note(owner, format_args!("resumes"));
+            world.oracle(|oracle| oracle.thaws(owner, now, thawed));
+            world.executor.hold(owner, false);
+        });
+    }
+
+    /// Asks the worker to stop, like one signal or two signals.
+    pub(crate) fn ask_to_stop(self: &Arc<Self>, number: usize, back: u64, at_once: bool) {
+        let Some(worker) = self.workers.get(number) else { return };
+        let mut life = worker.life.lock().unwrap();
+        let Some(life) = life.as_mut() else { return };
+        life.back = back;
+        life.drain.cancel();
+        if at_once {
+            life.force.cancel();
+        }
+    }
+
+    pub(crate) fn turn(&self, number: usize, by: i64) {
+        if let Some(worker) = self.workers.get(number) {
+            worker.clock.turn(by);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The troubles of a scenario, as plain data, and how they are drawn. `docs/simulator.md` has the steps to add a kind.
+
+use ork::JobId;
+use ork_core::message::{Message, WorkKind};
+use ork_ports::broker::{DeadLetterReason, Rejected};
+use serde::{Deserialize, Serialize};
+
+use super::{HOUR, QueueKind, StoreKind};
+use crate::broker::Letter;
+use crate::dice::Dice;
+
+/// How a worker ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ends {
+    Dies,
+    Drains,
+    Stops,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) enum Trouble {
+    /// A worker dies, and is restarted.
+    Crash { worker: usize, back: u64 },
+    /// A worker is frozen for a while, and resumes.
+    Freeze { worker: usize, lasts: u64 },
+    /// All processes are frozen for a while, as when their computer sleeps.
+    Sleep { lasts: u64 },
+    /// A worker receives one stop signal, and is restarted.
+    Drain { worker: usize, back: u64 },
+    /// A worker receives two stop signals.
+    Stop { worker: usize, back: u64 },
+    /// The clock of a worker is set.
+    Turn { worker: usize, by: i64 },
+    /// A worker ends in the middle of a transaction, which is committed but not confirmed yet. `after` transactions of
+    /// the worker go before that one.
+    InCommit { worker: usize, after: u64, what: Ends },
+    /// The store responds late, by up to `most` milliseconds.
+    Late { most: u64, lasts: u64 },
+    /// Every second transaction is rolled back after it was carried out, and carried out again.
+    Conflicts { lasts: u64 },
+    /// The store refuses all writes.
+    NoSpace { lasts: u64 },
+    /// The server of the store restarts, without the last transactions that were not to survive that.
+    Undone { lasts: u64 },
+    /// Commits are not confirmed, and half of them are not made: the processes find out in the end.
+    Doubt { lasts: u64 },
+    /// The object store refuses everything, and carries out half of it all the same.
+    Objects { lasts: u64 },
+    /// The connection of a worker, or of all processes, to the broker is cut, and cannot be made again for a while.
+    Cut { worker: Option<usize>, lasts: u64 },
+    /// The broker closes the channels of a worker.
+    Channels { worker: usize },
+    /// The broker responds late, by up to `most` milliseconds.
+    SlowBroker { most: u64, lasts: u64 },
+    /// The broker reads nothing from publishers.
+    Blocks { lasts: u64 },
+    /// The queues refuse messages.
+    Full { lasts: u64 },
+    /// Another program publishes up to `most` waiting messages of each queue a second time.
+    Doubles { most: usize },
+    /// Another program takes up to `most` waiting messages of each queue, and requeues or keeps them.
+    Stranger { most: usize, lasts: u64, keeps: bool },
+    /// Another program takes up to `most` records out of each part queue, and requeues them later.
+    Holds { most: usize, lasts: u64 },
+    /// Another program publishes something.
+    Foreign(Foreign),
+    /// All waiting messages are removed.
+    Purge,
+    /// Another node of the broker takes over, which does not have the newest messages of each queue.
+    Failover { most: usize, lasts: u64 },
+    /// Messages that have waited for `longest` milliseconds are removed.
+    Expires { longest: u64, lasts: u64 },
+    /// The store refuses everything, for one worker or for all.
+    Refuses { worker: Option<usize>, lasts: u64 },
+}
+
+/// A message that another program publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Foreign {
+    /// A body that is not a message of ork.
+    Unreadable,
+    /// A message with a task that no worker knows.
+    UnknownTask,
+    /// A message of a part of an unknown job.
+    UnknownJob,
+}
+
+impl Foreign {
+    /// Returns the letter that is published at this moment.
+    pub(crate) fn letter(self, now: u64) -> Letter {
+        let mut job = [0; 16];
+        job.iter_mut().zip(now.to_be_bytes()).for_each(|(to, from)| *to = from);
+        let message = Message { body: "null".into(), ..Message::about(JobId::from_bytes(job), "strange") };
+        let message = match self {
+            Self::Unreadable => {
+                let detail = "its header is wrong".to_owned();
+                let (reply, job, task, hooks) = (None, None, None, None);
+                Err(Rejected { reason: DeadLetterReason::Undecodable, detail, reply, job, task, hooks })
+            }
+            Self::UnknownTask => Ok(message),
+            Self::UnknownJob => {
+                Ok(Message { task: "many".to_owned(), kind: WorkKind::Part { epoch: 1, index: 0 }, ..message })
+            }
+        };
+        Letter { message, is_copy: false, anonymous: self == Self::Unreadable, foreign: true }
+    }
+}
+
+/// A kind of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Crash,
+    Freeze,
+    Drain,
+    Stop,
+    Turn,
+    Late,
+    Refuses,
+    InCommit,
+    Sleep,
+    Conflicts,
+    NoSpace,
+    Undone,
+    Doubt,
+    Objects,
+    Cut,
+    Channels,
+    SlowBroker,
+    Blocks,
+    Full,
+    Doubles,
+    Foreign,
+    Holds,
+    Purge,
+    Failover,
+    Stranger,
+    Expires,
+}
+
+/// The component that a trouble affects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Processes,
+    Store,
+    Broker,
+}
+
+impl Kind {
+    /// The troubles of processes and of the store. Each run draws which of them it has; appending one changes what all
+    /// seeds generate.
+    const USUAL: [Self; 14] = [
+        Self::Crash,
+        Self::Freeze,
+        Self::Drain,
+        Self::Stop,
+        Self::Turn,
+        Self::Late,
+        Self::Refuses,
+        Self::InCommit,
+        Self::Sleep,
+        Self::Conflicts,
+        Self::NoSpace,
+        Self::Undone,
+        Self::Doubt,
+        Self::Objects,
+    ];
+
+    /// The troubles of a broker. Connections are cut twice as often as anything else happens.
+    const OF_BROKER: [Self; 9] = [
+        Self::Cut,
+        Self::Cut,
+        Self::Channels,
+        Self::SlowBroker,
+        Self::Blocks,
+        Self::Full,
+        Self::Doubles,
+        Self::Foreign,
+        Self::Holds,
+    ];
+
+    /// The troubles of a broker that lose messages, or may.
+    const LOSING: [Self; 4] = [Self::Purge, Self::Failover, Self::Stranger, Self::Expires];
+
+    pub(crate) const fn place(self) -> Place {
+        match self {
+            Self::Crash | Self::Freeze | Self::Drain | Self::Stop | Self::Turn | Self::Sleep => Place::Processes,
+            Self::Late
+            | Self::Refuses
+            | Self::InCommit
+            | Self::Conflicts
+            | Self::NoSpace
+            | Self::Undone
+            | Self::Doubt
+            | Self::Objects => Place::Store,
+            Self::Cut
+            | Self::Channels
+            | Self::SlowBroker
+            | Self::Blocks
+            | Self::Full
+            | Self::Doubles
+            | Self::Foreign
+            | Self::Holds
+            | Self::Purge
+            | Self::Failover
+            | Self::Stranger
+            | Self::Expires => Place::Broker,
+        }
+    }
+
+    /// Returns whether the processes of this store can meet it. The processes of a file share the clock of their
+    /// computer, and end with it.
+    pub(crate) fn is_possible_with(self, store: StoreKind) -> bool {
+        match store {
+            StoreKind::Server => true,
+            StoreKind::File => !matches!(self, Self::Turn | Self::Undone),
+            StoreKind::None => self.place() != Place::Store,
+        }
+    }
+}
+
+/// Draws the usual kinds of a run: each run leaves out some, so that they do not always mask one another.
+pub(super) fn usual_kinds(dice: &mut Dice) -> Vec<Kind> {
+    Kind::USUAL.into_iter().filter(|_| dice.percent(60)).collect()
+}
+
+/// All kinds of a run with this broker and this store; the usual kinds have been drawn.
+pub(super) fn kinds(dice: &mut Dice, usual: Vec<Kind>, broker: Option<QueueKind>, store: StoreKind) -> Vec<Kind> {
+    let mut kinds = usual;
+    if broker.is_some() {
+        kinds.extend(Kind::OF_BROKER.into_iter().filter(|_| dice.percent(50)));
+        // It takes long to detect lost messages.
+        if dice.percent(25) && store != StoreKind::None {
+            kinds.extend(Kind::LOSING);
+            // If the removal of a row of the outbox is undone, a lost message of it is not detected.
+            kinds.retain(|kind| *kind != Kind::Undone);
+        }
+    }
+    kinds.retain(|kind| kind.is_possible_with(store));
+    kinds
+}
+
+impl Trouble {
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Crash { .. } => Kind::Crash,
+            Self::Freeze { .. } => Kind::Freeze,
+            Self::Sleep { .. } => Kind::Sleep,
+            Self::Drain { .. } => Kind::Drain,
+            Self::Stop { .. } => Kind::Stop,
+            Self::Turn { .. } => Kind::Turn,
+            Self::InCommit { .. } => Kind::InCommit,
+            Self::Late { .. } => Kind::Late,
+            Self::Conflicts { .. } => Kind::Conflicts,
+            Self::NoSpace { .. } => Kind::NoSpace,
+            Self::Undone { .. } => Kind::Undone,
+            Self::Doubt { .. } => Kind::Doubt,
+            Self::Objects { .. } => Kind::Objects,
+            Self::Cut { .. } => Kind::Cut,
+            Self::Channels { .. } => Kind::Channels,
+            Self::SlowBroker { .. } => Kind::SlowBroker,
+            Self::Blocks { .. } => Kind::Blocks,
+            Self::Full { .. } => Kind::Full,
+            Self::Doubles { .. } => Kind::Doubles,
+            Self::Stranger { .. } => Kind::Stranger,
+            Self::Holds { .. } => Kind::Holds,
+            Self::Foreign(_) => Kind::Foreign,
+            Self::Purge => Kind::Purge,
+            Self::Failover { .. } => Kind::Failover,
+            Self::Expires { .. } => Kind::Expires,
+            Self::Refuses { .. } => Kind::Refuses,
+        }
+    }
+
+    /// Returns whether it is a trouble of a broker.
+    pub(crate) fn is_of_broker(&self) -> bool {
+        self.kind().place() == Place::Broker
+    }
+
+    /// The worker that it affects, if it affects one.
+    pub(crate) const fn worker(&self) -> Option<usize> {
+        match self {
+            Self::Crash { worker, .. }
+            | Self::Freeze { worker, .. }
+            | Self::Drain { worker, .. }
+            | Self::Stop { worker, .. }
+            | Self::Turn { worker, .. }
+            | Self::InCommit { worker, .. }
+            | Self::Channels { worker } => Some(*worker),
+            Self::Cut { worker, .. } | Self::Refuses { worker, .. } => *worker,
+            Self::Sleep { .. }
+            | Self::Late { .. }
+            | Self::Conflicts { .. }
+            | Self::NoSpace { .. }
+            | Self::Undone { .. }
+            | Self::Doubt { .. }
+            | Self::Objects { .. }
+            | Self::SlowBroker { .. }
+            | Self::Blocks { .. }
+            | Self::Full { .. }
+            | Self::Doubles { .. }
+            | Self::Stranger { .. }
+            | Self::Holds { .. }
+            | Self::Foreign(_)
+            | Self::Purge
+            | Self::Failover { .. }
+            | Self::Expires { .. } => None,
+        }
+    }
+
+    /// Returns whether it makes the broker lose confirmed messages.
+    pub(crate) fn loses_messages(&self) -> bool {
+        match self {
+            Self::Stranger { keeps, .. } => *keeps,
+            other => Kind::LOSING.contains(&other.kind()),
+        }
+    }
+
+    /// How many milliseconds it lasts.
+    pub(crate) fn lasts(&self) -> u64 {
+        let is_ended_by_start = matches!(self.kind(), Kind::Crash | Kind::Drain | Kind::Stop);
+        if is_ended_by_start { 0 } else { self.clone().span_mut().map_or(0, |span| *span) }
+    }
+
+    /// For how many milliseconds it lasts, or after how many a worker is restarted.
+    pub(crate) const fn span_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Crash { back: span, .. }
+            | Self::Drain { back: span, .. }
+            | Self::Stop { back: span, .. }
+            | Self::Freeze { lasts: span, .. }
+            | Self::Sleep { lasts: span }
+            | Self::Late { lasts: span, .. }
+            | Self::Conflicts { lasts: span }
+            | Self::NoSpace { lasts: span }
+            | Self::Undone { lasts: span }
+            | Self::Doubt { lasts: span }
+            | Self::Objects { lasts: span }
+            | Self::Cut { lasts: span, .. }
+            | Self::SlowBroker { lasts: span, .. }
+            | Self::Blocks { lasts: span }
+            | Self::Full { lasts: span }
+            | Self::Stranger { lasts: span, .. }
+            | Self::Holds { lasts: span, .. }
+            | Self::Failover { lasts: span, .. }
+            | Self::Expires { lasts: span, .. }
+            | Self::Refuses { lasts: span, .. } => Some(span),
+            Self::Turn { .. }
+            | Self::InCommit { .. }
+            | Self::Channels { .. }
+            | Self::Doubles { .. }
+            | Self::Foreign(_)
+            | Self::Purge => None,
+        }
+    }
+}
+
+/// Draws a trouble of this kind, and when it begins.
+pub(super) fn trouble(dice: &mut Dice, kind: Kind, n_workers: u64, calm: u64) -> (u64, Trouble) {
+    let at = dice.below(calm);
+    let worker = usize::try_from(dice.below(n_workers)).unwrap();
+    let back = 1 + dice.any_size(20_000);
+    // Every fourth trouble lasts longer than a heartbeat counts.
+    let lasts = if dice.percent(25) { dice.between(15_000, 40_000) } else { dice.any_size(15_000) };
+    let lasts = if calm > HOUR && dice.percent(25) { dice.any_size(HOUR) } else { lasts };
+    let lasts = (1 + lasts).min(calm - at);
+    let trouble = match kind {
+        Kind::Crash => Trouble::Crash { worker, back },
+        Kind::Freeze => Trouble::Freeze { worker, lasts },
+        Kind::Drain => Trouble::Drain { worker, back },
+        Kind::Stop => Trouble::Stop { worker, back },
+        Kind::Turn => {
+            let by = i64::try_from(dice.any_size(3_600_000)).unwrap();
+            Trouble::Turn { worker, by: if dice.percent(50) { -by } else { by } }
+        }
+        Kind::Sleep => Trouble::Sleep { lasts },
+        Kind::InCommit => {
+            let what = [Ends::Dies, Ends::Drains, Ends::Drains, Ends::Stops];
+            let what = what.get(dice.index(what.len())).copied().unwrap_or(Ends::Dies);
+            Trouble::InCommit { worker, after: dice.any_size(30), what }
+        }
+        Kind::Conflicts => Trouble::Conflicts { lasts },
+        Kind::NoSpace => Trouble::NoSpace { lasts },
+        Kind::Undone => Trouble::Undone { lasts: lasts.min(10_000) },
+        Kind::Doubt => Trouble::Doubt { lasts: lasts.min(20_000) },
+        Kind::Objects => Trouble::Objects { lasts },
+        Kind::Cut => Trouble::Cut { worker: dice.percent(60).then_some(worker), lasts },
+        Kind::Channels => Trouble::Channels { worker },
+        Kind::SlowBroker => Trouble::SlowBroker { most: 1 + dice.any_size(8_000), lasts },
+        Kind::Blocks => Trouble::Blocks { lasts },
+        Kind::Full => Trouble::Full { lasts },
+        Kind::Doubles => Trouble::Doubles { most: 1 + dice.index(4) },
+        Kind::Foreign => {
+            let what = [Foreign::Unreadable, Foreign::UnknownTask, Foreign::UnknownJob];
+            Trouble::Foreign(what.get(dice.index(what.len())).copied().unwrap_or(Foreign::Unreadable))
+        }
+        Kind::Holds => Trouble::Holds { most: 1 + dice.index(4), lasts },
+        Kind::Purge => Trouble::Purge,
+        Kind::Failover => Trouble::Failover { most: 1 + dice.index(4), lasts },
+        Kind::Stranger => Trouble::Stranger { most: 1 + dice.index(4), lasts, keeps: dice.percent(30) },
+        Kind::Expires => Trouble::Expires { longest: 1 + dice.any_size(20_000), lasts },
+        Kind::Late => Trouble::Late { most: 1 + dice.any_size(8_000), lasts },
+        Kind::Refuses => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
+    };
+    (at, trouble)
+}
