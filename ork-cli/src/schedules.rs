@@ -62,8 +62,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
         Command::List => list(&ork.schedules().await?, output),
         Command::Add { file, input } => {
             let parameters = workflow::parameters(&[], &input)?;
-            let file =
-                workflows::check((ork.registry(), ork.executor()), &file, Purpose::Schedule(&parameters)).await?;
+            let file = workflows::check(ork.registry(), ork.executor(), &file, Purpose::Schedule(&parameters)).await?;
             let (schedule, path) = (file.checked.schedule.clone(), file.workflow.file().path().to_owned());
             let plan = workflow::plan(&file.workflow, file.checked, output)?;
             let Some(schedule) = schedule else {

@@ -78,7 +78,7 @@ pub(super) async fn check(builder: &OrkBuilder, args: &Check, output: &Output) -
     let (mut reports, mut errors) = (Vec::new(), 0);
     for path in &args.files {
         let CheckedFile { workflow, checked } =
-            workflows::check((&registry, executor.as_ref()), path, Purpose::Check).await?;
+            workflows::check(&registry, executor.as_ref(), path, Purpose::Check).await?;
         errors += usize::from(checked.has_errors());
         reports.extend(checked.diagnostics.iter().map(|found| Report::new(workflow.file(), found)));
         if !output.is_json() {
@@ -114,7 +114,7 @@ fn show(workflow: &Workflow, checked: &Checked, output: &Output) {
 pub(super) async fn graph(builder: &OrkBuilder, args: &Graph, output: &Output) -> Result<ExitCode, Failure> {
     let (registry, executor) = (builder.tasks()?, builder.executor()?);
     let CheckedFile { workflow, checked } =
-        workflows::check((&registry, executor.as_ref()), &args.file, Purpose::Check).await?;
+        workflows::check(&registry, executor.as_ref(), &args.file, Purpose::Check).await?;
     end(executor).await;
     let plan = plan(&workflow, checked, output)?;
     if output.is_json() {
@@ -133,7 +133,7 @@ pub(super) async fn graph(builder: &OrkBuilder, args: &Graph, output: &Output) -
 /// Reads a workflow file, and returns the plan of a run with these parameters.
 pub(super) async fn read(ork: &Ork, path: &Path, parameters: &Parameters, output: &Output) -> Result<Plan, Failure> {
     let CheckedFile { workflow, checked } =
-        workflows::check((ork.registry(), ork.executor()), path, Purpose::Run(parameters)).await?;
+        workflows::check(ork.registry(), ork.executor(), path, Purpose::Run(parameters)).await?;
     plan(&workflow, checked, output)
 }
 

@@ -4,8 +4,8 @@
 //! this code as it is. Users depend on the crate `ork`; the items of this crate may change in any release.
 
 pub mod barrier;
+mod body;
 pub mod clock;
-pub mod document;
 pub mod entropy;
 pub mod event;
 pub mod failure;
@@ -21,8 +21,6 @@ pub mod output;
 pub mod policy;
 pub mod progress;
 pub mod retry;
-pub mod role;
-pub mod schedule;
-pub mod tree;
 pub mod tx;
-pub mod workflow_run;
+
+pub use job::{document, role, schedule, tree, workflow_run};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::role::JobRole;
+use crate::job::role::JobRole;
 
 /// The maximum length of a name, in bytes.
 pub const LONGEST_NAME: usize = 200;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Counts;
+use crate::ledger::counts::Counts;
 
 /// Whether the other parts of a job still start after a part has failed permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::message::Limits;
+use crate::body::Limits;
 pub use stored::StoredHooks;
 
 /// The maximum number of `on_complete` hooks of a message.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{Allowed, Hooks, OnComplete, PartHook};
-use crate::job::ReplyTo;
+use crate::job::reply_to::ReplyTo;
 
 /// The hooks of a job, as a store keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -14,9 +14,9 @@ use super::transaction::Transaction;
 use super::types::{Actor, StoreNotice};
 use crate::event::{Event, EventKind, EventRouting};
 use crate::id::JobId;
+use crate::job::workflow_run::WorkflowRun;
 use crate::job::{Effect, Job, Phase, State};
 use crate::message::Outgoing;
-use crate::workflow_run::WorkflowRun;
 
 /// One entry of the work list.
 enum Next {

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::limits::Limit;
 use super::outbox::OutboxRow;
+use super::permits::Limit;
 use super::transaction::Transaction;
 use super::types::StoreNotice;
 use crate::id::JobId;

@@ -12,13 +12,13 @@ mod limits;
 mod operation;
 mod ops;
 mod outbox;
+mod permits;
 mod transaction;
 mod tree;
 mod types;
 mod unique;
 
 pub use follow::{MAX_FOLLOWED, end_of, ends_before, job_of_end};
-pub use limits::{Held, Limit, Permit, Permits};
 pub use operation::Operation;
 pub use ops::{
     AddReply, AppendParts, Cancel, Claim, Claimed, ControlResult, FireSchedule, JobRejection, Lease, NewJob, OpenParts,
@@ -27,7 +27,8 @@ pub use ops::{
     Submit, Submitted,
 };
 pub use outbox::{HeldRow, KindColumns, OutboxId, OutboxKind, OutboxRow};
+pub use permits::{Held, Limit, Permit, Permits};
 pub use transaction::{LoadedJob, PartWrite, Transaction, Writes};
 pub use tree::ChildError;
-pub use types::{Actor, Durability, SettleResult, Shards, StoreNotice};
-pub use unique::{ALIVE, KeyHolder, key_taken};
+pub use types::{Actor, Durability, KeyHolder, SettleResult, Shards, StoreNotice};
+pub use unique::{ALIVE, key_taken};

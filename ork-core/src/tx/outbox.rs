@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::limits::Limit;
+use super::permits::Limit;
 use crate::clock::Timestamp;
 use crate::event::{EventKind, PendingEvent};
 use crate::id::JobId;

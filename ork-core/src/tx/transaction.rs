@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::limits::{Held, Limit, Permits};
 use super::outbox::{HeldRow, NewRow, OutboxId, OutboxKind, OutboxRow};
-use super::types::{Actor, StoreNotice};
-use super::unique::KeyHolder;
+use super::permits::{Held, Limit, Permits};
+use super::types::{Actor, KeyHolder, StoreNotice};
 use crate::clock::Timestamp;
 use crate::failure::Failure;
 use crate::id::JobId;

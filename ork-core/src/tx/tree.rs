@@ -5,8 +5,8 @@
 use super::transaction::Transaction;
 use super::types::StoreNotice;
 use crate::id::JobId;
+use crate::job::tree::{CancelMode, DEEPEST};
 use crate::job::{Job, State};
-use crate::tree::{CancelMode, DEEPEST};
 
 /// The reason why a job does not accept a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -72,3 +72,15 @@ pub enum Durability {
     /// The operation survives a loss of power.
     PowerLoss,
 }
+
+/// The job that acquired a key last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The job.
+    pub job: JobId,
+    /// When the job was last known to be alive: when it acquired the key, when it started, or when a heartbeat listed
+    /// it or a job below it.
+    pub seen: Timestamp,
+    /// Whether the job exists and has not ended.
+    pub open: bool,
+}

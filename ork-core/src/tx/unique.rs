@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::transaction::Transaction;
+use super::types::KeyHolder;
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
@@ -17,18 +18,6 @@ use crate::mutant::{self, Mutant};
 /// How long a process is considered alive after a heartbeat. Each process writes one every few seconds, with the jobs
 /// that it works on.
 pub const ALIVE: Duration = Duration::from_secs(15);
-
-/// The job that acquired a key last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyHolder {
-    /// The job.
-    pub job: JobId,
-    /// When the job was last known to be alive: when it acquired the key, when it started, or when a heartbeat listed
-    /// it or a job below it.
-    pub seen: Timestamp,
-    /// Whether the job exists and has not ended.
-    pub open: bool,
-}
 
 /// The job that holds a key now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,7 +63,7 @@ impl Ork {
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
     pub async fn plan(&self, path: &Path, parameters: &Parameters) -> Result<Plan, WorkflowError> {
-        let file = check((self.registry(), self.executor()), path, Purpose::Run(parameters)).await?;
+        let file = check(self.registry(), self.executor(), path, Purpose::Run(parameters)).await?;
         match file.checked.plan {
             Some(plan) => Ok(plan),
             None => Err(WorkflowError::Wrong(file.checked.render(file.workflow.file(), Style::Plain))),
@@ -167,8 +167,12 @@ impl Purpose<'_> {
 }
 
 /// Reads a workflow file and checks it.
+///
+/// # Errors
+/// Returns an error if the file cannot be read. What is wrong with the workflow is part of the result.
 pub async fn check(
-    (registry, executor): (&Registry, Option<&Arc<dyn Executor>>),
+    registry: &Registry,
+    executor: Option<&Arc<dyn Executor>>,
     path: &Path,
     purpose: Purpose<'_>,
 ) -> Result<CheckedFile, WorkflowError> {

@@ -19,7 +19,7 @@ use crate::store::StoreError;
 use crate::task::{CallError, Error};
 use crate::tx::{FireSchedule, NewJob};
 use crate::workflow_run::RUN;
-use ork_core::schedule::ScheduleState;
+use ork_core::role::ScheduleState;
 
 /// A scheduled time that is longer past than this was missed.
 const MISSED_AFTER: Duration = Duration::from_mins(1);

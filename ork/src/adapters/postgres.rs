@@ -1,4 +1,4 @@
-//! Stores in a PostgreSQL database.
+//! Stores in a `PostgreSQL` database.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Stores in an SQLite file.
+//! Stores in an `SQLite` file.
 
 use std::sync::Arc;
 

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::super::limits::{Limit, Permit};
 use super::super::operation::Operation;
 use super::super::outbox::{NewRow, OutboxKind};
+use super::super::permits::{Limit, Permit};
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, Durability, Shards};
 use super::super::unique::key_taken;
 use super::{Cancel, NewJob};
 use crate::id::JobId;
+use crate::job::tree::CancelMode;
 use crate::job::{AttemptEnd, AttemptOutcome, Job, JobClaim, Phase, State, UniqueKey};
 use crate::mutant::{self, Mutant};
-use crate::tree::CancelMode;
 
 /// Claims the attempt at a job that a message requests, unless the message is stale.
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@ use super::super::outbox::{NOT_HELD, NewRow, OutboxKind};
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, Shards};
 use crate::id::JobId;
+use crate::job::tree::CancelMode;
 use crate::job::{Effect, Phase, State};
 use crate::ledger::{Halt, PartResult};
-use crate::tree::CancelMode;
 
 /// The output of [`Cancel`] and [`Retry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::limits::Permit;
 use super::super::operation::Operation;
+use super::super::permits::Permit;
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, SettleResult, Shards};
 use super::SettleCalls;
 use crate::failure::Failure;
 use crate::id::JobId;
+use crate::job::tree::CancelMode;
 use crate::job::{AttemptEnd, AttemptOutcome, Job, Phase, State};
 use crate::ledger::Halt;
 use crate::mutant::{self, Mutant};
-use crate::tree::CancelMode;
 
 /// Records how the claimed attempt of a job has ended, and enqueues the rows that follow. The permit of the call is
 /// returned even if the attempt is stale.

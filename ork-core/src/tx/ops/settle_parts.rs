@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::events::EndedPart;
-use super::super::limits::Permit;
 use super::super::operation::Operation;
 use super::super::outbox::{NOT_HELD, NewRow};
+use super::super::permits::Permit;
 use super::super::transaction::{LoadedJob, PartWrite, Transaction};
 use super::super::types::{Actor, SettleResult, Shards, StoreNotice};
 use super::{PartKey, SettleCalls};

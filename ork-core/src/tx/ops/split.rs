@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::limits::Permit;
 use super::super::operation::Operation;
 use super::super::outbox::{NewRow, OutboxKind, OutboxRow};
+use super::super::permits::Permit;
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, SettleResult, Shards, StoreNotice};
 use super::SettleCalls;

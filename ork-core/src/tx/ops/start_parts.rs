@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::limits::{Limit, Permit};
 use super::super::operation::Operation;
 use super::super::outbox::NewRow;
+use super::super::permits::{Limit, Permit};
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, Durability, Shards, StoreNotice};
 use super::settle_parts::span;

@@ -4,9 +4,9 @@ use super::super::operation::Operation;
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, SettleResult};
 use crate::id::JobId;
+use crate::job::role::JobRole;
+use crate::job::workflow_run::{RunStep, WorkflowRun};
 use crate::job::{Job, JobKind};
-use crate::role::JobRole;
-use crate::workflow_run::{RunStep, WorkflowRun};
 
 /// Starts a claimed workflow run, or continues one that was resumed: starts the steps that can start, and lets the run
 /// wait for its steps.

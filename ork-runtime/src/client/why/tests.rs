@@ -13,7 +13,7 @@ use crate::role::JobRole;
 use crate::store::PendingOutbox;
 use crate::tx::{Limit, end_of, ends_before};
 use crate::workflow_run::RunStep;
-use ork_core::schedule::ScheduleState;
+use ork_core::role::ScheduleState;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const ME: [u8; 16] = [0; 16];

@@ -3,35 +3,12 @@
 //! Each scheduled time is an attempt of the schedule's job. Any live process can take it, but only once: the job that
 //! it starts is created in the transaction that settles the attempt.
 
-use serde::{Deserialize, Serialize};
-
+use super::role::{JobRole, ScheduleState};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Effect, Job, Phase, State};
-use crate::role::JobRole;
-
-/// The state of a schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ScheduleState {
-    /// The next scheduled time. `None` before the first time is known, and while the schedule is paused.
-    pub next: Option<Timestamp>,
-    /// The id of the job that the schedule started last. `None` if it has not started any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<JobId>,
-    /// Whether the schedule is paused, so that it starts no jobs.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub paused: bool,
-}
 
 impl Job {
-    /// The state of the schedule, if the job is a schedule that has started.
-    pub fn schedule_state(&self) -> Option<&ScheduleState> {
-        match self.role.as_deref()? {
-            JobRole::Schedule(ticks) => Some(ticks),
-            JobRole::Workflow(_) | JobRole::Step { .. } | JobRole::Untrusted => None,
-        }
-    }
-
     /// Records that a scheduled time has come, for which job `started` was started, and waits for the next time. The
     /// schedule ends if there is no next time.
     pub fn fire(&mut self, started: Option<JobId>, next: Option<Timestamp>, now: Timestamp) -> Vec<Effect> {

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::event::EventKind;
+use crate::event::kind::EventKind;
 use crate::failure::{Failure, FailureKind};
 use crate::job::{Effect, Job, State};
 use crate::mutant::{self, Mutant};

@@ -61,11 +61,11 @@ mod tests {
     use crate::failure::{Failure, FailureKind};
     use crate::hook::{Hooks, OnComplete, StoredHooks};
     use crate::id::{JobId, SchemaIds};
+    use crate::job::role::JobRole;
+    use crate::job::tree::{CancelMode, Tree};
     use crate::job::{JobKind, Phase, ReplyTo, State};
     use crate::ledger::Halt;
     use crate::policy::{OnError, Policy, Tolerate};
-    use crate::role::JobRole;
-    use crate::tree::{CancelMode, Tree};
 
     #[test]
     fn new_job_has_a_short_document() {

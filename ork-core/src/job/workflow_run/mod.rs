@@ -13,7 +13,6 @@ use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
 use crate::job::{Effect, Job, State};
 use crate::mutant::{self, Mutant};
-use crate::role::JobRole;
 
 /// The task that starts workflow runs.
 pub const RUN: &str = "ork.run";
@@ -280,30 +279,6 @@ impl WorkflowRun {
 }
 
 impl Job {
-    /// The position and the name of the step that the job runs, if it runs one.
-    pub fn step(&self) -> Option<(usize, &str)> {
-        match self.role.as_deref()? {
-            JobRole::Step { at, name } => Some((*at, name)),
-            JobRole::Workflow(_) | JobRole::Schedule(_) | JobRole::Untrusted => None,
-        }
-    }
-
-    /// The state of the workflow run, if the job is a run that has started.
-    pub fn workflow_run(&self) -> Option<&WorkflowRun> {
-        match self.role.as_deref()? {
-            JobRole::Workflow(run) => Some(run),
-            JobRole::Step { .. } | JobRole::Schedule(_) | JobRole::Untrusted => None,
-        }
-    }
-
-    /// Returns the state of the workflow run that this job is; `None` if it is none.
-    pub fn workflow_run_mut(&mut self) -> Option<&mut WorkflowRun> {
-        match self.role.as_deref_mut()? {
-            JobRole::Workflow(run) => Some(run),
-            JobRole::Step { .. } | JobRole::Schedule(_) | JobRole::Untrusted => None,
-        }
-    }
-
     /// If this job is a workflow run and `task` is the job of one of its steps, returns the position of the step and
     /// the id of the job that counts for it. That is another job if the step has started again or is about to.
     pub fn counted(&self, task: &Self) -> Option<(usize, JobId)> {
@@ -315,7 +290,7 @@ impl Job {
     pub fn wait_for_steps(&mut self, run: &WorkflowRun) {
         match self.workflow_run_mut() {
             Some(run) => run.unskip(),
-            None => self.role = Some(Box::new(JobRole::Workflow(run.clone()))),
+            None => self.set_workflow_run(run.clone()),
         }
         (self.state, self.failure) = (State::Waiting, None);
     }
