@@ -196,8 +196,7 @@ fn a_new_program_is_created_and_run() {
 /// The table of features matches the manifest.
 #[test]
 fn the_features_match_the_manifest() {
-    let manifest: toml::Table =
-        std::fs::read_to_string(root().join("ork-runtime/Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table = std::fs::read_to_string(root().join("ork/Cargo.toml")).unwrap().parse().unwrap();
     let mut features = manifest["features"].as_table().unwrap().clone();
     let default = features.remove("default").unwrap();
     // Features for ork's own tests are documented with these tests.

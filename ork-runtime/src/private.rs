@@ -12,19 +12,22 @@ pub use inventory::submit;
 
 pub use crate::job::JobKind;
 pub use crate::policy::{Concurrency, OnError, Tolerate};
-pub use crate::task::arg::{Body, Call, Fields, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema};
+pub use crate::task::arg::{Body, Input, IsContext, PartsOf, TaskInput, body, input};
 pub use crate::task::binding::{Binding, HasSplit, JoinOutput, NoSplit, refuse_option};
-pub use crate::task::def::{
-    BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking,
-};
+pub use crate::task::call::{BoxFuture, Call, Items};
+pub use crate::task::def::{Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking};
 pub use crate::task::error::{CallError, InputError};
-pub use crate::task::json::{NotRead, Reads, ReadsOk};
-pub use crate::task::message::{Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, Writer, debug};
+pub use crate::task::fields::Fields;
+pub use crate::task::form::{Form, Never};
+pub use crate::task::json::{NotRead, Reads, ReadsOk, schema};
+pub use crate::task::message::{Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, debug};
 pub use crate::task::outcome::{
-    Form, IntoItem, IntoItems, IsResult, Items, Never, NotResult, Probe, Returns, Splits, TaskError, TaskOutput,
-    refuse_result, result, value,
+    IntoItem, IntoItems, IsResult, NotResult, Probe, Returns, Splits, TaskError, TaskOutput, refuse_result, result,
+    value,
 };
 pub use crate::task::rules::Rules;
+pub use crate::task::state::IsState;
+pub use crate::task::writer::Writer;
 
 // Items for tests that call a task without an engine.
 pub use crate::ledger::{Counts, PartResult};

@@ -4,36 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::task::builtin;
+pub use crate::task::def::Task;
 use crate::task::def::{Location, Param, Role, TaskDef};
 use crate::task::state::States;
-
-/// A task: its function and, if it has them, its split and its join.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// The function that does the work.
-    pub work: TaskDef,
-    /// The function that makes the parts.
-    pub split: Option<TaskDef>,
-    /// The function that combines the outputs of the parts.
-    pub join: Option<TaskDef>,
-}
-
-impl Task {
-    /// The name of the task.
-    pub const fn name(&self) -> &'static str {
-        self.work.name
-    }
-
-    /// The function that takes the input of a whole job: the split if there is one, otherwise the task's function.
-    pub fn entry(&self) -> &TaskDef {
-        self.split.as_ref().unwrap_or(&self.work)
-    }
-
-    /// The name of the queue for the messages of the task.
-    pub fn queue(&self) -> &'static str {
-        self.work.options.queue.unwrap_or(self.work.name)
-    }
-}
 
 /// The ways in which the tasks of a program can be inconsistent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

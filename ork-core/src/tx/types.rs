@@ -42,6 +42,16 @@ pub enum Shards {
     All(JobId),
 }
 
+impl Shards {
+    /// Returns the shards that contain these indices of a job, and all shards between them.
+    pub(super) fn spanning(job: JobId, indices: impl Iterator<Item = u64> + Clone) -> Self {
+        match (indices.clone().min(), indices.max()) {
+            (Some(first), Some(last)) => Self::Between(job, first, last),
+            _ => Self::None,
+        }
+    }
+}
+
 /// A notice that a store sends to the listeners of this process after a commit.
 ///
 /// Except for events, a notice only announces that something may have changed. Listeners read the store to see what.

@@ -49,9 +49,9 @@ const _: () = {
                 __ork::Ok(
                     marked(
                         <ork::Context as __ork::IsContext>::of(__call),
-                        <State<Db> as __ork::IsState>::of(__call)?,
+                        <State<Db> as __ork::IsState>::of(&__call.states)?,
                         __INPUTS.0.read(&__fields)?,
-                        <Db as __ork::IsState>::of(__call)?,
+                        <Db as __ork::IsState>::of(&__call.states)?,
                     ),
                 )
             },

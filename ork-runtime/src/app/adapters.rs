@@ -11,7 +11,7 @@ use crate::objects::{ObjectError, ObjectErrorKind, Objects};
 use crate::store::memory::Memory;
 use crate::store::none::NoStore;
 use crate::store::{Store, StoreError, StoreErrorKind};
-use crate::task::def::BoxFuture;
+use crate::task::call::BoxFuture;
 
 /// Opens the store that the configuration names.
 pub type OpenStore = fn(&Config) -> BoxFuture<Result<Arc<dyn Store>, StoreError>>;

@@ -9,6 +9,7 @@ mod retry;
 mod runs;
 #[cfg(feature = "workflow")]
 mod schedules;
+mod status;
 mod submission;
 mod tree;
 pub(crate) mod waiters;
@@ -19,16 +20,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _};
-
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 pub use error::ClientError;
-use handle::follow;
-pub use handle::{Handle, JobOutcome, Status};
-pub use runs::{RunStatus, TaskStatus};
+pub use handle::Handle;
 #[cfg(feature = "workflow")]
 pub use schedules::ScheduleStatus;
+use status::follow;
+pub use status::{JobOutcome, RunStatus, Status, TaskStatus};
 pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 

@@ -1,7 +1,6 @@
 //! Workflow runs: submitting them, the status of their steps, and the outputs of the steps.
 
 use ork_workflow::{Plan, Step};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, ClientError, Handle};
@@ -9,51 +8,10 @@ use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};
-use crate::workflow_run::{RUN, StepState, WorkflowRun};
+use crate::workflow_run::RUN;
 
 /// The number of parts read at once.
 const PAGE: usize = 1_000;
-
-/// The status of a workflow run, as part of [`Status`](crate::Status).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct RunStatus {
-    /// The name of the workflow.
-    pub workflow: String,
-    /// The steps of the run, each after the steps that it needs.
-    pub tasks: Vec<TaskStatus>,
-}
-
-/// The status of one step of a workflow run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct TaskStatus {
-    /// The name of the step in the workflow.
-    pub name: String,
-    /// The state of the step.
-    pub stage: StepState,
-    /// The id of the job that runs the step. The job exists once the step has started.
-    pub job: JobId,
-}
-
-impl RunStatus {
-    /// The share of the steps that have ended, from 0 to 100.
-    pub(super) fn percent(&self) -> f64 {
-        let ended = self.tasks.iter().filter(|task| task.stage.is_final()).count();
-        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a workflow has at most 1,000 tasks")]
-        let share = ended as f64 * 100.0 / self.tasks.len().max(1) as f64;
-        share
-    }
-
-    pub(super) fn of(run: JobId, flow: &WorkflowRun) -> Self {
-        let task = |step: &crate::workflow_run::RunStep| TaskStatus {
-            name: step.name.clone(),
-            stage: step.state,
-            job: step.job(run),
-        };
-        Self { workflow: flow.workflow.clone(), tasks: flow.steps.iter().map(task).collect() }
-    }
-}
 
 impl Client {
     /// Submits a workflow run: one job that runs the steps of a plan. A plan comes from a checked workflow;

@@ -13,7 +13,7 @@ use crate::hook::When;
 use crate::id::JobId;
 use crate::job::UniqueKey;
 use crate::task::TaskMessage;
-use crate::task::def::BoxFuture;
+use crate::task::call::BoxFuture;
 use crate::task::message::Answer;
 
 /// A job about to be submitted, with its options. Made by [`Client::submit`].

@@ -16,7 +16,7 @@ use super::{Done, Engine, ProcessError, claim, custody, hooks, hydrate, limit, r
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
-use crate::task::def::BoxFuture;
+use crate::task::call::BoxFuture;
 
 /// What becomes of a delivery that arrives alone.
 enum Admission {

@@ -18,7 +18,7 @@ use crate::context::{About, Context, Made, Split};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::task::CallError;
-use crate::task::arg::Call;
+use crate::task::call::Call;
 use crate::task::def::{Run, TaskDef};
 use crate::task::parts::RawParts;
 use crate::task::wait;

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use super::outcome::Verdict;
 use super::work::{Batch, Common, Ended, Group, Item, NotGranted, Place, Spawn};
 use super::{Done, Engine, ProcessError, admit, custody, duplicates, late_reply, perform, reject, slots};
-use crate::task::def::BoxFuture;
+use crate::task::call::BoxFuture;
 
 /// Processes the deliveries of a batch, and settles each of them.
 ///

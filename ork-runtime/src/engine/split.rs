@@ -23,9 +23,9 @@ use crate::message::Message;
 use crate::policy::Policy;
 use crate::store::{JobView, StoreError};
 use crate::task::CallError;
-use crate::task::arg::Call;
+use crate::task::call::Call;
+use crate::task::call::Items;
 use crate::task::def::{Run, TaskDef};
-use crate::task::outcome::Items;
 use crate::tx::{AppendParts, OpenParts, PartPage, SealParts, SettleResult};
 
 /// The first page is small, so that the first parts start soon; each page doubles up to the configured size.

@@ -15,7 +15,7 @@ use crate::job::Job;
 use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 use crate::task::TaskDef;
-use crate::task::def::BoxFuture;
+use crate::task::call::BoxFuture;
 use crate::tx::{Limit, PartKey, Permit};
 
 /// Spawns a task in which a delivery of a batch continues alone.

@@ -5,11 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
-use super::arg::Call;
-use super::def::{BoxFuture, Location, Options, Param, Role, Run, TaskDef};
+use super::call::{BoxFuture, Call};
+use super::def::{Location, Options, Param, Role, Run, Task, TaskDef};
 use super::error::CallError;
 use super::rules::Rules;
-use crate::registry::Task;
 use crate::workflow_run::{PROCESS, PYTHON, RUN, SCHEDULE};
 
 /// The name of the task that cancels a job.

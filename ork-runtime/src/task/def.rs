@@ -3,20 +3,17 @@
 use std::any::{TypeId, type_name};
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use schemars::{Schema, SchemaGenerator};
 
-use super::arg::{Call, Fields, IsState};
+use super::call::{BoxFuture, Call, Items};
 use super::error::CallError;
-use super::outcome::Items;
+use super::fields::Fields;
 use super::rules::Rules;
+use super::state::IsState;
 use crate::policy::{Concurrency, OnError, Tolerate};
-
-/// A boxed future, as the functions of a row return it.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The role of a function in its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -249,6 +246,34 @@ impl TaskDef {
             Param::Body { .. } | Param::State { .. } | Param::Context | Param::Parts => None,
         };
         self.params.iter().filter_map(name).collect()
+    }
+}
+
+/// A task: its function and, if it has them, its split and its join.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The function that does the work.
+    pub work: TaskDef,
+    /// The function that makes the parts.
+    pub split: Option<TaskDef>,
+    /// The function that combines the outputs of the parts.
+    pub join: Option<TaskDef>,
+}
+
+impl Task {
+    /// The name of the task.
+    pub const fn name(&self) -> &'static str {
+        self.work.name
+    }
+
+    /// The function that takes the input of a whole job: the split if there is one, otherwise the task's function.
+    pub fn entry(&self) -> &TaskDef {
+        self.split.as_ref().unwrap_or(&self.work)
+    }
+
+    /// The name of the queue for the messages of the task.
+    pub fn queue(&self) -> &'static str {
+        self.work.options.queue.unwrap_or(self.work.name)
     }
 }
 

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Write};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Serialize, ser};
 use serde_json::ser::{CompactFormatter, Formatter};
@@ -169,6 +170,11 @@ impl Formatter for Watch<'_> {
         self.depth -= 1;
         CompactFormatter.end_object(writer)
     }
+}
+
+/// Returns the schema of an input or output.
+pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@
 pub mod arg;
 pub mod binding;
 pub(crate) mod builtin;
+pub mod call;
 pub mod conclusion;
 pub mod def;
 pub mod error;
+pub mod fields;
 mod finite;
+pub mod form;
 pub mod json;
 pub mod message;
 pub mod outcome;
@@ -18,6 +21,7 @@ pub mod rules;
 pub mod schema;
 pub mod state;
 pub(crate) mod wait;
+pub mod writer;
 
 pub use conclusion::{Conclusion, Next, Said};
 pub use def::TaskDef;

@@ -1,17 +1,16 @@
 //! Writes what a task returns: a value, a result, nothing, or the items of a split.
 
-use std::fmt;
 use std::marker::PhantomData;
-use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use super::arg::schema;
+use super::call::Items;
 use super::error::{CallError, Error};
-use super::json::{self, Back};
+use super::form::{Form, Never};
+use super::json::{self, Back, schema};
 use super::message::TaskMessage;
 
 /// A type that a task can return: it can be written as JSON and has a schema.
@@ -27,9 +26,6 @@ impl<T: Serialize + JsonSchema + Send + 'static> TaskOutput<Form<0>> for T {}
 
 // With two impls the compiler reports one error, as for an input.
 impl<T: Never + Serialize + JsonSchema + Send + 'static> TaskOutput<Form<1>> for T {}
-
-/// A trait without implementations.
-pub trait Never {}
 
 /// An error that a task can return.
 #[diagnostic::on_unimplemented(
@@ -154,27 +150,6 @@ impl<T> NotResult for Probe<T> {}
 pub const fn refuse_result(is_result: bool) {
     assert!(!is_result, "this is a `Result` under another name: write `Result<T, E>`, so that its errors fail the job");
 }
-
-/// The messages of the parts, as a split yields them. An item is computed only when it is needed.
-pub enum Items {
-    /// Items from an iterator, which may block.
-    Iterator(Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>),
-    /// Items from an async stream.
-    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, CallError>> + Send>>),
-}
-
-impl fmt::Debug for Items {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Iterator(_) => "Items::Iterator",
-            Self::Stream(_) => "Items::Stream",
-        })
-    }
-}
-
-/// A marker that makes impls distinct, so that the compiler can choose one of them by inference.
-#[derive(Debug)]
-pub struct Form<const N: u8>;
 
 /// An item of a split: a message `M`, or a `Result` of one.
 #[diagnostic::on_unimplemented(

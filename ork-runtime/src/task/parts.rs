@@ -12,9 +12,9 @@ use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
-use super::def::BoxFuture;
 use super::error::{Error, Result};
 use super::wait::Origin;
+use futures_util::future::BoxFuture;
 pub use ork_ports::store::SettledPart;
 
 use crate::failure::Failure;
@@ -204,7 +204,7 @@ const AHEAD: (usize, u64) = (8, 32 * 1024 * 1024);
 /// queue up behind it, whether their outputs are large or not, to keep the order.
 #[derive(Default)]
 struct Ahead {
-    parts: FuturesOrdered<BoxFuture<(u64, Result<SettledPart>)>>,
+    parts: FuturesOrdered<BoxFuture<'static, (u64, Result<SettledPart>)>>,
     bytes: u64,
 }
 
@@ -239,7 +239,7 @@ impl Ahead {
 
 enum Next {
     Page(VecDeque<SettledPart>),
-    Loading(BoxFuture<Result<Vec<SettledPart>>>),
+    Loading(BoxFuture<'static, Result<Vec<SettledPart>>>),
     End,
 }
 

@@ -6,7 +6,8 @@
 
 use std::sync::OnceLock;
 
-use super::def::TaskDef;
+use serde_json::Value;
+
 use super::error::InputError;
 use crate::id::Fingerprint;
 
@@ -30,25 +31,21 @@ impl Rules {
             ready: OnceLock::new(),
         }
     }
-}
 
-impl TaskDef {
     /// The fingerprint of the input schema. It is computed on first use.
-    pub fn fingerprint(&self) -> Fingerprint {
-        *self.rules.fingerprint.get_or_init(|| {
-            let schema = super::schema::whole(|generator| super::schema::input(self, generator));
+    pub(super) fn fingerprint(&self, schema: impl FnOnce() -> Value) -> Fingerprint {
+        *self.fingerprint.get_or_init(|| {
+            let schema = schema();
             crate::schema::fingerprint(&schema, &schema)
         })
     }
 }
 
 #[cfg(not(feature = "constraints"))]
-impl TaskDef {
+impl Rules {
     /// Accepts every body, because this program was built without the feature `constraints`.
-    ///
-    /// # Errors
-    /// None.
-    pub fn check_rules(&self, _body: &[u8]) -> Result<(), InputError> {
+    #[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+    pub(super) fn check(&self, _task: &str, _schema: impl FnOnce() -> Value, _body: &[u8]) -> Result<(), InputError> {
         Ok(())
     }
 }
@@ -57,24 +54,22 @@ impl TaskDef {
 mod checked {
     use jsonschema::error::{ValidationError, ValidationErrorKind as Kind};
     use jsonschema::paths::LocationSegment;
-    use schemars::SchemaGenerator;
-    use serde_json::{Map, Value, json};
+    use serde_json::{Map, Value};
 
-    use super::{InputError, TaskDef};
-    use crate::task::def::Param;
+    use super::{InputError, Rules};
 
     /// The maximum length of a value that is repeated in an error message.
     const LONGEST: usize = 100;
 
-    impl TaskDef {
+    impl Rules {
         /// Checks a body against the constraints of the schema that serde does not check.
-        ///
-        /// Errors that serde finds as well are not reported here, because serde's messages are better.
-        ///
-        /// # Errors
-        /// [`InputError::Wrong`] with the input and the constraint that it violates.
-        pub fn check_rules(&self, body: &[u8]) -> Result<(), InputError> {
-            let Some(validator) = self.rules.ready.get_or_init(|| validator(self)) else { return Ok(()) };
+        pub(in crate::task) fn check(
+            &self,
+            task: &str,
+            schema: impl FnOnce() -> Value,
+            body: &[u8],
+        ) -> Result<(), InputError> {
+            let Some(validator) = self.ready.get_or_init(|| validator(task, &schema())) else { return Ok(()) };
             let Ok(input) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
             let broken = validator.iter_errors(&input).find_map(|error| broken(&error));
             broken.map_or(Ok(()), Err)
@@ -82,37 +77,19 @@ mod checked {
     }
 
     /// Returns a validator for the constraints of a function, or `None` if it has none.
-    fn validator(def: &TaskDef) -> Option<Box<jsonschema::Validator>> {
-        let schema = schema(def);
-        if !has_rules(&schema) {
+    fn validator(task: &str, schema: &Value) -> Option<Box<jsonschema::Validator>> {
+        if !has_rules(schema) {
             return None;
         }
         let options = jsonschema::options().should_validate_formats(false);
-        match options.build(&schema) {
+        match options.build(schema) {
             Ok(validator) => Some(Box::new(validator)),
             Err(error) => {
-                let (task, error) = (def.name, error.to_string());
+                let error = error.to_string();
                 tracing::warn!(task, error, "cannot read the schema of the input; its rules are not checked");
                 None
             }
         }
-    }
-
-    fn schema(def: &TaskDef) -> Value {
-        let mut generator = SchemaGenerator::default();
-        let mut properties = Map::new();
-        let mut whole = Vec::new();
-        for param in def.params {
-            match param {
-                Param::Field { name, schema, .. } => {
-                    properties.insert((*name).to_owned(), schema(&mut generator).to_value());
-                }
-                Param::Body { schema, .. } => whole.push(schema(&mut generator).to_value()),
-                Param::State { .. } | Param::Context | Param::Parts => {}
-            }
-        }
-        whole.push(json!({ "properties": properties }));
-        json!({ "allOf": whole, "$defs": generator.take_definitions(true) })
     }
 
     /// Whether a schema contains a constraint anywhere.

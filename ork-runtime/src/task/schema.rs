@@ -4,6 +4,8 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::def::{Param, TaskDef};
+use super::error::InputError;
+use crate::id::Fingerprint;
 
 /// The schema of a function's input: an object with a property for each input, or the type of the whole body.
 pub fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
@@ -44,4 +46,39 @@ pub(crate) fn whole(schema: impl FnOnce(&mut SchemaGenerator) -> Value) -> Value
         schema.insert("$defs".into(), Value::Object(definitions));
     }
     schema
+}
+
+impl TaskDef {
+    /// The fingerprint of the input schema. It is computed on first use.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.rules.fingerprint(|| whole(|generator| input(self, generator)))
+    }
+
+    /// Checks a body against the constraints of the schema that serde does not check.
+    ///
+    /// Errors that serde finds as well are not reported here, because serde's messages are better.
+    ///
+    /// # Errors
+    /// [`InputError::Wrong`] with the input and the constraint that it violates.
+    pub fn check_rules(&self, body: &[u8]) -> Result<(), InputError> {
+        self.rules.check(self.name, || constraints(self), body)
+    }
+}
+
+/// Returns the schema whose constraints a body must meet: the types of the inputs, without what serde checks.
+fn constraints(def: &TaskDef) -> Value {
+    let mut generator = SchemaGenerator::default();
+    let mut properties = Map::new();
+    let mut whole = Vec::new();
+    for param in def.params {
+        match param {
+            Param::Field { name, schema, .. } => {
+                properties.insert((*name).to_owned(), schema(&mut generator).to_value());
+            }
+            Param::Body { schema, .. } => whole.push(schema(&mut generator).to_value()),
+            Param::State { .. } | Param::Context | Param::Parts => {}
+        }
+    }
+    whole.push(json!({ "properties": properties }));
+    json!({ "allOf": whole, "$defs": generator.take_definitions(true) })
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::error::CallError;
+
 /// A parameter of a task that holds a value given to [`crate::OrkBuilder::state`].
 ///
 /// All tasks of the process share it. It is not part of their input, and its presence is checked when the process
@@ -82,5 +84,30 @@ impl States {
 impl fmt::Debug for States {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.names()).finish()
+    }
+}
+
+/// A trait that only [`State<T>`] implements.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `ork::State<T>`",
+    label = "not a state",
+    note = "mark the parameter `#[input]` if this is your own type `State`"
+)]
+pub trait IsState: Sized {
+    /// The type of the value inside.
+    type Value: Send + Sync + 'static;
+
+    /// Returns the state among those of the application.
+    ///
+    /// # Errors
+    /// [`CallError::NoState`] if the application has given none.
+    fn of(states: &States) -> Result<Self, CallError>;
+}
+
+impl<T: Send + Sync + 'static> IsState for State<T> {
+    type Value = T;
+
+    fn of(states: &States) -> Result<Self, CallError> {
+        states.get().ok_or(CallError::NoState(type_name::<T>()))
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::slots::SlotKind;
 use crate::engine::{Batch, Engine, Spawn, process};
 use crate::mutant::{self, Mutant};
 use crate::supervisor::Supervisor;
-use crate::task::def::BoxFuture;
+use crate::task::call::BoxFuture;
 
 /// The size of the window is reviewed after this many deliveries, or after a whole window if that is smaller.
 const REVIEW: u16 = 64;

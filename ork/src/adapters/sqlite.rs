@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ork_runtime::config::{self, Config};
 use ork_runtime::store::{Store, StoreError};
-use ork_runtime::task::def::BoxFuture;
+use ork_runtime::task::call::BoxFuture;
 use ork_sqlite::{Sqlite, Synchronous};
 
 /// Opens the file that the configuration names.

@@ -25,9 +25,16 @@ fn core_depends_on_no_runtime_and_adapters_do_not_depend_on_the_engine() {
     for name in runtimes {
         assert!(!core.contains(name), "ork-core depends on {name}");
     }
-    for adapter in ["ork-amqp", "ork-executor"] {
+    let adapters = ["ork-amqp", "ork-executor", "ork-postgres", "ork-sqlite"];
+    for adapter in adapters {
         let all = dependencies(&format!("{adapter}/Cargo.toml"));
         assert!(all.contains("ork-core") && all.contains("ork-ports"), "{adapter}: {all:?}");
         assert!(!all.contains("ork-runtime"), "{adapter} depends on ork-runtime");
+    }
+    for surface in ["ork-cli", "ork-runtime"] {
+        let all = dependencies(&format!("{surface}/Cargo.toml"));
+        for adapter in adapters {
+            assert!(!all.contains(adapter), "{surface} depends on {adapter}: only the crate ork knows the adapters");
+        }
     }
 }

@@ -74,7 +74,7 @@ impl Operation for SettleParts {
         if self.ended.iter().any(failed) && tx.get(self.first.job).is_some_and(stops) {
             return Shards::All(self.first.job);
         }
-        span(self.first.job, self.ended.iter().map(|(index, _)| *index))
+        Shards::spanning(self.first.job, self.ended.iter().map(|(index, _)| *index))
     }
 
     fn apply(&self, tx: &mut Transaction) -> SettleResult {
@@ -169,12 +169,4 @@ fn settle(ledger: &mut Ledger, part: PartKey, outcome: &PartAttemptOutcome) -> O
         }
     };
     (recorded == RecordResult::Recorded).then_some((PartWrite { attempt, ended }, retry_at))
-}
-
-/// Returns the shards that contain these indices, and all shards between them.
-pub(super) fn span(job: JobId, indices: impl Iterator<Item = u64> + Clone) -> Shards {
-    match (indices.clone().min(), indices.max()) {
-        (Some(first), Some(last)) => Shards::Between(job, first, last),
-        _ => Shards::None,
-    }
 }

@@ -7,7 +7,6 @@ use super::super::outbox::NewRow;
 use super::super::permits::{Limit, Permit};
 use super::super::transaction::Transaction;
 use super::super::types::{Actor, Durability, Shards, StoreNotice};
-use super::settle_parts::span;
 use crate::id::JobId;
 use crate::ledger::StartResult;
 
@@ -97,7 +96,7 @@ impl Operation for StartParts {
     }
 
     fn shards(&self, _tx: &Transaction) -> Shards {
-        span(self.first.job, self.indices.iter().copied())
+        Shards::spanning(self.first.job, self.indices.iter().copied())
     }
 
     fn apply(&self, tx: &mut Transaction) -> PartsStarted {

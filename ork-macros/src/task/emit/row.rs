@@ -200,7 +200,7 @@ fn arguments(model: &Model) -> (Option<TokenStream>, Vec<TokenStream>) {
         ParamKind::Body => quote!(__INPUT.read(__call)?),
         ParamKind::Context => qualified(ty, &quote!(__ork::IsContext), &quote!(>::of(__call))),
         ParamKind::State => {
-            let state = qualified(ty, &quote!(__ork::IsState), &quote!(>::of(__call)));
+            let state = qualified(ty, &quote!(__ork::IsState), &quote!(>::of(&__call.states)));
             quote!(#state?)
         }
         ParamKind::Parts => qualified(ty, &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>), &quote!(>::of(__call))),

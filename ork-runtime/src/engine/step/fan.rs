@@ -13,8 +13,8 @@ use super::{FanOut, Step};
 use crate::job::Job;
 use crate::ledger::MOST_PARTS;
 use crate::policy::Policy;
+use crate::task::call::Items;
 use crate::task::def::{Options, TaskDef};
-use crate::task::outcome::Items;
 use crate::task::{CallError, Error};
 use crate::tx::OpenParts;
 
