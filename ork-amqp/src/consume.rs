@@ -6,35 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::driver::Driver;
+use super::driver::{Command, Driver, Shared};
 use super::error::LinkError;
-use super::link::Link;
-use super::publish::Publisher;
-use super::topology::Topology;
 use ork_ports::broker::{Delivery, Subscribe, Subscription};
-
-/// What all subscriptions of one broker share.
-#[derive(Debug, Clone)]
-pub(super) struct Shared {
-    pub(super) link: Arc<Link>,
-    pub(super) topology: Arc<Topology>,
-    pub(super) publisher: Publisher,
-    pub(super) closing: CancellationToken,
-    pub(super) tasks: TaskTracker,
-    /// The number of the newest generation, over all channels.
-    pub(super) generations: Arc<AtomicU64>,
-    /// How many settlements came too late for their channel.
-    pub(super) stale: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-pub(super) enum Command {
-    Resize(u16),
-    Stop(oneshot::Sender<()>),
-}
 
 /// The receiving end, which the worker holds.
 #[derive(Debug)]

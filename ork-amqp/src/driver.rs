@@ -9,16 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::ack::Acks;
 use super::acker::{AmqpAcker, DeadLetter, Settled, Settlement};
-use super::consume::{Command, Shared};
 use super::error::LinkError;
 use super::link::{Link, Pauses};
+use super::publish::Publisher;
 use super::session::{Ended, Loss, Session, consume};
-use super::topology::REPUBLISH_AFTER;
+use super::topology::{REPUBLISH_AFTER, Topology};
 use super::wire::{Publication, RawDelivery, dead_letter, decode, redelivered, republish};
 use ork_ports::broker::{Delivery, Subscribe};
 
@@ -30,6 +32,29 @@ const BURST: usize = 256;
 
 /// After a consumer has lived this long, its backoff is reset.
 const STEADY: Duration = Duration::from_secs(5);
+
+/// What all subscriptions of one broker share.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) link: Arc<Link>,
+    pub(super) topology: Arc<Topology>,
+    pub(super) publisher: Publisher,
+    pub(super) closing: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    /// The number of the newest generation, over all channels.
+    pub(super) generations: Arc<AtomicU64>,
+    /// How many settlements came too late for their channel.
+    pub(super) stale: Arc<AtomicU64>,
+}
+
+/// What the worker asks of a driver.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Consume with another window.
+    Resize(u16),
+    /// Consume no more, and answer when that is so.
+    Stop(oneshot::Sender<()>),
+}
 
 /// The state of consuming a queue that may hold a message which lapin cannot read.
 ///

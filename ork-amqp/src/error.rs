@@ -124,6 +124,23 @@ impl From<LinkError> for BrokerError {
     }
 }
 
+/// Why a call to the broker failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The broker or lapin reported an error.
+    Lapin(lapin::Error, LinkError),
+    /// There was no answer in time.
+    Silent(LinkError),
+}
+
+impl From<Failed> for LinkError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Lapin(_, error) | Failed::Silent(error) => error,
+        }
+    }
+}
+
 /// Returns whether RabbitMQ reports that an exchange or a queue does not exist.
 pub(super) fn is_not_found(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::NOTFOUND)

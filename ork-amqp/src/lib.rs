@@ -256,7 +256,7 @@ impl Broker for Amqp {
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
-        let shared = consume::Shared {
+        let shared = driver::Shared {
             link: Arc::clone(&self.consuming),
             topology: Arc::clone(&self.topology),
             publisher: self.publisher().await.clone(),

@@ -168,7 +168,7 @@ impl Link {
     /// Returns a connection and a new channel on it, once everything that this process needs has been declared.
     pub(super) async fn prepared(self: &Arc<Self>, topology: &Topology) -> Result<(Arc<Live>, Channel), LinkError> {
         let (live, channel) = self.channel("open a channel").await?;
-        live.prepare(topology).await?;
+        topology.prepare(&live).await?;
         Ok((live, channel))
     }
 

@@ -20,8 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::error::{LinkError, reason};
-use super::topology::{Failed, Topology};
+use super::error::{Failed, LinkError, reason};
 use super::url::Address;
 use ork_ports::broker::BrokerErrorKind;
 
@@ -47,7 +46,8 @@ pub(super) struct Live {
     deadline: Duration,
     /// Cancelled when the connection has ended, for any reason.
     ended: CancellationToken,
-    prepared: Mutex<bool>,
+    /// Whether everything that this process needs has been declared on this connection.
+    pub(super) prepared: Mutex<bool>,
     channel_use: Arc<ChannelUse>,
     tasks: TaskTracker,
     /// Ends the task that watches the connection.
@@ -172,17 +172,7 @@ impl Live {
         }
     }
 
-    /// Makes sure, once per connection, that everything this process needs exists.
-    pub(super) async fn prepare(&self, topology: &Topology) -> Result<(), LinkError> {
-        let mut prepared = self.prepared.lock().await;
-        if !*prepared {
-            topology.declare_all(self).await?;
-            *prepared = true;
-        }
-        Ok(())
-    }
-
-    /// Called when an exchange or a queue is missing: the next [`Live::prepare`] declares everything again.
+    /// Called when an exchange or a queue is missing: the next preparation declares everything again.
     pub(super) async fn mark_unprepared(&self) {
         *self.prepared.lock().await = false;
     }

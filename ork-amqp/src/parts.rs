@@ -4,7 +4,7 @@
 //! Those of other programs may be quorum queues, which do not support exclusive consumers. There a single active
 //! consumer, if the queue was declared with it, keeps readers apart.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -13,12 +13,12 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, 
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::oneshot;
 
-use super::error::{LinkError, is_not_found, is_refused};
+use super::error::{Failed, LinkError, is_not_found, is_refused};
 use super::link::Link;
 use super::live::Live;
 use super::publish::Publishing;
-use super::reader::Reader;
-use super::topology::{Failed, Names, short};
+use super::reader::{Reader, Reading, Readings};
+use super::topology::{Names, short};
 use super::wire::records;
 use ork_ports::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartRecord};
 
@@ -45,31 +45,6 @@ struct Counting {
 /// After this many counts the channel is replaced, because lapin remembers the name of every queue that a channel has
 /// declared.
 const COUNTS: u32 = 1_000;
-
-/// The queues that this process is reading at the moment.
-type Readings = Mutex<HashSet<String>>;
-
-/// The right to be the one reader of a queue in this process. RabbitMQ closes the channel of every second reader, so a
-/// process does not even try to open a second one.
-#[derive(Debug)]
-pub(super) struct Reading {
-    queue: String,
-    readings: Arc<Readings>,
-}
-
-impl Reading {
-    /// Returns the right to read this queue, unless it is taken.
-    fn of(queue: &str, readings: &Arc<Readings>) -> Option<Self> {
-        let free = readings.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
-        free.then(|| Self { queue: queue.to_owned(), readings: Arc::clone(readings) })
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.queue);
-    }
-}
 
 /// The part queues of one RabbitMQ.
 #[derive(Debug)]

@@ -12,10 +12,10 @@ use tokio::sync::{Mutex, OnceCell, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{LinkError, is_not_found, is_precondition_failed};
+use super::error::{Failed, LinkError, is_not_found, is_precondition_failed};
 use super::link::Link;
 use super::live::Live;
-use super::topology::{Failed, Topology};
+use super::topology::Topology;
 use super::wire::Publication;
 use ork_ports::broker::BrokerErrorKind;
 

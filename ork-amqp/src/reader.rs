@@ -1,7 +1,8 @@
 //! The reader of one part queue. It has its own channel, so that everything on it happens in order.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -12,13 +13,38 @@ use lapin::options::{
 use lapin::types::ShortString;
 use lapin::{Channel, Consumer};
 
+use super::error::{Failed, LinkError};
 use super::live::Live;
-use super::parts::Reading;
 use super::publish::Publisher;
-use super::topology::{Failed, Names};
+use super::topology::Names;
 use super::wire::{RawDelivery, dead_letter, records};
 use ork_core::barrier::Entry;
 use ork_ports::broker::{DeadLetterReason, PartReader, PartRecord, ReadRecord};
+
+/// The queues that this process is reading at the moment.
+pub(super) type Readings = Mutex<HashSet<String>>;
+
+/// The right to be the one reader of a queue in this process. RabbitMQ closes the channel of every second reader, so a
+/// process does not even try to open a second one.
+#[derive(Debug)]
+pub(super) struct Reading {
+    queue: String,
+    readings: Arc<Readings>,
+}
+
+impl Reading {
+    /// Returns the right to read this queue, unless it is taken.
+    pub(super) fn of(queue: &str, readings: &Arc<Readings>) -> Option<Self> {
+        let free = readings.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
+        free.then(|| Self { queue: queue.to_owned(), readings: Arc::clone(readings) })
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.queue);
+    }
+}
 
 pub(super) struct Reader {
     live: Arc<Live>,
@@ -28,7 +54,7 @@ pub(super) struct Reader {
     names: Names,
     publisher: Publisher,
     /// The tags of the deliveries that are not acknowledged yet, in order.
-    held: std::collections::BTreeSet<u64>,
+    held: BTreeSet<u64>,
     /// The newest delivery among them.
     last: Option<(u64, RawDelivery)>,
     /// Dropped last: the channel is being closed at that point.
@@ -42,7 +68,7 @@ impl Reader {
         queue: ShortString,
         (names, publisher): (Names, Publisher),
     ) -> Self {
-        let held = std::collections::BTreeSet::new();
+        let held = BTreeSet::new();
         Self { live, channel, consumer, queue, names, publisher, held, last: None, _reading: None }
     }
 
@@ -137,7 +163,7 @@ impl PartReader for Reader {
         match self.try_put_back(&own, tag).await {
             Ok(done) => done,
             Err(failed) => {
-                let error = super::error::LinkError::from(failed);
+                let error = LinkError::from(failed);
                 tracing::debug!(error = error.detail, queue = %self.queue, "lost the reader of a part queue");
                 false
             }

@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::error::{LinkError, is_not_found, is_precondition_failed, reason};
+use super::error::{Failed, LinkError, is_not_found, is_precondition_failed, reason};
 use super::live::Live;
 use ork_core::hook::Allowed;
 use ork_ports::broker::{BrokerErrorKind, Subscribe};
@@ -191,8 +191,18 @@ impl Topology {
         }
     }
 
+    /// Makes sure, once per connection, that everything this process needs exists.
+    pub(super) async fn prepare(&self, live: &Live) -> Result<(), LinkError> {
+        let mut prepared = live.prepared.lock().await;
+        if !*prepared {
+            self.declare_all(live).await?;
+            *prepared = true;
+        }
+        Ok(())
+    }
+
     /// Declares the exchanges and every queue requested so far.
-    pub(super) async fn declare_all(&self, live: &Live) -> Result<(), LinkError> {
+    async fn declare_all(&self, live: &Live) -> Result<(), LinkError> {
         declare_base(live, &self.names, self.kind).await?;
         let known = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if known.is_empty() {
@@ -295,23 +305,6 @@ fn dead_arguments(kind: QueueKind) -> FieldTable {
 
 fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
-}
-
-/// Why a call to the broker failed.
-#[derive(Debug)]
-pub(super) enum Failed {
-    /// The broker or lapin reported an error.
-    Lapin(lapin::Error, LinkError),
-    /// There was no answer in time.
-    Silent(LinkError),
-}
-
-impl From<Failed> for LinkError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Lapin(_, error) | Failed::Silent(error) => error,
-        }
-    }
 }
 
 /// Adds what to do if an exchange or a queue exists with other arguments.

@@ -1,9 +1,7 @@
 //! Errors of commands. This is the only module that turns errors into text, hints and exit codes.
 
 use std::error::Error;
-use std::process::ExitCode;
 
-use super::output::Output;
 use ork_ports::broker::BrokerError;
 use ork_ports::objects::{ObjectError, ObjectErrorKind};
 use ork_ports::store::{StoreError, StoreErrorKind};
@@ -74,8 +72,16 @@ impl Failure {
         self
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
     /// Returns the exit code.
-    const fn code(&self) -> u8 {
+    pub(super) const fn code(&self) -> u8 {
         match self.kind {
             Kind::Job => 1,
             Kind::User => 2,
@@ -83,12 +89,6 @@ impl Failure {
             Kind::Unavailable => 4,
             Kind::Internal => 5,
         }
-    }
-
-    /// Prints the error and returns the exit code.
-    pub(super) fn report(self, output: &Output) -> ExitCode {
-        output.error(&self.message, &self.hints);
-        ExitCode::from(self.code())
     }
 }
 

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use ork_workflow::Plan;
 use serde_json::{Map, Value, json};
 
-use super::jobs::name;
-use super::output::printable;
+use super::format::{name, printable};
 use super::{Failure, Output};
 use ork_core::id::JobId;
 use ork_core::job::State;

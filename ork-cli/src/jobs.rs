@@ -6,13 +6,12 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::printable;
+use super::format::{brief, name, settled};
+use super::progress::Updates;
 use super::signals::Signals;
-use super::watch::Updates;
 use super::{Failure, Output, events, metrics, outputs, parts, show, tree, watch};
 use ork_core::id::JobId;
 use ork_core::job::State;
-use ork_core::workflow_run::{PROCESS, PYTHON};
 use ork_ports::store::Filter;
 use ork_runtime::app::{Ork, OrkBuilder};
 use ork_runtime::client::Status;
@@ -182,36 +181,6 @@ fn known_state(word: &str) -> Result<State, Failure> {
 
 fn print_done(output: &Output, id: JobId, verb: &str) {
     output.print_result(json!({ "id": id, "done": verb }), format_args!("job {id} {verb}"));
-}
-
-/// Returns the first 60 characters of the first line of a failure, for a table.
-pub(super) fn brief(failure: Option<&ork_core::failure::Failure>) -> String {
-    let why = failure.map(|failure| printable(&failure.to_string())).unwrap_or_default();
-    why.lines().next().unwrap_or_default().chars().take(60).collect()
-}
-
-/// Formats how many parts of a job have ended, out of how many; empty for a job without parts.
-pub(super) fn settled(job: &Status) -> String {
-    match (job.yielded, job.total) {
-        (0, _) => String::new(),
-        (yielded, None) => format!("{}/{yielded}+", job.parts.settled()),
-        (_, Some(total)) => format!("{}/{total}", job.parts.settled()),
-    }
-}
-
-/// Returns the name of a job for people: its task, with the name of the workflow for a run and the name of the step
-/// for a step.
-pub(super) fn name(job: &Status) -> String {
-    match (&job.run, &job.step) {
-        (Some(run), _) => format!("{} ({})", run.workflow, job.task),
-        (None, Some(step)) => match job.task.as_str() {
-            PYTHON => format!("{step} (python)"),
-            PROCESS => format!("{step} (process)"),
-            task if task == step => task.to_owned(),
-            task => format!("{step} ({task})"),
-        },
-        (None, None) => job.task.clone(),
-    }
 }
 
 fn list(jobs: &[Status], output: &Output) {

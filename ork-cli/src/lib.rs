@@ -5,6 +5,7 @@ mod doctor;
 mod events;
 mod failure;
 mod finish;
+mod format;
 mod input;
 mod jobs;
 mod metrics;
@@ -95,12 +96,12 @@ pub fn main(builder: OrkBuilder) -> ExitCode {
         Err(help) => {
             let output = Output::new(false);
             output.raw(help.render().to_string().as_bytes());
-            return output.finish().map_or_else(|failure| failure.report(&output), |()| ExitCode::SUCCESS);
+            return output.finish().map_or_else(|failure| output.report(&failure), |()| ExitCode::SUCCESS);
         }
     };
     let output = Output::new(args.json);
     let ended = perform(builder, args.command, &output).and_then(|code| output.finish().map(|()| code));
-    ended.unwrap_or_else(|failure| failure.report(&output))
+    ended.unwrap_or_else(|failure| output.report(&failure))
 }
 
 fn perform(builder: OrkBuilder, command: Command, output: &Output) -> Result<ExitCode, Failure> {

@@ -1,6 +1,7 @@
 //! The output of commands: results on stdout, for people or as JSON, and everything else on stderr.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
@@ -111,8 +112,13 @@ impl Output {
         }
     }
 
-    /// Writes an error and its hints to stderr.
-    pub(super) fn error(&self, message: &str, hints: &[String]) {
+    /// Writes the error of a command and its hints to stderr, and returns the exit code.
+    pub(super) fn report(&self, failure: &Failure) -> ExitCode {
+        self.error(failure.message(), failure.hints());
+        ExitCode::from(failure.code())
+    }
+
+    fn error(&self, message: &str, hints: &[String]) {
         if self.json {
             let error = serde_json::json!({ "error": message, "hints": hints });
             drop(writeln!(io::stderr(), "{error}"));
@@ -149,14 +155,6 @@ impl Output {
             Ok(_) | Err(_) => self.raw(&[json, b"\n"].concat()),
         }
     }
-}
-
-/// Escapes the control characters in a text of a task, so that it cannot control the terminal.
-pub(super) fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() && !matches!(c, '\n' | '\t') { c.escape_default().to_string() } else { c.to_string() }
-    };
-    text.chars().map(shown).collect()
 }
 
 fn new_table() -> Table {

@@ -3,8 +3,7 @@
 use std::str::FromStr;
 
 use super::finish;
-use super::jobs::name;
-use super::output::printable;
+use super::format::{name, printable};
 use super::{Failure, Output};
 use ork_core::id::JobId;
 use ork_core::job::State;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::jobs::brief;
+use super::format::brief;
 use super::{Failure, Output};
 use ork_core::id::JobId;
 use ork_core::ledger::PartState;

@@ -6,9 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::jobs::name;
-use super::output::printable;
-use super::watch::Updates;
+use super::format::{name, printable};
 use super::{Failure, Output};
 use ork_core::id::JobId;
 use ork_core::workflow_run::StepState;
@@ -17,6 +15,15 @@ use ork_runtime::client::{Status, TaskStatus};
 
 /// How often the running instances of steps are counted on a terminal.
 const REFRESH: Duration = Duration::from_millis(200);
+
+/// What is printed about a job before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Updates {
+    /// Each change of its status.
+    Each,
+    /// Only what a terminal shows, and how each step of a run ended.
+    End,
+}
 
 /// Shows the progress of a job until it has ended.
 pub(super) async fn job(ork: &Ork, id: JobId, updates: Updates, output: &Output) -> Result<(), Failure> {

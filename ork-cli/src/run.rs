@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::progress::Updates;
 use super::signals::Signals;
-use super::watch::{self, Updates};
+use super::watch;
 use super::work::{Work, WorkArgs};
 use super::{Failure, Output};
 use ork_runtime::app::{Ork, OrkBuilder};

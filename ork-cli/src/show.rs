@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::jobs::name;
-use super::output::printable;
+use super::format::{name, printable};
 use super::{Failure, Output};
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;

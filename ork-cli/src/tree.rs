@@ -4,8 +4,7 @@
 use serde_json::json;
 
 use super::Output;
-use super::jobs::{name, settled};
-use super::output::printable;
+use super::format::{name, printable, settled};
 use ork_runtime::client::{Status, TaskStatus};
 
 /// A line of the tree.

@@ -3,20 +3,12 @@
 
 use std::process::ExitCode;
 
+use super::progress::{self, Updates};
 use super::signals::Signals;
-use super::{Failure, Output, finish, progress};
+use super::{Failure, Output, finish};
 use ork_core::id::JobId;
 use ork_core::workflow_run::RUN;
 use ork_runtime::app::Ork;
-
-/// What is printed about a job before it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Updates {
-    /// Each change of its status.
-    Each,
-    /// Only what a terminal shows, and how each step of a run ended.
-    End,
-}
 
 /// Follows a job until it has ended, and prints its outcome.
 pub(super) async fn until_ended(ork: &Ork, id: JobId, updates: Updates, output: &Output) -> Result<ExitCode, Failure> {

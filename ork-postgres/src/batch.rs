@@ -16,7 +16,7 @@ use crate::outbox::{self, Held};
 use crate::permits::{self, Moved};
 use crate::save::{self, Saved};
 use crate::session::Session;
-use crate::{locked, metrics, prune, rows, uniques, workers};
+use crate::{load, locked, metrics, prune, uniques, workers};
 use ork_core::tx::{Shards, StoreNotice};
 use ork_ports::store::{Heartbeat, Work};
 
@@ -195,7 +195,7 @@ async fn works(
         return Ok(true);
     }
     let first = numbers.first(connection).await?;
-    let mut tx = rows::open(connection, &mut sorted.works, more, first).await?;
+    let mut tx = load::open(connection, &mut sorted.works, more, first).await?;
     let before = permits::open(connection, &mut tx, &mut sorted.works, &sorted.undo).await?;
     uniques::open(connection, &mut tx, &mut sorted.works).await?;
     // In order: what an operation needs may depend on the operations before it.
@@ -203,7 +203,7 @@ async fn works(
         for at in 0..work.count() {
             match work.shards(at, &tx) {
                 Shards::None => {}
-                shards => rows::open_more(connection, &mut tx, shards).await?,
+                shards => load::open_more(connection, &mut tx, shards).await?,
             }
             work.apply(at, &mut tx);
         }
@@ -238,7 +238,7 @@ async fn others(
     for command in sorted.others {
         match command {
             Command::Progress(job, part, progress, answer) => {
-                workers::progress(connection, *job, *part, progress).await?;
+                save::progress(connection, *job, *part, progress).await?;
                 doing.notifier.push(StoreNotice::JobChanged(*job));
                 answer.value = Some(());
             }

@@ -1,4 +1,4 @@
-//! Encoding of ids and numbers for `PostgreSQL`.
+//! Encodes ids, numbers and whole columns for `PostgreSQL`, and decodes the columns of a row.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -7,12 +7,16 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValu
 use sqlx::{Decode, Encode, Postgres, Row as _, Type};
 use uuid::Uuid;
 
+use crate::error::damaged;
 use ork_core::clock::Timestamp;
+use ork_core::document;
 use ork_core::id::JobId;
+use ork_core::job::Job;
+use ork_core::ledger::Head;
 
 /// Sixteen bytes, as `uuid`. The `uuid` feature of the library is not used, as it would pull in a second `SQLite`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Uid(pub(super) [u8; 16]);
+pub(crate) struct Uid(pub(crate) [u8; 16]);
 
 impl Type<Postgres> for Uid {
     fn type_info() -> PgTypeInfo {
@@ -79,9 +83,14 @@ impl<'row> Columns<'row> {
         Ok(self.get::<Option<i64>>()?.map(Timestamp::from_millis))
     }
 
+    /// Reads a job and the head of its ledger from the column `document`.
+    pub(crate) fn job(&mut self) -> sqlx::Result<(Job, Head)> {
+        document::read(self.get::<&str>()?.as_bytes()).map_err(damaged)
+    }
+
     /// Reads a number that is never negative.
     pub(crate) fn number<T: TryFrom<i64>>(&mut self) -> sqlx::Result<T> {
-        self.number_or_none()?.ok_or_else(|| super::error::damaged("a number is missing or too large"))
+        self.number_or_none()?.ok_or_else(|| damaged("a number is missing or too large"))
     }
 
     pub(crate) fn number_or_none<T: TryFrom<i64>>(&mut self) -> sqlx::Result<Option<T>> {
@@ -97,4 +106,9 @@ pub(crate) fn signed(n: u64) -> i64 {
 /// Returns a text that `PostgreSQL` accepts: it has no zero byte.
 pub(crate) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+/// Returns one column of many rows.
+pub(crate) fn column<T, R>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
 }

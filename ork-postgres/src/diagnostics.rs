@@ -4,7 +4,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use crate::codec::{Columns, Uid};
-use crate::{follows, outbox, rows};
+use crate::{follows, load, outbox};
 use ork_core::id::JobId;
 use ork_core::ledger::SHARD_SIZE;
 use ork_ports::store::{JobDiagnostics, LiveProcess, OPEN};
@@ -37,13 +37,13 @@ pub(crate) async fn processes(connection: &mut PgConnection) -> sqlx::Result<Vec
 
 /// Returns the first open parts of a job. Shards are read in order until enough are found.
 async fn open(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Vec<u64>> {
-    let appended = rows::find(&mut *connection, job).await?.map_or(0, |(_, head)| head.appended);
+    let appended = load::find(&mut *connection, job).await?.map_or(0, |(_, head)| head.appended);
     let mut open = Vec::new();
     for number in 0..appended.div_ceil(SHARD_SIZE) {
         if open.len() >= OPEN {
             break;
         }
-        let shard = rows::shard(&mut *connection, job, number).await?;
+        let shard = load::shard(&mut *connection, job, number).await?;
         open.extend(shard.open(number, appended).take(OPEN - open.len()));
     }
     Ok(open)

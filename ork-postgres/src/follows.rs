@@ -4,8 +4,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::codec::Uid;
-use crate::save::column;
+use crate::codec::{Uid, column};
 use ork_core::id::JobId;
 use ork_core::tx::ends_before;
 

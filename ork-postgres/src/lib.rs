@@ -2,6 +2,9 @@
 //!
 //! One task writes. It applies all commands that wait in one transaction and replies after the commit. A few other
 //! connections read. The module `news` notifies other processes of changes, so that none of them has to poll.
+//!
+//! The task is in `writer`, and one transaction of it in `batch`: `load` reads rows into the transaction, and `save`
+//! writes its changes.
 
 mod batch;
 mod codec;
@@ -9,6 +12,7 @@ mod command;
 mod diagnostics;
 mod error;
 mod follows;
+mod load;
 mod locked;
 mod messages;
 mod metrics;
@@ -18,7 +22,6 @@ mod outbox;
 mod permits;
 mod prune;
 mod readers;
-mod rows;
 mod save;
 mod schema;
 mod session;
@@ -44,9 +47,9 @@ use self::command::{Answer, Command, Waiting, held};
 use self::error::{Class, class, closed, store_error};
 use self::news::Listener;
 use self::readers::Readers;
-use self::session::{PATIENCE, Session};
+use self::session::{PATIENCE, Session, pause};
 use self::url::Address;
-use self::writer::{Shared, Writer, pause};
+use self::writer::{Shared, Writer};
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
 use ork_core::metric::{Delta, Metric};

@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use sqlx::postgres::PgConnection;
 
-use crate::codec::{Columns, Uid, signed};
-use crate::rows;
-use crate::save::column;
+use crate::codec::{Columns, Uid, column, signed};
 use ork_core::id::JobId;
 use ork_core::job::Job;
 use ork_core::message::Outgoing;
@@ -94,7 +92,7 @@ async fn senders(connection: &mut PgConnection, to_send: &[OutboxRow]) -> sqlx::
     let mut senders = HashMap::new();
     for row in &found {
         let c = &mut Columns::new(row);
-        let (job, _) = rows::job(c)?;
+        let (job, _) = c.job()?;
         let (input, output) = (c.get::<Option<Vec<u8>>>()?, c.get::<Option<Vec<u8>>>()?);
         let (input, output) = (input.unwrap_or_default().into(), output.map(Bytes::from));
         senders.insert(job.id, Sender { job, input, output });

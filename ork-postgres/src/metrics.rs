@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::codec::{Columns, Uid, signed};
-use crate::rows;
 use ork_core::id::JobId;
 use ork_core::metric::{Delta, MOST_SERIES, Measured, Metric, Series, keep_bounded};
 use ork_ports::store::MetricsOf;
@@ -103,7 +102,7 @@ pub(crate) async fn recorded(connection: &mut PgConnection, of: MetricsOf) -> sq
 
 fn metric(row: &PgRow) -> sqlx::Result<Metric> {
     let c = &mut Columns::new(row);
-    let (job, _) = rows::job(c)?;
+    let (job, _) = c.job()?;
     let series = Series::of_row(c.get()?, c.get()?);
     let measured = Measured {
         count: c.number()?,

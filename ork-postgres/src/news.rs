@@ -13,9 +13,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::readers::Readers;
-use crate::session::PATIENCE;
+use crate::session::{PATIENCE, pause};
 use crate::url::Address;
-use crate::writer::pause;
 use ork_core::id::JobId;
 use ork_core::tx::StoreNotice;
 use ork_ports::store::Notifier;

@@ -4,10 +4,9 @@ use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::codec::{Columns, Uid, signed, text};
+use crate::codec::{Columns, Uid, column, signed, text};
 use crate::error::damaged;
 use crate::numbers::Numbers;
-use crate::save::column;
 use crate::{messages, permits};
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use crate::codec::{Columns, Uid};
-use crate::save::column;
+use crate::codec::{Columns, Uid, column};
 use ork_core::clock::Timestamp;
 use ork_core::tx::{Held, Permits, Transaction};
 use ork_ports::store::Work;

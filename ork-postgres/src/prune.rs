@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::postgres::PgConnection;
 
 use crate::codec::{Columns, Uid, signed};
-use crate::rows;
+use crate::load;
 use ork_core::clock::Timestamp;
 use ork_core::document;
 use ork_core::id::JobId;
@@ -45,7 +45,7 @@ pub(crate) async fn prune(connection: &mut PgConnection, prune: &Prune) -> sqlx:
             if removed == left {
                 // There may be more parts. A process that retries the job in the meantime starts it from the
                 // beginning, as its parts are incomplete.
-                if let Some((job, mut head)) = rows::find(connection, *id).await? {
+                if let Some((job, mut head)) = load::find(connection, *id).await? {
                     (head.appended, head.sealed, head.halted, head.cut) = (0, None, None, false);
                     let empty = "UPDATE ork.job SET document = $2 WHERE id = $1";
                     let empty = sqlx::query(empty).bind(Uid::from(*id)).bind(document::write(&job, &head));

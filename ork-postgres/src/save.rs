@@ -1,4 +1,5 @@
-//! Writes the changes of a transaction as arrays, so that a thousand rows are one statement.
+//! Writes the changes of a transaction as arrays, so that a thousand rows are one statement. Also writes the progress of
+//! jobs and parts, which no transaction loads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,13 +9,14 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
-use crate::codec::{Uid, signed, text};
+use crate::codec::{Uid, column, signed, text};
 use crate::permits::{self, Holders, Moved};
 use crate::{follows, outbox, uniques};
 use ork_core::clock::Timestamp;
 use ork_core::document;
 use ork_core::id::JobId;
 use ork_core::ledger::Counts;
+use ork_core::progress::Progress;
 use ork_core::tx::{LoadedJob, OutboxRow, PartWrite, StoreNotice, Transaction};
 
 /// The maximum number of rows and bytes in one statement, whatever the size of a batch.
@@ -140,11 +142,6 @@ fn chunks<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     chunks
 }
 
-/// Returns one column of many rows.
-pub(crate) fn column<T, R>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
-}
-
 fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Query<'q, Postgres, PgArguments> {
     query
         .bind(column(rows, |row| Uid::from(row.entry.job.id)))
@@ -241,6 +238,25 @@ async fn save_parts(connection: &mut PgConnection, parts: Vec<(JobId, u64, PartW
             .await?;
     }
     Ok(())
+}
+
+/// Records the progress of a job, or of one of its parts. A part that has an output no longer needs it.
+pub(crate) async fn progress(
+    connection: &mut PgConnection,
+    job: JobId,
+    part: Option<u64>,
+    progress: &Progress,
+) -> sqlx::Result<()> {
+    let update = match part {
+        None => "UPDATE ork.job SET progress_percent = $2, progress_info = $3 WHERE id = $1",
+        Some(_) => {
+            "UPDATE ork.part SET progress_percent = $2, progress_info = $3 \
+             WHERE job = $1 AND index = $4 AND output IS NULL"
+        }
+    };
+    let query = sqlx::query(update).bind(Uid::from(job)).bind(progress.percent).bind(text(&progress.info));
+    let query = if let Some(index) = part { query.bind(signed(index)) } else { query };
+    query.execute(connection).await.map(drop)
 }
 
 fn json(value: &impl Serialize) -> String {

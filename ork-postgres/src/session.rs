@@ -20,10 +20,22 @@ use ork_ports::store::StoreError;
 /// How long it may take to open a connection, including the queries that come first.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest pause between two attempts to reach the server, and so the longest delay once it can be reached again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// How long the server waits for the acknowledgement of data that it has sent. Without this setting, a reply that is
 /// larger than its buffers would keep the locks of a disconnected process for a quarter of an hour. Servers older than
 /// PostgreSQL 12 do not have the setting.
 const ACKNOWLEDGED: &str = "SET tcp_user_timeout = '10s'";
+
+/// Returns the pause before the next attempt after this many failures: exponential, with jitter.
+pub(crate) fn pause(failures: u32) -> Duration {
+    if failures == 0 {
+        return Duration::ZERO;
+    }
+    let longest = Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE);
+    longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+}
 
 /// A writing connection.
 pub(crate) struct Session {

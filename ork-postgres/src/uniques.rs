@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use sqlx::postgres::PgConnection;
 
-use crate::codec::{Columns, Uid, text};
+use crate::codec::{Columns, Uid, column, text};
 use crate::error::damaged;
-use crate::save::column;
 use ork_core::clock::Timestamp;
 use ork_core::document;
 use ork_core::id::JobId;

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
 use crate::codec::{Columns, Uid, signed, text};
-use crate::rows;
+use crate::load;
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
 use ork_core::ledger::{Counts, SHARD_SIZE, Shard, place};
@@ -86,7 +86,7 @@ pub(crate) async fn jobs(connection: &mut PgConnection, filter: &Filter) -> sqlx
 
 fn shown(row: &PgRow) -> sqlx::Result<JobView> {
     let c = &mut Columns::new(row);
-    let (job, head) = rows::job(c)?;
+    let (job, head) = c.job()?;
     Ok(JobView {
         job,
         head,
@@ -133,7 +133,7 @@ pub(crate) async fn parts(
             let shard = match shards.entry(number) {
                 std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
                 std::collections::hash_map::Entry::Vacant(place) => {
-                    place.insert(rows::shard(&mut snapshot, id, number).await?)
+                    place.insert(load::shard(&mut snapshot, id, number).await?)
                 }
             };
             let Some(how) = shard.outcome(low) else { continue };
@@ -162,13 +162,13 @@ pub(crate) async fn list_parts(
     filter: &PartFilter,
 ) -> sqlx::Result<Vec<PartStatus>> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    let appended = rows::find(&mut snapshot, id).await?.map_or(0, |(_, head)| head.appended);
+    let appended = load::find(&mut snapshot, id).await?.map_or(0, |(_, head)| head.appended);
     let mut found = Vec::new();
     for number in place(filter.from).0..appended.div_ceil(SHARD_SIZE) {
         if found.len() >= filter.limit {
             break;
         }
-        filter.pick(&rows::shard(&mut snapshot, id, number).await?, number, appended, &mut found);
+        filter.pick(&load::shard(&mut snapshot, id, number).await?, number, appended, &mut found);
     }
     let query = "SELECT index, attempts, failure, progress_percent, progress_info FROM ork.part \
                  WHERE job = $1 AND index = ANY($2)";

@@ -1,14 +1,12 @@
-//! Heartbeats of processes that hold rows, and the progress of jobs.
+//! Heartbeats of processes, and what depends on them.
 
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use crate::codec::{Columns, Uid, signed, text};
-use crate::permits;
-use crate::{diagnostics, rows, uniques, views};
+use crate::codec::{Columns, Uid, text};
+use crate::{diagnostics, permits, uniques, views};
 use ork_core::id::JobId;
-use ork_core::progress::Progress;
 use ork_core::tx::Actor;
 use ork_ports::store::{Heartbeat, HeartbeatReply, UNATTENDED, is_unattended};
 
@@ -57,7 +55,7 @@ pub(crate) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbe
         uniques::seen(connection, &running, heartbeat.written()).await?;
         let query = "SELECT document FROM ork.job WHERE id = ANY($1)";
         for row in sqlx::query(query).bind(running).fetch_all(&mut *connection).await? {
-            let (job, _) = rows::job(&mut Columns::new(&row))?;
+            let (job, _) = Columns::new(&row).job()?;
             ended.extend(job.own_work_ended().then_some(job.id));
         }
     }
@@ -96,7 +94,7 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
     let mut found = Vec::new();
     let mut rows = sqlx::query(query).bind(tasks).fetch(connection);
     while let (true, Some(row)) = (found.len() < UNATTENDED, rows.try_next().await?) {
-        let (job, head) = rows::job(&mut Columns::new(&row))?;
+        let (job, head) = Columns::new(&row).job()?;
         if is_unattended(&job, &head, &processes) {
             found.push(job.id);
         }
@@ -113,23 +111,4 @@ pub(crate) async fn leave(connection: &mut PgConnection, actor: &Actor) -> sqlx:
     sqlx::query("DELETE FROM ork.process WHERE boot = $1").bind(boot).execute(&mut *connection).await?;
     permits::end(connection, &[boot]).await?;
     Ok(permits::sweep(connection).await? || freed > 0)
-}
-
-/// Records the progress of a job, or of one of its parts. A part that has an output no longer needs it.
-pub(crate) async fn progress(
-    connection: &mut PgConnection,
-    job: JobId,
-    part: Option<u64>,
-    progress: &Progress,
-) -> sqlx::Result<()> {
-    let update = match part {
-        None => "UPDATE ork.job SET progress_percent = $2, progress_info = $3 WHERE id = $1",
-        Some(_) => {
-            "UPDATE ork.part SET progress_percent = $2, progress_info = $3 \
-             WHERE job = $1 AND index = $4 AND output IS NULL"
-        }
-    };
-    let query = sqlx::query(update).bind(Uid::from(job)).bind(progress.percent).bind(text(&progress.info));
-    let query = if let Some(index) = part { query.bind(signed(index)) } else { query };
-    query.execute(connection).await.map(drop)
 }

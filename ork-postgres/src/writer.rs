@@ -25,7 +25,7 @@ use crate::news::News;
 use crate::numbers::Numbers;
 use crate::outbox::Held;
 use crate::readers::Readers;
-use crate::session::{PATIENCE, Session};
+use crate::session::{PATIENCE, Session, pause};
 use crate::url::Address;
 use ork_core::tx::StoreNotice;
 use ork_ports::store::{Notifier, StoreError, StoreErrorKind};
@@ -36,24 +36,12 @@ const BATCH: usize = 2_048;
 /// How often a transaction that conflicted with another one is retried immediately.
 const TRIES: u32 = 10;
 
-/// The longest pause between two attempts to reach the server, and so the longest delay once it can be reached again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
 /// If rows were skipped because others had locked them, they are looked for again after this time.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// Commands that need a lock of another process are retried after this time, or together with commands that arrive in
 /// the meantime.
 const LOCKED: Duration = Duration::from_millis(50);
-
-/// Returns the pause before the next attempt after this many failures: exponential, with jitter.
-pub(crate) fn pause(failures: u32) -> Duration {
-    if failures == 0 {
-        return Duration::ZERO;
-    }
-    let longest = Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE);
-    longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
-}
 
 /// A transaction whose commit was sent, but not acknowledged.
 struct Doubt {

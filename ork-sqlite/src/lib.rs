@@ -3,21 +3,29 @@
 //! One thread writes. It applies all commands that wait in one transaction and replies after the commit, so that full
 //! durability costs one `fsync` for each batch. A second connection reads. The module `wake` notifies other processes
 //! of changes.
+//!
+//! The thread is in `writer`, and its open transaction in `session`: `load` reads rows into the transaction, and `save`
+//! writes its changes.
 
+mod codec;
+mod command;
 mod error;
 mod follows;
+mod load;
 mod metrics;
 mod outbox;
 mod permits;
 mod prune;
+mod save;
 mod schema;
 mod session;
-mod tables;
 mod uniques;
 mod views;
 mod wake;
 mod workers;
 mod writer;
+
+pub use self::schema::Synchronous;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,10 +38,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::command::{Command, Io};
 use self::error::closed;
 use self::session::Session;
 use self::wake::Wake;
-use self::writer::{Command, Io, Writer};
+use self::writer::Writer;
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
 use ork_core::metric::{Delta, Metric};
@@ -44,16 +53,6 @@ use ork_ports::store::{
     Expired, Filter, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, MetricsOf, Notifier, OutboxPage, PartFilter,
     PartStatus, Prune, Pruned, Store, StoreError, Take, Work,
 };
-
-/// When a commit waits for the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Synchronous {
-    /// Completed work survives a loss of power: its result is returned once the commit is on disk.
-    #[default]
-    Full,
-    /// Completed work survives the death of the process, but not a loss of power.
-    Normal,
-}
 
 /// A store in one `SQLite` file.
 #[derive(Debug)]
@@ -187,7 +186,7 @@ impl Store for Sqlite {
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
-        self.write(move |connection, notifier| tables::progress(connection, (job, part), &progress, notifier)).await
+        self.write(move |connection, notifier| save::progress(connection, (job, part), &progress, notifier)).await
     }
 
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
@@ -219,7 +218,7 @@ impl Store for Sqlite {
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(views::time).await.map(Some)
+        self.read(workers::time).await.map(Some)
     }
 
     async fn store_id(&self) -> Result<Uuid, StoreError> {

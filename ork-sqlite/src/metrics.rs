@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::tables::{self, signed};
+use crate::codec::{self, signed};
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
 use ork_core::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
@@ -79,7 +79,7 @@ pub(crate) fn recorded(connection: &Connection, of: MetricsOf) -> rusqlite::Resu
 }
 
 fn metric(row: &Row<'_>) -> rusqlite::Result<Metric> {
-    let (job, _) = tables::document(row, 0)?;
+    let (job, _) = codec::document(row, 0)?;
     let series = Series::of_row(row.get(1)?, row.get(2)?);
     let measured = Measured {
         count: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),

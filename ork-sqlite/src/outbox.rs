@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, params_from_iter};
 
+use crate::codec::{self, number, part_id, signed};
 use crate::error::damaged;
-use crate::permits;
-use crate::tables::{self, number, part_id, signed};
-use crate::workers;
+use crate::{permits, workers};
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
 use ork_core::job::Job;
@@ -153,17 +152,28 @@ fn cut(
     if row.n_messages() <= most {
         return Ok(None);
     }
-    let next = tables::next_outbox_id(connection)?;
+    let next = next_id(connection)?;
     let Some(mut held) = row.split_off(next, most) else {
         return Ok(None);
     };
-    tables::set_next_outbox_id(connection, next + 1)?;
+    set_next_id(connection, next + 1)?;
     held.holder = Some(holder);
     let mut statement = connection.prepare_cached(INSERT)?;
     insert(&mut statement, seq, &held)?;
     let shorten = "UPDATE outbox SET first = first + ?2, len = len - ?2 WHERE id = ?1";
     connection.prepare_cached(shorten)?.execute(params![signed(row.id), signed(most)])?;
     Ok(Some(held))
+}
+
+/// Returns the number of the next row of the outbox.
+pub(crate) fn next_id(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.prepare_cached("SELECT next_outbox_id FROM store")?.query_row([], |row| number(row, 0))
+}
+
+/// Stores the number of the next row of the outbox.
+pub(crate) fn set_next_id(connection: &Connection, next: u64) -> rusqlite::Result<()> {
+    let next = i64::try_from(next).unwrap_or(i64::MAX);
+    connection.prepare_cached("UPDATE store SET next_outbox_id = ?1")?.execute([next]).map(drop)
 }
 
 /// Caches the job of the previous row, which usually is the job of this row as well.
@@ -174,8 +184,8 @@ impl JobCache {
     fn get(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<Option<&Job>> {
         if self.0.as_ref().is_none_or(|(cached, _)| *cached != seq) {
             let mut statement =
-                connection.prepare_cached(concat!("SELECT ", tables::job_columns!(), " FROM job WHERE seq = ?1"))?;
-            self.0 = statement.query_row([seq], tables::job).optional()?.map(|(seq, job, _)| (seq, job));
+                connection.prepare_cached(concat!("SELECT ", codec::job_columns!(), " FROM job WHERE seq = ?1"))?;
+            self.0 = statement.query_row([seq], codec::job).optional()?.map(|(seq, job, _)| (seq, job));
         }
         Ok(self.0.as_ref().map(|(_, job)| job))
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::tables::{find as find_job, last_part_id, part_id, shard_ids, signed};
-use crate::{metrics, schema, uniques};
+use crate::codec::{last_part_id, part_id, shard_ids, signed};
+use crate::error::store_error;
+use crate::{load, metrics, schema, uniques};
 use ork_core::clock::Timestamp;
 use ork_core::document;
 use ork_core::id::JobId;
@@ -15,7 +16,7 @@ use ork_ports::store::{Expired, Prune, Pruned, StoreError};
 /// Looks up jobs whose tree ended before a given time. This scans all jobs, and therefore uses a separate connection.
 pub(crate) fn expired(path: &Path, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
     let connection = schema::open_reader(path)?;
-    find(&connection, before, limit).map_err(|error| super::error::store_error(path, error))
+    find(&connection, before, limit).map_err(|error| store_error(path, error))
 }
 
 fn find(connection: &Connection, before: Timestamp, limit: usize) -> rusqlite::Result<Expired> {
@@ -49,7 +50,7 @@ pub(crate) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
         if removed == left {
             // There may be more parts. A process that retries the job in the meantime starts it from the beginning, as
             // its parts are incomplete.
-            if let Some((_, job, mut head)) = find_job(connection, *id)? {
+            if let Some((_, job, mut head)) = load::find(connection, *id)? {
                 (head.appended, head.sealed, head.halted, head.cut) = (0, None, None, false);
                 let empty = "UPDATE job SET document = ?2 WHERE seq = ?1";
                 connection.prepare_cached(empty)?.execute(params![seq, document::write(&job, &head)])?;

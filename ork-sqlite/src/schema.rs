@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use crate::Synchronous;
 use crate::error::store_error;
 use ork_ports::store::{StoreError, StoreErrorKind};
 
@@ -26,6 +25,16 @@ const TURN: Duration = Duration::from_millis(2);
 
 /// The interval between attempts where `SQLite` does not wait by itself.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// When a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// Completed work survives a loss of power: its result is returned once the commit is on disk.
+    #[default]
+    Full,
+    /// Completed work survives the death of the process, but not a loss of power.
+    Normal,
+}
 
 /// Opens the file for writing.
 pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 
-use crate::Synchronous;
-use crate::permits;
-use crate::tables::{self, Seqs};
-use crate::uniques;
-use crate::writer::IoWork;
+use crate::command::IoWork;
+use crate::load::{self, Seqs};
+use crate::schema::Synchronous;
+use crate::{outbox, permits, save, uniques};
 use ork_core::tx::{Durability, StoreNotice, Transaction};
 use ork_ports::store::Work;
 
@@ -73,7 +72,7 @@ impl Session {
         if self.version != Some(version) {
             self.forget();
             self.version = Some(version);
-            self.next_outbox_id = tables::next_outbox_id(&self.connection)?;
+            self.next_outbox_id = outbox::next_id(&self.connection)?;
             self.tx.number_from(self.next_outbox_id);
         }
         Ok(())
@@ -85,11 +84,11 @@ impl Session {
         for at in 0..work.count() {
             let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
             for id in one.chain(work.follows(at).iter().copied()) {
-                tables::open_lineage(&self.connection, &mut self.tx, &mut self.seqs, id)?;
+                load::open_lineage(&self.connection, &mut self.tx, &mut self.seqs, id)?;
             }
             // In order: what an operation needs may depend on the operations before it.
             let shards = work.shards(at, &self.tx);
-            tables::open_shards(&self.connection, &mut self.tx, &self.seqs, shards)?;
+            load::open_shards(&self.connection, &mut self.tx, &self.seqs, shards)?;
             permits::open(&self.connection, &mut self.tx, work.limit(at))?;
             uniques::open(&self.connection, &mut self.tx, work.unique(at))?;
             work.apply(at, &mut self.tx);
@@ -99,12 +98,12 @@ impl Session {
 
     /// Writes the changes of the operations, runs `ios`, which change rows without an operation, and commits.
     pub(crate) fn commit(&mut self, ios: &mut [&mut Box<dyn IoWork>]) -> rusqlite::Result<Vec<StoreNotice>> {
-        let mut notifier = tables::write(&self.connection, &mut self.tx, &mut self.seqs, self.next_outbox_id)?;
+        let mut notifier = save::save(&self.connection, &mut self.tx, &mut self.seqs, self.next_outbox_id)?;
         for io in ios.iter_mut() {
             io.run(&self.connection, &mut notifier)?;
         }
         if !ios.is_empty() {
-            self.tx.number_from(tables::next_outbox_id(&self.connection)?);
+            self.tx.number_from(outbox::next_id(&self.connection)?);
         }
         self.next_outbox_id = self.tx.next_outbox_id();
         self.connection.prepare_cached("COMMIT")?.execute([])?;

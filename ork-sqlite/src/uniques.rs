@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::tables;
+use crate::load;
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
 use ork_core::tx::{KeyHolder, Transaction};
@@ -16,7 +16,7 @@ pub(crate) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&A
     let query = "SELECT job, seen FROM unique_key WHERE key = ?1";
     let holder = |row: &Row<'_>| {
         let (id, seen) = (JobId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?));
-        let job = tables::find(connection, id)?.map(|(_, job, _)| job);
+        let job = load::find(connection, id)?.map(|(_, job, _)| job);
         let started = job.as_ref().and_then(|job| job.started).unwrap_or_default();
         Ok(KeyHolder { job: id, seen: seen.max(started), open: job.is_some_and(|job| !job.state.is_final()) })
     };

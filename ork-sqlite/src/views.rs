@@ -6,9 +6,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 use uuid::Uuid;
 
-use crate::tables::{self, number, part_id};
-use crate::{follows, outbox, workers};
-use ork_core::clock::Timestamp;
+use crate::codec::{self, last_part_id, number, part_id};
+use crate::{follows, load, outbox, workers};
 use ork_core::id::JobId;
 use ork_core::ledger::{SHARD_SIZE, place};
 use ork_core::progress::Progress;
@@ -18,19 +17,13 @@ use ork_ports::store::{Filter, JobDiagnostics, JobView, OPEN, PartFilter, PartRo
 /// The columns of a view: those of a job, followed by progress, input and output.
 macro_rules! view_columns {
     () => {
-        concat!("SELECT ", tables::job_columns!(), ", progress_percent, progress_info, input, output FROM job")
+        concat!("SELECT ", codec::job_columns!(), ", progress_percent, progress_info, input, output FROM job")
     };
 }
 
 /// Returns the number of jobs.
 pub(crate) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0))
-}
-
-/// Returns the time of the clock of this computer, which all processes that share the file use.
-pub(crate) fn time(connection: &Connection) -> rusqlite::Result<Timestamp> {
-    let now = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
-    connection.query_row(now, [], |row| row.get(0)).map(Timestamp::from_millis)
 }
 
 /// Returns the id that distinguishes this file from every other store.
@@ -100,7 +93,7 @@ struct Columns {
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
     Ok(Columns {
-        job: tables::job(row)?,
+        job: codec::job(row)?,
         progress: progress(row.get("progress_percent")?, row.get("progress_info")?),
         input: row.get::<_, Vec<u8>>("input")?.into(),
         output: row.get::<_, Option<Vec<u8>>>("output")?.map(Bytes::from),
@@ -109,7 +102,7 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
 
 fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> {
     let Columns { job: (seq, job, head), progress, input, output } = columns;
-    let counts = tables::shard_counts(connection, seq)?.into_iter().map(|(_, counts)| counts).sum();
+    let counts = load::shard_counts(connection, seq)?.into_iter().map(|(_, counts)| counts).sum();
     Ok(JobView { job, counts, head, progress, input, output })
 }
 
@@ -117,14 +110,14 @@ fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> 
 pub(crate) fn diagnostics(connection: &Connection, id: JobId) -> rusqlite::Result<JobDiagnostics> {
     let snapshot = connection.unchecked_transaction()?;
     let mut diagnostics = JobDiagnostics { processes: workers::processes(&snapshot)?, ..JobDiagnostics::default() };
-    if let Some((seq, _, head)) = tables::find(&snapshot, id)? {
+    if let Some((seq, _, head)) = load::find(&snapshot, id)? {
         outbox::pending(&snapshot, seq, &mut diagnostics.to_send)?;
         diagnostics.follows = follows::of(&snapshot, id)?;
         for number in 0..head.appended.div_ceil(SHARD_SIZE) {
             if diagnostics.open.len() >= OPEN {
                 break;
             }
-            let shard = tables::shard(&snapshot, seq, number)?;
+            let shard = load::shard(&snapshot, seq, number)?;
             diagnostics.open.extend(shard.open(number, head.appended).take(OPEN - diagnostics.open.len()));
         }
     }
@@ -136,7 +129,7 @@ pub(crate) fn diagnostics(connection: &Connection, id: JobId) -> rusqlite::Resul
 pub(crate) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize) -> rusqlite::Result<Vec<SettledPart>> {
     // One snapshot, so that the shards and the rows of parts are consistent.
     let snapshot = connection.unchecked_transaction()?;
-    let Some((seq, _, head)) = tables::find(&snapshot, id)? else {
+    let Some((seq, _, head)) = load::find(&snapshot, id)? else {
         return Ok(Vec::new());
     };
     let mut shards = HashMap::new();
@@ -144,12 +137,12 @@ pub(crate) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize)
     if from < head.appended {
         let query = "SELECT id & 4294967295, output, failure FROM part WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
         let mut statement = snapshot.prepare_cached(query)?;
-        let mut rows = statement.query([part_id(seq, from)?, tables::last_part_id(seq)])?;
+        let mut rows = statement.query([part_id(seq, from)?, last_part_id(seq)])?;
         while let (true, Some(row)) = (settled.len() < limit, rows.next()?) {
             let index = number(row, 0)?;
             let (shard, low) = place(index);
             if let std::collections::hash_map::Entry::Vacant(e) = shards.entry(shard) {
-                e.insert(tables::shard(&snapshot, seq, shard)?);
+                e.insert(load::shard(&snapshot, seq, shard)?);
             }
             let Some(how) = shards.get(&shard).and_then(|shard| shard.outcome(low)) else {
                 continue;
@@ -170,13 +163,13 @@ pub(crate) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize)
 /// Returns the status of parts, in order.
 pub(crate) fn list_parts(connection: &Connection, id: JobId, filter: &PartFilter) -> rusqlite::Result<Vec<PartStatus>> {
     let snapshot = connection.unchecked_transaction()?;
-    let Some((seq, _, head)) = tables::find(&snapshot, id)? else { return Ok(Vec::new()) };
+    let Some((seq, _, head)) = load::find(&snapshot, id)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for number in place(filter.from).0..head.appended.div_ceil(SHARD_SIZE) {
         if found.len() >= filter.limit {
             break;
         }
-        filter.pick(&tables::shard(&snapshot, seq, number)?, number, head.appended, &mut found);
+        filter.pick(&load::shard(&snapshot, seq, number)?, number, head.appended, &mut found);
     }
     let query = "SELECT attempts, failure, progress_percent, progress_info FROM part WHERE id = ?1";
     let mut statement = snapshot.prepare_cached(query)?;

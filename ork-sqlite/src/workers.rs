@@ -1,8 +1,8 @@
-//! Heartbeats of processes, and what depends on them.
+//! Heartbeats of processes on the clock that they share, and what depends on heartbeats.
 
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use crate::{permits, tables, uniques, views};
+use crate::{codec, load, permits, uniques};
 use ork_core::clock::Timestamp;
 use ork_core::id::JobId;
 use ork_core::tx::{Actor, StoreNotice};
@@ -35,12 +35,12 @@ pub(crate) fn heartbeat(
     uniques::seen(connection, &heartbeat.running, heartbeat.written())?;
     let mut ended = Vec::new();
     for job in &heartbeat.running {
-        if tables::find(connection, *job)?.is_some_and(|(_, job, _)| job.own_work_ended()) {
+        if load::find(connection, *job)?.is_some_and(|(_, job, _)| job.own_work_ended()) {
             ended.push(*job);
         }
     }
     let unattended = unattended(connection, &heartbeat.waiting)?;
-    Ok(HeartbeatReply { ended, time: Some(views::time(connection)?), unattended })
+    Ok(HeartbeatReply { ended, time: Some(time(connection)?), unattended })
 }
 
 /// Makes sure that a process which is about to hold something has a heartbeat: only the end of that heartbeat releases
@@ -49,6 +49,12 @@ pub(crate) fn holds(connection: &Connection, boot: [u8; 16], expires_at: Option<
     let note = "INSERT OR IGNORE INTO process (boot, name, expires_at) \
                 VALUES (?1, '', coalesce(?2, (SELECT max(expires_at) FROM process), 0))";
     connection.prepare_cached(note)?.execute(params![boot, expires_at.map(Timestamp::as_millis)]).map(drop)
+}
+
+/// Returns the time of the clock of this computer, which all processes that share the file use.
+pub(crate) fn time(connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let now = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    connection.query_row(now, [], |row| row.get(0)).map(Timestamp::from_millis)
 }
 
 /// Returns the processes that are not known to have ended.
@@ -79,7 +85,7 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
     let mut rows = statement.query(params_from_iter(tasks))?;
     let mut found = Vec::new();
     while let (true, Some(row)) = (found.len() < UNATTENDED, rows.next()?) {
-        let (job, head) = tables::document(row, 0)?;
+        let (job, head) = codec::document(row, 0)?;
         if is_unattended(&job, &head, &processes) {
             found.push(job.id);
         }

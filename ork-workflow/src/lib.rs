@@ -43,6 +43,8 @@ mod plan;
 #[cfg(feature = "language")]
 mod schedule;
 #[cfg(feature = "language")]
+mod schema;
+#[cfg(feature = "language")]
 mod workflow;
 #[cfg(feature = "language")]
 mod yaml;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::assign::resolve;
+use crate::schema::resolve;
 
 /// The maximum nesting depth that is shown.
 const DEEPEST: u32 = 4;

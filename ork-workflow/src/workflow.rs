@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, Problems, Report, Style, render};
 use crate::document::{self, Document, Program};
 use crate::file::File;
 use crate::plan::Plan;
-use crate::schedule::{self, Schedule};
+use crate::schedule::Schedule;
 use crate::yaml;
 
 /// A workflow that has been parsed but not yet checked. [`Workflow::check`] reports all errors, including those of
@@ -61,7 +61,7 @@ impl Workflow {
             document.mark_incomplete();
         }
         let text = document.as_ref().and_then(|it| it.schedule.as_ref());
-        let schedule = text.and_then(|text| schedule::check(text, &mut problems));
+        let schedule = text.and_then(|text| check::schedule::check(text, &mut problems));
         Self { file, document, schedule, problems: problems.sorted() }
     }
 

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::notation;
+use crate::schema::{NOTES, is_plain, parts, resolve, same};
 
 /// The maximum number of alternatives; a schema with more of them is not compared.
 const MOST: usize = 64;
@@ -155,7 +156,7 @@ impl Alternative {
             _ => return None,
         };
         match (&self.value, &other.value) {
-            (Some(a), Some(b)) if !super::scalars::same(a, b) => return None,
+            (Some(a), Some(b)) if !same(a, b) => return None,
             (Some(_), _) => return Some(self.beside(other)),
             (None, Some(_)) => return Some(other.beside(self)),
             (None, None) => {}
@@ -177,7 +178,7 @@ impl Alternative {
     /// Returns the alternative for a single value that another schema restricts as well, possibly so that it is not
     /// allowed.
     fn beside(&self, other: &Self) -> Self {
-        let may_exclude = other.value.is_none() && !super::is_plain(&other.keys);
+        let may_exclude = other.value.is_none() && !is_plain(&other.keys);
         Self { is_wider: self.is_wider || other.is_wider || may_exclude, ..self.clone() }
     }
 
@@ -213,7 +214,7 @@ impl Alternative {
                     *mine = value.clone();
                 }
             }
-            (key, _, _) if super::NOTES.contains(&key) => {}
+            (key, _, _) if NOTES.contains(&key) => {}
             _ => self.is_wider = true,
         }
     }
@@ -224,31 +225,34 @@ pub(crate) fn expand(schema: &Value, root: &Value) -> Option<Vec<Alternative>> {
     inner(schema, root, 0, &mut 0)
 }
 
-fn inner(schema: &Value, root: &Value, depth: u32, parts: &mut u32) -> Option<Vec<Alternative>> {
-    *parts += 1;
+fn inner(schema: &Value, root: &Value, depth: u32, n_parts: &mut u32) -> Option<Vec<Alternative>> {
+    *n_parts += 1;
     let keys = match schema {
         Value::Bool(true) => return Some(vec![Alternative::new(ValueType::Anything, Map::new())]),
         Value::Bool(false) => return Some(Vec::new()),
         Value::Object(keys) => keys,
         _ => return None,
     };
-    if depth >= DEEPEST || *parts > MOST_PARTS || keys.contains_key("$dynamicRef") || keys.contains_key("$recursiveRef")
+    if depth >= DEEPEST
+        || *n_parts > MOST_PARTS
+        || keys.contains_key("$dynamicRef")
+        || keys.contains_key("$recursiveRef")
     {
         return None;
     }
     let mut found = own(keys);
     if let Some(reference) = keys.get("$ref") {
         let target = resolve(reference.as_str()?, root)?;
-        found = product(&found, &inner(target, root, depth + 1, parts)?)?;
+        found = product(&found, &inner(target, root, depth + 1, n_parts)?)?;
     }
-    for part in super::parts(keys, "allOf") {
-        found = product(&found, &inner(part, root, depth + 1, parts)?)?;
+    for part in parts(keys, "allOf") {
+        found = product(&found, &inner(part, root, depth + 1, n_parts)?)?;
     }
     for key in ["anyOf", "oneOf"] {
         let Some(Value::Array(branches)) = keys.get(key) else { continue };
         let mut union = Vec::new();
         for branch in branches {
-            union.extend(inner(branch, root, depth + 1, parts)?);
+            union.extend(inner(branch, root, depth + 1, n_parts)?);
         }
         found = product(&found, &union)?;
     }
@@ -286,7 +290,7 @@ fn own(keys: &Map<String, Value>) -> Vec<Alternative> {
                 || (*expected == ValueType::Number && it.value_type == ValueType::Integer)
         })
     };
-    let is_wider = !super::is_plain(&rest) || few.is_some_and(|_| keys.contains_key("const"));
+    let is_wider = !is_plain(&rest) || few.is_some_and(|_| keys.contains_key("const"));
     constants.filter(fits).map(|it| Alternative { is_wider, ..it }).collect()
 }
 
@@ -297,11 +301,4 @@ fn product(some: &[Alternative], others: &[Alternative]) -> Option<Vec<Alternati
     let pairs = some.iter().flat_map(|a| others.iter().filter_map(move |b| a.merge(b)));
     let merged: Vec<Alternative> = pairs.collect();
     (merged.len() <= MOST).then_some(merged)
-}
-
-/// Resolves a reference within a document.
-pub(crate) fn resolve<'a>(reference: &str, root: &'a Value) -> Option<&'a Value> {
-    let pointer = reference.strip_prefix('#')?;
-    let decoded = pointer.replace("%24", "$").replace("%25", "%");
-    root.pointer(&decoded)
 }

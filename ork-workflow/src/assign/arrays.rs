@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Comparison, Fit, parts, scalars};
+use super::{Alternative, Comparison, Fit, scalars};
+use crate::schema::parts;
 
 impl Comparison<'_> {
     pub(super) fn list(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {

@@ -10,11 +10,12 @@ mod arrays;
 mod objects;
 mod scalars;
 
-pub(crate) use alternatives::{Alternative, ValueType, expand, resolve};
+pub(crate) use alternatives::{Alternative, ValueType, expand};
 
 use serde_json::{Map, Value};
 
 use crate::notation;
+use crate::schema::{is_anything, is_plain, parts, resolve, same};
 
 /// A JSON Schema, together with the document in which its references are resolved.
 #[derive(Debug, Clone, Copy)]
@@ -349,7 +350,7 @@ impl Comparison<'_> {
         for accepted in one.into_iter().chain(few) {
             let expected = || accepted.iter().map(notation::literal).collect::<Vec<_>>().join(" | ");
             fit = fit.and(match &from.value {
-                Some(value) if accepted.iter().any(|it| scalars::same(it, value)) => Fit::Yes,
+                Some(value) if accepted.iter().any(|it| same(it, value)) => Fit::Yes,
                 None if from.value_type == ValueType::Null && accepted.contains(&Value::Null) => Fit::Yes,
                 None if from.may_have_few_values() => Fit::unknown("the first type may have only a few values"),
                 None if from.value_type != ValueType::Null => {
@@ -377,45 +378,3 @@ const OBJECT_RULES: &[&str] = &[
     "propertyNames",
     "unevaluatedProperties",
 ];
-
-/// Returns the list of schemas under a keyword; empty if there is none.
-fn parts<'a>(keys: &'a Map<String, Value>, key: &str) -> &'a [Value] {
-    keys.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// Returns whether a schema obviously accepts every value.
-fn is_anything(schema: &Value) -> bool {
-    match schema {
-        Value::Bool(accepts_all) => *accepts_all,
-        Value::Object(keys) => {
-            is_plain(keys) && !["$ref", "allOf", "anyOf", "oneOf"].iter().any(|key| keys.contains_key(*key))
-        }
-        _ => false,
-    }
-}
-
-/// Keywords that do not restrict values by themselves.
-const NOTES: &[&str] = &[
-    "$anchor",
-    "$comment",
-    "$defs",
-    "$id",
-    "$schema",
-    "default",
-    "definitions",
-    "deprecated",
-    "description",
-    "examples",
-    "readOnly",
-    "title",
-    "writeOnly",
-    "$ref",
-    "allOf",
-    "anyOf",
-    "oneOf",
-];
-
-/// Returns whether the keywords of a schema do not restrict values, apart from references and combinations.
-fn is_plain(keys: &Map<String, Value>) -> bool {
-    keys.keys().all(|key| NOTES.contains(&key.as_str()) || key.starts_with("x-"))
-}

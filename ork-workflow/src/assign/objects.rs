@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Alternative, Comparison, Fit};
 use crate::notation;
+use crate::schema::{is_anything, parts};
 
 /// How a schema treats fields that it does not name.
 enum Others<'a> {
@@ -22,7 +23,7 @@ fn others(keys: &Map<String, Value>) -> Others<'_> {
         _ if keys.contains_key("patternProperties") => Others::Anything,
         None => Others::Silent,
         Some(Value::Bool(false)) => Others::None,
-        Some(schema) if super::is_anything(schema) => Others::Anything,
+        Some(schema) if is_anything(schema) => Others::Anything,
         Some(schema) => Others::Of(schema),
     }
 }
@@ -36,14 +37,14 @@ fn property<'a>(keys: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 }
 
 fn requires(keys: &Map<String, Value>, name: &str) -> bool {
-    super::parts(keys, "required").iter().any(|it| it == name)
+    parts(keys, "required").iter().any(|it| it == name)
 }
 
 impl Comparison<'_> {
     pub(super) fn object(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
         let from = &from.keys;
         let mut fit = Fit::Yes;
-        for name in super::parts(to, "required").iter().filter_map(Value::as_str) {
+        for name in parts(to, "required").iter().filter_map(Value::as_str) {
             fit = fit.and(self.required_field(from, to, name, path));
         }
         for (name, schema) in properties(to) {
@@ -80,7 +81,7 @@ impl Comparison<'_> {
         if requires(from, name) {
             return Fit::Yes;
         }
-        let expected = property(to, name).filter(|it| !super::is_anything(it));
+        let expected = property(to, name).filter(|it| !is_anything(it));
         let expected = expected.map_or_else(String::new, |it| format!(", expected {}", notation::show(it, self.to)));
         if property(from, name).is_some() {
             return Fit::no(path, format!("the field `{name}` may be missing{expected}"));
@@ -101,7 +102,7 @@ impl Comparison<'_> {
             return if requires(from, name) { one } else { one.sometimes() };
         }
         match others(from) {
-            _ if super::is_anything(schema) => Fit::Yes,
+            _ if is_anything(schema) => Fit::Yes,
             Others::None => Fit::Yes,
             Others::Of(mine) => self.all_fit(mine, schema, &at).sometimes(),
             Others::Silent | Others::Anything => Fit::Unknown(format!("there may be a field `{name}` of another type")),

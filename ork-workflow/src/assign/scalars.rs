@@ -5,18 +5,6 @@ use serde_json::{Map, Value};
 
 use super::{Alternative, Fit, ValueType};
 
-/// Returns whether two values are equal in JSON Schema, where `1` equals `1.0`.
-pub(super) fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
-        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
-        (Value::Object(x), Value::Object(y)) => {
-            x.len() == y.len() && x.iter().all(|(key, x)| y.get(key).is_some_and(|y| same(x, y)))
-        }
-        _ => a == b,
-    }
-}
-
 /// A bound: the number, and whether it is exclusive.
 type Bound = Option<(f64, bool)>;
 

@@ -2,6 +2,7 @@
 //!
 //! The checks run in this order: what each task executes, dependencies, forms of inputs, fan-outs, inputs,
 //! parameters. A part with an error is left out of the later checks, so that each mistake is reported once.
+//! The schedule of the file depends on none of this and is checked on its own.
 
 mod cycles;
 mod dependencies;
@@ -10,6 +11,7 @@ mod forms;
 mod inputs;
 mod lookup;
 mod parameters;
+pub(crate) mod schedule;
 mod shape;
 mod steps;
 

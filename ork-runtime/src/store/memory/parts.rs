@@ -1,12 +1,12 @@
 //! The rows of parts: how they change, and how a page of them is listed.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use super::tables::Row;
-use super::{PartFilter, PartStatus};
 use crate::context::Progress;
-use crate::ledger::{PartProgress, SHARD_SIZE, Shard, place};
-use crate::store::PartRowInfo;
+use crate::ledger::{Ledger, PartProgress, SHARD_SIZE, Shard, place};
+use crate::store::{PartFilter, PartRowInfo, PartStatus};
 use crate::tx::PartWrite;
 
 /// The row of a part. Its outcome is in the ledger.
@@ -40,21 +40,19 @@ impl PartRow {
     }
 }
 
-impl Row {
-    /// Returns a page of the parts of this job.
-    pub(super) fn page(&self, filter: &PartFilter) -> Vec<PartStatus> {
-        let (ledger, mut found) = (&self.entry.ledger, Vec::new());
-        let (appended, untouched) = (ledger.head().appended, Shard::default());
-        for number in place(filter.from).0..appended.div_ceil(SHARD_SIZE) {
-            if found.len() >= filter.limit {
-                break;
-            }
-            filter.pick(ledger.shard(number).unwrap_or(&untouched), number, appended, &mut found);
+/// Returns a page of the parts of a job, from its ledger and the rows of its parts.
+pub(super) fn page(ledger: &Ledger, rows: &BTreeMap<u64, PartRow>, filter: &PartFilter) -> Vec<PartStatus> {
+    let mut found = Vec::new();
+    let (appended, untouched) = (ledger.head().appended, Shard::default());
+    for number in place(filter.from).0..appended.div_ceil(SHARD_SIZE) {
+        if found.len() >= filter.limit {
+            break;
         }
-        let status = |part: PartProgress| {
-            let notes = self.parts.get(&part.index).map(|row| row.notes.clone());
-            PartStatus::new(part, notes.unwrap_or_default())
-        };
-        found.into_iter().map(status).collect()
+        filter.pick(ledger.shard(number).unwrap_or(&untouched), number, appended, &mut found);
     }
+    let status = |part: PartProgress| {
+        let notes = rows.get(&part.index).map(|row| row.notes.clone());
+        PartStatus::new(part, notes.unwrap_or_default())
+    };
+    found.into_iter().map(status).collect()
 }

@@ -8,14 +8,16 @@ use bytes::Bytes;
 
 use super::follows::Follows;
 use super::metrics::Metrics;
-use super::parts::PartRow;
+use super::parts::{PartRow, page};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::message::Outgoing;
+use crate::metric::{Delta, Metric};
+use crate::mutant::{self, Mutant};
 use crate::store::{
-    Expired, Filter, JobDiagnostics, JobView, LiveProcess, OPEN, OutboxPage, PartFilter, PartStatus, Prune, Pruned,
-    Take, Work,
+    Expired, Filter, JobDiagnostics, JobView, LiveProcess, MetricsOf, OPEN, OutboxPage, PartFilter, PartStatus, Prune,
+    Pruned, Take, Work,
 };
 use crate::task::parts::SettledPart;
 use crate::tx::{
@@ -241,6 +243,18 @@ impl Tables {
         rooms.into_iter().filter_map(|(limit, room)| self.wake(&limit, room)).collect()
     }
 
+    /// Makes sure that a process which is about to hold something has a heartbeat: only the end of that heartbeat
+    /// releases what the process holds. A process that was presumed dead, and continues, has no heartbeat until its
+    /// next one.
+    fn holds(&mut self, boot: [u8; 16], expires_at: Option<Timestamp>) {
+        if mutant::is_on(Mutant::HoldsUnseen) {
+            return;
+        }
+        let newest = || self.workers.values().map(|process| process.expires_at).max().unwrap_or_default();
+        let expires_at = expires_at.unwrap_or_else(newest);
+        self.workers.entry(boot).or_insert_with(|| LiveProcess::new("", boot, expires_at));
+    }
+
     /// Frees the rows that these processes hold, and adds `lost` to the number of times that a holder died.
     pub(super) fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
         let held = self.to_send.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
@@ -363,6 +377,32 @@ impl Tables {
         vec![StoreNotice::JobChanged(job)]
     }
 
+    /// Adds measurements. Returns the jobs of which a measurement was dropped.
+    pub fn record(&mut self, deltas: Vec<Delta>) -> Vec<JobId> {
+        let mut crowded = Vec::new();
+        for delta in deltas {
+            let job = delta.job;
+            if self.jobs.contains_key(&job) && !self.metrics.add(delta) {
+                crowded.push(job);
+            }
+        }
+        crowded.sort_unstable();
+        crowded.dedup();
+        crowded
+    }
+
+    /// Returns the metrics of jobs, in order.
+    pub fn recorded(&self, of: MetricsOf) -> Vec<Metric> {
+        match of {
+            MetricsOf::Job(id) => self.jobs.get(&id).map(|row| self.metrics.of(&row.entry.job)).unwrap_or_default(),
+            MetricsOf::Tree(root) => {
+                let rows = self.metrics.jobs().filter_map(|id| self.jobs.get(&id));
+                let jobs = rows.map(|row| &row.entry.job).filter(|job| job.root == root);
+                jobs.flat_map(|job| self.metrics.of(job)).collect()
+            }
+        }
+    }
+
     /// Returns the jobs that match a filter, newest first.
     pub fn jobs(&self, filter: &Filter) -> Vec<JobView> {
         let ids = self.by_age.iter().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
@@ -390,7 +430,7 @@ impl Tables {
 
     /// Returns the status of a page of the parts of a job.
     pub fn list_parts(&self, job: JobId, filter: &PartFilter) -> Vec<PartStatus> {
-        self.jobs.get(&job).map(|row| row.page(filter)).unwrap_or_default()
+        self.jobs.get(&job).map(|row| page(&row.entry.ledger, &row.parts, filter)).unwrap_or_default()
     }
 
     /// Returns which of these jobs exist.

@@ -6,7 +6,6 @@ use std::iter::successors;
 use super::tables::Tables;
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::mutant::{self, Mutant};
 use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED, is_unattended};
 use crate::tx::{OutboxKind, StoreNotice};
 
@@ -30,18 +29,6 @@ impl Tables {
         let mut notifier = self.settle_permits(&dead);
         notifier.extend((!dead.is_empty()).then_some(StoreNotice::OutboxReady));
         (HeartbeatReply { ended, time: None, unattended: self.unattended(&waiting) }, notifier)
-    }
-
-    /// Makes sure that a process which is about to hold something has a heartbeat: only the end of that heartbeat
-    /// releases what the process holds. A process that was presumed dead, and continues, has no heartbeat until its
-    /// next one.
-    pub(super) fn holds(&mut self, boot: [u8; 16], expires_at: Option<Timestamp>) {
-        if mutant::is_on(Mutant::HoldsUnseen) {
-            return;
-        }
-        let newest = || self.workers.values().map(|process| process.expires_at).max().unwrap_or_default();
-        let expires_at = expires_at.unwrap_or_else(newest);
-        self.workers.entry(boot).or_insert_with(|| LiveProcess::new("", boot, expires_at));
     }
 
     /// Records that a process works on these jobs: updates the time of the last activity of all unique keys that

@@ -8,23 +8,17 @@ use sqlx::postgres::PgConnection;
 
 use crate::codec::{Columns, Uid, signed};
 use crate::error::damaged;
-use ork_core::document;
 use ork_core::id::JobId;
 use ork_core::job::Job;
 use ork_core::ledger::{Counts, Head, Ledger, Shard, place};
 use ork_core::tx::{OutboxId, Shards, Transaction};
 use ork_ports::store::Work;
 
-/// Reads a job and the head of its ledger from the column `document`.
-pub(crate) fn job(c: &mut Columns<'_>) -> sqlx::Result<(Job, Head)> {
-    document::read(c.get::<&str>()?.as_bytes()).map_err(damaged)
-}
-
 /// Returns a job and the head of its ledger.
 pub(crate) async fn find(connection: &mut PgConnection, id: JobId) -> sqlx::Result<Option<(Job, Head)>> {
     let query = "SELECT document FROM ork.job WHERE id = $1";
     let row = sqlx::query(query).bind(Uid::from(id)).fetch_optional(connection).await?;
-    row.map(|row| job(&mut Columns::new(&row))).transpose()
+    row.map(|row| Columns::new(&row).job()).transpose()
 }
 
 /// Ranges of shards, by job: the first and the last number.
@@ -70,7 +64,7 @@ pub(crate) async fn open(
     let rows = sqlx::query(lock).bind(ids).fetch_all(&mut *connection).await?;
     let mut found = HashMap::new();
     for row in &rows {
-        let (job, head) = job(&mut Columns::new(row))?;
+        let (job, head) = Columns::new(row).job()?;
         found.insert(job.id, (job, head));
     }
     let above: Vec<_> = found.keys().copied().collect();
