@@ -74,6 +74,7 @@ pub use ork_runtime::objects::{ObjectError, ObjectErrorKind};
 pub use ork_runtime::policy::{OnError, ParseTolerateError, Policy, Tolerate};
 pub use ork_runtime::registry::{Registry, RegistryError, Task, UnknownTask};
 pub use ork_runtime::retry::RetryPolicy;
+pub use ork_runtime::schema;
 pub use ork_runtime::store::{Filter, PartFilter, PartStatus, StoreError, StoreErrorKind};
 pub use ork_runtime::task::parts::{Outcome, PartStream};
 pub use ork_runtime::task::{Conclusion, Error, Next, Parts, Result, Said, State};

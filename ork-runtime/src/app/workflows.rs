@@ -55,7 +55,7 @@ pub struct CheckedFile {
 
 impl Ork {
     /// Reads a workflow file, checks it against the tasks of this program, and returns the plan of a run with these
-    /// parameters, for [`Client::submit_plan`](crate::Client::submit_plan).
+    /// parameters, for [`Client::submit_plan`](crate::client::Client::submit_plan).
     ///
     /// # Errors
     /// Returns an error if the file cannot be read, or the workflow has errors; all of them are reported together.
@@ -71,7 +71,7 @@ impl Ork {
     }
 }
 
-/// A workflow that is embedded in the program. Made by [`workflow!`](crate::workflow!).
+/// A workflow that is embedded in the program. Made by `workflow!`.
 ///
 /// ```
 /// use ork::{Ork, task, workflow::Parameters};
@@ -86,7 +86,7 @@ impl Ork {
 ///     format!("hello {item}")
 /// }
 ///
-/// ork::workflow!(GREETINGS = "../../tests/greetings.yaml");
+/// ork::workflow!(GREETINGS = "../../../ork/tests/greetings.yaml");
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ork = ork::builder().store("memory:").build().await?;

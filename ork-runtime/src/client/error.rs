@@ -13,10 +13,11 @@ use crate::registry::UnknownTask;
 use crate::store::StoreError;
 use crate::task::error::InputError;
 
-/// Why a call of [`Client`](crate::Client), [`Handle`](crate::Handle) or [`Submission`](crate::Submission) failed.
+/// Why a call of [`Client`](crate::client::Client), [`Handle`](crate::client::Handle) or
+/// [`Submission`](crate::client::Submission) failed.
 ///
 /// A job that ended without a result is an error only for calls that return its result, such as
-/// [`Handle::wait`](crate::Handle::wait): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
+/// [`Handle::wait`](crate::client::Handle::wait): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
 /// variants are about the call itself.
 ///
 /// ```
@@ -74,7 +75,7 @@ pub enum ClientError {
     /// The input is too large, or nested too deeply.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// A follow-up job, as with [`Submission::on_complete`](crate::Submission::on_complete), cannot be
+    /// A follow-up job, as with [`Submission::on_complete`](crate::client::Submission::on_complete), cannot be
     /// attached.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -182,7 +183,7 @@ pub enum ClientError {
         id: JobId,
         /// The state of the job.
         state: State,
-        /// What the job waits for: the text of [`Why::sentence`](crate::Why::sentence).
+        /// What the job waits for: the text of [`Why::sentence`](crate::client::Why::sentence).
         why: String,
     },
     /// Events are switched off in this process: the setting `events` is `none`, the default over RabbitMQ.

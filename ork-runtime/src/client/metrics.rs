@@ -8,8 +8,8 @@ use crate::metric::Metric;
 use crate::store::MetricsOf;
 
 impl Client {
-    /// Returns what a job and all jobs below it have recorded with [`Metrics::record`](crate::Metrics::record); for a
-    /// workflow run this is what its steps have recorded.
+    /// Returns what a job and all jobs below it have recorded with
+    /// [`Metrics::record`](crate::context::Metrics::record); for a workflow run this is what its steps have recorded.
     ///
     /// All values that one job recorded under one name with the same labels are one [`Metric`], whichever of its
     /// parts and attempts they come from. The metrics are sorted by job, which is the order of submission, then by

@@ -60,7 +60,7 @@ const MOST_BELOW: usize = 20;
 
 /// A client: submits jobs, and reads and controls jobs in the store.
 ///
-/// An [`Ork`](crate::Ork) dereferences to its client. A client is cheap to clone, and all clones share the
+/// An [`Ork`](crate::app::Ork) dereferences to its client. A client is cheap to clone, and all clones share the
 /// connections of the process that it comes from. It does not run jobs; that is what workers are for, in this process
 /// or in others.
 ///

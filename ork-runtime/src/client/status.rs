@@ -19,8 +19,8 @@ use crate::workflow_run::{RunStep, StepState, WorkflowRun};
 
 /// The status of a job: its state, its place in the tree of jobs, its progress, and its times.
 ///
-/// This is a snapshot. It does not change after it was read; [`Handle::progress`] and [`Client::follow`] return a new
-/// one after each change.
+/// This is a snapshot. It does not change after it was read; [`Handle::progress`](crate::client::Handle::progress) and
+/// [`Client::follow`] return a new one after each change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -199,7 +199,7 @@ pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Sta
     })
 }
 
-/// The status of a workflow run, as part of [`Status`](crate::Status).
+/// The status of a workflow run, as part of [`Status`](crate::client::Status).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RunStatus {

@@ -383,7 +383,7 @@ pub struct Metrics<'a>(&'a Context);
 impl Metrics<'_> {
     /// Records one value: as a `tracing` event with target `ork::metrics` and the job as a field, and in the metrics
     /// of the job. There, all values with the same name and labels are added up, including those of its parts and of
-    /// all attempts. [`Client::metrics`](crate::Client::metrics) returns them.
+    /// all attempts. [`Client::metrics`](crate::client::Client::metrics) returns them.
     ///
     /// The call returns immediately. Recorded values are written about once a second, and soon after the job has
     /// ended. A job keeps up to 1,000 different names with labels. A value is only logged, with a warning, if it is

@@ -44,7 +44,7 @@ impl Bucket {
     /// yet.
     ///
     /// ```
-    /// use ork::objects::{Objects as _, bucket::Bucket};
+    /// use ork_runtime::objects::{Objects as _, bucket::Bucket};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;

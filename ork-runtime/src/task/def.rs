@@ -184,7 +184,7 @@ impl fmt::Debug for Run {
 
 /// A function with `#[task]`.
 ///
-/// The macro generates it. Programs read it through [`crate::Registry`].
+/// The macro generates it. Programs read it through [`crate::registry::Registry`].
 #[derive(Debug, Clone, Copy)]
 pub struct TaskDef {
     /// The name of the task. It is part of the wire format.

@@ -157,8 +157,8 @@ pub enum CallError {
     Panicked(String),
     /// The task ran longer than this timeout.
     TimedOut(Duration),
-    /// The process has no state of the type that the task needs. [`crate::Registry`] checks this at startup, so it is
-    /// a bug.
+    /// The process has no state of the type that the task needs. [`crate::registry::Registry`] checks this at startup,
+    /// so it is a bug.
     NoState(&'static str),
 }
 

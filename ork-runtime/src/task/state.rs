@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::error::CallError;
 
-/// A parameter of a task that holds a value given to [`crate::OrkBuilder::state`].
+/// A parameter of a task that holds a value given to [`crate::app::OrkBuilder::state`].
 ///
 /// All tasks of the process share it. It is not part of their input, and its presence is checked when the process
 /// starts.

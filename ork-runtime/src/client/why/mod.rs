@@ -48,7 +48,7 @@ pub enum WaitsFor {
     Job,
 }
 
-/// An explanation of what a job waits for. Returned by [`Client::why`](crate::Client::why).
+/// An explanation of what a job waits for. Returned by [`Client::why`](crate::client::Client::why).
 ///
 /// For a job that has ended it describes the end, and what a retry would do. `Display` also writes [`Why::below`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
