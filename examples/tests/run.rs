@@ -307,9 +307,19 @@ fn a_failed_job_can_be_retried() {
 }
 
 #[test]
-fn completions_contain_the_commands() {
+fn completions_are_those_of_the_program_and_contain_the_commands() {
     let script = Place::new().run(HELLO, "completions bash").ok();
     assert!(script.contains("submit") && script.contains("jobs"), "{script}");
+    assert!(
+        script.lines().any(|line| line.starts_with("    complete -F _hello ") && line.ends_with(" hello")),
+        "{script}"
+    );
+}
+
+#[test]
+fn version_names_the_program_and_the_version_of_ork() {
+    let version = Place::new().run(HELLO, "--version").ok();
+    assert_eq!(version, format!("hello (ork {})\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

@@ -47,12 +47,12 @@ pub(super) struct Shared {
     pub(super) stale: Arc<AtomicU64>,
 }
 
-/// What the worker asks of a driver.
+/// A command of the worker to a driver.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Consume with another window.
+    /// Set the size of the prefetch window.
     Resize(u16),
-    /// Consume no more, and answer when that is so.
+    /// Stop consuming, and reply when that is done.
     Stop(oneshot::Sender<()>),
 }
 

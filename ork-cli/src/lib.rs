@@ -28,9 +28,10 @@ mod worker;
 #[cfg(feature = "workflow")]
 mod workflow;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::failure::Failure;
 use self::output::Output;
@@ -38,7 +39,7 @@ use ork_runtime::app::OrkBuilder;
 
 /// Runs the tasks of this program, in one process or in many that share a store or a RabbitMQ broker.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(version = concat!("(ork ", env!("CARGO_PKG_VERSION"), ")"), after_help = EXIT_CODES, max_term_width = 100)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -89,7 +90,7 @@ enum Command {
 
 /// Runs the command line of this program, with the states and settings of this builder, and returns its exit code.
 pub fn main(builder: OrkBuilder) -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match parse() {
         Ok(args) => args,
         Err(error) if error.use_stderr() => error.exit(),
         // No error: the text of `--help` or `--version`.
@@ -104,12 +105,21 @@ pub fn main(builder: OrkBuilder) -> ExitCode {
     ended.unwrap_or_else(|failure| output.report(&failure))
 }
 
+/// Returns the name of the program, as it was called.
+fn program() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    Path::new(&path).file_stem().map_or_else(|| "ork".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn parse() -> Result<Args, clap::Error> {
+    let matches = Args::command().display_name(program()).try_get_matches()?;
+    Args::from_arg_matches(&matches)
+}
+
 fn perform(builder: OrkBuilder, command: Command, output: &Output) -> Result<ExitCode, Failure> {
     if let Command::Completions { shell } = command {
         let mut script = Vec::new();
-        let mut command = Args::command();
-        let name = command.get_name().to_owned();
-        clap_complete::generate(shell, &mut command, name, &mut script);
+        clap_complete::generate(shell, &mut Args::command(), program(), &mut script);
         output.raw(&script);
         return Ok(ExitCode::SUCCESS);
     }

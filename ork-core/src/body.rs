@@ -1,4 +1,4 @@
-//! What the body of a message must meet before it is parsed.
+//! The limits that the body of a message must meet before it is parsed.
 
 /// The limits that a body must meet before it is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

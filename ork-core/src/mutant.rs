@@ -91,7 +91,7 @@ mutants! {
     AcksInterrupted,
     /// A follower does not wait for the jobs that it follows.
     FollowsAtOnce,
-    /// A process reports a missing part queue for hooks whose outbox row another process owns by now.
+    /// A process reports a missing part queue for hooks although another process has taken over their outbox row.
     ReportsHooksOfOthers,
     /// Hooks are not sent.
     ForgetsHooks,

@@ -8,28 +8,28 @@
 #[path = "private.rs"]
 pub mod __private;
 
-// 0 data and pure functions; no tokio, no I/O.
-pub mod clock;
+// 0 model: the crate `ork-core`.
 use ork_core::{barrier, hook, message, mutant, output, role, tree, tx};
 pub use ork_core::{event, failure, id, job, ledger, metric, policy, retry, workflow_run};
-// 1 tasks
-pub mod context;
-pub mod registry;
-pub mod schema;
-pub mod task;
-// 2 ports, and the adapters that need no library of their own.
+// Ports, and the adapters that need no library of their own.
 pub mod broker;
+pub mod clock;
 pub mod entropy;
 pub mod executor;
 pub mod objects;
 pub mod runtime;
 pub mod store;
-// 3 engine: handles one delivery.
+// 1 tasks
+pub mod context;
+pub mod registry;
+pub mod schema;
+pub mod task;
+// 2 engine: handles one delivery.
 mod engine;
-// 4 services: long-running loops.
+// 3 services: long-running loops.
 pub mod client;
 mod supervisor;
 pub mod worker;
-// 6 app: builds a process, and is the only reader of the environment.
+// 4 app: builds a process, and is the only reader of the environment.
 pub mod app;
 pub mod config;

@@ -112,7 +112,7 @@ pub fn builder() -> OrkBuilder {
 /// | 5 | an internal error |
 /// | 130 | the command was interrupted |
 ///
-/// A program whose tasks take a state calls [`main_with`] instead.
+/// If tasks take a state, call [`main_with`] instead.
 #[cfg(feature = "cli")]
 pub fn main() -> std::process::ExitCode {
     main_with(builder())

@@ -20,9 +20,9 @@ mod set;
 
 pub use set::{Entry, Fate, Set};
 
-/// The set that a worker counts, and the facts about the worker's own part.
+/// What a worker knows about a set when its own part arrives at the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Whose {
+pub struct Arrival {
     /// The number of parts in the set.
     pub total: u64,
     /// Whether the set begins with a head record, as the sets made by ork do.
@@ -33,7 +33,7 @@ pub struct Whose {
     pub suspect: bool,
 }
 
-impl Whose {
+impl Arrival {
     /// Returns the smallest number of records that a full queue holds.
     pub const fn full(&self) -> u64 {
         if self.headed { self.total.saturating_add(1) } else { self.total }
@@ -118,18 +118,18 @@ enum Stage {
 /// One worker at the barrier of one set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Barrier {
-    target: Whose,
+    target: Arrival,
     stage: Stage,
 }
 
 impl Barrier {
     /// Creates the barrier for a worker that has just ended a part of the set.
-    pub const fn new(target: Whose) -> Self {
+    pub const fn new(target: Arrival) -> Self {
         Self { target, stage: Stage::Recording }
     }
 
     /// Creates the barrier for a worker without a part in the set that only checks whether the set is complete.
-    pub const fn look(target: Whose) -> Self {
+    pub const fn look(target: Arrival) -> Self {
         Self { target, stage: Stage::Counting }
     }
 

@@ -1,4 +1,4 @@
-//! The words for what a job is doing: its state, how much of its task it runs, and its phase.
+//! The state of a job, how much of its task it runs, and its phase.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The permits of concurrency limits: who holds how many.
+//! The permits of concurrency limits, and how many each process holds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -28,7 +28,6 @@ pub type NewExecutor = fn(&Config, &Arc<dyn Clock>) -> Arc<dyn Executor>;
 /// The adapters that a program was built with. The store `memory:`, the store `none` and the embedded broker are always
 /// there.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::exhaustive_structs, reason = "the crate `ork` fills it")]
 pub struct Adapters {
     /// The stores.
     pub stores: &'static [Adapter<OpenStore>],
@@ -42,7 +41,6 @@ pub struct Adapters {
 
 /// An adapter, and the URLs for which it is used.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::exhaustive_structs, reason = "the crate `ork` fills it")]
 pub struct Adapter<F> {
     /// The schemes of its URLs.
     pub schemes: &'static [&'static str],

@@ -45,7 +45,6 @@ pub enum WorkflowError {
 
 /// A workflow file and the result of its check.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_structs, reason = "the command line reads it")]
 pub struct CheckedFile {
     /// The file.
     pub workflow: Workflow,

@@ -166,7 +166,7 @@ impl JobOutcome {
     }
 }
 
-/// The shortest time between two reads of a job whose parts are changing.
+/// The minimum time between two reads of a job while its parts change.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Streams the status of a job: the current one, then each new one, until the job has ended.

@@ -34,10 +34,9 @@ impl PartSource for FromStore {
 
     async fn whole(&self, part: SettledPart) -> Result<SettledPart> {
         let Some(row) = part.output else { return Ok(part) };
-        let (large, whose) = (&self.engine.large, OutputKey { job: self.job, part: Some(part.index) });
+        let (large, key) = (&self.engine.large, OutputKey { job: self.job, part: Some(part.index) });
         let may_pass = |kind| kind == ObjectErrorKind::Unavailable;
-        match large_outputs::with_retries(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone()))
-            .await
+        match large_outputs::with_retries(&self.engine, &self.unwanted, may_pass, || large.read(key, row.clone())).await
         {
             Some(Ok(output)) => Ok(SettledPart { output: Some(output), ..part }),
             // A lost output stays lost, but an output that only this program cannot find may be found by another one.
@@ -47,7 +46,7 @@ impl PartSource for FromStore {
                 // A join that can be dropped is dropped during this pause. If it received the error first, its
                 // attempt would fail.
                 self.engine.clock.pause(STOP_PAUSE).await;
-                Err(Error::new(format!("{whose} was not read: the join is being stopped")))
+                Err(Error::new(format!("{key} was not read: the join is being stopped")))
             }
         }
     }

@@ -73,27 +73,27 @@ impl Large {
     }
 
     /// Returns the output that a row holds or refers to.
-    pub(crate) async fn read(&self, whose: OutputKey, row: Bytes) -> Result<Bytes, ObjectError> {
+    pub(crate) async fn read(&self, key: OutputKey, row: Bytes) -> Result<Bytes, ObjectError> {
         match OutputRef::read(&row) {
             None => Ok(row),
-            Some(Ok(note)) => self.fetch(whose, note).await,
+            Some(Ok(note)) => self.fetch(key, note).await,
             Some(Err(error)) => {
-                let detail = format!("{whose} cannot be found");
+                let detail = format!("{key} cannot be found");
                 Err(ObjectError::new(ObjectErrorKind::Damaged, detail).with_source(error))
             }
         }
     }
 
     /// Returns the output that a reference points to.
-    pub(crate) async fn fetch(&self, whose: OutputKey, note: OutputRef) -> Result<Bytes, ObjectError> {
+    pub(crate) async fn fetch(&self, key: OutputKey, note: OutputRef) -> Result<Bytes, ObjectError> {
         let OutputRef { bytes, object } = note;
         let Some(object) = object else {
-            let detail = format!("{whose} ({bytes} bytes) is in another store, that of its job: set ORK_STORE to it");
+            let detail = format!("{key} ({bytes} bytes) is in another store, that of its job: set ORK_STORE to it");
             return Err(ObjectError::new(ObjectErrorKind::Config, detail));
         };
         let Some(objects) = &self.objects else {
             let detail = format!(
-                "{whose} ({bytes} bytes) is in the object `{object}`: set ORK_LARGE_OUTPUTS to the same value as its \
+                "{key} ({bytes} bytes) is in the object `{object}`: set ORK_LARGE_OUTPUTS to the same value as its \
                  worker"
             );
             return Err(ObjectError::new(ObjectErrorKind::Config, detail));
@@ -102,7 +102,7 @@ impl Large {
             Ok(output) if u64::try_from(output.len()) == Ok(bytes) => return Ok(output),
             Ok(output) => {
                 let detail = format!(
-                    "{whose} is damaged: expected {bytes} bytes, but the object `{object}` in {} has {}",
+                    "{key} is damaged: expected {bytes} bytes, but the object `{object}` in {} has {}",
                     objects.place(),
                     output.len()
                 );
@@ -111,8 +111,8 @@ impl Large {
             Err(error) => error,
         };
         let detail = match error.kind() {
-            ObjectErrorKind::Missing => format!("{whose} is lost"),
-            _ => format!("{whose} cannot be read"),
+            ObjectErrorKind::Missing => format!("{key} is lost"),
+            _ => format!("{key} cannot be read"),
         };
         Err(ObjectError::new(error.kind(), detail).with_source(error))
     }

@@ -15,7 +15,7 @@ use super::Engine;
 use super::barrier::{Bodies, Fire, Passed, pass_until};
 use super::hooks::{Ended, fire};
 use super::storeless::join;
-use crate::barrier::{Barrier, End, Whose};
+use crate::barrier::{Arrival, Barrier, End};
 use crate::broker::PartRecord;
 use crate::clock::Timestamp;
 use crate::hook::OnComplete;
@@ -37,7 +37,7 @@ const fn pause_after(n_checks: u32) -> Duration {
 #[derive(Debug)]
 pub(crate) struct SetCheck {
     /// The set, as its barrier needs it.
-    pub(super) whose: Whose,
+    pub(super) arrival: Arrival,
     /// The record that this process put into the queue last, of a part or of the head. It is published again behind
     /// all records that are put back.
     pub(super) record: PartRecord,
@@ -56,7 +56,7 @@ pub(super) enum Follows {
 
 impl SetCheck {
     async fn run(&self, engine: &Arc<Engine>) -> Passed {
-        let whose = Whose { mark: engine.entropy.uuid().as_u128(), ..self.whose };
+        let arrival = Arrival { mark: engine.entropy.uuid().as_u128(), ..self.arrival };
         let (task, mut stop);
         let (bodies, fire) = match &self.follows {
             Follows::Join(message) => {
@@ -75,7 +75,7 @@ impl SetCheck {
         if mutant::is_on(Mutant::LooksWhileDraining) {
             stop = None;
         }
-        pass_until(engine, stop, (Barrier::look(whose), bodies), self.record.clone(), fire).await
+        pass_until(engine, stop, (Barrier::look(arrival), bodies), self.record.clone(), fire).await
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
     fn check(queue: &str) -> SetCheck {
         let entry = Entry::Part { epoch: 0, id: 0, total: 2, ok: true };
         SetCheck {
-            whose: Whose { total: 2, headed: false, mark: 0, suspect: false },
+            arrival: Arrival { total: 2, headed: false, mark: 0, suspect: false },
             record: PartRecord { queue: queue.to_owned(), id: String::new(), entry, body: Bytes::new() },
             follows: Follows::Hooks { task: String::new(), hooks: Vec::new() },
         }

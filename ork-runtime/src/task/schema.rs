@@ -65,7 +65,8 @@ impl TaskDef {
     }
 }
 
-/// Returns the schema whose constraints a body must meet: the types of the inputs, without what serde checks.
+/// Returns a schema with the constraints of all inputs. It does not say which inputs are required or known, as serde
+/// checks that.
 fn constraints(def: &TaskDef) -> Value {
     let mut generator = SchemaGenerator::default();
     let mut properties = Map::new();

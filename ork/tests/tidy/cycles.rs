@@ -202,6 +202,42 @@ fn files_have_no_import_cycles() {
     none(&problems);
 }
 
+/// Adapters that are in the crate of the ports' users: the folder of their port, and their module.
+const ADAPTERS: [[&str; 2]; 7] = [
+    ["broker", "embedded"],
+    ["clock", "system"],
+    ["entropy", "system"],
+    ["objects", "bucket"],
+    ["runtime", "system"],
+    ["store", "memory"],
+    ["store", "none"],
+];
+
+/// The manifests keep the other adapters apart: `crates.rs`.
+#[test]
+fn only_the_builder_names_adapters() {
+    let (mut problems, mut n_names) = (Vec::new(), 0);
+    for (path, module) in modules("ork-runtime") {
+        for name in &module.names {
+            let Some(adapter) = ADAPTERS.iter().find(|adapter| name.len() > 1 && name[..2] == **adapter) else {
+                continue;
+            };
+            let is_inside = path.starts_with(&adapter.map(str::to_owned));
+            if path.first().is_some_and(|first| first == "app") {
+                n_names += 1;
+            } else if !is_inside {
+                problems.push(format!(
+                    "{}: only `app` chooses adapters, this names `{}`",
+                    module.file,
+                    name.join("::")
+                ));
+            }
+        }
+    }
+    assert!(n_names >= 5, "only {n_names} names of adapters were found");
+    none(&problems);
+}
+
 #[test]
 fn cycle_is_found_and_a_room_is_none() {
     let path = |text: &str| -> Path { text.split("::").map(str::to_owned).collect() };

@@ -21,7 +21,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Returns every file below a folder of the workspace whose name ends with `end`, with its text.
+/// Returns the path and the text of every file below a folder of the workspace that has this ending.
 fn files(folder: &str, end: &str) -> Vec<(String, String)> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {

@@ -141,8 +141,8 @@ impl Outputs<'_> {
     }
 
     /// Reads an output, which may be stored as an object.
-    async fn read(&self, whose: OutputKey, row: Bytes) -> Result<Bytes, NoOutput> {
-        self.engine.large.read(whose, row).await.map_err(|error| match error.kind() {
+    async fn read(&self, key: OutputKey, row: Bytes) -> Result<Bytes, NoOutput> {
+        self.engine.large.read(key, row).await.map_err(|error| match error.kind() {
             ObjectErrorKind::Unavailable | ObjectErrorKind::Config => not_read(error).into(),
             ObjectErrorKind::Missing | ObjectErrorKind::Damaged => NoOutput::Wrong(error.to_string()),
         })

@@ -23,7 +23,7 @@ use super::invoke::Hold;
 use super::part_sets::{Follows, SetCheck, follow_job, follow_set};
 use super::work::{Claim, Claimed, Common, Ended, Item, NotGranted, Outcome, Spawn};
 use super::{Done, Engine, ProcessError, claim, invoke, perform, process, reject, services, settle};
-use crate::barrier::{Barrier, End, Entry, Whose};
+use crate::barrier::{Arrival, Barrier, End, Entry};
 use crate::broker::{DeadLetterReason, PartRecord};
 use crate::clock::Timestamp;
 use crate::failure::Failure;
@@ -235,16 +235,16 @@ async fn arrive(
     (epoch, suspect): (u32, bool),
     ended: Result<Bytes, Failure>,
 ) -> Passed {
-    let whose = Whose { total: part.total_parts, headed: true, mark: engine.entropy.uuid().as_u128(), suspect };
+    let arrival = Arrival { total: part.total_parts, headed: true, mark: engine.entropy.uuid().as_u128(), suspect };
     let entry = Entry::Part { epoch, id: part.part_id, total: part.total_parts, ok: ended.is_ok() };
     let body = ended.unwrap_or_else(|failure| serde_json::to_vec(&failure).unwrap_or_default().into());
     let id = format!("{}.{}", message.job, part.part_id);
     let record = PartRecord { queue: part.part_queue.clone(), id, entry, body };
     let fire = follow_job(engine, task, message);
-    let passed = pass(engine, (Barrier::new(whose), Bodies::Keep), record.clone(), fire).await;
+    let passed = pass(engine, (Barrier::new(arrival), Bodies::Keep), record.clone(), fire).await;
     engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
         let message = Message { body: Bytes::new(), ..message.clone() };
-        SetCheck { whose, record, follows: Follows::Join(Box::new(message)) }
+        SetCheck { arrival, record, follows: Follows::Join(Box::new(message)) }
     });
     passed
 }
@@ -303,14 +303,14 @@ pub(crate) async fn member(
             Err(_) => Member::Interrupted,
         };
     };
-    let whose = Whose { total: part.total_parts, headed: false, mark: engine.entropy.uuid().as_u128(), suspect };
+    let arrival = Arrival { total: part.total_parts, headed: false, mark: engine.entropy.uuid().as_u128(), suspect };
     let entry = Entry::Part { epoch: 0, id: part.part_id, total: part.total_parts, ok: success };
     let record = PartRecord { queue: part.part_queue.clone(), id: job.to_string(), entry, body };
     let follows = follow_set(engine, task, &part.part_queue, on_complete);
-    let passed = pass(engine, (Barrier::new(whose), Bodies::Drop), record.clone(), follows).await;
+    let passed = pass(engine, (Barrier::new(arrival), Bodies::Drop), record.clone(), follows).await;
     engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
         let follows = Follows::Hooks { task: task.to_owned(), hooks: on_complete.clone() };
-        SetCheck { whose, record, follows }
+        SetCheck { arrival, record, follows }
     });
     match passed {
         Passed::Done(End::NoQueue) => Member::NoQueue(format!("the part queue `{}` does not exist", part.part_queue)),

@@ -8,7 +8,7 @@ use super::super::hooks::{Ended, fire};
 use super::super::retry::Interrupted;
 use super::super::{Engine, ProcessError};
 use super::{Head, Member, member, outcome};
-use crate::barrier::{Barrier, Entry, Set, Whose};
+use crate::barrier::{Arrival, Barrier, Entry, Set};
 use crate::broker::{DeadLetterReason, Disposition, PartRecord, Rejected};
 use crate::failure::Failure;
 use crate::hook::{OnComplete, PartHook};
@@ -79,12 +79,12 @@ async fn own_part(
     failure: &Failure,
 ) -> Result<(), ProcessError> {
     let mark = engine.entropy.uuid().as_u128();
-    let whose = Whose { total: part.total_parts, headed: true, mark, suspect: true };
+    let arrival = Arrival { total: part.total_parts, headed: true, mark, suspect: true };
     let entry = Entry::Part { epoch, id: part.part_id, total: part.total_parts, ok: false };
     let id = format!("{}.{}", message.job, part.part_id);
     let record = PartRecord { queue: part.part_queue.clone(), id, entry, body };
     let follows: Fire<'_> = Box::new(move |set, records| Box::pin(cannot_join(engine, message, set, records, failure)));
-    match pass(engine, (Barrier::new(whose), Bodies::Drop), record, follows).await {
+    match pass(engine, (Barrier::new(arrival), Bodies::Drop), record, follows).await {
         Passed::Interrupted => Err(interrupted()),
         Passed::Done(_) | Passed::NoParts => Ok(()),
     }

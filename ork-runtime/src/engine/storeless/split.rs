@@ -17,7 +17,7 @@ use super::super::split::collect;
 use super::super::work::{Common, Item, Outcome};
 use super::super::{Done, Engine, ProcessError, services};
 use super::{Head, arrive, join};
-use crate::barrier::{Entry, Whose};
+use crate::barrier::{Arrival, Entry};
 use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::hook::{Hooks, PartHook};
@@ -162,7 +162,7 @@ async fn send(
     // checks the set, too.
     engine.sets.opened(
         SetCheck {
-            whose: Whose { total: total_parts, headed: true, mark: 0, suspect: false },
+            arrival: Arrival { total: total_parts, headed: true, mark: 0, suspect: false },
             record: head,
             follows: Follows::Join(Box::new(Message { body: Bytes::new(), ..message.clone() })),
         },

@@ -5,7 +5,7 @@ mod explore;
 mod mutants;
 mod world;
 
-use ork_core::barrier::{Entry, Whose};
+use ork_core::barrier::{Arrival, Entry};
 
 use self::explore::explore;
 use super::proof;
@@ -56,9 +56,9 @@ pub(super) struct Left {
 }
 
 impl Config {
-    pub(super) fn member(&self, mark: u8, suspect: bool) -> Whose {
+    pub(super) fn member(&self, mark: u8, suspect: bool) -> Arrival {
         let suspect = suspect && self.mutant != Some(Mutant::NoSuspicion);
-        Whose { total: self.parts.into(), headed: self.headed, mark: mark.into(), suspect }
+        Arrival { total: self.parts.into(), headed: self.headed, mark: mark.into(), suspect }
     }
 
     pub(super) fn record(&self, part: u8) -> Entry {
