@@ -102,7 +102,7 @@ fn every_example_is_tested() {
 fn every_document_is_linked_and_every_link_resolves() {
     let documents = files("docs", ".md");
     let mut all = documents.clone();
-    all.extend(files("", "README.md").into_iter().filter(|(file, _)| file == "README.md"));
+    all.extend(files("", ".md").into_iter().filter(|(file, _)| file == "README.md" || file == "CONTRIBUTING.md"));
     let (mut problems, mut linked) = (Vec::new(), BTreeSet::new());
     for (file, text) in &all {
         let from = root().join(file).parent().unwrap().to_owned();
@@ -120,6 +120,33 @@ fn every_document_is_linked_and_every_link_resolves() {
         let path = root().join(file).canonicalize().unwrap();
         if !linked.contains(&path) {
             problems.push(format!("{file} is linked neither from README.md nor from docs/ARCHITECTURE.md"));
+        }
+    }
+    none(&problems);
+}
+
+/// The README's commands are run by `examples/tests/readme.rs`; those for contributors would run all tests again.
+#[test]
+fn commands_for_contributors_name_what_exists() {
+    let text = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let commands: Vec<_> =
+        text.split('`').chain(blocks).filter(|code| code.contains("cargo ") || code.starts_with(".ci/")).collect();
+    assert!(commands.len() > 7, "{commands:?}");
+    let mut problems = Vec::new();
+    for command in commands.into_iter().filter(|command| !command.contains('\n')) {
+        let words: Vec<_> = command.split_whitespace().collect();
+        let is_there = |path: String| ["", ".rs"].iter().any(|end| root().join(format!("{path}{end}")).exists());
+        let package = words.windows(2).find(|pair| pair[0] == "-p").map_or("ork", |pair| pair[1]);
+        let script = words.iter().filter(|word| word.starts_with(".ci/")).map(|word| (*word).to_owned());
+        let targets = words.windows(2).filter_map(|pair| match pair[0] {
+            "-p" => Some(pair[1].to_owned()),
+            "--test" => Some(format!("{package}/tests/{}", pair[1])),
+            "--bench" => Some(format!("{package}/benches/{}", pair[1])),
+            _ => None,
+        });
+        for missing in script.chain(targets).filter(|path| !is_there(path.clone())) {
+            problems.push(format!("CONTRIBUTING.md: `{command}`: there is no {missing}"));
         }
     }
     none(&problems);
