@@ -97,6 +97,12 @@ mutants! {
     ForgetsHooks,
     /// The record of a part counts as not written if its publisher confirm was lost.
     ForgetsDoubtfulRecord,
+    /// A split is claimed before it waits until no work runs alone in its process.
+    ClaimsWaitingSplits,
+    /// A batch of one delivery keeps all slots that were taken for the batch until its call has ended.
+    KeepsSlotsOfBatch,
+    /// A message that a worker without a store cannot run keeps its slot until it is requeued.
+    DeclinesUnderSlot,
     /// A redelivered message keeps its slot while it waits for its first call to end.
     HoldsSlotForTurn,
     /// A job that arrives both as a whole job and as a single item runs twice at the same time.

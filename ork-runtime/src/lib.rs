@@ -26,6 +26,9 @@ pub mod schema;
 pub mod task;
 // 2 engine: handles one delivery.
 mod engine;
+#[cfg(feature = "_mutants")]
+#[doc(hidden)]
+pub use engine::slots::SlotObserver;
 // 3 services: long-running loops.
 pub mod client;
 mod supervisor;

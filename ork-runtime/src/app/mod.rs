@@ -114,6 +114,13 @@ impl Ork {
         self.engine.drain.cancel();
     }
 
+    /// Returns an observer of the slots of this process.
+    #[cfg(feature = "_mutants")]
+    #[doc(hidden)]
+    pub fn slot_observer(&self) -> crate::SlotObserver {
+        self.engine.slots.observer()
+    }
+
     /// Returns a token that is cancelled when a service fails without which the process cannot continue.
     pub fn failed(&self) -> CancellationToken {
         self.engine.fatal.clone()

@@ -1,6 +1,6 @@
 //! What a message asks for. Everything else in the engine that depends on the kind of a message depends on this.
 
-use super::slots::SlotKind;
+use super::slots::{Need, SlotKind};
 use super::step::Step;
 use crate::job::Phase;
 use crate::message::{Message, WorkKind};
@@ -97,6 +97,14 @@ impl Action {
             _ => return None,
         };
         Some(SlotKind::of(def))
+    }
+
+    /// Returns what the call needs before it may be claimed; `None` if there is no call.
+    pub(super) fn need(self, task: &Task) -> Option<Need> {
+        match self {
+            Self::Split => Some(Need::Split),
+            _ => self.slot(task).map(Need::Slot),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::action::Action;
 use super::inflight::{self, InflightGuard};
 use super::outcome::Verdict;
 use super::process::process;
-use super::slots::{self, Alone, Lane, Slot, SlotKind};
+use super::slots::{self, Alone, Lane, Need, Slot, SlotKind};
 use super::step::Step;
 use super::work::{Batch, Common, Group, Incoming, Item, Place, Spawn, is_suspect};
 use super::{Done, Engine, ProcessError, claim, custody, hooks, hydrate, limit, reject};
@@ -41,7 +41,8 @@ pub(super) async fn admit(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) -> 
         && let Some(delivery) = deliveries.pop()
     {
         // More slots may have been taken than there are deliveries.
-        return admit_one(engine, delivery, slots.map(Slot::into_one)).await.into_iter().collect();
+        let slots = if mutant::is_on(Mutant::KeepsSlotsOfBatch) { slots } else { slots.map(Slot::into_one) };
+        return admit_one(engine, delivery, slots).await.into_iter().collect();
     }
     match slots {
         Some(slots) if engine.store.is_durable() => admit_many(engine, deliveries, slots, spawn).await,
@@ -109,8 +110,12 @@ async fn wait_for_admission(
         return Ok(Admission::Done(if sent { Done::Settled } else { Done::Interrupted }));
     }
     let task = reject::check(engine, message)?;
-    if let Some(done) = Box::pin(custody::decline(engine, &task, message, redelivered)).await {
-        return Ok(Admission::Done(done));
+    if let Some(declined) = custody::decline(engine, &task, message, redelivered) {
+        // Work that can run here may need the slot in the meantime.
+        if !mutant::is_on(Mutant::DeclinesUnderSlot) {
+            drop(slot);
+        }
+        return Ok(Admission::Done(declined.await));
     }
     let common = classify(engine, task, message).await?;
     let Common { task, action, .. } = &common;
@@ -136,17 +141,17 @@ async fn wait_for_admission(
             entry = engine.inflight.take(call_key) => entry,
         }
     };
-    // A claim means that a call is under way, and takes a permit if there is a limit, so the slot is acquired first.
-    // After too many losses the function is not called any more, and failing the work needs no slot.
+    // A claim means that a call is under way, and takes a permit if there is a limit, so what the call needs is
+    // acquired first. After too many losses the function is not called any more, and failing the work needs nothing.
     let is_counted_here = *action == Action::CountedPart || !engine.store.is_durable();
     let is_exhausted = is_counted_here && redelivered > engine.settings.losses;
-    let kind = action.slot(task).filter(|_| !is_exhausted || mutant::is_on(Mutant::WaitsToFail));
-    let (slot, alone) = slots::wait_for_call(engine, kind, slot, is_suspect(engine, redelivered)).await;
+    let need = action.need(task).filter(|_| !is_exhausted || mutant::is_on(Mutant::WaitsToFail));
+    let need = need.filter(|need| *need != Need::Split || !mutant::is_on(Mutant::ClaimsWaitingSplits));
+    let (place, alone) = slots::wait_for_call(engine, need, slot, is_suspect(engine, redelivered)).await;
     // The delivery may have been lost in the meantime: the redelivery calls the function then.
-    if (kind.is_some() && slot.is_none()) || guard.is_lost() {
+    if (need.is_some() && place.is_none()) || guard.is_lost() {
         return Ok(Admission::Done(Done::Interrupted));
     }
-    let place = slot.map(Place::Slot);
     Ok(Admission::Admitted(Box::new(Admitted { common, inflight, place, alone })))
 }
 

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
 use super::action::Action;
 use super::work::{Claim, Claimed, Common, Ended, Item, Outcome, Spawn};
 use super::{Done, Engine, ProcessError, claim, limit, parked, perform, reject, settle, storeless};
@@ -11,17 +14,23 @@ use crate::message::Message;
 use crate::registry::Task;
 
 /// Declines a message that this worker cannot run although another one may: a storeless worker has neither the jobs nor
-/// the permits of a store, and cannot park an input. Returns `None` if the message can run here.
-pub(super) async fn decline(engine: &Engine, task: &Task, message: &Message, redelivered: u32) -> Option<Done> {
+/// the permits of a store, and cannot park an input. Returns the pause after which the message is requeued; `None` if
+/// it can run here.
+pub(super) fn decline<'a>(
+    engine: &'a Engine,
+    task: &Task,
+    message: &'a Message,
+    redelivered: u32,
+) -> Option<BoxFuture<'a, Done>> {
     if engine.store.is_durable() {
         return None;
     }
     let action = Action::of(task, message, None);
     if action.needs_store(message) || limit::limit_of(task, None, action, message).is_some() {
-        return Some(reject::needs_store(engine, message, redelivered).await);
+        return Some(reject::needs_store(engine, message, redelivered).boxed());
     }
     let detail = parked::without_store(task, action, message)?;
-    Some(parked::hold(engine, detail, redelivered).await)
+    Some(parked::hold(engine, detail, redelivered).boxed())
 }
 
 /// Claims items, in order.

@@ -7,7 +7,7 @@ use super::invoke::{CallOutcome, Hold, invoke};
 use super::running_calls::RunningCall;
 #[cfg(feature = "workflow")]
 use super::scheduler;
-use super::slots::{self, CallSlot, SlotKind};
+use super::slots::{self, CallSlot, Need};
 use super::split::Split;
 use super::work::{Claimed, Common, Ended, Item, Outcome, Place};
 use super::{Done, Engine, ProcessError, cancel, custody, join, lease, services, split, step, storeless};
@@ -110,7 +110,7 @@ async fn call(
     Ok(Outcome::Called(called, made))
 }
 
-/// Takes the slot of a call. Returns `None` if the call is not to be made.
+/// Takes the place of a call. Returns `None` if the call is not to be made.
 pub(super) async fn place(
     engine: &Engine,
     common: &Common,
@@ -127,11 +127,9 @@ pub(super) async fn place(
             }
             turn
         }
+        Some(Place::Split(guard)) => Some(CallSlot::Split { _guard: guard }),
         // A later attempt at a storeless job, which this process makes.
-        None => {
-            let slot = slots::wait_begun(engine, SlotKind::of(common.def())).await?;
-            Some(CallSlot::Exclusive { _slot: slot })
-        }
+        None => slots::wait_begun(engine, Need::of(common.def())).await,
     }
 }
 
@@ -151,6 +149,9 @@ pub(super) async fn split(
     job: &Job,
 ) -> Result<Outcome, ProcessError> {
     let running = engine.running.enter(job.id);
+    let Some(_place) = place(engine, common, item, &running).await else {
+        return Ok(Outcome::called(CallOutcome::Interrupted));
+    };
     let split = Box::pin(split::split(engine, job, common, &item.message, running.token()));
     lease::keep(engine, &item.message, &mut item.guard, split).await.map(Outcome::from)
 }

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::outcome::Verdict;
-use super::work::{Batch, Common, Ended, Group, Item, NotGranted, Place, Spawn};
+use super::work::{Batch, Common, Ended, Group, Item, NotGranted, Spawn};
 use super::{Done, Engine, ProcessError, admit, custody, duplicates, late_reply, perform, reject, slots};
 use crate::task::call::BoxFuture;
 
@@ -105,18 +105,18 @@ fn not_granted(
 
 /// Waits until another process does not run the job any more. Returns whether the item can be claimed again.
 async fn wait_for(engine: &Arc<Engine>, common: &Common, item: &mut Item, worker: &str) -> Result<bool, ProcessError> {
-    // A delivery that waits must not keep a slot from work that can run.
-    let had_slot = item.place.take().is_some();
+    // A delivery that waits must not keep a slot from work that can run, nor a split keep work from running alone.
+    let had_place = item.place.take().is_some();
     item.alone = None;
     let runner = duplicates::wait_for_runner(engine, &item.message, &mut item.guard, worker).await?;
     item.runner_is_dead |= runner == duplicates::RunnerStatus::Dead;
-    if !had_slot {
+    if !had_place {
         return Ok(true);
     }
-    let kind = common.action.slot(&common.task);
-    let (slot, alone) = slots::wait_for_call(engine, kind, None, item.is_suspect(engine)).await;
-    (item.place, item.alone) = (slot.map(Place::Slot), alone);
-    Ok(item.place.is_some())
+    let need = common.action.need(&common.task);
+    (item.place, item.alone) = slots::wait_for_call(engine, need, None, item.is_suspect(engine)).await;
+    // The delivery may have been lost in the meantime: the redelivery calls the function then.
+    Ok(item.place.is_some() && !item.guard.is_lost())
 }
 
 /// Handles the items of a group that could not be claimed because the store failed. Each waits for the store alone.

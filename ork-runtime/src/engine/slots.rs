@@ -2,15 +2,17 @@
 //!
 //! Work is claimed only under a slot. So `running` means that a call is under way, and work without a slot stays
 //! where another process, a cancel or a drain can reach it. Calls that are known to be short are the exception: one
-//! slot admits as many of them as fill a millisecond.
+//! slot admits as many of them as fill a millisecond. Splits take no slot, but they are claimed only when no work runs
+//! alone in this process, and none may run alone beside them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, RwLockReadGuard, Semaphore};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
+use super::work::Place;
 use crate::mutant::{self, Mutant};
 use crate::task::def::{Run, TaskDef};
 use crate::workflow_run::{PROCESS, PYTHON};
@@ -44,6 +46,25 @@ impl SlotKind {
     }
 }
 
+/// What a call needs before it may be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A slot of this kind.
+    Slot(SlotKind),
+    /// No slot, as the call is a split; but no work may run alone beside it.
+    Split,
+}
+
+impl Need {
+    /// Returns what a call of this function needs.
+    pub(super) fn of(def: &TaskDef) -> Self {
+        match def.run {
+            Run::AsyncSplit(_) | Run::BlockingSplit(_) => Self::Split,
+            Run::Async(_) | Run::Blocking(_) => Self::Slot(SlotKind::of(def)),
+        }
+    }
+}
+
 /// The slots of this process.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -53,7 +74,7 @@ pub(crate) struct Slots {
     alone: Arc<RwLock<()>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pool {
     size: usize,
     free: Arc<Semaphore>,
@@ -62,6 +83,24 @@ struct Pool {
 impl Pool {
     fn new(size: usize) -> Self {
         Self { size, free: Arc::new(Semaphore::new(size)) }
+    }
+}
+
+/// Observes the slots of a process, for tests.
+#[cfg(feature = "_mutants")]
+#[derive(Debug, Clone)]
+pub struct SlotObserver {
+    pools: [Pool; 2],
+    alone: Arc<RwLock<()>>,
+}
+
+#[cfg(feature = "_mutants")]
+impl SlotObserver {
+    /// Returns how many slots of both kinds are taken; `None` while work runs alone, or waits for that: it may take all
+    /// of them.
+    pub fn n_taken(&self) -> Option<usize> {
+        let _not_alone = self.alone.try_read().ok()?;
+        Some(self.pools.iter().map(|pool| pool.size.saturating_sub(pool.free.available_permits())).sum())
     }
 }
 
@@ -76,6 +115,12 @@ pub(super) struct Lane {
     slot: Arc<Slot>,
 }
 
+/// The right of a split to run: until this is dropped, no work runs alone in this process.
+#[derive(Debug)]
+pub(super) struct SplitGuard {
+    _not_alone: OwnedRwLockReadGuard<()>,
+}
+
 /// The right to run one call.
 #[derive(Debug)]
 pub(super) enum CallSlot {
@@ -83,6 +128,8 @@ pub(super) enum CallSlot {
     Exclusive { _slot: Slot },
     /// The current turn in a lane, which shares one slot.
     Shared { _turn: OwnedSemaphorePermit, _slot: Arc<Slot> },
+    /// The right of a split, which takes no slot.
+    Split { _guard: SplitGuard },
 }
 
 impl Lane {
@@ -153,6 +200,12 @@ impl Slots {
         self.pool(kind).size
     }
 
+    /// Returns an observer of these slots.
+    #[cfg(feature = "_mutants")]
+    pub(crate) fn observer(&self) -> SlotObserver {
+        SlotObserver { pools: [self.tasks.clone(), self.blocking.clone()], alone: Arc::clone(&self.alone) }
+    }
+
     /// Takes a slot if one is free now.
     pub(crate) fn try_take(&self, kind: SlotKind) -> Option<Slot> {
         Arc::clone(&self.pool(kind).free).try_acquire_owned().ok().map(Slot)
@@ -167,9 +220,12 @@ impl Slots {
         async move { free.acquire_owned().await.ok().map(Slot) }
     }
 
-    /// Waits until user code that takes no slot, a split, may run.
-    pub(super) async fn enter_split(&self) -> RwLockReadGuard<'_, ()> {
-        self.alone.read().await
+    /// Waits until a split may run.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the right is not taken, and its place in the queue is lost.
+    async fn enter_split(&self) -> SplitGuard {
+        SplitGuard { _not_alone: Arc::clone(&self.alone).read_owned().await }
     }
 
     /// Waits until no user code runs in this process, then takes all slots. Returns one slot of this kind, and the
@@ -191,15 +247,9 @@ impl Slots {
     }
 }
 
-/// Waits for a slot for unclaimed work. Returns `None` if the work has to be requeued: the worker has to stop, or the
+/// Waits for what unclaimed work needs. Returns `None` if the work has to be requeued: the worker has to stop, or the
 /// wait would take so long that another worker should have the work.
-pub(super) async fn wait(engine: &Engine, kind: SlotKind) -> Option<Slot> {
-    if engine.drain.is_cancelled() {
-        return None;
-    }
-    if let Some(slot) = engine.slots.try_take(kind) {
-        return Some(slot);
-    }
+async fn wait<T>(engine: &Engine, needed: impl Future<Output = Option<T>>) -> Option<T> {
     let too_long = async {
         if engine.broker.needs_relay() {
             engine.clock.pause(engine.settings.ack_within).await;
@@ -210,21 +260,27 @@ pub(super) async fn wait(engine: &Engine, kind: SlotKind) -> Option<Slot> {
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => None,
-        slot = engine.slots.acquire(kind) => slot,
+        taken = needed => taken,
         () = too_long => None,
     }
 }
 
-/// Waits for a slot for storeless work that has begun: a requeue would start it again, and two jobs of its kind could
-/// hinder each other for ever. Returns `None` if the worker has to stop.
-pub(super) async fn wait_begun(engine: &Engine, kind: SlotKind) -> Option<Slot> {
+/// Waits for what a call of storeless work that has begun needs: a requeue would start it again, and two jobs of its
+/// kind could hinder each other for ever. Returns `None` if the worker has to stop.
+pub(super) async fn wait_begun(engine: &Engine, need: Need) -> Option<CallSlot> {
+    let needed = async {
+        Some(match need {
+            Need::Slot(kind) => CallSlot::Exclusive { _slot: engine.slots.acquire(kind).await? },
+            Need::Split => CallSlot::Split { _guard: engine.slots.enter_split().await },
+        })
+    };
     if mutant::is_on(Mutant::GivesBackRetries) {
-        return wait(engine, kind).await;
+        return wait(engine, needed).await;
     }
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => None,
-        slot = engine.slots.acquire(kind) => slot,
+        taken = needed => taken,
     }
 }
 
@@ -244,23 +300,29 @@ pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationTo
     }
 }
 
-/// Waits for the slot of a call, unless it has one. Returns no slot if `kind` is `None`, as there is no call then, or
-/// if the worker has to stop. Suspect work gets its slot when nothing else runs here, or after [`ALONE_TIMEOUT`].
+/// Waits for what a call needs, unless it has a slot. Returns no place if `need` is `None`, as there is no call then,
+/// or if the work has to be requeued. Suspect work gets its slot when nothing else runs here, or after
+/// [`ALONE_TIMEOUT`].
 pub(super) async fn wait_for_call(
     engine: &Engine,
-    kind: Option<SlotKind>,
+    need: Option<Need>,
     slot: Option<Slot>,
     is_suspect: bool,
-) -> (Option<Slot>, Option<Alone>) {
-    let Some(kind) = kind else { return (None, None) };
-    if is_suspect {
-        drop(slot);
-        return wait_alone(engine, kind).await.map_or((None, None), |(slot, alone)| (Some(slot), alone));
-    }
-    match slot {
-        Some(slot) => (Some(slot), None),
-        None => (wait(engine, kind).await, None),
-    }
+) -> (Option<Place>, Option<Alone>) {
+    let Some(need) = need else { return (None, None) };
+    let (slot, alone) = match (need, slot) {
+        (Need::Split, _) => {
+            let needed = async { Some(engine.slots.enter_split().await) };
+            return (wait(engine, needed).await.map(Place::Split), None);
+        }
+        (Need::Slot(kind), slot) if is_suspect => {
+            drop(slot);
+            wait_alone(engine, kind).await.unzip()
+        }
+        (Need::Slot(_), Some(slot)) => (Some(slot), None),
+        (Need::Slot(kind), None) => (wait(engine, engine.slots.acquire(kind)).await, None),
+    };
+    (slot.map(Place::Slot), alone.flatten())
 }
 
 /// Waits for a slot in a process in which nothing else runs, for unclaimed work. If that takes long, any slot will
@@ -273,7 +335,7 @@ async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alo
         () = engine.clock.pause(ALONE_TIMEOUT) => {}
     }
     tracing::warn!("this process is too busy to run a suspect message alone; running it beside others");
-    wait(engine, kind).await.map(|slot| (slot, None))
+    wait(engine, engine.slots.acquire(kind)).await.map(|slot| (slot, None))
 }
 
 /// Runs work alone for a while, and then beside others: it may itself wait for work that needs a slot here.

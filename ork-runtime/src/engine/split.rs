@@ -47,7 +47,7 @@ pub(super) enum Split {
     Ended(CallOutcome<()>),
 }
 
-/// Runs the split of a claimed job.
+/// Runs the split of a claimed job, which has its place.
 pub(super) async fn split(
     engine: &Arc<Engine>,
     job: &Job,
@@ -59,8 +59,6 @@ pub(super) async fn split(
     if let Err(error) = def.check_rules(&message.body) {
         return Ok(Split::Ended(CallOutcome::Failed(CallError::Input(error))));
     }
-    // A split takes no slot, but must not run beside suspect work.
-    let _beside = engine.slots.enter_split().await;
     if engine.drain.is_cancelled() {
         return Ok(Split::Ended(CallOutcome::Interrupted));
     }

@@ -6,7 +6,7 @@ use super::action::Action;
 use super::inflight::InflightGuard;
 use super::invoke::CallOutcome;
 use super::lease::DeliveryGuard;
-use super::slots::{Alone, Lane, Slot};
+use super::slots::{Alone, Lane, Slot, SplitGuard};
 use super::step::Step;
 use super::{Done, Engine, ProcessError};
 use crate::broker::{Delivery, Rejected};
@@ -66,7 +66,7 @@ impl From<Delivery> for Incoming {
 }
 
 /// A delivery that was admitted: its message is complete, no other delivery of the same work is being processed here,
-/// and it has its slot.
+/// and it has its place.
 #[derive(Debug)]
 pub(super) struct Item {
     /// The message, with what it inherits.
@@ -87,13 +87,15 @@ pub(super) struct Item {
     pub(super) runner_is_dead: bool,
 }
 
-/// The slot of a call.
+/// Where a call runs.
 #[derive(Debug)]
 pub(super) enum Place {
     /// A slot for this call only.
     Slot(Slot),
     /// A slot that short calls of one batch use one after the other.
     Lane(Lane),
+    /// No slot: the call is a split, beside which no work runs alone.
+    Split(SplitGuard),
 }
 
 impl Item {

@@ -43,6 +43,7 @@ mod scenario;
 mod schedules;
 mod show;
 mod shrink;
+mod slots;
 mod store;
 mod storeless;
 mod surroundings;

@@ -104,6 +104,8 @@ names! {
         SentAgain = "sent again",
         /// No heartbeat is missed without a cause.
         Silent = "silent",
+        /// A slot that is taken is that of a call, and every call has one.
+        Slots = "slots",
         /// No process is presumed dead that was not silent.
         TakenForDead = "taken for dead",
         /// No call starts after its process has learned of the end of its job.

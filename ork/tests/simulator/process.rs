@@ -7,6 +7,7 @@ use ork::{BuildError, Filter, JobState, Ork, Stopped, WorkerId};
 use ork_core::clock::Clock;
 use ork_ports::broker::Broker;
 use ork_ports::store::Store;
+use ork_runtime::SlotObserver;
 use ork_runtime::store::none::NoStore;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,8 @@ struct Life {
     force: CancellationToken,
     /// How long after its end it is restarted, in milliseconds.
     back: u64,
+    /// Observes its slots, once it has started.
+    slots: Option<SlotObserver>,
 }
 
 impl Worker {
@@ -53,6 +56,13 @@ impl Worker {
 
     pub(crate) fn is_asked_to_stop(&self) -> bool {
         self.life.lock().unwrap().as_ref().is_none_or(|life| life.drain.is_cancelled())
+    }
+
+    /// The owner of its futures, and how many slots are taken, while it lives and unless work runs alone in it.
+    pub(crate) fn taken_slots(&self) -> Option<(Owner, usize)> {
+        let life = self.life.lock().unwrap();
+        let life = life.as_ref()?;
+        Some((life.owner, life.slots.as_ref()?.n_taken()?))
     }
 
     /// The owner of its futures, while it lives.
@@ -96,7 +106,7 @@ impl World {
     pub(crate) fn start(self: &Arc<Self>, number: usize) {
         let owner = self.owner();
         let (drain, force) = (CancellationToken::new(), CancellationToken::new());
-        let life = Life { owner, drain, force, back: 0 };
+        let life = Life { owner, drain, force, back: 0, slots: None };
         let Some(worker) = self.workers.get(number) else { return };
         *worker.life.lock().unwrap() = Some(life.clone());
         self.note(owner, format_args!("starts as worker {number}"));
@@ -132,6 +142,9 @@ impl World {
                 return self.ended(number, owner);
             }
         };
+        if let Some(life) = worker.life.lock().unwrap().as_mut() {
+            life.slots = Some(ork.slot_observer());
+        }
         let mut work = Box::pin(ork.work());
         let stopped = tokio::select! {
             biased;

@@ -25,6 +25,7 @@ use super::oracle::{Fault, Oracle};
 use super::process::Worker;
 use super::scenario::{Ends, Scenario, StoreKind};
 use super::schedules::{SCHEDULE, Ticks};
+use super::slots::UnusedSlots;
 use super::store::{End, store_time};
 use super::tasks::TIMEOUT;
 use super::trace::{Interest, Moment, Trace};
@@ -43,6 +44,7 @@ pub(crate) struct World {
     pub(crate) durable: Mutex<Option<Tables>>,
     pub(crate) soft: Mutex<Soft>,
     pub(crate) hoards: Mutex<Hoards>,
+    pub(crate) unused_slots: Mutex<UnusedSlots>,
     pub(crate) ticks: Mutex<Ticks>,
     pub(crate) objects: Mutex<Kept>,
     pub(crate) published: Mutex<PublishedEvents>,
@@ -107,6 +109,7 @@ impl World {
             durable: Mutex::default(),
             soft: Mutex::default(),
             hoards: Mutex::default(),
+            unused_slots: Mutex::default(),
             ticks: Mutex::default(),
             objects: Mutex::default(),
             published: Mutex::default(),
@@ -409,6 +412,7 @@ fn live(world: &Arc<World>) -> Report {
             Step::Quiet => world.oracle(|oracle| oracle.report(Property::Quiet, "nothing happens any more".into())),
             Step::Advanced => {}
         }
+        world.check_slots();
         if now < looked + SECOND {
             continue;
         }

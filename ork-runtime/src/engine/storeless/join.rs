@@ -10,7 +10,7 @@ use super::super::barrier::HeldRecord;
 use super::super::hooks::{Ended, fire};
 use super::super::invoke::Hold;
 use super::super::settle;
-use super::super::slots::{CallSlot, SlotKind};
+use super::super::slots::Need;
 use super::super::{Engine, invoke, services, slots};
 use super::{Head, next_attempt, outcome};
 use crate::barrier::{Entry, Set};
@@ -118,11 +118,11 @@ async fn attempts(
 ) -> bool {
     let message = Message { kind: WorkKind::Join, body: Bytes::from_static(b"null"), ..message.clone() };
     loop {
-        let Some(slot) = slots::wait_begun(engine, SlotKind::of(def)).await else { return false };
+        let Some(place) = slots::wait_begun(engine, Need::of(def)).await else { return false };
         next_attempt(engine, job, Phase::Join);
         let running = engine.running.enter(job.id);
         let about = services::about_job(job);
-        let hold = Hold { running: &running, place: CallSlot::Exclusive { _slot: slot } };
+        let hold = Hold { running: &running, place };
         let (called, _) = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
         drop(running);
         let (how, output, _) = settle::job_attempt(engine, job, def, Phase::Join, None, called);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::super::barrier::Passed;
 use super::super::invoke::{CallOutcome, call, guard, token};
@@ -15,7 +16,7 @@ use super::super::part_sets::{Follows, SetCheck};
 use super::super::retry::{self, Interrupted, PAUSE};
 use super::super::split::collect;
 use super::super::work::{Common, Item, Outcome};
-use super::super::{Done, Engine, ProcessError, services};
+use super::super::{Done, Engine, ProcessError, perform, services};
 use super::{Head, arrive, join};
 use crate::barrier::{Arrival, Entry};
 use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
@@ -40,17 +41,23 @@ pub(in super::super) async fn split(
     item: &mut Item,
     job: &Job,
 ) -> Result<Outcome, ProcessError> {
-    let (task, message) = (&common.task, &item.message);
     let permanent = |detail: String| CallOutcome::Failed(CallError::Task(crate::task::Error::permanent(detail)));
     let Some(queues) = engine.broker.parts() else {
         let detail = "a job with parts requires a store: set ORK_STORE to one instead of `none`";
         return Ok(Outcome::called(permanent(detail.to_owned())));
     };
+    let running = engine.running.enter(job.id);
+    let Some(place) = perform::place(engine, common, item, &running).await else {
+        return Ok(Outcome::called(CallOutcome::Interrupted));
+    };
     // The next delivery of the message makes this attempt.
     if item.guard.is_lost() {
         return Ok(Outcome::Recorded(Done::Interrupted));
     }
-    Ok(Outcome::called(match items(engine, common.def(), message, job).await {
+    let (task, message) = (&common.task, &item.message);
+    let items = items(engine, common.def(), message, job, running.token()).await;
+    drop((running, place));
+    Ok(Outcome::called(match items {
         CallOutcome::Returned(items) if items.is_empty() => {
             let is_done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
             return Ok(Outcome::Recorded(if is_done { Done::Settled } else { Done::Interrupted }));
@@ -81,20 +88,22 @@ pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
 }
 
 /// Runs the split and collects its items.
-async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job) -> CallOutcome<Vec<Bytes>> {
+async fn items(
+    engine: &Arc<Engine>,
+    def: &TaskDef,
+    message: &Message,
+    job: &Job,
+    cancelled: &CancellationToken,
+) -> CallOutcome<Vec<Bytes>> {
     if let Err(error) = def.check_rules(&message.body) {
         return CallOutcome::Failed(CallError::Input(error));
     }
-    let _beside = engine.slots.enter_split().await;
     if engine.drain.is_cancelled() {
         return CallOutcome::Interrupted;
     }
-    let running = engine.running.enter(job.id);
-    let token = token(def, running.token());
+    let token = token(def, cancelled);
     let call = call(engine, def, message, services::about_job(job), None, &token);
-    let all = guard(engine, def, &token, collect(engine, def, call, MOST_BYTES)).await;
-    drop(running);
-    all
+    guard(engine, def, &token, collect(engine, def, call, MOST_BYTES)).await
 }
 
 /// Parts that cannot be delivered to any queue, with the reasons.

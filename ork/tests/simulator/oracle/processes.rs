@@ -18,6 +18,21 @@ impl Oracle {
         self.disturbed.iter().any(|(of, _, until)| *of == Some(owner) && *until == u64::MAX)
     }
 
+    /// Reports that more calls run in a process than it has slots taken.
+    pub(crate) fn has_no_slot(&mut self, owner: Owner, n_taken: usize, n_calls: usize) {
+        let detail = format!("{n_calls} calls run in process {}, under {n_taken} slots", owner.0);
+        self.report(Property::Slots, detail);
+    }
+
+    /// Checks whether something explains that a process has had more slots taken than calls running.
+    pub(crate) fn keeps_slots(&mut self, owner: Owner, (n_taken, n_calls): (usize, usize), since: u64, now: u64) {
+        if self.is_calm(owner, since, now) {
+            let (millis, owner) = ((now - since) / 1_000, owner.0);
+            let detail = format!("{n_taken} slots of process {owner} are taken for {n_calls} calls, since {millis} ms");
+            self.report(Property::Slots, detail);
+        }
+    }
+
     /// Records that a process dies which has claimed this job; a call of it is counted when it ends.
     pub(crate) fn dies_claimed(&mut self, owner: Owner, job: JobId) {
         if !self.live.values().any(|call| call.owner == owner && call.job == job) {
