@@ -99,6 +99,10 @@ mutants! {
     ForgetsDoubtfulRecord,
     /// A split is claimed before it waits until no work runs alone in its process.
     ClaimsWaitingSplits,
+    /// A call that one more loss would fail runs beside other calls.
+    RunsSuspectsBesideOthers,
+    /// A split that one more loss would fail runs beside other calls.
+    RunsSuspectSplitsBesideOthers,
     /// A batch of one delivery keeps all slots that were taken for the batch until its call has ended.
     KeepsSlotsOfBatch,
     /// A message that a worker without a store cannot run keeps its slot until it is requeued.

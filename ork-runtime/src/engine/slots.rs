@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -115,10 +116,11 @@ pub(super) struct Lane {
     slot: Arc<Slot>,
 }
 
-/// The right of a split to run: until this is dropped, no work runs alone in this process.
+/// The right of a split to run: until this is dropped, no other work runs alone in this process.
 #[derive(Debug)]
 pub(super) struct SplitGuard {
-    _not_alone: OwnedRwLockReadGuard<()>,
+    /// `None` if the split runs alone itself.
+    _not_alone: Option<OwnedRwLockReadGuard<()>>,
 }
 
 /// The right to run one call.
@@ -176,11 +178,18 @@ impl Slot {
     }
 }
 
-/// All other slots of this process: until this is dropped, no other user code runs in it.
+/// All slots of this process that the work does not need itself: until this is dropped, no other user code runs in it.
 #[derive(Debug)]
 pub(super) struct Alone {
-    _splits: OwnedRwLockWriteGuard<()>,
+    splits: OwnedRwLockWriteGuard<()>,
     _slots: [Slot; 2],
+}
+
+impl Alone {
+    /// Lets other work run beside this, but none alone.
+    fn beside_others(self) -> SplitGuard {
+        SplitGuard { _not_alone: Some(self.splits.downgrade()) }
+    }
 }
 
 impl Slots {
@@ -225,12 +234,12 @@ impl Slots {
     /// # Cancel safety
     /// If the future is dropped, the right is not taken, and its place in the queue is lost.
     async fn enter_split(&self) -> SplitGuard {
-        SplitGuard { _not_alone: Arc::clone(&self.alone).read_owned().await }
+        SplitGuard { _not_alone: Some(Arc::clone(&self.alone).read_owned().await) }
     }
 
-    /// Waits until no user code runs in this process, then takes all slots. Returns one slot of this kind, and the
+    /// Waits until no user code runs in this process, then takes all slots. Returns what the call needs, and the
     /// others.
-    async fn take_all(&self, kind: SlotKind) -> Option<(Slot, Alone)> {
+    async fn take_all(&self, need: Need) -> Option<(Place, Alone)> {
         let splits = Arc::clone(&self.alone).write_owned().await;
         let all = async |pool: &Pool| {
             let n = u32::try_from(pool.size).unwrap_or(u32::MAX);
@@ -238,12 +247,12 @@ impl Slots {
         };
         let mut slots = [all(&self.tasks).await?, all(&self.blocking).await?];
         let [tasks, blocking] = &mut slots;
-        let own = match kind {
-            SlotKind::Async => tasks,
-            SlotKind::Blocking => blocking,
+        let place = match need {
+            Need::Slot(SlotKind::Async) => Place::Slot(tasks.0.split(1).map(Slot)?),
+            Need::Slot(SlotKind::Blocking) => Place::Slot(blocking.0.split(1).map(Slot)?),
+            Need::Split => Place::Split(SplitGuard { _not_alone: None }),
         };
-        let slot = own.0.split(1).map(Slot)?;
-        Some((slot, Alone { _splits: splits, _slots: slots }))
+        Some((place, Alone { splits, _slots: slots }))
     }
 }
 
@@ -310,32 +319,36 @@ pub(super) async fn wait_for_call(
     is_suspect: bool,
 ) -> (Option<Place>, Option<Alone>) {
     let Some(need) = need else { return (None, None) };
-    let (slot, alone) = match (need, slot) {
-        (Need::Split, _) => {
-            let needed = async { Some(engine.slots.enter_split().await) };
-            return (wait(engine, needed).await.map(Place::Split), None);
-        }
-        (Need::Slot(kind), slot) if is_suspect => {
-            drop(slot);
-            wait_alone(engine, kind).await.unzip()
-        }
-        (Need::Slot(_), Some(slot)) => (Some(slot), None),
-        (Need::Slot(kind), None) => (wait(engine, engine.slots.acquire(kind)).await, None),
-    };
-    (slot.map(Place::Slot), alone.flatten())
+    let is_beside_others = mutant::is_on(Mutant::RunsSuspectsBesideOthers)
+        || (need == Need::Split && mutant::is_on(Mutant::RunsSuspectSplitsBesideOthers));
+    if is_suspect && !is_beside_others {
+        drop(slot);
+        let (place, alone) = wait_alone(engine, need).await.unzip();
+        return (place, alone.flatten());
+    }
+    (wait_beside_others(engine, need, slot).await, None)
 }
 
-/// Waits for a slot in a process in which nothing else runs, for unclaimed work. If that takes long, any slot will
-/// do, so that the work is not blocked forever.
-async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alone>)> {
+/// Waits for what unclaimed work needs, unless it has a slot.
+async fn wait_beside_others(engine: &Engine, need: Need, slot: Option<Slot>) -> Option<Place> {
+    match (need, slot) {
+        (Need::Split, _) => wait(engine, engine.slots.enter_split().map(Some)).await.map(Place::Split),
+        (Need::Slot(_), Some(slot)) => Some(Place::Slot(slot)),
+        (Need::Slot(kind), None) => wait(engine, engine.slots.acquire(kind)).await.map(Place::Slot),
+    }
+}
+
+/// Waits until nothing else runs in this process, for unclaimed work. If that takes long, the work will run beside
+/// others, so that it is not blocked forever.
+async fn wait_alone(engine: &Engine, need: Need) -> Option<(Place, Option<Alone>)> {
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => return None,
-        all = engine.slots.take_all(kind) => return all.map(|(slot, alone)| (slot, Some(alone))),
+        all = engine.slots.take_all(need) => return all.map(|(place, alone)| (place, Some(alone))),
         () = engine.clock.pause(ALONE_TIMEOUT) => {}
     }
     tracing::warn!("this process is too busy to run a suspect message alone; running it beside others");
-    wait(engine, engine.slots.acquire(kind)).await.map(|slot| (slot, None))
+    wait_beside_others(engine, need, None).await.map(|place| (place, None))
 }
 
 /// Runs work alone for a while, and then beside others: it may itself wait for work that needs a slot here.
@@ -344,8 +357,9 @@ pub(super) async fn keep_alone<T>(engine: &Engine, alone: Alone, work: impl Futu
     tokio::select! {
         biased;
         end = &mut work => return end,
-        () = engine.clock.pause(ALONE_TIMEOUT) => drop(alone),
+        () = engine.clock.pause(ALONE_TIMEOUT) => {}
     }
+    let _beside_others = alone.beside_others();
     work.await
 }
 

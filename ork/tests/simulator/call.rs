@@ -23,4 +23,9 @@ impl Call {
     pub(crate) fn key(&self) -> &str {
         self.what.split(' ').next().unwrap_or_default()
     }
+
+    /// Returns whether this is the first attempt.
+    pub(crate) fn is_first_attempt(&self) -> bool {
+        self.what.ends_with(" attempt 1")
+    }
 }

@@ -44,6 +44,7 @@ mod schedules;
 mod show;
 mod shrink;
 mod slots;
+mod splits;
 mod store;
 mod storeless;
 mod surroundings;

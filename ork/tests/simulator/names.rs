@@ -36,6 +36,8 @@ names! {
     Property {
         /// A call that has returned is not repeated.
         Again = "again",
+        /// A call that one more loss would fail has no others beside it.
+        Alone = "alone",
         /// A client receives what the functions returned, and every client gets a reply.
         Client = "client",
         /// No message of ork is dead-lettered.
@@ -109,7 +111,7 @@ names! {
         /// No process is presumed dead that was not silent.
         TakenForDead = "taken for dead",
         /// No call starts after its process has learned of the end of its job.
-        CallAfterEnd = "told",
+        CallAfterEnd = "call after end",
         /// Two calls of one attempt overlap only for the allowed reasons.
         Twice = "twice",
         /// A unique key is refused only while a job holds it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ork::{BuildError, Filter, JobState, Ork, Stopped, WorkerId};
+use ork::{BuildError, Filter, JobState, Ork, PartFilter, PartState, Stopped, WorkerId};
 use ork_core::clock::Clock;
 use ork_ports::broker::Broker;
 use ork_ports::store::Store;
@@ -198,10 +198,17 @@ impl World {
     /// Ends everything that a process does.
     fn end_process(self: &Arc<Self>, owner: Owner) {
         let now = self.executor.now();
-        // A claimed job counts as called: the process may have died before it could call it.
-        let filter = Filter { limit: usize::MAX, states: vec![JobState::Running], ..Filter::default() };
+        // A claimed job counts as called: the process may have died before it could call it. So does a part that runs,
+        // of which the store does not know the process.
+        let of = |state| Filter { limit: usize::MAX, states: vec![state], ..Filter::default() };
+        let running = PartFilter { limit: usize::MAX, states: vec![PartState::Running], ..PartFilter::default() };
+        for view in self.truth(|tables| tables.jobs(&of(JobState::Waiting))) {
+            for part in self.truth(|tables| tables.list_parts(view.job.id, &running)) {
+                self.oracle(|oracle| oracle.dies_with_part(view.job.id, part.index));
+            }
+        }
         let place = format!("p{}/", owner.0);
-        for view in self.truth(|tables| tables.jobs(&filter)) {
+        for view in self.truth(|tables| tables.jobs(&of(JobState::Running))) {
             if view.job.worker.is_some_and(|worker| worker.starts_with(&place)) {
                 self.oracle(|oracle| oracle.dies_claimed(owner, view.job.id));
             }

@@ -168,8 +168,11 @@ pub(crate) async fn many(script: Script, here: State<Here>, context: Context) ->
 
 #[task(part, chunk = 5)]
 pub(crate) fn many_part(scripts: Vec<Script>, here: State<Here>, context: Context) -> impl Iterator<Item = many> {
-    here.world.splits(context.job_id());
-    scripts.into_iter().map(|script| many { script })
+    let splitting = here.world.splits(here.owner, &context);
+    scripts.into_iter().map(move |script| {
+        let _continues = &splitting;
+        many { script }
+    })
 }
 
 #[task(join, retries = 2, backoff = "500ms")]
@@ -197,7 +200,7 @@ pub(crate) async fn itself(scripts: Vec<Script>, here: State<Here>, context: Con
         let script = scripts.get(index).ok_or_else(|| Error::permanent("no such part"))?;
         return here.play(script, &context).await;
     }
-    here.world.splits(context.job_id());
+    drop(here.world.splits(here.owner, &context));
     let call = here.world.begins(here.owner, &context);
     context.split(u64::try_from(scripts.len()).unwrap_or(0)).await?;
     call.returns(Return::Last(Some(0)));

@@ -267,12 +267,6 @@ impl World {
         Calling { world: Arc::clone(self), number, owner, what: calling, is_over: AtomicBool::new(false) }
     }
 
-    /// Records the call of a split. If it is not the first one, its parts are made again.
-    pub(crate) fn splits(&self, job: JobId) {
-        let now = self.executor.now();
-        self.oracle(|oracle| oracle.splits(job, now));
-    }
-
     /// The jobs that have not ended.
     fn open(&self) -> Vec<String> {
         let filter = Filter { limit: usize::MAX, ..Filter::default() };

@@ -199,7 +199,10 @@ impl Driver {
                     if count > 0 {
                         world.oracle(|oracle| oracle.note_redelivery(message, world.executor.now()));
                     }
-                    if count + message.losses > world.scenario.most_losses() {
+                    let losses = count + message.losses;
+                    let is_suspect = losses > 0 && losses >= world.scenario.most_losses();
+                    world.oracle(|oracle| oracle.receives(end.owner, message, is_suspect, world.executor.now()));
+                    if losses > world.scenario.most_losses() {
                         world.oracle(|oracle| oracle.note_excess_delivery(message, world.scenario.most_losses()));
                     }
                 }

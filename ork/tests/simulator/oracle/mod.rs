@@ -86,6 +86,10 @@ pub(crate) struct Oracle {
     wrote: BTreeMap<(Owner, JobId), u64>,
     /// Parts with more than one published message: nothing prevents these from running at once.
     copied: BTreeSet<String>,
+    /// The splits that run.
+    live_splits: BTreeMap<u64, Call>,
+    /// The messages that a process has received for a call: whether one more loss would fail it, and since when.
+    suspects: BTreeMap<(Owner, String), BTreeMap<String, (bool, u64)>>,
     /// When a message was last redelivered, by the call that it requests.
     redelivered: BTreeMap<String, u64>,
     /// How often deliveries of a message were lost, by what it requests.
@@ -153,6 +157,7 @@ impl Oracle {
         self.check_follows(&call);
         self.check_not_repeated(&call);
         self.check_not_twice(&call);
+        self.check_alone(&call);
         self.next_call += 1;
         self.n_calls += 1;
         self.live.insert(self.next_call, call);
@@ -221,12 +226,7 @@ impl Oracle {
 
     /// Records that a message is delivered again.
     pub(crate) fn note_redelivery(&mut self, message: &Message, now: u64) {
-        let job = message.job;
-        let key = match message.kind {
-            WorkKind::Part { index, .. } => format!("{job}.{index}"),
-            WorkKind::Join => format!("{job}.join"),
-            WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Hooks(_) => job.to_string(),
-        };
+        let key = key_of(message);
         self.reaches(Reached::Redelivered);
         // A call that lost its connection while it ran counts like one that died.
         if self.live.values().any(|call| call.key() == key) {
@@ -254,6 +254,7 @@ impl Oracle {
     pub(crate) fn ends(&mut self, call: u64, is_over: bool, now: u64) {
         if let Some(call) = self.live.remove(&call) {
             self.runs_on(&call, now);
+            self.suspects.remove(&(call.owner, call.key().to_owned()));
             // The call was not completed, and its result may be lost with its process. A process that lives drops a
             // call that another one has completed.
             if !is_over && (self.has_died(call.owner) || !self.returned.contains_key(&call.what)) {
@@ -290,11 +291,6 @@ impl Oracle {
             }
             self.returned.entry(call.what.clone()).or_insert_with(|| (call.clone(), now));
         }
-    }
-
-    /// Records that a job is split: earlier calls of parts no longer count.
-    pub(crate) fn splits(&mut self, job: JobId, now: u64) {
-        self.reopened.insert(job, now);
     }
 
     /// Records that an attempt has failed, and may be retried.
@@ -467,5 +463,15 @@ impl Oracle {
             is_kept && lives && self.dead.get(&call.owner).is_none_or(|dead| *dead < call.started)
         };
         self.live.values().filter(counts).filter(|call| is_wanted(call.job)).count()
+    }
+}
+
+/// The idempotency key of the call that a message requests.
+fn key_of(message: &Message) -> String {
+    let job = message.job;
+    match message.kind {
+        WorkKind::Part { index, .. } => format!("{job}.{index}"),
+        WorkKind::Join => format!("{job}.join"),
+        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Hooks(_) => job.to_string(),
     }
 }

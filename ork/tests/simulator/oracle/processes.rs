@@ -40,6 +40,14 @@ impl Oracle {
         }
     }
 
+    /// Records that a process dies while a part is claimed; a call of it is counted when it ends.
+    pub(crate) fn dies_with_part(&mut self, job: JobId, index: u64) {
+        let key = format!("{job}.{index}");
+        if !self.live.values().any(|call| call.key() == key) {
+            *self.deaths.entry(key).or_default() += 1;
+        }
+    }
+
     fn loses_calls(&mut self, owner: Owner) {
         for call in self.live.values().filter(|call| call.owner == owner) {
             *self.deaths.entry(call.key().to_owned()).or_default() += 1;

@@ -3,10 +3,13 @@
 use ork::JobId;
 use ork_core::message::Message;
 
-use super::{ALIVE_FOR, NOTICES_LOSS, Oracle, SETTLES, WAITS_FOR_SLOT};
+use super::{ALIVE_FOR, NOTICES_LOSS, Oracle, SETTLES, WAITS_FOR_SLOT, key_of};
 use crate::call::Call;
 use crate::executor::Owner;
 use crate::names::Property;
+
+/// For how long a call stays alone, or waits for that. The clock of its process may be fast.
+const STAYS_ALONE: u64 = 25_000_000;
 
 impl Oracle {
     /// Checks that a call that has returned is not repeated, if its process had the time to settle it.
@@ -41,6 +44,63 @@ impl Oracle {
                 Property::Again,
                 format!("{what} starts in process {}, and has returned in {}", owner.0, call.owner.0),
             );
+        }
+    }
+
+    /// Records that a process receives a message, and whether one more loss would fail its work.
+    pub(crate) fn receives(&mut self, owner: Owner, message: &Message, is_suspect: bool, now: u64) {
+        let messages = self.suspects.entry((owner, key_of(message))).or_default();
+        let of = format!("{:?} attempt {}", message.kind, message.attempt);
+        let (suspect, since) = messages.entry(of).or_insert((false, u64::MAX));
+        *suspect = is_suspect;
+        // It may be waiting since then: a message that is received again may be a copy, which waits for it.
+        if is_suspect {
+            *since = now.min(*since);
+        }
+    }
+
+    /// When a process first received the message that requests a call, if one more loss would fail it. If there are
+    /// several such messages, any of them may have been the one.
+    fn suspect_since(&self, call: &Call) -> Option<u64> {
+        let messages = self.suspects.get(&(call.owner, call.key().to_owned()))?;
+        if messages.values().any(|(is_suspect, _)| !is_suspect) {
+            None
+        } else {
+            messages.values().map(|(_, at)| *at).min()
+        }
+    }
+
+    /// Checks that no call runs beside one that one more loss would fail, unless it has waited for long, or runs for
+    /// long.
+    pub(super) fn check_alone(&mut self, call: &Call) {
+        let is_alone = |of: &Call| {
+            let since = self.suspect_since(of);
+            since.is_some_and(|at| (at..at + STAYS_ALONE).contains(&of.started))
+                && call.started < of.started + STAYS_ALONE
+        };
+        let beside = |other: &&Call| other.owner == call.owner && (is_alone(call) || is_alone(other));
+        let Some(other) = self.live.values().chain(self.live_splits.values()).find(beside) else { return };
+        if self.storeless && !(call.is_first_attempt() && other.is_first_attempt()) {
+            // The process makes it for the same delivery, and takes any slot.
+            return self.excuses("beside a later attempt without a store, which one more loss would fail");
+        }
+        let detail = format!("{} starts beside {}, and one more loss would fail one", call.what, other.what);
+        self.report(Property::Alone, detail);
+    }
+
+    /// Records that a job is split: earlier calls of its parts no longer count.
+    pub(crate) fn splits(&mut self, call: Call, now: u64) -> u64 {
+        self.reopened.insert(call.job, now);
+        self.check_alone(&call);
+        self.next_call += 1;
+        self.live_splits.insert(self.next_call, call);
+        self.next_call
+    }
+
+    /// Records that a split ends, or is dropped.
+    pub(crate) fn ends_split(&mut self, split: u64) {
+        if let Some(call) = self.live_splits.remove(&split) {
+            self.suspects.remove(&(call.owner, call.key().to_owned()));
         }
     }
 
