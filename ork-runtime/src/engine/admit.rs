@@ -3,72 +3,54 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
-
 use super::action::Action;
 use super::inflight::{self, InflightGuard};
 use super::outcome::Verdict;
-use super::process::process;
-use super::slots::{self, Alone, Lane, Need, Slot, SlotKind};
+use super::slots::{Alone, Lane, Need, Place, Slot};
 use super::step::Step;
-use super::work::{Batch, Common, Group, Incoming, Item, Place, Spawn, is_suspect};
-use super::{Done, Engine, ProcessError, claim, custody, hooks, hydrate, limit, reject};
+use super::work::{Batch, Common, Group, Incoming, Item, is_suspect};
+use super::{Done, Engine, ProcessError, check, claim, custody, hooks, hydrate, limit, place, reject};
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
-use crate::task::call::BoxFuture;
 
 /// What becomes of a delivery that arrives alone.
 enum Admission {
     /// It may be claimed.
-    Admitted(Box<Admitted>),
+    Admitted(Box<Entry>),
     /// It is done: there is nothing to claim.
     Done(Done),
 }
 
 /// What turns a delivery into an item of a group.
-struct Admitted {
+struct Entry {
     common: Common,
     inflight: InflightGuard,
     place: Option<Place>,
     alone: Option<Alone>,
 }
 
-/// Admits the deliveries of a batch. Those that are settled here, or that are processed alone, are in no group.
-pub(super) async fn admit(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) -> Vec<Group> {
-    let Batch { mut deliveries, slots } = batch;
+/// The deliveries of a batch that were admitted, and those that have to be processed alone.
+#[derive(Default)]
+pub(super) struct Admitted {
+    pub(super) groups: Vec<Group>,
+    pub(super) alone: Vec<Incoming>,
+}
+
+/// Admits the deliveries of a batch, which may take long if there is only one. Those that are settled here are in no
+/// group.
+pub(super) async fn admit(engine: &Arc<Engine>, Batch { mut deliveries, slots }: Batch) -> Admitted {
     if deliveries.len() == 1
         && let Some(delivery) = deliveries.pop()
     {
         // More slots may have been taken than there are deliveries.
         let slots = if mutant::is_on(Mutant::KeepsSlotsOfBatch) { slots } else { slots.map(Slot::into_one) };
-        return admit_one(engine, delivery, slots).await.into_iter().collect();
+        let groups = admit_one(engine, delivery, slots).await.into_iter().collect();
+        return Admitted { groups, alone: Vec::new() };
     }
     match slots {
-        Some(slots) if engine.store.is_durable() => admit_many(engine, deliveries, slots, spawn).await,
-        // Storeless work is not claimed, so nothing is gained by claims in common.
-        slots => {
-            drop(slots);
-            process_each(engine, deliveries, spawn);
-            Vec::new()
-        }
-    }
-}
-
-/// Processes each delivery alone, without a task for those that end at once.
-fn process_each(engine: &Arc<Engine>, deliveries: Vec<Incoming>, spawn: &Spawn) {
-    let (begun, len) = (engine.clock.now(), deliveries.len());
-    let mut task = None;
-    for delivery in deliveries {
-        let known = delivery.message.as_ref().ok().and_then(|message| engine.registry.get(&message.task).ok());
-        task = task.or(known.map(|task| task.name()));
-        let mut processed = alone(engine, delivery, spawn);
-        if processed.as_mut().now_or_never().is_none() {
-            spawn(processed);
-        }
-    }
-    if let Some(task) = task {
-        engine.batch_sizer.measured(task, len, engine.clock.now() - begun);
+        Some(slots) => admit_many(engine, deliveries, slots).await,
+        None => Admitted { groups: Vec::new(), alone: deliveries },
     }
 }
 
@@ -109,7 +91,7 @@ async fn wait_for_admission(
         let sent = Box::pin(hooks::send_stored(engine, message.job, mask, redelivered)).await?;
         return Ok(Admission::Done(if sent { Done::Settled } else { Done::Interrupted }));
     }
-    let task = reject::check(engine, message)?;
+    let task = check::task_of(engine, message)?;
     if let Some(declined) = custody::decline(engine, &task, message, redelivered) {
         // Work that can run here may need the slot in the meantime.
         if !mutant::is_on(Mutant::DeclinesUnderSlot) {
@@ -123,7 +105,7 @@ async fn wait_for_admission(
         return Ok(Admission::Done(Box::pin(claim::adopt(engine, message)).await?));
     }
     if *action == Action::Join {
-        reject::check_join(task, message)?;
+        check::has_join(task, message)?;
     }
     // A second delivery of the same work waits for the first one. Otherwise a lost connection or a late heartbeat
     // could start a second run of a call that is still running here.
@@ -147,12 +129,12 @@ async fn wait_for_admission(
     let is_exhausted = is_counted_here && redelivered > engine.settings.losses;
     let need = action.need(task).filter(|_| !is_exhausted || mutant::is_on(Mutant::WaitsToFail));
     let need = need.filter(|need| *need != Need::Split || !mutant::is_on(Mutant::ClaimsWaitingSplits));
-    let (place, alone) = slots::wait_for_call(engine, need, slot, is_suspect(engine, redelivered)).await;
+    let (place, alone) = place::wait_for_call(engine, need, slot, is_suspect(engine, redelivered)).await;
     // The delivery may have been lost in the meantime: the redelivery calls the function then.
     if (need.is_some() && place.is_none()) || guard.is_lost() {
         return Ok(Admission::Done(Done::Interrupted));
     }
-    Ok(Admission::Admitted(Box::new(Admitted { common, inflight, place, alone })))
+    Ok(Admission::Admitted(Box::new(Entry { common, inflight, place, alone })))
 }
 
 /// Finds out what a message asks for, and completes it with what it inherits.
@@ -169,7 +151,7 @@ async fn classify(engine: &Engine, mut task: Arc<Task>, message: &mut Message) -
     Ok(Common { task, action, limit, step })
 }
 
-impl Admitted {
+impl Entry {
     fn group(self, delivery: Incoming) -> Option<Group> {
         let Self { common, inflight, place, alone } = self;
         let Incoming { message, redelivered, is_first, anonymous: _, guard } = delivery;
@@ -181,22 +163,22 @@ impl Admitted {
 }
 
 /// Admits the deliveries of a batch, grouped by concurrency limit. A delivery that would have to wait, or that does not
-/// fit with the first one, is spawned and processed alone.
-async fn admit_many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot, spawn: &Spawn) -> Vec<Group> {
+/// fit with the first one, has to be processed alone.
+async fn admit_many(engine: &Engine, deliveries: Vec<Incoming>, slots: Slot) -> Admitted {
     let lanes = Lane::of(slots);
     let mut lanes_in_turn = lanes.iter().cycle();
-    let mut groups: Vec<Group> = Vec::new();
+    let Admitted { mut groups, mut alone } = Admitted::default();
     let mut n_admitted = 0;
     for mut delivery in deliveries {
         let Some((common, inflight)) = admit_now(engine, &mut delivery, groups.first()).await else {
-            spawn(alone(engine, delivery, spawn));
+            alone.push(delivery);
             continue;
         };
         // If permits are scarcer than slots, no more calls are claimed than there are slots: work that holds one of few
         // permits must not wait for a slot.
         if n_admitted >= lanes.len() && is_scarce(engine, &common) {
             drop(inflight);
-            spawn(alone(engine, delivery, spawn));
+            alone.push(delivery);
             continue;
         }
         n_admitted += 1;
@@ -219,14 +201,14 @@ async fn admit_many(engine: &Arc<Engine>, deliveries: Vec<Incoming>, slots: Slot
             groups.push(Group { common: Arc::new(common), items: vec![item] });
         }
     }
-    groups
+    Admitted { groups, alone }
 }
 
 /// Admits one delivery of a batch. Returns `None` if it needs a closer look, has to wait, or asks for other work than
 /// the first group.
 async fn admit_now(engine: &Engine, delivery: &mut Incoming, first: Option<&Group>) -> Option<(Common, InflightGuard)> {
     let message = delivery.message.as_mut().ok()?;
-    let task = reject::check(engine, message).ok()?;
+    let task = check::task_of(engine, message).ok()?;
     let common = classify(engine, task, message).await.ok()?;
     let fits = first.is_none_or(|Group { common: first, .. }| {
         first.task.name() == common.task.name() && first.action == common.action
@@ -237,17 +219,5 @@ async fn admit_now(engine: &Engine, delivery: &mut Incoming, first: Option<&Grou
 
 /// Returns whether the concurrency limit of these calls admits fewer calls than there are slots.
 fn is_scarce(engine: &Engine, Common { task, limit, .. }: &Common) -> bool {
-    is_scarcer(engine, task, limit.as_ref().map(|limit| limit.permits))
-}
-
-/// Returns whether there are fewer permits than slots for calls of a task.
-pub(super) fn is_scarcer(engine: &Engine, task: &Task, permits: Option<u32>) -> bool {
-    let slots = engine.slots.size(SlotKind::of(&task.work));
-    permits.is_some_and(|permits| usize::try_from(permits).unwrap_or(usize::MAX) < slots)
-}
-
-/// Returns the processing of one delivery.
-pub(super) fn alone(engine: &Arc<Engine>, delivery: Incoming, spawn: &Spawn) -> BoxFuture<()> {
-    let (engine, spawn) = (Arc::clone(engine), Arc::clone(spawn));
-    Box::pin(async move { process(&engine, Batch::one(delivery), &spawn).await })
+    limit::is_scarcer(&engine.slots, task, limit.as_ref().map(|limit| limit.permits))
 }

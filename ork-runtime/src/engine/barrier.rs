@@ -11,8 +11,9 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
+use super::part_sets::Passed;
 use super::retry::{self, Interrupted};
-use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
+use crate::barrier::{Barrier, Entry, Event, Fate, Next, Set};
 use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::mutant::{self, Mutant};
@@ -23,17 +24,6 @@ const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a worker that has to stop may take to remove the queue of a set whose join or hooks were done.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How a worker left the barrier.
-#[derive(Debug)]
-pub(super) enum Passed {
-    /// The worker has left the barrier.
-    Done(End),
-    /// The worker has to stop: the part is redelivered.
-    Interrupted,
-    /// The broker has no part queues.
-    NoParts,
-}
 
 /// An unacknowledged record of the part queue.
 #[derive(Debug)]
@@ -56,18 +46,20 @@ pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<HeldRecord>) -> BoxFuture<'a,
 /// Takes a worker through the barrier. `fire` does what follows the set, once it is complete.
 pub(super) async fn pass(
     engine: &Engine,
-    (barrier, bodies): (Barrier, Bodies),
+    barrier: Barrier,
+    bodies: Bodies,
     record: PartRecord,
     fire: Fire<'_>,
 ) -> Passed {
-    pass_until(engine, None, (barrier, bodies), record, fire).await
+    pass_until(engine, None, barrier, bodies, record, fire).await
 }
 
 /// As [`pass`], but gives up if `stop` fires before what follows the set was done.
 pub(super) async fn pass_until(
     engine: &Engine,
     stop: Option<&CancellationToken>,
-    (barrier, bodies): (Barrier, Bodies),
+    barrier: Barrier,
+    bodies: Bodies,
     record: PartRecord,
     fire: Fire<'_>,
 ) -> Passed {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Engine;
-use super::invoke::CallOutcome;
+use super::outcome::CallOutcome;
 use crate::id::JobId;
 use crate::job::State;
 use crate::message::Message;

@@ -2,8 +2,9 @@
 //! decides, by pure transitions of the job.
 
 use super::action::Action;
+use super::outcome::rejected;
 use super::work::{Claim, Claimed, Common, Item, NotGranted};
-use super::{Done, Engine, ProcessError, duplicates, reject, submit};
+use super::{Done, Engine, ProcessError, duplicates, submit};
 use crate::broker::DeadLetterReason;
 use crate::hook::StoredHooks;
 use crate::job::{Job, JobKind, Phase, UniqueKey};
@@ -34,7 +35,7 @@ pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Re
             tx::Claimed::NotFound => {
                 let job = message.job;
                 let detail = format!("there is no job {job} in this store, so it cannot be joined or retried");
-                Err(NotGranted::Rejected(reject::rejected(message, DeadLetterReason::UnknownJob, detail)))
+                Err(NotGranted::Rejected(rejected(message, DeadLetterReason::UnknownJob, detail)))
             }
         });
     }
@@ -85,7 +86,7 @@ pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> R
                 None => format!("there is no job {job} in this store, so it has no part {index}"),
                 Some(parts) => format!("job {job} has {parts} parts, so there is no part {index}"),
             };
-            Err(NotGranted::Rejected(reject::rejected(&item.message, DeadLetterReason::UnknownJob, detail)))
+            Err(NotGranted::Rejected(rejected(&item.message, DeadLetterReason::UnknownJob, detail)))
         }
     };
     Ok(keys.into_iter().zip(items).zip(parts).map(claim).collect())

@@ -7,8 +7,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::action::Action;
-use super::work::{Claim, Claimed, Common, Ended, Item, Outcome, Spawn};
-use super::{Done, Engine, ProcessError, claim, limit, parked, perform, reject, settle, storeless};
+use super::outcome::Outcome;
+use super::work::{Claim, Claimed, Common, Ended, Item, Unsettled};
+use super::{Done, Engine, ProcessError, claim, limit, parked, reject, settle, split, storeless};
 use crate::job::Job;
 use crate::message::Message;
 use crate::registry::Task;
@@ -33,6 +34,11 @@ pub(super) fn decline<'a>(
     Some(parked::hold(engine, detail, redelivered).boxed())
 }
 
+/// Returns whether deliveries share claims. Storeless work is not claimed.
+pub(super) fn shares_claims(engine: &Engine) -> bool {
+    engine.store.is_durable()
+}
+
 /// Claims items, in order.
 ///
 /// # Errors
@@ -54,18 +60,20 @@ pub(super) async fn split(
     job: &Job,
 ) -> Result<Outcome, ProcessError> {
     if engine.store.is_durable() {
-        perform::split(engine, common, item, job).await
+        split::claimed(engine, common, item, job).await
     } else {
         storeless::split(engine, common, item, job).await
     }
 }
 
-/// Records how work has ended, and settles its deliveries.
-pub(super) async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, ended: Vec<Ended>, spawn: &Spawn) {
+/// Records how work has ended, and settles its deliveries. Returns those that were not settled.
+pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) -> Vec<Unsettled> {
     if engine.store.is_durable() {
-        return settle::settle(engine, common, ended, spawn).await;
+        return settle::settle(engine, common, ended).await;
     }
+    let mut unsettled = Vec::new();
     for ended in ended {
-        Box::pin(storeless::settle(engine, common, ended, spawn)).await;
+        unsettled.extend(Box::pin(storeless::settle(engine, common, ended)).await);
     }
+    unsettled
 }

@@ -6,13 +6,22 @@
 //! redelivery by the broker is a different case: the worker that had the message has lost it (it may have died), so
 //! the message runs at once.
 
+use std::time::Duration;
+
 use super::lease::{self, DeliveryGuard};
-use super::{Engine, ProcessError, reject};
+use super::{Engine, ProcessError};
 use crate::broker::Disposition;
+use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
+
+/// The pause between two checks of a process whose heartbeat is out of date.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
+
+/// The smallest difference between two timestamps.
+const INSTANT: Duration = Duration::from_millis(1);
 
 /// Returns whether a delivery may be a duplicate of a message that a live process is working on.
 pub(super) fn may_be_duplicate(engine: &Engine, message: &Message, redelivered: u32) -> bool {
@@ -69,7 +78,7 @@ async fn runner_status(engine: &Engine, job: JobId, worker: &str) -> Result<Runn
         if !view.is_some_and(|view| runs(&view)) {
             return Ok(RunnerStatus::Finished);
         }
-        let Some(until) = reject::next_check(engine, job, worker).await? else { return Ok(RunnerStatus::Dead) };
+        let Some(until) = next_check(engine, job, worker).await? else { return Ok(RunnerStatus::Dead) };
         tokio::select! {
             biased;
             () = engine.drain.cancelled() => return Ok(RunnerStatus::Unknown),
@@ -77,4 +86,17 @@ async fn runner_status(engine: &Engine, job: JobId, worker: &str) -> Result<Runn
             () = engine.clock.pause_until(until) => {}
         }
     }
+}
+
+/// Returns when to check the process of a running job again; `None` if it is dead.
+///
+/// An outdated heartbeat alone is no proof: a computer that slept has stopped this process, too. The next heartbeat
+/// of any process decides whether that one is dead, and then removes it.
+pub(super) async fn next_check(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
+    let processes = engine.store.diagnostics(job).await?.processes;
+    // Each process writes a heartbeat before it runs anything, so one without a heartbeat has ended.
+    let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.expires_at);
+    let now = engine.clock.now();
+    let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
+    Ok(sign.map(|until| (until + INSTANT).max(now + CHECK_PAUSE)))
 }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::claim::new_job;
-use super::work::part_key;
+use super::inflight::part_key;
 use crate::failure::Failure;
 use crate::job::AttemptOutcome;
 use crate::message::{Message, WorkKind};

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::id::JobId;
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
+use crate::tx::PartKey;
 
 /// The work of a message and its attempt. The attempt is part of the key so that the next attempt does not wait until
 /// the call of the previous one has cleaned up.
@@ -21,6 +22,14 @@ pub(super) fn call_key(message: &Message) -> CallKey {
         kind => kind,
     };
     (message.job, kind, message.attempt)
+}
+
+/// Returns the part that a message asks for; `None` if it asks for no part.
+pub(super) fn part_key(message: &Message) -> Option<PartKey> {
+    match message.kind {
+        WorkKind::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
+        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => None,
+    }
 }
 
 /// The calls in flight. Most entries are never waited for, so they hold no token until a second delivery waits.

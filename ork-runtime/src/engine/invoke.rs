@@ -10,13 +10,15 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::outcome::CallOutcome;
 use super::progress::ReportKey;
 use super::running_calls::RunningCall;
 use super::slots::CallSlot;
-use super::{Engine, large_outputs, services};
+use super::{Engine, large_outputs, retry};
 use crate::context::{About, Context, Made, Split};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
+use crate::output::OutputRef;
 use crate::task::CallError;
 use crate::task::call::Call;
 use crate::task::def::{Run, TaskDef};
@@ -29,17 +31,6 @@ pub(super) struct Hold<'a> {
     pub(super) running: &'a RunningCall,
     /// Its slot.
     pub(super) place: CallSlot,
-}
-
-/// How a call ended.
-#[derive(Debug)]
-pub(super) enum CallOutcome<T = Bytes> {
-    /// The function returned this value.
-    Returned(T),
-    /// The function failed.
-    Failed(CallError),
-    /// The call was stopped: the worker has to stop, or the job has ended and its result is not wanted any more.
-    Interrupted,
 }
 
 /// Calls the function of a task on a message. Returns how that ended, and the parts that the function has made of its
@@ -102,7 +93,7 @@ pub(super) async fn invoke(
     let called = match called {
         // Still under its slot: so large outputs cannot pile up while they cannot be written.
         CallOutcome::Returned(output) if engine.large.is_large(output.len()) => {
-            Box::pin(large_outputs::store_output(engine, message, output, cancelled)).await
+            Box::pin(store_output(engine, message, output, cancelled)).await
         }
         called => called,
     };
@@ -116,6 +107,19 @@ pub(super) async fn invoke(
             (CallOutcome::Failed(CallError::Task(crate::task::Error::new(detail))), None)
         }
         (called, Split::Not | Split::Begun | Split::Over) => (called, None),
+    }
+}
+
+/// Writes a large output to a new object; the settlement then records a reference to it. If the storage does not
+/// work, this retries, as for a store: the result must be neither lost nor failed.
+async fn store_output(engine: &Engine, message: &Message, output: Bytes, unwanted: &CancellationToken) -> CallOutcome {
+    let Some(place) = engine.large.place() else { return CallOutcome::Returned(output) };
+    let bytes = u64::try_from(output.len()).unwrap_or(u64::MAX);
+    let object = large_outputs::name(&place, message, engine.entropy.uuid());
+    let written = retry::objects(engine, unwanted, |_any| true, || place.objects.put(&object, output.clone())).await;
+    match written {
+        Some(Ok(())) => CallOutcome::Returned(OutputRef { bytes, object: Some(object) }.to_row()),
+        Some(Err(_)) | None => CallOutcome::Interrupted,
     }
 }
 
@@ -145,7 +149,7 @@ pub(super) fn call(
     token: &CancellationToken,
 ) -> Call {
     about.deadline = def.options.timeout.map(|timeout| engine.clock.now() + timeout);
-    let context = Context::new(about, token.clone(), services::of(engine));
+    let context = Context::new(about, token.clone(), Arc::<Engine>::clone(engine));
     Call { body: message.body.clone(), context, states: engine.states.clone(), parts }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::large_outputs::{self, OutputKey};
-use super::{Engine, ProcessError};
+use super::large_outputs::OutputKey;
+use super::{Engine, ProcessError, retry};
 use crate::id::JobId;
 use crate::job::Job;
 use crate::objects::ObjectErrorKind;
@@ -36,8 +36,7 @@ impl PartSource for FromStore {
         let Some(row) = part.output else { return Ok(part) };
         let (large, key) = (&self.engine.large, OutputKey { job: self.job, part: Some(part.index) });
         let may_pass = |kind| kind == ObjectErrorKind::Unavailable;
-        match large_outputs::with_retries(&self.engine, &self.unwanted, may_pass, || large.read(key, row.clone())).await
-        {
+        match retry::objects(&self.engine, &self.unwanted, may_pass, || large.read(key, row.clone())).await {
             Some(Ok(output)) => Ok(SettledPart { output: Some(output), ..part }),
             // A lost output stays lost, but an output that only this program cannot find may be found by another one.
             Some(Err(error)) if error.kind() == ObjectErrorKind::Config => Err(Error::new(error)),

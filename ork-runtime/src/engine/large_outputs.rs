@@ -4,22 +4,14 @@
 //! that the valid settlement refers to.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::invoke::CallOutcome;
-use super::{Engine, retry};
 use crate::id::JobId;
 use crate::message::{Message, WorkKind};
 use crate::objects::{ObjectError, ObjectErrorKind, Objects};
 use crate::output::OutputRef;
-use crate::retry::Backoff;
-
-/// The first and the longest pause after objects could not be written or read.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Where large outputs are stored.
 #[derive(Debug, Clone)]
@@ -118,26 +110,8 @@ impl Large {
     }
 }
 
-/// Writes a large output to a new object; the settlement then records a reference to it. If the storage does not
-/// work, this retries, as for a store: the result must be neither lost nor failed.
-pub(super) async fn store_output(
-    engine: &Engine,
-    message: &Message,
-    output: Bytes,
-    unwanted: &CancellationToken,
-) -> CallOutcome {
-    let Some(place) = engine.large.place() else { return CallOutcome::Returned(output) };
-    let bytes = u64::try_from(output.len()).unwrap_or(u64::MAX);
-    let object = name(&place, message, engine.entropy.uuid());
-    let written = with_retries(engine, unwanted, |_any| true, || place.objects.put(&object, output.clone())).await;
-    match written {
-        Some(Ok(())) => CallOutcome::Returned(OutputRef { bytes, object: Some(object) }.to_row()),
-        Some(Err(_)) | None => CallOutcome::Interrupted,
-    }
-}
-
 /// Returns the name of a new object: it contains the job, and is never used twice.
-fn name(place: &ObjectLocation, message: &Message, once: Uuid) -> String {
+pub(super) fn name(place: &ObjectLocation, message: &Message, once: Uuid) -> String {
     let Message { job, attempt, .. } = message;
     let once = once.simple();
     match message.kind {
@@ -152,24 +126,4 @@ fn name(place: &ObjectLocation, message: &Message, once: Uuid) -> String {
 /// Returns the job that an object of this store belongs to.
 pub(crate) fn job_of(place: &ObjectLocation, name: &str) -> Option<JobId> {
     name.strip_prefix(&*place.home)?.strip_prefix('/')?.split('/').next()?.parse().ok()
-}
-
-/// Tries an operation until it succeeds or fails permanently. Returns `None` if the worker has to stop, or the result is
-/// not wanted any more.
-pub(super) async fn with_retries<T, F: Future<Output = Result<T, ObjectError>>>(
-    engine: &Engine,
-    unwanted: &CancellationToken,
-    may_pass: fn(ObjectErrorKind) -> bool,
-    operation: impl FnMut() -> F,
-) -> Option<Result<T, ObjectError>> {
-    let may_pass = |error: &ObjectError| {
-        let source = std::error::Error::source(error).map(ToString::to_string);
-        let may_pass = may_pass(error.kind());
-        if may_pass {
-            tracing::warn!(%error, source, "the storage of large outputs is unavailable, holding the work");
-        }
-        may_pass
-    };
-    let retries = retry::retry(engine, unwanted, Backoff::new(PAUSES.0, PAUSES.1), may_pass, operation);
-    unwanted.run_until_cancelled(engine.force.run_until_cancelled(retries)).await??.ok()
 }

@@ -9,9 +9,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::sync::watch;
 
-use super::invoke::CallOutcome;
+use super::leases::CountedLease;
+use super::outcome::CallOutcome;
 use super::{Engine, retry};
 use crate::broker::{Acker, Disposition};
 use crate::context::Made;
@@ -25,40 +25,13 @@ const LEASE_DELAY: Duration = Duration::from_millis(100);
 /// The pause before a failed lease is requested again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// The number of leases of this process. The broker does not count their deliveries any more, so the consumer must:
-/// otherwise one worker would take all the work.
-#[derive(Debug, Default)]
-pub(crate) struct Leases(watch::Sender<usize>);
-
-/// Counts one lease until it is dropped.
-#[derive(Debug)]
-pub(super) struct Counted(watch::Sender<usize>);
-
-impl Leases {
-    /// Returns the number of leases, now and whenever it changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<usize> {
-        self.0.subscribe()
-    }
-
-    fn add(&self) -> Counted {
-        self.0.send_modify(|n| *n += 1);
-        Counted(self.0.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.send_modify(|n| *n = n.saturating_sub(1));
-    }
-}
-
 /// What a process holds of a message that it processes: first the delivery, later a lease.
 #[derive(Debug)]
 pub(super) enum DeliveryGuard {
     /// The delivery, which is not acknowledged yet.
     Delivery(Box<dyn Acker>),
     /// The delivery is acknowledged, and this process holds this row of the outbox.
-    Lease(OutboxId, Counted),
+    Lease(OutboxId, CountedLease),
     /// Nothing any more.
     Ended,
 }

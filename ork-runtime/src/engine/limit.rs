@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::action::Action;
 use super::canonical_json;
+use super::slots::{SlotKind, Slots};
 use super::step::Step;
 use crate::message::Message;
 use crate::registry::Task;
@@ -38,4 +39,10 @@ pub(super) fn limit_of(task: &Task, step: Option<&Step>, action: Action, message
         let _infallible = write!(name, "[{key} = {}]", canonical_json::shortened(&value, LONGEST_KEY));
     }
     Some(Limit { name: name.into(), permits: concurrency.calls })
+}
+
+/// Returns whether there are fewer permits than slots for calls of a task.
+pub(super) fn is_scarcer(slots: &Slots, task: &Task, permits: Option<u32>) -> bool {
+    let slots = slots.size(SlotKind::of(&task.work));
+    permits.is_some_and(|permits| usize::try_from(permits).unwrap_or(usize::MAX) < slots)
 }

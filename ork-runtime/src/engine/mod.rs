@@ -5,13 +5,16 @@
 //! follows). The result of each step is a value, and the disposition of the delivery follows from the last one. The
 //! engine depends on ports only.
 
+mod about;
 mod action;
 mod admit;
 mod barrier;
 pub(crate) mod batch;
+mod batch_sizer;
 mod call_times;
 pub(crate) mod cancel;
 mod canonical_json;
+mod check;
 mod claim;
 mod commit;
 mod custody;
@@ -24,11 +27,13 @@ mod held_deliveries;
 pub(crate) mod hooks;
 mod hydrate;
 mod inflight;
+mod inputs;
 mod invoke;
 mod join;
 pub(crate) mod large_outputs;
 mod late_reply;
 mod lease;
+mod leases;
 mod limit;
 mod metrics_buffer;
 mod outbox;
@@ -36,6 +41,7 @@ mod outcome;
 mod parked;
 pub(crate) mod part_sets;
 mod perform;
+mod place;
 mod process;
 mod progress;
 mod queue_activity;
@@ -59,7 +65,7 @@ pub(crate) use self::action::slot_needed;
 pub(crate) use self::metrics_buffer::MetricsReceiver;
 pub(crate) use self::outbox::{EventBatch, EventReceiver, OutboxReceiver, RowReceiver};
 use self::outcome::{Done, ProcessError};
-pub(crate) use self::process::process;
+pub(crate) use self::process::{Spawn, process};
 pub(crate) use self::progress::ProgressReceiver;
 pub(crate) use self::state::{Engine, Receivers, Settings, Setup};
-pub(crate) use self::work::{Batch, Spawn};
+pub(crate) use self::work::Batch;

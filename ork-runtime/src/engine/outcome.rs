@@ -1,8 +1,14 @@
 //! The result of processing a delivery, or the reason why it could not be processed.
 
+use bytes::Bytes;
+
+use super::inflight::part_key;
 use crate::broker::{DeadLetterReason, Disposition, Rejected};
+use crate::context::Made;
+use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
+use crate::task::CallError;
 use crate::tx::PartKey;
 
 /// Why a delivery could not be processed.
@@ -58,4 +64,53 @@ impl Done {
             Self::OtherSchema(detail) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, detail),
         }
     }
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) enum CallOutcome<T = Bytes> {
+    /// The function returned this value.
+    Returned(T),
+    /// The function failed.
+    Failed(CallError),
+    /// The call was stopped: the worker has to stop, or the job has ended and its result is not wanted any more.
+    Interrupted,
+}
+
+/// How claimed work has ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// An attempt has ended, which is to be recorded.
+    Attempted(Attempt),
+    /// There is nothing left to record.
+    Recorded(Done),
+}
+
+/// How an attempt at a job or a part has ended.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The function was called, and ended like this. The second value is what it has split its job into.
+    Called(CallOutcome, Option<Made>),
+    /// The function was not called: the work was lost with its workers this often, which is too often.
+    Lost(u32),
+}
+
+impl Outcome {
+    /// Returns the outcome of a call that makes no parts.
+    pub(super) const fn called(called: CallOutcome) -> Self {
+        Self::Attempted(Attempt::Called(called, None))
+    }
+}
+
+/// Returns the error that rejects a message.
+pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: String) -> ProcessError {
+    let refused = Rejected {
+        reason,
+        detail,
+        reply: message.reply.clone(),
+        job: Some(message.job),
+        task: Some(message.task.clone()),
+        hooks: message.hooks.clone(),
+    };
+    ProcessError::Rejected(Box::new(refused), part_key(message))
 }

@@ -11,18 +11,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Engine;
-use super::barrier::{Bodies, Fire, Passed, pass_until};
-use super::hooks::{Ended, fire};
-use super::storeless::join;
-use crate::barrier::{Arrival, Barrier, End};
+use crate::barrier::{Arrival, End};
 use crate::broker::PartRecord;
 use crate::clock::Timestamp;
 use crate::hook::OnComplete;
-use crate::id::JobId;
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
-use crate::registry::Task;
 
 /// Returns the pause before the next check, after so many checks.
 const fn pause_after(n_checks: u32) -> Duration {
@@ -54,44 +48,15 @@ pub(super) enum Follows {
     Hooks { task: String, hooks: Vec<OnComplete> },
 }
 
-impl SetCheck {
-    async fn run(&self, engine: &Arc<Engine>) -> Passed {
-        let arrival = Arrival { mark: engine.entropy.uuid().as_u128(), ..self.arrival };
-        let (task, mut stop);
-        let (bodies, fire) = match &self.follows {
-            Follows::Join(message) => {
-                let Ok(known) = engine.registry.get(&message.task) else { return Passed::NoParts };
-                task = Arc::clone(known);
-                // A worker that has to stop calls no join, so that it must not read either: a part of its own that ends
-                // meanwhile would leave the set to this reader.
-                stop = task.join.is_some().then_some(&engine.drain);
-                (Bodies::Keep, follow_job(engine, &task, message))
-            }
-            Follows::Hooks { task, hooks } => {
-                stop = None;
-                (Bodies::Drop, follow_set(engine, task, &self.record.queue, hooks))
-            }
-        };
-        if mutant::is_on(Mutant::LooksWhileDraining) {
-            stop = None;
-        }
-        pass_until(engine, stop, (Barrier::look(arrival), bodies), self.record.clone(), fire).await
-    }
-}
-
-/// Returns what follows the parts of a job: its join, its outcome, its hooks.
-pub(super) fn follow_job<'a>(engine: &'a Arc<Engine>, task: &'a Task, message: &'a Message) -> Fire<'a> {
-    Box::new(move |set, records| Box::pin(join::join(engine, task, message, (set, records))))
-}
-
-/// Returns what follows an external set: hooks. No single part represents the set, so the set has the name of its
-/// queue and no input.
-pub(super) fn follow_set<'a>(engine: &'a Engine, task: &'a str, queue: &'a str, hooks: &'a [OnComplete]) -> Fire<'a> {
-    Box::new(move |set, _records| {
-        let job = JobId::from_foreign(queue);
-        let ended = Ended { job, name: queue, task, inputs: b"null", success: set.n_failed() == 0 };
-        Box::pin(async move { fire(engine, hooks, ended).await.is_ok() })
-    })
+/// How a worker left the barrier of a set.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// The worker has left the barrier.
+    Done(End),
+    /// The worker has to stop: the part is redelivered.
+    Interrupted,
+    /// The broker has no part queues.
+    NoParts,
 }
 
 /// A set that is not complete.
@@ -137,7 +102,8 @@ impl Sets {
         }
     }
 
-    fn forget(&self, queue: &str) {
+    /// Records that a set is complete, or has no queue any more.
+    pub(super) fn forget(&self, queue: &str) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).sets.remove(queue);
     }
 
@@ -163,17 +129,6 @@ impl Sets {
             Arc::clone(&set.check)
         })
         .collect()
-    }
-}
-
-/// Checks a set, and does what follows it if it is complete.
-pub(crate) async fn check(engine: Arc<Engine>, check: Arc<SetCheck>) {
-    let passed = check.run(&engine).await;
-    if let Passed::Done(End::Fired) = passed {
-        tracing::info!(queue = check.record.queue, "a part set is complete after another program released its records");
-    }
-    if matches!(passed, Passed::Done(End::Fired | End::NoQueue | End::Gone)) {
-        engine.sets.forget(&check.record.queue);
     }
 }
 

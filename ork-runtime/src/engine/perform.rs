@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use super::action::Action;
-use super::invoke::{CallOutcome, Hold, invoke};
+use super::invoke::{Hold, invoke};
+use super::outcome::{Attempt, CallOutcome, Outcome};
 use super::running_calls::RunningCall;
 #[cfg(feature = "workflow")]
 use super::scheduler;
-use super::slots::{self, CallSlot, Need};
-use super::split::Split;
-use super::work::{Claimed, Common, Ended, Item, Outcome, Place};
-use super::{Done, Engine, ProcessError, cancel, custody, join, lease, services, split, step, storeless};
+use super::work::{Claimed, Common, Ended, Item};
+use super::{Done, Engine, ProcessError, about, cancel, custody, join, lease, place, step, storeless};
 use crate::job::Job;
 
 /// Registers the parts of a batch as running. They belong to one job, so they share the registration.
@@ -31,7 +30,7 @@ pub(super) async fn perform(
     let act = act(&engine, &common, &mut item, &claimed, running);
     let outcome = match alone {
         None => act.await,
-        Some(alone) => Box::pin(slots::keep_alone(&engine, alone, act)).await,
+        Some(alone) => Box::pin(place::keep_alone(&engine, alone, act)).await,
     };
     Ended { item, claimed, outcome }
 }
@@ -49,7 +48,7 @@ async fn act(
         Claimed::Job { job, .. } => (job.losses, Some(job)),
     };
     if losses > engine.settings.losses {
-        return Ok(Outcome::Lost(losses));
+        return Ok(Outcome::Attempted(Attempt::Lost(losses)));
     }
     // The call is the only future here that is not boxed: most work is one.
     match (common.action, job) {
@@ -81,7 +80,7 @@ async fn call(
     let about = match claimed {
         Claimed::Job { job, .. } => {
             let step = common.step.as_ref().map(|step| Arc::clone(&step.name));
-            crate::context::About { step, ..services::about_job(job) }
+            crate::context::About { step, ..about::job(job) }
         }
         Claimed::Part { key, count, .. } => {
             // Another worker runs the part now. Releasing the part here would clear that worker's mark; only a permit
@@ -89,13 +88,13 @@ async fn call(
             if item.guard.is_lost() && common.limit.is_none() {
                 return Ok(Outcome::Recorded(Done::Interrupted));
             }
-            services::about_part(&item.message, (key.index, *count), common.step.as_ref())
+            about::part(&item.message, (key.index, *count), common.step.as_ref())
         }
         // `storeless::part` makes its calls.
         Claimed::CountedPart => return Ok(Outcome::Recorded(Done::Settled)),
     };
     let running = running.unwrap_or_else(|| Arc::new(engine.running.enter(item.message.job)));
-    let Some(place) = place(engine, common, item, &running).await else {
+    let Some(place) = place::take(engine, common, item, &running).await else {
         return Ok(Outcome::called(CallOutcome::Interrupted));
     };
     let parts = match claimed {
@@ -107,30 +106,7 @@ async fn call(
     let Item { message, guard, .. } = item;
     let call = invoke(engine, common.def(), message, about, parts, Hold { running: &running, place });
     let (called, made) = lease::call(engine, message, guard, call).await;
-    Ok(Outcome::Called(called, made))
-}
-
-/// Takes the place of a call. Returns `None` if the call is not to be made.
-pub(super) async fn place(
-    engine: &Engine,
-    common: &Common,
-    item: &mut Item,
-    running: &RunningCall,
-) -> Option<CallSlot> {
-    match item.place.take() {
-        Some(Place::Slot(slot)) => Some(CallSlot::Exclusive { _slot: slot }),
-        Some(Place::Lane(lane)) => {
-            let turn = slots::turn(engine, lane, running.token()).await;
-            if turn.is_none() {
-                // The call was expected to be short, but others of its kind are not.
-                engine.batch_sizer.called(common.def().name, super::batch::THREAD_TIME);
-            }
-            turn
-        }
-        Some(Place::Split(guard)) => Some(CallSlot::Split { _guard: guard }),
-        // A later attempt at a storeless job, which this process makes.
-        None => slots::wait_begun(engine, Need::of(common.def())).await,
-    }
+    Ok(Outcome::Attempted(Attempt::Called(called, made)))
 }
 
 /// Creates the instances of a step that fans out.
@@ -139,30 +115,4 @@ async fn fan_out(engine: &Arc<Engine>, common: &Common, item: &mut Item, job: &J
     let running = engine.running.enter(job.id);
     let fan = Box::pin(step::fan_out(engine, job, step, running.token()));
     lease::keep(engine, &item.message, &mut item.guard, fan).await.map(Outcome::from)
-}
-
-/// Calls the split of a job in the store.
-pub(super) async fn split(
-    engine: &Arc<Engine>,
-    common: &Common,
-    item: &mut Item,
-    job: &Job,
-) -> Result<Outcome, ProcessError> {
-    let running = engine.running.enter(job.id);
-    let Some(_place) = place(engine, common, item, &running).await else {
-        return Ok(Outcome::called(CallOutcome::Interrupted));
-    };
-    let split = Box::pin(split::split(engine, job, common, &item.message, running.token()));
-    lease::keep(engine, &item.message, &mut item.guard, split).await.map(Outcome::from)
-}
-
-impl From<Split> for Outcome {
-    fn from(split: Split) -> Self {
-        match split {
-            Split::Sealed | Split::Ended(CallOutcome::Returned(())) => Self::Recorded(Done::Settled),
-            Split::Overtaken => Self::Recorded(Done::Interrupted),
-            Split::Ended(CallOutcome::Failed(error)) => Self::called(CallOutcome::Failed(error)),
-            Split::Ended(CallOutcome::Interrupted) => Self::called(CallOutcome::Interrupted),
-        }
-    }
 }

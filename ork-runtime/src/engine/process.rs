@@ -9,17 +9,27 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
+use super::admit::{self, Admitted};
 use super::outcome::Verdict;
-use super::work::{Batch, Common, Ended, Group, Item, NotGranted, Spawn};
-use super::{Done, Engine, ProcessError, admit, custody, duplicates, late_reply, perform, reject, slots};
+use super::work::{Batch, Common, Ended, Group, Incoming, Item, NotGranted, Unsettled};
+use super::{Done, Engine, ProcessError, custody, duplicates, late_reply, perform, place, reject};
 use crate::task::call::BoxFuture;
+
+/// Spawns a task in which a delivery of a batch continues alone.
+pub(crate) type Spawn = Arc<dyn Fn(BoxFuture<()>) + Send + Sync>;
 
 /// Processes the deliveries of a batch, and settles each of them.
 ///
 /// # Cancel safety
 /// If the future is dropped, no delivery is lost: the broker or the store redelivers what was not settled.
 pub(crate) async fn process(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) {
-    let groups = admit::admit(engine, batch, spawn).await;
+    if batch.deliveries.len() > 1 && !custody::shares_claims(engine) {
+        return process_each(engine, batch, spawn);
+    }
+    let Admitted { groups, alone } = admit::admit(engine, batch).await;
+    for delivery in alone {
+        spawn(process_alone(engine, delivery, spawn));
+    }
     join_all(groups.into_iter().map(|group| claim(engine, group, spawn))).await;
 }
 
@@ -42,7 +52,7 @@ async fn claim(engine: &Arc<Engine>, Group { common, items }: Group, spawn: &Spa
         perform::perform(Arc::clone(engine), Arc::clone(&common), item, claimed, running.clone())
     });
     let ended = perform_now(engine, &common, calls, spawn);
-    custody::settle(engine, &common, ended, spawn).await;
+    settle(engine, &common, ended, spawn).await;
 }
 
 /// Polls each call once and returns those that have ended. Each of the others continues in a task, and is settled alone.
@@ -66,13 +76,28 @@ where
         let (engine, common, spawn_next) = (Arc::clone(engine), Arc::clone(common), Arc::clone(spawn));
         spawn(Box::pin(async move {
             let end = call.await;
-            custody::settle(&engine, &common, vec![end], &spawn_next).await;
+            settle(&engine, &common, vec![end], &spawn_next).await;
         }));
     }
     if common.action.is_call() {
         engine.batch_sizer.measured(common.task.work.name, len, engine.clock.now() - begun);
     }
     ended
+}
+
+/// Settles the deliveries of work that has ended, and makes the attempts that this process has to make.
+async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, mut ended: Vec<Ended>, spawn: &Spawn) {
+    while !ended.is_empty() {
+        for unsettled in custody::settle(engine, common, std::mem::take(&mut ended)).await {
+            match unsettled {
+                Unsettled::Failed(item, error) => failed(engine, item, error, spawn).await,
+                Unsettled::Again(item, claimed) => {
+                    let again = perform::perform(Arc::clone(engine), Arc::clone(common), item, claimed, None);
+                    ended.push(Box::pin(again).await);
+                }
+            }
+        }
+    }
 }
 
 /// Handles a claim that was not granted, which may take long.
@@ -114,7 +139,7 @@ async fn wait_for(engine: &Arc<Engine>, common: &Common, item: &mut Item, worker
         return Ok(true);
     }
     let need = common.action.need(&common.task);
-    (item.place, item.alone) = slots::wait_for_call(engine, need, None, item.is_suspect(engine)).await;
+    (item.place, item.alone) = place::wait_for_call(engine, need, None, item.is_suspect(engine)).await;
     // The delivery may have been lost in the meantime: the redelivery calls the function then.
     Ok(item.place.is_some() && !item.guard.is_lost())
 }
@@ -127,17 +152,42 @@ async fn without_store(engine: &Arc<Engine>, mut items: Vec<Item>, error: Proces
         return failed(engine, item, error, spawn).await;
     }
     for item in items {
-        spawn(admit::alone(engine, item.into_incoming(), spawn));
+        spawn(process_alone(engine, item.into_incoming(), spawn));
     }
 }
 
 /// Settles an item whose work could not be done, or spawns a task that processes it again.
-pub(super) async fn failed(engine: &Arc<Engine>, item: Item, error: ProcessError, spawn: &Spawn) {
+async fn failed(engine: &Arc<Engine>, item: Item, error: ProcessError, spawn: &Spawn) {
     // Its slot and its place in flight are free from here on.
     let mut delivery = item.into_incoming();
     let message = delivery.message.as_ref().ok();
     match Box::pin(reject::verdict(engine, error, message, &mut delivery.guard)).await {
         Verdict::Settle(disposition) => delivery.guard.settle(engine, disposition).await,
-        Verdict::Again => spawn(admit::alone(engine, delivery, spawn)),
+        Verdict::Again => spawn(process_alone(engine, delivery, spawn)),
     }
+}
+
+/// Processes each delivery alone, without a task for those that end at once.
+fn process_each(engine: &Arc<Engine>, Batch { deliveries, slots }: Batch, spawn: &Spawn) {
+    // Each delivery waits for its own slot.
+    drop(slots);
+    let (begun, len) = (engine.clock.now(), deliveries.len());
+    let mut task = None;
+    for delivery in deliveries {
+        let known = delivery.message.as_ref().ok().and_then(|message| engine.registry.get(&message.task).ok());
+        task = task.or(known.map(|task| task.name()));
+        let mut processed = process_alone(engine, delivery, spawn);
+        if processed.as_mut().now_or_never().is_none() {
+            spawn(processed);
+        }
+    }
+    if let Some(task) = task {
+        engine.batch_sizer.measured(task, len, engine.clock.now() - begun);
+    }
+}
+
+/// Returns the processing of one delivery.
+fn process_alone(engine: &Arc<Engine>, delivery: Incoming, spawn: &Spawn) -> BoxFuture<()> {
+    let (engine, spawn) = (Arc::clone(engine), Arc::clone(spawn));
+    Box::pin(async move { process(&engine, Batch::one(delivery), &spawn).await })
 }

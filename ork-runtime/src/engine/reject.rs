@@ -1,55 +1,22 @@
 //! Messages that cannot be run: they are rejected before anything runs, recorded if there is a store, and
 //! dead-lettered with the reason.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{self, DeliveryGuard};
 use super::outcome::Verdict;
-use super::work::part_key;
-use super::{Done, Engine, ProcessError, late_reply, retry, storeless, unstorable};
+use super::{Done, Engine, ProcessError, duplicates, late_reply, retry, storeless, unstorable};
 use crate::broker::{DeadLetterReason, Disposition, Rejected};
-use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::hook::StoredHooks;
 use crate::id::JobId;
 use crate::job::{Job, Phase};
-use crate::message::{BodyError, Message, WorkKind};
-use crate::mutant::{self, Mutant};
-use crate::registry::Task;
+use crate::message::{Message, WorkKind};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts};
 
 /// The longest pause before a worker requeues a message that it cannot run.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// The pause between two checks of a process whose heartbeat is out of date.
-const CHECK_PAUSE: Duration = Duration::from_secs(1);
-
-/// The smallest difference between two timestamps.
-const INSTANT: Duration = Duration::from_millis(1);
-
-/// Checks a message against the limits, and finds its task.
-pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, ProcessError> {
-    engine.settings.limits.check(&message.body).map_err(|error| {
-        let reason = match error {
-            BodyError::TooLarge { .. } | BodyError::TooDeep { .. } => DeadLetterReason::Oversized,
-        };
-        rejected(message, reason, error.to_string())
-    })?;
-    let task = engine.registry.get(&message.task);
-    task.cloned().map_err(|unknown| rejected(message, DeadLetterReason::UnknownTask, unknown.to_string()))
-}
-
-/// Checks that a task has a join, for a message that requests it.
-pub(super) fn check_join(task: &Task, message: &Message) -> Result<(), ProcessError> {
-    if task.join.is_some() {
-        return Ok(());
-    }
-    let name = task.name();
-    let detail = format!("the task `{name}` of this program has no join, but the job was split for a task with one");
-    Err(rejected(message, DeadLetterReason::UnknownTask, detail))
-}
 
 /// Requeues work that needs a store, such as a part or a join, when this worker has none. Another worker of the queue
 /// may have one. Each requeue comes after a longer pause, and the broker dead-letters the message when that has gone
@@ -72,19 +39,6 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
         () = engine.force.cancelled() => Done::Interrupted,
         () = engine.clock.pause(pause) => Done::NeedsStore(detail),
     }
-}
-
-/// Returns the error that rejects a message.
-pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: String) -> ProcessError {
-    let refused = Rejected {
-        reason,
-        detail,
-        reply: message.reply.clone(),
-        job: Some(message.job),
-        task: Some(message.task.clone()),
-        hooks: message.hooks.clone(),
-    };
-    ProcessError::Rejected(Box::new(refused), part_key(message))
 }
 
 /// Decides what becomes of a delivery that could not be processed.
@@ -196,24 +150,11 @@ async fn record_rejection(
 
 /// Returns the process that runs a job if it is dead; otherwise waits until the next check.
 async fn wait_until_dead(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
-    let Some(until) = next_check(engine, job, &worker).await? else { return Ok(Some(worker)) };
+    let Some(until) = duplicates::next_check(engine, job, &worker).await? else { return Ok(Some(worker)) };
     tracing::debug!(%job, worker, "a rejected message waits for the process that runs its job to end");
     tokio::select! {
         biased;
         () = engine.force.cancelled() => Err(ProcessError::Unsettled(Disposition::Requeue)),
         () = engine.clock.pause_until(until) => Ok(None),
     }
-}
-
-/// Returns when to check the process of a running job again; `None` if it is dead.
-///
-/// An outdated heartbeat alone is no proof: a computer that slept has stopped this process, too. The next heartbeat
-/// of any process decides whether that one is dead, and then removes it.
-pub(super) async fn next_check(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
-    let processes = engine.store.diagnostics(job).await?.processes;
-    // Each process writes a heartbeat before it runs anything, so one without a heartbeat has ended.
-    let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.expires_at);
-    let now = engine.clock.now();
-    let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
-    Ok(sign.map(|until| (until + INSTANT).max(now + CHECK_PAUSE)))
 }

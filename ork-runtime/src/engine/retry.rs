@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use crate::broker::{BrokerError, BrokerErrorKind, Disposition};
 use crate::message::Outgoing;
+use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::retry::Backoff;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -16,6 +17,9 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a delivery is kept when the store does not work, so that it is not redelivered at once.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The first and the longest pause after objects could not be written or read.
+const OBJECT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The worker has to stop. Another process, or this one after a restart, does what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,26 @@ pub(super) async fn publish(engine: &Engine, message: &Outgoing) -> Result<Resul
 /// Publishes a message, and does not try again.
 pub(super) async fn publish_once(engine: &Engine, message: Outgoing) -> Result<(), BrokerError> {
     engine.broker.publish(vec![message]).await.into_iter().collect()
+}
+
+/// Tries an operation of the object storage until it succeeds or fails permanently. Returns `None` if the worker has to stop, or the result is
+/// not wanted any more.
+pub(super) async fn objects<T, F: Future<Output = Result<T, ObjectError>>>(
+    engine: &Engine,
+    unwanted: &CancellationToken,
+    may_pass: fn(ObjectErrorKind) -> bool,
+    operation: impl FnMut() -> F,
+) -> Option<Result<T, ObjectError>> {
+    let may_pass = |error: &ObjectError| {
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        let may_pass = may_pass(error.kind());
+        if may_pass {
+            tracing::warn!(%error, source, "the storage of large outputs is unavailable, holding the work");
+        }
+        may_pass
+    };
+    let retries = retry(engine, unwanted, Backoff::new(OBJECT_PAUSES.0, OBJECT_PAUSES.1), may_pass, operation);
+    unwanted.run_until_cancelled(engine.force.run_until_cancelled(retries)).await??.ok()
 }
 
 /// Waits after an error of the store, which may work again soon. Until then the delivery stays here: requeued, it

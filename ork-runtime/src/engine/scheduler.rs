@@ -7,8 +7,7 @@ use ork_workflow::{Missed, Overlap, Plan, Schedule, date_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::invoke::CallOutcome;
-use super::work::Outcome;
+use super::outcome::{CallOutcome, Outcome};
 use super::{Done, Engine, ProcessError, submit};
 use crate::clock::Timestamp;
 use crate::job::{Job, JobKind};

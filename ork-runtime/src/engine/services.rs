@@ -6,13 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::metrics_buffer::Added;
-use super::step::Step;
 use super::submit::{SubmitError, SubmitOptions, new_job, submit};
 use super::{Engine, dynamic_split, external};
 use crate::context::{About, Child, Context, Data, Made, NoSplit, Progress, Services};
 use crate::id::JobId;
-use crate::job::{Job, Phase};
-use crate::message::Message;
 use crate::metric::{MOST_SERIES, Measured, Series};
 use crate::task::{CallError, Result};
 use crate::tx::NewJob;
@@ -74,32 +71,4 @@ impl Services for Engine {
     async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError> {
         external::execute(self, context, input).await
     }
-}
-
-pub(super) fn about_job(job: &Job) -> About {
-    About {
-        parent: job.parent,
-        attempt: job.phase_attempt(),
-        fence: job.attempt,
-        member: job.hooks.as_ref().is_some_and(|stored| stored.hooks.part.is_some()),
-        ..About::new(job.id, job.root, job.task.clone(), job.phase)
-    }
-}
-
-pub(super) fn about_part(message: &Message, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> About {
-    let (index, count) = step.map_or(place, |step| step.place(place.0));
-    About {
-        step: step.map(|step| Arc::clone(&step.name)),
-        parent: message.parent,
-        attempt: message.attempt,
-        index: Some(index),
-        count,
-        data: message.data.clone(),
-        ..About::new(message.job, message.root, message.task.clone(), Phase::Start)
-    }
-}
-
-/// Returns the engine as the services of a task.
-pub(super) fn of(engine: &Arc<Engine>) -> Arc<dyn Services> {
-    Arc::<Engine>::clone(engine)
 }

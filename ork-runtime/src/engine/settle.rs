@@ -1,13 +1,11 @@
 //! Settles work in the store: records how it ended, in one transaction for all items of a group, and then settles their
 //! deliveries. What follows from the end of a job is part of that transaction.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::invoke::CallOutcome;
-use super::work::{Claimed, Common, Ended, Item, Outcome, Spawn};
-use super::{Done, Engine, parked, process};
+use super::outcome::{Attempt, CallOutcome, Outcome};
+use super::work::{Claimed, Common, Ended, Item, Unsettled};
+use super::{Done, Engine, parked};
 use crate::broker::Disposition;
 use crate::clock::Timestamp;
 use crate::context::Made;
@@ -19,32 +17,42 @@ use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
 use crate::tx::{PartAttemptOutcome, Permit, SealParts, Settle, SettleParts};
 
-/// Records how the work of these items has ended, and settles their deliveries.
-pub(super) async fn settle(engine: &Arc<Engine>, common: &Common, ended: Vec<Ended>, spawn: &Spawn) {
-    let (mut jobs, mut parts, mut first) = (Vec::new(), Vec::new(), None);
+/// Records how the work of these items has ended, and settles their deliveries. Returns those whose work could not be
+/// done.
+pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) -> Vec<Unsettled> {
+    let (mut jobs, mut parts, mut first, mut unsettled) = (Vec::new(), Vec::new(), None, Vec::new());
     let mut items = Vec::with_capacity(ended.len());
     for Ended { item, claimed, outcome } in ended {
-        match (outcome, claimed) {
-            (Err(error), _) => process::failed(engine, item, error, spawn).await,
-            (Ok(Outcome::Recorded(done)), _) => item.settle(engine, done).await,
+        let attempt = match outcome {
+            Err(error) => {
+                unsettled.push(Unsettled::Failed(item, error));
+                continue;
+            }
+            Ok(Outcome::Recorded(done)) => {
+                item.settle(engine, done).await;
+                continue;
+            }
+            Ok(Outcome::Attempted(attempt)) => attempt,
+        };
+        match (attempt, claimed) {
             // A dynamic split is sealed in a separate transaction, as few jobs make one.
-            (Ok(Outcome::Called(CallOutcome::Returned(output), Some(made))), Claimed::Job { job, permit }) => {
+            (Attempt::Called(CallOutcome::Returned(output), Some(made)), Claimed::Job { job, permit }) => {
                 let disposition = Box::pin(seal(engine, &job, permit, output, made)).await;
                 item.guard.settle(engine, disposition).await;
             }
-            (Ok(outcome), Claimed::Job { job, permit }) => {
-                let (settle, done) = settle_job(engine, common, &job, permit, outcome);
+            (attempt, Claimed::Job { job, permit }) => {
+                let (settle, done) = settle_job(engine, common, &job, permit, attempt);
                 jobs.push(settle);
                 items.push((item, done));
             }
-            (Ok(outcome), Claimed::Part { key, permit, .. }) => {
-                let (outcome, done) = end_part(engine, common, &item, outcome);
+            (attempt, Claimed::Part { key, permit, .. }) => {
+                let (outcome, done) = end_part(engine, common, &item, attempt);
                 // All parts of a group were started together, so their permits are of one kind.
                 first.get_or_insert((key, permit));
                 parts.push((key.index, outcome));
                 items.push((item, done));
             }
-            (Ok(_), Claimed::CountedPart) => item.settle(engine, Done::Settled).await,
+            (_, Claimed::CountedPart) => item.settle(engine, Done::Settled).await,
         }
     }
     let failed = match first {
@@ -58,39 +66,38 @@ pub(super) async fn settle(engine: &Arc<Engine>, common: &Common, ended: Vec<End
     for (item, done) in items {
         item.guard.settle(engine, failed.clone().unwrap_or_else(|| done.disposition())).await;
     }
+    unsettled
 }
 
-/// Returns the operation that records the end of a job's work, and the result for its delivery.
-fn settle_job(engine: &Engine, common: &Common, job: &Job, permit: Option<Permit>, outcome: Outcome) -> (Settle, Done) {
+/// Returns the operation that records the end of an attempt at a job, and the result for its delivery.
+fn settle_job(engine: &Engine, common: &Common, job: &Job, permit: Option<Permit>, attempt: Attempt) -> (Settle, Done) {
     let phase = common.action.phase();
-    let (outcome, output, done) = match outcome {
-        Outcome::Called(called, _) => {
+    let (outcome, output, done) = match attempt {
+        Attempt::Called(called, _) => {
             let schema = job.schemas.input.filter(|_| phase == Phase::Start);
             job_attempt(engine, job, common.def(), phase, schema, called)
         }
-        Outcome::Lost(times) => {
+        Attempt::Lost(times) => {
             let failure = lost(times);
             let done = Done::Exhausted(failure.message.clone());
             (AttemptOutcome::Failed { failure, retry_at: None }, None, done)
         }
-        Outcome::Recorded(done) => (AttemptOutcome::Interrupted, None, done),
     };
     let (attempt, actor) = (job.attempt, engine.actor());
     (Settle { job: job.id, phase, attempt, outcome, output, permit, actor }, done)
 }
 
-/// Returns how the work on a part ended, and the result for its delivery.
-fn end_part(engine: &Engine, common: &Common, item: &Item, outcome: Outcome) -> (PartAttemptOutcome, Done) {
-    match outcome {
-        Outcome::Called(called, _) => {
+/// Returns how an attempt at a part ended, and the result for its delivery.
+fn end_part(engine: &Engine, common: &Common, item: &Item, attempt: Attempt) -> (PartAttemptOutcome, Done) {
+    match attempt {
+        Attempt::Called(called, _) => {
             part_attempt(engine, common.def(), item.message.attempt, item.message.schema, called)
         }
-        Outcome::Lost(times) => {
+        Attempt::Lost(times) => {
             let failure = lost(times);
             let done = Done::Exhausted(failure.message.clone());
             (PartAttemptOutcome::Failed { failure, retry_at: None }, done)
         }
-        Outcome::Recorded(done) => (PartAttemptOutcome::Interrupted, done),
     }
 }
 

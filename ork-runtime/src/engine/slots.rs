@@ -6,24 +6,11 @@
 //! alone in this process, and none may run alone beside them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore};
-use tokio_util::sync::CancellationToken;
 
-use super::Engine;
-use super::work::Place;
-use crate::mutant::{self, Mutant};
 use crate::task::def::{Run, TaskDef};
 use crate::workflow_run::{PROCESS, PYTHON};
-
-/// How long a call that was claimed as one of a batch may wait for its slot before it is released.
-const LANE_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// How long suspect work waits until nothing else runs in this process. Work is suspect if one more loss would fail
-/// it.
-const ALONE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The two kinds of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,6 +110,17 @@ pub(super) struct SplitGuard {
     _not_alone: Option<OwnedRwLockReadGuard<()>>,
 }
 
+/// Where a call runs.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A slot for this call only.
+    Slot(Slot),
+    /// A slot that short calls of one batch use one after the other.
+    Lane(Lane),
+    /// No slot: the call is a split, beside which no work runs alone.
+    Split(SplitGuard),
+}
+
 /// The right to run one call.
 #[derive(Debug)]
 pub(super) enum CallSlot {
@@ -147,6 +145,23 @@ impl Lane {
 
     fn new(slot: Slot) -> Self {
         Self { turn: Arc::new(Semaphore::new(1)), slot: Arc::new(slot) }
+    }
+
+    /// Takes the turn if no other call has it.
+    pub(super) fn try_turn(self) -> Result<CallSlot, Self> {
+        match Arc::clone(&self.turn).try_acquire_owned() {
+            Ok(turn) => Ok(CallSlot::Shared { _turn: turn, _slot: self.slot }),
+            Err(_) => Err(self),
+        }
+    }
+
+    /// Waits for the turn.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, no turn is taken, and the place in the queue is lost.
+    pub(super) async fn turn(self) -> Option<CallSlot> {
+        let turn = self.turn.acquire_owned().await.ok()?;
+        Some(CallSlot::Shared { _turn: turn, _slot: self.slot })
     }
 }
 
@@ -187,7 +202,7 @@ pub(super) struct Alone {
 
 impl Alone {
     /// Lets other work run beside this, but none alone.
-    fn beside_others(self) -> SplitGuard {
+    pub(super) fn beside_others(self) -> SplitGuard {
         SplitGuard { _not_alone: Some(self.splits.downgrade()) }
     }
 }
@@ -233,13 +248,13 @@ impl Slots {
     ///
     /// # Cancel safety
     /// If the future is dropped, the right is not taken, and its place in the queue is lost.
-    async fn enter_split(&self) -> SplitGuard {
+    pub(super) async fn enter_split(&self) -> SplitGuard {
         SplitGuard { _not_alone: Some(Arc::clone(&self.alone).read_owned().await) }
     }
 
     /// Waits until no user code runs in this process, then takes all slots. Returns what the call needs, and the
     /// others.
-    async fn take_all(&self, need: Need) -> Option<(Place, Alone)> {
+    pub(super) async fn take_all(&self, need: Need) -> Option<(Place, Alone)> {
         let splits = Arc::clone(&self.alone).write_owned().await;
         let all = async |pool: &Pool| {
             let n = u32::try_from(pool.size).unwrap_or(u32::MAX);
@@ -254,113 +269,6 @@ impl Slots {
         };
         Some((place, Alone { splits, _slots: slots }))
     }
-}
-
-/// Waits for what unclaimed work needs. Returns `None` if the work has to be requeued: the worker has to stop, or the
-/// wait would take so long that another worker should have the work.
-async fn wait<T>(engine: &Engine, needed: impl Future<Output = Option<T>>) -> Option<T> {
-    let too_long = async {
-        if engine.broker.needs_relay() {
-            engine.clock.pause(engine.settings.ack_within).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        () = engine.drain.cancelled() => None,
-        taken = needed => taken,
-        () = too_long => None,
-    }
-}
-
-/// Waits for what a call of storeless work that has begun needs: a requeue would start it again, and two jobs of its
-/// kind could hinder each other for ever. Returns `None` if the worker has to stop.
-pub(super) async fn wait_begun(engine: &Engine, need: Need) -> Option<CallSlot> {
-    let needed = async {
-        Some(match need {
-            Need::Slot(kind) => CallSlot::Exclusive { _slot: engine.slots.acquire(kind).await? },
-            Need::Split => CallSlot::Split { _guard: engine.slots.enter_split().await },
-        })
-    };
-    if mutant::is_on(Mutant::GivesBackRetries) {
-        return wait(engine, needed).await;
-    }
-    tokio::select! {
-        biased;
-        () = engine.drain.cancelled() => None,
-        taken = needed => taken,
-    }
-}
-
-/// Waits for the turn of a call that was claimed as one of a batch of short calls. Returns `None` if the call is not
-/// to be made: its turn did not come soon, its job has ended, or the worker has to stop.
-pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationToken) -> Option<CallSlot> {
-    let Lane { turn, slot } = lane;
-    if let Ok(turn) = Arc::clone(&turn).try_acquire_owned() {
-        return Some(CallSlot::Shared { _turn: turn, _slot: slot });
-    }
-    tokio::select! {
-        biased;
-        () = engine.drain.cancelled() => None,
-        () = cancelled.cancelled() => None,
-        turn = turn.acquire_owned() => turn.ok().map(|turn| CallSlot::Shared { _turn: turn, _slot: slot }),
-        () = engine.clock.pause(LANE_TIMEOUT) => None,
-    }
-}
-
-/// Waits for what a call needs, unless it has a slot. Returns no place if `need` is `None`, as there is no call then,
-/// or if the work has to be requeued. Suspect work gets its slot when nothing else runs here, or after
-/// [`ALONE_TIMEOUT`].
-pub(super) async fn wait_for_call(
-    engine: &Engine,
-    need: Option<Need>,
-    slot: Option<Slot>,
-    is_suspect: bool,
-) -> (Option<Place>, Option<Alone>) {
-    let Some(need) = need else { return (None, None) };
-    let is_beside_others = mutant::is_on(Mutant::RunsSuspectsBesideOthers)
-        || (need == Need::Split && mutant::is_on(Mutant::RunsSuspectSplitsBesideOthers));
-    if is_suspect && !is_beside_others {
-        drop(slot);
-        let (place, alone) = wait_alone(engine, need).await.unzip();
-        return (place, alone.flatten());
-    }
-    (wait_beside_others(engine, need, slot).await, None)
-}
-
-/// Waits for what unclaimed work needs, unless it has a slot.
-async fn wait_beside_others(engine: &Engine, need: Need, slot: Option<Slot>) -> Option<Place> {
-    match (need, slot) {
-        (Need::Split, _) => wait(engine, engine.slots.enter_split().map(Some)).await.map(Place::Split),
-        (Need::Slot(_), Some(slot)) => Some(Place::Slot(slot)),
-        (Need::Slot(kind), None) => wait(engine, engine.slots.acquire(kind)).await.map(Place::Slot),
-    }
-}
-
-/// Waits until nothing else runs in this process, for unclaimed work. If that takes long, the work will run beside
-/// others, so that it is not blocked forever.
-async fn wait_alone(engine: &Engine, need: Need) -> Option<(Place, Option<Alone>)> {
-    tokio::select! {
-        biased;
-        () = engine.drain.cancelled() => return None,
-        all = engine.slots.take_all(need) => return all.map(|(place, alone)| (place, Some(alone))),
-        () = engine.clock.pause(ALONE_TIMEOUT) => {}
-    }
-    tracing::warn!("this process is too busy to run a suspect message alone; running it beside others");
-    wait_beside_others(engine, need, None).await.map(|place| (place, None))
-}
-
-/// Runs work alone for a while, and then beside others: it may itself wait for work that needs a slot here.
-pub(super) async fn keep_alone<T>(engine: &Engine, alone: Alone, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        biased;
-        end = &mut work => return end,
-        () = engine.clock.pause(ALONE_TIMEOUT) => {}
-    }
-    let _beside_others = alone.beside_others();
-    work.await
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
-use super::invoke::{CallOutcome, call, flatten, guard};
-use super::work::Common;
-use super::{Engine, ProcessError, invoke, services};
+use super::invoke::{call, flatten, guard};
+use super::outcome::{CallOutcome, Outcome};
+use super::work::{Common, Item};
+use super::{Done, Engine, ProcessError, about, invoke, lease, place};
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::ledger;
@@ -47,8 +48,34 @@ pub(super) enum Split {
     Ended(CallOutcome<()>),
 }
 
-/// Runs the split of a claimed job, which has its place.
-pub(super) async fn split(
+impl From<Split> for Outcome {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Sealed | Split::Ended(CallOutcome::Returned(())) => Self::Recorded(Done::Settled),
+            Split::Overtaken => Self::Recorded(Done::Interrupted),
+            Split::Ended(CallOutcome::Failed(error)) => Self::called(CallOutcome::Failed(error)),
+            Split::Ended(CallOutcome::Interrupted) => Self::called(CallOutcome::Interrupted),
+        }
+    }
+}
+
+/// Splits a claimed job in the store.
+pub(super) async fn claimed(
+    engine: &Arc<Engine>,
+    common: &Common,
+    item: &mut Item,
+    job: &Job,
+) -> Result<Outcome, ProcessError> {
+    let running = engine.running.enter(job.id);
+    let Some(_place) = place::take(engine, common, item, &running).await else {
+        return Ok(Outcome::called(CallOutcome::Interrupted));
+    };
+    let split = Box::pin(split(engine, job, common, &item.message, running.token()));
+    lease::keep(engine, &item.message, &mut item.guard, split).await.map(Outcome::from)
+}
+
+/// Calls the split of a job, and makes a part of each item that it yields.
+async fn split(
     engine: &Arc<Engine>,
     job: &Job,
     common: &Common,
@@ -74,8 +101,8 @@ pub(super) async fn split(
         return Ok(Split::Sealed);
     };
     let token = invoke::token(def, cancelled);
-    let call = call(engine, def, message, services::about_job(job), None, &token);
-    make(engine, (job, epoch), def, &token, items(engine, def, call)).await
+    let call = call(engine, def, message, about::job(job), None, &token);
+    make(engine, job, epoch, def, &token, items(engine, def, call)).await
 }
 
 /// Calls the split and returns the items that it yields.
@@ -90,7 +117,8 @@ async fn items(engine: &Engine, def: &TaskDef, call: Call) -> Result<Items, Call
 /// Makes a part of each item, page after page, and seals them.
 pub(super) async fn make(
     engine: &Arc<Engine>,
-    (job, epoch): (&Job, u32),
+    job: &Job,
+    epoch: u32,
     def: &TaskDef,
     token: &CancellationToken,
     items: impl Future<Output = Result<Items, CallError>>,

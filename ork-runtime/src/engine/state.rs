@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::batch::BatchSizer;
+use super::batch_sizer::BatchSizer;
 use super::call_times::Calls;
 use super::held_deliveries::Held;
-use super::hydrate::Inputs;
 use super::inflight::InFlight;
+use super::inputs::Inputs;
 use super::large_outputs::Large;
-use super::lease::Leases;
+use super::leases::Leases;
 use super::metrics_buffer::{MetricsBuffer, MetricsReceiver};
 use super::outbox::{Outbox, OutboxReceiver};
 use super::part_sets::Sets;

@@ -3,23 +3,18 @@
 use std::sync::Arc;
 
 use super::action::Action;
-use super::inflight::InflightGuard;
-use super::invoke::CallOutcome;
+use super::inflight::{InflightGuard, part_key};
 use super::lease::DeliveryGuard;
-use super::slots::{Alone, Lane, Slot, SplitGuard};
+use super::outcome::Outcome;
+use super::slots::{Alone, Place, Slot};
 use super::step::Step;
 use super::{Done, Engine, ProcessError};
 use crate::broker::{Delivery, Rejected};
-use crate::context::Made;
 use crate::job::Job;
-use crate::message::{Message, WorkKind};
+use crate::message::Message;
 use crate::registry::Task;
 use crate::task::TaskDef;
-use crate::task::call::BoxFuture;
 use crate::tx::{Limit, PartKey, Permit};
-
-/// Spawns a task in which a delivery of a batch continues alone.
-pub(crate) type Spawn = Arc<dyn Fn(BoxFuture<()>) + Send + Sync>;
 
 /// Deliveries that are processed together, and the slots that were taken for them. A delivery that cannot share a claim
 /// with others is a batch of one.
@@ -87,17 +82,6 @@ pub(super) struct Item {
     pub(super) runner_is_dead: bool,
 }
 
-/// Where a call runs.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// A slot for this call only.
-    Slot(Slot),
-    /// A slot that short calls of one batch use one after the other.
-    Lane(Lane),
-    /// No slot: the call is a split, beside which no work runs alone.
-    Split(SplitGuard),
-}
-
 impl Item {
     /// Settles the delivery, or its lease.
     pub(super) async fn settle(self, engine: &Engine, done: Done) {
@@ -126,14 +110,6 @@ impl Item {
 /// Returns whether one more loss would fail work that was delivered this often before.
 pub(super) const fn is_suspect(engine: &Engine, redelivered: u32) -> bool {
     redelivered > 0 && redelivered >= engine.settings.losses
-}
-
-/// Returns the part that a message asks for; `None` if it asks for no part.
-pub(super) fn part_key(message: &Message) -> Option<PartKey> {
-    match message.kind {
-        WorkKind::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
-        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => None,
-    }
 }
 
 /// What the items of a group have in common.
@@ -202,28 +178,19 @@ pub(super) enum NotGranted {
     Rejected(ProcessError),
 }
 
-/// How claimed work has ended.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// The function was called, and ended like this. The second value is what it has split its job into.
-    Called(CallOutcome, Option<Made>),
-    /// The function was not called: the work was lost with its workers this often, which is too often.
-    Lost(u32),
-    /// There is nothing left to record.
-    Recorded(Done),
-}
-
-impl Outcome {
-    /// Returns the outcome of a call that makes no parts.
-    pub(super) const fn called(called: CallOutcome) -> Self {
-        Self::Called(called, None)
-    }
-}
-
 /// An item whose work has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) item: Item,
     pub(super) claimed: Claimed,
     pub(super) outcome: Result<Outcome, ProcessError>,
+}
+
+/// An item that was not settled after its work had ended.
+#[derive(Debug)]
+pub(super) enum Unsettled {
+    /// Its work could not be done.
+    Failed(Item, ProcessError),
+    /// The next attempt at its work is due, and this process makes it.
+    Again(Item, Claimed),
 }

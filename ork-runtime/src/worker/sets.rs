@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, part_sets};
+use crate::engine::{Engine, storeless::check_set};
 use crate::supervisor::Supervisor;
 
 /// Recounts each open set when it is due, until `stop` is cancelled. A recount that has started counts as a delivery,
@@ -26,7 +26,7 @@ pub(super) async fn recount(engine: Arc<Engine>, supervisor: Supervisor, stop: C
             () = due => {}
         }
         for look in engine.sets.due(engine.clock.now()) {
-            supervisor.delivery(part_sets::check(Arc::clone(&engine), look));
+            supervisor.delivery(check_set::check(Arc::clone(&engine), look));
         }
     }
 }

@@ -3,8 +3,7 @@
 
 use ork_workflow::{Plan, Runs};
 
-use super::super::invoke::CallOutcome;
-use super::super::work::Outcome;
+use super::super::outcome::{CallOutcome, Outcome};
 use super::super::{Done, Engine, ProcessError};
 use crate::id::JobId;
 use crate::job::{Job, State};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::invoke::CallOutcome;
+use super::super::outcome::CallOutcome;
 use super::super::split::{self, Split};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
@@ -52,5 +52,5 @@ pub(in super::super) async fn fan_out(
     // The timeout of an attempt applies to the instances, not to the fan-out itself.
     let work = &step.task.work;
     let def = TaskDef { options: Options { timeout: None, ..work.options }, ..*work };
-    split::make(engine, (job, epoch), &def, cancelled, parts).await
+    split::make(engine, job, epoch, &def, cancelled, parts).await
 }

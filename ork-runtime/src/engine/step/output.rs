@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ork_workflow::{Plan, Reference};
+use ork_workflow::Reference;
 use serde_json::value::RawValue;
 
 use super::super::large_outputs::OutputKey;
-use super::super::{Engine, ProcessError, reject};
+use super::super::outcome::rejected;
+use super::super::{Engine, ProcessError};
+use super::Run;
 use crate::broker::DeadLetterReason;
 use crate::id::JobId;
 use crate::job::State;
@@ -17,7 +19,6 @@ use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::store::{JobView, StoreError, StoreErrorKind};
-use crate::workflow_run::WorkflowRun;
 
 /// How many parts are read at once.
 const PAGE: usize = 1_000;
@@ -37,20 +38,10 @@ impl From<StoreError> for NoOutput {
     }
 }
 
-/// A run, as its steps see it.
-#[derive(Debug, Clone)]
-pub(super) struct Run {
-    pub(super) id: JobId,
-    pub(super) plan: Arc<Plan>,
-    /// The state of the run when the step started. What the step needs had ended by that time, and does not change
-    /// while the step runs.
-    pub(super) flow: Arc<WorkflowRun>,
-}
-
 impl Run {
     /// Reads the run that this message is a step of.
     pub(super) async fn read(engine: &Engine, message: &Message, id: JobId) -> Result<Self, ProcessError> {
-        let rejected = |why: String| reject::rejected(message, DeadLetterReason::UnknownJob, why);
+        let rejected = |why: String| rejected(message, DeadLetterReason::UnknownJob, why);
         let view = engine.store.job(id).await?.ok_or_else(|| rejected(format!("its run {id} is not in this store")))?;
         let flow = view.job.workflow_run().ok_or_else(|| rejected(format!("its run {id} has not started")))?;
         let plan = serde_json::from_slice(&view.input)

@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::super::barrier::HeldRecord;
-use super::super::hooks::{Ended, fire};
-use super::super::invoke::Hold;
-use super::super::settle;
+use super::super::hooks::send::{Ended, fire};
+use super::super::invoke::{Hold, invoke};
+use super::super::settle::job_attempt;
 use super::super::slots::Need;
-use super::super::{Engine, invoke, services, slots};
-use super::{Head, next_attempt, outcome};
+use super::super::{Engine, about, place};
+use super::head::Head;
+use super::outcome;
+use super::outcome::next_attempt;
 use crate::barrier::{Entry, Set};
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
@@ -53,7 +55,8 @@ pub(in super::super) async fn join(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
-    (set, records): (Set, Vec<HeldRecord>),
+    set: Set,
+    records: Vec<HeldRecord>,
 ) -> bool {
     let Some(run) = set.epoch() else { return false };
     let (mut head, mut parts) = (None, BTreeMap::new());
@@ -70,14 +73,15 @@ pub(in super::super) async fn join(
         tracing::error!(job = %message.job, "cannot read the record of the split: dropping the parts of its job");
         return true;
     };
-    finish(engine, task, (message, head), parts).await
+    finish(engine, task, message, head, parts).await
 }
 
 /// Ends a job with these parts. Returns whether that was done.
 pub(super) async fn finish(
     engine: &Arc<Engine>,
     task: &Task,
-    (message, head): (&Message, Head),
+    message: &Message,
+    head: Head,
     parts: BTreeMap<u64, (bool, Bytes)>,
 ) -> bool {
     let mut job = head.job(message.job, task.name(), engine.clock.now());
@@ -92,7 +96,7 @@ pub(super) async fn finish(
     engine.emit_parts_completed(&job, counts).await;
     if let Some(def) = &task.join {
         let parts = RawParts::new(counts, Arc::new(InMemoryParts(parts)));
-        if !attempts(engine, def, (message, &mut job), parts).await {
+        if !attempts(engine, def, message, &mut job, parts).await {
             return false;
         }
     } else {
@@ -101,31 +105,29 @@ pub(super) async fn finish(
             return false;
         }
     }
-    let hooks = crate::hook::OnComplete::read_all(head.on_complete.as_bytes(), &super::allow_all());
-    let hooks = hooks.unwrap_or_default();
-    let inputs = head.input.as_deref().map_or("null", |input| input.get());
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
-    let ended = Ended { job: job.id, name: &name, task: task.name(), inputs: inputs.as_bytes(), success };
-    fire(engine, &hooks, ended).await.is_ok()
+    let ended = Ended { job: job.id, name: &name, task: task.name(), inputs: head.input(), success };
+    fire(engine, &head.hooks(), ended).await.is_ok()
 }
 
 /// Runs the join until it succeeds or has no attempt left. Returns whether the job has ended.
 async fn attempts(
     engine: &Arc<Engine>,
     def: &crate::task::TaskDef,
-    (message, job): (&Message, &mut Job),
+    message: &Message,
+    job: &mut Job,
     parts: RawParts,
 ) -> bool {
     let message = Message { kind: WorkKind::Join, body: Bytes::from_static(b"null"), ..message.clone() };
     loop {
-        let Some(place) = slots::wait_begun(engine, Need::of(def)).await else { return false };
+        let Some(place) = place::wait_begun(engine, Need::of(def)).await else { return false };
         next_attempt(engine, job, Phase::Join);
         let running = engine.running.enter(job.id);
-        let about = services::about_job(job);
+        let about = about::job(job);
         let hold = Hold { running: &running, place };
-        let (called, _) = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
+        let (called, _) = invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
         drop(running);
-        let (how, output, _) = settle::job_attempt(engine, job, def, Phase::Join, None, called);
+        let (how, output, _) = job_attempt(engine, job, def, Phase::Join, None, called);
         match outcome::end_attempt(engine, job, Phase::Join, how, output).await {
             Ok(None) => return job.state.is_final(),
             Ok(Some(due)) => {

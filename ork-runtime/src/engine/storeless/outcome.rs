@@ -1,4 +1,4 @@
-//! The end of an attempt at a storeless job: its outcome is sent in a message, from which alone its sender learns it.
+//! Attempts at a storeless job: the outcome of the last one is sent in a message, from which alone its sender learns it.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use super::super::retry::{self, Interrupted};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
-use crate::job::{AttemptEnd, AttemptOutcome, Effect, Job, Phase, State};
+use crate::job::{AttemptEnd, AttemptOutcome, Effect, Job, JobClaim, Phase, State};
 use crate::message::{Outgoing, Reply};
 use crate::mutant::{self, Mutant};
 
@@ -24,6 +24,12 @@ pub(super) async fn end_attempt(
         return Ok(None);
     };
     apply_effects(engine, job, effects, output.as_ref()).await
+}
+
+/// Starts the next attempt at a storeless job.
+pub(super) fn next_attempt(engine: &Engine, job: &mut Job, phase: Phase) {
+    let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
+    debug_assert_eq!(claimed, JobClaim::Granted, "it waited for this attempt");
 }
 
 /// Carries out the effects of a change of a storeless job. Returns the time of the next attempt, if there is one.

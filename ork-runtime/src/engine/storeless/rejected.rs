@@ -3,15 +3,18 @@
 
 use bytes::Bytes;
 
-use super::super::barrier::{Bodies, Fire, HeldRecord, Passed, pass};
-use super::super::hooks::{Ended, fire};
+use super::super::barrier::{Bodies, Fire, HeldRecord, pass};
+use super::super::hooks::send::{Ended, fire};
+use super::super::part_sets::Passed;
 use super::super::retry::Interrupted;
 use super::super::{Engine, ProcessError};
-use super::{Head, Member, member, outcome};
+use super::head::Head;
+use super::member::{Member, member};
+use super::outcome;
 use crate::barrier::{Arrival, Barrier, Entry, Set};
 use crate::broker::{DeadLetterReason, Disposition, PartRecord, Rejected};
 use crate::failure::Failure;
-use crate::hook::{OnComplete, PartHook};
+use crate::hook::PartHook;
 use crate::job::{AttemptOutcome, Job, Phase, State};
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
@@ -43,7 +46,9 @@ pub(in super::super) async fn end(
     fail(engine, &mut job, failure).await.map_err(|_interrupted| interrupted())?;
     let Some(hooks) = hooks.filter(|_| !mutant::is_on(Mutant::FollowsNothingRefused)) else { return Ok(()) };
     // Whether the message was delivered before is not known here, so it is treated as a redelivery.
-    match member(engine, hooks, (&job.task, job.id, &input), (false, body, true)).await {
+    let name = job.id.to_string();
+    let ended = Ended { job: job.id, name: &name, task: &job.task, inputs: &input, success: false };
+    match member(engine, hooks, ended, body, true).await {
         Member::Done => Ok(()),
         Member::Interrupted => Err(interrupted()),
         Member::NoQueue(why) => {
@@ -84,7 +89,7 @@ async fn own_part(
     let id = format!("{}.{}", message.job, part.part_id);
     let record = PartRecord { queue: part.part_queue.clone(), id, entry, body };
     let follows: Fire<'_> = Box::new(move |set, records| Box::pin(cannot_join(engine, message, set, records, failure)));
-    match pass(engine, (Barrier::new(arrival), Bodies::Drop), record, follows).await {
+    match pass(engine, Barrier::new(arrival), Bodies::Drop, record, follows).await {
         Passed::Interrupted => Err(interrupted()),
         Passed::Done(_) | Passed::NoParts => Ok(()),
     }
@@ -108,9 +113,7 @@ async fn cannot_join(
     if fail(engine, &mut job, failure.clone()).await.is_err() {
         return false;
     }
-    let hooks = OnComplete::read_all(head.on_complete.as_bytes(), &super::allow_all()).unwrap_or_default();
-    let inputs = head.input.as_deref().map_or("null", |input| input.get());
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
-    let ended = Ended { job: job.id, name: &name, task: &job.task, inputs: inputs.as_bytes(), success };
-    fire(engine, &hooks, ended).await.is_ok()
+    let ended = Ended { job: job.id, name: &name, task: &job.task, inputs: head.input(), success };
+    fire(engine, &head.hooks(), ended).await.is_ok()
 }

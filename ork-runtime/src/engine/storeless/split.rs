@@ -10,14 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::barrier::Passed;
-use super::super::invoke::{CallOutcome, call, guard, token};
-use super::super::part_sets::{Follows, SetCheck};
+use super::super::invoke::{call, guard, token};
+use super::super::outcome::{CallOutcome, Outcome};
+use super::super::part_sets::{Follows, Passed, SetCheck};
 use super::super::retry::{self, Interrupted, PAUSE};
 use super::super::split::collect;
-use super::super::work::{Common, Item, Outcome};
-use super::super::{Done, Engine, ProcessError, perform, services};
-use super::{Head, arrive, join};
+use super::super::work::{Common, Item};
+use super::super::{Done, Engine, ProcessError, about, place};
+use super::arrive::{EndedPart, arrive};
+use super::head::Head;
+use super::join;
 use crate::barrier::{Arrival, Entry};
 use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
 use crate::failure::{Failure, FailureKind};
@@ -47,7 +49,7 @@ pub(in super::super) async fn split(
         return Ok(Outcome::called(permanent(detail.to_owned())));
     };
     let running = engine.running.enter(job.id);
-    let Some(place) = perform::place(engine, common, item, &running).await else {
+    let Some(place) = place::take(engine, common, item, &running).await else {
         return Ok(Outcome::called(CallOutcome::Interrupted));
     };
     // The next delivery of the message makes this attempt.
@@ -59,10 +61,10 @@ pub(in super::super) async fn split(
     drop((running, place));
     Ok(Outcome::called(match items {
         CallOutcome::Returned(items) if items.is_empty() => {
-            let is_done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
+            let is_done = join::finish(engine, task, message, Head::of(message), BTreeMap::new()).await;
             return Ok(Outcome::Recorded(if is_done { Done::Settled } else { Done::Interrupted }));
         }
-        CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await {
+        CallOutcome::Returned(items) => match send(engine, queues, message, items, task.work.fingerprint()).await {
             Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await.map(Outcome::Recorded),
             Ok(Err(failure)) => permanent(failure.message),
             Err(_interrupted) => CallOutcome::Interrupted,
@@ -102,7 +104,7 @@ async fn items(
         return CallOutcome::Interrupted;
     }
     let token = token(def, cancelled);
-    let call = call(engine, def, message, services::about_job(job), None, &token);
+    let call = call(engine, def, message, about::job(job), None, &token);
     guard(engine, def, &token, collect(engine, def, call, MOST_BYTES)).await
 }
 
@@ -124,7 +126,8 @@ async fn settle_unsent(
     let Undelivered { queue, epoch, total, parts } = never;
     for (index, failure) in parts {
         let part = PartHook { part_id: index, total_parts: total, part_queue: queue.clone() };
-        if let Passed::Interrupted = arrive(engine, task, (message, &part), (epoch, false), Err(failure)).await {
+        let ended = EndedPart { message, part: &part, epoch, is_suspect: false, result: Err(failure) };
+        if let Passed::Interrupted = arrive(engine, task, ended).await {
             return Ok(Done::Interrupted);
         }
     }
@@ -137,7 +140,8 @@ async fn send(
     engine: &Engine,
     queues: &dyn PartQueues,
     message: &Message,
-    (items, schemas): (Vec<Bytes>, Fingerprint),
+    items: Vec<Bytes>,
+    schema: Fingerprint,
 ) -> Result<Result<Undelivered, Failure>, Interrupted> {
     let never = |error: &dyn std::fmt::Display| {
         Ok(Err(Failure::new(FailureKind::Lost, format!("its parts cannot be sent: {error}"))))
@@ -183,7 +187,7 @@ async fn send(
         losses: 0,
         body,
         reply: None,
-        schema: Some(schemas),
+        schema: Some(schema),
         hooks: Some(Box::new(Hooks {
             part: Some(PartHook { part_id: index, total_parts, part_queue: queue.clone() }),
             on_complete: Vec::new(),

@@ -1,103 +1,29 @@
 //! The hooks of a job that has ended. They are sent one after the other, each under an id that is the same on every
 //! try.
 
-use super::retry::{self, Interrupted};
-use super::storeless::{Member, member};
+pub(crate) mod send;
+
+use self::send::{Ended, SendFailure, send};
+use super::storeless::member::{Member, member};
 use super::{Engine, submit as submission};
-use crate::hook::OnComplete;
 use crate::id::JobId;
 use crate::job::{JobKind, State};
-use crate::message::{HookMessage, Outgoing};
+use crate::message::HookMessage;
 use crate::mutant::{self, Mutant};
 use crate::store::{JobView, StoreError};
 use crate::tx::{NewJob, RecordHookFailure, Submit, Submitted};
-
-/// The job that has ended, for hooks that do not set their own inputs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended<'a> {
-    /// The job from whose id the ids of the messages are derived.
-    pub(crate) job: JobId,
-    /// The name that the messages give the job.
-    pub(crate) name: &'a str,
-    /// The name of its task.
-    pub(crate) task: &'a str,
-    /// Its input.
-    pub(crate) inputs: &'a [u8],
-    /// Whether it has succeeded.
-    pub(crate) success: bool,
-}
-
-impl Ended<'_> {
-    /// Returns the message of one hook.
-    pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> HookMessage {
-        HookMessage {
-            id: self.job.following(at),
-            route: hook.route.clone(),
-            task: hook.task().to_owned(),
-            body: hook.body(self.name, self.task, self.inputs).into(),
-            failed: None,
-        }
-    }
-}
-
-/// Why hooks were not sent.
-#[derive(Debug)]
-enum SendFailure {
-    /// The worker has to stop; the hooks are sent again later, under the same ids.
-    Interrupted,
-    /// No queue takes this hook, so those after it were not sent.
-    NoRoute(Box<HookMessage>, String),
-}
-
-/// Sends the hooks of a storeless job. A hook that no queue takes goes to the dead letters, and the hooks after it
-/// are not sent.
-pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), Interrupted> {
-    let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
-    let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
-    match send(engine, follows).await {
-        Ok(()) => Ok(()),
-        Err(SendFailure::NoRoute(follow, why)) => {
-            tracing::error!(
-                job = ended.name,
-                route = follow.route,
-                why,
-                "cannot send a hook; the hooks after it were not sent either"
-            );
-            let dead = HookMessage { failed: Some(why), ..*follow };
-            retry::publish(engine, &Outgoing::Hook(dead)).await.map(drop)
-        }
-        Err(SendFailure::Interrupted) => Err(Interrupted),
-    }
-}
-
-/// Sends messages of hooks in order, up to the first one that cannot be sent.
-async fn send(engine: &Engine, follows: impl Iterator<Item = (usize, HookMessage)> + Send) -> Result<(), SendFailure> {
-    for (at, follow) in follows {
-        match retry::publish(engine, &Outgoing::Hook(follow.clone())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(SendFailure::no_route(at, follow, &error)),
-            Err(Interrupted) => return Err(SendFailure::Interrupted),
-        }
-    }
-    Ok(())
-}
-
-impl SendFailure {
-    fn no_route(at: usize, follow: HookMessage, why: &dyn std::fmt::Display) -> Self {
-        Self::NoRoute(Box::new(follow), format!("hook {at} of `on_complete` was not sent: {why}"))
-    }
-}
 
 /// Sends the hooks of a job in the store that the bit mask selects, and records it on the job if that is impossible.
 /// Returns whether it is done; if not, the worker has to stop, and another worker does it.
 pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
     let Some(stored) = &job.hooks else { return Ok(true) };
-    let success = job.state == State::Succeeded;
+    let (name, success) = (id.to_string(), job.state == State::Succeeded);
+    let ended = Ended { job: id, name: &name, task: &job.task, inputs: &input, success };
     let unsent = if stored.hooks.part.is_some() {
         let failure = || serde_json::to_vec(&job.failure).unwrap_or_default().into();
         let body = output.filter(|_| success).unwrap_or_else(failure);
-        match member(engine, &stored.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
+        match member(engine, &stored.hooks, ended, body, lost > 0).await {
             Member::Done => None,
             Member::Interrupted => return Ok(false),
             // An earlier try may have counted the part: then its set was complete, and its queue was removed.
@@ -107,8 +33,6 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
             Member::NoQueue(why) => Some(why),
         }
     } else {
-        let name = id.to_string();
-        let ended = Ended { job: id, name: &name, task: &job.task, inputs: &input, success };
         let due = stored.due(which).filter(|_| !mutant::is_on(Mutant::ForgetsHooks));
         let follows: Vec<_> = due.map(|(at, hook)| (at, ended.follow(at, hook))).collect();
         let sent = if engine.broker.needs_relay() {

@@ -1,0 +1,33 @@
+//! What a call tells its function about its job.
+
+use std::sync::Arc;
+
+use super::step::Step;
+use crate::context::About;
+use crate::job::{Job, Phase};
+use crate::message::Message;
+
+/// Describes a call for a job to its function.
+pub(super) fn job(job: &Job) -> About {
+    About {
+        parent: job.parent,
+        attempt: job.phase_attempt(),
+        fence: job.attempt,
+        member: job.hooks.as_ref().is_some_and(|stored| stored.hooks.part.is_some()),
+        ..About::new(job.id, job.root, job.task.clone(), job.phase)
+    }
+}
+
+/// Describes a call for a part to its function. `place` is the index of the part, and the number of parts if it is known.
+pub(super) fn part(message: &Message, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> About {
+    let (index, count) = step.map_or(place, |step| step.place(place.0));
+    About {
+        step: step.map(|step| Arc::clone(&step.name)),
+        parent: message.parent,
+        attempt: message.attempt,
+        index: Some(index),
+        count,
+        data: message.data.clone(),
+        ..About::new(message.job, message.root, message.task.clone(), Phase::Start)
+    }
+}

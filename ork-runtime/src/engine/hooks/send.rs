@@ -1,0 +1,87 @@
+//! Sends hooks: messages whose ids follow from the job that has ended, so that a repeated send is the same message.
+
+use super::super::Engine;
+use super::super::retry::{self, Interrupted};
+use crate::hook::OnComplete;
+use crate::id::JobId;
+use crate::message::{HookMessage, Outgoing};
+
+/// The job that has ended, for hooks that do not set their own inputs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended<'a> {
+    /// The job from whose id the ids of the messages are derived.
+    pub(crate) job: JobId,
+    /// The name that the messages give the job.
+    pub(crate) name: &'a str,
+    /// The name of its task.
+    pub(crate) task: &'a str,
+    /// Its input.
+    pub(crate) inputs: &'a [u8],
+    /// Whether it has succeeded.
+    pub(crate) success: bool,
+}
+
+impl Ended<'_> {
+    /// Returns the message of one hook.
+    pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> HookMessage {
+        HookMessage {
+            id: self.job.following(at),
+            route: hook.route.clone(),
+            task: hook.task().to_owned(),
+            body: hook.body(self.name, self.task, self.inputs).into(),
+            failed: None,
+        }
+    }
+}
+
+/// Why hooks were not sent.
+#[derive(Debug)]
+pub(super) enum SendFailure {
+    /// The worker has to stop; the hooks are sent again later, under the same ids.
+    Interrupted,
+    /// No queue takes this hook, so those after it were not sent.
+    NoRoute(Box<HookMessage>, String),
+}
+
+/// Sends the hooks of a storeless job. A hook that no queue takes goes to the dead letters, and the hooks after it
+/// are not sent.
+pub(in super::super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), Interrupted> {
+    let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
+    let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
+    match send(engine, follows).await {
+        Ok(()) => Ok(()),
+        Err(SendFailure::NoRoute(follow, why)) => {
+            tracing::error!(
+                job = ended.name,
+                route = follow.route,
+                why,
+                "cannot send a hook; the hooks after it were not sent either"
+            );
+            let dead = HookMessage { failed: Some(why), ..*follow };
+            retry::publish(engine, &Outgoing::Hook(dead)).await.map(drop)
+        }
+        Err(SendFailure::Interrupted) => Err(Interrupted),
+    }
+}
+
+/// Sends messages of hooks in order, up to the first one that cannot be sent.
+pub(super) async fn send(
+    engine: &Engine,
+    follows: impl Iterator<Item = (usize, HookMessage)> + Send,
+) -> Result<(), SendFailure> {
+    for (at, follow) in follows {
+        match retry::publish(engine, &Outgoing::Hook(follow.clone())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(SendFailure::no_route(at, follow, &error)),
+            Err(Interrupted) => return Err(SendFailure::Interrupted),
+        }
+    }
+    Ok(())
+}
+
+impl SendFailure {
+    /// Returns the failure to send this hook.
+    pub(super) fn no_route(at: usize, follow: HookMessage, why: &dyn std::fmt::Display) -> Self {
+        Self::NoRoute(Box::new(follow), format!("hook {at} of `on_complete` was not sent: {why}"))
+    }
+}
