@@ -76,9 +76,6 @@ pub struct Message {
     pub schema: Option<Fingerprint>,
     /// The hooks to run when the job has ended, and the set of parts to which it belongs.
     pub hooks: Option<Box<Hooks>>,
-    /// The data of a part of a dynamic split, after the job's input has been put into `body`. It is never sent: in
-    /// the broker, the body of such a part is its data.
-    pub data: Option<Bytes>,
 }
 
 impl Message {
@@ -97,7 +94,6 @@ impl Message {
             reply: None,
             schema: None,
             hooks: None,
-            data: None,
         }
     }
 }

@@ -312,7 +312,6 @@ fn read(
         reply,
         schema: headers.schema()?,
         hooks: hooks::read(headers, kind, allowed)?,
-        data: None,
     })
 }
 

@@ -59,7 +59,6 @@ fn message() -> impl Strategy<Value = Message> {
                 reply,
                 schema,
                 hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(kind, WorkKind::Part { .. })),
-                data: None,
             },
         )
 }
@@ -257,7 +256,6 @@ fn too_large_bodies_and_too_long_names_are_rejected() {
             reply: None,
             schema: None,
             hooks: None,
-            data: None,
         })
     };
     let large = encode(message("add".to_owned(), vec![b' '; 101]), &names(), 100).unwrap_err();

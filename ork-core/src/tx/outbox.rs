@@ -231,7 +231,6 @@ impl OutboxRow {
             reply: job.reply.clone(),
             schema,
             hooks: None,
-            data: None,
         }
     }
 }

@@ -114,7 +114,7 @@ impl Client {
         &self,
         messages: impl IntoIterator<Item = M>,
     ) -> Result<Vec<Handle<M>>, ClientError> {
-        let new = |message: M| self.new_job(M::TASK, M::KIND, encode(&message)?, None);
+        let new = |message: M| self.new_job(M::TASK, M::KIND, Input::Typed(encode(&message)?), None);
         let jobs = messages.into_iter().map(new).collect::<Result<Vec<_>, _>>()?;
         let handles = jobs.iter().map(|new| Handle::new(self.clone(), new.job.id)).collect();
         submit::submit_all(&self.engine, jobs).await?;
@@ -137,8 +137,7 @@ impl Client {
     /// Submits a job as [`Client::submit_json`] does, with options.
     #[doc(hidden)]
     pub async fn submit_json_on(&self, task: &str, body: Bytes, options: SubmitOptions) -> Result<JobId, ClientError> {
-        self.check(task, &body)?;
-        self.send(task, JobKind::Full, body, options, None).await
+        self.send(task, JobKind::Full, Input::Json(body), options, None).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, waits for it, and returns its result as JSON. This works
@@ -151,8 +150,7 @@ impl Client {
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
-        self.check(task, &body)?;
-        self.send_and_wait((task, JobKind::Full), body, SubmitOptions::default()).await
+        self.send_and_wait((task, JobKind::Full), Input::Json(body), SubmitOptions::default()).await
     }
 
     /// Submits a job and waits for its result. The result comes as a reply if the broker has replies, otherwise from
@@ -160,11 +158,11 @@ impl Client {
     async fn send_and_wait<T: DeserializeOwned>(
         &self,
         (task, kind): (&str, JobKind),
-        body: Bytes,
+        input: Input,
         options: SubmitOptions,
     ) -> Result<T, ClientError> {
         let waiter = self.waiters.waiter();
-        let id = self.send(task, kind, body, options, waiter.as_ref()).await?;
+        let id = self.send(task, kind, input, options, waiter.as_ref()).await?;
         match waiter {
             Some(waiter) => waiter.outcome(self, id).await,
             None => self.wait(id).await?.into_output(),
@@ -174,15 +172,6 @@ impl Client {
     /// Returns whether jobs are recorded in a store, so that they can be read later.
     pub fn keeps_jobs(&self) -> bool {
         self.engine.store.is_durable()
-    }
-
-    fn check(&self, task: &str, body: &[u8]) -> Result<(), ClientError> {
-        self.engine.settings.limits.check(body)?;
-        let entry = self.entry(task)?;
-        match entry.check(body) {
-            Err(CallError::Input(error)) => Err(ClientError::WrongInput { task: entry.name, error }),
-            Err(_) | Ok(()) => Ok(()),
-        }
     }
 
     /// Returns the current status of a job.
@@ -391,11 +380,11 @@ impl Client {
         &self,
         task: &str,
         kind: JobKind,
-        body: Bytes,
+        input: Input,
         mut options: SubmitOptions,
         waiter: Option<&Waiter>,
     ) -> Result<JobId, ClientError> {
-        let mut new = self.new_job(task, kind, body, waiter)?;
+        let mut new = self.new_job(task, kind, input, waiter)?;
         new.job.hooks = options.hooks.take();
         if options.first {
             new.job.priority = FIRST;
@@ -405,11 +394,20 @@ impl Client {
         Ok(id)
     }
 
-    fn new_job(&self, task: &str, kind: JobKind, body: Bytes, waiter: Option<&Waiter>) -> Result<NewJob, ClientError> {
+    /// Checks an input, and creates a job with it.
+    fn new_job(&self, task: &str, kind: JobKind, input: Input, waiter: Option<&Waiter>) -> Result<NewJob, ClientError> {
         let task = Arc::clone(self.engine.registry.get(task)?);
-        self.engine.settings.limits.check(&body)?;
+        let (Input::Typed(body) | Input::Json(body)) = &input;
+        self.engine.settings.limits.check(body)?;
         let def = if kind == JobKind::Single { &task.work } else { task.entry() };
-        def.check_rules(&body).map_err(|error| ClientError::WrongInput { task: task.name(), error })?;
+        let checked = match &input {
+            Input::Typed(body) => def.check_rules(body).map_err(CallError::Input),
+            Input::Json(body) => def.check(body),
+        };
+        if let Err(CallError::Input(error)) = checked {
+            return Err(ClientError::WrongInput { task: task.name(), error });
+        }
+        let (Input::Typed(body) | Input::Json(body)) = input;
         let mut job = submit::new_job(&self.engine, &task, kind);
         job.reply = waiter.map(|waiter| waiter.expect(job.id));
         Ok(NewJob { job, input: body })
@@ -423,6 +421,14 @@ impl Client {
     pub fn entry(&self, task: &str) -> Result<&TaskDef, ClientError> {
         Ok(self.engine.registry.get(task)?.entry())
     }
+}
+
+/// The input of a new job.
+pub(crate) enum Input {
+    /// Serialized from the type that the task takes.
+    Typed(Bytes),
+    /// JSON of the caller, whose types are checked.
+    Json(Bytes),
 }
 
 fn encode<M: TaskMessage>(message: &M) -> Result<Bytes, ClientError> {

@@ -3,7 +3,7 @@
 use ork_workflow::{Plan, Step};
 use serde_json::Value;
 
-use super::{Client, ClientError, Handle};
+use super::{Client, ClientError, Handle, Input};
 use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, State};
@@ -34,7 +34,7 @@ impl Client {
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
         }
         let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
-        let id = self.send(RUN, JobKind::Full, body.into(), options, None).await?;
+        let id = self.send(RUN, JobKind::Full, Input::Typed(body.into()), options, None).await?;
         Ok(Handle::new(self.clone(), id))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::hooks::Following;
-use super::{Client, ClientError, Handle, JobOutcome, encode};
+use super::{Client, ClientError, Handle, Input, JobOutcome, encode};
 use crate::engine::submit::{self, SubmitOptions};
 use crate::hook::When;
 use crate::id::JobId;
@@ -165,11 +165,11 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
         let Self { client, message, mut requested, following } = self;
-        let body = encode(&message)?;
+        let input = Input::Typed(encode(&message)?);
         let mut options = requested.resolve(&client, M::TASK)?;
         options.hooks = following.into_kept(&client)?;
         drop(message);
-        match client.send_and_wait((M::TASK, M::KIND), body, options).await {
+        match client.send_and_wait((M::TASK, M::KIND), input, options).await {
             Err(ClientError::Taken { by, .. }) if requested.joins => client.wait(by).await?.into_output(),
             result => result,
         }
@@ -186,7 +186,7 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
         Box::pin(async move {
             let mut options = requested.resolve(&client, M::TASK)?;
             options.hooks = hooks?;
-            let id = match client.send(M::TASK, M::KIND, body?, options, None).await {
+            let id = match client.send(M::TASK, M::KIND, Input::Typed(body?), options, None).await {
                 Err(ClientError::Taken { by, .. }) if requested.joins => by,
                 sent => sent?,
             };

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::step::Step;
+use super::work::Item;
 use crate::context::About;
 use crate::job::{Job, Phase};
-use crate::message::Message;
 
 /// Describes a call for a job to its function.
 pub(super) fn job(job: &Job) -> About {
@@ -19,7 +19,8 @@ pub(super) fn job(job: &Job) -> About {
 }
 
 /// Describes a call for a part to its function. `place` is the index of the part, and the number of parts if it is known.
-pub(super) fn part(message: &Message, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> About {
+pub(super) fn part(item: &Item, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> About {
+    let Item { message, inherited, .. } = item;
     let (index, count) = step.map_or(place, |step| step.place(place.0));
     About {
         step: step.map(|step| Arc::clone(&step.name)),
@@ -27,7 +28,8 @@ pub(super) fn part(message: &Message, place: (u64, Option<u64>), step: Option<&A
         attempt: message.attempt,
         index: Some(index),
         count,
-        data: message.data.clone(),
+        // Its own data, beside the input that it inherits.
+        data: inherited.is_some().then(|| message.body.clone()),
         ..About::new(message.job, message.root, message.task.clone(), Phase::Start)
     }
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::action::Action;
 use super::inflight::{self, InflightGuard};
 use super::outcome::Verdict;
@@ -25,6 +27,7 @@ enum Admission {
 /// What turns a delivery into an item of a group.
 struct Entry {
     common: Common,
+    inherited: Option<Bytes>,
     inflight: InflightGuard,
     place: Option<Place>,
     alone: Option<Alone>,
@@ -83,7 +86,7 @@ async fn wait_for_admission(
 ) -> Result<Admission, ProcessError> {
     let Incoming { message, redelivered, is_first: _, anonymous, guard } = delivery;
     let redelivered = *redelivered;
-    let message = message.as_mut().map_err(|refused| ProcessError::Rejected(Box::new(refused.clone()), None))?;
+    let message = message.as_ref().map_err(|refused| ProcessError::Rejected(Box::new(refused.clone()), None))?;
     // The hooks of a job are in the store, so sending them needs no task: no worker may know that task any more.
     if let WorkKind::Hooks(mask) = message.kind
         && engine.store.is_durable()
@@ -99,7 +102,7 @@ async fn wait_for_admission(
         }
         return Ok(Admission::Done(declined.await));
     }
-    let common = classify(engine, task, message).await?;
+    let (common, inherited) = classify(engine, task, message).await?;
     let Common { task, action, .. } = &common;
     if *anonymous && engine.store.is_durable() {
         return Ok(Admission::Done(Box::pin(claim::adopt(engine, message)).await?));
@@ -134,30 +137,45 @@ async fn wait_for_admission(
     if (need.is_some() && place.is_none()) || guard.is_lost() {
         return Ok(Admission::Done(Done::Interrupted));
     }
-    Ok(Admission::Admitted(Box::new(Entry { common, inflight, place, alone })))
+    Ok(Admission::Admitted(Box::new(Entry { common, inherited, inflight, place, alone })))
 }
 
-/// Finds out what a message asks for, and completes it with what it inherits.
-async fn classify(engine: &Engine, mut task: Arc<Task>, message: &mut Message) -> Result<Common, ProcessError> {
-    let mut step: Option<Arc<Step>> = None;
+/// Finds out what a message asks for, and the input that it inherits, if it does.
+async fn classify(
+    engine: &Engine,
+    mut task: Arc<Task>,
+    message: &Message,
+) -> Result<(Common, Option<Bytes>), ProcessError> {
+    let (mut inherited, mut step) = (None, None::<Arc<Step>>);
     if hydrate::inherits(&task, message) {
-        step = Box::pin(hydrate::inherit(engine, &task, message)).await?;
+        let (input, of) = Box::pin(hydrate::inherit(engine, &task, message)).await?;
+        (inherited, step) = (Some(input), of);
     }
     if let Some(step) = &step {
         task = Arc::clone(&step.task);
     }
     let action = Action::of(&task, message, step.as_deref());
-    let limit = limit::limit_of(&task, step.as_deref(), action, message);
-    Ok(Common { task, action, limit, step })
+    let input = inherited.as_ref().unwrap_or(&message.body);
+    let limit = limit::limit_of(&task, step.as_deref(), action, input);
+    Ok((Common { task, action, limit, step }, inherited))
 }
 
 impl Entry {
     fn group(self, delivery: Incoming) -> Option<Group> {
-        let Self { common, inflight, place, alone } = self;
+        let Self { common, inherited, inflight, place, alone } = self;
         let Incoming { message, redelivered, is_first, anonymous: _, guard } = delivery;
         let message = message.ok()?;
-        let item =
-            Item { message, redelivered, is_first, guard, _inflight: inflight, place, alone, runner_is_dead: false };
+        let item = Item {
+            message,
+            inherited,
+            redelivered,
+            is_first,
+            guard,
+            _inflight: inflight,
+            place,
+            alone,
+            runner_is_dead: false,
+        };
         Some(Group { common: Arc::new(common), items: vec![item] })
     }
 }
@@ -169,8 +187,8 @@ async fn admit_many(engine: &Engine, deliveries: Vec<Incoming>, slots: Slot) -> 
     let mut lanes_in_turn = lanes.iter().cycle();
     let Admitted { mut groups, mut alone } = Admitted::default();
     let mut n_admitted = 0;
-    for mut delivery in deliveries {
-        let Some((common, inflight)) = admit_now(engine, &mut delivery, groups.first()).await else {
+    for delivery in deliveries {
+        let Some((common, inherited, inflight)) = admit_now(engine, &delivery, groups.first()).await else {
             alone.push(delivery);
             continue;
         };
@@ -186,6 +204,7 @@ async fn admit_many(engine: &Engine, deliveries: Vec<Incoming>, slots: Slot) -> 
         let place = lanes_in_turn.next().cloned().map(Place::Lane);
         let item = Item {
             message,
+            inherited,
             redelivered,
             is_first,
             guard,
@@ -206,15 +225,19 @@ async fn admit_many(engine: &Engine, deliveries: Vec<Incoming>, slots: Slot) -> 
 
 /// Admits one delivery of a batch. Returns `None` if it needs a closer look, has to wait, or asks for other work than
 /// the first group.
-async fn admit_now(engine: &Engine, delivery: &mut Incoming, first: Option<&Group>) -> Option<(Common, InflightGuard)> {
-    let message = delivery.message.as_mut().ok()?;
+async fn admit_now(
+    engine: &Engine,
+    delivery: &Incoming,
+    first: Option<&Group>,
+) -> Option<(Common, Option<Bytes>, InflightGuard)> {
+    let message = delivery.message.as_ref().ok()?;
     let task = check::task_of(engine, message).ok()?;
-    let common = classify(engine, task, message).await.ok()?;
+    let (common, inherited) = classify(engine, task, message).await.ok()?;
     let fits = first.is_none_or(|Group { common: first, .. }| {
         first.task.name() == common.task.name() && first.action == common.action
     });
     let inflight = fits.then(|| engine.inflight.try_take(inflight::call_key(message)))??;
-    Some((common, inflight))
+    Some((common, inherited, inflight))
 }
 
 /// Returns whether the concurrency limit of these calls admits fewer calls than there are slots.

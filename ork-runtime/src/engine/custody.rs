@@ -27,7 +27,7 @@ pub(super) fn decline<'a>(
         return None;
     }
     let action = Action::of(task, message, None);
-    if action.needs_store(message) || limit::limit_of(task, None, action, message).is_some() {
+    if action.needs_store(message) || limit::limit_of(task, None, action, &message.body).is_some() {
         return Some(reject::needs_store(engine, message, redelivered).boxed());
     }
     let detail = parked::without_store(task, action, message)?;

@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use super::lease::{self, DeliveryGuard};
-use super::{Engine, ProcessError};
+use super::work::{Common, Item};
+use super::{Engine, ProcessError, place};
 use crate::broker::Disposition;
 use crate::clock::Timestamp;
 use crate::id::JobId;
@@ -36,9 +37,30 @@ pub(super) fn may_be_duplicate(engine: &Engine, message: &Message, redelivered: 
     redelivered == 0 && !mutant::is_on(Mutant::RunsRowsAgain)
 }
 
+/// Waits until another process does not run the job of an item any more. Returns whether the item can be claimed again.
+pub(super) async fn wait(
+    engine: &Engine,
+    common: &Common,
+    item: &mut Item,
+    worker: &str,
+) -> Result<bool, ProcessError> {
+    // A delivery that waits must not keep a slot from work that can run, nor a split keep work from running alone.
+    let had_place = item.place.take().is_some();
+    item.alone = None;
+    let runner = wait_for_runner(engine, &item.message, &mut item.guard, worker).await?;
+    item.runner_is_dead |= runner == RunnerStatus::Dead;
+    if !had_place {
+        return Ok(true);
+    }
+    let need = common.action.need(&common.task);
+    (item.place, item.alone) = place::wait_for_call(engine, need, None, item.is_suspect(engine)).await;
+    // The delivery may have been lost in the meantime: the redelivery calls the function then.
+    Ok(item.place.is_some() && !item.guard.is_lost())
+}
+
 /// What became of the process that runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RunnerStatus {
+enum RunnerStatus {
     /// The process is dead, and the job is still in the state in which it left it.
     Dead,
     /// The process has ended the job, or released it.
@@ -49,7 +71,7 @@ pub(super) enum RunnerStatus {
 
 /// Waits until the process that runs the job of this message has ended the job or has died. That may take long: then
 /// a lease replaces the delivery.
-pub(super) async fn wait_for_runner(
+async fn wait_for_runner(
     engine: &Engine,
     message: &Message,
     guard: &mut DeliveryGuard,

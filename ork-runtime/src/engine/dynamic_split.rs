@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Engine, split};
+use super::{Engine, make_parts, pages};
 use crate::context::{About, Data, Made, NoSplit};
 use crate::id::JobId;
 use crate::job::Phase;
@@ -23,15 +23,15 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
     let open = OpenParts {
         job: about.job,
         attempt: about.fence,
-        policy: split::policy(&task.work),
+        policy: make_parts::policy(&task.work),
         joined: task.join.is_some(),
         schema: Some(task.work.fingerprint()),
     };
     let Some(epoch) = engine.commit(open).await.map_err(|error| NoSplit::Refused(error.into()))? else {
         return Err(NoSplit::Refused(over(about.job)));
     };
-    let most = split::page_size(engine, &task.work);
-    let (mut n, mut want) = (0, split::FIRST_PAGE.min(most));
+    let most = make_parts::page_size(engine, &task.work);
+    let (mut n, mut want) = (0, pages::FIRST_PAGE.min(most));
     loop {
         let inputs: Result<Vec<Bytes>, _> = data.take(want).collect();
         let inputs = inputs.map_err(|error| {
@@ -42,15 +42,15 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
         }
         let (first, len) = (n, u64::try_from(inputs.len()).unwrap_or(u64::MAX));
         let page = PartPage { job: about.job, epoch, first, inputs };
-        match split::append(engine, page).await.map_err(|error| NoSplit::Broken(error.into()))? {
+        match make_parts::append(engine, page).await.map_err(|error| NoSplit::Broken(error.into()))? {
             ledger::AppendResult::Added | ledger::AppendResult::Already => n += len,
             ledger::AppendResult::Halted => return halted(engine, about.job, Made { epoch, n }).await,
             ledger::AppendResult::Stale => {
-                split::wait_for_current_run(engine, about.job, about.fence).await;
+                make_parts::wait_for_current_run(engine, about.job, about.fence).await;
                 let detail = format!("another worker has split job {} again, so this split was stopped", about.job);
                 return Err(NoSplit::Overtaken(Error::permanent(detail)));
             }
-            ledger::AppendResult::TooMany => return Err(NoSplit::Broken(split::too_many())),
+            ledger::AppendResult::TooMany => return Err(NoSplit::Broken(make_parts::too_many())),
         }
         want = (want * 2).min(most);
     }

@@ -1,10 +1,9 @@
-//! Hydration: adds to a message what it inherits. A part of a dynamic split inherits the input of its job, and a task
-//! of a workflow inherits its step.
-//!
-//! Such a message carries only its own data. The rest is read here, before the body is used, so that limits, rules
-//! and the function see the same as in any other job.
+//! Hydration: reads what a message inherits. A part of a dynamic split inherits the input of its job, and a task of a
+//! workflow inherits its step, which has the input. The body of such a message is only its own data.
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::inputs::Hydrated;
 use super::outcome::rejected;
@@ -15,40 +14,30 @@ use crate::job::JobKind;
 use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 
-/// Returns whether a message inherits something, and its body is still only its own data.
+/// Returns whether a message inherits its input, so that its body is only its own data.
 pub(super) fn inherits(task: &Task, message: &Message) -> bool {
     let counted = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
     let is_part = matches!(message.kind, WorkKind::Part { .. }) && !counted && task.split.is_none();
     is_part || message.kind == WorkKind::Step
 }
 
-/// Sets the body of such a message to the input of its job, and keeps its own data beside it. Returns the step of the
-/// message, if it has one.
-///
-/// # Cancel safety
-/// The message is unchanged if the future is dropped.
+/// Returns the input that such a message inherits, and its step, if it has one.
 pub(super) async fn inherit(
     engine: &Engine,
     task: &Task,
-    message: &mut Message,
-) -> Result<Option<Arc<Step>>, ProcessError> {
+    message: &Message,
+) -> Result<(Bytes, Option<Arc<Step>>), ProcessError> {
     let place = engine.inputs.entry((message.job, task.name()));
     let inherited = tokio::select! {
         biased;
         () = engine.force.cancelled() => return Err(ProcessError::Unsettled(Disposition::Requeue)),
         inherited = place.get_or_try_init(|| inherited(engine, message)) => inherited?.clone(),
     };
-    let (input, step) = match (inherited, message.kind) {
+    Ok(match (inherited, message.kind) {
         (Hydrated::Input(input), _) => (input, None),
-        (Hydrated::Step(step), WorkKind::Part { .. }) => {
-            (step.input_of(message.data.as_ref().unwrap_or(&message.body)), Some(step))
-        }
+        (Hydrated::Step(step), WorkKind::Part { .. }) => (step.input_of(&message.body), Some(step)),
         (Hydrated::Step(step), _) => (step.input(), Some(step)),
-    };
-    // A message that was started in a batch may be processed again alone.
-    let own = std::mem::replace(&mut message.body, input);
-    message.data.get_or_insert(own);
-    Ok(step)
+    })
 }
 
 async fn inherited(engine: &Engine, message: &Message) -> Result<Hydrated, ProcessError> {

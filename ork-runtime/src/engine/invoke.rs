@@ -33,17 +33,18 @@ pub(super) struct Hold<'a> {
     pub(super) place: CallSlot,
 }
 
-/// Calls the function of a task on a message. Returns how that ended, and the parts that the function has made of its
+/// Calls the function of a task on the input of a message. Returns how that ended, and the parts that the function has made of its
 /// job: they are sealed if it returned.
 pub(super) async fn invoke(
     engine: &Arc<Engine>,
     def: &TaskDef,
     message: &Message,
+    input: &Bytes,
     about: About,
     parts: Option<RawParts>,
     Hold { running, place }: Hold<'_>,
 ) -> (CallOutcome, Option<Made>) {
-    if let Err(error) = def.check_rules(&message.body) {
+    if let Err(error) = def.check_rules(input) {
         return (CallOutcome::Failed(CallError::Input(error)), None);
     }
     let cancelled = running.token();
@@ -56,7 +57,7 @@ pub(super) async fn invoke(
     let begun = engine.clock.now();
     let token = token(def, cancelled);
     let part = about.index;
-    let call = call(engine, def, message, about, parts, &token);
+    let call = call(engine, def, input, about, parts, &token);
     let context = call.context.clone();
     let called = match def.run {
         Run::Async(run) => {
@@ -143,14 +144,14 @@ pub(super) fn token(def: &TaskDef, job: &CancellationToken) -> CancellationToken
 pub(super) fn call(
     engine: &Arc<Engine>,
     def: &TaskDef,
-    message: &Message,
+    input: &Bytes,
     mut about: About,
     parts: Option<RawParts>,
     token: &CancellationToken,
 ) -> Call {
     about.deadline = def.options.timeout.map(|timeout| engine.clock.now() + timeout);
     let context = Context::new(about, token.clone(), Arc::<Engine>::clone(engine));
-    Call { body: message.body.clone(), context, states: engine.states.clone(), parts }
+    Call { body: input.clone(), context, states: engine.states.clone(), parts }
 }
 
 /// Runs a call until it returns, times out, its job is cancelled, or the worker has to stop.

@@ -9,16 +9,15 @@ use super::action::Action;
 use super::canonical_json;
 use super::slots::{SlotKind, Slots};
 use super::step::Step;
-use crate::message::Message;
 use crate::registry::Task;
 use crate::tx::Limit;
 
 /// The most bytes that the value of a key takes in the name of a limit; a digest stands for the rest of a longer one.
 const LONGEST_KEY: usize = 500;
 
-/// Returns the concurrency limit of the call that a message asks for: that of its step, if the workflow sets one, or
+/// Returns the concurrency limit of a call with this input: that of its step, if the workflow sets one, or
 /// else that of its task. Only calls of the function itself are limited: a split and a join take no permit.
-pub(super) fn limit_of(task: &Task, step: Option<&Step>, action: Action, message: &Message) -> Option<Limit> {
+pub(super) fn limit_of(task: &Task, step: Option<&Step>, action: Action, input: &[u8]) -> Option<Limit> {
     let limit = step.and_then(|step| step.limit.as_ref());
     if action == Action::FanOut {
         // A step whose input cannot be built may have got its permit before.
@@ -34,7 +33,7 @@ pub(super) fn limit_of(task: &Task, step: Option<&Step>, action: Action, message
     let mut name = task.name().to_owned();
     if let Some(key) = concurrency.key {
         // The call itself fails if its input is no object.
-        let body: HashMap<String, &RawValue> = serde_json::from_slice(&message.body).unwrap_or_default();
+        let body: HashMap<String, &RawValue> = serde_json::from_slice(input).unwrap_or_default();
         let value = canonical_json::canonical(body.get(key).map_or("null", |value| value.get()));
         let _infallible = write!(name, "[{key} = {}]", canonical_json::shortened(&value, LONGEST_KEY));
     }

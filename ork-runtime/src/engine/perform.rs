@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
 use super::action::Action;
 use super::invoke::{Hold, invoke};
 use super::outcome::{Attempt, CallOutcome, Outcome};
@@ -12,8 +15,30 @@ use super::work::{Claimed, Common, Ended, Item};
 use super::{Done, Engine, ProcessError, about, cancel, custody, join, lease, place, step, storeless};
 use crate::job::Job;
 
+/// Begins the calls of a group. Returns those that have ended at once, and those that still run.
+pub(super) fn begin(
+    engine: &Arc<Engine>,
+    common: &Arc<Common>,
+    granted: Vec<(Item, Claimed)>,
+) -> (Vec<Ended>, Vec<BoxFuture<'static, Ended>>) {
+    let parts = enter_parts(engine, common, &granted);
+    let (begun, len) = (engine.clock.now(), granted.len());
+    let (mut ended, mut running) = (Vec::with_capacity(len), Vec::new());
+    for (item, claimed) in granted {
+        let mut call = Box::pin(perform(Arc::clone(engine), Arc::clone(common), item, claimed, parts.clone()));
+        match call.as_mut().now_or_never() {
+            Some(end) => ended.push(end),
+            None => running.push(call as BoxFuture<'static, Ended>),
+        }
+    }
+    if common.action.is_call() {
+        engine.batch_sizer.measured(common.task.work.name, len, engine.clock.now() - begun);
+    }
+    (ended, running)
+}
+
 /// Registers the parts of a batch as running. They belong to one job, so they share the registration.
-pub(super) fn enter_parts(engine: &Engine, common: &Common, granted: &[(Item, Claimed)]) -> Option<Arc<RunningCall>> {
+fn enter_parts(engine: &Engine, common: &Common, granted: &[(Item, Claimed)]) -> Option<Arc<RunningCall>> {
     let (item, _) = granted.first().filter(|_| common.action == Action::Part)?;
     Some(Arc::new(engine.running.enter(item.message.job)))
 }
@@ -88,7 +113,7 @@ async fn call(
             if item.guard.is_lost() && common.limit.is_none() {
                 return Ok(Outcome::Recorded(Done::Interrupted));
             }
-            about::part(&item.message, (key.index, *count), common.step.as_ref())
+            about::part(item, (key.index, *count), common.step.as_ref())
         }
         // `storeless::part` makes its calls.
         Claimed::CountedPart => return Ok(Outcome::Recorded(Done::Settled)),
@@ -103,8 +128,9 @@ async fn call(
         }
         _ => None,
     };
+    let input = item.input().clone();
     let Item { message, guard, .. } = item;
-    let call = invoke(engine, common.def(), message, about, parts, Hold { running: &running, place });
+    let call = invoke(engine, common.def(), message, &input, about, parts, Hold { running: &running, place });
     let (called, made) = lease::call(engine, message, guard, call).await;
     Ok(Outcome::Attempted(Attempt::Called(called, made)))
 }

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use super::admit::{self, Admitted};
 use super::outcome::Verdict;
 use super::work::{Batch, Common, Ended, Group, Incoming, Item, NotGranted, Unsettled};
-use super::{Done, Engine, ProcessError, custody, duplicates, late_reply, perform, place, reject};
+use super::{Done, Engine, ProcessError, custody, duplicates, late_reply, perform, reject};
 use crate::task::call::BoxFuture;
 
 /// Spawns a task in which a delivery of a batch continues alone.
@@ -33,7 +33,7 @@ pub(crate) async fn process(engine: &Arc<Engine>, batch: Batch, spawn: &Spawn) {
     join_all(groups.into_iter().map(|group| claim(engine, group, spawn))).await;
 }
 
-/// Claims the work of a group, and performs what is granted.
+/// Claims the work of a group, performs what is granted, and settles it. A call that takes longer continues in a task.
 async fn claim(engine: &Arc<Engine>, Group { common, items }: Group, spawn: &Spawn) {
     let claims = match custody::claim(engine, &common, &items).await {
         Ok(claims) => claims,
@@ -47,42 +47,15 @@ async fn claim(engine: &Arc<Engine>, Group { common, items }: Group, spawn: &Spa
             Err(why) => spawn(not_granted(Arc::clone(engine), Arc::clone(&common), item, why, Arc::clone(spawn))),
         }
     }
-    let running = perform::enter_parts(engine, &common, &granted);
-    let calls = granted.into_iter().map(|(item, claimed)| {
-        perform::perform(Arc::clone(engine), Arc::clone(&common), item, claimed, running.clone())
-    });
-    let ended = perform_now(engine, &common, calls, spawn);
-    settle(engine, &common, ended, spawn).await;
-}
-
-/// Polls each call once and returns those that have ended. Each of the others continues in a task, and is settled alone.
-fn perform_now<C>(
-    engine: &Arc<Engine>,
-    common: &Arc<Common>,
-    calls: impl ExactSizeIterator<Item = C>,
-    spawn: &Spawn,
-) -> Vec<Ended>
-where
-    C: Future<Output = Ended> + Send + 'static,
-{
-    let (begun, len) = (engine.clock.now(), calls.len());
-    let mut ended = Vec::with_capacity(len);
-    for call in calls {
-        let mut call = Box::pin(call);
-        if let Some(end) = call.as_mut().now_or_never() {
-            ended.push(end);
-            continue;
-        }
-        let (engine, common, spawn_next) = (Arc::clone(engine), Arc::clone(common), Arc::clone(spawn));
+    let (ended, running) = perform::begin(engine, &common, granted);
+    for call in running {
+        let (engine, common, spawn_next) = (Arc::clone(engine), Arc::clone(&common), Arc::clone(spawn));
         spawn(Box::pin(async move {
-            let end = call.await;
-            settle(&engine, &common, vec![end], &spawn_next).await;
+            let ended = call.await;
+            settle(&engine, &common, vec![ended], &spawn_next).await;
         }));
     }
-    if common.action.is_call() {
-        engine.batch_sizer.measured(common.task.work.name, len, engine.clock.now() - begun);
-    }
-    ended
+    settle(engine, &common, ended, spawn).await;
 }
 
 /// Settles the deliveries of work that has ended, and makes the attempts that this process has to make.
@@ -115,33 +88,19 @@ fn not_granted(
                 Ok(()) => return item.settle(&engine, Done::Settled).await,
                 Err(error) => error,
             },
-            NotGranted::RunningElsewhere(worker) => match wait_for(&engine, &common, &mut item, &worker).await {
-                Ok(true) => {
-                    return claim(&engine, Group { common, items: vec![item] }, &spawn).await;
+            NotGranted::RunningElsewhere(worker) => {
+                match duplicates::wait(&engine, &common, &mut item, &worker).await {
+                    Ok(true) => {
+                        return claim(&engine, Group { common, items: vec![item] }, &spawn).await;
+                    }
+                    Ok(false) => return item.settle(&engine, Done::Interrupted).await,
+                    Err(error) => error,
                 }
-                Ok(false) => return item.settle(&engine, Done::Interrupted).await,
-                Err(error) => error,
-            },
+            }
             NotGranted::Rejected(error) => error,
         };
         failed(&engine, item, error, &spawn).await;
     })
-}
-
-/// Waits until another process does not run the job any more. Returns whether the item can be claimed again.
-async fn wait_for(engine: &Arc<Engine>, common: &Common, item: &mut Item, worker: &str) -> Result<bool, ProcessError> {
-    // A delivery that waits must not keep a slot from work that can run, nor a split keep work from running alone.
-    let had_place = item.place.take().is_some();
-    item.alone = None;
-    let runner = duplicates::wait_for_runner(engine, &item.message, &mut item.guard, worker).await?;
-    item.runner_is_dead |= runner == duplicates::RunnerStatus::Dead;
-    if !had_place {
-        return Ok(true);
-    }
-    let need = common.action.need(&common.task);
-    (item.place, item.alone) = place::wait_for_call(engine, need, None, item.is_suspect(engine)).await;
-    // The delivery may have been lost in the meantime: the redelivery calls the function then.
-    Ok(item.place.is_some() && !item.guard.is_lost())
 }
 
 /// Handles the items of a group that could not be claimed because the store failed. Each waits for the store alone.

@@ -206,6 +206,5 @@ fn first_message(new: NewJob) -> Message {
         reply: job.reply,
         schema: job.schemas.input,
         hooks: job.hooks.map(|stored| Box::new(stored.hooks)),
-        data: None,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::action::Action;
 use super::inflight::{InflightGuard, part_key};
 use super::lease::DeliveryGuard;
@@ -60,12 +62,14 @@ impl From<Delivery> for Incoming {
     }
 }
 
-/// A delivery that was admitted: its message is complete, no other delivery of the same work is being processed here,
+/// A delivery that was admitted: what its message inherits is known, no other delivery of the same work is being processed here,
 /// and it has its place.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// The message, with what it inherits.
+    /// The message.
     pub(super) message: Message,
+    /// The input that the message inherits from its job or its step; `None` if its body is the input.
+    pub(super) inherited: Option<Bytes>,
     /// How many times the message was delivered before.
     pub(super) redelivered: u32,
     /// Whether no worker can have received the message before.
@@ -86,6 +90,11 @@ impl Item {
     /// Settles the delivery, or its lease.
     pub(super) async fn settle(self, engine: &Engine, done: Done) {
         self.guard.settle(engine, done.disposition()).await;
+    }
+
+    /// Returns the input of the call.
+    pub(super) fn input(&self) -> &Bytes {
+        self.inherited.as_ref().unwrap_or(&self.message.body)
     }
 
     /// Turns the item back into a delivery that is admitted once more. Its slot and its place in flight become free.

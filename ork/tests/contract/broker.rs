@@ -63,7 +63,6 @@ pub fn numbered(number: usize) -> Message {
         reply: None,
         schema: None,
         hooks: None,
-        data: None,
     }
 }
 

@@ -85,7 +85,6 @@ fn message() -> Message {
         losses: 0,
         priority: 0,
         body: "null".into(),
-        data: None,
         reply: None,
         schema: None,
         hooks: None,

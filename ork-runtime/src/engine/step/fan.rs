@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::super::make_parts::{self, Split};
 use super::super::outcome::CallOutcome;
-use super::super::split::{self, Split};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
 use super::{FanOut, Step};
@@ -41,7 +41,7 @@ pub(in super::super) async fn fan_out(
     let each = each.unwrap_or(1);
     let n = u64::try_from(items.len()).unwrap_or(u64::MAX).saturating_mul(each);
     if n > MOST_PARTS {
-        return failed(CallError::Task(split::too_many()));
+        return failed(CallError::Task(make_parts::too_many()));
     }
     let open = OpenParts { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, schema: None };
     let Some(epoch) = engine.commit(open).await? else {
@@ -52,5 +52,5 @@ pub(in super::super) async fn fan_out(
     // The timeout of an attempt applies to the instances, not to the fan-out itself.
     let work = &step.task.work;
     let def = TaskDef { options: Options { timeout: None, ..work.options }, ..*work };
-    split::make(engine, job, epoch, &def, cancelled, parts).await
+    make_parts::make(engine, job, epoch, &def, cancelled, parts).await
 }

@@ -125,7 +125,7 @@ async fn attempts(
         let running = engine.running.enter(job.id);
         let about = about::job(job);
         let hold = Hold { running: &running, place };
-        let (called, _) = invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
+        let (called, _) = invoke(engine, def, &message, &message.body, about, Some(parts.clone()), hold).await;
         drop(running);
         let (how, output, _) = job_attempt(engine, job, def, Phase::Join, None, called);
         match outcome::end_attempt(engine, job, Phase::Join, how, output).await {

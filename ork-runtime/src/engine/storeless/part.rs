@@ -53,17 +53,19 @@ async fn part_attempts(
     item: &mut Item,
     total: u64,
 ) -> Option<Result<Bytes, Failure>> {
-    let (def, mut message) = (common.def(), item.message.clone());
+    let def = common.def();
     let index = item.part().map_or(0, |part| part.index);
     loop {
-        let running = engine.running.enter(message.job);
+        let running = engine.running.enter(item.message.job);
         let place = place::take(engine, common, item, &running).await?;
         // The next delivery of the message makes this attempt.
         if item.guard.is_lost() {
             return None;
         }
-        let about = about::part(&message, (index, Some(total)), None);
-        let (called, _) = invoke(engine, def, &message, about, None, Hold { running: &running, place }).await;
+        let about = about::part(item, (index, Some(total)), None);
+        let Item { message, .. } = &*item;
+        let hold = Hold { running: &running, place };
+        let (called, _) = invoke(engine, def, message, item.input(), about, None, hold).await;
         drop(running);
         match part_attempt(engine, def, message.attempt, None, called).0 {
             PartAttemptOutcome::Interrupted => return None,
@@ -73,7 +75,7 @@ async fn part_attempts(
                 tokio::select! {
                     biased;
                     () = engine.force.cancelled() => return None,
-                    () = engine.clock.pause_until(due) => message.attempt += 1,
+                    () = engine.clock.pause_until(due) => item.message.attempt += 1,
                 }
             }
         }

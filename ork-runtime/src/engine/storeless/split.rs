@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::invoke::{call, guard, token};
 use super::super::outcome::{CallOutcome, Outcome};
+use super::super::pages::collect;
 use super::super::part_sets::{Follows, Passed, SetCheck};
 use super::super::retry::{self, Interrupted, PAUSE};
-use super::super::split::collect;
 use super::super::work::{Common, Item};
 use super::super::{Done, Engine, ProcessError, about, place};
 use super::arrive::{EndedPart, arrive};
@@ -57,7 +57,7 @@ pub(in super::super) async fn split(
         return Ok(Outcome::Recorded(Done::Interrupted));
     }
     let (task, message) = (&common.task, &item.message);
-    let items = items(engine, common.def(), message, job, running.token()).await;
+    let items = items(engine, common.def(), item.input(), job, running.token()).await;
     drop((running, place));
     Ok(Outcome::called(match items {
         CallOutcome::Returned(items) if items.is_empty() => {
@@ -93,18 +93,18 @@ pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
 async fn items(
     engine: &Arc<Engine>,
     def: &TaskDef,
-    message: &Message,
+    input: &Bytes,
     job: &Job,
     cancelled: &CancellationToken,
 ) -> CallOutcome<Vec<Bytes>> {
-    if let Err(error) = def.check_rules(&message.body) {
+    if let Err(error) = def.check_rules(input) {
         return CallOutcome::Failed(CallError::Input(error));
     }
     if engine.drain.is_cancelled() {
         return CallOutcome::Interrupted;
     }
     let token = token(def, cancelled);
-    let call = call(engine, def, message, about::job(job), None, &token);
+    let call = call(engine, def, input, about::job(job), None, &token);
     guard(engine, def, &token, collect(engine, def, call, MOST_BYTES)).await
 }
 

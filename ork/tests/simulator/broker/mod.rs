@@ -230,9 +230,7 @@ impl World {
     /// Routes what a process publishes to its queue.
     fn arrives(self: &Arc<Self>, from: Owner, outgoing: Outgoing) -> Result<(), NotTaken> {
         let letter = match outgoing {
-            // `data` is never sent: the body of the message holds the input of a part.
             Outgoing::Work(message) => {
-                let message = Message { data: None, ..message };
                 Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false }
             }
             Outgoing::Hook(HookMessage { failed: Some(detail), .. }) => {

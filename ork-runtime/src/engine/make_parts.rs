@@ -1,0 +1,150 @@
+//! Makes the parts of a job: the items of a split become parts, page after page, and the last page is sealed.
+//!
+//! A page is appended after the previous one is committed and sent, and at most one page is pulled ahead. So a split
+//! of any length needs the memory of a few pages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+
+use super::invoke::{emit_last_progress, flatten, guard};
+use super::outcome::{CallOutcome, Outcome};
+use super::pages::pages;
+use super::{Done, Engine, ProcessError};
+use crate::id::JobId;
+use crate::job::{Job, Phase, State};
+use crate::ledger;
+use crate::policy::Policy;
+use crate::store::{JobView, StoreError};
+use crate::task::CallError;
+use crate::task::call::Items;
+use crate::task::def::TaskDef;
+use crate::tx::{AppendParts, PartPage, SealParts, SettleResult};
+
+/// How often a worker with a stale run of a split checks whether the current run has ended.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a split ended.
+pub(super) enum Split {
+    /// All parts are there, or no more are wanted: the job waits for them.
+    Sealed,
+    /// Another run of the split has taken over. Its process may die, so the delivery of this one is not done.
+    Overtaken,
+    /// The split did not finish.
+    Ended(CallOutcome<()>),
+}
+
+impl From<Split> for Outcome {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Sealed | Split::Ended(CallOutcome::Returned(())) => Self::Recorded(Done::Settled),
+            Split::Overtaken => Self::Recorded(Done::Interrupted),
+            Split::Ended(CallOutcome::Failed(error)) => Self::called(CallOutcome::Failed(error)),
+            Split::Ended(CallOutcome::Interrupted) => Self::called(CallOutcome::Interrupted),
+        }
+    }
+}
+
+/// Makes a part of each item, page after page, and seals them.
+pub(super) async fn make(
+    engine: &Arc<Engine>,
+    job: &Job,
+    epoch: u32,
+    def: &TaskDef,
+    token: &CancellationToken,
+    items: impl Future<Output = Result<Items, CallError>>,
+) -> Result<Split, ProcessError> {
+    let run = async {
+        let mut pages = pages(engine, items.await?, page_size(engine, def));
+        append_all(engine, job, epoch, &mut pages).await
+    };
+    let run = async { flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await) };
+    let split = guard(engine, def, token, run).await;
+    emit_last_progress(engine, (job.id, None));
+    let stored = match split {
+        CallOutcome::Returned(stored) => stored,
+        CallOutcome::Failed(error) => return Ok(Split::Ended(CallOutcome::Failed(error))),
+        CallOutcome::Interrupted => return Ok(Split::Ended(CallOutcome::Interrupted)),
+    };
+    let n = stored?;
+    let seal = SealParts { job: job.id, epoch, n, output: None, permit: None, actor: engine.actor() };
+    Ok(match engine.commit(seal).await? {
+        SettleResult::Applied => Split::Sealed,
+        SettleResult::Stale => {
+            wait_for_current_run(engine, job.id, job.attempt).await;
+            Split::Overtaken
+        }
+    })
+}
+
+/// Waits while another worker, with a duplicate of this message, runs the current run of the split. Requeued at once,
+/// this copy would overtake that run in turn, and so on. So it waits here until that run has ended or was given up.
+pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u32) {
+    let mut changes = engine.store.notifier().of(job, true);
+    loop {
+        let runs = match engine.store.job(job).await {
+            Ok(view) => view.is_some_and(|JobView { job, .. }| {
+                job.state == State::Running && job.is_current(Phase::Start, attempt)
+            }),
+            // The store may be available again at the next check.
+            Err(_) => true,
+        };
+        if !runs {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = engine.force.cancelled() => return,
+            () = changes.changed() => {}
+            // The store sends no notice when a split has ended.
+            () = engine.clock.pause(CHECK_INTERVAL) => {}
+        }
+    }
+}
+
+/// Returns the error policy for the parts of this function.
+pub(super) fn policy(def: &TaskDef) -> Policy {
+    Policy { on_error: def.options.on_error, tolerate: def.options.tolerate.unwrap_or_default() }
+}
+
+/// Returns how many parts of this function go into one page.
+pub(super) fn page_size(engine: &Engine, def: &TaskDef) -> usize {
+    def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.page)
+}
+
+/// Appends page after page. Returns the number of parts, or the error of the store.
+async fn append_all(
+    engine: &Engine,
+    job: &Job,
+    epoch: u32,
+    pages: &mut BoxStream<'static, Result<Vec<Bytes>, CallError>>,
+) -> Result<Result<u64, StoreError>, CallError> {
+    let mut first = 0;
+    while let Some(inputs) = pages.next().await {
+        let inputs = inputs?;
+        let len = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
+        let page = PartPage { job: job.id, epoch, first, inputs };
+        match append(engine, page).await {
+            Err(error) => return Ok(Err(error)),
+            Ok(ledger::AppendResult::Added | ledger::AppendResult::Already) => first += len,
+            // The job was stopped or cancelled, or another run of the split has taken over.
+            Ok(ledger::AppendResult::Halted | ledger::AppendResult::Stale) => break,
+            Ok(ledger::AppendResult::TooMany) => return Err(CallError::Task(too_many())),
+        }
+    }
+    Ok(Ok(first))
+}
+
+/// Appends one page, and sends the outbox rows of its parts.
+pub(super) async fn append(engine: &Engine, page: PartPage) -> Result<ledger::AppendResult, StoreError> {
+    engine.commit(AppendParts { page, actor: engine.actor() }).await
+}
+
+pub(super) fn too_many() -> crate::task::Error {
+    let most = ledger::MOST_PARTS;
+    crate::task::Error::permanent(format!("the split yields more than {most} parts, which is the maximum of a job"))
+}
