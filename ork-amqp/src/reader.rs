@@ -150,7 +150,7 @@ impl PartReader for Reader {
         self.ack(tag).await.is_ok()
     }
 
-    async fn bury(&mut self, tag: u64, why: &str) -> bool {
+    async fn dead_letter(&mut self, tag: u64, why: &str) -> bool {
         let Some((_, raw)) = self.last.take().filter(|(last, _)| *last == tag) else {
             return false;
         };

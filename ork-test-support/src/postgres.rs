@@ -287,14 +287,14 @@ pub async fn database() -> Option<String> {
 }
 
 thread_local! {
-    static MADE: RefCell<Made> = RefCell::default();
+    static MADE: RefCell<MadeParts> = RefCell::default();
 }
 
 /// The databases of a test, each after the URL of its server.
 #[derive(Default)]
-struct Made(Vec<(String, String)>);
+struct MadeParts(Vec<(String, String)>);
 
-impl Drop for Made {
+impl Drop for MadeParts {
     fn drop(&mut self) {
         let made = std::mem::take(&mut self.0);
         // A thread that is ending cannot block on a runtime that it creates, so another thread does.

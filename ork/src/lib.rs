@@ -77,7 +77,7 @@ pub use ork_runtime::retry::RetryPolicy;
 pub use ork_runtime::schema;
 pub use ork_runtime::store::{Filter, PartFilter, PartStatus, StoreError, StoreErrorKind};
 pub use ork_runtime::task::parts::{Outcome, PartStream};
-pub use ork_runtime::task::{Conclusion, Error, Next, Parts, Result, Said, State};
+pub use ork_runtime::task::{Conclusion, ConclusionOutcome, Error, Next, Parts, Result, State};
 pub use ork_runtime::worker::Stopped;
 pub use ork_runtime::workflow_run::StepState;
 pub use ork_workflow as workflow;

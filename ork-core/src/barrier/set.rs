@@ -35,7 +35,7 @@ pub enum Fate {
     /// Acknowledge it: it is a duplicate, or not needed.
     Drop,
     /// Move it to the dead letters, with this reason.
-    Bury(String),
+    DeadLetter(String),
 }
 
 /// The parts of one run of a split.
@@ -76,7 +76,7 @@ impl Set {
             // The mark of a reader that has died. A live reader that shares the queue with this one, which a queue of
             // another program may allow, never receives its mark and starts again after a while.
             Entry::Mark(_) => Fate::Drop,
-            Entry::Unknown(why) => Fate::Bury(why.clone()),
+            Entry::Unknown(why) => Fate::DeadLetter(why.clone()),
             Entry::Head { epoch } => {
                 let run = self.runs.entry(*epoch).or_default();
                 if std::mem::replace(&mut run.headed, true) { Fate::Drop } else { Fate::Keep }
@@ -88,7 +88,9 @@ impl Set {
                 }
                 if ![0, run.total].contains(total) {
                     let first = run.total;
-                    return Fate::Bury(format!("part {id} has `total_parts` {total}, but earlier parts have {first}"));
+                    return Fate::DeadLetter(format!(
+                        "part {id} has `total_parts` {total}, but earlier parts have {first}"
+                    ));
                 }
                 if run.ok.contains(id) || run.failed.contains(id) {
                     return Fate::Drop;
@@ -151,7 +153,7 @@ mod tests {
     fn records_that_disagree_on_the_total_become_dead_letters() {
         let mut set = Set::default();
         assert_eq!(set.read(&part(0, 0, 0), 2), Fate::Keep);
-        let Fate::Bury(why) = set.read(&part(0, 1, 3), 2) else { panic!("counted") };
+        let Fate::DeadLetter(why) = set.read(&part(0, 1, 3), 2) else { panic!("counted") };
         assert!(why.contains("`total_parts` 3, but earlier parts have 2"), "{why}");
         assert_eq!(set.read(&part(0, 1, 0), 2), Fate::Keep, "a record without a total does not disagree");
         assert!(set.is_complete(false));

@@ -104,7 +104,7 @@ pub trait PartReader: Send + fmt::Debug {
     async fn done(&mut self, tag: u64) -> bool;
 
     /// Moves a record to the dead letters.
-    async fn bury(&mut self, tag: u64, why: &str) -> bool;
+    async fn dead_letter(&mut self, tag: u64, why: &str) -> bool;
 
     /// Stops reading and puts all records back, `own` as a new copy. Once that is confirmed, any later count includes
     /// all of them.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ork_workflow::{Form, Runs};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::split::{Data, Made, NoSplit, Split};
+pub(crate) use self::split::{Data, MadeParts, Split, SplitError};
 pub use ork_core::progress::Progress;
 
 use crate::clock::Timestamp;
@@ -43,16 +43,16 @@ pub(crate) struct Child {
 #[async_trait]
 pub(crate) trait Services: Send + Sync + fmt::Debug {
     /// Submits a job as a child of the running one, or as a follower.
-    async fn submit(&self, about: &About, child: Child) -> Result<JobId>;
+    async fn submit(&self, info: &CallInfo, child: Child) -> Result<JobId>;
 
     /// Splits the running job into parts. They are in the store when this returns.
-    async fn split(&self, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit>;
+    async fn split(&self, info: &CallInfo, data: &mut Data<'_>) -> Result<MadeParts, SplitError>;
 
     /// Reports the progress of the job.
-    fn progress(&self, about: &About, progress: Progress);
+    fn progress(&self, info: &CallInfo, progress: Progress);
 
     /// Adds a finite value to the metrics of the job.
-    fn record(&self, about: &About, series: Series, value: f64);
+    fn record(&self, info: &CallInfo, series: Series, value: f64);
 
     /// Runs a step of a workflow that is not a function of this program.
     async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError>;
@@ -60,7 +60,7 @@ pub(crate) trait Services: Send + Sync + fmt::Debug {
 
 /// The information that a context has about its job.
 #[derive(Debug, Clone)]
-pub(crate) struct About {
+pub(crate) struct CallInfo {
     /// The id of the job.
     pub job: JobId,
     /// The id of the job at the top of the tree, which a client submitted.
@@ -115,7 +115,7 @@ pub(crate) struct External {
     pub timeout: Option<Duration>,
 }
 
-impl About {
+impl CallInfo {
     /// Creates the information about the first attempt of a job without parts.
     pub(crate) const fn new(job: JobId, root: JobId, task: String, phase: Phase) -> Self {
         Self {
@@ -156,7 +156,7 @@ impl About {
 pub struct Context(Arc<Inner>);
 
 struct Inner {
-    about: About,
+    info: CallInfo,
     cancelled: CancellationToken,
     services: Arc<dyn Services>,
     /// The ids of the jobs that this attempt has submitted.
@@ -166,41 +166,41 @@ struct Inner {
 }
 
 impl Context {
-    pub(crate) fn new(about: About, cancelled: CancellationToken, services: Arc<dyn Services>) -> Self {
-        Self(Arc::new(Inner { about, cancelled, services, submitted: Mutex::default(), split: Mutex::default() }))
+    pub(crate) fn new(info: CallInfo, cancelled: CancellationToken, services: Arc<dyn Services>) -> Self {
+        Self(Arc::new(Inner { info, cancelled, services, submitted: Mutex::default(), split: Mutex::default() }))
     }
 
     /// Creates a context for a unit test that calls a task as a plain function. It belongs to a new job in its first
     /// attempt.
     pub fn for_test() -> Self {
         let job = JobId::new();
-        let about = About::new(job, job, "test".into(), Phase::Start);
-        Self::new(about, CancellationToken::new(), Arc::new(NoServices))
+        let info = CallInfo::new(job, job, "test".into(), Phase::Start);
+        Self::new(info, CancellationToken::new(), Arc::new(NoServices))
     }
 
     /// The id of the job; for a part, the job that it belongs to.
     pub fn job_id(&self) -> JobId {
-        self.0.about.job
+        self.0.info.job
     }
 
     /// The id of the job at the top of the tree, which a client submitted.
     pub fn root_id(&self) -> JobId {
-        self.0.about.root
+        self.0.info.root
     }
 
     /// The name of the task.
     pub fn task_name(&self) -> &str {
-        &self.0.about.task
+        &self.0.info.task
     }
 
     /// The name of the workflow to which the job belongs, if there is one.
     pub fn workflow_name(&self) -> Option<&str> {
-        self.0.about.step.as_ref().map(|step| &*step.workflow)
+        self.0.info.step.as_ref().map(|step| &*step.workflow)
     }
 
     /// The step and what it runs, if the job is a step that is not a function of this program.
     pub(crate) fn external(&self) -> Option<(Arc<StepInfo>, External)> {
-        let step = self.0.about.step.as_ref()?;
+        let step = self.0.info.step.as_ref()?;
         Some((Arc::clone(step), step.external.clone()?))
     }
 
@@ -212,31 +212,31 @@ impl Context {
 
     /// The name of the step of the workflow that the job runs, if it runs one.
     pub fn step_name(&self) -> Option<&str> {
-        self.0.about.step.as_ref().map(|step| &*step.step)
+        self.0.info.step.as_ref().map(|step| &*step.step)
     }
 
     /// The name of the task in the log. A step that is not a function of this program uses the name of the step.
     fn known_as(&self) -> &str {
-        let step = self.0.about.step.as_ref().filter(|step| step.external.is_some());
-        step.map_or(&self.0.about.task, |step| &step.step)
+        let step = self.0.info.step.as_ref().filter(|step| step.external.is_some());
+        step.map_or(&self.0.info.task, |step| &step.step)
     }
 
     /// The number of the attempt, starting at 1.
     pub fn attempt(&self) -> u32 {
-        self.0.about.attempt
+        self.0.info.attempt
     }
 
     /// The index of the part, starting at 0. It is 0 for a job without parts.
     pub fn parallel_index(&self) -> u64 {
-        self.0.about.index.unwrap_or(0)
+        self.0.info.index.unwrap_or(0)
     }
 
     /// The number of parts of the job. It is 1 for a job without parts, and `None` until the split has yielded the
     /// last part.
     pub fn parallel_count(&self) -> Option<u64> {
-        match self.0.about.index {
+        match self.0.info.index {
             None => Some(1),
-            Some(_) => self.0.about.count,
+            Some(_) => self.0.info.count,
         }
     }
 
@@ -246,17 +246,17 @@ impl Context {
     /// A function is executed at least once. Pass this key to an external system that can discard repeated requests,
     /// and the effect there happens once.
     pub fn idempotency_key(&self) -> String {
-        let about = &self.0.about;
-        match (about.index, about.phase) {
-            (Some(index), _) => format!("{}.{index}", about.job),
-            (None, Phase::Join) => format!("{}.join", about.job),
-            (None, Phase::Start) => about.job.to_string(),
+        let info = &self.0.info;
+        match (info.index, info.phase) {
+            (Some(index), _) => format!("{}.{index}", info.job),
+            (None, Phase::Join) => format!("{}.join", info.job),
+            (None, Phase::Start) => info.job.to_string(),
         }
     }
 
     /// The time at which this attempt times out. `None` if it has no timeout.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.0.about.deadline
+        self.0.info.deadline
     }
 
     /// A token that is cancelled when the result is no longer needed: the job was cancelled, the attempt has timed
@@ -268,7 +268,7 @@ impl Context {
     /// Reports the progress of the job: a percentage from 0 to 100, and a short text about what it is doing.
     pub fn progress(&self, percent: f64, info: impl Into<String>) {
         let percent = if percent.is_finite() { percent.clamp(0.0, 100.0) } else { 0.0 };
-        self.0.services.progress(&self.0.about, Progress { percent, info: info.into() });
+        self.0.services.progress(&self.0.info, Progress { percent, info: info.into() });
     }
 
     /// Writes a line to the log, with the job, the task, the part and the attempt as fields, and with the names of
@@ -279,17 +279,17 @@ impl Context {
 
     /// Writes a line to the log at this level, as [`Context::log`] does.
     pub(crate) fn log_at(&self, level: tracing::Level, line: impl fmt::Display) {
-        let about = &self.0.about;
+        let info = &self.0.info;
         macro_rules! write_line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "ork::task",
-                    job = %about.job,
+                    job = %info.job,
                     task = self.known_as(),
                     workflow = self.workflow_name(),
                     step = self.step_name(),
-                    index = about.index,
-                    attempt = about.attempt,
+                    index = info.index,
+                    attempt = info.attempt,
                     "{line}"
                 )
             };
@@ -354,17 +354,17 @@ impl Context {
         let body = message.to_json()?;
         let id = self.name(M::TASK, M::KIND, &body, after);
         let child = Child { id, task: M::TASK, kind: M::KIND, body, after, unique };
-        self.0.services.submit(&self.0.about, child).await
+        self.0.services.submit(&self.0.info, child).await
     }
 
     /// Derives the id of a submitted job from what it is: its task, its input, and how many equal jobs this attempt
     /// has submitted before it. A later attempt thus derives the same ids.
     fn name(&self, task: &str, kind: JobKind, body: &[u8], after: Option<JobId>) -> JobId {
-        let Inner { about, submitted, .. } = &*self.0;
+        let Inner { info, submitted, .. } = &*self.0;
         let after = if after.is_some() { "after" } else { "below" };
-        let prefix = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");
+        let prefix = [&self.idempotency_key(), info.phase.as_str(), after, task, kind.as_str()].join("\n");
         let mut submitted = submitted.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids = (0_u64..).map(|n| about.job.below(&[format!("{prefix}\n{n}\n").as_bytes(), body].concat()));
+        let ids = (0_u64..).map(|n| info.job.below(&[format!("{prefix}\n{n}\n").as_bytes(), body].concat()));
         // The search always ends: the attempt has submitted a finite number of jobs, so one of the ids is unused.
         ids.into_iter().find(|id| submitted.insert(*id)).unwrap_or_else(JobId::new)
     }
@@ -372,7 +372,7 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Context").field(&self.0.about).finish()
+        f.debug_tuple("Context").field(&self.0.info).finish()
     }
 }
 
@@ -391,27 +391,27 @@ impl Metrics<'_> {
     /// bytes of labels.
     pub fn record(&self, name: &str, value: f64, labels: &[(&str, &str)]) {
         let Self(context) = self;
-        let about = &context.0.about;
+        let info = &context.0.info;
         let (workflow, step) = (context.workflow_name(), context.step_name());
         tracing::info!(
             target: "ork::metrics",
-            job = %about.job,
+            job = %info.job,
             task = context.known_as(),
             workflow,
             step,
-            index = about.index,
-            attempt = about.attempt,
+            index = info.index,
+            attempt = info.attempt,
             name,
             value,
             ?labels
         );
         let finite = if value.is_finite() { Ok(()) } else { Err(NoMetric::Value) };
         match finite.and_then(|()| Series::new(name, labels)) {
-            Ok(series) => context.0.services.record(about, series, value),
+            Ok(series) => context.0.services.record(info, series, value),
             Err(error) => {
                 // The full name could fill the log.
                 let name: String = name.chars().take(40).collect();
-                tracing::warn!(job = %about.job, task = about.task, step, name, %error, "dropping a measurement");
+                tracing::warn!(job = %info.job, task = info.task, step, name, %error, "dropping a measurement");
             }
         }
     }
@@ -423,17 +423,17 @@ struct NoServices;
 
 #[async_trait]
 impl Services for NoServices {
-    async fn submit(&self, _about: &About, child: Child) -> Result<JobId> {
+    async fn submit(&self, _about: &CallInfo, child: Child) -> Result<JobId> {
         Err(Error::permanent(format!("a context for tests cannot submit `{}`", child.task)))
     }
 
-    async fn split(&self, _about: &About, _data: &mut Data<'_>) -> Result<Made, NoSplit> {
-        Err(NoSplit::Refused(Error::permanent("a context for tests cannot split its job")))
+    async fn split(&self, _about: &CallInfo, _data: &mut Data<'_>) -> Result<MadeParts, SplitError> {
+        Err(SplitError::Refused(Error::permanent("a context for tests cannot split its job")))
     }
 
-    fn progress(&self, _about: &About, _progress: Progress) {}
+    fn progress(&self, _about: &CallInfo, _progress: Progress) {}
 
-    fn record(&self, _about: &About, _series: Series, _value: f64) {}
+    fn record(&self, _about: &CallInfo, _series: Series, _value: f64) {}
 
     async fn execute(&self, _context: Context, _input: Bytes) -> Result<Bytes, CallError> {
         Err(CallError::Task(Error::permanent("a context for tests cannot run anything")))

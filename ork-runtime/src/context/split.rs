@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{About, Context};
+use super::{CallInfo, Context};
 use crate::id::JobId;
 use crate::ledger::MOST_PARTS;
 use crate::task::{Error, Result, json};
@@ -22,7 +22,7 @@ pub(crate) enum Split {
     /// The call has started to split the job and has not completed.
     Begun,
     /// The call has made these parts.
-    Made(Made),
+    Made(MadeParts),
     /// Another call of the same attempt has split the job again, so this call no longer counts.
     Overtaken,
     /// The call has ended. Code of it that is still running can no longer split the job.
@@ -31,7 +31,7 @@ pub(crate) enum Split {
 
 /// The parts that a call has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Made {
+pub(crate) struct MadeParts {
     /// The epoch of the split.
     pub epoch: u32,
     /// The number of parts.
@@ -40,7 +40,7 @@ pub(crate) struct Made {
 
 /// The reason why a job was not split.
 #[derive(Debug)]
-pub(crate) enum NoSplit {
+pub(crate) enum SplitError {
     /// The job cannot be split. Nothing was started.
     Refused(Error),
     /// The split was started and did not complete.
@@ -174,7 +174,7 @@ impl Context {
     /// assert!(!ork::Context::for_test().is_part());
     /// ```
     pub fn is_part(&self) -> bool {
-        self.0.about.index.is_some()
+        self.0.info.index.is_some()
     }
 
     /// Returns the data of this part, as [`Context::split`] or [`Context::split_into`] wrote it.
@@ -189,7 +189,7 @@ impl Context {
     /// then names the job, the part, the type and the position of the mistake in the data. The error is permanent,
     /// because every attempt gets the same data.
     pub fn part_data<T: DeserializeOwned>(&self) -> Result<T> {
-        let About { job, index, data, .. } = &self.0.about;
+        let CallInfo { job, index, data, .. } = &self.0.info;
         let Some((index, data)) = index.zip(data.as_ref()) else {
             let message = format!("job {job} is not a part of a dynamic split, so it has no part data");
             return Err(Error::permanent(message));
@@ -212,17 +212,17 @@ impl Context {
     /// assert_eq!(ork::Context::for_test().parent_id(), None);
     /// ```
     pub fn parent_id(&self) -> Option<JobId> {
-        if self.is_part() { Some(self.job_id()) } else { self.0.about.parent }
+        if self.is_part() { Some(self.job_id()) } else { self.0.info.parent }
     }
 
     async fn make(&self, data: &mut Data<'_>) -> Result<()> {
         self.begin()?;
-        let split = self.0.services.split(&self.0.about, data).await;
+        let split = self.0.services.split(&self.0.info, data).await;
         let (now, answer) = match split {
             Ok(made) => (Split::Made(made), Ok(())),
-            Err(NoSplit::Refused(error)) => (Split::Not, Err(error)),
-            Err(NoSplit::Broken(error)) => (Split::Begun, Err(error)),
-            Err(NoSplit::Overtaken(error)) => (Split::Overtaken, Err(error)),
+            Err(SplitError::Refused(error)) => (Split::Not, Err(error)),
+            Err(SplitError::Broken(error)) => (Split::Begun, Err(error)),
+            Err(SplitError::Overtaken(error)) => (Split::Overtaken, Err(error)),
         };
         let mut split = self.0.split.lock().unwrap_or_else(PoisonError::into_inner);
         if *split == Split::Begun {

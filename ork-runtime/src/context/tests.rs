@@ -49,9 +49,12 @@ impl Subscriber for Fields {
 fn log_lines_and_metrics_carry_job_task_step_and_part() {
     let job = JobId::new();
     let step = StepInfo { workflow: "files".into(), step: "load".into(), external: None };
-    let about =
-        About { index: Some(7), step: Some(Arc::new(step)), ..About::new(job, job, "load_file".into(), Phase::Start) };
-    let context = Context::new(about, CancellationToken::new(), Arc::new(NoServices));
+    let info = CallInfo {
+        index: Some(7),
+        step: Some(Arc::new(step)),
+        ..CallInfo::new(job, job, "load_file".into(), Phase::Start)
+    };
+    let context = Context::new(info, CancellationToken::new(), Arc::new(NoServices));
     let fields = Fields::default();
     tracing::subscriber::with_default(fields.clone(), || {
         context.log("hello");

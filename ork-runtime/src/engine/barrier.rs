@@ -256,7 +256,7 @@ impl Passing<'_> {
                 true
             }
             Fate::Drop => reader.done(read.tag).await,
-            Fate::Bury(why) => reader.bury(read.tag, &why).await,
+            Fate::DeadLetter(why) => reader.dead_letter(read.tag, &why).await,
         };
         (!there).then_some(Event::Lost)
     }

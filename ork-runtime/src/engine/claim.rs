@@ -141,6 +141,6 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     job.reply.clone_from(&message.reply);
     job.hooks = message.hooks.as_deref().and_then(StoredHooks::new);
     job.schemas.input = message.schema.filter(|_| matches!(message.kind, WorkKind::Job | WorkKind::Single));
-    job.role = builtin::is_brought_on(&message.task).then(|| Box::new(JobRole::Untrusted));
+    job.role = builtin::is_done_by_engine(&message.task).then(|| Box::new(JobRole::Untrusted));
     NewJob { job, input: message.body.clone() }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Engine, make_parts, pages};
-use crate::context::{About, Data, Made, NoSplit};
+use crate::context::{CallInfo, Data, MadeParts, SplitError};
 use crate::id::JobId;
 use crate::job::Phase;
 use crate::ledger;
@@ -15,50 +15,50 @@ use crate::task::Error;
 use crate::tx::{OpenParts, PartPage};
 
 /// Makes parts of the running job, page after page; no item is taken before the previous page is in the store.
-pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit> {
-    let task = Arc::clone(engine.registry.get(&about.task).map_err(|error| NoSplit::Refused(error.into()))?);
-    if let Some(why) = refusal(engine, about, &task) {
-        return Err(NoSplit::Refused(Error::permanent(why)));
+pub(super) async fn split(engine: &Engine, info: &CallInfo, data: &mut Data<'_>) -> Result<MadeParts, SplitError> {
+    let task = Arc::clone(engine.registry.get(&info.task).map_err(|error| SplitError::Refused(error.into()))?);
+    if let Some(why) = refusal(engine, info, &task) {
+        return Err(SplitError::Refused(Error::permanent(why)));
     }
     let open = OpenParts {
-        job: about.job,
-        attempt: about.fence,
+        job: info.job,
+        attempt: info.fence,
         policy: make_parts::policy(&task.work),
         joined: task.join.is_some(),
         schema: Some(task.work.fingerprint()),
     };
-    let Some(epoch) = engine.commit(open).await.map_err(|error| NoSplit::Refused(error.into()))? else {
-        return Err(NoSplit::Refused(over(about.job)));
+    let Some(epoch) = engine.commit(open).await.map_err(|error| SplitError::Refused(error.into()))? else {
+        return Err(SplitError::Refused(over(info.job)));
     };
     let most = make_parts::page_size(engine, &task.work);
     let (mut n, mut want) = (0, pages::FIRST_PAGE.min(most));
     loop {
         let inputs: Result<Vec<Bytes>, _> = data.take(want).collect();
         let inputs = inputs.map_err(|error| {
-            NoSplit::Broken(Error::permanent(format!("the data of a part cannot be serialized as JSON: {error}")))
+            SplitError::Broken(Error::permanent(format!("the data of a part cannot be serialized as JSON: {error}")))
         })?;
         if inputs.is_empty() {
-            return Ok(Made { epoch, n });
+            return Ok(MadeParts { epoch, n });
         }
         let (first, len) = (n, u64::try_from(inputs.len()).unwrap_or(u64::MAX));
-        let page = PartPage { job: about.job, epoch, first, inputs };
-        match make_parts::append(engine, page).await.map_err(|error| NoSplit::Broken(error.into()))? {
+        let page = PartPage { job: info.job, epoch, first, inputs };
+        match make_parts::append(engine, page).await.map_err(|error| SplitError::Broken(error.into()))? {
             ledger::AppendResult::Added | ledger::AppendResult::Already => n += len,
-            ledger::AppendResult::Halted => return halted(engine, about.job, Made { epoch, n }).await,
+            ledger::AppendResult::Halted => return halted(engine, info.job, MadeParts { epoch, n }).await,
             ledger::AppendResult::Stale => {
-                make_parts::wait_for_current_run(engine, about.job, about.fence).await;
-                let detail = format!("another worker has split job {} again, so this split was stopped", about.job);
-                return Err(NoSplit::Overtaken(Error::permanent(detail)));
+                make_parts::wait_for_current_run(engine, info.job, info.fence).await;
+                let detail = format!("another worker has split job {} again, so this split was stopped", info.job);
+                return Err(SplitError::Overtaken(Error::permanent(detail)));
             }
-            ledger::AppendResult::TooMany => return Err(NoSplit::Broken(make_parts::too_many())),
+            ledger::AppendResult::TooMany => return Err(SplitError::Broken(make_parts::too_many())),
         }
         want = (want * 2).min(most);
     }
 }
 
 /// Returns why this call cannot make parts, if so.
-fn refusal(engine: &Engine, about: &About, task: &Task) -> Option<String> {
-    let About { job, phase, index, member, .. } = about;
+fn refusal(engine: &Engine, info: &CallInfo, task: &Task) -> Option<String> {
+    let CallInfo { job, phase, index, member, .. } = info;
     let name = task.name();
     if let Some(index) = index {
         Some(format!("part {index} of job {job} cannot be split: parts cannot be split"))
@@ -81,10 +81,10 @@ fn over(job: JobId) -> Error {
 
 /// No further part is wanted: either the job was cancelled, or too many parts have failed for it to succeed. The
 /// latter is no error here: the parts report it when the job ends.
-async fn halted(engine: &Engine, job: JobId, made: Made) -> Result<Made, NoSplit> {
+async fn halted(engine: &Engine, job: JobId, made: MadeParts) -> Result<MadeParts, SplitError> {
     match engine.store.job(job).await {
         Ok(Some(JobView { job, .. })) if job.accepts_children() => Ok(made),
-        Ok(_) => Err(NoSplit::Broken(over(job))),
-        Err(error) => Err(NoSplit::Broken(error.into())),
+        Ok(_) => Err(SplitError::Broken(over(job))),
+        Err(error) => Err(SplitError::Broken(error.into())),
     }
 }

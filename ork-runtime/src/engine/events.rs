@@ -53,20 +53,14 @@ impl Engine {
     }
 
     /// Publishes the progress that a job or a part has reported.
-    pub(crate) fn emit_progress(&self, about: &context::About, progress: &Progress) {
+    pub(crate) fn emit_progress(&self, info: &context::CallInfo, progress: &Progress) {
         let scope = self.event_routing().scope();
-        if scope == EventScope::Off || (about.index.is_some() && scope != EventScope::Parts) {
+        if scope == EventScope::Off || (info.index.is_some() && scope != EventScope::Parts) {
             return;
         }
-        let (now, root, task) = (self.clock.now(), about.root, about.task.clone());
-        let subject = EventSubject {
-            job: about.job,
-            part: about.index,
-            root,
-            parent: about.parent,
-            task,
-            attempt: about.attempt,
-        };
+        let (now, root, task) = (self.clock.now(), info.root, info.task.clone());
+        let subject =
+            EventSubject { job: info.job, part: info.index, root, parent: info.parent, task, attempt: info.attempt };
         let number = u64::try_from(now.as_millis()).unwrap_or(0);
         let mut event = Event::new(EventKind::Progress, subject, number, now);
         (event.progress, event.info) = (Some(progress.percent), Some(progress.info.clone()));
@@ -86,7 +80,7 @@ impl Engine {
         }
         let (new, now) = ((new || part.is_some()) && message.attempt == 1, self.clock.now());
         let event = |kind| {
-            let about = EventSubject {
+            let info = EventSubject {
                 job: message.job,
                 part,
                 root: message.root,
@@ -94,7 +88,7 @@ impl Engine {
                 task: message.task.clone(),
                 attempt: message.attempt,
             };
-            Event::new(kind, about, sequence(kind, message.attempt, 0), now)
+            Event::new(kind, info, sequence(kind, message.attempt, 0), now)
         };
         new.then_some(EventKind::Created).into_iter().chain([EventKind::Ready]).map(event).collect()
     }
@@ -146,9 +140,9 @@ pub(crate) async fn read(
             let parts = engine.store.list_parts(id, filter).await?.into_iter();
             let event = |part: PartStatus| {
                 let kind = if part.state == PartState::Failed { EventKind::Failed } else { EventKind::Completed };
-                let about =
+                let info =
                     EventSubject { part: Some(part.index), attempt: part.attempts, ..EventSubject::job(&view.job) };
-                let mut event = Event::new(kind, about, row, now);
+                let mut event = Event::new(kind, info, row, now);
                 event.error = part.failure.as_ref().map(brief);
                 event
             };

@@ -15,7 +15,7 @@ use super::progress::ReportKey;
 use super::running_calls::RunningCall;
 use super::slots::CallSlot;
 use super::{Engine, large_outputs, retry};
-use crate::context::{About, Context, Made, Split};
+use crate::context::{CallInfo, Context, MadeParts, Split};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::output::OutputRef;
@@ -40,10 +40,10 @@ pub(super) async fn invoke(
     def: &TaskDef,
     message: &Message,
     input: &Bytes,
-    about: About,
+    info: CallInfo,
     parts: Option<RawParts>,
     Hold { running, place }: Hold<'_>,
-) -> (CallOutcome, Option<Made>) {
+) -> (CallOutcome, Option<MadeParts>) {
     if let Err(error) = def.check_rules(input) {
         return (CallOutcome::Failed(CallError::Input(error)), None);
     }
@@ -56,8 +56,8 @@ pub(super) async fn invoke(
     }
     let begun = engine.clock.now();
     let token = token(def, cancelled);
-    let part = about.index;
-    let call = call(engine, def, input, about, parts, &token);
+    let part = info.index;
+    let call = call(engine, def, input, info, parts, &token);
     let context = call.context.clone();
     let called = match def.run {
         Run::Async(run) => {
@@ -127,7 +127,7 @@ async fn store_output(engine: &Engine, message: &Message, output: Bytes, unwante
 /// Publishes the last progress report of a job or part before the event of its end.
 pub(super) fn emit_last_progress(engine: &Engine, report_key: ReportKey) {
     if let Some(report) = engine.reports.take_unpublished(report_key) {
-        engine.emit_progress(&report.about, &report.progress);
+        engine.emit_progress(&report.info, &report.progress);
     }
 }
 
@@ -145,12 +145,12 @@ pub(super) fn call(
     engine: &Arc<Engine>,
     def: &TaskDef,
     input: &Bytes,
-    mut about: About,
+    mut info: CallInfo,
     parts: Option<RawParts>,
     token: &CancellationToken,
 ) -> Call {
-    about.deadline = def.options.timeout.map(|timeout| engine.clock.now() + timeout);
-    let context = Context::new(about, token.clone(), Arc::<Engine>::clone(engine));
+    info.deadline = def.options.timeout.map(|timeout| engine.clock.now() + timeout);
+    let context = Context::new(info, token.clone(), Arc::<Engine>::clone(engine));
     Call { body: input.clone(), context, states: engine.states.clone(), parts }
 }
 

@@ -14,7 +14,7 @@ use super::leases::CountedLease;
 use super::outcome::CallOutcome;
 use super::{Engine, retry};
 use crate::broker::{Acker, Disposition};
-use crate::context::Made;
+use crate::context::MadeParts;
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::tx::{Lease, OutboxId, OutboxKind};
@@ -104,8 +104,8 @@ pub(super) async fn call(
     engine: &Engine,
     message: &Message,
     guard: &mut DeliveryGuard,
-    call: impl Future<Output = (CallOutcome, Option<Made>)>,
-) -> (CallOutcome, Option<Made>) {
+    call: impl Future<Output = (CallOutcome, Option<MadeParts>)>,
+) -> (CallOutcome, Option<MadeParts>) {
     if guard.is_lost() {
         return (CallOutcome::Interrupted, None);
     }

@@ -5,12 +5,12 @@
 //! follows). The result of each step is a value, and the disposition of the delivery follows from the last one. The
 //! engine depends on ports only.
 
-mod about;
 mod action;
 mod admit;
 mod barrier;
 pub(crate) mod batch;
 mod batch_sizer;
+mod call_info;
 mod call_times;
 pub(crate) mod cancel;
 mod canonical_json;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::inflight::part_key;
 use crate::broker::{DeadLetterReason, Disposition, Rejected};
-use crate::context::Made;
+use crate::context::MadeParts;
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
@@ -90,7 +90,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) enum Attempt {
     /// The function was called, and ended like this. The second value is what it has split its job into.
-    Called(CallOutcome, Option<Made>),
+    Called(CallOutcome, Option<MadeParts>),
     /// The function was not called: the work was lost with its workers this often, which is too often.
     Lost(u32),
 }

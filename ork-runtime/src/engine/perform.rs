@@ -12,7 +12,7 @@ use super::running_calls::RunningCall;
 #[cfg(feature = "workflow")]
 use super::scheduler;
 use super::work::{Claimed, Common, Ended, Item};
-use super::{Done, Engine, ProcessError, about, cancel, custody, join, lease, place, step, storeless};
+use super::{Done, Engine, ProcessError, call_info, cancel, custody, join, lease, place, step, storeless};
 use crate::job::Job;
 
 /// Begins the calls of a group. Returns those that have ended at once, and those that still run.
@@ -102,10 +102,10 @@ async fn call(
     claimed: &Claimed,
     running: Option<Arc<RunningCall>>,
 ) -> Result<Outcome, ProcessError> {
-    let about = match claimed {
+    let info = match claimed {
         Claimed::Job { job, .. } => {
             let step = common.step.as_ref().map(|step| Arc::clone(&step.name));
-            crate::context::About { step, ..about::job(job) }
+            crate::context::CallInfo { step, ..call_info::job(job) }
         }
         Claimed::Part { key, count, .. } => {
             // Another worker runs the part now. Releasing the part here would clear that worker's mark; only a permit
@@ -113,7 +113,7 @@ async fn call(
             if item.guard.is_lost() && common.limit.is_none() {
                 return Ok(Outcome::Recorded(Done::Interrupted));
             }
-            about::part(item, (key.index, *count), common.step.as_ref())
+            call_info::part(item, (key.index, *count), common.step.as_ref())
         }
         // `storeless::part` makes its calls.
         Claimed::CountedPart => return Ok(Outcome::Recorded(Done::Settled)),
@@ -130,7 +130,7 @@ async fn call(
     };
     let input = item.input().clone();
     let Item { message, guard, .. } = item;
-    let call = invoke(engine, common.def(), message, &input, about, parts, Hold { running: &running, place });
+    let call = invoke(engine, common.def(), message, &input, info, parts, Hold { running: &running, place });
     let (called, made) = lease::call(engine, message, guard, call).await;
     Ok(Outcome::Attempted(Attempt::Called(called, made)))
 }

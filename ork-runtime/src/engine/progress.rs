@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::context::{About, Progress};
+use crate::context::{CallInfo, Progress};
 use crate::id::JobId;
 
 /// A job, or one part of it.
@@ -15,7 +15,7 @@ pub(crate) type ReportKey = (JobId, Option<u64>);
 /// The progress that a job or a part has reported.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
-    pub(crate) about: About,
+    pub(crate) info: CallInfo,
     pub(crate) progress: Progress,
     /// Whether its event was published.
     pub(crate) emitted: bool,
@@ -41,9 +41,9 @@ impl Reports {
         (Self(Arc::clone(&shared)), ProgressReceiver(shared))
     }
 
-    pub(super) fn report(&self, about: &About, progress: Progress) {
-        let report = Report { about: about.clone(), progress, emitted: false };
-        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert((about.job, about.index), report);
+    pub(super) fn report(&self, info: &CallInfo, progress: Progress) {
+        let report = Report { info: info.clone(), progress, emitted: false };
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert((info.job, info.index), report);
         self.0.some.notify_one();
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::metrics_buffer::Added;
 use super::submit::{SubmitError, SubmitOptions, new_job, submit};
 use super::{Engine, dynamic_split, external};
-use crate::context::{About, Child, Context, Data, Made, NoSplit, Progress, Services};
+use crate::context::{CallInfo, Child, Context, Data, MadeParts, Progress, Services, SplitError};
 use crate::id::JobId;
 use crate::metric::{MOST_SERIES, Measured, Series};
 use crate::task::{CallError, Result};
@@ -16,13 +16,13 @@ use crate::tx::NewJob;
 
 #[async_trait]
 impl Services for Engine {
-    async fn submit(&self, about: &About, child: Child) -> Result<JobId> {
+    async fn submit(&self, info: &CallInfo, child: Child) -> Result<JobId> {
         let Child { id, task, kind, body, after, unique } = child;
         let task = Arc::clone(self.registry.get(task)?);
         let mut job = new_job(self, &task, kind);
         (job.id, job.root) = (id, id);
         if after.is_none() {
-            (job.root, job.parent) = (about.root, Some(about.job));
+            (job.root, job.parent) = (info.root, Some(info.job));
         }
         let joins = unique.is_some();
         let after = after.into_iter().collect();
@@ -34,33 +34,33 @@ impl Services for Engine {
         }
     }
 
-    async fn split(&self, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit> {
-        dynamic_split::split(self, about, data).await
+    async fn split(&self, info: &CallInfo, data: &mut Data<'_>) -> Result<MadeParts, SplitError> {
+        dynamic_split::split(self, info, data).await
     }
 
-    fn progress(&self, about: &About, progress: Progress) {
+    fn progress(&self, info: &CallInfo, progress: Progress) {
         if self.store.is_durable() {
-            self.reports.report(about, progress);
+            self.reports.report(info, progress);
         } else {
             // No store records it.
-            self.emit_progress(about, &progress);
+            self.emit_progress(info, &progress);
         }
     }
 
-    fn record(&self, about: &About, series: Series, value: f64) {
+    fn record(&self, info: &CallInfo, series: Series, value: f64) {
         if !self.store.is_durable() {
             return;
         }
-        let job = about.job;
+        let job = info.job;
         match self.metrics.add(job, series, &Measured::one(value, self.clock.now())) {
             Added::Crowded { first: true } => tracing::warn!(
                 %job,
-                task = about.task,
+                task = info.task,
                 "a job has recorded {MOST_SERIES} metric series, dropping further ones"
             ),
             Added::Full { first: true } => {
                 tracing::warn!(
-                    %job, task = about.task,
+                    %job, task = info.task,
                     "too many measurements are waiting for the store, dropping new ones"
                 );
             }

@@ -8,7 +8,7 @@ use super::work::{Claimed, Common, Ended, Item, Unsettled};
 use super::{Done, Engine, parked};
 use crate::broker::Disposition;
 use crate::clock::Timestamp;
-use crate::context::Made;
+use crate::context::MadeParts;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
 use crate::job::{AttemptOutcome, Job, Phase};
@@ -102,8 +102,8 @@ fn end_part(engine: &Engine, common: &Common, item: &Item, attempt: Attempt) -> 
 }
 
 /// Seals a dynamic split: the job waits for its parts. Returns the disposition of the delivery.
-async fn seal(engine: &Engine, job: &Job, permit: Option<Permit>, output: Bytes, made: Made) -> Disposition {
-    let Made { epoch, n } = made;
+async fn seal(engine: &Engine, job: &Job, permit: Option<Permit>, output: Bytes, made: MadeParts) -> Disposition {
+    let MadeParts { epoch, n } = made;
     let seal = SealParts { job: job.id, epoch, n, output: Some(output), permit, actor: engine.actor() };
     match engine.settle(vec![seal]).await {
         Ok(true) => Done::Settled.disposition(),

@@ -10,7 +10,7 @@ use super::make_parts::{Split, make, policy};
 use super::outcome::{CallOutcome, Outcome};
 use super::pages::items;
 use super::work::{Common, Item};
-use super::{Engine, ProcessError, about, invoke, lease, place};
+use super::{Engine, ProcessError, call_info, invoke, lease, place};
 use crate::job::Job;
 use crate::task::CallError;
 use crate::tx::OpenParts;
@@ -58,6 +58,6 @@ async fn split(
         return Ok(Split::Sealed);
     };
     let token = invoke::token(def, cancelled);
-    let call = call(engine, def, input, about::job(job), None, &token);
+    let call = call(engine, def, input, call_info::job(job), None, &token);
     make(engine, job, epoch, def, &token, items(engine, def, call)).await
 }

@@ -33,7 +33,7 @@ pub(crate) fn tasks() -> &'static BTreeMap<&'static str, Arc<Task>> {
 }
 
 /// Whether the task of this name has no function, because the engine processes its jobs itself.
-pub(crate) fn is_brought_on(name: &str) -> bool {
+pub(crate) fn is_done_by_engine(name: &str) -> bool {
     matches!(name, CANCEL | RUN | SCHEDULE)
 }
 

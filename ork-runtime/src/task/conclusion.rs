@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Conclusion<T> {
     /// The message and the next step.
-    pub outcome: Said,
+    pub outcome: ConclusionOutcome,
     /// The result itself.
     pub data: T,
 }
@@ -34,7 +34,7 @@ pub struct Conclusion<T> {
 /// A message for a person, and a proposed next step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Said {
+pub struct ConclusionOutcome {
     /// The outcome of the job, as a sentence.
     pub message: String,
     /// The proposed next step.
@@ -90,7 +90,7 @@ pub enum Next {
 impl<T> Conclusion<T> {
     /// Creates a conclusion from a message and a result.
     pub fn new(message: impl Into<String>, data: T) -> Self {
-        Self { outcome: Said { message: message.into(), next: None }, data }
+        Self { outcome: ConclusionOutcome { message: message.into(), next: None }, data }
     }
 
     /// Sets the proposed next step.
@@ -101,7 +101,7 @@ impl<T> Conclusion<T> {
     }
 }
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for ConclusionOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)?;
         self.next.iter().try_for_each(|next| write!(f, "\nnext: {next}"))

@@ -23,7 +23,7 @@ pub mod state;
 pub(crate) mod wait;
 pub mod writer;
 
-pub use conclusion::{Conclusion, Next, Said};
+pub use conclusion::{Conclusion, ConclusionOutcome, Next};
 pub use def::TaskDef;
 pub use error::{CallError, Error, Result};
 pub use message::TaskMessage;

@@ -180,7 +180,7 @@ async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: Cancellat
         };
         // Published at once, before the event that the job has ended.
         for report in newest.values().filter(|report| !report.emitted) {
-            engine.emit_progress(&report.about, &report.progress);
+            engine.emit_progress(&report.info, &report.progress);
         }
         for ((job, part), report) in newest {
             if let Err(error) = engine.store.progress(job, part, report.progress).await {

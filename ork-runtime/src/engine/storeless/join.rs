@@ -11,7 +11,7 @@ use super::super::hooks::send::{Ended, fire};
 use super::super::invoke::{Hold, invoke};
 use super::super::settle::job_attempt;
 use super::super::slots::Need;
-use super::super::{Engine, about, place};
+use super::super::{Engine, call_info, place};
 use super::head::Head;
 use super::outcome;
 use super::outcome::next_attempt;
@@ -123,9 +123,9 @@ async fn attempts(
         let Some(place) = place::wait_begun(engine, Need::of(def)).await else { return false };
         next_attempt(engine, job, Phase::Join);
         let running = engine.running.enter(job.id);
-        let about = about::job(job);
+        let info = call_info::job(job);
         let hold = Hold { running: &running, place };
-        let (called, _) = invoke(engine, def, &message, &message.body, about, Some(parts.clone()), hold).await;
+        let (called, _) = invoke(engine, def, &message, &message.body, info, Some(parts.clone()), hold).await;
         drop(running);
         let (how, output, _) = job_attempt(engine, job, def, Phase::Join, None, called);
         match outcome::end_attempt(engine, job, Phase::Join, how, output).await {

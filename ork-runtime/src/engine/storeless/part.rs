@@ -8,7 +8,7 @@ use super::super::invoke::{Hold, invoke};
 use super::super::part_sets::Passed;
 use super::super::settle::{lost, part_attempt};
 use super::super::work::{Common, Item};
-use super::super::{Done, Engine, ProcessError, about, place};
+use super::super::{Done, Engine, ProcessError, call_info, place};
 use super::arrive::{EndedPart, arrive};
 use crate::failure::Failure;
 use crate::message::{Message, WorkKind};
@@ -62,10 +62,10 @@ async fn part_attempts(
         if item.guard.is_lost() {
             return None;
         }
-        let about = about::part(item, (index, Some(total)), None);
+        let info = call_info::part(item, (index, Some(total)), None);
         let Item { message, .. } = &*item;
         let hold = Hold { running: &running, place };
-        let (called, _) = invoke(engine, def, message, item.input(), about, None, hold).await;
+        let (called, _) = invoke(engine, def, message, item.input(), info, None, hold).await;
         drop(running);
         match part_attempt(engine, def, message.attempt, None, called).0 {
             PartAttemptOutcome::Interrupted => return None,

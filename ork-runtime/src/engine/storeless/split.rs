@@ -16,7 +16,7 @@ use super::super::pages::collect;
 use super::super::part_sets::{Follows, Passed, SetCheck};
 use super::super::retry::{self, Interrupted, PAUSE};
 use super::super::work::{Common, Item};
-use super::super::{Done, Engine, ProcessError, about, place};
+use super::super::{Done, Engine, ProcessError, call_info, place};
 use super::arrive::{EndedPart, arrive};
 use super::head::Head;
 use super::join;
@@ -104,7 +104,7 @@ async fn items(
         return CallOutcome::Interrupted;
     }
     let token = token(def, cancelled);
-    let call = call(engine, def, input, about::job(job), None, &token);
+    let call = call(engine, def, input, call_info::job(job), None, &token);
     guard(engine, def, &token, collect(engine, def, call, MOST_BYTES)).await
 }
 

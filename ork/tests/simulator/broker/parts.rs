@@ -286,7 +286,7 @@ impl PartReader for Reader {
         done.await.is_some()
     }
 
-    async fn bury(&mut self, tag: u64, why: &str) -> bool {
+    async fn dead_letter(&mut self, tag: u64, why: &str) -> bool {
         let detail = format!("a record of {}: {why}", self.queue);
         self.end.world.server().inner(|inner| inner.dead.push(detail));
         self.done(tag).await

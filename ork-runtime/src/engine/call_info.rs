@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use super::step::Step;
 use super::work::Item;
-use crate::context::About;
+use crate::context::CallInfo;
 use crate::job::{Job, Phase};
 
 /// Describes a call for a job to its function.
-pub(super) fn job(job: &Job) -> About {
-    About {
+pub(super) fn job(job: &Job) -> CallInfo {
+    CallInfo {
         parent: job.parent,
         attempt: job.phase_attempt(),
         fence: job.attempt,
         member: job.hooks.as_ref().is_some_and(|stored| stored.hooks.part.is_some()),
-        ..About::new(job.id, job.root, job.task.clone(), job.phase)
+        ..CallInfo::new(job.id, job.root, job.task.clone(), job.phase)
     }
 }
 
 /// Describes a call for a part to its function. `place` is the index of the part, and the number of parts if it is known.
-pub(super) fn part(item: &Item, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> About {
+pub(super) fn part(item: &Item, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> CallInfo {
     let Item { message, inherited, .. } = item;
     let (index, count) = step.map_or(place, |step| step.place(place.0));
-    About {
+    CallInfo {
         step: step.map(|step| Arc::clone(&step.name)),
         parent: message.parent,
         attempt: message.attempt,
@@ -30,6 +30,6 @@ pub(super) fn part(item: &Item, place: (u64, Option<u64>), step: Option<&Arc<Ste
         count,
         // Its own data, beside the input that it inherits.
         data: inherited.is_some().then(|| message.body.clone()),
-        ..About::new(message.job, message.root, message.task.clone(), Phase::Start)
+        ..CallInfo::new(message.job, message.root, message.task.clone(), Phase::Start)
     }
 }
