@@ -3,7 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::{COPY, COUNT, LOST, Publication, RawDelivery, kind_of, number, text};
+use super::{COPY, COUNT, LOSSES, Publication, RawDelivery, kind_of, number, text};
 use crate::topology::Names;
 use ork_ports::broker::DeadLetterReason;
 
@@ -40,7 +40,7 @@ pub(crate) fn republish(raw: RawDelivery, names: &Names, queue: &ShortString, lo
         headers.map(|(name, value)| (name.clone(), value.clone())).collect();
     headers.insert(COPY.into(), AMQPValue::Boolean(true));
     if let Some(lost) = lost.filter(|lost| *lost > 0) {
-        headers.insert(LOST.into(), number(lost.into()));
+        headers.insert(LOSSES.into(), number(lost.into()));
     }
     // The copy has another routing key, so its `type` must name the task.
     let task = ShortString::try_new(kind_of(&raw, names)).unwrap_or_else(|_too_long| raw.routing_key.clone());

@@ -22,14 +22,14 @@ pub(super) mod records;
 
 pub(super) use copy::{dead_letter, republish};
 
-const WORK_KIND: &str = "ork-ask";
+const WORK_KIND: &str = "ork-kind";
 const JOB: &str = "ork-job";
 const ROOT: &str = "ork-root";
 const PARENT: &str = "ork-parent";
 const EPOCH: &str = "ork-epoch";
 const INDEX: &str = "ork-index";
 const ATTEMPT: &str = "ork-attempt";
-const LOST: &str = "ork-lost";
+const LOSSES: &str = "ork-losses";
 const COPY: &str = "ork-copy";
 const SCHEMA: &str = "ork-schema";
 const JSON: &str = "application/json";
@@ -107,7 +107,7 @@ fn encode_work(message: Message, names: &Names) -> Result<Publication, LinkError
         headers.insert(ATTEMPT.into(), number(message.attempt.into()));
     }
     if message.losses > 0 {
-        headers.insert(LOST.into(), number(message.losses.into()));
+        headers.insert(LOSSES.into(), number(message.losses.into()));
     }
     if let Some(schema) = message.schema {
         headers.insert(SCHEMA.into(), text(&schema.to_string()));
@@ -307,7 +307,7 @@ fn read(
         kind,
         attempt: in_range(ATTEMPT, attempt)?.max(1),
         priority: properties.priority().unwrap_or(0).min(HIGHEST),
-        losses: in_range(LOST, headers.number(LOST)?.unwrap_or(0))?,
+        losses: in_range(LOSSES, headers.number(LOSSES)?.unwrap_or(0))?,
         body: raw.body.clone(),
         reply,
         schema: headers.schema()?,

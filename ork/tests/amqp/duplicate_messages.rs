@@ -13,7 +13,7 @@ use super::world::{Foreigner, fresh, shared};
 /// Publishes another copy of the first message of a `gated` job, like a process that has found the first sender dead.
 async fn send_again(foreigner: &Foreigner, id: JobId, key: &str) {
     let mut headers = FieldTable::default();
-    headers.insert("ork-lost".into(), AMQPValue::LongLongInt(1));
+    headers.insert("ork-losses".into(), AMQPValue::LongLongInt(1));
     let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
     let properties = properties.with_message_id(id.to_string().as_str().into()).with_headers(headers);
     foreigner.publish("gated", format!(r#"{{"key":"{key}"}}"#).as_bytes(), properties).await;

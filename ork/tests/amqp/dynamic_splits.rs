@@ -168,7 +168,7 @@ fn parts_of_unknown_jobs_and_of_other_tasks_are_dead_lettered() {
         ] {
             let text = |text: &str| AMQPValue::LongString(text.into());
             let mut headers = FieldTable::default();
-            headers.insert("ork-ask".into(), text("part"));
+            headers.insert("ork-kind".into(), text("part"));
             headers.insert("ork-job".into(), text(&job.to_string()));
             headers.insert("ork-epoch".into(), AMQPValue::LongLongInt(1));
             headers.insert("ork-index".into(), AMQPValue::LongLongInt(0));

@@ -169,7 +169,7 @@ fn invalid_message_is_replied_to_and_dead_lettered() {
         let deep = format!(r#"{{"name": {}1{}}}"#, "[".repeat(100), "]".repeat(100));
         let plain = |foreigner: &super::world::Foreigner, id: &str| foreigner.requesting(id).with_message_id(id.into());
         let part = FieldTable::from(std::collections::BTreeMap::from([(
-            "ork-ask".into(),
+            "ork-kind".into(),
             AMQPValue::LongString("part".into()),
         )]));
         for (reason, expected, body, change) in [

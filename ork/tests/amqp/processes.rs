@@ -154,7 +154,7 @@ fn parts_that_a_worker_rejects_fail() {
         let text = |text: &str| AMQPValue::LongString(text.into());
         let headers = [
             ("ork-job", text(&job.id().to_string())),
-            ("ork-ask", text("part")),
+            ("ork-kind", text("part")),
             ("ork-epoch", AMQPValue::LongInt(1)),
             ("ork-index", AMQPValue::LongInt(7)),
         ];
@@ -202,7 +202,7 @@ fn unknown_join_fails_its_job() {
         let failure = why(&job.outcome().await.unwrap());
         assert!(failure.contains("the task `count` of this program has no join"), "{failure}");
         let dead = foreigner.dead().await;
-        assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "ork-ask")), ("unknown-task".into(), "join".into()));
+        assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "ork-kind")), ("unknown-task".into(), "join".into()));
         // A newer version retries the job: its parts are settled, so only the join runs.
         older.shutdown().await;
         let newer = world.worker().await;
@@ -251,7 +251,7 @@ fn redelivered_messages_of_settled_work_have_no_effect() {
         let part = |index: i64, epoch: i64| {
             again(&[
                 ("ork-job", id.clone()),
-                ("ork-ask", text("part".into())),
+                ("ork-kind", text("part".into())),
                 ("ork-epoch", AMQPValue::LongLongInt(epoch)),
                 ("ork-index", AMQPValue::LongLongInt(index)),
             ])
@@ -268,7 +268,7 @@ fn redelivered_messages_of_settled_work_have_no_effect() {
         assert_eq!(job.wait().await.unwrap(), 190);
         // After the job has ended.
         foreigner.publish("count", input(99).as_bytes(), part(3, 1)).await;
-        foreigner.publish("count", b"null", again(&[("ork-job", id.clone()), ("ork-ask", text("join".into()))])).await;
+        foreigner.publish("count", b"null", again(&[("ork-job", id.clone()), ("ork-kind", text("join".into()))])).await;
         foreigner.publish("count", b"null", again(&[("ork-job", id.clone())])).await;
         let body = format!(r#"{{"key": "{key}"}}"#);
         foreigner.publish("gated", body.as_bytes(), again(&[("ork-job", text(single.id().to_string()))])).await;

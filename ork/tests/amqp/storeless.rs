@@ -81,7 +81,7 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
                 let id = JobId::new();
                 let headers = [
                     ("ork-job", text(&id.to_string())),
-                    ("ork-ask", text(kind)),
+                    ("ork-kind", text(kind)),
                     ("ork-epoch", AMQPValue::LongInt(1)),
                     ("ork-index", AMQPValue::LongInt(7)),
                 ];
@@ -97,7 +97,7 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
                 );
             }
             // Only a store can limit how many calls run at a time.
-            let item = FieldTable::from(BTreeMap::from([("ork-ask".into(), text("item"))]));
+            let item = FieldTable::from(BTreeMap::from([("ork-kind".into(), text("item"))]));
             let properties = BasicProperties::default().with_headers(item);
             foreigner.publish("narrow", b"{\"run\":\"r\",\"number\":1}", properties).await;
             let dead = foreigner.dead().await;

@@ -99,7 +99,7 @@ fn job_fails_when_its_last_part_has_an_unknown_task() {
         foreigner.publish_to("", &queue, head.to_string().as_bytes(), properties).await;
         let number = AMQPValue::LongInt;
         let headers = table([
-            ("ork-ask", text("part")),
+            ("ork-kind", text("part")),
             ("ork-job", text(&id)),
             ("ork-epoch", number(7)),
             ("ork-index", number(0)),

@@ -100,7 +100,7 @@ fn foreign_client_submits_a_run_but_cannot_invent_a_step() {
         assert_eq!(reply["state"], "succeeded", "{reply}");
         assert_eq!(calls(&format!("{run}.gather")), 1);
         let mut headers = lapin::types::FieldTable::default();
-        headers.insert("ork-ask".into(), lapin::types::AMQPValue::LongString("step".into()));
+        headers.insert("ork-kind".into(), lapin::types::AMQPValue::LongString("step".into()));
         foreigner.publish("wire_list", b"null", foreigner.requesting("two").with_headers(headers)).await;
         let dead = foreigner.dead().await;
         let why = super::world::header(&dead, "x-ork-detail");

@@ -152,9 +152,9 @@ async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
         };
         let text = |text: &str| AMQPValue::LongString(text.into());
         let cases = [
-            (with("ork-ask", text("dance")), "the header `ork-ask` is `dance`"),
-            (with("ork-ask", AMQPValue::FieldTable(FieldTable::default())), "`ork-ask` is not a string"),
-            (with("ork-ask", text("part")), "`ork-job` is missing"),
+            (with("ork-kind", text("dance")), "the header `ork-kind` is `dance`"),
+            (with("ork-kind", AMQPValue::FieldTable(FieldTable::default())), "`ork-kind` is not a string"),
+            (with("ork-kind", text("part")), "`ork-job` is missing"),
             (with("ork-root", text("no id")), "the header `ork-root`: `no id` is not a job id"),
             (with("ork-attempt", AMQPValue::LongLongInt(-1)), "`ork-attempt` is not a non-negative integer"),
             (with("ork-attempt", AMQPValue::LongLongInt(i64::MAX)), "the header `ork-attempt` is 9223372036854775807"),

@@ -35,11 +35,11 @@ pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
         }
         if is_item {
             let note = "Requests the function for a single item instead of the split.";
-            properties.insert("ork-ask".into(), json!({ "type": "string", "const": "item", "description": note }));
+            properties.insert("ork-kind".into(), json!({ "type": "string", "const": "item", "description": note }));
         }
     }
     if is_item && let Value::Object(headers) = &mut headers {
-        headers.insert("required".into(), json!(["ork-ask"]));
+        headers.insert("required".into(), json!(["ork-kind"]));
     }
     headers
 }
