@@ -288,7 +288,8 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
     let expected = unchanged.clone().with_type("add".into()).with_headers(FieldTable::from(headers.clone()));
     assert_eq!((publication.properties, &publication.body[..]), (expected, &b"{}"[..]));
     let exact = republish(original, &names(), &"ork.task.group".into(), Some(7)).properties;
-    let known = headers.into_iter().chain([("ork-losses".into(), AMQPValue::LongLongInt(7))]).collect::<BTreeMap<_, _>>();
+    let known =
+        headers.into_iter().chain([("ork-losses".into(), AMQPValue::LongLongInt(7))]).collect::<BTreeMap<_, _>>();
     assert_eq!(exact, unchanged.with_type("add".into()).with_headers(FieldTable::from(known)));
 }
 

@@ -18,7 +18,7 @@ use ork_runtime::runtime::system::TokioRuntime;
 use ork_runtime::store::memory::Memory;
 use tokio::sync::watch;
 
-use crate::broker::{self, World, next, numbered, queue};
+use crate::cases::{self, World, next, numbered, queue};
 
 fn world(store: Arc<dyn Store>) -> World {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -122,7 +122,7 @@ macro_rules! over_embedded {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                broker::$case(world(Arc::new(Memory::new()))).await;
+                cases::$case(world(Arc::new(Memory::new()))).await;
             })*
         }
         #[cfg(feature = "sqlite")]
@@ -133,7 +133,7 @@ macro_rules! over_embedded {
             async fn $case() {
                 let folder = tempfile::tempdir().unwrap();
                 let store = Arc::new(Sqlite::open(&folder.path().join("ork.db"), Synchronous::Full).unwrap());
-                broker::$case(world(Arc::<Sqlite>::clone(&store))).await;
+                cases::$case(world(Arc::<Sqlite>::clone(&store))).await;
                 store.close().await;
             })*
         }

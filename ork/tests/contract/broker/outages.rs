@@ -15,7 +15,7 @@ use ork_ports::broker::{Broker as _, BrokerErrorKind, DeadLetterReason, Disposit
 use tokio::time::timeout;
 
 use crate::adapters::{Namespace, in_a_namespace};
-use crate::broker::{SOON, assert_no_delivery, next, number_of, numbered, queue};
+use crate::cases::{SOON, assert_no_delivery, next, number_of, numbered, queue};
 use crate::node::private_node;
 use crate::proxy::Proxy;
 use crate::rabbitmq::{over_both, responding};

@@ -8,7 +8,7 @@ use ork_amqp::{Amqp, Config, QueueKind};
 use ork_core::message::Outgoing;
 use ork_ports::broker::Broker;
 
-use crate::broker::{self, World};
+use crate::cases::{self, World};
 use crate::node::shared_node;
 
 /// The part of a RabbitMQ node that one case uses: all names in it begin with a prefix that no other case has.
@@ -39,7 +39,7 @@ impl Namespace {
     /// Creates a world that publishes through the broker itself.
     pub async fn world(&self) -> World {
         let broker: Arc<dyn Broker> = self.amqp();
-        broker.prepare(&[broker::queue(1)]).await.unwrap();
+        broker.prepare(&[cases::queue(1)]).await.unwrap();
         let publisher = Arc::clone(&broker);
         World {
             broker,
@@ -97,7 +97,7 @@ macro_rules! over_rabbitmq {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 in_a_namespace(QueueKind::Quorum, async |namespace| {
-                    broker::$case(namespace.world().await).await;
+                    cases::$case(namespace.world().await).await;
                 })
                 .await;
             })*
@@ -107,7 +107,7 @@ macro_rules! over_rabbitmq {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 in_a_namespace(QueueKind::Classic, async |namespace| {
-                    broker::$case(namespace.world().await).await;
+                    cases::$case(namespace.world().await).await;
                 })
                 .await;
             })*
@@ -133,8 +133,8 @@ over_rabbitmq!(
 async fn acknowledged_messages_are_never_redelivered() {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         in_a_namespace(kind, async |namespace| {
-            broker::acknowledged_messages_are_never_redelivered(namespace.world().await).await;
-            broker::is_empty(namespace.world().await).await;
+            cases::acknowledged_messages_are_never_redelivered(namespace.world().await).await;
+            cases::is_empty(namespace.world().await).await;
         })
         .await;
     }

@@ -7,7 +7,7 @@
 #[cfg(feature = "amqp")]
 mod adapters;
 #[cfg(feature = "amqp")]
-mod broker;
+mod cases;
 #[cfg(feature = "amqp")]
 mod embedded;
 use ork_test_support::{node, proxy, rabbit, raw};

@@ -199,7 +199,7 @@ async fn files_are_discovered_processed_and_aggregated() {
 #[tokio::test]
 async fn examples_in_the_python_document_work() {
     let Some(world) = World::new() else { return };
-    let document = include_str!("../../../docs/python.md");
+    let document = include_str!("../../../../docs/python.md");
     let programs: Vec<_> =
         document.split("```python\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     world.file("tasks/process.py", programs[0]);

@@ -20,7 +20,7 @@ use ork_ports::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadLetterRea
 use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Namespace, in_a_namespace};
-use crate::broker::{QUEUE, SOON, assert_no_delivery, next, number_of, numbered, queue};
+use crate::cases::{QUEUE, SOON, assert_no_delivery, next, number_of, numbered, queue};
 use crate::node::{can_start_nodes, shared_node};
 use crate::outages::port_of;
 use crate::proxy::Proxy;

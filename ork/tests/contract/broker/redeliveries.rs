@@ -11,7 +11,7 @@ use ork_ports::broker::{Broker as _, DeadLetterReason, Disposition};
 use tokio::time::timeout;
 
 use crate::adapters::{Namespace, in_a_namespace};
-use crate::broker::{SOON, assert_no_delivery, next, number_of, numbered};
+use crate::cases::{SOON, assert_no_delivery, next, number_of, numbered};
 use crate::rabbitmq::{get, header, over_both, publish_plainly};
 
 /// More deliveries than the delivery limit of ork's quorum queues.
