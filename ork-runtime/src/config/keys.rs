@@ -16,6 +16,68 @@ pub struct Key {
     pub(super) get: fn(&Config) -> String,
 }
 
+/// The key of a number.
+macro_rules! number {
+    ($name:ident, $least:literal, $most:literal) => {
+        Key {
+            name: stringify!($name),
+            expected: concat!("a number from ", $least, " to ", $most),
+            set: |config, text| {
+                config.$name = text.parse().ok().filter(|n| ($least..=$most).contains(n))?;
+                Some(())
+            },
+            get: |config| config.$name.to_string(),
+        }
+    };
+}
+
+/// The key of a number whose default depends on the machine.
+macro_rules! optional_number {
+    ($name:ident, $least:literal, $most:literal) => {
+        Key {
+            name: stringify!($name),
+            expected: concat!("a number from ", $least, " to ", $most),
+            set: |config, text| {
+                config.$name = Some(text.parse().ok().filter(|n| ($least..=$most).contains(n))?);
+                Some(())
+            },
+            get: |config| config.$name.map(|n| n.to_string()).unwrap_or_default(),
+        }
+    };
+}
+
+/// The key of a duration.
+macro_rules! duration {
+    ($name:ident, $one:literal, $other:literal) => {
+        Key {
+            name: stringify!($name),
+            expected: concat!("a duration, e.g. `", $one, "` or `", $other, "`"),
+            set: |config, text| duration(text).map(|time| config.$name = time),
+            get: |config| humantime::format_duration(config.$name).to_string(),
+        }
+    };
+}
+
+/// The key of one of several words.
+macro_rules! choice {
+    ($name:ident, $expected:literal, $($word:literal = $value:path),+) => {
+        Key {
+            name: stringify!($name),
+            expected: $expected,
+            set: |config, text| {
+                config.$name = match text {
+                    $($word => $value,)+
+                    _ => return None,
+                };
+                Some(())
+            },
+            get: |config| match config.$name {
+                $($value => $word.to_owned(),)+
+            },
+        }
+    };
+}
+
 /// All keys of the configuration.
 pub const KEYS: &[Key] = &[
     Key {
@@ -43,58 +105,14 @@ pub const KEYS: &[Key] = &[
         set: |config, text| (1..=100).contains(&text.len()).then(|| config.name = Some(text.to_owned())),
         get: |config| config.name.clone().unwrap_or_default(),
     },
-    Key {
-        name: "concurrency",
-        expected: "a number from 1 to 100000",
-        set: |config, text| number(text, 1, 100_000).map(|n| config.concurrency = Some(n)),
-        get: |config| config.concurrency.map(|n| n.to_string()).unwrap_or_default(),
-    },
-    Key {
-        name: "blocking_concurrency",
-        expected: "a number from 1 to 500",
-        set: |config, text| number(text, 1, 500).map(|n| config.blocking_concurrency = Some(n)),
-        get: |config| config.blocking_concurrency.map(|n| n.to_string()).unwrap_or_default(),
-    },
-    Key {
-        name: "max_message_bytes",
-        expected: "a number from 1 to 134217728",
-        set: |config, text| number(text, 1, 128 * 1024 * 1024).map(|n| config.max_message_bytes = n),
-        get: |config| config.max_message_bytes.to_string(),
-    },
-    Key {
-        name: "split_page_size",
-        expected: "a number from 1 to 100000",
-        set: |config, text| number(text, 1, 100_000).map(|n| config.split_page_size = n),
-        get: |config| config.split_page_size.to_string(),
-    },
-    Key {
-        name: "max_worker_losses",
-        expected: "a number from 0 to 50",
-        set: |config, text| {
-            let losses = text.parse().ok().filter(|n| *n <= 50)?;
-            config.max_worker_losses = losses;
-            Some(())
-        },
-        get: |config| config.max_worker_losses.to_string(),
-    },
-    Key {
-        name: "ack_timeout",
-        expected: "a duration, e.g. `10m` or `90s`",
-        set: |config, text| duration(text).map(|time| config.ack_timeout = time),
-        get: |config| humantime::format_duration(config.ack_timeout).to_string(),
-    },
-    Key {
-        name: "shutdown",
-        expected: "a duration, e.g. `30s` or `2m`",
-        set: |config, text| duration(text).map(|time| config.shutdown = time),
-        get: |config| humantime::format_duration(config.shutdown).to_string(),
-    },
-    Key {
-        name: "cancel_grace",
-        expected: "a duration, e.g. `5s` or `500ms`",
-        set: |config, text| duration(text).map(|time| config.cancel_grace = time),
-        get: |config| humantime::format_duration(config.cancel_grace).to_string(),
-    },
+    optional_number!(concurrency, 1, 100_000),
+    optional_number!(blocking_concurrency, 1, 500),
+    number!(max_message_bytes, 1, 134_217_728),
+    number!(split_page_size, 1, 100_000),
+    number!(max_worker_losses, 0, 50),
+    duration!(ack_timeout, "10m", "90s"),
+    duration!(shutdown, "30s", "2m"),
+    duration!(cancel_grace, "5s", "500ms"),
     Key {
         name: "retention",
         expected: "`never`, or a duration of at least `1m`, e.g. `7d` or `12h`",
@@ -116,43 +134,21 @@ pub const KEYS: &[Key] = &[
         },
         get: |config| config.large_outputs.clone(),
     },
-    Key {
-        name: "large_output_bytes",
-        expected: "a number from 1 to 134217728",
-        set: |config, text| number(text, 1, 128 * 1024 * 1024).map(|n| config.large_output_bytes = n),
-        get: |config| config.large_output_bytes.to_string(),
-    },
+    number!(large_output_bytes, 1, 134_217_728),
     Key {
         name: "python",
         expected: "the path of a Python interpreter, or a name to look up in `PATH`",
         set: |config, text| (!text.is_empty()).then(|| config.python = text.into()),
         get: |config| config.python.display().to_string(),
     },
-    Key {
-        name: "interpreters",
-        expected: "a number from 1 to 1000",
-        set: |config, text| number(text, 1, 1_000).map(|n| config.interpreters = n),
-        get: |config| config.interpreters.to_string(),
-    },
+    number!(interpreters, 1, 1_000),
     Key {
         name: "workflows",
         expected: "a folder",
         set: |config, text| (!text.is_empty()).then(|| config.workflows = Some(text.into())),
         get: |config| config.workflows.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
     },
-    Key {
-        name: "queues",
-        expected: "`quorum` or `classic`",
-        set: |config, text| {
-            config.queues = match text {
-                "quorum" => QueueType::Quorum,
-                "classic" => QueueType::Classic,
-                _ => return None,
-            };
-            Some(())
-        },
-        get: |config| format!("{:?}", config.queues).to_lowercase(),
-    },
+    choice!(queues, "`quorum` or `classic`", "quorum" = QueueType::Quorum, "classic" = QueueType::Classic),
     Key {
         name: "prefix",
         expected: "1 to 50 letters, digits, `_`, `-` or `.`",
@@ -212,19 +208,7 @@ pub const KEYS: &[Key] = &[
             word.into()
         },
     },
-    Key {
-        name: "synchronous",
-        expected: "`full` or `normal`",
-        set: |config, text| {
-            config.synchronous = match text {
-                "full" => Synchronous::Full,
-                "normal" => Synchronous::Normal,
-                _ => return None,
-            };
-            Some(())
-        },
-        get: |config| format!("{:?}", config.synchronous).to_lowercase(),
-    },
+    choice!(synchronous, "`full` or `normal`", "full" = Synchronous::Full, "normal" = Synchronous::Normal),
     Key {
         name: "log",
         expected: "a filter, e.g. `warn` or `info,ork=debug`",
@@ -235,10 +219,6 @@ pub const KEYS: &[Key] = &[
         get: |config| config.log.clone(),
     },
 ];
-
-fn number(text: &str, least: usize, most: usize) -> Option<usize> {
-    text.parse().ok().filter(|n| (least..=most).contains(n))
-}
 
 fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
