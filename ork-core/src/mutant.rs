@@ -30,15 +30,15 @@ mutants! {
     /// A redelivered message is started while its first call is still running in this process.
     TakesNoTurn,
     /// A running call is not stopped when its job has ended.
-    GoesOnAfterCancel,
+    ContinuesAfterCancel,
     /// The clock is not adjusted to that of the store.
     BelievesOwnClock,
     /// A late heartbeat judges the other processes by the current time, not by the time at which it was due.
     JudgesLate,
     /// The next heartbeat is due one interval after the reply to the last one, not after its request.
-    CountsBeatsFromAnswer,
+    CountsHeartbeatsFromResponse,
     /// The heartbeat stops at the first one that cannot be written.
-    HeartStops,
+    StopsHeartbeats,
     /// A client does not query the store when it is only notified that something has changed elsewhere.
     IgnoresElsewhere,
     /// A row that was released in the store counts as done.
@@ -46,7 +46,7 @@ mutants! {
     /// A settlement does not release its permit.
     KeepsPermit,
     /// A released permit does not wake a waiting call.
-    WakesNobody,
+    WakesNoWaiter,
     /// A permit is granted although all of them are taken.
     OverdrawsPermits,
     /// An attempt that is not the current one is settled.
@@ -110,7 +110,7 @@ mutants! {
     /// A redelivered message keeps its slot while it waits for its first call to end.
     HoldsSlotForTurn,
     /// A job that arrives both as a whole job and as a single item runs twice at the same time.
-    TellsItemsFromWholes,
+    SeparatesItemsFromJobs,
     /// A message that was lost too often waits for a slot before it fails.
     WaitsToFail,
     /// A delivery runs although its channel was closed while it waited.
@@ -128,7 +128,7 @@ mutants! {
     /// A timeout is not applied.
     NeverTimesOut,
     /// A heartbeat does not list the jobs that its process is running.
-    SaysNothingRuns,
+    ReportsNothingRunning,
     /// Long work is acknowledged without a lease that replaces its message.
     LeasesNothing,
     /// Jobs are removed as soon as they have ended, without any retention.
@@ -136,7 +136,7 @@ mutants! {
     /// A process without a heartbeat holds rows.
     HoldsUnseen,
     /// An outdated heartbeat alone is taken as proof that its process is dead.
-    JudgesBySign,
+    JudgesByHeartbeatAlone,
     /// A worker keeps deliveries for which it has no slot.
     HoardsWork,
     /// A step of a workflow starts before the steps that it needs have ended.
@@ -150,7 +150,7 @@ mutants! {
     /// A set of parts whose hooks were sent is reported as a set without a queue.
     ReportsFollowedSets,
     /// The end of a job is not published as an event.
-    TellsNoEnd,
+    PublishesNoEnd,
     /// A large output is removed although its job exists.
     RemovesObjectsInUse,
     /// The relay publishes what it found in the outbox before what this process wrote earlier.
@@ -164,7 +164,7 @@ mutants! {
     /// Without a store, a delivery that a worker requeues counts as lost, even if hardly any losses are allowed.
     CountsWhatIsGivenBack,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.
-    TellsOutcomeOnce,
+    SendsOutcomeOnce,
     /// Without a store, work that waits for its next attempt is requeued if no slot is free for a long time.
     GivesBackRetries,
 }

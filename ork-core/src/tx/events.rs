@@ -21,7 +21,7 @@ pub(super) struct EndedPart {
 impl Transaction {
     /// Emits an event about a job, if events are on.
     pub(super) fn emit(&mut self, job: &Job, kind: EventKind, actor: &Actor) {
-        let is_left_out = mutant::is_on(Mutant::TellsNoEnd) && job.state.is_final();
+        let is_left_out = mutant::is_on(Mutant::PublishesNoEnd) && job.state.is_final();
         if actor.events == EventRouting::Off || is_left_out {
             return;
         }

@@ -49,7 +49,7 @@ impl Transaction {
         let held = permits.held(boot);
         let writes = self.writes();
         writes.permits.insert((Arc::clone(&limit.name), boot), held);
-        if mutant::is_on(Mutant::WakesNobody) {
+        if mutant::is_on(Mutant::WakesNoWaiter) {
             return;
         }
         *writes.woken.entry(Arc::clone(&limit.name)).or_default() += given;

@@ -119,6 +119,6 @@ pub(super) async fn next_check(engine: &Engine, job: JobId, worker: &str) -> Res
     // Each process writes a heartbeat before it runs anything, so one without a heartbeat has ended.
     let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.expires_at);
     let now = engine.clock.now();
-    let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
+    let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesByHeartbeatAlone));
     Ok(sign.map(|until| (until + INSTANT).max(now + CHECK_PAUSE)))
 }

@@ -18,7 +18,7 @@ pub(super) type CallKey = (JobId, WorkKind, u32);
 /// from the outbox: that is the same call.
 pub(super) fn call_key(message: &Message) -> CallKey {
     let kind = match message.kind {
-        WorkKind::Single | WorkKind::Step if !mutant::is_on(Mutant::TellsItemsFromWholes) => WorkKind::Job,
+        WorkKind::Single | WorkKind::Step if !mutant::is_on(Mutant::SeparatesItemsFromJobs) => WorkKind::Job,
         kind => kind,
     };
     (message.job, kind, message.attempt)

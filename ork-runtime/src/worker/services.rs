@@ -105,7 +105,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
             (engine.running.snapshot(), engine.store_clock.monotonic(), engine.clock.now());
         let tasks = schedule.due(&engine);
         let (running, holding) = (snapshot.jobs.clone(), engine.held.jobs());
-        let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };
+        let running = if mutant::is_on(Mutant::ReportsNothingRunning) { Vec::new() } else { running };
         let beat = Heartbeat { running, holding, waiting: tasks.clone(), ..due(engine.actor(), next) };
         match engine.store.heartbeat(beat).await {
             Ok(HeartbeatReply { ended, time, unattended: found }) => {
@@ -121,12 +121,12 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                     // If the channel is full, the next look finds these jobs again.
                     let _missed = unattended.try_send(Look { tasks, found });
                 }
-                for job in ended.into_iter().filter(|_| !mutant::is_on(Mutant::GoesOnAfterCancel)) {
+                for job in ended.into_iter().filter(|_| !mutant::is_on(Mutant::ContinuesAfterCancel)) {
                     engine.running.stop(job, &snapshot);
                 }
             }
             // Retry soon, before the last heartbeat expires.
-            Err(_) if mutant::is_on(Mutant::HeartStops) => return,
+            Err(_) if mutant::is_on(Mutant::StopsHeartbeats) => return,
             Err(error) => {
                 failures += 1;
                 if failures.is_power_of_two() {
@@ -142,7 +142,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
         if engine.clock.now() >= next {
             // Counted from the request: if the process was frozen until the reply arrived, its next heartbeat is late
             // and must judge the other processes as of the time when it was due.
-            let from = if mutant::is_on(Mutant::CountsBeatsFromAnswer) { engine.clock.now() } else { started };
+            let from = if mutant::is_on(Mutant::CountsHeartbeatsFromResponse) { engine.clock.now() } else { started };
             next = from + BEAT;
         }
         let earliest = engine.clock.pause(LOOK);

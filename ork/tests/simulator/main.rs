@@ -10,7 +10,7 @@
 //! cargo test --workspace --all-features --test simulator -- --seeds 1000..2000    other seeds
 //! cargo test --workspace --all-features --test simulator -- --for 1h              as many seeds as fit into this time
 //! cargo test --workspace --all-features --test simulator -- --scenario FILE       a scenario, or a file of kept/
-//! cargo test --workspace --all-features --test simulator -- --seed 17 --mutant WakesNobody
+//! cargo test --workspace --all-features --test simulator -- --seed 17 --mutant WakesNoWaiter
 //! cargo test --workspace --all-features --test simulator -- --help
 //! ```
 

@@ -79,7 +79,7 @@ async fn send_reply(engine: &Engine, mut reply: Reply) -> Result<Result<(), Brok
 
 async fn publish_reply(engine: &Engine, reply: &Reply) -> Result<Result<(), BrokerError>, Interrupted> {
     let reply = Outgoing::Reply(reply.clone());
-    if mutant::is_on(Mutant::TellsOutcomeOnce) {
+    if mutant::is_on(Mutant::SendsOutcomeOnce) {
         return Ok(retry::publish_once(engine, reply).await);
     }
     retry::publish(engine, &reply).await
