@@ -50,7 +50,8 @@ pub(super) struct AmqpAcker {
 
 impl AmqpAcker {
     pub(super) fn new(
-        (generation, current): (u64, &Arc<AtomicU64>),
+        generation: u64,
+        current: &Arc<AtomicU64>,
         tag: u64,
         raw: RawDelivery,
         settle: mpsc::UnboundedSender<Settled>,

@@ -297,7 +297,7 @@ impl Driver {
             self.republish(session, delivery_tag, raw, None);
             return Ok(());
         }
-        let acker = AmqpAcker::new((session.generation, &self.current), delivery_tag, raw, self.settle.clone());
+        let acker = AmqpAcker::new(session.generation, &self.current, delivery_tag, raw, self.settle.clone());
         let delivery = Delivery {
             message: decoded.message,
             redelivered: decoded.redelivered,

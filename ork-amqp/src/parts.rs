@@ -98,7 +98,7 @@ impl Parts {
         match live.within(doing, consume).await {
             Ok(consumer) => {
                 let (names, publisher) = (self.names.clone(), self.publishes.publisher().await.clone());
-                let reader = Reader::new((live, channel), consumer, queue.clone(), (names, publisher));
+                let reader = Reader::new(live, channel, consumer, queue.clone(), names, publisher);
                 Ok(Consuming::Reader(Box::new(reader)))
             }
             Err(Failed::Lapin(error, _)) if is_not_found(&error) => Ok(Consuming::NoQueue),
@@ -157,7 +157,7 @@ impl PartQueues for Parts {
             let (link, channel, counting) =
                 (Arc::clone(&self.link), Arc::clone(&self.channel), Arc::clone(&self.counting));
             let queue = queue.to_owned();
-            self.publishes.tasks.spawn(async move { count_for_all(&link, &channel, &counting, (queue, name)).await });
+            self.publishes.tasks.spawn(async move { count_for_all(&link, &channel, &counting, queue, name).await });
         }
         let closed = || Err(LinkError::closed());
         Ok(answered.await.unwrap_or_else(|_gone| closed())?)
@@ -196,7 +196,8 @@ async fn count_for_all(
     link: &Arc<Link>,
     channel: &Counter,
     counting: &Mutex<HashMap<String, Waiting>>,
-    (queue, name): (String, ShortString),
+    queue: String,
+    name: ShortString,
 ) {
     loop {
         let waiting = {

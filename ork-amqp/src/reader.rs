@@ -63,10 +63,12 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(
-        (live, channel): (Arc<Live>, Channel),
+        live: Arc<Live>,
+        channel: Channel,
         consumer: Consumer,
         queue: ShortString,
-        (names, publisher): (Names, Publisher),
+        names: Names,
+        publisher: Publisher,
     ) -> Self {
         let held = BTreeSet::new();
         Self { live, channel, consumer, queue, names, publisher, held, last: None, _reading: None }

@@ -129,7 +129,7 @@ fn perform(builder: OrkBuilder, command: Command, output: &Output) -> Result<Exi
         return tasks::tasks(&builder.tasks()?, &args, output);
     }
     if let Command::Schema(command) = command {
-        return schema::schema((&builder.tasks()?, &config), command, output);
+        return schema::schema(&builder.tasks()?, &config, command, output);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal("cannot start the async runtime", error))?;

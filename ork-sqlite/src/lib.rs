@@ -186,7 +186,7 @@ impl Store for Sqlite {
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
-        self.write(move |connection, notifier| save::progress(connection, (job, part), &progress, notifier)).await
+        self.write(move |connection, notifier| save::progress(connection, job, part, &progress, notifier)).await
     }
 
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {

@@ -155,7 +155,8 @@ fn write_shards(connection: &Connection, entry: &mut LoadedJob, seq: i64) -> rus
 /// Records the progress of a job, or of one of its parts. A part that has an output no longer needs it.
 pub(crate) fn progress(
     connection: &Connection,
-    (job, part): (JobId, Option<u64>),
+    job: JobId,
+    part: Option<u64>,
     progress: &Progress,
     notifier: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {

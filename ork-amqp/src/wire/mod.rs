@@ -232,7 +232,7 @@ pub(super) fn decode(raw: &RawDelivery, names: &Names) -> Decoded {
         },
     });
     let redelivered = redelivered(raw);
-    let message = read(raw, headers, (task, job, reply.clone()), &names.allowed).map_err(|detail| Rejected {
+    let message = read(raw, headers, task, job, reply.clone(), &names.allowed).map_err(|detail| Rejected {
         reason: DeadLetterReason::Undecodable,
         detail,
         reply,
@@ -259,7 +259,9 @@ fn kind_of<'a>(raw: &'a RawDelivery, names: &Names) -> &'a str {
 fn read(
     raw: &RawDelivery,
     headers: Headers<'_>,
-    (task, job, reply): (&str, JobId, Option<ReplyTo>),
+    task: &str,
+    job: JobId,
+    reply: Option<ReplyTo>,
     allowed: &Allowed,
 ) -> Result<Message, String> {
     let properties = &raw.properties;

@@ -77,7 +77,8 @@ enum Format {
 }
 
 pub(super) fn schema(
-    (registry, config): (&Registry, &Config),
+    registry: &Registry,
+    config: &Config,
     command: Command,
     output: &Output,
 ) -> Result<ExitCode, Failure> {

@@ -98,7 +98,7 @@ impl Pools {
             form: call.form,
             most: shared.settings.most_output,
         };
-        self.execute(&call.code, key, (Some(call), abandoned), Some(listener), request).await
+        self.execute(&call.code, key, Some(call), abandoned, Some(listener), request).await
     }
 
     /// Reads the types of the task in a Python file. The result is cached for each version of the file.
@@ -112,7 +112,7 @@ impl Pools {
         if let Some(signature) = self.state().signatures.get(&key) {
             return Ok(Arc::clone(signature));
         }
-        let body = self.execute(code, key.clone(), (None, abandoned), None, |_| Request::Describe).await?;
+        let body = self.execute(code, key.clone(), None, abandoned, None, |_| Request::Describe).await?;
         let signature = serde_json::from_slice(&body)
             .map_err(|error| ExecutorError::Unavailable(format!("the types of `{file}` cannot be read: {error}")))?;
         let signature = Arc::new(signature);
@@ -141,7 +141,8 @@ impl Pools {
         &self,
         code: &Code,
         key: Key,
-        (call, abandoned): (Option<&Call>, CancellationToken),
+        call: Option<&Call>,
+        abandoned: CancellationToken,
         listener: Option<Arc<dyn Listener>>,
         request: impl FnOnce(&Shared) -> Request,
     ) -> Result<Bytes, ExecutorError> {

@@ -150,14 +150,15 @@ impl Client {
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
-        self.send_and_wait((task, JobKind::Full), Input::Json(body), SubmitOptions::default()).await
+        self.send_and_wait(task, JobKind::Full, Input::Json(body), SubmitOptions::default()).await
     }
 
     /// Submits a job and waits for its result. The result comes as a reply if the broker has replies, otherwise from
     /// the store.
     async fn send_and_wait<T: DeserializeOwned>(
         &self,
-        (task, kind): (&str, JobKind),
+        task: &str,
+        kind: JobKind,
         input: Input,
         options: SubmitOptions,
     ) -> Result<T, ClientError> {

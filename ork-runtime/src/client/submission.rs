@@ -169,7 +169,7 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
         let mut options = requested.resolve(&client, M::TASK)?;
         options.hooks = following.into_kept(&client)?;
         drop(message);
-        match client.send_and_wait((M::TASK, M::KIND), input, options).await {
+        match client.send_and_wait(M::TASK, M::KIND, input, options).await {
             Err(ClientError::Taken { by, .. }) if requested.joins => client.wait(by).await?.into_output(),
             result => result,
         }

@@ -122,7 +122,8 @@ impl Engine {
 /// Returns the events of an outbox row that another process left behind, as far as the store still knows them.
 pub(crate) async fn read(
     engine: &Engine,
-    (id, row): (JobId, OutboxId),
+    id: JobId,
+    row: OutboxId,
     pending: PendingEvent,
 ) -> Result<Vec<Outgoing>, StoreError> {
     let Some(view) = engine.store.job(id).await? else { return Ok(Vec::new()) };

@@ -48,7 +48,7 @@ pub(super) async fn invoke(
         return (CallOutcome::Failed(CallError::Input(error)), None);
     }
     let cancelled = running.token();
-    // The call may have waited: it must not start if it is not wanted any more, or after the worker was told to
+    // The call may have waited: it must not start if it is not wanted any more, or after the worker was asked to
     // drain.
     let drained = engine.drain.is_cancelled() && !mutant::is_on(Mutant::BeginsAfterDrain);
     if cancelled.is_cancelled() || drained {

@@ -51,7 +51,7 @@ pub(super) async fn verdict(
     let error = match error {
         ProcessError::Rejected(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message rejected");
-            let written = record_rejection(engine, &refused, (part, message));
+            let written = record_rejection(engine, &refused, part, message);
             // Recording the rejection may wait for as long as another process runs the job.
             let written = match message {
                 Some(message) => lease::keep(engine, message, guard, written).await,
@@ -85,7 +85,8 @@ async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<
 async fn record_rejection(
     engine: &Engine,
     refused: &Rejected,
-    (part, message): (Option<PartKey>, Option<&Message>),
+    part: Option<PartKey>,
+    message: Option<&Message>,
 ) -> Result<(), ProcessError> {
     let kind = match refused.reason {
         DeadLetterReason::UnknownTask => FailureKind::UnknownTask,

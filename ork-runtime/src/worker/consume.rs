@@ -30,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn consume(
     engine: Arc<Engine>,
     supervisor: Supervisor,
-    (mut subscription, tasks): (Box<dyn Subscription>, Vec<String>),
+    mut subscription: Box<dyn Subscription>,
+    tasks: Vec<String>,
     stop: CancellationToken,
 ) {
     let mut since_review = 0_u16;

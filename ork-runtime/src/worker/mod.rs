@@ -82,8 +82,8 @@ pub(crate) async fn run(
     }
     tracing::info!(worker = %engine.worker, tasks = engine.registry.names().join(" "), "worker started");
     let consuming = shutdown.drain.child_token();
-    for subscription in subscriptions {
-        let consume = consume::consume(Arc::clone(engine), supervisor.clone(), subscription, consuming.clone());
+    for (subscription, tasks) in subscriptions {
+        let consume = consume::consume(Arc::clone(engine), supervisor.clone(), subscription, tasks, consuming.clone());
         supervisor.service("consume", consume);
     }
     if let Some(retention) = engine.settings.retention.filter(|_| engine.store.is_durable()) {

@@ -62,9 +62,9 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                         if !rows.is_empty() {
                             let (hooks, own) = partition_hooks(rows);
                             hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
-                            sending.push(send(engine, (own, false), stop));
+                            sending.push(send(engine, own, false, stop));
                         }
-                        sending.push(send(engine, (rest, true), stop));
+                        sending.push(send(engine, rest, true, stop));
                     }
                 }
                 Err(error) => {
@@ -91,7 +91,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
                 }
                 let (hooks, rest) = partition_hooks(rows);
                 hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
-                sending.push(send(engine, (rest, false), stop));
+                sending.push(send(engine, rest, false, stop));
             }
             change = changes.recv() => {
                 if outbox_changed(&change) {
@@ -111,7 +111,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
     }
     let (hooks, rest) = partition_hooks(rows);
     hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
-    sending.push(send(engine, (rest, false), stop));
+    sending.push(send(engine, rest, false, stop));
     while sending.next().await.is_some() {}
     while hooking.next().await.is_some() {}
 }
@@ -159,7 +159,7 @@ fn outbox_changed(change: &Result<StoreNotice, RecvError>) -> bool {
 async fn read_events(engine: &Engine, mut rows: Vec<HeldRow>, stop: &CancellationToken) -> Vec<HeldRow> {
     for row in &mut rows {
         while let Some(Outgoing::PendingEvent { job, row: id, what }) = row.messages.first() {
-            match events::read(engine, (*job, *id), *what).await {
+            match events::read(engine, *job, *id, *what).await {
                 Ok(events) => row.messages = events,
                 Err(error) => {
                     tracing::warn!(%error, %job, "cannot publish the events of a job yet");
@@ -178,7 +178,8 @@ async fn read_events(engine: &Engine, mut rows: Vec<HeldRow>, stop: &Cancellatio
 /// their events include the creation of the job.
 fn send<'a>(
     engine: &'a Arc<Engine>,
-    (rows, found): (Vec<HeldRow>, bool),
+    rows: Vec<HeldRow>,
+    found: bool,
     stop: &'a CancellationToken,
 ) -> impl Future<Output = ()> + use<'a> {
     let ids =
@@ -204,13 +205,13 @@ fn send<'a>(
         };
         if is_published {
             release_rows(engine, free, stop).await;
-            publish(engine, (ids, messages), stop).await;
+            publish(engine, ids, messages, stop).await;
         }
     }
 }
 
 /// Publishes messages until each is confirmed or undeliverable, then removes their rows.
-async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<Outgoing>), stop: &CancellationToken) {
+async fn publish(engine: &Arc<Engine>, ids: Vec<OutboxId>, mut messages: Vec<Outgoing>, stop: &CancellationToken) {
     if ids.is_empty() {
         return;
     }

@@ -47,7 +47,8 @@ pub(super) fn check(
             let problem = Diagnostic::new(Code::ParameterType, message);
             report_rejected(
                 problem,
-                (word.span, "is a string such as"),
+                word.span,
+                "is a string such as",
                 &word.text,
                 &Value::from(*sample),
                 &consumers,
@@ -115,7 +116,7 @@ fn value(
     if let Some(default) = &parameter.default {
         let message = format!("the default of `{}` is invalid", name.text);
         let problem = Diagnostic::new(Code::DefaultType, message);
-        report_rejected(problem, (default.span, "is"), &name.text, &default.value, consumers, problems);
+        report_rejected(problem, default.span, "is", &name.text, &default.value, consumers, problems);
     } else if let Some(schedule) = check.document.schedule.as_ref().filter(|_| needs_default) {
         let message = format!("the workflow has a schedule, but `{}` has no default", name.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(name.span, "no default");
@@ -125,7 +126,7 @@ fn value(
     match given.and_then(|given| given.get(&name.text)) {
         Some(Given::Value(value)) => {
             let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` is invalid", name.text));
-            report_rejected(problem, (name.span, "was given as"), &name.text, value, consumers, problems);
+            report_rejected(problem, name.span, "was given as", &name.text, value, consumers, problems);
             Some(Source::Value(value.clone()))
         }
         Some(Given::Text(text)) => Some(Source::Value(parse_text(parameter, text, consumers, problems))),
@@ -153,7 +154,7 @@ fn parse_text(parameter: &Parameter, text: &str, consumers: &[Consumer<'_>], pro
     let Ok(json) = serde_json::from_str::<Value>(text) else {
         let name = &parameter.name;
         let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` is invalid", name.text));
-        report_rejected(problem, (name.span, "was given as"), &name.text, &plain, consumers, problems);
+        report_rejected(problem, name.span, "was given as", &name.text, &plain, consumers, problems);
         return plain;
     };
     if accepted(&json) {
@@ -164,14 +165,15 @@ fn parse_text(parameter: &Parameter, text: &str, consumers: &[Consumer<'_>], pro
     }
     let name = &parameter.name;
     let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` is invalid", name.text));
-    report_rejected(problem, (name.span, "was given as"), &name.text, &json, consumers, problems);
+    report_rejected(problem, name.span, "was given as", &name.text, &json, consumers, problems);
     json
 }
 
 /// Reports which tasks do not accept a value.
 fn report_rejected(
     problem: Diagnostic,
-    (at, verb): (Span, &str),
+    at: Span,
+    verb: &str,
     name: &str,
     value: &Value,
     consumers: &[Consumer<'_>],

@@ -125,7 +125,7 @@ fn takes(def: &TaskDef, input: &str) -> bool {
 }
 
 /// Returns whether the body of a function of this program is one field of the step's input, and not the object around
-/// it. External programs are told the form and extract the field themselves.
+/// it. External programs receive the form and extract the field themselves.
 fn takes_field_alone(task: &Task, step: &ork_workflow::Step) -> bool {
     step.form == Form::Field && matches!(step.runs, Runs::Rust { .. }) && schema::takes_whole(task.entry())
 }

@@ -100,9 +100,9 @@ impl Document<'_> {
     fn task(&mut self, name: &str, task: &Value) {
         let docs = task.get("description").and_then(Value::as_str).unwrap_or_default();
         let schema = |key: &str| task.get("properties").and_then(|it| it.get(key)).cloned();
-        let mut requests = vec![self.job((name, "job"), "One job.", schema("input"), fingerprint(task))];
+        let mut requests = vec![self.job(name, "job", "One job.", schema("input"), fingerprint(task))];
         if let Some(part) = schema("part") {
-            requests.push(self.job((name, "item"), "A single item, without the split.", Some(part), None));
+            requests.push(self.job(name, "item", "A single item, without the split.", Some(part), None));
         }
         let outcome = self.outcome(name, schema("output").unwrap_or(Value::Bool(true)));
         let replies = format!("{name}.outcome");
@@ -133,7 +133,8 @@ impl Document<'_> {
     /// Adds the message of a job. Returns the key of the message in its channel, and its name.
     fn job<'m>(
         &mut self,
-        (task, message): (&str, &'m str),
+        task: &str,
+        message: &'m str,
         summary: &str,
         payload: Option<Value>,
         fingerprint: Option<&str>,

@@ -58,7 +58,7 @@ fn each(path: &str, old: Option<Type<'_>>, new: Option<Type<'_>>, seen: &mut See
     match (keys_of(inner_before, "object"), keys_of(inner_after, "object")) {
         (Some(a), Some(b)) if deeper && has_fields(a) && has_fields(b) && !differ_beside(a, b, FIELDS) => {
             seen.depth += 1;
-            fields(path, (inner_before, a), (inner_after, b), seen, found);
+            fields(path, inner_before, a, inner_after, b, seen, found);
             seen.depth -= 1;
             return;
         }
@@ -87,8 +87,10 @@ const FIELDS: &[&str] = &["properties", "required"];
 
 fn fields(
     path: &str,
-    (old, a): (Type<'_>, &Map<String, Value>),
-    (new, b): (Type<'_>, &Map<String, Value>),
+    old: Type<'_>,
+    a: &Map<String, Value>,
+    new: Type<'_>,
+    b: &Map<String, Value>,
     seen: &mut Seen,
     found: &mut Vec<Field>,
 ) {
