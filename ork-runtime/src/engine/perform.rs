@@ -23,12 +23,12 @@ pub(super) fn begin(
 ) -> (Vec<Ended>, Vec<BoxFuture<'static, Ended>>) {
     let parts = enter_parts(engine, common, &granted);
     let (begun, len) = (engine.clock.now(), granted.len());
-    let (mut ended, mut running) = (Vec::with_capacity(len), Vec::new());
+    let (mut ended, mut running) = (Vec::with_capacity(len), Vec::<BoxFuture<'static, Ended>>::new());
     for (item, claimed) in granted {
         let mut call = Box::pin(perform(Arc::clone(engine), Arc::clone(common), item, claimed, parts.clone()));
         match call.as_mut().now_or_never() {
             Some(end) => ended.push(end),
-            None => running.push(call as BoxFuture<'static, Ended>),
+            None => running.push(call),
         }
     }
     if common.action.is_call() {
