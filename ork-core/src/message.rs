@@ -68,6 +68,9 @@ pub struct Message {
     pub priority: u8,
     /// How often a worker died while it ran this dispatch, without the redeliveries that the broker counts itself.
     pub losses: u32,
+    /// Whether its part had to wait for a permit: the message takes the place of the one before, which may still be
+    /// delivered.
+    pub waited: bool,
     /// The input as JSON.
     pub body: Bytes,
     /// The address to which the outcome is sent. `None` if no client waits for it.
@@ -90,6 +93,7 @@ impl Message {
             attempt: 1,
             priority: 0,
             losses: 0,
+            waited: false,
             body: Bytes::new(),
             reply: None,
             schema: None,

@@ -97,6 +97,8 @@ mutants! {
     ForgetsHooks,
     /// The record of a part counts as not written if its publisher confirm was lost.
     ForgetsDoubtfulRecord,
+    /// A part that has waited for a permit is also started by the message that was delivered before.
+    StartsWaitedParts,
     /// A split is claimed before it waits until no work runs alone in its process.
     ClaimsWaitingSplits,
     /// A call that one more loss would fail runs beside other calls.

@@ -74,7 +74,7 @@ CREATE TABLE ork.outbox (
     id bigint PRIMARY KEY,
     job uuid NOT NULL,
     task text NOT NULL,
-    -- 'start', 'join', 'parts', 'reply', 'hooks', 'event' or 'part-events'.
+    -- 'start', 'join', 'parts', 'waited-part', 'reply', 'hooks', 'event' or 'part-events'.
     kind text NOT NULL,
     -- The epoch of parts, the mask of hooks, or the code of an event; otherwise 0.
     number bigint NOT NULL,

@@ -44,7 +44,7 @@ pub(crate) async fn of(
             OutboxKind::Event(what) => {
                 messages.insert(row.id, vec![row.pending_event(&sender.job, what)]);
             }
-            OutboxKind::Parts { epoch, first, len } => runs.push((row, &sender.job, epoch, first, len)),
+            OutboxKind::Parts { epoch, first, len, .. } => runs.push((row, &sender.job, epoch, first, len)),
         }
     }
     if runs.is_empty() {

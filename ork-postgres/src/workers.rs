@@ -87,7 +87,7 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
     }
     let query = "SELECT document FROM ork.job WHERE ended IS NULL AND task = ANY($1) \
                      AND NOT EXISTS (SELECT FROM ork.outbox \
-                         WHERE job = ork.job.id AND kind IN ('start', 'join', 'parts')) \
+                         WHERE job = ork.job.id AND kind IN ('start', 'join', 'parts', 'waited-part')) \
                      AND NOT EXISTS (SELECT FROM ork.process WHERE ork.job.id = ANY(running))";
     let tasks: Vec<_> = tasks.iter().map(|task| text(task)).collect();
     let processes = diagnostics::processes(&mut *connection).await?;

@@ -71,7 +71,7 @@ CREATE TABLE outbox (
     -- `job.seq`.
     job INTEGER NOT NULL,
     task TEXT NOT NULL,
-    -- 'start', 'join', 'parts', 'reply', 'hooks', 'event' or 'part-events'.
+    -- 'start', 'join', 'parts', 'waited-part', 'reply', 'hooks', 'event' or 'part-events'.
     kind TEXT NOT NULL,
     -- The epoch of parts, the mask of hooks, or the code of an event; otherwise 0.
     number INTEGER NOT NULL,

@@ -210,7 +210,7 @@ fn messages(
         OutboxKind::Reply => OutboxRow::replies(job, column("output")?.as_ref()),
         OutboxKind::Hooks { mask: which } => vec![OutboxRow::hooks(job, which)],
         OutboxKind::Event(what) => vec![row.pending_event(job, what)],
-        OutboxKind::Parts { epoch, first, len } => {
+        OutboxKind::Parts { epoch, first, len, .. } => {
             let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
             let mut statement = connection.prepare_cached(inputs)?;
             let ids = [part_id(seq, first)?, part_id(seq, first + len - 1)?];

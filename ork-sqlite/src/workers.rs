@@ -77,7 +77,7 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
     }
     let query = format!(
         "SELECT document FROM job WHERE ended IS NULL AND task IN ({}) \
-             AND seq NOT IN (SELECT job FROM outbox WHERE kind IN ('start', 'join', 'parts'))",
+             AND seq NOT IN (SELECT job FROM outbox WHERE kind IN ('start', 'join', 'parts', 'waited-part'))",
         vec!["?"; tasks.len()].join(", ")
     );
     let processes = processes(connection)?;

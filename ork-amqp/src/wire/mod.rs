@@ -30,6 +30,7 @@ const EPOCH: &str = "ork-epoch";
 const INDEX: &str = "ork-index";
 const ATTEMPT: &str = "ork-attempt";
 const LOSSES: &str = "ork-losses";
+const WAITED: &str = "ork-waited";
 const COPY: &str = "ork-copy";
 const SCHEMA: &str = "ork-schema";
 const JSON: &str = "application/json";
@@ -108,6 +109,9 @@ fn encode_work(message: Message, names: &Names) -> Result<Publication, LinkError
     }
     if message.losses > 0 {
         headers.insert(LOSSES.into(), number(message.losses.into()));
+    }
+    if message.waited {
+        headers.insert(WAITED.into(), AMQPValue::Boolean(true));
     }
     if let Some(schema) = message.schema {
         headers.insert(SCHEMA.into(), text(&schema.to_string()));
@@ -310,6 +314,7 @@ fn read(
         attempt: in_range(ATTEMPT, attempt)?.max(1),
         priority: properties.priority().unwrap_or(0).min(HIGHEST),
         losses: in_range(LOSSES, headers.number(LOSSES)?.unwrap_or(0))?,
+        waited: headers.has(WAITED),
         body: raw.body.clone(),
         reply,
         schema: headers.schema()?,

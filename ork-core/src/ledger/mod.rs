@@ -243,8 +243,25 @@ impl Ledger {
         }
     }
 
-    /// Marks an attempt of a part as running, before a worker runs it.
-    pub fn start(&mut self, epoch: u32, index: u64, attempt: u32) -> StartResult {
+    /// Records that an attempt of a part waits for a permit, in a row of its own. Only the message of that row starts it.
+    pub fn wait(&mut self, index: u64) {
+        let (shard, low) = self.shard_mut(index);
+        shard.wait(low);
+    }
+
+    /// Forgets which parts had to wait, because they are sent again. All shards must be loaded.
+    pub fn forget_waits(&mut self) {
+        for slot in self.slots.values_mut() {
+            if let Some(shard) = slot.shard.as_mut().filter(|shard| shard.has_waits()) {
+                shard.forget_waits();
+                slot.dirty = true;
+            }
+        }
+    }
+
+    /// Marks an attempt of a part as running, before a worker runs it. `waited` says whether its message is that of the
+    /// row in which it has waited for a permit.
+    pub fn start(&mut self, epoch: u32, index: u64, attempt: u32, waited: bool) -> StartResult {
         match epoch.cmp(&self.head.epoch) {
             Ordering::Less if mutant::is_on(Mutant::RunsOldParts) => {}
             Ordering::Less => return StartResult::Stale,
@@ -256,6 +273,8 @@ impl Ledger {
         if shard.is_settled(low) && !mutant::is_on(Mutant::StartsEndedPart) {
             StartResult::Ended
         } else if attempt < shard.attempt(low) {
+            StartResult::Stale
+        } else if shard.has_waited(low) && !waited && !mutant::is_on(Mutant::StartsWaitedParts) {
             StartResult::Stale
         } else if let Some(halt) = halted {
             shard.settle(low, halt.outcome());
@@ -392,6 +411,12 @@ impl Ledger {
         let shard = self.slots.get(&number).and_then(|slot| slot.shard.as_ref());
         let open = shard.is_none_or(|shard| !shard.is_settled(low) && shard.attempt(low) == attempt);
         epoch == self.head.epoch && index < self.head.appended && open
+    }
+
+    /// Whether the current attempt of a part had to wait for a permit.
+    pub fn has_waited(&self, index: u64) -> bool {
+        let (number, low) = place(index);
+        self.shard(number).is_some_and(|shard| shard.has_waited(low))
     }
 
     /// Returns how a part ended, or `None` if it has not. Its shard must be loaded.

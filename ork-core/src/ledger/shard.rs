@@ -9,7 +9,7 @@ use super::{Counts, PartResult};
 /// The number of neighboring parts in a shard.
 pub const SHARD_SIZE: u64 = 65_536;
 
-/// The maximum length of a stored shard: five sets of 8 KiB and a few bytes, and eight bytes for each part with
+/// The maximum length of a stored shard: six sets of 8 KiB and a few bytes, and eight bytes for each part with
 /// retries or losses.
 const LONGEST: usize = 1 << 20;
 
@@ -19,8 +19,8 @@ const LOSS: u32 = 1 << 31;
 /// The version of the stored form. A program that reads a later version refuses it.
 const VERSION: u8 = 1;
 
-/// The state of the parts in a shard, as sets of positions within it: how each part ended, which parts are running,
-/// and which are being retried.
+/// The state of the parts in a shard, as sets of positions within it: how each part ended, which parts are running or had to
+/// wait, and which are being retried.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shard {
     ok: RoaringBitmap,
@@ -28,6 +28,9 @@ pub struct Shard {
     skipped: RoaringBitmap,
     cancelled: RoaringBitmap,
     running: RoaringBitmap,
+    /// The parts whose current attempt had to wait for a permit. Only the message of the row in which such a part has
+    /// waited starts it.
+    waited: RoaringBitmap,
     /// The current attempt of each unsettled part that is past its first attempt.
     attempts: BTreeMap<u32, u32>,
     /// How often workers died while they ran the current attempt, for each unsettled part with such losses.
@@ -92,6 +95,26 @@ impl Shard {
         self.running.contains(low)
     }
 
+    /// Records that the current attempt of a part waits for a permit.
+    pub(super) fn wait(&mut self, low: u32) {
+        self.waited.insert(low);
+    }
+
+    /// Whether the current attempt of a part had to wait for a permit.
+    pub(super) fn has_waited(&self, low: u32) -> bool {
+        self.waited.contains(low)
+    }
+
+    /// Whether some part had to wait.
+    pub(super) fn has_waits(&self) -> bool {
+        !self.waited.is_empty()
+    }
+
+    /// Forgets which parts had to wait: they are sent again.
+    pub(super) fn forget_waits(&mut self) {
+        self.waited.clear();
+    }
+
     /// Marks an attempt as running. Returns whether it was running already.
     pub(super) fn start(&mut self, low: u32, attempt: u32) -> bool {
         let was_running = attempt == self.attempt(low) && !self.running.insert(low);
@@ -122,12 +145,14 @@ impl Shard {
 
     pub(super) fn retry_later(&mut self, low: u32, next: u32) {
         self.running.remove(low);
+        self.waited.remove(low);
         self.losses.remove(&low);
         self.attempts.insert(low, next);
     }
 
     pub(super) fn settle(&mut self, low: u32, result: PartResult) {
         self.running.remove(low);
+        self.waited.remove(low);
         self.attempts.remove(&low);
         self.losses.remove(&low);
         self.set(result).insert(low);
@@ -147,6 +172,7 @@ impl Shard {
         } else {
             rest -= &self.running;
         }
+        self.waited -= &rest;
         self.attempts.retain(|low, _| !rest.contains(*low));
         self.losses.retain(|low, _| !rest.contains(*low));
         *self.set(result) |= rest;
@@ -159,7 +185,8 @@ impl Shard {
 
     /// Forgets how one part ended.
     pub(super) fn unsettle(&mut self, low: u32) {
-        for set in [&mut self.ok, &mut self.failed, &mut self.skipped, &mut self.cancelled, &mut self.running] {
+        let Self { ok, failed, skipped, cancelled, running, waited, .. } = self;
+        for set in [ok, failed, skipped, cancelled, running, waited] {
             set.remove(low);
         }
         self.attempts.remove(&low);
@@ -175,11 +202,11 @@ impl Shard {
         }
     }
 
-    /// Returns the stored form: the version, the five sets in the portable roaring format, and then pairs of `u32`. A
+    /// Returns the stored form: the version, the six sets in the portable roaring format, and then pairs of `u32`. A
     /// pair is the position of a part and its attempt or, if the highest bit of the position is set, its losses.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running] {
+        for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running, &self.waited] {
             let mut set = set.clone();
             set.optimize();
             let written = set.serialize_into(&mut bytes);
@@ -211,7 +238,8 @@ impl Shard {
             let fits = set.max().is_none_or(|last| u64::from(last) < SHARD_SIZE);
             if fits { Ok(set) } else { Err(damaged("it has parts of another shard")) }
         };
-        let (ok, failed, skipped, cancelled, running) = (next()?, next()?, next()?, next()?, next()?);
+        let (ok, failed, skipped, cancelled) = (next()?, next()?, next()?, next()?);
+        let (running, waited) = (next()?, next()?);
         let (pairs, []) = rest.as_chunks::<8>() else {
             return Err(damaged("its end is torn"));
         };
@@ -220,7 +248,7 @@ impl Shard {
             .map(|&[a, b, c, d, e, f, g, h]| (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])));
         let (losses, attempts): (BTreeMap<_, _>, BTreeMap<_, _>) = pairs.partition(|(place, _)| place & LOSS != 0);
         let losses = losses.into_iter().map(|(place, losses)| (place & !LOSS, losses)).collect();
-        Ok(Self { ok, failed, skipped, cancelled, running, attempts, losses })
+        Ok(Self { ok, failed, skipped, cancelled, running, waited, attempts, losses })
     }
 }
 
@@ -241,6 +269,7 @@ mod tests {
         shard.retry_later(50_001, 3);
         shard.lose(50_001);
         shard.lose(50_000);
+        shard.wait(50_002);
         assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard);
         assert!(shard.encode().len() < 200, "runs are compressed");
     }

@@ -27,6 +27,9 @@ pub enum OutboxKind {
         first: u64,
         /// The number of parts.
         len: u64,
+        /// Whether the row stands for a part that had to wait for a permit. It takes the place of the row before, which
+        /// may still be delivered.
+        waited: bool,
     },
     /// Sends the outcome of the job to its reply queues.
     Reply,
@@ -62,7 +65,8 @@ impl OutboxKind {
             Self::Hooks { mask } => ("hooks", mask, 0, 1),
             Self::Event(PendingEvent::Job(kind)) => ("event", kind.code(), 0, 1),
             Self::Event(PendingEvent::Parts { first, len }) => ("part-events", 0, first, len),
-            Self::Parts { epoch, first, len } => ("parts", epoch, first, len),
+            Self::Parts { epoch, first, len, waited: false } => ("parts", epoch, first, len),
+            Self::Parts { epoch, first, len, waited: true } => ("waited-part", epoch, first, len),
         };
         KindColumns { word, number, first, len }
     }
@@ -76,7 +80,7 @@ impl OutboxKind {
             "hooks" => Self::Hooks { mask: number },
             "event" => Self::Event(PendingEvent::Job(EventKind::from_code(number)?)),
             "part-events" => Self::Event(PendingEvent::Parts { first, len }),
-            "parts" => Self::Parts { epoch: number, first, len },
+            "parts" | "waited-part" => Self::Parts { epoch: number, first, len, waited: word == "waited-part" },
             _ => return None,
         })
     }
@@ -147,7 +151,12 @@ impl NewRow {
 
     /// Creates a row for one part.
     pub(super) const fn part(epoch: u32, index: u64, attempt: u32) -> Self {
-        Self::new(OutboxKind::Parts { epoch, first: index, len: 1 }, attempt)
+        Self::new(OutboxKind::Parts { epoch, first: index, len: 1, waited: false }, attempt)
+    }
+
+    /// Creates a row for one part that has to wait for a permit.
+    pub(super) const fn waiting_part(epoch: u32, index: u64, attempt: u32) -> Self {
+        Self::new(OutboxKind::Parts { epoch, first: index, len: 1, waited: true }, attempt)
     }
 }
 
@@ -171,14 +180,14 @@ impl OutboxRow {
     /// nothing if these are all parts of the row, or if it is not a row of parts.
     #[must_use]
     pub fn split_off(&mut self, id: OutboxId, at: u64) -> Option<Self> {
-        let OutboxKind::Parts { epoch, first, len } = self.kind else {
+        let OutboxKind::Parts { epoch, first, len, waited } = self.kind else {
             return None;
         };
         if at >= len {
             return None;
         }
-        self.kind = OutboxKind::Parts { epoch, first: first + at, len: len - at };
-        Some(Self { id, kind: OutboxKind::Parts { epoch, first, len: at }, ..self.clone() })
+        self.kind = OutboxKind::Parts { epoch, first: first + at, len: len - at, waited };
+        Some(Self { id, kind: OutboxKind::Parts { epoch, first, len: at, waited }, ..self.clone() })
     }
 
     /// Returns the message that runs the job or its join.
@@ -227,6 +236,7 @@ impl OutboxRow {
             attempt: self.attempt,
             priority: self.priority,
             losses: self.losses,
+            waited: matches!(self.kind, OutboxKind::Parts { waited: true, .. }),
             body,
             reply: job.reply.clone(),
             schema,

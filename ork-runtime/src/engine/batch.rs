@@ -13,8 +13,8 @@ use crate::registry::Task;
 /// What the deliveries of one batch have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// Parts of one job: its id, the epoch, and the attempt.
-    Parts(JobId, u32, u32),
+    /// Parts of one job: its id, the epoch, the attempt, and whether they have waited for a permit.
+    Parts(JobId, u32, u32, bool),
     /// Jobs of one task, without parts.
     Jobs(String),
 }
@@ -29,7 +29,9 @@ pub(crate) fn key(engine: &Engine, delivery: &Delivery) -> Option<Key> {
     }
     let task = engine.registry.get(&message.task).ok()?;
     match (Action::of(task, message, None), message.kind) {
-        (Action::Part, WorkKind::Part { epoch, .. }) => Some(Key::Parts(message.job, epoch, message.attempt)),
+        (Action::Part, WorkKind::Part { epoch, .. }) => {
+            Some(Key::Parts(message.job, epoch, message.attempt, message.waited))
+        }
         (Action::Call, WorkKind::Job | WorkKind::Single) => Some(Key::Jobs(message.task.clone())),
         _ => None,
     }

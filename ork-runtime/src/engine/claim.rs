@@ -74,6 +74,7 @@ pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> R
         durable: items.iter().any(|item| item.redelivered > 0),
         limit: common.limit.clone(),
         losses: items.iter().map(|item| item.redelivered).max().unwrap_or(0),
+        waited: items.iter().any(|item| item.message.waited),
         actor: engine.actor(),
     };
     let PartsStarted { parts, count, permit } = engine.commit(start).await?;

@@ -78,7 +78,9 @@ impl DeliveryGuard {
             WorkKind::Job | WorkKind::Single | WorkKind::Step => OutboxKind::Start,
             WorkKind::Join => OutboxKind::Join,
             WorkKind::Hooks(which) => OutboxKind::Hooks { mask: which },
-            WorkKind::Part { epoch, index } => OutboxKind::Parts { epoch, first: index, len: 1 },
+            WorkKind::Part { epoch, index } => {
+                OutboxKind::Parts { epoch, first: index, len: 1, waited: message.waited }
+            }
         };
         let lease = Lease { job: message.job, kind: ask, attempt: message.attempt, actor: engine.actor() };
         let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.commit(lease).await };

@@ -202,6 +202,7 @@ fn first_message(new: NewJob) -> Message {
         attempt: 1,
         priority: job.priority,
         losses: 0,
+        waited: false,
         body: input,
         reply: job.reply,
         schema: job.schemas.input,

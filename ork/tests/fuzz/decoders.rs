@@ -98,7 +98,7 @@ fn written() -> Vec<u8> {
     let epoch = ledger.open(ork::Policy::default(), true);
     ledger.append(epoch, 0, 1_000);
     for index in 0..500 {
-        ledger.start(epoch, index, 1);
+        ledger.start(epoch, index, 1, false);
         if index % 3 == 0 {
             ledger.settle(epoch, index, 1, ork_core::ledger::PartResult::Succeeded);
         } else if index % 3 == 1 {

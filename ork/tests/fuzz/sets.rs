@@ -57,7 +57,7 @@ proptest! {
                         Some(_) => StartResult::Ended,
                         None => StartResult::Run { restarted: !plain.running.insert(index) },
                     };
-                    prop_assert_eq!(ledger.start(epoch, index, plain.attempt(index)), expected);
+                    prop_assert_eq!(ledger.start(epoch, index, plain.attempt(index), false), expected);
                 }
                 Step::Settle(index, how) => {
                     let expected = if plain.settled.contains_key(&index) { RecordResult::Already } else { RecordResult::Recorded };
@@ -115,9 +115,9 @@ fn job_with_the_maximum_number_of_parts_is_cancelled_completely() {
     assert_eq!(ledger.append(epoch, 0, MOST_PARTS), AppendResult::Added);
     assert_eq!(ledger.append(epoch, MOST_PARTS, 1), AppendResult::TooMany);
     assert_eq!(ledger.seal(epoch, MOST_PARTS), SealResult::Sealed);
-    ledger.start(epoch, MOST_PARTS - 1, 1);
+    ledger.start(epoch, MOST_PARTS - 1, 1, false);
     assert_eq!(ledger.settle(epoch, MOST_PARTS - 1, 1, PartResult::Succeeded), RecordResult::Recorded);
-    assert_eq!(ledger.start(epoch, MOST_PARTS, 1), StartResult::NotFound);
+    assert_eq!(ledger.start(epoch, MOST_PARTS, 1, false), StartResult::NotFound);
     ledger.halt(Halt::Cancelled);
     let counts = ledger.complete().unwrap();
     assert_eq!((counts.ok, counts.cancelled), (1, MOST_PARTS - 1));

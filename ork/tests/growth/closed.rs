@@ -83,6 +83,7 @@ fn message() -> Message {
         kind: WorkKind::Job,
         attempt: 1,
         losses: 0,
+        waited: false,
         priority: 0,
         body: "null".into(),
         reply: None,

@@ -265,7 +265,7 @@ impl Config {
             }
             (Mutant::RetryAll, Step::Retry) => {
                 writes.outbox.retain(|row| !matches!(row.kind, OutboxKind::Parts { .. }));
-                let row_kind = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
+                let row_kind = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended, waited: false };
                 writes.outbox.push(row(next, row_kind, 1));
                 tx.number_from(next + 1);
                 return;

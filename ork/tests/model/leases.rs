@@ -113,8 +113,8 @@ pub(crate) fn held_row(worker: &Worker) -> Option<(OutboxKind, u32)> {
         Activity::Job { join: false, attempt, .. } | Activity::Split { attempt, .. } => {
             Some((OutboxKind::Start, *attempt))
         }
-        Activity::Parts { epoch, attempt, parts } if parts.len() == 1 => {
-            Some((OutboxKind::Parts { epoch: *epoch, first: parts[0].0, len: 1 }, *attempt))
+        Activity::Parts { epoch, attempt, waited, parts } if parts.len() == 1 => {
+            Some((OutboxKind::Parts { epoch: *epoch, first: parts[0].0, len: 1, waited: *waited }, *attempt))
         }
         Activity::Parts { .. } | Activity::Idle | Activity::Done | Activity::Held { .. } | Activity::Early { .. } => {
             None

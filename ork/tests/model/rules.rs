@@ -117,7 +117,7 @@ const fn is_part(kind: OutboxKind) -> bool {
 fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> bool {
     let before = old.map_or(0, |old| old.job.attempt);
     let is_new = |part: OutboxKind, attempt: u32| {
-        let OutboxKind::Parts { epoch, first, len } = part else { return false };
+        let OutboxKind::Parts { epoch, first, len, .. } = part else { return false };
         let Some(old) = old else { return true };
         (first..first + len).all(|index| {
             let again = index < old.head.appended && old.part(index).attempt + 1 == attempt;
@@ -127,7 +127,7 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
     // A lease, or a row that waits for a permit, is a second row for current work.
     let is_copy = |row: &ork_core::tx::OutboxRow| row.holder.is_some() || row.waits_for.is_some();
     let justified = |row: &ork_core::tx::OutboxRow| match row.kind {
-        OutboxKind::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
+        OutboxKind::Parts { epoch, first, len, .. } if is_copy(row) || resent => (first..first + len).all(|index| {
             let part = new.part(index);
             epoch == new.head.epoch && part.attempt == row.attempt && part.how.is_none()
         }),

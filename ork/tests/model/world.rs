@@ -31,6 +31,8 @@ pub(crate) struct Msg {
     pub(crate) request: Request,
     pub(crate) attempt: u32,
     pub(crate) suspect: bool,
+    /// Whether its part had to wait for a permit.
+    pub(crate) waited: bool,
 }
 
 /// The activity of a worker.
@@ -47,7 +49,7 @@ pub(crate) enum Activity {
     /// Work that only a mutant claims before it has a slot.
     Early { activity: Box<Self> },
     /// Started parts.
-    Parts { epoch: u32, attempt: u32, parts: Vec<(u64, Bytes)> },
+    Parts { epoch: u32, attempt: u32, waited: bool, parts: Vec<(u64, Bytes)> },
     /// Everything is in the store; only the acknowledgement is missing.
     Done,
 }
@@ -99,7 +101,7 @@ impl World {
         let disk = Arc::clone(&empty);
         let mut world = Self { disk, seen: empty, bag, workers, left, flaw: None, died: 0, lost: false };
         if config.foreign {
-            world.bag.push(Msg { request: Request::Whole, attempt: 1, suspect: false });
+            world.bag.push(Msg { request: Request::Whole, attempt: 1, suspect: false, waited: false });
         } else {
             world.change(config, None, &Submit::new(new_job(), by(None)), Step::Other);
         }
@@ -182,7 +184,8 @@ impl World {
         let mut tables = Tables::clone(&self.seen);
         let outbox_row = tables.outbox[row].clone();
         let inputs = tables.inputs(&outbox_row);
-        let msg = |request| Msg { request, attempt: outbox_row.attempt, suspect: outbox_row.losses > 0 };
+        let waited = matches!(outbox_row.kind, OutboxKind::Parts { waited: true, .. });
+        let msg = |request| Msg { request, attempt: outbox_row.attempt, suspect: outbox_row.losses > 0, waited };
         match outbox_row.kind {
             OutboxKind::Start => self.bag.push(msg(Request::Whole)),
             OutboxKind::Join => self.bag.push(msg(Request::Join)),
@@ -218,12 +221,12 @@ impl World {
             Request::Whole => self.claim(config, worker, msg, Phase::Start),
             Request::Join => self.claim(config, worker, msg, Phase::Join),
             Request::Part { epoch, index, body } if !run => {
-                self.start(config, worker, (*epoch, *index, msg.attempt, body), msg.suspect)
+                self.start(config, worker, (*epoch, *index, msg.attempt, body), msg)
             }
             Request::Part { epoch, .. } => {
                 let neighbour = |other: &mut Msg| {
                     let same = matches!(other.request, Request::Part { epoch: theirs, .. } if theirs == *epoch);
-                    same && !other.suspect && other.attempt == msg.attempt
+                    same && !other.suspect && other.attempt == msg.attempt && other.waited == msg.waited
                 };
                 let neighbours: Vec<_> = self.bag.extract_if(.., neighbour).collect();
                 if config.mutant != Some(Mutant::AckFirst) {
@@ -231,7 +234,7 @@ impl World {
                 }
                 let all = std::iter::once(msg).chain(&neighbours);
                 let parts: Vec<_> = all.filter_map(part_of).collect();
-                self.start_run(config, worker, (*epoch, msg.attempt), &parts)
+                self.start_run(config, worker, (*epoch, msg.attempt, msg.waited), &parts)
             }
         }
     }
@@ -254,25 +257,26 @@ impl World {
         }
     }
 
-    fn start(&mut self, config: &Config, worker: usize, part: (u32, u64, u32, &Bytes), suspect: bool) -> Activity {
+    fn start(&mut self, config: &Config, worker: usize, part: (u32, u64, u32, &Bytes), msg: &Msg) -> Activity {
+        let Msg { suspect, waited, .. } = *msg;
         let (epoch, index, attempt, body) = part;
         let part = config.key(&self.seen, PartKey { job: id(), epoch, index, attempt });
         let step = Step::Starts { epoch, attempt };
         let (limit, losses) = (Self::limit(config, true), u32::from(suspect));
-        let start = StartParts { limit, losses, ..StartParts::one(part, suspect, by(Some(worker))) };
+        let start = StartParts { limit, losses, waited, ..StartParts::one(part, suspect, by(Some(worker))) };
         match self.change(config, Some(worker), &start, step).parts[0] {
-            PartStart::Run { .. } => Activity::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
+            PartStart::Run { .. } => Activity::Parts { epoch, attempt, waited, parts: vec![(index, body.clone())] },
             PartStart::Waiting | PartStart::Stale | PartStart::NotFound { .. } => Activity::Idle,
         }
     }
 
     /// Starts several parts together. The deliveries of those that do not run are acknowledged.
-    fn start_run(&mut self, config: &Config, worker: usize, run: (u32, u32), parts: &[(u64, Bytes)]) -> Activity {
-        let (epoch, attempt) = run;
+    fn start_run(&mut self, config: &Config, worker: usize, run: (u32, u32, bool), parts: &[(u64, Bytes)]) -> Activity {
+        let (epoch, attempt, waited) = run;
         let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: indices[0], attempt });
         let (limit, actor) = (Self::limit(config, true), by(Some(worker)));
-        let start = StartParts { first, indices, durable: false, limit, losses: 0, actor };
+        let start = StartParts { first, indices, durable: false, limit, losses: 0, waited, actor };
         let started = self.change(config, Some(worker), &start, Step::Starts { epoch, attempt });
         let each = parts.iter().zip(&started.parts);
         let ours: Vec<_> = each
@@ -281,7 +285,7 @@ impl World {
             .collect();
         let runs = |index| ours.iter().any(|(ours, _)| *ours == index);
         self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(index, _)| runs(index)));
-        if ours.is_empty() { Activity::Idle } else { Activity::Parts { epoch, attempt, parts: ours } }
+        if ours.is_empty() { Activity::Idle } else { Activity::Parts { epoch, attempt, waited, parts: ours } }
     }
 
     /// A worker takes its next step; `fails` if its function does.
@@ -312,7 +316,7 @@ impl World {
             Activity::Split { attempt, counted, epoch, .. } => {
                 self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), config.job_end(fails, counted));
             }
-            Activity::Parts { epoch, attempt, parts } => {
+            Activity::Parts { epoch, attempt, parts, .. } => {
                 let how = |at: usize, body: Bytes| {
                     if fails && at == 0 { config.part_failed(attempt) } else { PartAttemptOutcome::Succeeded(body) }
                 };
@@ -418,7 +422,7 @@ impl World {
             Activity::Split { attempt, epoch, .. } => {
                 self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), AttemptOutcome::Interrupted);
             }
-            Activity::Parts { epoch, attempt, parts } => {
+            Activity::Parts { epoch, attempt, parts, .. } => {
                 let ended = parts.into_iter().map(|(index, _)| (index, PartAttemptOutcome::Interrupted));
                 self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
             }

@@ -231,7 +231,7 @@ pub(super) fn resume(tx: &mut Transaction, id: JobId, after: &[JobId], actor: &A
     }
     tx.apply_effects(&job, effects, None, actor);
     for range in ranges {
-        let kind = OutboxKind::Parts { epoch, first: range.start, len: range.end - range.start };
+        let kind = OutboxKind::Parts { epoch, first: range.start, len: range.end - range.start, waited: false };
         tx.enqueue(&job, NewRow::new(kind, 1), actor, NOT_HELD);
     }
     tx.finish_parts(id, actor);

@@ -47,12 +47,13 @@ impl Operation for Resend {
         }
         let epoch = loaded.ledger.head().epoch;
         let open = if waits_for_parts { loaded.ledger.open_ranges() } else { Vec::new() };
+        loaded.ledger.forget_waits();
         let effects = loaded.job.resend();
         loaded.dirty = true;
         let job = Arc::new(loaded.job.clone());
         tx.apply_effects(&job, effects, None, &self.actor);
         for range in open {
-            let kind = OutboxKind::Parts { epoch, first: range.first, len: range.len };
+            let kind = OutboxKind::Parts { epoch, first: range.first, len: range.len, waited: false };
             tx.enqueue(&job, NewRow::new(kind, range.attempt), &self.actor, NOT_HELD);
         }
         true

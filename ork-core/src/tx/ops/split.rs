@@ -105,7 +105,7 @@ impl Operation for AppendParts {
             let parts = inputs.iter().zip(*first..);
             parts.map(|(input, index)| row.part(&job, *epoch, index, input.clone())).collect()
         };
-        let new = NewRow::new(OutboxKind::Parts { epoch: *epoch, first: *first, len }, 1);
+        let new = NewRow::new(OutboxKind::Parts { epoch: *epoch, first: *first, len, waited: false }, 1);
         tx.enqueue(&job, new, &self.actor, Some(messages));
         result
     }

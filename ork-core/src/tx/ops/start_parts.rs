@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::operation::Operation;
 use super::super::outbox::NewRow;
 use super::super::permits::{Limit, Permit};
-use super::super::transaction::Transaction;
+use super::super::transaction::{LoadedJob, Transaction};
 use super::super::types::{Actor, Durability, Shards, StoreNotice};
 use crate::id::JobId;
 use crate::ledger::StartResult;
@@ -37,6 +37,8 @@ pub struct StartParts {
     /// How many workers have died while they held the messages. The rows of calls that must wait for a permit keep this
     /// number.
     pub losses: u32,
+    /// Whether the parts have waited for a permit, and these are the messages of the rows in which they have waited.
+    pub waited: bool,
     /// The process that starts them.
     pub actor: Actor,
 }
@@ -44,7 +46,7 @@ pub struct StartParts {
 impl StartParts {
     /// Creates the operation for one part without a concurrency limit.
     pub fn one(part: PartKey, durable: bool, actor: Actor) -> Self {
-        Self { first: part, indices: vec![part.index], durable, limit: None, losses: 0, actor }
+        Self { first: part, indices: vec![part.index], durable, limit: None, losses: 0, waited: false, actor }
     }
 }
 
@@ -131,7 +133,7 @@ impl StartParts {
     fn start(&self, tx: &mut Transaction, part: PartKey, is_halted: &mut bool) -> PartStart {
         let PartKey { job, epoch, index, attempt } = part;
         let Some(loaded) = tx.get_mut(job) else { return PartStart::NotFound { parts: None } };
-        match loaded.ledger.start(epoch, index, attempt) {
+        match loaded.ledger.start(epoch, index, attempt, self.waited) {
             // Only a lost call counts, not a lost delivery whose call had not started.
             StartResult::Run { restarted } => {
                 PartStart::Run { losses: loaded.ledger.losses(index, restarted && self.durable) }
@@ -148,9 +150,13 @@ impl StartParts {
     /// Enqueues a part that must wait for a permit. Returns `false` if its message is stale.
     fn wait(&self, tx: &mut Transaction, part: PartKey, limit: &Limit) -> bool {
         let PartKey { job, epoch, index, attempt } = part;
-        let current = tx.get(job).filter(|loaded| loaded.ledger.is_current(epoch, index, attempt));
-        let Some(job) = current.map(|loaded| loaded.job.clone()) else { return false };
-        tx.enqueue_waiting(&job, NewRow::part(epoch, index, attempt), self.losses, limit);
+        let is_current = |loaded: &&mut LoadedJob| {
+            loaded.ledger.is_current(epoch, index, attempt) && (self.waited || !loaded.ledger.has_waited(index))
+        };
+        let Some(loaded) = tx.get_mut(job).filter(is_current) else { return false };
+        loaded.ledger.wait(index);
+        let job = loaded.job.clone();
+        tx.enqueue_waiting(&job, NewRow::waiting_part(epoch, index, attempt), self.losses, limit);
         true
     }
 }

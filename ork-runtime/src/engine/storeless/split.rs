@@ -185,6 +185,7 @@ async fn send(
         kind: WorkKind::Part { epoch, index },
         attempt: 1,
         losses: 0,
+        waited: false,
         body,
         reply: None,
         schema: Some(schema),

@@ -204,7 +204,7 @@ impl Tables {
             OutboxKind::Reply => OutboxRow::replies(&entry.job, output.as_ref()),
             OutboxKind::Hooks { mask: which } => vec![OutboxRow::hooks(&entry.job, which)],
             OutboxKind::Event(what) => vec![row.pending_event(&entry.job, what)],
-            OutboxKind::Parts { epoch, first, len } => {
+            OutboxKind::Parts { epoch, first, len, .. } => {
                 let parts = parts.range(first..first + len);
                 let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));
                 parts.map(|(index, input)| row.part(&entry.job, epoch, index, input)).collect()

@@ -86,7 +86,7 @@ fn only_the_current_attempt_of_a_part_is_leased() {
     each(|world| async move {
         let job = world.with_parts(3, Policy::default(), true).await;
         let part = PartKey { job, epoch: 1, index: 1, attempt: 1 };
-        let parts_row = |epoch, first| OutboxKind::Parts { epoch, first, len: 1 };
+        let parts_row = |epoch, first| OutboxKind::Parts { epoch, first, len: 1, waited: false };
         world.start(part).await;
         assert_eq!(lease(&world, job, parts_row(2, 1), 1).await, None);
         assert_eq!(lease(&world, job, parts_row(1, 3), 1).await, None);

@@ -27,7 +27,15 @@ fn permit() -> Permit {
 async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> (Vec<u64>, Vec<u64>) {
     let (indices, limit) = (indices.collect::<Vec<_>>(), Some(limit(permits)));
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    let start = StartParts { first, indices: indices.clone(), durable: false, limit, losses: 0, actor: world.by() };
+    let start = StartParts {
+        first,
+        indices: indices.clone(),
+        durable: false,
+        limit,
+        losses: 0,
+        waited: false,
+        actor: world.by(),
+    };
     let started = world.apply(start).await;
     let of = |is: fn(&PartStart) -> bool| {
         indices.iter().zip(&started.parts).filter(|(_, part)| is(part)).map(|(index, _)| *index).collect()
