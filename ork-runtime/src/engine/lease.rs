@@ -1,7 +1,7 @@
 //! Long work: after a while its delivery is acknowledged, and a lease in the store replaces it.
 //!
-//! A broker waits only so long for an acknowledgement. [`keep`] wraps every call of the user's functions; it costs
-//! nothing if the call ends in time. Work that has not started by then is requeued instead, by `slots::wait`.
+//! A broker waits only for a limited time for an acknowledgement. [`keep`] wraps the calls for jobs in the store, and
+//! costs nothing if a call ends in time. Work that has not started by then is requeued instead (`place`).
 
 use std::future::poll_fn;
 use std::pin::pin;

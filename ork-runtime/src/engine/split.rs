@@ -15,7 +15,7 @@ use crate::job::Job;
 use crate::task::CallError;
 use crate::tx::OpenParts;
 
-/// Splits a claimed job in the store.
+/// Splits a claimed job: takes the place of the call, and replaces the delivery with a lease if the split takes long.
 pub(super) async fn claimed(
     engine: &Arc<Engine>,
     common: &Common,

@@ -28,7 +28,7 @@ pub(in super::super) async fn end(
     failure: Failure,
     input: Bytes,
 ) -> Result<(), ProcessError> {
-    // The job ended, and its reply was sent, before this was found.
+    // The job has ended, and its reply was sent, before the missing queue was found.
     if refused.reason == DeadLetterReason::NoPartQueue {
         return Ok(());
     }
@@ -58,7 +58,7 @@ pub(in super::super) async fn end(
     }
 }
 
-/// The worker has to stop: the message is requeued.
+/// Returns the error of a worker that has to stop: the message is requeued.
 const fn interrupted() -> ProcessError {
     ProcessError::Unsettled(Disposition::Requeue)
 }
