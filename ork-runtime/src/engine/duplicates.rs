@@ -33,8 +33,8 @@ pub(super) fn may_be_duplicate(engine: &Engine, message: &Message, redelivered: 
         // Any redelivery beyond the losses that the message itself records was counted by the broker.
         return redelivered <= message.losses;
     }
-    // Without a relay the delivery is a row of the outbox. If no process has died with it, a live process may be running
-    // its job: the store may have lost the deletion of the row.
+    // Without a relay the delivery is a row of the outbox. If no process has died with it, a live process may be
+    // running its job: the store may have lost the deletion of the row.
     redelivered == 0 && !mutant::is_on(Mutant::RunsRowsAgain)
 }
 

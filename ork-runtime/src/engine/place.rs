@@ -56,9 +56,9 @@ async fn wait<T>(engine: &Engine, needed: impl Future<Output = Option<T>>) -> Op
     }
 }
 
-/// Waits for what a call of storeless work needs, once the work has begun. There is no time limit: a requeue would start
-/// the work from its first attempt, and two such jobs that share one slot could keep each other from ending. Returns
-/// `None` if the worker has to stop.
+/// Waits for what a call of storeless work needs, once the work has begun. There is no time limit: a requeue would
+/// start the work from its first attempt, and two such jobs that share one slot could keep each other from ending.
+/// Returns `None` if the worker has to stop.
 pub(super) async fn wait_begun(engine: &Engine, need: Need) -> Option<CallSlot> {
     let needed = async {
         Some(match need {
