@@ -1,6 +1,7 @@
 //! The messages that travel through the broker, one for each dispatch.
 //!
-//! The body of a message is the input's JSON and nothing else. `docs/wire.md` describes the headers.
+//! The body of a message is the input as JSON and nothing else. A message that inherits its input (a part of a dynamic
+//! split, a step of a workflow run) has only its own data as its body. `docs/wire.md` describes the headers.
 
 use std::borrow::Cow;
 
@@ -71,7 +72,7 @@ pub struct Message {
     /// Whether its part had to wait for a permit: the message takes the place of the one before, which may still be
     /// delivered.
     pub waited: bool,
-    /// The input as JSON.
+    /// The input as JSON, or the message's own data if it inherits its input.
     pub body: Bytes,
     /// The address to which the outcome is sent. `None` if no client waits for it.
     pub reply: Option<ReplyTo>,

@@ -2,7 +2,7 @@
 //!
 //! Users depend on the crate `ork`, which adds the adapters and the command line; the items of this crate may change in
 //! any release. The modules are listed in the order of their layers, and each of them depends only on its own layer and
-//! those above it in the list. A good place to start reading is `engine::process`, which handles one delivery.
+//! those above it in the list. A good place to start reading is `engine::process`, which processes deliveries.
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -24,7 +24,7 @@ pub mod context;
 pub mod registry;
 pub mod schema;
 pub mod task;
-// 2 engine: handles one delivery.
+// 2 engine: processes deliveries.
 mod engine;
 #[cfg(feature = "_mutants")]
 #[doc(hidden)]

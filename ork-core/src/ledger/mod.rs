@@ -270,11 +270,10 @@ impl Ledger {
         }
         let halted = self.head.halted;
         let (shard, low) = self.shard_mut(index);
+        let is_replaced = shard.has_waited(low) && !waited && !mutant::is_on(Mutant::StartsWaitedParts);
         if shard.is_settled(low) && !mutant::is_on(Mutant::StartsEndedPart) {
             StartResult::Ended
-        } else if attempt < shard.attempt(low) {
-            StartResult::Stale
-        } else if shard.has_waited(low) && !waited && !mutant::is_on(Mutant::StartsWaitedParts) {
+        } else if attempt < shard.attempt(low) || is_replaced {
             StartResult::Stale
         } else if let Some(halt) = halted {
             shard.settle(low, halt.outcome());

@@ -1,5 +1,6 @@
-//! Admission: finds out what a delivery asks for, completes its message, and waits for its turn and its slot. Nothing is
-//! claimed before that, so that work which waits stays where another process, a cancel or a drain can reach it.
+//! Admission: finds out what a delivery asks for, reads what its message inherits, and waits for its turn and its slot.
+//! Nothing is claimed before that, so that work which waits stays where another process, a cancel or a drain can reach
+//! it.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 
-/// What becomes of a delivery that arrives alone.
+/// What becomes of a delivery that is admitted alone.
 enum Admission {
     /// It may be claimed.
     Admitted(Box<Entry>),
@@ -24,7 +25,7 @@ enum Admission {
     Done(Done),
 }
 
-/// What turns a delivery into an item of a group.
+/// What admission has found and taken for a delivery, which makes an item of it.
 struct Entry {
     common: Common,
     inherited: Option<Bytes>,
@@ -40,8 +41,8 @@ pub(super) struct Admitted {
     pub(super) alone: Vec<Incoming>,
 }
 
-/// Admits the deliveries of a batch, which may take long if there is only one. Those that are settled here are in no
-/// group.
+/// Admits the deliveries of a batch, which may take long if there is only one. A delivery for which there is nothing to
+/// claim is settled here, and is in no group.
 pub(super) async fn admit(engine: &Arc<Engine>, Batch { mut deliveries, slots }: Batch) -> Admitted {
     if deliveries.len() == 1
         && let Some(delivery) = deliveries.pop()
@@ -75,7 +76,8 @@ async fn admit_one(engine: &Arc<Engine>, mut delivery: Incoming, mut slot: Optio
     }
 }
 
-/// Finds out what a delivery asks for, and waits for its turn and its slot.
+/// Finds out what a delivery asks for, and waits for its turn and its slot. The hooks of a job in the store are sent
+/// here.
 ///
 /// # Errors
 /// When the message is rejected, or the store failed.
@@ -223,8 +225,8 @@ async fn admit_many(engine: &Engine, deliveries: Vec<Incoming>, slots: Slot) -> 
     Admitted { groups, alone }
 }
 
-/// Admits one delivery of a batch. Returns `None` if it needs a closer look, has to wait, or asks for other work than
-/// the first group.
+/// Admits one delivery of a batch without waiting. Returns `None` if that is impossible, or if the delivery asks for
+/// other work than the first group.
 async fn admit_now(
     engine: &Engine,
     delivery: &Incoming,

@@ -269,8 +269,8 @@ impl Passing<'_> {
             kept = kept.len(),
             "not all parts have arrived, requeuing the records"
         );
-        // The last record that is put back is one that the queue has already. The record of this worker's part may be of
-        // an abandoned run: published again and again, it would be counted each time, and be of no use.
+        // The last record that is put back is one that the queue has already. The record of this worker's part may be
+        // of an abandoned run: published again and again, it would be counted each time, and be of no use.
         let is_stale = barrier.is_stale(&self.record.entry) && !mutant::is_on(Mutant::PutsBackStaleRecord);
         let (mut last, mut own) = (self.record.clone(), None);
         for HeldRecord { tag, entry, body } in kept {

@@ -1,4 +1,4 @@
-//! What a call tells its function about its job.
+//! The facts about its job that a function gets with a call, through its context.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::work::Item;
 use crate::context::CallInfo;
 use crate::job::{Job, Phase};
 
-/// Describes a call for a job to its function.
+/// Returns the facts about a call for a job.
 pub(super) fn job(job: &Job) -> CallInfo {
     CallInfo {
         parent: job.parent,
@@ -18,7 +18,7 @@ pub(super) fn job(job: &Job) -> CallInfo {
     }
 }
 
-/// Describes a call for a part to its function. `place` is the index of the part, and the number of parts if it is known.
+/// Returns the facts about a call for a part. `place` is the index of the part, and the number of parts if it is known.
 pub(super) fn part(item: &Item, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> CallInfo {
     let Item { message, inherited, .. } = item;
     let (index, count) = step.map_or(place, |step| step.place(place.0));

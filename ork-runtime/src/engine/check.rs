@@ -8,7 +8,7 @@ use crate::broker::DeadLetterReason;
 use crate::message::{BodyError, Message};
 use crate::registry::Task;
 
-/// Checks a message against the limits, and finds its task.
+/// Checks the body of a message against the limits, and returns the task of the message.
 pub(super) fn task_of(engine: &Engine, message: &Message) -> Result<Arc<Task>, ProcessError> {
     engine.settings.limits.check(&message.body).map_err(|error| {
         let reason = match error {

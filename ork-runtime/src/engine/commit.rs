@@ -1,5 +1,5 @@
-//! Committing operations: the only place that applies them to the store, and that sends the outbox rows which this process
-//! holds because of them.
+//! Committing operations: the only place that applies them to the store, and that sends the outbox rows which this
+//! process holds because of them.
 
 use super::Engine;
 use super::retry::store_failed;
@@ -18,8 +18,8 @@ impl Engine {
     /// When the store cannot be used; then nothing has changed.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the operation is committed or not. Rows that were not sent stay in the outbox until this
-    /// process has ended.
+    /// If the future is dropped, the operation is committed or not. Rows that were not sent stay in the outbox until
+    /// this process has ended.
     pub(crate) async fn commit<O: Operation>(&self, operation: O) -> Result<O::Output, StoreError> {
         let Committed { output, to_send } = self.store.apply(operation).await?;
         self.outbox.send(to_send).await;
@@ -42,8 +42,8 @@ impl Engine {
         Ok(outputs)
     }
 
-    /// Records how calls have ended, and retries until the store has it: the calls would otherwise run again. A call whose
-    /// outcome the store cannot hold fails. Returns whether none of them was stale.
+    /// Records how calls have ended, and retries until the store has it: the calls would otherwise run again. A call
+    /// whose outcome the store cannot hold fails. Returns whether none of them was stale.
     ///
     /// # Errors
     /// What becomes of the deliveries if the store cannot be used any more, or the worker has to stop.

@@ -1,5 +1,5 @@
-//! Custody: where the engine records what happens to its work. A durable worker records it in the store; a storeless one
-//! keeps jobs in memory, counts their parts in part queues, and sends outcomes in messages.
+//! Custody: decides where the engine records what happens to its work. A durable worker records it in the store; a
+//! storeless one keeps jobs in memory, counts their parts in part queues, and sends outcomes in messages.
 
 use std::sync::Arc;
 
@@ -66,7 +66,8 @@ pub(super) async fn split(
     }
 }
 
-/// Records how work has ended, and settles its deliveries. Returns those that were not settled.
+/// Records how work has ended, and settles its deliveries. Returns the items that were not settled: `process` decides
+/// what becomes of those that have failed, and makes the next attempt at the others.
 pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) -> Vec<Unsettled> {
     if engine.store.is_durable() {
         return settle::settle(engine, common, ended).await;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::lease::{self, DeliveryGuard};
 use super::work::{Common, Item};
 use super::{Engine, ProcessError, place};
-use crate::broker::Disposition;
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
@@ -33,7 +32,8 @@ pub(super) fn may_be_duplicate(engine: &Engine, message: &Message, redelivered: 
         // Any redelivery beyond the losses that the message itself records was counted by the broker.
         return redelivered <= message.losses;
     }
-    // A row that no process has died with. It may have been deleted already, if the store lost that transaction.
+    // Without a relay the delivery is a row of the outbox. If no process has died with it, a live process may be
+    // running its job: the store may have lost the deletion of the row.
     redelivered == 0 && !mutant::is_on(Mutant::RunsRowsAgain)
 }
 
@@ -85,7 +85,7 @@ async fn wait_for_runner(
         if engine.broker.needs_relay() {
             guard.exchange(engine, message).await;
         }
-        return Err(ProcessError::Unsettled(Disposition::Requeue));
+        return Err(ProcessError::Interrupted);
     }
     Ok(runner_status)
 }

@@ -9,7 +9,7 @@ use super::inputs::Hydrated;
 use super::outcome::rejected;
 use super::step::{self, Step};
 use super::{Engine, ProcessError};
-use crate::broker::{DeadLetterReason, Disposition};
+use crate::broker::DeadLetterReason;
 use crate::job::JobKind;
 use crate::message::{Message, WorkKind};
 use crate::registry::Task;
@@ -30,7 +30,7 @@ pub(super) async fn inherit(
     let place = engine.inputs.entry((message.job, task.name()));
     let inherited = tokio::select! {
         biased;
-        () = engine.force.cancelled() => return Err(ProcessError::Unsettled(Disposition::Requeue)),
+        () = engine.force.cancelled() => return Err(ProcessError::Interrupted),
         inherited = place.get_or_try_init(|| inherited(engine, message)) => inherited?.clone(),
     };
     Ok(match (inherited, message.kind) {

@@ -1,5 +1,5 @@
-//! Runs the user's function, with timeout, cancellation and panics. Called by `engine::process`; returns how the call
-//! ended.
+//! Calls the user's function. [`guard`] ends the call at its timeout, when its job is cancelled, or when the worker has
+//! to stop; a panic becomes an error. The result is a [`CallOutcome`].
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -33,8 +33,8 @@ pub(super) struct Hold<'a> {
     pub(super) place: CallSlot,
 }
 
-/// Calls the function of a task on the input of a message. Returns how that ended, and the parts that the function has made of its
-/// job: they are sealed if it returned.
+/// Calls a function for the work of a message. Returns how the call ended, and the parts that it has made of its job,
+/// which are to be sealed if it returned.
 pub(super) async fn invoke(
     engine: &Arc<Engine>,
     def: &TaskDef,
@@ -48,8 +48,7 @@ pub(super) async fn invoke(
         return (CallOutcome::Failed(CallError::Input(error)), None);
     }
     let cancelled = running.token();
-    // The call may have waited: it must not start if it is not wanted any more, or after the worker was asked to
-    // drain.
+    // The call may have waited. It must not start if it is not wanted any more, or after the worker was asked to drain.
     let drained = engine.drain.is_cancelled() && !mutant::is_on(Mutant::BeginsAfterDrain);
     if cancelled.is_cancelled() || drained {
         return (CallOutcome::Interrupted, None);
@@ -92,7 +91,7 @@ pub(super) async fn invoke(
         engine.reports.forget((message.job, part));
     }
     let called = match called {
-        // Still under its slot: so large outputs cannot pile up while they cannot be written.
+        // The call keeps its slot until then, so that large outputs do not pile up while they cannot be written.
         CallOutcome::Returned(output) if engine.large.is_large(output.len()) => {
             Box::pin(store_output(engine, message, output, cancelled)).await
         }
@@ -101,7 +100,7 @@ pub(super) async fn invoke(
     drop(place);
     match (called, split) {
         (called, Split::Made(made)) => (called, Some(made)),
-        // The worker that has split the job again settles it.
+        // Another worker has split the job again, and settles it.
         (_, Split::Overtaken) => (CallOutcome::Interrupted, None),
         (CallOutcome::Returned(_), Split::Begun) => {
             let detail = "the task returned before its split had finished";
@@ -111,8 +110,8 @@ pub(super) async fn invoke(
     }
 }
 
-/// Writes a large output to a new object; the settlement then records a reference to it. If the storage does not
-/// work, this retries, as for a store: the result must be neither lost nor failed.
+/// Writes a large output to a new object; the settlement then records a reference to it. If the storage does not work,
+/// this is tried again, as with a store: the result must not be lost, nor become a failure.
 async fn store_output(engine: &Engine, message: &Message, output: Bytes, unwanted: &CancellationToken) -> CallOutcome {
     let Some(place) = engine.large.place() else { return CallOutcome::Returned(output) };
     let bytes = u64::try_from(output.len()).unwrap_or(u64::MAX);

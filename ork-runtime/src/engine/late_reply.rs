@@ -3,7 +3,7 @@
 
 use super::retry::{self, Interrupted};
 use super::{Engine, ProcessError};
-use crate::broker::{BrokerErrorKind, Disposition};
+use crate::broker::BrokerErrorKind;
 use crate::message::{Message, Outgoing, Reply, WorkKind};
 use crate::tx::{AddReply, ReplyAdded};
 
@@ -30,7 +30,7 @@ pub(super) async fn send(engine: &Engine, message: &Message, redelivered: bool) 
                 return Ok(());
             }
             Ok(Ok(())) => return Ok(()),
-            Err(Interrupted) => return Err(ProcessError::Unsettled(Disposition::Requeue)),
+            Err(Interrupted) => return Err(ProcessError::Interrupted),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Long work: after a while its delivery is acknowledged, and a lease in the store replaces it.
 //!
-//! A broker waits only so long for an acknowledgement. [`keep`] wraps every call of the user's functions; it costs
-//! nothing if the call ends in time. Work that has not started by then is requeued instead, by `slots::wait`.
+//! A broker waits only for a limited time for an acknowledgement. [`keep`] wraps the calls for jobs in the store, and
+//! costs nothing if a call ends in time. Work that has not started by then is requeued instead (`place`).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -74,7 +74,7 @@ impl DeliveryGuard {
         if !matches!(self, Self::Delivery(_)) {
             return;
         }
-        let ask = match message.kind {
+        let kind = match message.kind {
             WorkKind::Job | WorkKind::Single | WorkKind::Step => OutboxKind::Start,
             WorkKind::Join => OutboxKind::Join,
             WorkKind::Hooks(which) => OutboxKind::Hooks { mask: which },
@@ -82,7 +82,7 @@ impl DeliveryGuard {
                 OutboxKind::Parts { epoch, first: index, len: 1, waited: message.waited }
             }
         };
-        let lease = Lease { job: message.job, kind: ask, attempt: message.attempt, actor: engine.actor() };
+        let lease = Lease { job: message.job, kind, attempt: message.attempt, actor: engine.actor() };
         let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.commit(lease).await };
         let guard = match lease {
             Ok(Some(row)) => Self::Lease(row, engine.leases.add()),

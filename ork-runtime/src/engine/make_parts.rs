@@ -1,4 +1,5 @@
-//! Makes the parts of a job: the items of a split become parts, page after page, and the last page is sealed.
+//! Makes the parts of a job: the items of a split become parts, page after page, and after the last page their number
+//! is sealed.
 //!
 //! A page is appended after the previous one is committed and sent, and at most one page is pulled ahead. So a split
 //! of any length needs the memory of a few pages.
@@ -25,7 +26,7 @@ use crate::task::call::Items;
 use crate::task::def::TaskDef;
 use crate::tx::{AppendParts, PartPage, SealParts, SettleResult};
 
-/// How often a worker with a stale run of a split checks whether the current run has ended.
+/// The pause between two checks whether the current run of a split has ended.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a split ended.
@@ -34,22 +35,24 @@ pub(super) enum Split {
     Sealed,
     /// Another run of the split has taken over. Its process may die, so the delivery of this one is not done.
     Overtaken,
-    /// The split did not finish.
-    Ended(CallOutcome<()>),
+    /// The function has failed.
+    Failed(CallError),
+    /// The worker has to stop, or the job has ended.
+    Interrupted,
 }
 
 impl From<Split> for Outcome {
     fn from(split: Split) -> Self {
         match split {
-            Split::Sealed | Split::Ended(CallOutcome::Returned(())) => Self::Recorded(Done::Settled),
+            Split::Sealed => Self::Recorded(Done::Settled),
             Split::Overtaken => Self::Recorded(Done::Interrupted),
-            Split::Ended(CallOutcome::Failed(error)) => Self::called(CallOutcome::Failed(error)),
-            Split::Ended(CallOutcome::Interrupted) => Self::called(CallOutcome::Interrupted),
+            Split::Failed(error) => Self::called(CallOutcome::Failed(error)),
+            Split::Interrupted => Self::called(CallOutcome::Interrupted),
         }
     }
 }
 
-/// Makes a part of each item, page after page, and seals them.
+/// Makes a part of each item, page after page, and seals their number.
 pub(super) async fn make(
     engine: &Arc<Engine>,
     job: &Job,
@@ -67,8 +70,8 @@ pub(super) async fn make(
     emit_last_progress(engine, (job.id, None));
     let stored = match split {
         CallOutcome::Returned(stored) => stored,
-        CallOutcome::Failed(error) => return Ok(Split::Ended(CallOutcome::Failed(error))),
-        CallOutcome::Interrupted => return Ok(Split::Ended(CallOutcome::Interrupted)),
+        CallOutcome::Failed(error) => return Ok(Split::Failed(error)),
+        CallOutcome::Interrupted => return Ok(Split::Interrupted),
     };
     let n = stored?;
     let seal = SealParts { job: job.id, epoch, n, output: None, permit: None, actor: engine.actor() };
@@ -81,8 +84,8 @@ pub(super) async fn make(
     })
 }
 
-/// Waits while another worker, with a duplicate of this message, runs the current run of the split. Requeued at once,
-/// this copy would overtake that run in turn, and so on. So it waits here until that run has ended or was given up.
+/// Waits while another worker, which has a duplicate of this message, makes the current run of the split. If this
+/// message were requeued at once, its next run would overtake that one in turn, and so on.
 pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u32) {
     let mut changes = engine.store.notifier().of(job, true);
     loop {
@@ -100,7 +103,7 @@ pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u
             biased;
             () = engine.force.cancelled() => return,
             () = changes.changed() => {}
-            // The store sends no notice when a split has ended.
+            // The store sends no notice when the run is given up.
             () = engine.clock.pause(CHECK_INTERVAL) => {}
         }
     }
@@ -144,6 +147,7 @@ pub(super) async fn append(engine: &Engine, page: PartPage) -> Result<ledger::Ap
     engine.commit(AppendParts { page, actor: engine.actor() }).await
 }
 
+/// Returns the error of a split that yields more parts than a job may have.
 pub(super) fn too_many() -> crate::task::Error {
     let most = ledger::MOST_PARTS;
     crate::task::Error::permanent(format!("the split yields more than {most} parts, which is the maximum of a job"))

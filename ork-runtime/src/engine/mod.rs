@@ -1,9 +1,9 @@
 //! The engine: processes deliveries. Start reading at [`process`], which `worker::consume` calls.
 //!
-//! Each delivery is admitted (`admit`: what does it ask for, and is it its turn?), claimed (`claim`: is the work still to
-//! be done?), performed (`perform`: the function is called) and settled (`settle`: the result is recorded, with what
-//! follows). The result of each step is a value, and the disposition of the delivery follows from the last one. The
-//! engine depends on ports only.
+//! Each delivery is admitted (`admit`: what does it ask for, and is it its turn?), claimed (`claim`: is the work still
+//! to be done?), performed (`perform`: the function is called) and settled (`settle`: the result is recorded, with what
+//! follows). The result of each step is a value, and the disposition of the delivery follows from the last one. No step
+//! calls `process` again: it returns what has to be processed once more. The engine knows the ports and no adapter.
 
 mod action;
 mod admit;
@@ -68,6 +68,6 @@ pub(crate) use self::metrics_buffer::MetricsReceiver;
 pub(crate) use self::outbox::{EventBatch, EventReceiver, OutboxReceiver, RowReceiver};
 use self::outcome::{Done, ProcessError};
 pub(crate) use self::process::{Spawn, process};
-pub(crate) use self::progress::ProgressReceiver;
+pub(crate) use self::progress::{ProgressReceiver, Report};
 pub(crate) use self::state::{Engine, Receivers, Settings, Setup};
 pub(crate) use self::work::Batch;

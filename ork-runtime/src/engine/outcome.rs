@@ -1,4 +1,5 @@
-//! The result of processing a delivery, or the reason why it could not be processed.
+//! How calls, attempts and claimed work end; the result of processing a delivery, or the reason why it could not be
+//! processed.
 
 use bytes::Bytes;
 
@@ -14,15 +15,15 @@ use crate::tx::PartKey;
 /// Why a delivery could not be processed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
-    /// It is not a valid message, or this program cannot run it.
+    /// It is not a valid message, or this program cannot run it. The second value is the part that it asks for.
     #[error("{}", .0.detail)]
     Rejected(Box<Rejected>, Option<PartKey>),
     /// The store has failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-    /// The end of the call was never recorded; the disposition of its delivery.
-    #[error("the store failed, and the worker has to stop")]
-    Unsettled(Disposition),
+    /// The worker has to stop before the delivery is done.
+    #[error("the worker has to stop")]
+    Interrupted,
 }
 
 /// What becomes of a delivery that could not be processed.
@@ -82,14 +83,15 @@ pub(super) enum CallOutcome<T = Bytes> {
 pub(super) enum Outcome {
     /// An attempt has ended, which is to be recorded.
     Attempted(Attempt),
-    /// There is nothing left to record.
+    /// There is nothing left to record; the result for the delivery.
     Recorded(Done),
 }
 
 /// How an attempt at a job or a part has ended.
 #[derive(Debug)]
 pub(super) enum Attempt {
-    /// The function was called, and ended like this. The second value is what it has split its job into.
+    /// The function was called, and the call ended like this. The second value is the parts that the call has made of
+    /// its job, if it has made any.
     Called(CallOutcome, Option<MadeParts>),
     /// The function was not called: the work was lost with its workers this often, which is too often.
     Lost(u32),

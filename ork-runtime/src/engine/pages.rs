@@ -14,10 +14,11 @@ use crate::task::CallError;
 use crate::task::call::{Call, Items};
 use crate::task::def::{Run, TaskDef};
 
-/// The first page is small, so that the first parts start soon; each page doubles up to the configured size.
+/// The size of the first page: it is small, so that the first parts start soon. Each further page has twice the size,
+/// up to the configured one.
 pub(super) const FIRST_PAGE: usize = 16;
 
-/// A page that takes longer than this to fill is sent as it is.
+/// A page that is not full after this time is complete as it is, unless it is empty.
 const PAGE_TIME: Duration = Duration::from_millis(50);
 
 /// Calls the split and returns the items that it yields.
@@ -29,7 +30,7 @@ pub(super) async fn items(engine: &Engine, def: &TaskDef, call: Call) -> Result<
     }
 }
 
-/// Groups items into pages, at most one page ahead of the store.
+/// Groups items into pages. At most one page is pulled before it is asked for.
 pub(super) fn pages(
     engine: &Arc<Engine>,
     items: Items,
@@ -41,6 +42,7 @@ pub(super) fn pages(
     }
 }
 
+/// Groups the items of a stream into pages.
 fn stream_pages(
     engine: &Arc<Engine>,
     items: BoxStream<'static, Result<Bytes, CallError>>,
@@ -77,7 +79,7 @@ type IteratorItems = Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>;
 /// A page, and the iterator over the items after it.
 type Pulled = Result<(Vec<Bytes>, Option<IteratorItems>), CallError>;
 
-/// While the store commits one page, the next one is pulled.
+/// Groups the items of an iterator into pages. While the store commits one page, the next one is pulled.
 fn iterator_pages(
     engine: &Arc<Engine>,
     items: IteratorItems,
@@ -115,7 +117,7 @@ fn pull(engine: &Engine, mut items: IteratorItems, want: usize) -> BoxFuture<'st
     Box::pin(async { flatten(pulled.await) })
 }
 
-/// Runs a split and collects its items, which must not exceed `most` bytes in total.
+/// Calls a split and collects its items, which must not exceed `most` bytes in total.
 pub(super) async fn collect(
     engine: &Arc<Engine>,
     def: &TaskDef,

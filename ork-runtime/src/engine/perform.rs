@@ -15,7 +15,7 @@ use super::work::{Claimed, Common, Ended, Item};
 use super::{Done, Engine, ProcessError, call_info, cancel, custody, join, lease, place, step, storeless};
 use crate::job::Job;
 
-/// Begins the calls of a group. Returns those that have ended at once, and those that still run.
+/// Begins the calls of a group by polling each of them once. Returns those that have ended, and those that still run.
 pub(super) fn begin(
     engine: &Arc<Engine>,
     common: &Arc<Common>,
@@ -43,7 +43,7 @@ fn enter_parts(engine: &Engine, common: &Common, granted: &[(Item, Claimed)]) ->
     Some(Arc::new(engine.running.enter(item.message.job)))
 }
 
-/// Performs claimed work to its end. `running` is its registration among the running calls, if it has one already.
+/// Performs claimed work to its end. `running` is its registration among the running calls, if the group has one.
 pub(super) async fn perform(
     engine: Arc<Engine>,
     common: Arc<Common>,
@@ -60,6 +60,7 @@ pub(super) async fn perform(
     Ended { item, claimed, outcome }
 }
 
+/// Does what the action of the claimed work asks for.
 async fn act(
     engine: &Arc<Engine>,
     common: &Common,
@@ -75,7 +76,7 @@ async fn act(
     if losses > engine.settings.losses {
         return Ok(Outcome::Attempted(Attempt::Lost(losses)));
     }
-    // The call is the only future here that is not boxed: most work is one.
+    // Most work is a call, so its future alone is not boxed.
     match (common.action, job) {
         (Action::Split, Some(job)) => Box::pin(custody::split(engine, common, item, job)).await,
         (Action::FanOut, Some(job)) => Box::pin(fan_out(engine, common, item, job)).await,
@@ -108,14 +109,14 @@ async fn call(
             crate::context::CallInfo { step, ..call_info::job(job) }
         }
         Claimed::Part { key, count, .. } => {
-            // Another worker runs the part now. Releasing the part here would clear that worker's mark; only a permit
-            // has to be returned.
+            // The broker redelivers the message, and another worker may run the part by now. A settlement from here
+            // would mark the part as not running, so there is one only if a permit has to be returned.
             if item.guard.is_lost() && common.limit.is_none() {
                 return Ok(Outcome::Recorded(Done::Interrupted));
             }
             call_info::part(item, (key.index, *count), common.step.as_ref())
         }
-        // `storeless::part` makes its calls.
+        // Never reached: `act` leaves such a part to `storeless::part`.
         Claimed::CountedPart => return Ok(Outcome::Recorded(Done::Settled)),
     };
     let running = running.unwrap_or_else(|| Arc::new(engine.running.enter(item.message.job)));

@@ -12,11 +12,12 @@ use super::slots::{Alone, CallSlot, Lane, Need, Place, Slot};
 use super::work::{Common, Item};
 use crate::mutant::{self, Mutant};
 
-/// How long a call that was claimed as one of a batch may wait for its slot before it is released.
+/// How long a claimed call of a batch waits for its turn in a lane. After that it is not made, and its claim is
+/// released.
 const LANE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long suspect work waits until nothing else runs in this process. Work is suspect if one more loss would fail
-/// it.
+/// How long suspect work waits until nothing else runs in this process, and how long nothing else starts beside it.
+/// Work is suspect if one more loss would fail it.
 const ALONE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes the place of a call. Returns `None` if the call is not to be made.
@@ -32,7 +33,7 @@ pub(super) async fn take(engine: &Engine, common: &Common, item: &mut Item, runn
             turn
         }
         Some(Place::Split(guard)) => Some(CallSlot::Split { _guard: guard }),
-        // A later attempt at a storeless job, which this process makes.
+        // A later attempt at storeless work: the first one has used up the place with which the item was admitted.
         None => wait_begun(engine, Need::of(common.def())).await,
     }
 }
@@ -55,8 +56,9 @@ async fn wait<T>(engine: &Engine, needed: impl Future<Output = Option<T>>) -> Op
     }
 }
 
-/// Waits for what a call of storeless work that has begun needs: a requeue would start it again, and two jobs of its
-/// kind could hinder each other for ever. Returns `None` if the worker has to stop.
+/// Waits for what a call of storeless work needs, once the work has begun. There is no time limit: a requeue would
+/// start the work from its first attempt, and two such jobs that share one slot could keep each other from ending.
+/// Returns `None` if the worker has to stop.
 pub(super) async fn wait_begun(engine: &Engine, need: Need) -> Option<CallSlot> {
     let needed = async {
         Some(match need {
@@ -74,8 +76,8 @@ pub(super) async fn wait_begun(engine: &Engine, need: Need) -> Option<CallSlot> 
     }
 }
 
-/// Waits for the turn of a call that was claimed as one of a batch of short calls. Returns `None` if the call is not
-/// to be made: its turn did not come soon, its job has ended, or the worker has to stop.
+/// Waits for the turn of a claimed call in its lane. Returns `None` if the call is not to be made: its turn did not
+/// come soon, its job has ended, or the worker has to stop.
 async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationToken) -> Option<CallSlot> {
     let lane = match lane.try_turn() {
         Ok(turn) => return Some(turn),
@@ -90,9 +92,9 @@ async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationToken) -> Opt
     }
 }
 
-/// Waits for what a call needs, unless it has a slot. Returns no place if `need` is `None`, as there is no call then,
-/// or if the work has to be requeued. Suspect work gets its slot when nothing else runs here, or after
-/// [`ALONE_TIMEOUT`].
+/// Waits for what a call needs before it is claimed; `slot` is the slot that was taken for it already. Returns no place
+/// if `need` is `None`, as there is no call then, or if the work has to be requeued. Suspect work gets its place when
+/// nothing else runs in this process, or after [`ALONE_TIMEOUT`].
 pub(super) async fn wait_for_call(
     engine: &Engine,
     need: Option<Need>,
@@ -110,7 +112,7 @@ pub(super) async fn wait_for_call(
     (wait_beside_others(engine, need, slot).await, None)
 }
 
-/// Waits for what unclaimed work needs, unless it has a slot.
+/// Waits for what unclaimed work needs, unless it has its slot already. Other work may run beside it.
 async fn wait_beside_others(engine: &Engine, need: Need, slot: Option<Slot>) -> Option<Place> {
     match (need, slot) {
         (Need::Split, _) => wait(engine, engine.slots.enter_split().map(Some)).await.map(Place::Split),
@@ -119,8 +121,8 @@ async fn wait_beside_others(engine: &Engine, need: Need, slot: Option<Slot>) -> 
     }
 }
 
-/// Waits until nothing else runs in this process, for unclaimed work. If that takes long, the work will run beside
-/// others, so that it is not blocked forever.
+/// Waits until nothing else runs in this process, for unclaimed work. If that takes longer than [`ALONE_TIMEOUT`], the
+/// work runs beside other work after all, so that it is not blocked forever.
 async fn wait_alone(engine: &Engine, need: Need) -> Option<(Place, Option<Alone>)> {
     tokio::select! {
         biased;
@@ -132,7 +134,8 @@ async fn wait_alone(engine: &Engine, need: Need) -> Option<(Place, Option<Alone>
     wait_beside_others(engine, need, None).await.map(|place| (place, None))
 }
 
-/// Runs work alone for a while, and then beside others: it may itself wait for work that needs a slot here.
+/// Runs work alone for at most [`ALONE_TIMEOUT`], and then beside other work, as it may itself wait for work that needs
+/// a slot here.
 pub(super) async fn keep_alone<T>(engine: &Engine, alone: Alone, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     tokio::select! {

@@ -1,8 +1,11 @@
 //! The pipeline: each delivery is admitted, claimed, performed and settled. Start reading here.
 //!
 //! Deliveries that fit together go through it together, and share one transaction for their claims and one for their
-//! settlements; a single delivery is a batch of one. No call waits for another one of its batch: calls that finish
-//! synchronously need no task, and the others continue in tasks of the runtime.
+//! settlements; a single delivery is a batch of one. A call that has not ended when it is first polled continues in a
+//! task of the runtime and is settled alone, so that the others of its batch are settled without it.
+//!
+//! No step calls back up: it returns what has to be processed alone or attempted again, and this file continues with
+//! that.
 
 use std::sync::Arc;
 
@@ -18,7 +21,7 @@ use crate::task::call::BoxFuture;
 /// Spawns a task in which a delivery of a batch continues alone.
 pub(crate) type Spawn = Arc<dyn Fn(BoxFuture<()>) + Send + Sync>;
 
-/// Processes the deliveries of a batch, and settles each of them.
+/// Processes the deliveries of a batch, and settles each of them, here or in a task that it spawns.
 ///
 /// # Cancel safety
 /// If the future is dropped, no delivery is lost: the broker or the store redelivers what was not settled.
@@ -58,7 +61,7 @@ async fn claim(engine: &Arc<Engine>, Group { common, items }: Group, spawn: &Spa
     settle(engine, &common, ended, spawn).await;
 }
 
-/// Settles the deliveries of work that has ended, and makes the attempts that this process has to make.
+/// Settles the deliveries of work that has ended. The next attempt at storeless work is made here, and then settled.
 async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, mut ended: Vec<Ended>, spawn: &Spawn) {
     while !ended.is_empty() {
         for unsettled in custody::settle(engine, common, std::mem::take(&mut ended)).await {
@@ -73,7 +76,7 @@ async fn settle(engine: &Arc<Engine>, common: &Arc<Common>, mut ended: Vec<Ended
     }
 }
 
-/// Handles a claim that was not granted, which may take long.
+/// Handles an item whose claim was not granted. This may take long.
 fn not_granted(
     engine: Arc<Engine>,
     common: Arc<Common>,
@@ -83,7 +86,7 @@ fn not_granted(
 ) -> BoxFuture<()> {
     Box::pin(async move {
         let error = match why {
-            // Its sender may be waiting for the outcome.
+            // The sender of the message may be waiting for the outcome.
             NotGranted::Declined => match late_reply::send(&engine, &item.message, !item.is_first).await {
                 Ok(()) => return item.settle(&engine, Done::Settled).await,
                 Err(error) => error,
@@ -115,9 +118,9 @@ async fn without_store(engine: &Arc<Engine>, mut items: Vec<Item>, error: Proces
     }
 }
 
-/// Settles an item whose work could not be done, or spawns a task that processes it again.
+/// Settles an item whose work could not be done, or spawns a task that processes its delivery again.
 async fn failed(engine: &Arc<Engine>, item: Item, error: ProcessError, spawn: &Spawn) {
-    // Its slot and its place in flight are free from here on.
+    // From here on its slot is free, and other deliveries of the same work no longer wait for it.
     let mut delivery = item.into_incoming();
     let message = delivery.message.as_ref().ok();
     match Box::pin(reject::verdict(engine, error, message, &mut delivery.guard)).await {
@@ -126,7 +129,7 @@ async fn failed(engine: &Arc<Engine>, item: Item, error: ProcessError, spawn: &S
     }
 }
 
-/// Processes each delivery alone, without a task for those that end at once.
+/// Processes each delivery as a batch of one. Those that do not end when they are first polled continue in tasks.
 fn process_each(engine: &Arc<Engine>, Batch { deliveries, slots }: Batch, spawn: &Spawn) {
     // Each delivery waits for its own slot.
     drop(slots);

@@ -63,13 +63,14 @@ impl Reports {
 }
 
 impl ProgressReceiver {
-    /// Waits for reports, and returns the newest one of each job and part.
+    /// Waits for reports, and returns the newest one of each job and part. Publishes them as [`ProgressReceiver::take`]
+    /// does.
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
-    pub(crate) async fn next(&self) -> BTreeMap<ReportKey, Report> {
+    pub(crate) async fn next(&self, publish: impl Fn(&Report)) -> BTreeMap<ReportKey, Report> {
         loop {
-            let newest = self.take();
+            let newest = self.take(&publish);
             if !newest.is_empty() {
                 return newest;
             }
@@ -77,8 +78,11 @@ impl ProgressReceiver {
         }
     }
 
-    /// Returns the reports that are waiting now.
-    pub(crate) fn take(&self) -> BTreeMap<ReportKey, Report> {
-        std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Returns the reports that are waiting now, and publishes the events of those that were not published yet: under
+    /// the lock, so that a call which ends in the meantime finds its last report published, or publishes it itself.
+    pub(crate) fn take(&self, publish: impl Fn(&Report)) -> BTreeMap<ReportKey, Report> {
+        let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.values().filter(|report| !report.emitted).for_each(publish);
+        std::mem::take(&mut *newest)
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn verdict(
     };
     let disposition = match error {
         ProcessError::Store(error) => store_disposition(engine, &error, message).await,
-        ProcessError::Unsettled(disposition) => Some(disposition),
+        ProcessError::Interrupted => Some(Disposition::Requeue),
         ProcessError::Rejected(..) => None,
     };
     disposition.map_or(Verdict::Again, Verdict::Settle)
@@ -121,19 +121,14 @@ async fn record_rejection(
     }
     job.hooks = refused.hooks.as_deref().and_then(StoredHooks::new);
     let unknown = NewJob { job, input };
-    let asked = message.map(|message| {
+    let requested = message.map(|message| {
         let phase = if message.kind == WorkKind::Join { Phase::Join } else { Phase::Start };
         (phase, message.attempt)
     });
     let mut dead = None;
     loop {
-        let refuse = RejectJob {
-            unknown: unknown.clone(),
-            requested: asked,
-            dead,
-            failure: failure.clone(),
-            actor: engine.actor(),
-        };
+        let refuse =
+            RejectJob { unknown: unknown.clone(), requested, dead, failure: failure.clone(), actor: engine.actor() };
         match engine.commit(refuse).await? {
             JobRejection::Failed => return Ok(()),
             JobRejection::Ignored => {
@@ -155,7 +150,7 @@ async fn wait_until_dead(engine: &Engine, job: JobId, worker: String) -> Result<
     tracing::debug!(%job, worker, "a rejected message waits for the process that runs its job to end");
     tokio::select! {
         biased;
-        () = engine.force.cancelled() => Err(ProcessError::Unsettled(Disposition::Requeue)),
+        () = engine.force.cancelled() => Err(ProcessError::Interrupted),
         () = engine.clock.pause_until(until) => Ok(None),
     }
 }

@@ -84,8 +84,8 @@ pub(super) async fn publish_once(engine: &Engine, message: Outgoing) -> Result<(
     engine.broker.publish(vec![message]).await.into_iter().collect()
 }
 
-/// Tries an operation of the object storage until it succeeds or fails permanently. Returns `None` if the worker has to stop, or the result is
-/// not wanted any more.
+/// Tries an operation of the object storage until it succeeds or fails permanently. Returns `None` if the worker has to
+/// stop, or the result is not wanted any more.
 pub(super) async fn objects<T, F: Future<Output = Result<T, ObjectError>>>(
     engine: &Engine,
     unwanted: &CancellationToken,

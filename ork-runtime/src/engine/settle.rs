@@ -17,8 +17,8 @@ use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
 use crate::tx::{PartAttemptOutcome, Permit, SealParts, Settle, SettleParts};
 
-/// Records how the work of these items has ended, and settles their deliveries. Returns those whose work could not be
-/// done.
+/// Records how the work of these items has ended, and settles their deliveries. Returns the items whose work could not
+/// be done.
 pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) -> Vec<Unsettled> {
     let (mut jobs, mut parts, mut first, mut unsettled) = (Vec::new(), Vec::new(), None, Vec::new());
     let mut items = Vec::with_capacity(ended.len());
@@ -35,7 +35,7 @@ pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) 
             Ok(Outcome::Attempted(attempt)) => attempt,
         };
         match (attempt, claimed) {
-            // A dynamic split is sealed in a separate transaction, as few jobs make one.
+            // Few calls split their job, so each of them is sealed in its own transaction.
             (Attempt::Called(CallOutcome::Returned(output), Some(made)), Claimed::Job { job, permit }) => {
                 let disposition = Box::pin(seal(engine, &job, permit, output, made)).await;
                 item.guard.settle(engine, disposition).await;
@@ -47,7 +47,7 @@ pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) 
             }
             (attempt, Claimed::Part { key, permit, .. }) => {
                 let (outcome, done) = end_part(engine, common, &item, attempt);
-                // All parts of a group were started together, so their permits are of one kind.
+                // All parts of a group were started by one operation, so they have the same epoch, attempt and permit.
                 first.get_or_insert((key, permit));
                 parts.push((key.index, outcome));
                 items.push((item, done));
@@ -107,14 +107,15 @@ async fn seal(engine: &Engine, job: &Job, permit: Option<Permit>, output: Bytes,
     let seal = SealParts { job: job.id, epoch, n, output: Some(output), permit, actor: engine.actor() };
     match engine.settle(vec![seal]).await {
         Ok(true) => Done::Settled.disposition(),
-        // The worker that has split the job again may die, so this delivery is not done.
+        // Another worker has split the job again. It may die, so this delivery is not done.
         Ok(false) => Done::Interrupted.disposition(),
         Err(disposition) => disposition,
     }
 }
 
-/// Returns how a call for a job ended, its output, and the result for its delivery. `schema` is the one that its input was
-/// made for; `None` if the input was checked before the call.
+/// Returns how a call for a job ended, its output, and the result for its delivery. `schema` is the fingerprint of the
+/// schema that its input was made for. If it is `None`, a wrong input is not parked: its sender named no schema, the
+/// call is a join, or the input was checked before the call.
 pub(super) fn job_attempt(
     engine: &Engine,
     job: &Job,
@@ -124,7 +125,7 @@ pub(super) fn job_attempt(
     called: CallOutcome,
 ) -> (AttemptOutcome, Option<Bytes>, Done) {
     match called {
-        // If the job has ended, the redelivery finds that out.
+        // The job may have ended. The redelivery finds that out.
         CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),
         CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
         CallOutcome::Failed(error) => {
@@ -142,7 +143,8 @@ pub(super) fn job_attempt(
     }
 }
 
-/// Returns how a call for a part ended, and the result for its delivery. `schema` is the one that its input was made for.
+/// Returns how a call for a part ended, and the result for its delivery. `schema` is the fingerprint of the schema that
+/// its input was made for. If it is `None`, a wrong input is not parked.
 pub(super) fn part_attempt(
     engine: &Engine,
     def: &TaskDef,
@@ -169,7 +171,7 @@ pub(super) fn lost(times: u32) -> Failure {
     Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
 }
 
-/// Returns the failure of a call, and when it is retried, if it is.
+/// Returns the failure of a call, and when the next attempt is due, if there is one.
 fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Failure, Option<Timestamp>) {
     let retry_after = error.retry_after();
     let failure = error.into_failure();

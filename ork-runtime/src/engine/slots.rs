@@ -275,8 +275,8 @@ impl Slots {
 mod tests {
     use super::*;
 
-    /// Regression test: a batch for which several slots had been taken, and that had one delivery, kept all of them until
-    /// its call had ended.
+    /// Regression test: a batch of one delivery, for which several slots had been taken, kept all of them until its
+    /// call had ended.
     #[test]
     fn one_of_several_slots_leaves_the_others_free() {
         let slots = Slots::new(4, 1);

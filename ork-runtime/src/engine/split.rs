@@ -15,7 +15,7 @@ use crate::job::Job;
 use crate::task::CallError;
 use crate::tx::OpenParts;
 
-/// Splits a claimed job in the store.
+/// Splits a claimed job: takes the place of the call, and replaces the delivery with a lease if the split takes long.
 pub(super) async fn claimed(
     engine: &Arc<Engine>,
     common: &Common,
@@ -41,10 +41,10 @@ async fn split(
 ) -> Result<Split, ProcessError> {
     let (task, def) = (&common.task, common.def());
     if let Err(error) = def.check_rules(input) {
-        return Ok(Split::Ended(CallOutcome::Failed(CallError::Input(error))));
+        return Ok(Split::Failed(CallError::Input(error)));
     }
     if engine.drain.is_cancelled() {
-        return Ok(Split::Ended(CallOutcome::Interrupted));
+        return Ok(Split::Interrupted);
     }
     let schemas = Some(task.work.fingerprint());
     let open = OpenParts {

@@ -62,8 +62,8 @@ impl From<Delivery> for Incoming {
     }
 }
 
-/// A delivery that was admitted: what its message inherits is known, no other delivery of the same work is being processed here,
-/// and it has its place.
+/// A delivery that was admitted: what its message inherits is known, no other delivery of the same work is being
+/// processed here, and it has its place.
 #[derive(Debug)]
 pub(super) struct Item {
     /// The message.
@@ -97,15 +97,17 @@ impl Item {
         self.inherited.as_ref().unwrap_or(&self.message.body)
     }
 
-    /// Turns the item back into a delivery that is admitted once more. Its slot and its place in flight become free.
+    /// Turns the item back into a delivery, to be admitted once more. Its slot is free then, and other deliveries of
+    /// the same work no longer wait for it.
     pub(super) fn into_incoming(self) -> Incoming {
         let Self { message, redelivered, is_first, guard, .. } = self;
-        // Only an anonymous message of a storeless worker is admitted, where that makes no difference.
+        // With a store, a message without an id is adopted and never becomes an item; without one, the flag has no
+        // effect.
         Incoming { message: Ok(message), redelivered, is_first, anonymous: false, guard }
     }
 
-    /// Returns whether one more loss would fail this work. Then it runs alone: a crash that another call causes must not
-    /// count against it.
+    /// Returns whether one more loss would fail this work. If so, it runs alone, because a crash that another call
+    /// causes must not count against it.
     pub(super) const fn is_suspect(&self, engine: &Engine) -> bool {
         is_suspect(engine, self.redelivered)
     }

@@ -19,7 +19,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Everything that is passed to one call.
 #[derive(Debug)]
 pub struct Call {
-    /// The body of the message.
+    /// The input as JSON: the body of the message, or what the message inherits.
     pub body: Bytes,
     /// The context of the call.
     pub context: Context,

@@ -247,7 +247,7 @@ async fn publish(engine: &Arc<Engine>, ids: Vec<OutboxId>, mut messages: Vec<Out
         true
     };
     let delete = || engine.store.delete_outbox(ids.clone(), engine.actor());
-    // If this process ends first, the next one publishes them again; their receivers find that the work is done already.
+    // If this process ends first, the next one publishes them again; the receivers find that the work is already done.
     let _ended = retry::retry(engine, stop, Backoff::constant(PAUSE), may_pass, delete).await;
 }
 

@@ -15,7 +15,7 @@ use super::sets;
 use super::unattended::{self, Look, LookSchedule};
 use crate::clock::Timestamp;
 use crate::clock::shared::{Set, SharedClock, seconds};
-use crate::engine::{Engine, ProgressReceiver, Receivers};
+use crate::engine::{Engine, ProgressReceiver, Receivers, Report};
 use crate::mutant::{self, Mutant};
 use crate::store::{Heartbeat, HeartbeatReply, Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -172,16 +172,14 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
 
 /// Writes progress reports to the store.
 async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: CancellationToken) {
+    // Published at once, before the event that the job has ended.
+    let publish = |report: &Report| engine.emit_progress(&report.info, &report.progress);
     loop {
         let (newest, last) = tokio::select! {
             biased;
-            () = stop.cancelled() => (progress.take(), true),
-            newest = progress.next() => (newest, false),
+            () = stop.cancelled() => (progress.take(publish), true),
+            newest = progress.next(publish) => (newest, false),
         };
-        // Published at once, before the event that the job has ended.
-        for report in newest.values().filter(|report| !report.emitted) {
-            engine.emit_progress(&report.info, &report.progress);
-        }
         for ((job, part), report) in newest {
             if let Err(error) = engine.store.progress(job, part, report.progress).await {
                 tracing::debug!(%error, %job, "cannot write a progress report");

@@ -1,4 +1,4 @@
-//! All decoders outside of adapters; those of AMQP messages are in `src/broker/amqp/wire/tests.rs`.
+//! All decoders outside of adapters; those of AMQP messages are in `ork-amqp/src/wire/tests.rs`.
 
 use std::io::Write as _;
 

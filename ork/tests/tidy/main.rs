@@ -141,7 +141,8 @@ fn commands_for_contributors_name_what_exists() {
         let script = words.iter().filter(|word| word.starts_with(".ci/")).map(|word| (*word).to_owned());
         let targets = words.windows(2).filter_map(|pair| match pair[0] {
             "-p" => Some(pair[1].to_owned()),
-            "--test" => Some(format!("{package}/tests/{}", pair[1])),
+            // `contract-store` is in the folder `contract/store`.
+            "--test" => Some(format!("{package}/tests/{}", pair[1].replace('-', "/"))),
             "--bench" => Some(format!("{package}/benches/{}", pair[1])),
             _ => None,
         });

@@ -13,8 +13,9 @@ use crate::mutant::{self, Mutant};
 use crate::store::{JobView, StoreError};
 use crate::tx::{NewJob, RecordHookFailure, Submit, Submitted};
 
-/// Sends the hooks of a job in the store that the bit mask selects, and records it on the job if that is impossible.
-/// Returns whether it is done; if not, the worker has to stop, and another worker does it.
+/// Sends those hooks of a job in the store that the bit mask `which` selects. A hook that cannot be sent is recorded in
+/// the job. `lost` is how often the outbox row of the hooks was lost with a process. Returns whether this is done; if
+/// not, the worker has to stop, and another process does it.
 pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
     let Some(stored) = &job.hooks else { return Ok(true) };
@@ -28,7 +29,7 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
             Member::Interrupted => return Ok(false),
             // An earlier try may have counted the part: then its set was complete, and its queue was removed.
             Member::NoQueue(_) if lost > 0 && !mutant::is_on(Mutant::ReportsFollowedSets) => None,
-            // This process was presumed dead in the meantime, and another one has sent these hooks.
+            // This process was presumed dead in the meantime, and another one has the row, and sends these hooks.
             Member::NoQueue(_) if !is_sender(engine, id).await? => None,
             Member::NoQueue(why) => Some(why),
         }
@@ -59,8 +60,7 @@ async fn is_sender(engine: &Engine, job: JobId) -> Result<bool, StoreError> {
     Ok(senders.contains(&engine.worker.boot()) || mutant::is_on(Mutant::ReportsHooksOfOthers))
 }
 
-/// Submits the hooks as jobs, when there is no broker: they go to the same store, which recognizes those that it
-/// already has.
+/// Submits the hooks as jobs of the same store, if there is no broker. The store recognizes those that it already has.
 async fn submit(engine: &Engine, follows: Vec<(usize, HookMessage)>) -> Result<Result<(), SendFailure>, StoreError> {
     for (at, follow) in follows {
         let Ok(task) = engine.registry.get(&follow.task) else {

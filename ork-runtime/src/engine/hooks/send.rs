@@ -1,4 +1,5 @@
-//! Sends hooks: messages whose ids follow from the job that has ended, so that a repeated send is the same message.
+//! Sends hooks: messages whose ids are derived from the job that has ended, so that a hook that is sent twice can be
+//! recognized.
 
 use super::super::Engine;
 use super::super::retry::{self, Interrupted};
@@ -6,23 +7,23 @@ use crate::hook::OnComplete;
 use crate::id::JobId;
 use crate::message::{HookMessage, Outgoing};
 
-/// The job that has ended, for hooks that do not set their own inputs.
+/// What hooks say of the job, or of the set of parts, that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended<'a> {
-    /// The job from whose id the ids of the messages are derived.
+    /// The id from which the ids of the messages are derived.
     pub(crate) job: JobId,
-    /// The name that the messages give the job.
+    /// The id of the job, or the name of the part queue of the set, for hooks that do not set their own inputs.
     pub(crate) name: &'a str,
-    /// The name of its task.
+    /// The name of the task.
     pub(crate) task: &'a str,
-    /// Its input.
+    /// The input of the job; `null` for a set.
     pub(crate) inputs: &'a [u8],
     /// Whether it has succeeded.
     pub(crate) success: bool,
 }
 
 impl Ended<'_> {
-    /// Returns the message of one hook.
+    /// Returns the message of the hook at this position in the list.
     pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> HookMessage {
         HookMessage {
             id: self.job.following(at),

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::super::make_parts::{self, Split};
-use super::super::outcome::CallOutcome;
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
 use super::{FanOut, Step};
@@ -25,7 +24,7 @@ pub(in super::super) async fn fan_out(
     step: &Step,
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
-    let failed = |error| Ok(Split::Ended(CallOutcome::Failed(error)));
+    let failed = |error| Ok(Split::Failed(error));
     if let Some(error) = step.error() {
         return failed(error);
     }

@@ -1,4 +1,5 @@
-//! Reads the step that a job runs: its task, its options, and its input, which is built from the outputs of other steps.
+//! Reads the step that a job runs: its task, its options, and its input, which is built from the outputs of other
+//! steps.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The end of a part of a storeless job: its record goes into the part queue, and what follows the last one is done.
+//! The end of a part of a storeless job: its record goes into the part queue, and the last record is followed by the
+//! join.
 
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use crate::registry::Task;
 pub(super) struct EndedPart<'a> {
     /// Its message.
     pub(super) message: &'a Message,
-    /// Its place in the part queue.
+    /// The index of the part, and the queue in which its set is counted.
     pub(super) part: &'a PartHook,
-    /// The run of the split that has made it.
+    /// The epoch: the run of the split that has made it.
     pub(super) epoch: u32,
     /// Whether its message was delivered before, so that it may have been counted.
     pub(super) is_suspect: bool,
@@ -29,7 +30,7 @@ pub(super) struct EndedPart<'a> {
     pub(super) result: Result<Bytes, Failure>,
 }
 
-/// Takes an ended part to the barrier, and if it was the last one, does what follows.
+/// Passes the barrier with a part that has ended. If the set is complete, this does what follows it.
 pub(super) async fn arrive(
     engine: &Arc<Engine>,
     task: &Task,

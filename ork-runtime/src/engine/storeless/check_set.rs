@@ -33,8 +33,8 @@ impl SetCheck {
             Follows::Join(message) => {
                 let Ok(known) = engine.registry.get(&message.task) else { return Passed::NoParts };
                 task = Arc::clone(known);
-                // A worker that has to stop calls no join, so that it must not read either: a part of its own that ends
-                // meanwhile would leave the set to this reader.
+                // A worker that has to stop calls no join, so it must not become the reader of the set either: a part
+                // that ends meanwhile in this process would leave the set to this reader.
                 stop = task.join.is_some().then_some(&engine.drain);
                 (Bodies::Keep, follow_job(engine, &task, message))
             }
@@ -50,12 +50,12 @@ impl SetCheck {
     }
 }
 
-/// Returns what follows the parts of a job: its join, its outcome, its hooks.
+/// Returns what follows the parts of a job: its join, its outcome and its hooks.
 pub(in super::super) fn follow_job<'a>(engine: &'a Arc<Engine>, task: &'a Task, message: &'a Message) -> Fire<'a> {
     Box::new(move |set, records| Box::pin(join::join(engine, task, message, set, records)))
 }
 
-/// Returns what follows an external set: hooks. No single part represents the set, so the set has the name of its
+/// Returns what follows an external set: its hooks. No single part represents the set, so the hooks get the name of its
 /// queue and no input.
 pub(in super::super) fn follow_set<'a>(
     engine: &'a Engine,

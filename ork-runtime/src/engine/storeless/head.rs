@@ -1,4 +1,4 @@
-//! The first record of a part queue.
+//! The head of a part queue: the record with what the join must know of the job.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -9,7 +9,8 @@ use crate::id::JobId;
 use crate::job::{Job, ReplyTo};
 use crate::message::Message;
 
-/// The first record of a part queue, which describes the job.
+/// The first record of a part queue, which describes the job. The messages of its parts have neither its reply queue
+/// nor its hooks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Head {
     /// The root of the tree of the job.
@@ -30,7 +31,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Returns the head of the set of parts of a job.
+    /// Returns the head for the parts of the job of this message.
     pub(super) fn of(message: &Message) -> Self {
         let hooks = message.hooks.as_deref().map(|hooks| &hooks.on_complete[..]).unwrap_or_default();
         let wanted = hooks.iter().any(|hook| hook.inputs.is_none());
@@ -52,7 +53,7 @@ impl Head {
         job
     }
 
-    /// Returns the hooks of the job. Every name is allowed: they were checked when its message arrived.
+    /// Returns the hooks of the job. Every name is allowed here, as the names were checked when its message arrived.
     pub(super) fn hooks(&self) -> Vec<OnComplete> {
         let allowed = Allowed { part_queues: vec![String::new()], routes: vec![String::new()] };
         OnComplete::read_all(self.on_complete.as_bytes(), &allowed).unwrap_or_default()

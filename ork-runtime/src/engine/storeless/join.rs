@@ -26,7 +26,7 @@ use crate::registry::Task;
 use crate::task::Result;
 use crate::task::parts::{PartSource, RawParts, SettledPart};
 
-/// Parts in memory, in order.
+/// The parts that a join receives: their outcomes and bodies in memory, by index.
 #[derive(Debug)]
 struct InMemoryParts(BTreeMap<u64, (bool, Bytes)>);
 
@@ -50,7 +50,8 @@ impl PartSource for InMemoryParts {
     }
 }
 
-/// Ends a job whose parts have all ended. Returns whether that was done; if not, another worker does it.
+/// Ends a job whose parts have all ended, from the records of its part queue. Returns whether that was done; if not,
+/// another worker does it.
 pub(in super::super) async fn join(
     engine: &Arc<Engine>,
     task: &Task,
@@ -76,7 +77,8 @@ pub(in super::super) async fn join(
     finish(engine, task, message, head, parts).await
 }
 
-/// Ends a job with these parts. Returns whether that was done.
+/// Ends a job with these parts: calls its join, if there is one, sends the outcome, and then the hooks. Returns whether
+/// that was done.
 pub(super) async fn finish(
     engine: &Arc<Engine>,
     task: &Task,
@@ -110,7 +112,7 @@ pub(super) async fn finish(
     fire(engine, &head.hooks(), ended).await.is_ok()
 }
 
-/// Runs the join until it succeeds or has no attempt left. Returns whether the job has ended.
+/// Calls the join until it succeeds or has no attempt left. Returns whether the job has ended.
 async fn attempts(
     engine: &Arc<Engine>,
     def: &crate::task::TaskDef,

@@ -1,4 +1,5 @@
-//! What follows a job that is not in the store, or that is a part of a set that another program made.
+//! What follows a storeless job, and any job that is a part of a set that another program made: the record in the part
+//! queue, and the hooks.
 
 use bytes::Bytes;
 
@@ -52,8 +53,8 @@ pub(crate) enum Member {
     NoQueue(String),
 }
 
-/// Carries out the hooks of a job: alone, or as one part of a set that another program made. `body` is its output or its
-/// failure, and `is_suspect` says whether it may have been counted before.
+/// Carries out the hooks of a job: those of the job alone, or those of a set of which it is one part. `body` is its
+/// output or its failure, and `is_suspect` says whether it may have been counted before.
 pub(crate) async fn member(engine: &Engine, hooks: &Hooks, ended: Ended<'_>, body: Bytes, is_suspect: bool) -> Member {
     let Hooks { part, on_complete } = hooks;
     let Some(part) = part else {

@@ -1,8 +1,10 @@
 //! Storeless work: jobs are kept in memory, their parts are counted in a part queue, and outcomes are sent in messages.
 //!
-//! A job without parts is claimed and settled by `settle`. `split` makes the parts of a job and their queue; a part that
-//! has ended passes the barrier before its delivery is acknowledged (`part`); and the worker that finds the queue complete
-//! joins the parts (`join`). `member` carries out hooks, also those of a set that another program made.
+//! `settle` claims jobs, and ends their attempts (`outcome`). `split` makes the part queue of a job, which begins with
+//! its `head`, and sends the parts. `part` makes all attempts at a part; before its delivery is acknowledged, the part
+//! passes the barrier (`arrive`). The worker that finds the queue complete joins the parts (`join`), if need be at a
+//! later check (`check_set`). `member` carries out hooks, also those of a set that another program made, and `rejected`
+//! does all this for messages that cannot be run.
 
 mod arrive;
 pub(crate) mod check_set;

@@ -1,4 +1,5 @@
-//! Attempts at a storeless job: the outcome of the last one is sent in a message, from which alone its sender learns it.
+//! The ends of attempts at a storeless job. The last one is followed by a message with the outcome, from which alone
+//! the sender of the job learns it.
 
 use bytes::Bytes;
 

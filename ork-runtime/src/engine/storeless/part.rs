@@ -82,6 +82,7 @@ async fn part_attempts(
     }
 }
 
+/// Returns why a part cannot be counted if the broker has no part queues.
 fn no_parts(message: &Message) -> String {
     format!("the parts of job {} are counted by a broker that this worker does not use", message.job)
 }

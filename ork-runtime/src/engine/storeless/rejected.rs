@@ -12,7 +12,7 @@ use super::head::Head;
 use super::member::{Member, member};
 use super::outcome;
 use crate::barrier::{Arrival, Barrier, Entry, Set};
-use crate::broker::{DeadLetterReason, Disposition, PartRecord, Rejected};
+use crate::broker::{DeadLetterReason, PartRecord, Rejected};
 use crate::failure::Failure;
 use crate::hook::PartHook;
 use crate::job::{AttemptOutcome, Job, Phase, State};
@@ -28,7 +28,7 @@ pub(in super::super) async fn end(
     failure: Failure,
     input: Bytes,
 ) -> Result<(), ProcessError> {
-    // The job ended, and its reply was sent, before this was found.
+    // The job has ended, and its reply was sent, before the missing queue was found.
     if refused.reason == DeadLetterReason::NoPartQueue {
         return Ok(());
     }
@@ -58,9 +58,9 @@ pub(in super::super) async fn end(
     }
 }
 
-/// The worker has to stop: the message is requeued.
+/// Returns the error of a worker that has to stop: the message is requeued.
 const fn interrupted() -> ProcessError {
-    ProcessError::Unsettled(Disposition::Requeue)
+    ProcessError::Interrupted
 }
 
 /// Fails a job that never started.

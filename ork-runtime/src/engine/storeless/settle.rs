@@ -1,4 +1,4 @@
-//! Claims storeless jobs, and settles what was done for them.
+//! Claims storeless jobs, and settles them after each attempt.
 
 use super::super::action::Action;
 use super::super::claim::new_job;
@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::job::{AttemptOutcome, Job, JobClaim};
 use crate::mutant::{self, Mutant};
 
-/// Claims a storeless job: its message is all that is known of it. Every redelivery counts as a loss, as no call is
-/// recorded.
+/// Claims a storeless job, of which only its message is known. Every redelivery counts as a loss, as no store records
+/// the calls.
 pub(in super::super) fn claim(engine: &Engine, item: &Item) -> Claim {
     let mut job = new_job(engine, &item.message).job;
     job.attempt = item.message.attempt;
@@ -25,15 +25,15 @@ pub(in super::super) fn claim(engine: &Engine, item: &Item) -> Claim {
     }
 }
 
-/// Ends storeless work, and settles its delivery. Returns what was not settled: no other process knows when the next
-/// attempt at a job is due, so this process makes it.
+/// Ends an attempt at storeless work, and settles its delivery. If another attempt follows, this waits until it is due
+/// and returns the item: no other process knows of the attempt, so this one makes it.
 pub(in super::super) async fn settle(engine: &Engine, common: &Common, ended: Ended) -> Option<Unsettled> {
     let Ended { item, claimed, outcome } = ended;
     let (attempt, mut job) = match (outcome, claimed) {
         (Err(error), _) => return Some(Unsettled::Failed(item, error)),
         (Ok(Outcome::Attempted(attempt)), Claimed::Job { job, .. }) => (attempt, job),
         (Ok(outcome), _) => {
-            // A part that a part queue counts has recorded its end.
+            // Nothing is left to record; a part was recorded in its part queue.
             let done = if let Outcome::Recorded(done) = outcome { done } else { Done::Settled };
             item.settle(engine, done).await;
             return None;

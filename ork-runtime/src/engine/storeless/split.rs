@@ -36,7 +36,7 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 /// How many parts are published together.
 const BATCH: usize = 512;
 
-/// Splits a claimed job and sends its parts.
+/// Calls the split of a claimed job, and sends its parts.
 pub(in super::super) async fn split(
     engine: &Arc<Engine>,
     common: &Common,
@@ -74,8 +74,8 @@ pub(in super::super) async fn split(
     }))
 }
 
-/// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they
-/// end. Returns `false` if the worker has to stop.
+/// Removes the part queue of a job whose split was not finished, if it exists, so that the parts that were sent are
+/// dropped when they end. Returns `false` if the worker has to stop.
 pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     let Some(queues) = engine.broker.parts() else { return true };
     let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
@@ -116,7 +116,7 @@ struct Undelivered {
     parts: Vec<(u64, Failure)>,
 }
 
-/// Settles parts that cannot be sent: they have failed, and the last one of them may be the last part of the job.
+/// Records the parts that cannot be delivered as failed. One of them may be the last part of the job to end.
 async fn settle_unsent(
     engine: &Arc<Engine>,
     task: &Task,
@@ -161,8 +161,8 @@ async fn send(
         let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
         match retry::broker(engine, || queues.record(&head)).await? {
             Ok(()) => break (epoch, head),
-            // Another worker has a duplicate of this message, and has removed the queue to create its own. The head
-            // of the later one of the two is in the queue.
+            // Another worker has a duplicate of this message, and has deleted the queue to create its own. The head
+            // that is published last is the one in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was deleted by another worker, creating it again");
                 retry::pause(engine, &engine.force, PAUSE.mul_f64(engine.entropy.fraction())).await?;
@@ -171,8 +171,8 @@ async fn send(
         }
     };
     let total_parts = u64::try_from(items.len()).unwrap_or(u64::MAX);
-    // Every part may be run by a program that does not use ork, and such programs join nothing. So this process
-    // checks the set, too.
+    // Programs that do not use ork may run all of these parts, and such a program joins nothing. So this process checks
+    // the set, too.
     engine.sets.opened(
         SetCheck {
             arrival: Arrival { total: total_parts, headed: true, mark: 0, suspect: false },

@@ -25,6 +25,11 @@ impl Oracle {
             self.excuses("after a call whose delivery was lost, without a store");
             return;
         }
+        // The record of a part is in its queue, but its delivery is that of the worker that joins the set.
+        if self.storeless && key.contains('.') && self.drained.contains(&call.owner) {
+            self.excuses("after a call whose worker was drained before it could join, without a store");
+            return;
+        }
         // A process that was frozen continues with the call that it was about to make.
         let was_delayed = self.thawed.get(owner).is_some_and(|(frozen, thawed)| {
             (*frozen..*thawed).contains(&returned) && *started <= thawed + NOTICES_LOSS
@@ -50,7 +55,7 @@ impl Oracle {
     /// Records that a process receives a message, and whether one more loss would fail its work.
     pub(crate) fn receives(&mut self, owner: Owner, message: &Message, is_suspect: bool, now: u64) {
         let messages = self.suspects.entry((owner, key_of(message))).or_default();
-        let of = format!("{:?} attempt {}", message.kind, message.attempt);
+        let of = format!("{:?} attempt {} lost {}", message.kind, message.attempt, message.losses);
         let (suspect, since) = messages.entry(of).or_insert((false, u64::MAX));
         *suspect = is_suspect;
         // It may be waiting since then: a message that is received again may be a copy, which waits for it.

@@ -222,12 +222,19 @@ impl Scenario {
     pub(crate) fn may_forget_sets(&self) -> bool {
         let any = |is: fn(&Trouble) -> bool| self.troubles.iter().any(|(_, trouble)| is(trouble));
         any(|trouble| matches!(trouble, Trouble::Holds { .. }))
-            && any(|trouble| {
-                matches!(
-                    trouble,
-                    Trouble::Crash { .. } | Trouble::Drain { .. } | Trouble::Stop { .. } | Trouble::InCommit { .. }
-                )
-            })
+            && (self.has_killing_task()
+                || any(|trouble| {
+                    matches!(
+                        trouble,
+                        Trouble::Crash { .. } | Trouble::Drain { .. } | Trouble::Stop { .. } | Trouble::InCommit { .. }
+                    )
+                }))
+    }
+
+    /// Whether some function ends its process.
+    fn has_killing_task(&self) -> bool {
+        let mut scripts = self.acts.iter().filter_map(|(_, act)| Some(act.submits()?.1)).flat_map(Job::scripts);
+        scripts.any(|script| script.how == How::Kills)
     }
 }
 
