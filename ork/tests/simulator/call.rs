@@ -16,6 +16,8 @@ pub(crate) struct Call {
     pub(crate) started: u64,
     /// The time limit, in microseconds.
     pub(crate) limit: Option<u64>,
+    /// Whether one more loss would fail it, as far as its deliveries show.
+    pub(crate) is_suspect: bool,
 }
 
 impl Call {

@@ -21,7 +21,7 @@ impl World {
         let (job, now) = (context.job_id(), self.executor.now());
         let what = format!("{} split", context.idempotency_key());
         self.note(owner, format_args!("calls  {} {what}", context.task_name()));
-        let call = Call { owner, job, what, claimed: now, started: now, limit: None };
+        let call = Call { owner, job, what, claimed: now, started: now, limit: None, is_suspect: false };
         let number = self.oracle(|oracle| oracle.splits(call, now));
         Splitting { world: Arc::clone(self), number }
     }

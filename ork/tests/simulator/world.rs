@@ -253,7 +253,7 @@ impl World {
         let limit = (context.task_name() == "timed").then_some(TIMEOUT.as_secs() * SECOND);
         let calling = format!("{} {what}", context.task_name());
         self.note(owner, format_args!("calls  {calling}"));
-        let call = Call { owner, job, what, claimed, started: now, limit };
+        let call = Call { owner, job, what, claimed, started: now, limit, is_suspect: false };
         let number = self.oracle(|oracle| oracle.begins(call, &key, attempt));
         let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
         if context.task_name() == "narrow" {

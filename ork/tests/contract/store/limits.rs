@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ork::{JobId, Policy};
 use ork_core::job::{AttemptOutcome, Job, Phase};
+use ork_core::message::WorkKind;
 use ork_core::tx::{
     Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, PartStart, Permit, Settle, SettleParts, StartParts,
 };
@@ -25,17 +26,30 @@ fn permit() -> Permit {
 
 /// Starts these parts under a limit, as far as there are permits. Returns those that run, and those that wait.
 async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> (Vec<u64>, Vec<u64>) {
+    start(world, job, indices, permits, false).await
+}
+
+/// As [`run`], for parts that have waited.
+async fn run_woken(
+    world: &World,
+    job: JobId,
+    indices: impl Iterator<Item = u64>,
+    permits: u32,
+) -> (Vec<u64>, Vec<u64>) {
+    start(world, job, indices, permits, true).await
+}
+
+async fn start(
+    world: &World,
+    job: JobId,
+    indices: impl Iterator<Item = u64>,
+    permits: u32,
+    waited: bool,
+) -> (Vec<u64>, Vec<u64>) {
     let (indices, limit) = (indices.collect::<Vec<_>>(), Some(limit(permits)));
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    let start = StartParts {
-        first,
-        indices: indices.clone(),
-        durable: false,
-        limit,
-        losses: 0,
-        waited: false,
-        actor: world.by(),
-    };
+    let start =
+        StartParts { first, indices: indices.clone(), durable: false, limit, losses: 0, waited, actor: world.by() };
     let started = world.apply(start).await;
     let of = |is: fn(&PartStart) -> bool| {
         indices.iter().zip(&started.parts).filter(|(_, part)| is(part)).map(|(index, _)| *index).collect()
@@ -93,7 +107,7 @@ fn as_many_rows_are_woken_as_permits_are_released() {
         let woken = world.take(10).await;
         assert_eq!(woken.iter().map(|row| row.messages.len()).sum::<usize>(), 3);
         // They arrive in the order in which they started to wait.
-        assert_eq!(run(&world, job, 4..7, 4).await, (vec![4, 5, 6], vec![]));
+        assert_eq!(run_woken(&world, job, 4..7, 4).await, (vec![4, 5, 6], vec![]));
         assert_eq!(waiting(&world, job).await, (3, 4));
     });
 }
@@ -126,10 +140,10 @@ fn permits_of_a_dead_process_are_freed() {
         assert_eq!(waiting(&other, job).await, (3, 2), "it lives");
         other.beat_at(DEAD, Vec::new()).await;
         assert_eq!(waiting(&other, job).await, (1, 0));
-        assert_eq!(run(&other, job, 2..4, 2).await, (vec![2, 3], vec![]));
+        assert_eq!(run_woken(&other, job, 2..4, 2).await, (vec![2, 3], vec![]));
         // The process was alive after all. What it releases is not taken from others.
         settle(&world, job, 0..2).await;
-        assert_eq!(run(&other, job, 4..5, 2).await, (vec![], vec![4]));
+        assert_eq!(run_woken(&other, job, 4..5, 2).await, (vec![], vec![4]));
     });
 }
 
@@ -141,7 +155,7 @@ fn permits_of_a_leaving_process_are_freed() {
         run(&other, job, 2..4, 2).await;
         world.store.leave(world.by()).await.unwrap();
         assert_eq!(waiting(&other, job).await, (0, 0));
-        assert_eq!(run(&other, job, 2..4, 2).await, (vec![2, 3], vec![]));
+        assert_eq!(run_woken(&other, job, 2..4, 2).await, (vec![2, 3], vec![]));
     });
 }
 
@@ -243,6 +257,33 @@ fn call_of_a_process_that_was_presumed_dead_gives_back_no_permit() {
         assert_eq!(run(&other, job, 2..3, 1).await, (vec![], vec![2]));
         let settle = SettleParts::one(part(job, 1), PartAttemptOutcome::Succeeded("1".into()), world.by());
         world.apply(SettleParts { permit: started.permit, ..settle }).await;
-        assert_eq!(run(&other, job, 2..3, 1).await, (vec![2], vec![]));
+        assert_eq!(run_woken(&other, job, 2..3, 1).await, (vec![2], vec![]));
+    });
+}
+
+/// A process may release, or lose, the row from which a part was delivered before it waited. If that message started the
+/// part too, two processes would call it.
+#[test]
+fn part_that_has_waited_is_started_by_its_own_row_only() {
+    each(|world| async move {
+        let job = world.with_parts(2, Policy::default(), false).await;
+        let [_start, row] = world.take(10).await.try_into().unwrap();
+        assert_eq!(run(&world, job, 0..2, 1).await, (vec![0], vec![1]));
+        assert_eq!(run(&world, job, 1..2, 1).await, (vec![], vec![]), "it waits once");
+        settle(&world, job, 0..1).await;
+        world.store.release_outbox(vec![row.id], world.by()).await.unwrap();
+        let mut waited: Vec<_> = Vec::new();
+        for message in world.take(10).await.into_iter().flat_map(|row| row.messages) {
+            let ork_core::message::Outgoing::Work(message) = message else { panic!("no work") };
+            waited.push((message.kind, message.waited));
+        }
+        let part = |index| WorkKind::Part { epoch: 1, index };
+        waited.sort_by_key(|(_, waited)| *waited);
+        assert_eq!(waited, [(part(1), false), (part(1), true)], "an ended part is sent no more");
+        assert_eq!(run(&world, job, 1..2, 1).await, (vec![], vec![]));
+        assert_eq!(run_woken(&world, job, 1..2, 1).await, (vec![1], vec![]));
+        assert_eq!(run(&world, job, 1..2, 2).await, (vec![], vec![]), "it runs");
+        settle(&world, job, 1..2).await;
+        assert_eq!(waiting(&world, job).await, (0, 0));
     });
 }

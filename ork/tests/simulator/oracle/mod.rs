@@ -88,8 +88,8 @@ pub(crate) struct Oracle {
     copied: BTreeSet<String>,
     /// The splits that run.
     live_splits: BTreeMap<u64, Call>,
-    /// The messages that a process has received for a call: whether one more loss would fail it, and since when.
-    suspects: BTreeMap<(Owner, String), BTreeMap<String, (bool, u64)>>,
+    /// The deliveries that a process has received for a call: the time of each that one more loss would fail.
+    suspects: BTreeMap<(Owner, String), Vec<Option<u64>>>,
     /// When a message was last redelivered, by the call that it requests.
     redelivered: BTreeMap<String, u64>,
     /// How often deliveries of a message were lost, by what it requests.
@@ -151,13 +151,13 @@ impl Oracle {
     }
 
     /// Records that a call starts, and returns its number.
-    pub(crate) fn begins(&mut self, call: Call, key: &str, attempt: u32) -> u64 {
+    pub(crate) fn begins(&mut self, mut call: Call, key: &str, attempt: u32) -> u64 {
         self.check_wanted(&call, attempt);
         self.check_due(&call, key, attempt);
         self.check_follows(&call);
         self.check_not_repeated(&call);
         self.check_not_twice(&call);
-        self.check_alone(&call);
+        self.check_alone(&mut call);
         self.next_call += 1;
         self.n_calls += 1;
         self.live.insert(self.next_call, call);

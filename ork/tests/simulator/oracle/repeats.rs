@@ -54,35 +54,23 @@ impl Oracle {
 
     /// Records that a process receives a message, and whether one more loss would fail its work.
     pub(crate) fn receives(&mut self, owner: Owner, message: &Message, is_suspect: bool, now: u64) {
-        let messages = self.suspects.entry((owner, key_of(message))).or_default();
-        let of = format!("{:?} attempt {} lost {}", message.kind, message.attempt, message.losses);
-        let (suspect, since) = messages.entry(of).or_insert((false, u64::MAX));
-        *suspect = is_suspect;
-        // It may be waiting since then: a message that is received again may be a copy, which waits for it.
-        if is_suspect {
-            *since = now.min(*since);
-        }
+        let deliveries = self.suspects.entry((owner, key_of(message))).or_default();
+        deliveries.push(is_suspect.then_some(now));
     }
 
-    /// When a process first received the message that requests a call, if one more loss would fail it. If there are
-    /// several such messages, any of them may have been the one.
+    /// When a process first received a message that requests this call, if one more loss would fail it. If there were
+    /// several deliveries, any of them may be the one.
     fn suspect_since(&self, call: &Call) -> Option<u64> {
-        let messages = self.suspects.get(&(call.owner, call.key().to_owned()))?;
-        if messages.values().any(|(is_suspect, _)| !is_suspect) {
-            None
-        } else {
-            messages.values().map(|(_, at)| *at).min()
-        }
+        let deliveries = self.suspects.get(&(call.owner, call.key().to_owned()))?;
+        deliveries.iter().copied().min().flatten()
     }
 
     /// Checks that no call runs beside one that one more loss would fail, unless it has waited for long, or runs for
     /// long.
-    pub(super) fn check_alone(&mut self, call: &Call) {
-        let is_alone = |of: &Call| {
-            let since = self.suspect_since(of);
-            since.is_some_and(|at| (at..at + STAYS_ALONE).contains(&of.started))
-                && call.started < of.started + STAYS_ALONE
-        };
+    pub(super) fn check_alone(&mut self, call: &mut Call) {
+        let since = self.suspect_since(call);
+        call.is_suspect = since.is_some_and(|at| call.started < at + STAYS_ALONE);
+        let is_alone = |of: &Call| of.is_suspect && call.started < of.started + STAYS_ALONE;
         let beside = |other: &&Call| other.owner == call.owner && (is_alone(call) || is_alone(other));
         let Some(other) = self.live.values().chain(self.live_splits.values()).find(beside) else { return };
         if self.storeless && !(call.is_first_attempt() && other.is_first_attempt()) {
@@ -94,9 +82,9 @@ impl Oracle {
     }
 
     /// Records that a job is split: earlier calls of its parts no longer count.
-    pub(crate) fn splits(&mut self, call: Call, now: u64) -> u64 {
+    pub(crate) fn splits(&mut self, mut call: Call, now: u64) -> u64 {
         self.reopened.insert(call.job, now);
-        self.check_alone(&call);
+        self.check_alone(&mut call);
         self.next_call += 1;
         self.live_splits.insert(self.next_call, call);
         self.next_call
