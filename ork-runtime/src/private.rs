@@ -13,7 +13,7 @@ pub use inventory::submit;
 pub use crate::job::JobKind;
 pub use crate::policy::{Concurrency, OnError, Tolerate};
 pub use crate::task::arg::{Body, Input, IsContext, PartsOf, TaskInput, body, input};
-pub use crate::task::binding::{Binding, HasSplit, JoinOutput, SplitError, refuse_option};
+pub use crate::task::binding::{Binding, HasSplit, JoinOutput, NoSplit, refuse_option};
 pub use crate::task::call::{BoxFuture, Call, Items};
 pub use crate::task::def::{Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking};
 pub use crate::task::error::{CallError, InputError};

@@ -9,7 +9,7 @@ const _: () = {
         type Output = <Result<Sheet> as __ork::IsResult>::Output;
     }
     const _: fn() = || {
-        use __ork::SplitError as _;
+        use __ork::NoSplit as _;
         __ork::Binding::<__Work>::joined::<<Result<Sheet> as __ork::IsResult>::Output>()
     };
     const __RETURNS: __ork::Returns<Result<Sheet>> = __ork::result();

@@ -11,7 +11,7 @@ pub trait HasSplit {}
 /// Compile-time information about the task of the message `X`.
 ///
 /// If `X` has a split, the inherent items of this type take precedence over the items of the same name in
-/// [`SplitError`].
+/// [`NoSplit`].
 pub struct Binding<X>(PhantomData<X>);
 
 impl<X> fmt::Debug for Binding<X> {
@@ -29,7 +29,7 @@ impl<X: HasSplit> Binding<X> {
 }
 
 /// The items that [`Binding`] has for a task without a split.
-pub trait SplitError {
+pub trait NoSplit {
     /// The task has no split.
     const HAS_SPLIT: bool = false;
 
@@ -44,7 +44,7 @@ pub trait SplitError {
     }
 }
 
-impl<X: TaskMessage> SplitError for Binding<X> {
+impl<X: TaskMessage> NoSplit for Binding<X> {
     type Task = X;
 }
 

@@ -27,7 +27,7 @@ fn options(args: &Args, model: &Model) -> TokenStream {
         let refuse = with_spans(ends(option), quote!(__ork::refuse_option(__ork::Binding::<#message>::HAS_SPLIT)));
         quote! {
             const _: () = {
-                use __ork::SplitError as _;
+                use __ork::NoSplit as _;
                 #refuse
             };
         }
@@ -47,7 +47,7 @@ fn output(model: &Model) -> TokenStream {
     let (open, close) = (with_spans(first, quote!(__ork::Binding::<__Work>::joined::<)), with_spans(last, quote!(>())));
     quote! {
         const _: fn() = || {
-            use __ork::SplitError as _;
+            use __ork::NoSplit as _;
             #open #output #close
         };
     }
