@@ -55,7 +55,7 @@ fn loc_counts_a_tree_and_the_job_is_stored() {
     let id = list[0]["id"].as_str().unwrap();
     let shown = place.run(LOC, &format!("jobs show {id}")).ok();
     assert!(shown.contains("state      succeeded"), "{shown}");
-    assert!(shown.contains("parts      31: 31 ok, 0 failed"), "{shown}");
+    assert!(shown.contains("parts      31: 31 succeeded, 0 failed"), "{shown}");
     let row = place.run(LOC, "jobs list --task loc --state succeeded --limit 1").ok();
     assert!(row.contains(id) && row.contains("31/31") && row.lines().count() == 2, "{row}");
     assert_eq!(place.run(LOC, "jobs list --state failed --json").json(), json!([]));
@@ -103,7 +103,7 @@ fn retries_end_as_documented() {
     place.run(RETRIES, "run fetch page= busy=0").fails(1, &["the address of the page is empty"]);
     let empty = &place.run(RETRIES, "jobs list --task fetch --json").json()[0];
     assert_eq!((&empty["state"], &empty["attempt"]), (&json!("failed"), &json!(1)));
-    assert_eq!(place.run(RETRIES, "run crawl pages=8").ok(), "6 of 8 parts ok\n");
+    assert_eq!(place.run(RETRIES, "run crawl pages=8").ok(), "6 of 8 parts succeeded\n");
     place.run(RETRIES, "run crawl pages=8 gone_every=2").fails(1, &["4 of 8 parts failed"]);
     let bad = &place.run(RETRIES, "jobs list --task crawl --state failed --json").json()[0];
     let shown = place.run(RETRIES, &format!("jobs show {} --parts 2", bad["id"].as_str().unwrap())).ok();

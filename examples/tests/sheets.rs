@@ -69,7 +69,7 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
     let job = setting.run(submit).ok().trim().to_owned();
     setting.run(&format!("jobs watch {job}")).fails(1, &["2 of 10 parts were not submitted"]);
     let shown = setting.run(&format!("jobs show {job}")).ok();
-    assert!(shown.contains("parts      10: 8 ok, 2 failed, 0 skipped, 0 cancelled, 0 running"), "{shown}");
+    assert!(shown.contains("parts      10: 8 succeeded, 2 failed, 0 skipped, 0 cancelled, 0 running"), "{shown}");
     for (part, line) in [(3, 34), (9, 95)] {
         assert!(shown.contains(&format!("part {part} failed line {line} has no address")), "{shown}");
     }

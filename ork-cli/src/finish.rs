@@ -19,8 +19,8 @@ pub(super) fn job(outcome: &JobOutcome, output: &Output) -> Result<ExitCode, Fai
         (State::Succeeded, Some(json)) => output.result(json),
         // A job with parts but no join has no output, so the counts of its parts are printed.
         (State::Succeeded, None) => {
-            let (ok, all) = (status.parts.ok, status.parts.settled());
-            output.print_result(status.parts, format_args!("{ok} of {all} parts ok"));
+            let (succeeded, all) = (status.parts.succeeded, status.parts.settled());
+            output.print_result(status.parts, format_args!("{succeeded} of {all} parts succeeded"));
         }
         _ => return Err(job_failure(status)),
     }

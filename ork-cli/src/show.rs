@@ -91,8 +91,8 @@ fn end_rows(status: &Status) -> Vec<Row> {
         let counts = status.parts;
         let total = status.total.map_or_else(|| format!("{} so far", status.yielded), |total| total.to_string());
         let message = format!(
-            "{total}: {} ok, {} failed, {} skipped, {} cancelled, {} running",
-            counts.ok, counts.failed, counts.skipped, counts.cancelled, counts.running
+            "{total}: {} succeeded, {} failed, {} skipped, {} cancelled, {} running",
+            counts.succeeded, counts.failed, counts.skipped, counts.cancelled, counts.running
         );
         rows.push(("parts", message));
     }

@@ -60,7 +60,7 @@ CREATE TABLE ork.shard (
     -- Which parts have ended, and how, as compressed bitmaps.
     bitmaps bytea NOT NULL,
     -- How many parts the bitmaps contain.
-    ok bigint NOT NULL,
+    succeeded bigint NOT NULL,
     failed bigint NOT NULL,
     skipped bigint NOT NULL,
     cancelled bigint NOT NULL,

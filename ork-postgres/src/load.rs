@@ -97,7 +97,7 @@ type Known = BTreeMap<u64, (Counts, Option<Shard>)>;
 
 /// Returns the counts of all shards of these jobs, and the shards in the given ranges.
 async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) -> sqlx::Result<HashMap<JobId, Known>> {
-    let query = "SELECT job, number, ok, failed, skipped, cancelled, running, \
+    let query = "SELECT job, number, succeeded, failed, skipped, cancelled, running, \
                      CASE WHEN EXISTS (SELECT FROM unnest($2, $3, $4) AS r (job, first, last) \
                          WHERE r.job = shard.job AND shard.number BETWEEN r.first AND r.last) THEN bitmaps END \
                  FROM ork.shard WHERE job = ANY($1)";
@@ -113,7 +113,7 @@ async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) 
         let c = &mut Columns::new(row);
         let (job, number) = (c.id()?, c.number()?);
         let counts = Counts {
-            ok: c.number()?,
+            succeeded: c.number()?,
             failed: c.number()?,
             skipped: c.number()?,
             cancelled: c.number()?,

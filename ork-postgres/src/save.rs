@@ -169,10 +169,10 @@ async fn clear(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<()
 }
 
 async fn save_shards(connection: &mut PgConnection, rows: Vec<ShardRow>) -> sqlx::Result<()> {
-    let upsert = "INSERT INTO ork.shard (job, number, bitmaps, ok, failed, skipped, cancelled, running) \
+    let upsert = "INSERT INTO ork.shard (job, number, bitmaps, succeeded, failed, skipped, cancelled, running) \
                   SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], \
                       $6::bigint[], $7::bigint[], $8::bigint[]) \
-                  ON CONFLICT (job, number) DO UPDATE SET bitmaps = excluded.bitmaps, ok = excluded.ok, \
+                  ON CONFLICT (job, number) DO UPDATE SET bitmaps = excluded.bitmaps, succeeded = excluded.succeeded, \
                       failed = excluded.failed, skipped = excluded.skipped, cancelled = excluded.cancelled, \
                       running = excluded.running";
     for rows in chunks(rows, |row| row.bitmaps.len()) {
@@ -180,7 +180,7 @@ async fn save_shards(connection: &mut PgConnection, rows: Vec<ShardRow>) -> sqlx
             .bind(column(&rows, |row| Uid::from(row.job)))
             .bind(column(&rows, |row| signed(row.number)))
             .bind(column(&rows, |row| row.bitmaps.clone()))
-            .bind(column(&rows, |row| signed(row.counts.ok)))
+            .bind(column(&rows, |row| signed(row.counts.succeeded)))
             .bind(column(&rows, |row| signed(row.counts.failed)))
             .bind(column(&rows, |row| signed(row.counts.skipped)))
             .bind(column(&rows, |row| signed(row.counts.cancelled)))

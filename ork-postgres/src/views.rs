@@ -22,7 +22,7 @@ macro_rules! view {
     ($rest:literal) => {
         concat!(
             "SELECT document, progress_percent, progress_info, input, output, counts.* FROM ork.job CROSS JOIN LATERAL \
-             (SELECT coalesce(sum(ok), 0)::bigint, coalesce(sum(failed), 0)::bigint, \
+             (SELECT coalesce(sum(succeeded), 0)::bigint, coalesce(sum(failed), 0)::bigint, \
                  coalesce(sum(skipped), 0)::bigint, coalesce(sum(cancelled), 0)::bigint, \
                  coalesce(sum(running), 0)::bigint FROM ork.shard WHERE shard.job = job.id) AS counts ",
             $rest
@@ -94,7 +94,7 @@ fn shown(row: &PgRow) -> sqlx::Result<JobView> {
         input: Bytes::from(c.get::<Vec<u8>>()?),
         output: c.get::<Option<Vec<u8>>>()?.map(Bytes::from),
         counts: Counts {
-            ok: c.number()?,
+            succeeded: c.number()?,
             failed: c.number()?,
             skipped: c.number()?,
             cancelled: c.number()?,

@@ -58,7 +58,7 @@ CREATE TABLE shard (
     -- Which parts have ended, and how, as compressed bitmaps.
     bitmaps BLOB NOT NULL,
     -- How many parts the bitmaps contain.
-    ok INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL,
     failed INTEGER NOT NULL,
     skipped INTEGER NOT NULL,
     cancelled INTEGER NOT NULL,

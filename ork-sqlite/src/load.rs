@@ -86,11 +86,14 @@ pub(crate) fn open_shards(
 /// Returns the counts of all shards of a job, by the number of the shard.
 pub(crate) fn shard_counts(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<(u64, Counts)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id & 65535, ok, failed, skipped, cancelled, running FROM shard WHERE id BETWEEN ?1 AND ?2",
+        "SELECT id & 65535, succeeded, failed, skipped, cancelled, running FROM shard WHERE id BETWEEN ?1 AND ?2",
     )?;
     let counts = |row: &Row<'_>| {
-        let (ok, failed, skipped) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
-        Ok((number(row, 0)?, Counts { ok, failed, skipped, cancelled: number(row, 4)?, running: number(row, 5)? }))
+        let (succeeded, failed, skipped) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
+        Ok((
+            number(row, 0)?,
+            Counts { succeeded, failed, skipped, cancelled: number(row, 4)?, running: number(row, 5)? },
+        ))
     };
     statement.query_map(shard_ids(seq), counts)?.collect()
 }

@@ -137,12 +137,12 @@ fn update(statement: &mut Statement<'_>, entry: &LoadedJob, seq: i64, output: Op
 fn write_shards(connection: &Connection, entry: &mut LoadedJob, seq: i64) -> rusqlite::Result<()> {
     for (number, shard) in entry.ledger.take_dirty() {
         let counts = shard.counts();
-        let replace = "INSERT OR REPLACE INTO shard (id, bitmaps, ok, failed, skipped, cancelled, running) \
+        let replace = "INSERT OR REPLACE INTO shard (id, bitmaps, succeeded, failed, skipped, cancelled, running) \
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         connection.prepare_cached(replace)?.execute(params![
             shard_id(seq, number)?,
             shard.encode(),
-            signed(counts.ok),
+            signed(counts.succeeded),
             signed(counts.failed),
             signed(counts.skipped),
             signed(counts.cancelled),

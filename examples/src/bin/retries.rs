@@ -5,7 +5,7 @@
 //! - `retries run fetch page=a busy=9` fails after four attempts, with exit code 1.
 //! - `retries run fetch page= busy=0` fails at once: an empty address is a permanent error.
 //! - `retries run crawl pages=8` requests eight pages, of which every fourth is gone, and succeeds:
-//!   `6 of 8 parts ok`.
+//!   `6 of 8 parts succeeded`.
 //! - `retries run crawl pages=8 gone_every=2` fails with exit code 1, because at most a quarter of the parts may
 //!   fail.
 

@@ -135,7 +135,7 @@ mod tests {
             event.part = (code % 2 == 0).then_some(4);
             event.progress = Some(12.5);
             event.info = Some("half".into());
-            event.parts = Some(Counts { ok: 3, failed: 2, skipped: 1, cancelled: 1, running: 0 }.into());
+            event.parts = Some(Counts { succeeded: 3, failed: 2, skipped: 1, cancelled: 1, running: 0 }.into());
             event.error = Some(Failure::new(FailureKind::Task, "no"));
             assert_eq!(Event::from_json(&event.to_json()).unwrap(), event);
         }
@@ -146,7 +146,7 @@ mod tests {
     fn parts_completed_event_uses_the_documented_field_names() {
         let job = Job::new(JobId::new(), "hello", Timestamp::default());
         let mut event = Event::of(&job, EventKind::PartsCompleted, 1, Timestamp::default());
-        event.parts = Some(Counts { ok: 10, ..Counts::default() }.into());
+        event.parts = Some(Counts { succeeded: 10, ..Counts::default() }.into());
         let json: serde_json::Value = serde_json::from_slice(&event.to_json()).unwrap();
         assert_eq!(json["type"], "job.parts-completed");
         let parts = serde_json::json!({ "total": 10, "completed": 10, "failed": 0, "canceled": 0 });

@@ -33,7 +33,7 @@ pub struct EndedParts {
 impl From<Counts> for EndedParts {
     fn from(counts: Counts) -> Self {
         let canceled = counts.skipped + counts.cancelled;
-        Self { total: counts.settled(), completed: counts.ok, failed: counts.failed, canceled }
+        Self { total: counts.settled(), completed: counts.succeeded, failed: counts.failed, canceled }
     }
 }
 

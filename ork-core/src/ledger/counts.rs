@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Counts {
     /// The number of parts that returned an output.
-    pub ok: u64,
+    pub succeeded: u64,
     /// The number of parts that failed permanently.
     pub failed: u64,
     /// The number of parts that never started.
@@ -18,7 +18,7 @@ pub struct Counts {
 impl Counts {
     /// The number of parts that have ended in any way.
     pub const fn settled(&self) -> u64 {
-        self.ok + self.failed + self.skipped + self.cancelled
+        self.succeeded + self.failed + self.skipped + self.cancelled
     }
 
     /// The number of parts that ended without an output.
@@ -30,7 +30,7 @@ impl Counts {
 impl std::iter::Sum for Counts {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), |sum, more| Self {
-            ok: sum.ok + more.ok,
+            succeeded: sum.succeeded + more.succeeded,
             failed: sum.failed + more.failed,
             skipped: sum.skipped + more.skipped,
             cancelled: sum.cancelled + more.cancelled,

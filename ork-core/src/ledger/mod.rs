@@ -42,7 +42,7 @@ impl PartResult {
     /// The name of the result in stores and documents.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Succeeded => "ok",
+            Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",

@@ -23,7 +23,7 @@ const VERSION: u8 = 1;
 /// wait, and which are being retried.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shard {
-    ok: RoaringBitmap,
+    succeeded: RoaringBitmap,
     failed: RoaringBitmap,
     skipped: RoaringBitmap,
     cancelled: RoaringBitmap,
@@ -55,7 +55,7 @@ impl Shard {
     /// The counts of the parts in this shard.
     pub fn counts(&self) -> Counts {
         Counts {
-            ok: self.ok.len(),
+            succeeded: self.succeeded.len(),
             failed: self.failed.len(),
             skipped: self.skipped.len(),
             cancelled: self.cancelled.len(),
@@ -66,7 +66,7 @@ impl Shard {
     /// Returns how the part at position `low` ended, or `None` if it has not.
     pub fn outcome(&self, low: u32) -> Option<PartResult> {
         let sets = [
-            (&self.ok, PartResult::Succeeded),
+            (&self.succeeded, PartResult::Succeeded),
             (&self.failed, PartResult::Failed),
             (&self.skipped, PartResult::Skipped),
             (&self.cancelled, PartResult::Cancelled),
@@ -163,7 +163,7 @@ impl Shard {
     pub(super) fn settle_rest(&mut self, below: u32, result: PartResult, running_too: bool) {
         let mut rest = RoaringBitmap::new();
         rest.insert_range(0..below);
-        rest -= &self.ok;
+        rest -= &self.succeeded;
         rest -= &self.failed;
         rest -= &self.skipped;
         rest -= &self.cancelled;
@@ -180,12 +180,12 @@ impl Shard {
 
     /// Forgets every part that did not succeed.
     pub(super) fn keep_succeeded(&mut self) {
-        *self = Self { ok: std::mem::take(&mut self.ok), ..Self::default() };
+        *self = Self { succeeded: std::mem::take(&mut self.succeeded), ..Self::default() };
     }
 
     /// Forgets how one part ended.
     pub(super) fn unsettle(&mut self, low: u32) {
-        let Self { ok, failed, skipped, cancelled, running, waited, .. } = self;
+        let Self { succeeded: ok, failed, skipped, cancelled, running, waited, .. } = self;
         for set in [ok, failed, skipped, cancelled, running, waited] {
             set.remove(low);
         }
@@ -195,7 +195,7 @@ impl Shard {
 
     fn set(&mut self, result: PartResult) -> &mut RoaringBitmap {
         match result {
-            PartResult::Succeeded => &mut self.ok,
+            PartResult::Succeeded => &mut self.succeeded,
             PartResult::Failed => &mut self.failed,
             PartResult::Skipped => &mut self.skipped,
             PartResult::Cancelled => &mut self.cancelled,
@@ -206,7 +206,7 @@ impl Shard {
     /// pair is the position of a part and its attempt or, if the highest bit of the position is set, its losses.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running, &self.waited] {
+        for set in [&self.succeeded, &self.failed, &self.skipped, &self.cancelled, &self.running, &self.waited] {
             let mut set = set.clone();
             set.optimize();
             let written = set.serialize_into(&mut bytes);
@@ -248,7 +248,7 @@ impl Shard {
             .map(|&[a, b, c, d, e, f, g, h]| (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])));
         let (losses, attempts): (BTreeMap<_, _>, BTreeMap<_, _>) = pairs.partition(|(place, _)| place & LOSS != 0);
         let losses = losses.into_iter().map(|(place, losses)| (place & !LOSS, losses)).collect();
-        Ok(Self { ok, failed, skipped, cancelled, running, waited, attempts, losses })
+        Ok(Self { succeeded: ok, failed, skipped, cancelled, running, waited, attempts, losses })
     }
 }
 

@@ -181,7 +181,7 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
         let settled: Vec<_> = settled.collect();
         let failed = settled.iter().map(|part| u64::from(part.failure.is_some())).sum();
         let ok = settled.iter().map(|part| u64::from(part.failure.is_none())).sum();
-        let counts = Counts { ok, failed, ..Counts::default() };
+        let counts = Counts { succeeded: ok, failed, ..Counts::default() };
         Self::new(RawParts::new(counts, Arc::new(Fixed(settled))))
     }
 }

@@ -59,7 +59,7 @@ fn two_workers_share_the_parts_of_a_dynamic_split() {
         Gate::of(&run).open();
         assert_eq!(job.wait().await.unwrap(), 3_000 * 2_999 / 2);
         let status = job.status().await.unwrap();
-        assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(300), 300, 300));
+        assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(300), 300, 300));
         assert_eq!((calls(&format!("{}.join", job.id())), calls(&format!("{run}.split"))), (1, 1));
         assert!((0..300).all(|index| calls(&format!("{run}.{index}")) == 1));
         for ork in workers.into_iter().chain([client]) {
@@ -121,12 +121,12 @@ fn long_dynamic_split_is_leased_and_its_job_ends() {
         let key = fresh();
         let job = ork.submit(slow_to_split { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
-        until(&ork, job.id(), |status| status.parts.ok == 3).await;
+        until(&ork, job.id(), |status| status.parts.succeeded == 3).await;
         until_leased(&world).await;
         Gate::of(&key).open();
         assert_eq!(job.wait().await.unwrap(), key);
         let status = job.status().await.unwrap();
-        assert_eq!((status.state, status.parts.ok, calls(&key)), (JobState::Succeeded, 3, 1));
+        assert_eq!((status.state, status.parts.succeeded, calls(&key)), (JobState::Succeeded, 3, 1));
         let why = ork.why(job.id()).await.unwrap();
         assert!(why.sentence.contains("waiting for nothing"), "{why}");
         ork.shutdown().await;

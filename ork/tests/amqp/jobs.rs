@@ -63,7 +63,7 @@ fn zero_one_and_many_parts_are_joined() {
             let job = ork.submit(message).await.unwrap();
             assert_eq!(job.wait().await.unwrap(), count * count.saturating_sub(1) / 2);
             let status = job.status().await.unwrap();
-            assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(count), count, count));
+            assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(count), count, count));
             assert_eq!(calls(&format!("{}.join", job.id())), 1);
             assert_eq!(calls(&format!("{run}.split")), 1);
         }

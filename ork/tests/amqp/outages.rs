@@ -25,7 +25,7 @@ fn on_its_own(test: impl AsyncFn(&mut Rabbit, World)) {
 async fn half_done(ork: &Ork, key: &str) -> ork::Handle<count_part> {
     let message = count_part { count: 2_000, run: key.to_owned(), hold: 1_000, failing: Vec::new() };
     let job = ork.submit(message).await.unwrap();
-    super::world::until(ork, job.id(), |status| status.parts.ok == 1_000).await;
+    super::world::until(ork, job.id(), |status| status.parts.succeeded == 1_000).await;
     Gate::of(key).entered(1).await;
     job
 }
@@ -33,7 +33,7 @@ async fn half_done(ork: &Ork, key: &str) -> ork::Handle<count_part> {
 async fn is_whole(job: &ork::Handle<count_part>) {
     assert_eq!(job.wait().await.unwrap(), 1_999_000);
     let status = job.status().await.unwrap();
-    assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(2_000), 2_000, 2_000));
+    assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(2_000), 2_000, 2_000));
     assert_eq!(status.parts.running, 0, "{status:?}");
     assert_eq!(calls(&format!("{}.join", job.id())), 1);
 }

@@ -27,7 +27,7 @@ fn two_workers_share_the_parts_of_a_job() {
         Gate::of(&run).open();
         assert_eq!(job.wait().await.unwrap(), 1_999_000);
         let parts = workers[1].status(job.id()).await.unwrap().parts;
-        assert_eq!((parts.ok, parts.settled()), (2_000, 2_000));
+        assert_eq!((parts.succeeded, parts.settled()), (2_000, 2_000));
         assert_eq!(calls(&format!("{}.join", job.id())), 1);
         assert_eq!((0..2_000).filter(|number| calls(&format!("{run}.{number}")) != 1).count(), 0);
         for worker in workers {
@@ -112,7 +112,7 @@ fn stopping_worker_requeues_unfinished_work() {
         assert_eq!(job.status().await.unwrap().attempt, 1);
         assert_eq!(parts.wait().await.unwrap(), 2_999 * 3_000 / 2);
         let counts = parts.status().await.unwrap().parts;
-        assert_eq!((counts.ok, counts.settled()), (3_000, 3_000));
+        assert_eq!((counts.succeeded, counts.settled()), (3_000, 3_000));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
         second.shutdown().await;
         client.shutdown().await;
@@ -240,7 +240,7 @@ fn redelivered_messages_of_settled_work_have_no_effect() {
         single.wait().await.unwrap();
         let message = count_part { count: 20, run: run.clone(), hold: 10, failing: Vec::new() };
         let job = ork.submit(message).await.unwrap();
-        until(&ork, job.id(), |status| status.parts.ok == 10).await;
+        until(&ork, job.id(), |status| status.parts.succeeded == 10).await;
 
         let text = |text: String| AMQPValue::LongString(text.into());
         let again = |headers: &[(&str, AMQPValue)]| {

@@ -220,7 +220,7 @@ fn temporary_store_failure_loses_nothing() {
         }
         assert_eq!(parts.wait().await.unwrap(), 299 * 300 / 2);
         let status = parts.status().await.unwrap();
-        assert_eq!((status.parts.ok, status.parts.settled(), status.attempt), (300, 300, 2));
+        assert_eq!((status.parts.succeeded, status.parts.settled(), status.attempt), (300, 300, 2));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
         // Nothing was moved to the dead letters in the meantime.
         let report = client_check(&world).await;

@@ -88,7 +88,7 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let lost = parts - n_distinct;
     let doubled = counts.settled() - n_distinct + u64::try_from(settled.len()).unwrap() - n_distinct;
     println!("{parts} parts: {lost} lost, {doubled} doubled, {counts:?}");
-    assert_eq!((lost, doubled, counts.ok, counts.running), (0, 0, parts, 0));
+    assert_eq!((lost, doubled, counts.succeeded, counts.running), (0, 0, parts, 0));
     // A join that was enqueued again would be another attempt.
     assert!(view.job.phase_attempt() == 1, "the join was enqueued {} times", view.job.phase_attempt());
 

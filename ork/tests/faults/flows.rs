@@ -58,7 +58,7 @@ pub(crate) async fn audit(store: &dyn Store, id: JobId, (run, n): (&str, u64), l
         let job = store.job(step.job(id)).await.unwrap().unwrap();
         assert_eq!(job.job.state, JobState::Succeeded);
         if step.name == "each" {
-            assert_eq!((job.counts.ok, job.counts.settled(), job.counts.running), (n, n, 0));
+            assert_eq!((job.counts.succeeded, job.counts.settled(), job.counts.running), (n, n, 0));
         }
         if step.name == "gather" {
             let output: Value = serde_json::from_slice(&job.output.unwrap()).unwrap();

@@ -335,7 +335,7 @@ impl World {
                 }
                 Work::Parts(n) | Work::Limited(n) | Work::DynamicSplit(n) => {
                     let counts = view.counts;
-                    assert_eq!((counts.ok, counts.settled(), counts.running), (n, n, 0));
+                    assert_eq!((counts.succeeded, counts.settled(), counts.running), (n, n, 0));
                     assert_eq!(self.output(view.output).await, (n * (n - 1) / 2).to_string().as_bytes());
                     // A join that died before its settlement is called again, but never after the settlement.
                     let joins = calls(&format!("{id}.join"));

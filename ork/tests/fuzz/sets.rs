@@ -82,7 +82,7 @@ proptest! {
             }
             let of = |how| u64::try_from(plain.settled.values().filter(|settled| **settled == how).count()).unwrap();
             let counts = ledger.counts();
-            prop_assert_eq!((counts.ok, counts.failed), (of(PartResult::Succeeded), of(PartResult::Failed)));
+            prop_assert_eq!((counts.succeeded, counts.failed), (of(PartResult::Succeeded), of(PartResult::Failed)));
             prop_assert_eq!(counts.skipped, of(PartResult::Skipped));
             prop_assert_eq!(counts.running, u64::try_from(plain.running.len()).unwrap());
             prop_assert!(ledger.complete().is_none());
@@ -120,5 +120,5 @@ fn job_with_the_maximum_number_of_parts_is_cancelled_completely() {
     assert_eq!(ledger.start(epoch, MOST_PARTS, 1, false), StartResult::NotFound);
     ledger.halt(Halt::Cancelled);
     let counts = ledger.complete().unwrap();
-    assert_eq!((counts.ok, counts.cancelled), (1, MOST_PARTS - 1));
+    assert_eq!((counts.succeeded, counts.cancelled), (1, MOST_PARTS - 1));
 }

@@ -33,7 +33,7 @@ fn effect_part(count: u64) -> impl Iterator<Item = effect> {
 #[task(join, retries = 1, backoff = "1ms")]
 async fn effect_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     keyed(&context)?;
-    Ok(parts.counts().ok)
+    Ok(parts.counts().succeeded)
 }
 
 #[test]

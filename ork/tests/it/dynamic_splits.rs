@@ -46,7 +46,7 @@ fn join_sees_all_parts_in_order_and_runs_once() {
             assert_eq!(job.wait().await.unwrap(), rows_of(n));
             assert_eq!(calls(&format!("{}.join", job.id())), 1);
             let status = job.status().await.unwrap();
-            assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(n), n, n));
+            assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(n), n, n));
         }
         world.end().await;
     });
@@ -139,7 +139,7 @@ fn output_without_a_join_is_the_return_value_of_the_function() {
             let job = world.ork.submit(job).await.unwrap();
             assert_eq!(job.wait().await.unwrap(), "by the function");
             assert!(parts.iter().all(|part| calls(&format!("{run}.{part}")) == 1));
-            assert_eq!(job.status().await.unwrap().parts.ok, u64::try_from(parts.len()).unwrap());
+            assert_eq!(job.status().await.unwrap().parts.succeeded, u64::try_from(parts.len()).unwrap());
         }
         world.end().await;
     });
@@ -152,7 +152,7 @@ fn job_does_not_end_before_its_function_has_returned() {
             vec![step(None, "split", &["a", "reports", "c"]), step(None, "report", &[]), step(None, "wait", &[])];
         let (run, job) = run_of(script);
         let job = world.ork.submit(job).await.unwrap();
-        let status = world.until(job.id(), |status| status.parts.ok == 3 && status.progress.is_some()).await;
+        let status = world.until(job.id(), |status| status.parts.succeeded == 3 && status.progress.is_some()).await;
         assert_eq!((status.state, status.total, status.yielded), (JobState::Running, None, 3));
         let progress = status.progress.unwrap();
         assert_eq!(
@@ -181,7 +181,7 @@ fn function_that_fails_after_its_split_makes_new_parts_when_retried() {
         let job = world.ork.submit(job).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), "by the function");
         let status = job.status().await.unwrap();
-        assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(2), 2, 2));
+        assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(2), 2, 2));
         assert_eq!(status.failure, None, "the earlier failure is gone");
         assert_eq!((calls(&format!("{run}.new")), calls(&format!("{run}.function"))), (2, 2));
         world.end().await;
@@ -230,7 +230,7 @@ fn job_with_parts_and_children_waits_for_both() {
         let job = world.ork.submit(job).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), "by the function");
         let status = job.status().await.unwrap();
-        assert_eq!((status.parts.ok, status.below, status.below_ended), (2, 1, 1));
+        assert_eq!((status.parts.succeeded, status.below, status.below_ended), (2, 1, 1));
         world.end().await;
     });
 }
@@ -244,7 +244,7 @@ fn cancel_during_a_dynamic_split_is_final() {
         let job = world.ork.submit(job).await.unwrap();
         Gate::of(&format!("{run}.gate")).entered().await;
         Gate::of(&format!("{run}.part")).entered().await;
-        world.until(job.id(), |status| status.parts.ok == 1).await;
+        world.until(job.id(), |status| status.parts.succeeded == 1).await;
         job.cancel().await.unwrap();
         Gate::of(&format!("{run}.gate")).open();
         Gate::of(&format!("{run}.part")).open();
@@ -304,7 +304,7 @@ fn another_process_continues_with_the_parts() {
         let outcome = other.wait(job).await.unwrap();
         assert_eq!(outcome.into_output::<String>().unwrap(), "by the function");
         let status = other.status(job).await.unwrap();
-        assert_eq!((status.total, status.parts.ok, status.attempt), (Some(2), 2, 1));
+        assert_eq!((status.total, status.parts.succeeded, status.attempt), (Some(2), 2, 1));
         other.shutdown().await;
     });
 }

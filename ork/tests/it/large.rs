@@ -164,7 +164,7 @@ fn outputs_wait_while_the_object_store_is_down() {
         assert_eq!(job.wait().await.unwrap().len(), 1_000);
         assert_eq!(parts.wait().await.unwrap().len(), 10);
         assert_eq!(job.status().await.unwrap().attempt, 1);
-        assert_eq!(parts.status().await.unwrap().parts.ok, 10);
+        assert_eq!(parts.status().await.unwrap().parts.succeeded, 10);
         ork.shutdown().await;
     });
 }

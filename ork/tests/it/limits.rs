@@ -62,7 +62,7 @@ fn narrow_part(run: String, count: u64) -> impl Iterator<Item = narrow> {
 
 #[task(join)]
 fn narrow_join(parts: Parts<u64>) -> u64 {
-    parts.counts().ok
+    parts.counts().succeeded
 }
 
 #[task(concurrency(2, key = "tenant"))]

@@ -54,7 +54,7 @@ fn refused_split_reports_the_reason_and_loses_nothing() {
         // The second split is refused, and does not undo the first one.
         let job = submit("twice").await.unwrap();
         assert_eq!(job.wait().await.unwrap(), format!(" |  | {}", join(job.id())));
-        assert_eq!(job.status().await.unwrap().parts.ok, 2);
+        assert_eq!(job.status().await.unwrap().parts.succeeded, 2);
         let job = submit("many").await.unwrap();
         assert_eq!(job.wait().await.unwrap(), "4294967297 parts are too many: a job has at most 4294967296");
         assert_eq!(job.status().await.unwrap().total, None);

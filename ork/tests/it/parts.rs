@@ -14,7 +14,7 @@ fn any_number_of_parts_is_joined_once() {
             let job = world.ork.submit(job).await.unwrap();
             assert_eq!(job.wait().await.unwrap(), count * count.saturating_sub(1));
             let status = job.status().await.unwrap();
-            assert_eq!((status.parts.ok, status.parts.settled(), status.parts.running), (count, count, 0));
+            assert_eq!((status.parts.succeeded, status.parts.settled(), status.parts.running), (count, count, 0));
             assert_eq!(status.total, Some(count));
             assert!((0..count).all(|number| calls(&format!("{run}.{number}")) == 1));
             assert_eq!(calls(&format!("{run}.split")), 1);

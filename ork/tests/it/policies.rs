@@ -11,7 +11,7 @@ fn failures_within_the_tolerance_do_not_fail_the_job() {
         let job = world.ork.submit(lenient_part { count: 20, failing: 2 }).await.unwrap();
         let outcome = job.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded);
-        assert_eq!((outcome.status().parts.ok, outcome.status().parts.failed), (18, 2));
+        assert_eq!((outcome.status().parts.succeeded, outcome.status().parts.failed), (18, 2));
         world.end().await;
     });
 }
@@ -61,8 +61,8 @@ fn stop_skips_parts_that_have_not_started_and_lets_running_ones_finish() {
         let parts = outcome.status().parts;
         assert!(why(&outcome).starts_with("1 of 2000 parts failed, "), "{outcome:?}");
         assert_eq!(parts.settled(), 2_000);
-        assert_eq!((parts.ok, parts.skipped), (waiting, 2_000 - 1 - waiting));
-        assert_eq!(u64::from(calls(&format!("{run}.ran"))), parts.ok + parts.failed);
+        assert_eq!((parts.succeeded, parts.skipped), (waiting, 2_000 - 1 - waiting));
+        assert_eq!(u64::from(calls(&format!("{run}.ran"))), parts.succeeded + parts.failed);
         world.end().await;
     });
 }

@@ -35,7 +35,7 @@ fn single_part_can_be_retried() {
         let outcome = job.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Failed);
         let counts = outcome.status().parts;
-        assert_eq!((counts.ok, counts.failed, counts.settled()), (18, 2, 20));
+        assert_eq!((counts.succeeded, counts.failed, counts.settled()), (18, 2, 20));
         for number in 0..20 {
             let expected = if number == 4 { 2 } else { 1 };
             assert_eq!(calls(&format!("{run}.{number}")), expected, "part {number}");
@@ -73,7 +73,10 @@ fn skipped_part_can_be_retried() {
         world.ork.retry_part(job.id(), skipped).await.unwrap();
         let again = job.outcome().await.unwrap().status().clone();
         assert_eq!((again.state, calls(&format!("{run}.ran"))), (JobState::Failed, ran + 1));
-        assert_eq!((again.parts.ok, again.parts.skipped), (status.parts.ok + 1, status.parts.skipped - 1));
+        assert_eq!(
+            (again.parts.succeeded, again.parts.skipped),
+            (status.parts.succeeded + 1, status.parts.skipped - 1)
+        );
         world.end().await;
     });
 }

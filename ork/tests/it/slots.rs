@@ -28,7 +28,7 @@ fn keeps_a_thread_part(key: String, count: u64) -> impl Iterator<Item = keeps_a_
 #[task(join)]
 async fn keeps_a_thread_join(parts: Parts<u64>, greeting: State<Greeting>) -> u64 {
     assert!(!greeting.0.is_empty());
-    parts.counts().ok
+    parts.counts().succeeded
 }
 
 /// How many calls run at once in a worker of these tests.
@@ -159,7 +159,7 @@ fn drained_worker_starts_no_calls_and_requeues_the_rest_at_once() {
         assert_eq!(calls(&key), 2 * SLOTS);
 
         let last = worker(&store).await;
-        assert_eq!(last.wait(job.id()).await.unwrap().status().parts.ok, 20);
+        assert_eq!(last.wait(job.id()).await.unwrap().status().parts.succeeded, 20);
         assert_eq!(calls(&key), 20);
         last.shutdown().await;
     });
@@ -178,7 +178,7 @@ fn two_workers_share_long_work_even_if_the_second_starts_late() {
         all_slots_are_busy(&gate.0).await;
         until_running(&first, job.id(), 2 * SLOTS).await;
         gate.for_all();
-        assert_eq!(job.outcome().await.unwrap().status().parts.ok, 40);
+        assert_eq!(job.outcome().await.unwrap().status().parts.succeeded, 40);
         first.shutdown().await;
         second.shutdown().await;
         assert_eq!(calls(&key), 40);

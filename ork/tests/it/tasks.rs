@@ -279,5 +279,5 @@ pub(crate) fn mixed_part(count: u64, run: String) -> impl Iterator<Item = mixed>
 #[task(join)]
 pub(crate) fn mixed_join(parts: Parts<u64>) -> (u64, u64) {
     let counts = parts.counts();
-    (counts.ok, counts.failed)
+    (counts.succeeded, counts.failed)
 }

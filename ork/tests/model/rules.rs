@@ -82,7 +82,8 @@ fn miscounted(row: &JobRow) -> bool {
     let (parts, counts) = (row.parts(), row.counts());
     let settled = |how| parts.iter().filter(|part| part.how == Some(how)).count();
     let of_sets = [PartResult::Succeeded, PartResult::Failed, PartResult::Skipped, PartResult::Cancelled].map(settled);
-    let counted = [counts.ok, counts.failed, counts.skipped, counts.cancelled].map(|n| usize::try_from(n).unwrap());
+    let counted =
+        [counts.succeeded, counts.failed, counts.skipped, counts.cancelled].map(|n| usize::try_from(n).unwrap());
     let running = parts.iter().filter(|part| part.running).count();
     let both = parts.iter().any(|part| part.running && part.how.is_some());
     let sealed = row.head.sealed.is_some_and(|n| n != row.head.appended);

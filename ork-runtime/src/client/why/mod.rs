@@ -158,8 +158,11 @@ fn ready(facts: &Facts) -> (WaitsFor, String) {
     let what = match job.phase {
         Phase::Join => {
             let counts = facts.view.counts;
-            let (ok, not_ok) = (counts.ok, counts.unsuccessful());
-            format!("all {} ended ({ok} ok, {not_ok} not), and its join runs next", counted(counts.settled(), "part"))
+            let (succeeded, not_ok) = (counts.succeeded, counts.unsuccessful());
+            format!(
+                "all {} ended ({succeeded} succeeded, {not_ok} not), and its join runs next",
+                counted(counts.settled(), "part")
+            )
         }
         Phase::Start if job.started.is_some() => {
             let attempt = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
@@ -254,7 +257,7 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
     let open = total.saturating_sub(counts.settled());
     let mut clauses = vec![format!(
         "{} of {} succeeded, {} failed, {} running, {} pending",
-        counts.ok,
+        counts.succeeded,
         counted(total, "part"),
         counts.failed,
         counts.running,
@@ -338,8 +341,8 @@ fn cancelled(facts: &Facts) -> String {
 fn retry_effect(facts: &Facts) -> String {
     let JobView { job, counts, head, .. } = &facts.view;
     let what = match head.sealed {
-        Some(total) if !head.cut && total > counts.ok => {
-            format!("retries the {} that did not succeed", counted(total - counts.ok, "part"))
+        Some(total) if !head.cut && total > counts.succeeded => {
+            format!("retries the {} that did not succeed", counted(total - counts.succeeded, "part"))
         }
         Some(_) if !head.cut && head.joined => "runs its join again".to_owned(),
         Some(_) | None => "runs it again".to_owned(),

@@ -179,8 +179,8 @@ fn requeued_attempt_is_ready() {
 fn ready_for_its_join() {
     let mut facts = with_outbox(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
     facts.view.job.phase = Phase::Join;
-    facts.view.counts = Counts { ok: 8, failed: 2, ..Counts::default() };
-    let text = "all 10 parts ended (8 ok, 2 not), and its join runs next: no worker has taken its message; no other \
+    facts.view.counts = Counts { succeeded: 8, failed: 2, ..Counts::default() };
+    let text = "all 10 parts ended (8 succeeded, 2 not), and its join runs next: no worker has taken its message; no other \
                 process is up: start a worker";
     assert_why(&facts, WaitsFor::Worker, text);
 }
@@ -219,7 +219,7 @@ fn running_with_a_worker_that_is_gone() {
 fn splitting() {
     let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
     facts.view.head = Head { epoch: 1, appended: 3_000, ..Head::default() };
-    facts.view.counts = Counts { ok: 5, running: 2, ..Counts::default() };
+    facts.view.counts = Counts { succeeded: 5, running: 2, ..Counts::default() };
     facts.options = Some(Limits { attempts: 1, timeout: None });
     let text = "splitting on one/01010101, attempt 1 of 1; first started at 1970-01-01T00:16:20.000Z (20s ago); 3000 \
                 parts so far, 5 ended, 2 running; last heartbeat 1s ago, presumed dead at 1970-01-01T00:16:54.000Z \
@@ -258,7 +258,7 @@ fn retrying() {
 fn waiting_for_parts() {
     let mut facts = with(over_a_broker(State::Waiting), "one", ONE, 1);
     facts.view.head = Head { epoch: 1, appended: 100, sealed: Some(100), ..Head::default() };
-    facts.view.counts = Counts { ok: 90, failed: 3, running: 4, ..Counts::default() };
+    facts.view.counts = Counts { succeeded: 90, failed: 3, running: 4, ..Counts::default() };
     facts.diagnostics.open = vec![3, 17, 18, 40, 41];
     facts.diagnostics.to_send = PendingOutbox { later: 2, next_due: Some(after(6)), ..PendingOutbox::default() };
     let text = "waiting for its parts: 90 of 100 parts succeeded, 3 failed, 4 running, 3 pending; not ended: 3, 17, \
@@ -266,7 +266,7 @@ fn waiting_for_parts() {
                 is up, one/01010101: it may be busy, stopping, or lack this task";
     assert_why(&facts, WaitsFor::Parts, text);
 
-    facts.view.counts = Counts { ok: 97, skipped: 1, ..Counts::default() };
+    facts.view.counts = Counts { succeeded: 97, skipped: 1, ..Counts::default() };
     facts.diagnostics.open = vec![3, 17];
     facts.diagnostics.to_send = PendingOutbox { free: 2, ..PendingOutbox::default() };
     let text = "waiting for its parts: 97 of 100 parts succeeded, 0 failed, 0 running, 2 pending; 1 skipped, 0 \
@@ -300,9 +300,9 @@ fn failed() {
     assert_why(&facts, WaitsFor::Nothing, &text);
 
     facts.view.head = Head { epoch: 1, appended: 9, sealed: Some(9), joined: true, ..Head::default() };
-    facts.view.counts = Counts { ok: 7, failed: 2, ..Counts::default() };
+    facts.view.counts = Counts { succeeded: 7, failed: 2, ..Counts::default() };
     assert!(why(&facts).sentence.ends_with("retries the 2 parts that did not succeed"));
-    facts.view.counts = Counts { ok: 9, ..Counts::default() };
+    facts.view.counts = Counts { succeeded: 9, ..Counts::default() };
     assert!(why(&facts).sentence.ends_with("runs its join again"));
 }
 

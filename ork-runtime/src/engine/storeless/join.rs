@@ -90,7 +90,7 @@ pub(super) async fn finish(
     job.state = State::Waiting;
     let failed = parts.values().map(|(ok, _)| u64::from(!ok)).sum();
     let total = u64::try_from(parts.len()).unwrap_or(u64::MAX);
-    let counts = Counts { ok: total - failed, failed, ..Counts::default() };
+    let counts = Counts { succeeded: total - failed, failed, ..Counts::default() };
     let options = &task.entry().options;
     let policy = Policy { on_error: options.on_error, tolerate: options.tolerate.unwrap_or_default() };
     let joined = ledger::Head { policy, joined: task.join.is_some(), ..ledger::Head::default() };

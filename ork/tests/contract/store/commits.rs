@@ -150,7 +150,7 @@ fn parts_settled_over_a_repeatedly_cut_connection_count_once() {
             assert!(answers.iter().all(|answer| matches!(answer, SettleResult::Applied)), "{round}: {answers:?}");
         }
         let view = whole.store.job(id).await.unwrap().unwrap();
-        assert_eq!((view.counts.ok, view.counts.running), (300, 0));
+        assert_eq!((view.counts.succeeded, view.counts.running), (300, 0));
         assert_eq!(whole.take(10).await.len(), 1, "the join is enqueued once");
         world.store.close().await;
         whole.store.close().await;

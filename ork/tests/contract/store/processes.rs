@@ -78,7 +78,7 @@ fn parts_settled_concurrently_count_once_and_complete_once() {
         let answers = futures_util::future::join_all(all).await;
         assert_eq!(answers.iter().filter(|answer| matches!(answer, SettleResult::Applied)).count(), 900);
         let view = worlds[2].store.job(id).await.unwrap().unwrap();
-        assert_eq!((view.counts.ok, view.counts.running), (900, 0));
+        assert_eq!((view.counts.succeeded, view.counts.running), (900, 0));
         assert_eq!(worlds[1].take(10).await.len(), 1, "the join is enqueued once");
         close(worlds).await;
     });

@@ -88,7 +88,7 @@ fn the_last_part_enqueues_the_join_exactly_once() {
         assert_eq!(kinds_of(&world.take(100).await), [WorkKind::Join]);
         assert!(world.take(100).await.is_empty());
         let counts = world.store.job(id).await.unwrap().unwrap().counts;
-        assert_eq!((counts.ok, counts.failed, counts.running), (2, 1, 0));
+        assert_eq!((counts.succeeded, counts.failed, counts.running), (2, 1, 0));
     });
 }
 
@@ -221,7 +221,7 @@ fn stop_skips_parts_that_have_not_started_and_waits_for_running_ones() {
         world.settle(part(id, 1), ok()).await;
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!(view.job.state, JobState::Failed);
-        assert_eq!((view.counts.ok, view.counts.failed, view.counts.skipped), (1, 1, 8));
+        assert_eq!((view.counts.succeeded, view.counts.failed, view.counts.skipped), (1, 1, 8));
     });
 }
 
@@ -275,7 +275,7 @@ fn retrying_enqueues_exactly_the_failed_parts() {
             world.settle(part, ok()).await;
         }
         let view = world.store.job(id).await.unwrap().unwrap();
-        assert_eq!((view.job.state, view.counts.ok), (JobState::Succeeded, 6));
+        assert_eq!((view.job.state, view.counts.succeeded), (JobState::Succeeded, 6));
     });
 }
 
@@ -313,7 +313,7 @@ fn concurrent_duplicate_settlements_count_once() {
         let answers = futures_util::future::join_all((0..2_000_u64).map(|n| settle(n * 1_013 % 2_000))).await;
         assert!(answers.iter().all(|(first, second)| *first != SettleResult::Stale && *second == SettleResult::Stale));
         assert_eq!(kinds_of(&world.take(10_000).await), [WorkKind::Join]);
-        assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.ok, 2_000);
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.succeeded, 2_000);
     });
 }
 

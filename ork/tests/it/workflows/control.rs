@@ -105,7 +105,7 @@ fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
         assert_eq!(stages(&outcome)[2], StepState::Skipped);
         assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
         let gated = outcome.status().run.as_ref().unwrap().tasks[1].job;
-        assert_eq!(world.ork.status(gated).await.unwrap().parts.ok, 2, "started calls were not stopped");
+        assert_eq!(world.ork.status(gated).await.unwrap().parts.succeeded, 2, "started calls were not stopped");
         world.end().await;
     });
 }
