@@ -1,4 +1,5 @@
-//! Stores that are temporarily unusable or were written by a newer or a development version, full disks and read-only file systems.
+//! Stores that are temporarily unusable or were written by a newer or a development version, full disks and read-only
+//! file systems.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 

@@ -14,12 +14,12 @@ use ork_ports::broker::{Acker, DeadLetterReason, Disposition};
 pub(super) struct Settled {
     pub(super) generation: u64,
     pub(super) tag: u64,
-    pub(super) settlement: Settlement,
+    pub(super) settlement: ChannelAction,
 }
 
 /// What a disposition means for the broker.
 #[derive(Debug)]
-pub(super) enum Settlement {
+pub(super) enum ChannelAction {
     Ack,
     Requeue(Box<RawDelivery>),
     RequeueElsewhere(Box<DeadLetter>),
@@ -64,13 +64,13 @@ impl AmqpAcker {
             return;
         };
         let settlement = match disposition {
-            Disposition::Ack => Settlement::Ack,
-            Disposition::Requeue => Settlement::Requeue(Box::new(raw)),
+            Disposition::Ack => ChannelAction::Ack,
+            Disposition::Requeue => ChannelAction::Requeue(Box::new(raw)),
             Disposition::RequeueElsewhere(reason, detail) => {
-                Settlement::RequeueElsewhere(Box::new(DeadLetter { raw, reason, detail }))
+                ChannelAction::RequeueElsewhere(Box::new(DeadLetter { raw, reason, detail }))
             }
             Disposition::DeadLetter(reason, detail) => {
-                Settlement::DeadLetter(Box::new(DeadLetter { raw, reason, detail }))
+                ChannelAction::DeadLetter(Box::new(DeadLetter { raw, reason, detail }))
             }
         };
         // If the subscription has ended, so has its channel, and the broker redelivers the message.

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ack::Acks;
-use super::acker::{AmqpAcker, DeadLetter, Settled, Settlement};
+use super::acker::{AmqpAcker, ChannelAction, DeadLetter, Settled};
+use super::connection_manager::{ConnectionManager, Pauses};
 use super::error::LinkError;
-use super::link::{Link, Pauses};
 use super::publish::Publisher;
 use super::session::{Ended, Loss, Session, consume};
 use super::topology::{REPUBLISH_AFTER, Topology};
@@ -36,7 +36,7 @@ const STEADY: Duration = Duration::from_secs(5);
 /// What all subscriptions of one broker share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<ConnectionManager>,
     pub(super) topology: Arc<Topology>,
     pub(super) publisher: Publisher,
     pub(super) closing: CancellationToken,
@@ -62,7 +62,7 @@ pub(super) enum Command {
 /// arrives, and increments the delivery count of every message on that connection. So the queue gets a connection to
 /// itself, and the message arrives alone, until a quorum queue's delivery limit moves it to the dead letters.
 pub(super) struct Quarantine {
-    link: Arc<Link>,
+    link: Arc<ConnectionManager>,
     /// The next deliveries, this many, are consumed one at a time.
     left: u16,
 }
@@ -95,7 +95,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    fn link(&self) -> &Arc<Link> {
+    fn link(&self) -> &Arc<ConnectionManager> {
         let quarantine = self.quarantine.as_ref();
         quarantine.map_or(&self.shared.link, |quarantine| &quarantine.link)
     }
@@ -113,9 +113,10 @@ impl Driver {
             return;
         }
         let Shared { link, tasks, .. } = &self.shared;
-        let quarantine = self
-            .quarantine
-            .get_or_insert_with(|| Quarantine { link: Link::new(link.target().clone(), tasks.clone()), left: 0 });
+        let quarantine = self.quarantine.get_or_insert_with(|| Quarantine {
+            link: ConnectionManager::new(link.target().clone(), tasks.clone()),
+            left: 0,
+        });
         quarantine.left = self.window;
     }
 
@@ -352,35 +353,35 @@ impl Driver {
                 continue;
             }
             match settled.settlement {
-                Settlement::Ack => {
+                ChannelAction::Ack => {
                     session.acks.done(settled.tag);
                 }
                 // The copy states how often the message was lost before this delivery.
-                Settlement::Requeue(raw) if self.subscribe.is_exact => {
+                ChannelAction::Requeue(raw) if self.subscribe.is_exact => {
                     let lost = decode(&raw, &self.shared.topology.names).redelivered;
                     self.republish(session, settled.tag, *raw, Some(lost));
                 }
                 // The first requeue by `basic.nack` costs nothing; after that a copy replaces the message, so that
                 // the broker's delivery count does not grow.
-                Settlement::Requeue(raw) if self.shared.topology.counts_deliveries() && redelivered(&raw) > 0 => {
+                ChannelAction::Requeue(raw) if self.shared.topology.counts_deliveries() && redelivered(&raw) > 0 => {
                     self.republish(session, settled.tag, *raw, None);
                 }
-                Settlement::RequeueElsewhere(dead) if redelivered(&dead.raw) < self.shared.topology.declines() => {
+                ChannelAction::RequeueElsewhere(dead) if redelivered(&dead.raw) < self.shared.topology.declines() => {
                     if session.acks.released(settled.tag) {
                         released.push(settled.tag);
                     }
                 }
-                Settlement::Requeue(_) => {
+                ChannelAction::Requeue(_) => {
                     if session.acks.released(settled.tag) {
                         released.push(settled.tag);
                     }
                 }
-                Settlement::RequeueElsewhere(dead) | Settlement::DeadLetter(dead) => {
+                ChannelAction::RequeueElsewhere(dead) | ChannelAction::DeadLetter(dead) => {
                     let DeadLetter { raw, reason, detail } = *dead;
                     let (names, queue) = (&self.shared.topology.names, &self.subscribe.queue);
                     self.copy(session, settled.tag, dead_letter(raw, names, queue, reason, &detail));
                 }
-                Settlement::Copied { confirmed } => {
+                ChannelAction::Copied { confirmed } => {
                     session.n_copying = session.n_copying.saturating_sub(1);
                     if confirmed {
                         session.acks.done(settled.tag);
@@ -433,7 +434,7 @@ impl Driver {
                     break false;
                 }
             };
-            let settlement = Settlement::Copied { confirmed };
+            let settlement = ChannelAction::Copied { confirmed };
             let _gone = settle.send(Settled { generation, tag, settlement });
         });
     }

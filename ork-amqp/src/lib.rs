@@ -24,11 +24,11 @@ use ork_ports::broker::{Broker, BrokerError, PartQueues, Replies, Subscribe, Sub
 
 mod ack;
 mod acker;
+mod amqp_connection;
+mod connection_manager;
 mod consume;
 mod driver;
 mod error;
-mod link;
-mod live;
 mod management;
 mod parts;
 mod publish;
@@ -41,8 +41,8 @@ mod wire;
 
 pub use topology::QueueKind;
 
+use connection_manager::{ConnectionManager, Pauses, Target};
 use error::{Cut, LinkError};
-use link::{Link, Pauses, Target};
 use management::Management;
 use publish::{Publisher, Publishing};
 use topology::Topology;
@@ -108,12 +108,12 @@ pub struct Amqp {
     config: Config,
     topology: Arc<Topology>,
     /// The connection for publishing and declaring.
-    publishing: Arc<Link>,
+    publishing: Arc<ConnectionManager>,
     /// The connection for consuming and acknowledging.
-    consuming: Arc<Link>,
+    consuming: Arc<ConnectionManager>,
     publishes: Arc<Publishing>,
     /// The connection for reading part queues.
-    reading: Arc<Link>,
+    reading: Arc<ConnectionManager>,
     parts: parts::Parts,
     /// Cancelled first: consumers carry out the settlements made so far.
     closing: CancellationToken,
@@ -137,7 +137,7 @@ impl Amqp {
         let tasks = TaskTracker::new();
         let link = |what: &str| {
             let (addresses, name) = (config.addresses.clone(), format!("{} {what}", config.name));
-            Link::new(Target { addresses, name, deadline: config.deadline }, tasks.clone())
+            ConnectionManager::new(Target { addresses, name, deadline: config.deadline }, tasks.clone())
         };
         let (publishing, reading, closed) = (link("publishes"), link("reads"), CancellationToken::new());
         let publishes = Arc::new(Publishing {

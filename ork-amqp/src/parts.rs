@@ -13,9 +13,9 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, 
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::oneshot;
 
+use super::amqp_connection::AmqpConnection;
+use super::connection_manager::ConnectionManager;
 use super::error::{Failed, LinkError, is_not_found, is_refused};
-use super::link::Link;
-use super::live::Live;
 use super::publish::Publishing;
 use super::reader::{Reader, Reading, Readings};
 use super::topology::{Names, short};
@@ -37,7 +37,7 @@ type Counter = tokio::sync::Mutex<Option<Counting>>;
 /// A channel on which queues are counted.
 #[derive(Debug)]
 struct Counting {
-    live: Arc<Live>,
+    live: Arc<AmqpConnection>,
     channel: Channel,
     n_counted: u32,
 }
@@ -50,7 +50,7 @@ const COUNTS: u32 = 1_000;
 #[derive(Debug)]
 pub(super) struct Parts {
     /// A separate connection, because a message in the queue of another program may end it.
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<ConnectionManager>,
     pub(super) names: Names,
     pub(super) publishes: Arc<Publishing>,
     /// The queues that are being counted at the moment, and the callers that wait for the next count of each.
@@ -60,14 +60,14 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(link: Arc<Link>, names: Names, publishes: Arc<Publishing>) -> Self {
+    pub(super) fn new(link: Arc<ConnectionManager>, names: Names, publishes: Arc<Publishing>) -> Self {
         Self { link, names, publishes, counting: Arc::default(), channel: Arc::default(), readings: Arc::default() }
     }
 
     async fn with_channel<T>(
         &self,
         doing: &str,
-        call: impl AsyncFnOnce(&Live, &Channel) -> Result<T, Failed>,
+        call: impl AsyncFnOnce(&AmqpConnection, &Channel) -> Result<T, Failed>,
     ) -> Result<T, LinkError> {
         let (live, channel) = self.link.channel(doing).await?;
         let done = call(&live, &channel).await?;
@@ -193,7 +193,7 @@ impl PartQueues for Parts {
 
 /// Counts, and counts again for the callers that came in the meantime, until none is left.
 async fn count_for_all(
-    link: &Arc<Link>,
+    link: &Arc<ConnectionManager>,
     channel: &Counter,
     counting: &Mutex<HashMap<String, Waiting>>,
     queue: String,
@@ -217,7 +217,11 @@ async fn count_for_all(
     }
 }
 
-async fn count_once(link: &Arc<Link>, held: &Counter, queue: &ShortString) -> Result<Option<u64>, LinkError> {
+async fn count_once(
+    link: &Arc<ConnectionManager>,
+    held: &Counter,
+    queue: &ShortString,
+) -> Result<Option<u64>, LinkError> {
     let mut held = held.lock().await;
     let mut usable = held.take().filter(|held| held.live.is_up() && held.channel.status().connected());
     if let Some(old) = usable.take_if(|held| held.n_counted >= COUNTS || held.live.is_exhausted()) {

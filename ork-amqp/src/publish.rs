@@ -12,9 +12,9 @@ use tokio::sync::{Mutex, OnceCell, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::amqp_connection::AmqpConnection;
+use super::connection_manager::ConnectionManager;
 use super::error::{Failed, LinkError, is_not_found, is_precondition_failed};
-use super::link::Link;
-use super::live::Live;
 use super::topology::Topology;
 use super::wire::Publication;
 use ork_ports::broker::BrokerErrorKind;
@@ -43,7 +43,7 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) fn new(
-        link: &Arc<Link>,
+        link: &Arc<ConnectionManager>,
         topology: &Arc<Topology>,
         tasks: &TaskTracker,
         closed: &CancellationToken,
@@ -101,7 +101,7 @@ impl Publisher {
 /// A publisher that starts when it is first used, because a broker may be created outside of a runtime.
 #[derive(Debug)]
 pub(super) struct Publishing {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<ConnectionManager>,
     pub(super) topology: Arc<Topology>,
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing must be published any more.
@@ -117,12 +117,12 @@ impl Publishing {
 }
 
 struct Lane {
-    link: Arc<Link>,
+    link: Arc<ConnectionManager>,
     topology: Arc<Topology>,
     /// The orders, shared by all lanes.
     orders: Arc<Mutex<mpsc::Receiver<Order>>>,
     /// The channel of this lane, with confirms enabled; `None` until it is needed and after it was lost.
-    open: Option<(Arc<Live>, Channel)>,
+    open: Option<(Arc<AmqpConnection>, Channel)>,
 }
 
 impl Lane {
@@ -278,7 +278,7 @@ impl Lane {
         Ok((results, lost))
     }
 
-    async fn channel(&mut self) -> Result<(Arc<Live>, Channel), LinkError> {
+    async fn channel(&mut self) -> Result<(Arc<AmqpConnection>, Channel), LinkError> {
         if let Some((live, channel)) = &self.open
             && live.is_up()
             && channel.status().connected()
@@ -304,7 +304,7 @@ fn nack_kind(publication: &Publication) -> BrokerErrorKind {
     if publication.is_outcome() { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
 }
 
-fn blocked(live: &Live) -> LinkError {
+fn blocked(live: &AmqpConnection) -> LinkError {
     LinkError::new(
         BrokerErrorKind::TimedOut,
         format!("RabbitMQ at {} is blocking publishers: low memory or disk space", live.address()),

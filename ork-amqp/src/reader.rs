@@ -13,8 +13,8 @@ use lapin::options::{
 use lapin::types::ShortString;
 use lapin::{Channel, Consumer};
 
+use super::amqp_connection::AmqpConnection;
 use super::error::{Failed, LinkError};
-use super::live::Live;
 use super::publish::Publisher;
 use super::topology::Names;
 use super::wire::{RawDelivery, dead_letter, records};
@@ -47,7 +47,7 @@ impl Drop for Reading {
 }
 
 pub(super) struct Reader {
-    live: Arc<Live>,
+    live: Arc<AmqpConnection>,
     channel: Channel,
     consumer: Consumer,
     queue: ShortString,
@@ -63,7 +63,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(
-        live: Arc<Live>,
+        live: Arc<AmqpConnection>,
         channel: Channel,
         consumer: Consumer,
         queue: ShortString,

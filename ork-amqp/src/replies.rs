@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::amqp_connection::AmqpConnection;
+use super::connection_manager::{ConnectionManager, Pauses};
 use super::error::LinkError;
-use super::link::{Link, Pauses};
-use super::live::Live;
 
 /// How many messages may wait in this process before further ones stay with the broker.
 pub(super) const WAITING: usize = 1024;
@@ -29,7 +29,7 @@ pub(super) type Read<T> = fn(&Delivery) -> Option<T>;
 
 /// Maintains a private queue and passes on what arrives in it.
 pub(super) struct Collector<T> {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<ConnectionManager>,
     pub(super) queue: ShortString,
     /// An exchange from which the queue receives all messages.
     pub(super) exchange: Option<ShortString>,
@@ -43,7 +43,7 @@ impl<T: Send + 'static> Collector<T> {
     /// The queue outlives a lost connection, so that an outcome sent in the meantime is not lost. After a while
     /// without a consumer the broker deletes it, so that it does not keep collecting messages that no process waits
     /// for.
-    pub(super) async fn open(&self) -> Result<(Arc<Live>, Consumer), LinkError> {
+    pub(super) async fn open(&self) -> Result<(Arc<AmqpConnection>, Consumer), LinkError> {
         let (live, channel) = self.link.channel("open a channel").await?;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
@@ -63,7 +63,7 @@ impl<T: Send + 'static> Collector<T> {
     }
 
     /// Passes on what arrives, until the receiver is dropped.
-    pub(super) async fn run(self, first: (Arc<Live>, Consumer), closed: CancellationToken) {
+    pub(super) async fn run(self, first: (Arc<AmqpConnection>, Consumer), closed: CancellationToken) {
         tokio::select! {
             () = closed.cancelled() => {}
             () = self.taken.closed() => {}
@@ -87,7 +87,7 @@ impl<T: Send + 'static> Collector<T> {
         }
     }
 
-    async fn collect(&self, first: (Arc<Live>, Consumer)) {
+    async fn collect(&self, first: (Arc<AmqpConnection>, Consumer)) {
         let mut open = Some(first);
         let mut pauses = Pauses::new();
         loop {

@@ -10,12 +10,12 @@ use lapin::{Channel, Consumer};
 use tokio::time::Instant;
 
 use super::ack::{Acks, Plan};
+use super::amqp_connection::AmqpConnection;
 use super::error::LinkError;
-use super::live::Live;
 
 /// One channel with one consumer.
 pub(super) struct Session {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<AmqpConnection>,
     pub(super) channel: Channel,
     pub(super) consumer: Consumer,
     pub(super) queue: ShortString,
@@ -83,7 +83,7 @@ impl Session {
 }
 
 pub(super) async fn consume(
-    live: &Live,
+    live: &AmqpConnection,
     channel: &Channel,
     queue: &ShortString,
     window: u16,

@@ -7,8 +7,8 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
+use super::amqp_connection::AmqpConnection;
 use super::error::{Failed, LinkError, is_not_found, is_precondition_failed, reason};
-use super::live::Live;
 use ork_core::hook::Allowed;
 use ork_ports::broker::{BrokerErrorKind, Subscribe};
 
@@ -157,7 +157,7 @@ impl Topology {
     /// Declares a work queue, and remembers it for later connections.
     pub(super) async fn declare(
         &self,
-        live: &Live,
+        live: &AmqpConnection,
         channel: &Channel,
         subscribe: &Subscribe,
     ) -> Result<ShortString, LinkError> {
@@ -169,7 +169,7 @@ impl Topology {
     }
 
     /// Returns how many messages are in the dead letters.
-    pub(super) async fn n_dead(&self, live: &Live, channel: &Channel) -> Result<u32, LinkError> {
+    pub(super) async fn n_dead(&self, live: &AmqpConnection, channel: &Channel) -> Result<u32, LinkError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let dead = channel.queue_declare(self.names.dead.clone(), passive, FieldTable::default());
         let dead = live.within("count the dead letters", dead).await?;
@@ -178,7 +178,12 @@ impl Topology {
     }
 
     /// Returns how many messages wait in this queue; 0 if it does not exist.
-    pub(super) async fn n_waiting(&self, live: &Live, channel: &Channel, queue: &str) -> Result<u32, LinkError> {
+    pub(super) async fn n_waiting(
+        &self,
+        live: &AmqpConnection,
+        channel: &Channel,
+        queue: &str,
+    ) -> Result<u32, LinkError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declaration = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
         match live.within("count the messages of a queue", declaration).await {
@@ -192,7 +197,7 @@ impl Topology {
     }
 
     /// Makes sure, once per connection, that everything this process needs exists.
-    pub(super) async fn prepare(&self, live: &Live) -> Result<(), LinkError> {
+    pub(super) async fn prepare(&self, live: &AmqpConnection) -> Result<(), LinkError> {
         let mut prepared = live.prepared.lock().await;
         if !*prepared {
             self.declare_all(live).await?;
@@ -202,7 +207,7 @@ impl Topology {
     }
 
     /// Declares the exchanges and every queue requested so far.
-    async fn declare_all(&self, live: &Live) -> Result<(), LinkError> {
+    async fn declare_all(&self, live: &AmqpConnection) -> Result<(), LinkError> {
         declare_base(live, &self.names, self.kind).await?;
         let known = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if known.is_empty() {
@@ -218,7 +223,7 @@ impl Topology {
 }
 
 /// Declares the exchanges and the dead letters.
-async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(), LinkError> {
+async fn declare_base(live: &AmqpConnection, names: &Names, kind: QueueKind) -> Result<(), LinkError> {
     let channel = live.channel("open a channel").await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let doing = "declare the exchanges";
@@ -258,7 +263,7 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
 
 /// Declares one work queue and binds it for its tasks.
 async fn declare_queue(
-    live: &Live,
+    live: &AmqpConnection,
     channel: &Channel,
     names: &Names,
     kind: QueueKind,

@@ -82,7 +82,7 @@ pub(super) fn check_outlives_command(builder: &OrkBuilder) -> Result<(), Failure
 async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let Args { work, wait, options: submit_args } = args;
     let (work, options) = (Work::read(ork, work, output).await?, submit_args.options());
-    if let (Work::Task { name, input }, true) = (&work, wait && !ork.keeps_jobs() && options.are_plain()) {
+    if let (Work::Task { name, input }, true) = (&work, wait && !ork.has_store() && options.are_plain()) {
         let result = tokio::select! {
             result = ork.submit_json_and_wait(name, input.clone()) => result?,
             () = signals.next() => return Ok(ExitCode::from(130)),

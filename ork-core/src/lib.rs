@@ -1,7 +1,7 @@
 //! The model of ork: jobs, their parts and messages, and the transactions that every store applies.
 //!
-//! This crate is pure: it has no runtime, no sockets, no files and no logs. The store adapters and the model checker run
-//! this code as it is. Users depend on the crate `ork`; the items of this crate may change in any release.
+//! This crate is pure: it has no runtime, no sockets, no files and no logs. The store adapters and the model checker
+//! run this code as it is. Users depend on the crate `ork`; the items of this crate may change in any release.
 
 pub mod barrier;
 mod body;

@@ -30,7 +30,7 @@ use self::escalation::{Escalation, FirstSteps, StopTriggers};
 use self::guard::Guard;
 use self::python::Pools;
 use ork_core::clock::{Clock, Pause};
-use ork_ports::executor::{Call, Code, Executor, ExecutorError, Listener, Program, Signature};
+use ork_ports::executor::{Call, CallObserver, Code, Executor, ExecutorError, Program, Signature};
 
 /// How long to wait for the remaining output of a process that has ended, and for an end that should be immediate.
 const END_DEADLINE: Duration = Duration::from_secs(2);
@@ -131,7 +131,7 @@ impl Local {
 
 #[async_trait]
 impl Executor for Local {
-    async fn run(&self, call: Call, listener: Arc<dyn Listener>) -> Result<Bytes, ExecutorError> {
+    async fn run(&self, call: Call, listener: Arc<dyn CallObserver>) -> Result<Bytes, ExecutorError> {
         self.run_separately(|inner, abandoned| async move {
             match call.code.program.clone() {
                 Program::Python { file } => inner.pools.run(&call, &file, listener, abandoned).await,

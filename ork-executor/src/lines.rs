@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Level;
 
-use ork_ports::executor::Listener;
+use ork_ports::executor::CallObserver;
 
 /// The longest line, in bytes. The rest of a longer one is dropped.
 const LONGEST: usize = 8 * 1024;
@@ -32,7 +32,7 @@ pub(super) struct StderrReader {
 
 #[derive(Debug, Default)]
 struct Inner {
-    listener: Option<Arc<dyn Listener>>,
+    listener: Option<Arc<dyn CallObserver>>,
     last: VecDeque<String>,
 }
 
@@ -47,7 +47,7 @@ impl StderrReader {
 
     /// Sends all later lines to this listener, and forgets the ones that were kept. Without a listener, lines go only
     /// to the debug log of this process.
-    pub(super) fn listen(&self, listener: Option<Arc<dyn Listener>>) {
+    pub(super) fn listen(&self, listener: Option<Arc<dyn CallObserver>>) {
         let mut inner = self.inner();
         inner.last.clear();
         inner.listener = listener;

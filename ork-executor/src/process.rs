@@ -16,7 +16,7 @@ use super::well_formed;
 use super::workflow_path::{WorkflowFile, blocking, root};
 use super::{END_DEADLINE, Shared};
 use ork_core::clock::{Clock, Pause};
-use ork_ports::executor::{Call, Crash, Ended, ExecutorError, Instance, Listener};
+use ork_ports::executor::{Call, CallObserver, Crash, Ended, ExecutorError, Instance};
 
 /// How many bytes are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub(super) async fn run(
     shared: &Shared,
     call: &Call,
     command: &[String],
-    listener: Arc<dyn Listener>,
+    listener: Arc<dyn CallObserver>,
     abandoned: CancellationToken,
 ) -> Result<Bytes, ExecutorError> {
     let Some((program, args)) = command.split_first() else {

@@ -1,5 +1,5 @@
-//! Checks that an output is JSON that all later readers accept, without keeping any of it. serde's own `IgnoredAny` also
-//! accepts text that is not UTF-8, numbers that no reader can hold, and any depth.
+//! Checks that an output is JSON that all later readers accept, without keeping any of it. serde's own `IgnoredAny`
+//! also accepts text that is not UTF-8, numbers that no reader can hold, and any depth.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Writes the changes of a transaction as arrays, so that a thousand rows are one statement. Also writes the progress of
-//! jobs and parts, which no transaction loads.
+//! Writes the changes of a transaction as arrays, so that a thousand rows are one statement. Also writes the progress
+//! of jobs and parts, which no transaction loads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

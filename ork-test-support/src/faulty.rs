@@ -328,7 +328,7 @@ struct FaultySubscription(Box<dyn Subscription>, Arc<Faults>);
 
 impl FaultySubscription {
     fn wrap(&self, delivery: Delivery) -> Delivery {
-        let receipt = Box::new(FaultyReceipt(delivery.acker, Arc::clone(&self.1)));
+        let receipt = Box::new(FaultyAcker(delivery.acker, Arc::clone(&self.1)));
         Delivery { acker: receipt, ..delivery }
     }
 }
@@ -360,9 +360,9 @@ impl Subscription for FaultySubscription {
 }
 
 #[derive(Debug)]
-struct FaultyReceipt(Box<dyn Acker>, Arc<Faults>);
+struct FaultyAcker(Box<dyn Acker>, Arc<Faults>);
 
-impl Acker for FaultyReceipt {
+impl Acker for FaultyAcker {
     /// Settles the delivery, unless the process is dead or has lost its connection: then the disposition does not reach
     /// the broker.
     fn settle(self: Box<Self>, settlement: Disposition) {

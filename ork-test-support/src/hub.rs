@@ -129,7 +129,7 @@ impl Hub {
         let (message, redelivered) = queue.ready.remove(at);
         queue.unsettled += 1;
         let receipt =
-            HubReceipt { hub: Arc::clone(self), queue: name.to_owned(), left: Some((message.clone(), redelivered)) };
+            HubAcker { hub: Arc::clone(self), queue: name.to_owned(), left: Some((message.clone(), redelivered)) };
         Some(Delivery { message: Ok(message), redelivered, is_copy: false, anonymous: false, acker: Box::new(receipt) })
     }
 }
@@ -205,13 +205,13 @@ impl Subscription for HubSubscription {
 }
 
 #[derive(Debug)]
-struct HubReceipt {
+struct HubAcker {
     hub: Arc<Hub>,
     queue: String,
     left: Option<(Message, u32)>,
 }
 
-impl HubReceipt {
+impl HubAcker {
     fn end(&mut self, settlement: &Disposition, lost: u32) {
         let Some((message, redelivered)) = self.left.take() else { return };
         let mut queues = self.hub.queues();
@@ -227,13 +227,13 @@ impl HubReceipt {
     }
 }
 
-impl Acker for HubReceipt {
+impl Acker for HubAcker {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.end(&settlement, 0);
     }
 }
 
-impl Drop for HubReceipt {
+impl Drop for HubAcker {
     fn drop(&mut self) {
         self.end(&Disposition::Requeue, 1);
     }

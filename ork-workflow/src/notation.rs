@@ -18,8 +18,8 @@ const LONGEST: usize = 60;
 /// ```
 /// use serde_json::json;
 ///
-/// let schema = json!({ "type": "array", "items": { "$ref": "#/$defs/A" }, "$defs": { "A": { "type": ["string", "null"] } } });
-/// assert_eq!(ork_workflow::show_type(&schema, &schema), "list of (string | null)");
+/// let schema = json!({ "type": "array", "items": { "$ref": "#/$defs/A" }, "$defs": { "A": { "type": ["string", "null"]
+/// } } }); assert_eq!(ork_workflow::show_type(&schema, &schema), "list of (string | null)");
 /// ```
 pub fn show(schema: &Value, root: &Value) -> String {
     let all = inner(schema, root, 0);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use ork::workflow::Form;
 use ork::{Context, JobId};
 use ork_executor::{Local, Settings};
-use ork_ports::executor::{Call, Code, Executor as _, Instance, Listener, Program};
+use ork_ports::executor::{Call, CallObserver, Code, Executor as _, Instance, Program};
 use ork_runtime::clock::system::SystemClock;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,7 @@ impl Bench {
         let program = Program::Python { file: file.into() };
         let code = Code { program, folder: self.folder.path().to_owned(), env: BTreeMap::new() };
         let (input, cancelled) = (input.to_string().into(), CancellationToken::new());
-        let listener: Arc<dyn Listener> = Arc::new(Context::for_test());
+        let listener: Arc<dyn CallObserver> = Arc::new(Context::for_test());
         self.local
             .run(Call { code, input, form: Form::Whole, instance, timeout: None, cancelled }, listener)
             .await

@@ -42,7 +42,7 @@ impl Arrival {
 
 /// The next action of a worker at the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Next {
+pub enum BarrierAction {
     /// Publish the record of the part to the queue, and wait for the confirm.
     Record,
     /// Count the records in the queue.
@@ -78,7 +78,7 @@ pub enum End {
 
 /// The result of an action, reported to [`Barrier::happened`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
+pub enum BarrierEvent {
     /// The broker has confirmed the record.
     Recorded,
     /// The queue holds this many records.
@@ -139,17 +139,17 @@ impl Barrier {
     }
 
     /// Returns the next action.
-    pub const fn next(&self) -> Next {
+    pub const fn next(&self) -> BarrierAction {
         match self.stage {
-            Stage::Recording => Next::Record,
-            Stage::Counting => Next::Count,
-            Stage::Opening => Next::Open,
-            Stage::Probing => Next::Probe,
-            Stage::Touching | Stage::Reading(_) => Next::Read,
-            Stage::PuttingBack(_) => Next::PutBack,
-            Stage::Firing(_) => Next::Fire,
-            Stage::Removing => Next::Remove,
-            Stage::Ended(end) => Next::End(end),
+            Stage::Recording => BarrierAction::Record,
+            Stage::Counting => BarrierAction::Count,
+            Stage::Opening => BarrierAction::Open,
+            Stage::Probing => BarrierAction::Probe,
+            Stage::Touching | Stage::Reading(_) => BarrierAction::Read,
+            Stage::PuttingBack(_) => BarrierAction::PutBack,
+            Stage::Firing(_) => BarrierAction::Fire,
+            Stage::Removing => BarrierAction::Remove,
+            Stage::Ended(end) => BarrierAction::End(end),
         }
     }
 
@@ -200,23 +200,27 @@ impl Barrier {
     }
 
     /// Handles every other event.
-    pub fn happened(&mut self, event: Event) {
+    pub fn happened(&mut self, event: BarrierEvent) {
         let stage = std::mem::replace(&mut self.stage, Stage::Removing);
         self.stage = match (stage, event) {
-            (Stage::Recording, Event::NoQueue) => Stage::Ended(End::NoQueue),
-            (Stage::Counting | Stage::Opening | Stage::Probing, Event::NoQueue) => Stage::Ended(End::Gone),
-            (Stage::Recording, Event::Recorded) if self.target.suspect => Stage::Probing,
-            (Stage::Recording, Event::Recorded) | (Stage::PuttingBack(_), Event::PutBack) => Stage::Counting,
-            (Stage::Opening | Stage::Touching | Stage::Reading(_) | Stage::PuttingBack(_), Event::Lost)
-            | (Stage::Probing, Event::Busy) => Stage::Probing,
-            (Stage::Probing, Event::Opened) => Stage::Touching,
-            (Stage::Reading(set), Event::Impatient) => Stage::PuttingBack(set),
-            (Stage::Counting, Event::Counted(n)) if n >= self.target.full() => Stage::Opening,
+            (Stage::Recording, BarrierEvent::NoQueue) => Stage::Ended(End::NoQueue),
+            (Stage::Counting | Stage::Opening | Stage::Probing, BarrierEvent::NoQueue) => Stage::Ended(End::Gone),
+            (Stage::Recording, BarrierEvent::Recorded) if self.target.suspect => Stage::Probing,
+            (Stage::Recording, BarrierEvent::Recorded) | (Stage::PuttingBack(_), BarrierEvent::PutBack) => {
+                Stage::Counting
+            }
+            (Stage::Opening | Stage::Touching | Stage::Reading(_) | Stage::PuttingBack(_), BarrierEvent::Lost)
+            | (Stage::Probing, BarrierEvent::Busy) => Stage::Probing,
+            (Stage::Probing, BarrierEvent::Opened) => Stage::Touching,
+            (Stage::Reading(set), BarrierEvent::Impatient) => Stage::PuttingBack(set),
+            (Stage::Counting, BarrierEvent::Counted(n)) if n >= self.target.full() => Stage::Opening,
             // The current reader counts again after reading, and the record of this part is in the queue already.
-            (Stage::Counting, Event::Counted(_)) | (Stage::Opening, Event::Busy) => Stage::Ended(End::Waits),
-            (Stage::Opening, Event::Opened) => Stage::Reading(Set::default()),
-            (Stage::Firing(_), Event::Fired) => Stage::Removing,
-            (Stage::Removing, Event::Removed | Event::NoQueue) => Stage::Ended(End::Fired),
+            (Stage::Counting, BarrierEvent::Counted(_)) | (Stage::Opening, BarrierEvent::Busy) => {
+                Stage::Ended(End::Waits)
+            }
+            (Stage::Opening, BarrierEvent::Opened) => Stage::Reading(Set::default()),
+            (Stage::Firing(_), BarrierEvent::Fired) => Stage::Removing,
+            (Stage::Removing, BarrierEvent::Removed | BarrierEvent::NoQueue) => Stage::Ended(End::Fired),
             (stage, _) => stage,
         };
     }

@@ -243,7 +243,8 @@ impl Ledger {
         }
     }
 
-    /// Records that an attempt of a part waits for a permit, in a row of its own. Only the message of that row starts it.
+    /// Records that an attempt of a part waits for a permit, in a row of its own. Only the message of that row starts
+    /// it.
     pub fn wait(&mut self, index: u64) {
         let (shard, low) = self.shard_mut(index);
         shard.wait(low);

@@ -19,8 +19,8 @@ const LOSS: u32 = 1 << 31;
 /// The version of the stored form. A program that reads a later version refuses it.
 const VERSION: u8 = 1;
 
-/// The state of the parts in a shard, as sets of positions within it: how each part ended, which parts are running or had to
-/// wait, and which are being retried.
+/// The state of the parts in a shard, as sets of positions within it: how each part ended, which parts are running or
+/// had to wait, and which are being retried.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shard {
     succeeded: RoaringBitmap,

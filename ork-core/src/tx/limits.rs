@@ -22,8 +22,8 @@ impl Transaction {
         self.permits.insert(limit, permits);
     }
 
-    /// Acquires permits for up to `wanted` calls. Returns how many calls can start, all of them if there is no limit; and
-    /// the permit of each.
+    /// Acquires permits for up to `wanted` calls. Returns how many calls can start, all of them if there is no limit;
+    /// and the permit of each.
     pub(super) fn acquire(&mut self, limit: Option<&Limit>, actor: &Actor, wanted: usize) -> (usize, Option<Permit>) {
         let Some(limit) = limit else { return (wanted, None) };
         let (boot, wanted) = (actor.worker.boot(), u32::try_from(wanted).unwrap_or(u32::MAX));

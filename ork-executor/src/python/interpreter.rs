@@ -18,7 +18,7 @@ use super::super::well_formed;
 use super::super::{END_DEADLINE, Shared};
 use super::frames::{Frame, Frames, Received};
 use ork_core::clock::Pause;
-use ork_ports::executor::{Crash, Ended, ExecutorError, Listener, Raised};
+use ork_ports::executor::{CallObserver, Crash, Ended, ExecutorError, Raised};
 
 /// The largest description of types, in bytes. It is accepted even if the limit for outputs is lower.
 const MOST_DESCRIPTION: usize = 16 * 1024 * 1024;
@@ -105,7 +105,7 @@ impl Interpreter {
         &mut self,
         shared: &Shared,
         request: Request,
-        listener: Option<Arc<dyn Listener>>,
+        listener: Option<Arc<dyn CallObserver>>,
         mut escalation: Escalation,
     ) -> Response {
         self.calls += 1;
@@ -167,7 +167,7 @@ impl Interpreter {
         &mut self,
         shared: &Shared,
         id: u64,
-        listener: Option<&dyn Listener>,
+        listener: Option<&dyn CallObserver>,
         escalation: &mut Escalation,
     ) -> Result<Response, Ended> {
         let mut ended = None;
@@ -235,7 +235,7 @@ impl Interpreter {
         id: u64,
         frame: Frame,
         body: Bytes,
-        listener: Option<&dyn Listener>,
+        listener: Option<&dyn CallObserver>,
     ) -> Option<Result<Response, Ended>> {
         if frame.ends().is_some_and(|ends| ends != id) {
             return Some(Err(Ended::Nonsense));

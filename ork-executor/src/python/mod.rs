@@ -23,7 +23,7 @@ use super::Shared;
 use super::escalation::{FirstSteps, StopStep};
 use super::workflow_path::{WorkflowFile, blocking};
 use ork_core::clock::Timestamp;
-use ork_ports::executor::{Call, Code, ExecutorError, Instance, Listener, Signature};
+use ork_ports::executor::{Call, CallObserver, Code, ExecutorError, Instance, Signature};
 
 /// How many signatures are cached. When there are more, the cache is cleared.
 const MOST_SIGNATURES: usize = 10_000;
@@ -88,7 +88,7 @@ impl Pools {
         &self,
         call: &Call,
         file: &str,
-        listener: Arc<dyn Listener>,
+        listener: Arc<dyn CallObserver>,
         abandoned: CancellationToken,
     ) -> Result<Bytes, ExecutorError> {
         let key = self.key(&call.code, file).await?;
@@ -143,7 +143,7 @@ impl Pools {
         key: Key,
         call: Option<&Call>,
         abandoned: CancellationToken,
-        listener: Option<Arc<dyn Listener>>,
+        listener: Option<Arc<dyn CallObserver>>,
         request: impl FnOnce(&Shared) -> Request,
     ) -> Result<Bytes, ExecutorError> {
         // The time limit of a call does not include the wait for other calls.

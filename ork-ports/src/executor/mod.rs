@@ -1,10 +1,10 @@
 //! The executor port: runs tasks that are not functions of this program. Its interface is plain data.
 //!
-//! The reports of a running call go to a [`Listener`], and its result is the return value. An executor knows nothing
-//! about retries or about the store.
+//! The reports of a running call go to a [`CallObserver`], and its result is the return value. An executor knows
+//! nothing about retries or about the store.
 
+mod call_observer;
 mod error;
-mod listener;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use self::call_observer::CallObserver;
 pub use self::error::{Crash, Ended, ExecutorError, Raised};
-pub use self::listener::Listener;
 use ork_core::id::JobId;
 
 /// One call of a task.
@@ -112,7 +112,7 @@ pub struct Signature {
 #[async_trait]
 pub trait Executor: Send + Sync + fmt::Debug {
     /// Runs a call to its end and returns its output as JSON.
-    async fn run(&self, call: Call, listener: Arc<dyn Listener>) -> Result<Bytes, ExecutorError>;
+    async fn run(&self, call: Call, listener: Arc<dyn CallObserver>) -> Result<Bytes, ExecutorError>;
 
     /// Reads the types of a task. A program other than a Python file declares none: it takes and returns anything.
     async fn describe(&self, code: Code) -> Result<Arc<Signature>, ExecutorError>;

@@ -11,7 +11,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::client::{Client, waiters::Waiters};
 use crate::clock::{Clock, shared::SharedClock, system::SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::engine::large_outputs::Large;
+use crate::engine::large_outputs::LargeOutputs;
 use crate::engine::{self, Engine, Settings};
 use crate::entropy::{Entropy, system::SystemEntropy};
 use crate::event::{EventRouting, EventScope};
@@ -251,7 +251,7 @@ impl OrkBuilder {
             registry,
             states: self.states,
             settings: settings(&config, &*broker),
-            large: Large::new(objects, home, config.large_output_bytes),
+            large: LargeOutputs::new(objects, home, config.large_output_bytes),
             executor: self.adapters.executor(&config, &shared),
             store,
             broker,
@@ -271,12 +271,12 @@ fn settings(config: &Config, broker: &dyn Broker) -> Settings {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     Settings {
         concurrency: config.concurrency.unwrap_or(cores * 64),
-        blocking: config.blocking_concurrency.or(config.concurrency).unwrap_or(cores),
-        page: config.split_page_size,
-        losses: config.max_worker_losses,
-        ack_within: config.ack_timeout,
+        blocking_concurrency: config.blocking_concurrency.or(config.concurrency).unwrap_or(cores),
+        split_page_size: config.split_page_size,
+        max_worker_losses: config.max_worker_losses,
+        ack_timeout: config.ack_timeout,
         workflows: config.workflows.clone(),
-        grace: config.cancel_grace,
+        cancel_grace: config.cancel_grace,
         retention: config.retention,
         events: config.events.unwrap_or(if broker.needs_relay() { EventScope::Off } else { EventScope::Jobs }),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },

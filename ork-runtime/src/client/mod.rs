@@ -171,7 +171,7 @@ impl Client {
     }
 
     /// Returns whether jobs are recorded in a store, so that they can be read later.
-    pub fn keeps_jobs(&self) -> bool {
+    pub fn has_store(&self) -> bool {
         self.engine.store.is_durable()
     }
 

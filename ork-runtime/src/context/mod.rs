@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ork_workflow::{Form, Runs};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::split::{Data, MadeParts, Split, SplitError};
+pub(crate) use self::split::{Data, MadeParts, SplitError, SplitState};
 pub use ork_core::progress::Progress;
 
 use crate::clock::Timestamp;
@@ -162,7 +162,7 @@ struct Inner {
     /// The ids of the jobs that this attempt has submitted.
     submitted: Mutex<HashSet<JobId>>,
     /// Whether this attempt has split its job.
-    split: Mutex<Split>,
+    split: Mutex<SplitState>,
 }
 
 impl Context {

@@ -15,18 +15,18 @@ use crate::task::{Error, Result, json};
 
 /// Whether one call has split its job so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Split {
+pub(crate) enum SplitState {
     /// The call has not split the job.
     #[default]
     Not,
     /// The call has started to split the job and has not completed.
-    Begun,
+    Started,
     /// The call has made these parts.
-    Made(MadeParts),
+    Completed(MadeParts),
     /// Another call of the same attempt has split the job again, so this call no longer counts.
     Overtaken,
     /// The call has ended. Code of it that is still running can no longer split the job.
-    Over,
+    CallEnded,
 }
 
 /// The parts that a call has made.
@@ -45,7 +45,7 @@ pub(crate) enum SplitError {
     Refused(Error),
     /// The split was started and did not complete.
     Broken(Error),
-    /// See [`Split::Overtaken`].
+    /// See [`SplitState::Overtaken`].
     Overtaken(Error),
 }
 
@@ -219,13 +219,13 @@ impl Context {
         self.begin()?;
         let split = self.0.services.split(&self.0.info, data).await;
         let (now, answer) = match split {
-            Ok(made) => (Split::Made(made), Ok(())),
-            Err(SplitError::Refused(error)) => (Split::Not, Err(error)),
-            Err(SplitError::Broken(error)) => (Split::Begun, Err(error)),
-            Err(SplitError::Overtaken(error)) => (Split::Overtaken, Err(error)),
+            Ok(made) => (SplitState::Completed(made), Ok(())),
+            Err(SplitError::Refused(error)) => (SplitState::Not, Err(error)),
+            Err(SplitError::Broken(error)) => (SplitState::Started, Err(error)),
+            Err(SplitError::Overtaken(error)) => (SplitState::Overtaken, Err(error)),
         };
         let mut split = self.0.split.lock().unwrap_or_else(PoisonError::into_inner);
-        if *split == Split::Begun {
+        if *split == SplitState::Started {
             *split = now;
         }
         answer
@@ -234,20 +234,20 @@ impl Context {
     fn begin(&self) -> Result<()> {
         let (mut split, job) = (self.0.split.lock().unwrap_or_else(PoisonError::into_inner), self.job_id());
         let message = match *split {
-            Split::Not => {
-                *split = Split::Begun;
+            SplitState::Not => {
+                *split = SplitState::Started;
                 return Ok(());
             }
-            Split::Begun | Split::Made(_) | Split::Overtaken => {
+            SplitState::Started | SplitState::Completed(_) | SplitState::Overtaken => {
                 format!("job {job} was already split: an attempt can split its job only once")
             }
-            Split::Over => format!("this attempt at job {job} has ended and can no longer split it"),
+            SplitState::CallEnded => format!("this attempt at job {job} has ended and can no longer split it"),
         };
         Err(Error::permanent(message))
     }
 
     /// Marks the call as ended. Returns whether it has split its job.
-    pub(crate) fn end_split(&self) -> Split {
-        std::mem::replace(&mut *self.0.split.lock().unwrap_or_else(PoisonError::into_inner), Split::Over)
+    pub(crate) fn end_split(&self) -> SplitState {
+        std::mem::replace(&mut *self.0.split.lock().unwrap_or_else(PoisonError::into_inner), SplitState::CallEnded)
     }
 }

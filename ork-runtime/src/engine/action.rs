@@ -1,4 +1,5 @@
-//! What a message asks for. Everything else in the engine that depends on the kind of a message depends on this.
+//! What a message asks the engine to do. Elsewhere, only what concerns the message itself is read from its kind: its
+//! job, its part, and its name in errors.
 
 use super::slots::{Need, SlotKind};
 use super::step::Step;

@@ -20,13 +20,13 @@ use crate::registry::Task;
 /// What becomes of a delivery that is admitted alone.
 enum Admission {
     /// It may be claimed.
-    Admitted(Box<Entry>),
+    Admitted(Box<AdmittedDelivery>),
     /// It is done: there is nothing to claim.
     Done(Done),
 }
 
 /// What admission has found and taken for a delivery, which makes an item of it.
-struct Entry {
+struct AdmittedDelivery {
     common: Common,
     inherited: Option<Bytes>,
     inflight: InflightGuard,
@@ -131,7 +131,7 @@ async fn wait_for_admission(
     // A claim means that a call is under way, and takes a permit if there is a limit, so what the call needs is
     // acquired first. After too many losses the function is not called any more, and failing the work needs nothing.
     let is_counted_here = *action == Action::CountedPart || !engine.store.is_durable();
-    let is_exhausted = is_counted_here && redelivered > engine.settings.losses;
+    let is_exhausted = is_counted_here && redelivered > engine.settings.max_worker_losses;
     let need = action.need(task).filter(|_| !is_exhausted || mutant::is_on(Mutant::WaitsToFail));
     let need = need.filter(|need| *need != Need::Split || !mutant::is_on(Mutant::ClaimsWaitingSplits));
     let (place, alone) = place::wait_for_call(engine, need, slot, is_suspect(engine, redelivered)).await;
@@ -139,7 +139,7 @@ async fn wait_for_admission(
     if (need.is_some() && place.is_none()) || guard.is_lost() {
         return Ok(Admission::Done(Done::Interrupted));
     }
-    Ok(Admission::Admitted(Box::new(Entry { common, inherited, inflight, place, alone })))
+    Ok(Admission::Admitted(Box::new(AdmittedDelivery { common, inherited, inflight, place, alone })))
 }
 
 /// Finds out what a message asks for, and the input that it inherits, if it does.
@@ -162,7 +162,7 @@ async fn classify(
     Ok((Common { task, action, limit, step }, inherited))
 }
 
-impl Entry {
+impl AdmittedDelivery {
     fn group(self, delivery: Incoming) -> Option<Group> {
         let Self { common, inherited, inflight, place, alone } = self;
         let Incoming { message, redelivered, is_first, anonymous: _, guard } = delivery;

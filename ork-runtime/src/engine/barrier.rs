@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::part_sets::Passed;
 use super::retry::{self, Interrupted};
-use crate::barrier::{Barrier, Entry, Event, Fate, Next, Set};
+use crate::barrier::{Barrier, BarrierAction, BarrierEvent, Entry, Fate, Set};
 use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::mutant::{self, Mutant};
@@ -121,16 +121,16 @@ impl Passing<'_> {
                 return Passed::Interrupted;
             }
             let event = match barrier.next() {
-                Next::End(end) => return Passed::Done(end),
-                Next::Read => {
+                BarrierAction::End(end) => return Passed::Done(end),
+                BarrierAction::Read => {
                     let Some(event) = self.read(&mut barrier).await else { continue };
                     self.rounds += 1;
-                    if event == Event::Lost {
+                    if event == BarrierEvent::Lost {
                         self.reader = None;
                     }
                     Ok(event)
                 }
-                Next::Fire => {
+                BarrierAction::Fire => {
                     let kept = self.reader.as_mut().map(|(_, kept)| std::mem::take(kept)).unwrap_or_default();
                     let (Some(fire), Some(set)) = (fire.take(), barrier.complete()) else {
                         return Passed::Interrupted;
@@ -140,14 +140,14 @@ impl Passing<'_> {
                         return Passed::Interrupted;
                     }
                     self.fired.store(true, Ordering::Relaxed);
-                    Ok(Event::Fired)
+                    Ok(BarrierEvent::Fired)
                 }
-                Next::PutBack => self.put_back(&barrier).await,
-                Next::Record => self.record().await,
-                Next::Count => self.count().await,
-                Next::Open => self.open(self.total).await,
-                Next::Probe => self.probe().await,
-                Next::Remove => self.remove().await,
+                BarrierAction::PutBack => self.put_back(&barrier).await,
+                BarrierAction::Record => self.record().await,
+                BarrierAction::Count => self.count().await,
+                BarrierAction::Open => self.open(self.total).await,
+                BarrierAction::Probe => self.probe().await,
+                BarrierAction::Remove => self.remove().await,
             };
             match event {
                 Ok(event) => barrier.happened(event),
@@ -156,14 +156,14 @@ impl Passing<'_> {
         }
     }
 
-    async fn record(&mut self) -> Result<Event, Interrupted> {
+    async fn record(&mut self) -> Result<BarrierEvent, Interrupted> {
         loop {
             let (queues, record, n_tries) = (self.queues, &self.record, AtomicU32::new(0));
             let try_once = || {
                 n_tries.fetch_add(1, Ordering::Relaxed);
                 queues.record(record)
             };
-            let Err(error) = retry::broker(self.engine, try_once).await? else { return Ok(Event::Recorded) };
+            let Err(error) = retry::broker(self.engine, try_once).await? else { return Ok(BarrierEvent::Recorded) };
             if error.kind() == BrokerErrorKind::TooLarge && !self.is_replaced {
                 self.fail_record(&error);
                 continue;
@@ -176,7 +176,7 @@ impl Passing<'_> {
             let may_be_there = n_tries.into_inner() > 1
                 && error.kind() == BrokerErrorKind::Undeliverable
                 && !mutant::is_on(Mutant::ForgetsDoubtfulRecord);
-            return Ok(if may_be_there { Event::Recorded } else { Event::NoQueue });
+            return Ok(if may_be_there { BarrierEvent::Recorded } else { BarrierEvent::NoQueue });
         }
     }
 
@@ -191,7 +191,7 @@ impl Passing<'_> {
         self.is_replaced = true;
     }
 
-    async fn count(&mut self) -> Result<Event, Interrupted> {
+    async fn count(&mut self) -> Result<BarrierEvent, Interrupted> {
         if self.rounds > 1 {
             // Another consumer reads from the queue: a random pause avoids a collision at the same moment again.
             let pause = retry::PAUSE.mul_f64(self.engine.entropy.fraction());
@@ -199,34 +199,34 @@ impl Passing<'_> {
         }
         let (queues, queue) = (self.queues, &*self.record.queue);
         let counted = retry::broker(self.engine, move || queues.count(queue)).await?;
-        Ok(counted.ok().flatten().map_or(Event::NoQueue, Event::Counted))
+        Ok(counted.ok().flatten().map_or(BarrierEvent::NoQueue, BarrierEvent::Counted))
     }
 
     /// Checks that no consumer holds records that are not counted.
-    async fn probe(&mut self) -> Result<Event, Interrupted> {
+    async fn probe(&mut self) -> Result<BarrierEvent, Interrupted> {
         let event = self.open(0).await?;
-        if event == Event::Busy {
+        if event == BarrierEvent::Busy {
             self.engine.clock.pause(retry::PAUSE.mul_f64(0.2)).await;
         }
         Ok(event)
     }
 
-    async fn open(&mut self, total: u64) -> Result<Event, Interrupted> {
+    async fn open(&mut self, total: u64) -> Result<BarrierEvent, Interrupted> {
         let (queues, queue) = (self.queues, &*self.record.queue);
         let opened = retry::broker(self.engine, move || queues.open(queue, total)).await?;
         Ok(match opened {
             Ok(Opened::Reader(reader)) => {
                 self.reader = Some((reader, Vec::new()));
-                Event::Opened
+                BarrierEvent::Opened
             }
-            Ok(Opened::Busy) => Event::Busy,
-            Ok(Opened::NoQueue) | Err(_) => Event::NoQueue,
+            Ok(Opened::Busy) => BarrierEvent::Busy,
+            Ok(Opened::NoQueue) | Err(_) => BarrierEvent::NoQueue,
         })
     }
 
     /// Reads one record. Returns an event if something else happened.
-    async fn read(&mut self, barrier: &mut Barrier) -> Option<Event> {
-        let Some((reader, kept)) = &mut self.reader else { return Some(Event::Lost) };
+    async fn read(&mut self, barrier: &mut Barrier) -> Option<BarrierEvent> {
+        let Some((reader, kept)) = &mut self.reader else { return Some(BarrierEvent::Lost) };
         // Before the first record another reader may be at work, for as long as it likes.
         let patience = async {
             if barrier.waits_for_mark() {
@@ -238,13 +238,13 @@ impl Passing<'_> {
         let next = tokio::select! {
             biased;
             next = reader.next() => next,
-            () = patience => return Some(Event::Impatient),
+            () = patience => return Some(BarrierEvent::Impatient),
         };
-        let Some(mut read) = next else { return Some(Event::Lost) };
+        let Some(mut read) = next else { return Some(BarrierEvent::Lost) };
         if let Some(mark) = barrier.marks_now()
             && !reader.mark(mark).await
         {
-            return Some(Event::Lost);
+            return Some(BarrierEvent::Lost);
         }
         let there = match barrier.read(&read.entry) {
             Fate::Keep => {
@@ -258,12 +258,12 @@ impl Passing<'_> {
             Fate::Drop => reader.done(read.tag).await,
             Fate::DeadLetter(why) => reader.dead_letter(read.tag, &why).await,
         };
-        (!there).then_some(Event::Lost)
+        (!there).then_some(BarrierEvent::Lost)
     }
 
-    async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, Interrupted> {
+    async fn put_back(&mut self, barrier: &Barrier) -> Result<BarrierEvent, Interrupted> {
         self.rounds += 1;
-        let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
+        let Some((mut reader, kept)) = self.reader.take() else { return Ok(BarrierEvent::Lost) };
         tracing::debug!(
             queue = self.record.queue,
             kept = kept.len(),
@@ -275,7 +275,7 @@ impl Passing<'_> {
         let (mut last, mut own) = (self.record.clone(), None);
         for HeldRecord { tag, entry, body } in kept {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
-                return Ok(Event::Lost);
+                return Ok(BarrierEvent::Lost);
             }
             if is_stale && matches!(entry, Entry::Head { .. }) {
                 (last.entry, last.body, own) = (entry, body, Some(tag));
@@ -283,17 +283,17 @@ impl Passing<'_> {
                 own = Some(tag);
             }
         }
-        Ok(if reader.put_back(last, own).await { Event::PutBack } else { Event::Lost })
+        Ok(if reader.put_back(last, own).await { BarrierEvent::PutBack } else { BarrierEvent::Lost })
     }
 
-    async fn remove(&mut self) -> Result<Event, Interrupted> {
+    async fn remove(&mut self) -> Result<BarrierEvent, Interrupted> {
         let (queues, queue) = (self.queues, &*self.record.queue);
         let removed = retry::broker(self.engine, move || queues.remove(queue)).await?;
         if let Err(error) = removed {
             tracing::warn!(%error, queue = self.record.queue, "cannot delete a part queue");
         }
         self.reader = None;
-        Ok(Event::Removed)
+        Ok(BarrierEvent::Removed)
     }
 }
 

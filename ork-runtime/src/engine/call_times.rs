@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Sums by task since the last [`Calls::take_mean`].
+/// Sums by task since the last [`CallTimes::take_mean`].
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<HashMap<String, Sum>>);
+pub(crate) struct CallTimes(Mutex<HashMap<String, Sum>>);
 
 #[derive(Debug, Default)]
 struct Sum {
@@ -17,7 +17,7 @@ struct Sum {
     took: Duration,
 }
 
-impl Calls {
+impl CallTimes {
     /// Adds the duration of one call.
     pub(super) fn add(&self, task: &str, took: Duration) {
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn mean_covers_the_given_tasks_and_calls_since_the_last_time() {
-        let (calls, second) = (Calls::default(), Duration::from_secs(1));
+        let (calls, second) = (CallTimes::default(), Duration::from_secs(1));
         for (task, n) in [("a", 1), ("a", 3), ("b", 8), ("c", 100)] {
             calls.add(task, second * n);
         }

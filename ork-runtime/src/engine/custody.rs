@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::action::Action;
-use super::outcome::Outcome;
+use super::outcome::WorkOutcome;
 use super::work::{Claim, Claimed, Common, Ended, Item, Unsettled};
 use super::{Done, Engine, ProcessError, claim, limit, parked, reject, settle, split, storeless};
 use crate::job::Job;
@@ -58,7 +58,7 @@ pub(super) async fn split(
     common: &Common,
     item: &mut Item,
     job: &Job,
-) -> Result<Outcome, ProcessError> {
+) -> Result<WorkOutcome, ProcessError> {
     if engine.store.is_durable() {
         split::claimed(engine, common, item, job).await
     } else {

@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::Engine;
 use crate::context::Context;
-use crate::executor::{Call, Code, Crash, Ended, ExecutorError, Instance, Listener, Program, call_error};
+use crate::executor::{Call, CallObserver, Code, Crash, Ended, ExecutorError, Instance, Program, call_error};
 use crate::task::json::check_depth;
 use crate::task::{CallError, Error};
 
@@ -55,7 +55,7 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
         timeout: external.timeout,
         cancelled: context.cancelled().clone(),
     };
-    let listener: Arc<dyn Listener> = Arc::new(context);
+    let listener: Arc<dyn CallObserver> = Arc::new(context);
     let called = executor.run(call, listener).await;
     if let Err(ExecutorError::Crashed(Crash { ended: Ended::Signal(SIGINT | SIGTERM), .. })) = &called {
         // Stopping a service, or Ctrl-C, may signal the child process before this one. In that case the step is
@@ -75,7 +75,7 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
 }
 
 /// Reports of a task in another language are handled as if a Rust task had made them through its context.
-impl Listener for Context {
+impl CallObserver for Context {
     fn log(&self, level: Level, line: &str) {
         self.log_at(level, line);
     }

@@ -9,9 +9,9 @@ use crate::mutant::{self, Mutant};
 
 /// How many messages of each job are held.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Held(Arc<Mutex<BTreeMap<JobId, usize>>>);
+pub(crate) struct HeldDeliveries(Arc<Mutex<BTreeMap<JobId, usize>>>);
 
-impl Held {
+impl HeldDeliveries {
     fn messages(&self) -> MutexGuard<'_, BTreeMap<JobId, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,7 +43,7 @@ impl Held {
 /// The acker of a message that counts as held until it is settled or dropped.
 #[derive(Debug)]
 struct HeldAcker {
-    held: Option<(Held, JobId)>,
+    held: Option<(HeldDeliveries, JobId)>,
     acker: Option<Box<dyn Acker>>,
 }
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn job_is_held_until_the_last_of_its_messages_is_settled_or_dropped() {
-        let (held, job) = (Held::default(), JobId::new());
+        let (held, job) = (HeldDeliveries::default(), JobId::new());
         let delivery = || {
             let message = Ok(Message::about(job, "task"));
             held.until_settled(Delivery {

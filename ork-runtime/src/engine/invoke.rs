@@ -15,7 +15,7 @@ use super::progress::ReportKey;
 use super::running_calls::RunningCall;
 use super::slots::CallSlot;
 use super::{Engine, large_outputs, retry};
-use crate::context::{CallInfo, Context, MadeParts, Split};
+use crate::context::{CallInfo, Context, MadeParts, SplitState};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::output::OutputRef;
@@ -99,14 +99,14 @@ pub(super) async fn invoke(
     };
     drop(place);
     match (called, split) {
-        (called, Split::Made(made)) => (called, Some(made)),
+        (called, SplitState::Completed(made)) => (called, Some(made)),
         // Another worker has split the job again, and settles it.
-        (_, Split::Overtaken) => (CallOutcome::Interrupted, None),
-        (CallOutcome::Returned(_), Split::Begun) => {
+        (_, SplitState::Overtaken) => (CallOutcome::Interrupted, None),
+        (CallOutcome::Returned(_), SplitState::Started) => {
             let detail = "the task returned before its split had finished";
             (CallOutcome::Failed(CallError::Task(crate::task::Error::new(detail))), None)
         }
-        (called, Split::Not | Split::Begun | Split::Over) => (called, None),
+        (called, SplitState::Not | SplitState::Started | SplitState::CallEnded) => (called, None),
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) async fn guard<T>(
         token.cancelled().await;
         // The function may need time to clean up; then it is dropped. A blocking function runs on, and its result is
         // ignored.
-        engine.clock.pause(engine.settings.grace).await;
+        engine.clock.pause(engine.settings.cancel_grace).await;
     };
     tokio::select! {
         biased;

@@ -15,7 +15,7 @@ use crate::output::OutputRef;
 
 /// Where large outputs are stored.
 #[derive(Debug, Clone)]
-pub(crate) struct Large {
+pub(crate) struct LargeOutputs {
     /// The object storage; `None` if large outputs stay in their rows.
     objects: Option<Arc<dyn Objects>>,
     /// The prefix of the names of this store's objects; `None` without a store.
@@ -48,7 +48,7 @@ impl std::fmt::Display for OutputKey {
     }
 }
 
-impl Large {
+impl LargeOutputs {
     /// Creates the settings. Outputs of more than `beyond` bytes become objects of this store, if `objects` is set.
     pub(crate) fn new(objects: Option<Arc<dyn Objects>>, store: Option<Uuid>, beyond: usize) -> Self {
         Self { objects, home: store.map(|store| store.to_string().into()), beyond }

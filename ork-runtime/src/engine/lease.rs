@@ -19,7 +19,7 @@ use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::tx::{Lease, OutboxId, OutboxKind};
 
-/// Added to `ack_within`, so that work without a slot is requeued before it would be leased.
+/// Added to `ack_timeout`, so that work without a slot is requeued before it would be leased.
 const LEASE_DELAY: Duration = Duration::from_millis(100);
 
 /// The pause before a failed lease is requested again.
@@ -131,7 +131,7 @@ pub(super) async fn keep<T>(
         return end;
     }
     // A little longer than work may wait for its slot, so that leased work has started.
-    let mut patience = engine.settings.ack_within + LEASE_DELAY;
+    let mut patience = engine.settings.ack_timeout + LEASE_DELAY;
     while matches!(guard, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {
         match select(work.as_mut(), engine.clock.pause(patience)).await {
             Either::Left((end, _)) => return end,

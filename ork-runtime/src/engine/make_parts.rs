@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
 use super::invoke::{emit_last_progress, flatten, guard};
-use super::outcome::{CallOutcome, Outcome};
+use super::outcome::{CallOutcome, WorkOutcome};
 use super::pages::pages;
 use super::{Done, Engine, ProcessError};
 use crate::id::JobId;
@@ -30,7 +30,7 @@ use crate::tx::{AppendParts, PartPage, SealParts, SettleResult};
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a split ended.
-pub(super) enum Split {
+pub(super) enum SplitEnd {
     /// All parts are there, or no more are wanted: the job waits for them.
     Sealed,
     /// Another run of the split has taken over. Its process may die, so the delivery of this one is not done.
@@ -41,13 +41,13 @@ pub(super) enum Split {
     Interrupted,
 }
 
-impl From<Split> for Outcome {
-    fn from(split: Split) -> Self {
+impl From<SplitEnd> for WorkOutcome {
+    fn from(split: SplitEnd) -> Self {
         match split {
-            Split::Sealed => Self::Recorded(Done::Settled),
-            Split::Overtaken => Self::Recorded(Done::Interrupted),
-            Split::Failed(error) => Self::called(CallOutcome::Failed(error)),
-            Split::Interrupted => Self::called(CallOutcome::Interrupted),
+            SplitEnd::Sealed => Self::Recorded(Done::Settled),
+            SplitEnd::Overtaken => Self::Recorded(Done::Interrupted),
+            SplitEnd::Failed(error) => Self::called(CallOutcome::Failed(error)),
+            SplitEnd::Interrupted => Self::called(CallOutcome::Interrupted),
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) async fn make(
     def: &TaskDef,
     token: &CancellationToken,
     items: impl Future<Output = Result<Items, CallError>>,
-) -> Result<Split, ProcessError> {
+) -> Result<SplitEnd, ProcessError> {
     let run = async {
         let mut pages = pages(engine, items.await?, page_size(engine, def));
         append_all(engine, job, epoch, &mut pages).await
@@ -70,16 +70,16 @@ pub(super) async fn make(
     emit_last_progress(engine, (job.id, None));
     let stored = match split {
         CallOutcome::Returned(stored) => stored,
-        CallOutcome::Failed(error) => return Ok(Split::Failed(error)),
-        CallOutcome::Interrupted => return Ok(Split::Interrupted),
+        CallOutcome::Failed(error) => return Ok(SplitEnd::Failed(error)),
+        CallOutcome::Interrupted => return Ok(SplitEnd::Interrupted),
     };
     let n = stored?;
     let seal = SealParts { job: job.id, epoch, n, output: None, permit: None, actor: engine.actor() };
     Ok(match engine.commit(seal).await? {
-        SettleResult::Applied => Split::Sealed,
+        SettleResult::Applied => SplitEnd::Sealed,
         SettleResult::Stale => {
             wait_for_current_run(engine, job.id, job.attempt).await;
-            Split::Overtaken
+            SplitEnd::Overtaken
         }
     })
 }
@@ -116,7 +116,7 @@ pub(super) fn policy(def: &TaskDef) -> Policy {
 
 /// Returns how many parts of this function go into one page.
 pub(super) fn page_size(engine: &Engine, def: &TaskDef) -> usize {
-    def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.page)
+    def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.split_page_size)
 }
 
 /// Appends page after page. Returns the number of parts, or the error of the store.

@@ -80,7 +80,7 @@ pub(super) enum CallOutcome<T = Bytes> {
 
 /// How claimed work has ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum WorkOutcome {
     /// An attempt has ended, which is to be recorded.
     Attempted(Attempt),
     /// There is nothing left to record; the result for the delivery.
@@ -97,7 +97,7 @@ pub(super) enum Attempt {
     Lost(u32),
 }
 
-impl Outcome {
+impl WorkOutcome {
     /// Returns the outcome of a call that makes no parts.
     pub(super) const fn called(called: CallOutcome) -> Self {
         Self::Attempted(Attempt::Called(called, None))

@@ -125,7 +125,7 @@ pub(super) async fn collect(
     most: usize,
 ) -> Result<Vec<Bytes>, CallError> {
     let all = async {
-        let mut pages = pages(engine, items(engine, def, call).await?, engine.settings.page);
+        let mut pages = pages(engine, items(engine, def, call).await?, engine.settings.split_page_size);
         let (mut items, mut bytes) = (Vec::new(), 0_usize);
         while let Some(page) = pages.next().await {
             for item in page? {

@@ -69,7 +69,7 @@ struct Open {
 
 /// The open sets of a process, by their queues.
 #[derive(Debug, Default)]
-pub(crate) struct Sets {
+pub(crate) struct PartSets {
     open: Mutex<Inner>,
     news: Notify,
 }
@@ -81,7 +81,7 @@ struct Inner {
     waits_until: Option<Timestamp>,
 }
 
-impl Sets {
+impl PartSets {
     /// Records how a part of this process has passed the barrier of its set.
     pub(super) fn note(&self, queue: &str, passed: &Passed, now: Timestamp, check: impl FnOnce() -> SetCheck) {
         match passed {
@@ -107,14 +107,14 @@ impl Sets {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).sets.remove(queue);
     }
 
-    /// Returns when the next check is due, if any is. The caller asks again after [`Sets::news`].
+    /// Returns when the next check is due, if any is. The caller asks again after [`PartSets::news`].
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.waits_until = open.sets.values().map(|set| set.due).min();
         open.waits_until
     }
 
-    /// Waits until a check is due earlier than [`Sets::next`] returned.
+    /// Waits until a check is due earlier than [`PartSets::next`] returned.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn open_set_is_checked_after_1_10_and_every_60_seconds_until_done() {
-        let sets = Sets::default();
+        let sets = PartSets::default();
         assert_eq!(sets.next(), None);
         sets.note("q", &Passed::Done(End::Waits), at(0), || check("q"));
         for seconds in [1, 11, 71, 131, 191] {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn ended_part_postpones_the_next_check() {
-        let sets = Sets::default();
+        let sets = PartSets::default();
         for part in 0..9 {
             sets.note("q", &Passed::Done(End::Waits), at(part), || check("q"));
             assert!(sets.due(at(part)).is_empty());

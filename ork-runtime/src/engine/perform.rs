@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::action::Action;
 use super::invoke::{Hold, invoke};
-use super::outcome::{Attempt, CallOutcome, Outcome};
+use super::outcome::{Attempt, CallOutcome, WorkOutcome};
 use super::running_calls::RunningCall;
 #[cfg(feature = "workflow")]
 use super::scheduler;
@@ -67,27 +67,29 @@ async fn act(
     item: &mut Item,
     claimed: &Claimed,
     running: Option<Arc<RunningCall>>,
-) -> Result<Outcome, ProcessError> {
+) -> Result<WorkOutcome, ProcessError> {
     let (losses, job) = match claimed {
-        Claimed::CountedPart => return Box::pin(storeless::part(engine, common, item)).await.map(Outcome::Recorded),
+        Claimed::CountedPart => {
+            return Box::pin(storeless::part(engine, common, item)).await.map(WorkOutcome::Recorded);
+        }
         Claimed::Part { losses, .. } => (*losses, None),
         Claimed::Job { job, .. } => (job.losses, Some(job)),
     };
-    if losses > engine.settings.losses {
-        return Ok(Outcome::Attempted(Attempt::Lost(losses)));
+    if losses > engine.settings.max_worker_losses {
+        return Ok(WorkOutcome::Attempted(Attempt::Lost(losses)));
     }
     // Most work is a call, so its future alone is not boxed.
     match (common.action, job) {
         (Action::Split, Some(job)) => Box::pin(custody::split(engine, common, item, job)).await,
         (Action::FanOut, Some(job)) => Box::pin(fan_out(engine, common, item, job)).await,
-        (Action::CancelJob, Some(_)) => Ok(Outcome::called(Box::pin(cancel::run(engine, &item.message)).await?)),
+        (Action::CancelJob, Some(_)) => Ok(WorkOutcome::called(Box::pin(cancel::run(engine, &item.message)).await?)),
         (Action::StartRun, Some(job)) => Box::pin(step::begin(engine, job, &item.message)).await,
         #[cfg(feature = "workflow")]
         (Action::FireSchedule, Some(job)) => Box::pin(scheduler::fire(engine, job, &item.message)).await,
         #[cfg(not(feature = "workflow"))]
         (Action::FireSchedule, Some(_)) => {
             let why = "this program was built without the feature `workflow`, which schedules require";
-            Ok(Outcome::called(CallOutcome::Failed(crate::task::CallError::Task(crate::task::Error::new(why)))))
+            Ok(WorkOutcome::called(CallOutcome::Failed(crate::task::CallError::Task(crate::task::Error::new(why)))))
         }
         (Action::Call | Action::Join | Action::Part | Action::CountedPart | Action::SendHooks(_), _) | (_, None) => {
             call(engine, common, item, claimed, running).await
@@ -102,7 +104,7 @@ async fn call(
     item: &mut Item,
     claimed: &Claimed,
     running: Option<Arc<RunningCall>>,
-) -> Result<Outcome, ProcessError> {
+) -> Result<WorkOutcome, ProcessError> {
     let info = match claimed {
         Claimed::Job { job, .. } => {
             let step = common.step.as_ref().map(|step| Arc::clone(&step.name));
@@ -112,16 +114,16 @@ async fn call(
             // The broker redelivers the message, and another worker may run the part by now. A settlement from here
             // would mark the part as not running, so there is one only if a permit has to be returned.
             if item.guard.is_lost() && common.limit.is_none() {
-                return Ok(Outcome::Recorded(Done::Interrupted));
+                return Ok(WorkOutcome::Recorded(Done::Interrupted));
             }
             call_info::part(item, (key.index, *count), common.step.as_ref())
         }
         // Never reached: `act` leaves such a part to `storeless::part`.
-        Claimed::CountedPart => return Ok(Outcome::Recorded(Done::Settled)),
+        Claimed::CountedPart => return Ok(WorkOutcome::Recorded(Done::Settled)),
     };
     let running = running.unwrap_or_else(|| Arc::new(engine.running.enter(item.message.job)));
     let Some(place) = place::take(engine, common, item, &running).await else {
-        return Ok(Outcome::called(CallOutcome::Interrupted));
+        return Ok(WorkOutcome::called(CallOutcome::Interrupted));
     };
     let parts = match claimed {
         Claimed::Job { job, .. } if common.action == Action::Join => {
@@ -133,13 +135,18 @@ async fn call(
     let Item { message, guard, .. } = item;
     let call = invoke(engine, common.def(), message, &input, info, parts, Hold { running: &running, place });
     let (called, made) = lease::call(engine, message, guard, call).await;
-    Ok(Outcome::Attempted(Attempt::Called(called, made)))
+    Ok(WorkOutcome::Attempted(Attempt::Called(called, made)))
 }
 
 /// Creates the instances of a step that fans out.
-async fn fan_out(engine: &Arc<Engine>, common: &Common, item: &mut Item, job: &Job) -> Result<Outcome, ProcessError> {
-    let Some(step) = &common.step else { return Ok(Outcome::Recorded(Done::Settled)) };
+async fn fan_out(
+    engine: &Arc<Engine>,
+    common: &Common,
+    item: &mut Item,
+    job: &Job,
+) -> Result<WorkOutcome, ProcessError> {
+    let Some(step) = &common.step else { return Ok(WorkOutcome::Recorded(Done::Settled)) };
     let running = engine.running.enter(job.id);
     let fan = Box::pin(step::fan_out(engine, job, step, running.token()));
-    lease::keep(engine, &item.message, &mut item.guard, fan).await.map(Outcome::from)
+    lease::keep(engine, &item.message, &mut item.guard, fan).await.map(WorkOutcome::from)
 }

@@ -43,7 +43,7 @@ pub(super) async fn take(engine: &Engine, common: &Common, item: &mut Item, runn
 async fn wait<T>(engine: &Engine, needed: impl Future<Output = Option<T>>) -> Option<T> {
     let too_long = async {
         if engine.broker.needs_relay() {
-            engine.clock.pause(engine.settings.ack_within).await;
+            engine.clock.pause(engine.settings.ack_timeout).await;
         } else {
             std::future::pending::<()>().await;
         }

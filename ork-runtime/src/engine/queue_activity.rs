@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 
 /// The queues that this process consumes.
 #[derive(Debug, Default)]
-pub(crate) struct Idle(Mutex<Vec<Arc<Activity>>>);
+pub(crate) struct ConsumedQueues(Mutex<Vec<Arc<Activity>>>);
 
 /// One consumed queue.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Activity {
     last: AtomicI64,
 }
 
-impl Idle {
+impl ConsumedQueues {
     /// Registers a queue, which counts as consumed for as long as the returned value is kept.
     pub(crate) fn register(&self, tasks: Vec<String>, now: Timestamp) -> Arc<Activity> {
         let queue = Arc::new(Activity { tasks, last: AtomicI64::new(now.as_millis()) });
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn queue_counts_for_as_long_as_it_is_consumed() {
-        let (idle, at) = (Idle::default(), Timestamp::from_millis);
+        let (idle, at) = (ConsumedQueues::default(), Timestamp::from_millis);
         let one = idle.register(vec!["one".to_owned()], at(0));
         let two = idle.register(vec!["two".to_owned(), "three".to_owned()], at(0));
         one.now(at(1_000));

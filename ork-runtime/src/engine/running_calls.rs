@@ -9,7 +9,7 @@ use crate::id::JobId;
 
 /// The running calls, by job and in the order in which they started, each with the token that stops it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Running(Arc<Mutex<Calls>>);
+pub(crate) struct RunningCalls(Arc<Mutex<Calls>>);
 
 #[derive(Debug, Default)]
 struct Calls {
@@ -32,12 +32,12 @@ pub(crate) struct RunningSnapshot {
 /// The registration of a running call, removed on drop.
 #[derive(Debug)]
 pub(super) struct RunningCall {
-    running: Running,
+    running: RunningCalls,
     key: (JobId, u64),
     token: CancellationToken,
 }
 
-impl Running {
+impl RunningCalls {
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn stop_cancels_only_calls_in_the_snapshot() {
-        let (running, job, other) = (Running::default(), JobId::new(), JobId::new());
+        let (running, job, other) = (RunningCalls::default(), JobId::new(), JobId::new());
         assert!(!running.any() && !running.runs(job));
         let (first, second, stranger) = (running.enter(job), running.enter(job), running.enter(other));
         let snapshot = running.snapshot();

@@ -7,7 +7,7 @@ use ork_workflow::{Missed, Overlap, Plan, Schedule, date_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::outcome::{CallOutcome, Outcome};
+use super::outcome::{CallOutcome, WorkOutcome};
 use super::{Done, Engine, ProcessError, submit};
 use crate::clock::Timestamp;
 use crate::job::{Job, JobKind};
@@ -93,7 +93,7 @@ async fn is_busy(engine: &Engine, state: ScheduleState) -> Result<bool, StoreErr
 }
 
 /// Fires a claimed schedule if it is due.
-pub(super) async fn fire(engine: &Engine, job: &Job, message: &Message) -> Result<Outcome, ProcessError> {
+pub(super) async fn fire(engine: &Engine, job: &Job, message: &Message) -> Result<WorkOutcome, ProcessError> {
     let foreign = matches!(job.role.as_deref(), Some(JobRole::Untrusted));
     let refused =
         Error::permanent("schedules cannot be created over a broker: use `schedules add`, which needs the store");
@@ -113,11 +113,11 @@ pub(super) async fn fire(engine: &Engine, job: &Job, message: &Message) -> Resul
     });
     let (starts, next) = match due {
         Ok(due) => due,
-        Err(error) => return Ok(Outcome::called(CallOutcome::Failed(CallError::Task(error)))),
+        Err(error) => return Ok(WorkOutcome::called(CallOutcome::Failed(CallError::Task(error)))),
     };
     let fire = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
     engine.commit(fire).await?;
-    Ok(Outcome::Recorded(Done::Settled))
+    Ok(WorkOutcome::Recorded(Done::Settled))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::outcome::{Attempt, CallOutcome, Outcome};
+use super::outcome::{Attempt, CallOutcome, WorkOutcome};
 use super::work::{Claimed, Common, Ended, Item, Unsettled};
 use super::{Done, Engine, parked};
 use crate::broker::Disposition;
@@ -28,11 +28,11 @@ pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) 
                 unsettled.push(Unsettled::Failed(item, error));
                 continue;
             }
-            Ok(Outcome::Recorded(done)) => {
+            Ok(WorkOutcome::Recorded(done)) => {
                 item.settle(engine, done).await;
                 continue;
             }
-            Ok(Outcome::Attempted(attempt)) => attempt,
+            Ok(WorkOutcome::Attempted(attempt)) => attempt,
         };
         match (attempt, claimed) {
             // Few calls split their job, so each of them is sealed in its own transaction.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::invoke::call;
-use super::make_parts::{Split, make, policy};
-use super::outcome::{CallOutcome, Outcome};
+use super::make_parts::{SplitEnd, make, policy};
+use super::outcome::{CallOutcome, WorkOutcome};
 use super::pages::items;
 use super::work::{Common, Item};
 use super::{Engine, ProcessError, call_info, invoke, lease, place};
@@ -21,14 +21,14 @@ pub(super) async fn claimed(
     common: &Common,
     item: &mut Item,
     job: &Job,
-) -> Result<Outcome, ProcessError> {
+) -> Result<WorkOutcome, ProcessError> {
     let running = engine.running.enter(job.id);
     let Some(_place) = place::take(engine, common, item, &running).await else {
-        return Ok(Outcome::called(CallOutcome::Interrupted));
+        return Ok(WorkOutcome::called(CallOutcome::Interrupted));
     };
     let input = item.input().clone();
     let split = Box::pin(split(engine, job, common, &input, running.token()));
-    lease::keep(engine, &item.message, &mut item.guard, split).await.map(Outcome::from)
+    lease::keep(engine, &item.message, &mut item.guard, split).await.map(WorkOutcome::from)
 }
 
 /// Calls the split of a job, and makes a part of each item that it yields.
@@ -38,13 +38,13 @@ async fn split(
     common: &Common,
     input: &Bytes,
     cancelled: &CancellationToken,
-) -> Result<Split, ProcessError> {
+) -> Result<SplitEnd, ProcessError> {
     let (task, def) = (&common.task, common.def());
     if let Err(error) = def.check_rules(input) {
-        return Ok(Split::Failed(CallError::Input(error)));
+        return Ok(SplitEnd::Failed(CallError::Input(error)));
     }
     if engine.drain.is_cancelled() {
-        return Ok(Split::Interrupted);
+        return Ok(SplitEnd::Interrupted);
     }
     let schemas = Some(task.work.fingerprint());
     let open = OpenParts {
@@ -55,7 +55,7 @@ async fn split(
         schema: schemas,
     };
     let Some(epoch) = engine.commit(open).await? else {
-        return Ok(Split::Sealed);
+        return Ok(SplitEnd::Sealed);
     };
     let token = invoke::token(def, cancelled);
     let call = call(engine, def, input, call_info::job(job), None, &token);

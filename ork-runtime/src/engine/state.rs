@@ -7,18 +7,18 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::batch_sizer::BatchSizer;
-use super::call_times::Calls;
-use super::held_deliveries::Held;
+use super::call_times::CallTimes;
+use super::held_deliveries::HeldDeliveries;
 use super::inflight::InFlight;
 use super::inputs::Inputs;
-use super::large_outputs::Large;
+use super::large_outputs::LargeOutputs;
 use super::leases::Leases;
 use super::metrics_buffer::{MetricsBuffer, MetricsReceiver};
 use super::outbox::{Outbox, OutboxReceiver};
-use super::part_sets::Sets;
+use super::part_sets::PartSets;
 use super::progress::{ProgressReceiver, Reports};
-use super::queue_activity::Idle;
-use super::running_calls::Running;
+use super::queue_activity::ConsumedQueues;
+use super::running_calls::RunningCalls;
 use super::slots::Slots;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -40,15 +40,15 @@ pub(crate) struct Settings {
     /// How many `async fn` tasks run at once.
     pub concurrency: usize,
     /// How many `fn` tasks run at once.
-    pub blocking: usize,
+    pub blocking_concurrency: usize,
     /// How many parts a split appends in one transaction.
-    pub page: usize,
+    pub split_page_size: usize,
     /// How many workers may die during one attempt before it fails as lost.
-    pub losses: u32,
+    pub max_worker_losses: u32,
     /// How long a cancelled call may still run before it is dropped.
-    pub grace: Duration,
+    pub cancel_grace: Duration,
     /// How long a delivery may stay unacknowledged before it is acknowledged and its work gets a lease.
-    pub ack_within: Duration,
+    pub ack_timeout: Duration,
     /// The folder with the files of workflows; `None` for the paths in their plans.
     pub workflows: Option<PathBuf>,
     /// How long jobs are kept after their end; `None` for ever.
@@ -62,33 +62,56 @@ pub(crate) struct Settings {
 /// The state that processing a delivery needs.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// The tasks of this program, by name.
     pub(crate) registry: Arc<Registry>,
+    /// The values that tasks receive as `State`.
     pub(crate) states: States,
+    /// Records jobs and their parts. A store that is not durable records nothing: then work is storeless.
     pub(crate) store: Arc<dyn Store>,
+    /// Delivers messages, and publishes what the relay or a storeless job sends.
     pub(crate) broker: Arc<dyn Broker>,
     /// Runs functions in other languages; `None` if this program runs none.
     pub(crate) executor: Option<Arc<dyn Executor>>,
+    /// Spawns tasks, and calls functions that block.
     pub(crate) runtime: Arc<dyn Runtime>,
+    /// Draws ids and random numbers.
     pub(crate) entropy: Arc<dyn Entropy>,
     /// Tells the time of the store if that has its own clock: it is the same as `store_clock`.
     pub(crate) clock: Arc<dyn Clock>,
     /// The clock as the store adjusts it.
     pub(crate) store_clock: Arc<SharedClock>,
+    /// Names this process in the store and in the log.
     pub(crate) worker: WorkerId,
+    /// The settings, which do not change while the process runs.
     pub(crate) settings: Settings,
-    pub(crate) large: Large,
+    /// Where large outputs are stored, and which outputs are large.
+    pub(crate) large: LargeOutputs,
+    /// The right to run calls: one pool for `async fn`, one for `fn` and external programs.
     pub(crate) slots: Slots,
+    /// The number of leases of this process, by which the consumer reduces its prefetch window.
     pub(crate) leases: Leases,
-    pub(crate) calls: Calls,
+    /// How long calls of each task have taken, by which the consumer decides how much to fetch.
+    pub(crate) calls: CallTimes,
+    /// A cache of what messages inherit from their jobs.
     pub(super) inputs: Inputs,
+    /// Sends rows and events to the relay.
     pub(crate) outbox: Outbox,
-    pub(crate) running: Running,
-    pub(crate) held: Held,
-    pub(crate) idle: Idle,
-    pub(crate) sets: Sets,
+    /// The calls that run, with the tokens that cancel them.
+    pub(crate) running: RunningCalls,
+    /// The jobs of which this process holds deliveries that are not settled; its heartbeat reports them.
+    pub(crate) held: HeldDeliveries,
+    /// The queues that this process consumes, and when each last delivered something; its heartbeat reports those that
+    /// are empty.
+    pub(crate) idle: ConsumedQueues,
+    /// The part sets that were not complete when this process ended one of their parts.
+    pub(crate) sets: PartSets,
+    /// The calls in flight: a second delivery of the same call waits for the first one.
     pub(super) inflight: InFlight,
+    /// How many deliveries of each task make a batch.
     pub(super) batch_sizer: BatchSizer,
+    /// The newest progress of each job and part, until it is written.
     pub(crate) reports: Reports,
+    /// Measurements that are not written yet.
     pub(crate) metrics: MetricsBuffer,
     /// Cancelled when the worker starts no more calls; running calls go on.
     pub(crate) drain: CancellationToken,
@@ -98,7 +121,8 @@ pub(crate) struct Engine {
     pub(crate) fatal: CancellationToken,
 }
 
-/// The tasks, ports and settings of an engine.
+/// The tasks, ports and settings of an engine. Each is the field of [`Engine`] with the same name; `clock` is its
+/// `store_clock`.
 pub(crate) struct Setup {
     pub(crate) registry: Arc<Registry>,
     pub(crate) states: States,
@@ -110,7 +134,7 @@ pub(crate) struct Setup {
     pub(crate) clock: Arc<SharedClock>,
     pub(crate) worker: WorkerId,
     pub(crate) settings: Settings,
-    pub(crate) large: Large,
+    pub(crate) large: LargeOutputs,
 }
 
 /// The receivers of what an engine sends to the background services.
@@ -139,17 +163,17 @@ impl Engine {
             clock: Arc::<SharedClock>::clone(&clock),
             store_clock: clock,
             worker,
-            slots: Slots::new(settings.concurrency, settings.blocking),
+            slots: Slots::new(settings.concurrency, settings.blocking_concurrency),
             settings,
             large,
             leases: Leases::default(),
-            calls: Calls::default(),
+            calls: CallTimes::default(),
             inputs: Inputs::default(),
             outbox,
-            running: Running::default(),
-            held: Held::default(),
-            idle: Idle::default(),
-            sets: Sets::default(),
+            running: RunningCalls::default(),
+            held: HeldDeliveries::default(),
+            idle: ConsumedQueues::default(),
+            sets: PartSets::default(),
             inflight: InFlight::default(),
             batch_sizer: BatchSizer::default(),
             reports,

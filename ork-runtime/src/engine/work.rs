@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::action::Action;
 use super::inflight::{InflightGuard, part_key};
 use super::lease::DeliveryGuard;
-use super::outcome::Outcome;
+use super::outcome::WorkOutcome;
 use super::slots::{Alone, Place, Slot};
 use super::step::Step;
 use super::{Done, Engine, ProcessError};
@@ -120,7 +120,7 @@ impl Item {
 
 /// Returns whether one more loss would fail work that was delivered this often before.
 pub(super) const fn is_suspect(engine: &Engine, redelivered: u32) -> bool {
-    redelivered > 0 && redelivered >= engine.settings.losses
+    redelivered > 0 && redelivered >= engine.settings.max_worker_losses
 }
 
 /// What the items of a group have in common.
@@ -194,7 +194,7 @@ pub(super) enum NotGranted {
 pub(super) struct Ended {
     pub(super) item: Item,
     pub(super) claimed: Claimed,
-    pub(super) outcome: Result<Outcome, ProcessError>,
+    pub(super) outcome: Result<WorkOutcome, ProcessError>,
 }
 
 /// An item that was not settled after its work had ended.

@@ -200,7 +200,7 @@ mod tests {
     #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
     enum Untagged {
-        Large(u128),
+        LargeOutputs(u128),
         Text(String),
     }
 
@@ -227,7 +227,7 @@ mod tests {
             written(&map)
         );
         assert_eq!(written(&Tagged::Counts { by: HashMap::new() }).unwrap(), r#"{"kind":"Counts","by":{}}"#);
-        assert!(written(&Untagged::Large(u128::MAX)).unwrap_err().contains("beyond 64 bits"));
+        assert!(written(&Untagged::LargeOutputs(u128::MAX)).unwrap_err().contains("beyond 64 bits"));
         assert_eq!(written(&Untagged::Text("a".into())).unwrap(), r#""a""#);
         let skips = written(&vec![Skips { name: String::new() }]).unwrap_err();
         assert!(skips.contains("`[0]`: missing field `name`"), "{skips}");

@@ -40,8 +40,8 @@ pub(super) async fn consume(
     let mut leases = engine.leases.watch();
     let activity = engine.idle.register(tasks.clone(), engine.clock.now());
     // A broker waits for an acknowledgement only for a limited time.
-    let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
-    let (stalled, mut stalled_for) = (STALLED.min(ack_within), Duration::ZERO);
+    let ack_timeout = if engine.broker.needs_relay() { engine.settings.ack_timeout } else { Duration::MAX };
+    let (stalled, mut stalled_for) = (STALLED.min(ack_timeout), Duration::ZERO);
     let mut patience = stalled;
     let spawn: Spawn = {
         let supervisor = supervisor.clone();
@@ -91,7 +91,7 @@ pub(super) async fn consume(
                 if (shrunk || stalled_for >= patience) && !mutant::is_on(Mutant::HoardsWork) {
                     backlog.requeue_all();
                     stalled_for = Duration::ZERO;
-                    patience = (patience * 2).min(PATIENCE.min(ack_within));
+                    patience = (patience * 2).min(PATIENCE.min(ack_timeout));
                 }
                 continue;
             }

@@ -155,7 +155,7 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
         let mut queues = queues(&engine.registry, 1);
         for queue in &mut queues {
             queue.window = window(&queue.tasks);
-            let is_decisive = !engine.store.is_durable() && engine.settings.losses <= FEW_LOSSES;
+            let is_decisive = !engine.store.is_durable() && engine.settings.max_worker_losses <= FEW_LOSSES;
             queue.is_exact = is_decisive && !mutant::is_on(Mutant::CountsWhatIsGivenBack);
         }
         return queues;

@@ -26,12 +26,12 @@ use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, on, once, shared};
 
 /// A durable queue of another program, bound to the events that it needs.
-struct Listener {
+struct CallObserver {
     queue: String,
     consumer: Consumer,
 }
 
-impl Listener {
+impl CallObserver {
     async fn new(world: &World, foreigner: &Foreigner, keys: &[&str]) -> Self {
         let queue = format!("listener.{}", JobId::new());
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -111,7 +111,7 @@ fn plain_amqp_client_receives_job_events() {
     each(|world| async move {
         let ork = worker(&world).await;
         let foreigner = world.foreigner().await;
-        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+        let mut listener = CallObserver::new(&world, &foreigner, &["#"]).await;
 
         let job = ork.submit(succeeds_at { attempt: 2 }).await.unwrap();
         let life = listener.life(job.id()).await;
@@ -141,7 +141,7 @@ fn binding_key_selects_events() {
     once(|world| async move {
         let ork = worker(&world).await;
         let foreigner = world.foreigner().await;
-        let mut listener = Listener::new(&world, &foreigner, &["job.parts-completed", "job.canceled"]).await;
+        let mut listener = CallObserver::new(&world, &foreigner, &["job.parts-completed", "job.canceled"]).await;
         let sum = count_part { count: 3, run: fresh(), hold: u64::MAX, failing: Vec::new() };
         let job = ork.submit(sum).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), 3);
@@ -194,7 +194,7 @@ fn no_events_over_a_broker_unless_enabled() {
     once(|world| async move {
         let (quiet, foreigner_first) = (world.worker().await, worker(&world).await);
         let foreigner = world.foreigner().await;
-        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+        let mut listener = CallObserver::new(&world, &foreigner, &["#"]).await;
         foreigner_first.shutdown().await;
         let error = quiet.events().await.map(drop).unwrap_err().to_string();
         assert!(error.contains("set ORK_EVENTS to `jobs` or `parts`"), "{error}");
@@ -244,7 +244,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
     once(|world| async move {
         let first = worker(&world).await;
         let foreigner = world.foreigner().await;
-        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+        let mut listener = CallObserver::new(&world, &foreigner, &["#"]).await;
         first.shutdown().await;
 
         let (store, by) = dead(&world, EventScope::Parts);
@@ -304,7 +304,7 @@ fn job_events_of_a_dead_process_are_published_by_another() {
     once(|world| async move {
         let first = worker(&world).await;
         let foreigner = world.foreigner().await;
-        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+        let mut listener = CallObserver::new(&world, &foreigner, &["#"]).await;
         first.shutdown().await;
 
         let (store, by) = dead(&world, EventScope::Jobs);

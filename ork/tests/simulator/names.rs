@@ -66,7 +66,7 @@ names! {
         Hoards = "hoards",
         /// A job waits for a permit only while none is free.
         Idle = "idle",
-        /// Nothing is retried below a job that was cancelled immediately.
+        /// Nothing is retried below a job that was cancelled.
         Interrupted = "interrupted",
         /// No job is removed before its time.
         Kept = "kept",
@@ -80,7 +80,7 @@ names! {
         Liveness = "liveness",
         /// Time advances.
         Loop = "loop",
-        /// No job is failed as lost for fewer lost calls than `max_losses`.
+        /// No job is failed as lost for fewer lost calls than `max_worker_losses`.
         Losses = "losses",
         /// No large output is removed that a row refers to.
         Objects = "objects",

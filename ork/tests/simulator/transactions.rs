@@ -108,7 +108,7 @@ impl World {
         is_it
     }
 
-    /// Checks that nothing is retried below a job that was cancelled immediately.
+    /// Checks that nothing is retried below a job that was cancelled.
     fn check_not_interrupted(&self, job: JobId, parent: Option<JobId>) {
         let above = parent.and_then(|parent| self.truth(|tables| tables.job(parent)));
         if above.is_some_and(|above| above.job.tree.cancel_mode.is_some()) {

@@ -1,7 +1,7 @@
 //! No import cycles: the files of a crate can be read from the bottom up.
 //!
-//! A file imports another one if it names a path in it. The `mod.rs` of a folder and the files of that folder may import
-//! each other: they are one room. What `lib.rs` re-exports is the file that defines it.
+//! A file imports another one if it names a path in it. The `mod.rs` of a folder and the files of that folder may
+//! import each other: they are one room. What `lib.rs` re-exports is the file that defines it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,8 +76,8 @@ fn named(module: &Path, tokens: &[String]) -> (BTreeSet<Path>, BTreeMap<String, 
     (names, imports)
 }
 
-/// Returns the module that defines a path: the longest module that it begins with or, if that only imports the name, the
-/// one that it is imported from.
+/// Returns the module that defines a path: the longest module that it begins with or, if that only imports the name,
+/// the one that it is imported from.
 fn definer(all: &BTreeMap<Path, Module>, path: &Path) -> Path {
     let mut path = path.clone();
     // Names that are re-exported by each other do not compile, so this ends; ten steps are more than there are.

@@ -1,4 +1,5 @@
-//! Rules about the code as text: import cycles, forbidden words, sizes, documents. `docs/ARCHITECTURE.md` gives the reasons.
+//! Rules about the code as text: import cycles, dependencies, sizes, documents, what a simulation can repeat.
+//! `docs/ARCHITECTURE.md` gives the reasons.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failure must be loud")]
 

@@ -3,7 +3,7 @@
 
 pub(crate) mod send;
 
-use self::send::{Ended, SendFailure, send};
+use self::send::{HookSubject, SendFailure, send};
 use super::storeless::member::{Member, member};
 use super::{Engine, submit as submission};
 use crate::id::JobId;
@@ -20,7 +20,7 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
     let Some(stored) = &job.hooks else { return Ok(true) };
     let (name, success) = (id.to_string(), job.state == State::Succeeded);
-    let ended = Ended { job: id, name: &name, task: &job.task, inputs: &input, success };
+    let ended = HookSubject { job: id, name: &name, task: &job.task, inputs: &input, success };
     let unsent = if stored.hooks.part.is_some() {
         let failure = || serde_json::to_vec(&job.failure).unwrap_or_default().into();
         let body = output.filter(|_| success).unwrap_or_else(failure);

@@ -9,7 +9,7 @@ use crate::message::{HookMessage, Outgoing};
 
 /// What hooks say of the job, or of the set of parts, that has ended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended<'a> {
+pub(crate) struct HookSubject<'a> {
     /// The id from which the ids of the messages are derived.
     pub(crate) job: JobId,
     /// The id of the job, or the name of the part queue of the set, for hooks that do not set their own inputs.
@@ -22,7 +22,7 @@ pub(crate) struct Ended<'a> {
     pub(crate) success: bool,
 }
 
-impl Ended<'_> {
+impl HookSubject<'_> {
     /// Returns the message of the hook at this position in the list.
     pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> HookMessage {
         HookMessage {
@@ -46,7 +46,11 @@ pub(super) enum SendFailure {
 
 /// Sends the hooks of a storeless job. A hook that no queue takes goes to the dead letters, and the hooks after it
 /// are not sent.
-pub(in super::super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), Interrupted> {
+pub(in super::super) async fn fire(
+    engine: &Engine,
+    hooks: &[OnComplete],
+    ended: HookSubject<'_>,
+) -> Result<(), Interrupted> {
     let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
     let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
     match send(engine, follows).await {

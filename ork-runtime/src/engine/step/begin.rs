@@ -3,7 +3,7 @@
 
 use ork_workflow::{Plan, Runs};
 
-use super::super::outcome::{CallOutcome, Outcome};
+use super::super::outcome::{CallOutcome, WorkOutcome};
 use super::super::{Done, Engine, ProcessError};
 use crate::id::JobId;
 use crate::job::{Job, State};
@@ -15,17 +15,21 @@ use crate::tx::{ControlResult, Retry, StartWorkflow};
 use crate::workflow_run::WorkflowRun;
 
 /// Starts a claimed run.
-pub(in super::super) async fn begin(engine: &Engine, job: &Job, message: &Message) -> Result<Outcome, ProcessError> {
+pub(in super::super) async fn begin(
+    engine: &Engine,
+    job: &Job,
+    message: &Message,
+) -> Result<WorkOutcome, ProcessError> {
     let flow = match flow(job, message) {
         Ok(flow) => flow,
-        Err(error) => return Ok(Outcome::called(CallOutcome::Failed(error))),
+        Err(error) => return Ok(WorkOutcome::called(CallOutcome::Failed(error))),
     };
     for task in job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default() {
         retry(engine, task).await?;
     }
     let begin = StartWorkflow { job: job.id, attempt: job.attempt, run: flow, actor: engine.actor() };
     engine.commit(begin).await?;
-    Ok(Outcome::Recorded(Done::Settled))
+    Ok(WorkOutcome::Recorded(Done::Settled))
 }
 
 /// Retries a job that did not succeed, or those jobs below it that did not.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::make_parts::{self, Split};
+use super::super::make_parts::{self, SplitEnd};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
 use super::{FanOut, Step};
@@ -23,12 +23,12 @@ pub(in super::super) async fn fan_out(
     job: &Job,
     step: &Step,
     cancelled: &CancellationToken,
-) -> Result<Split, ProcessError> {
-    let failed = |error| Ok(Split::Failed(error));
+) -> Result<SplitEnd, ProcessError> {
+    let failed = |error| Ok(SplitEnd::Failed(error));
     if let Some(error) = step.error() {
         return failed(error);
     }
-    let Some(FanOut { foreach, items: _, each, run }) = step.many() else { return Ok(Split::Sealed) };
+    let Some(FanOut { foreach, items: _, each, run }) = step.many() else { return Ok(SplitEnd::Sealed) };
     let items = match foreach {
         None => vec![Bytes::from_static(b"null")],
         Some(reference) => match (Outputs { engine, run }).items(reference).await {
@@ -44,7 +44,7 @@ pub(in super::super) async fn fan_out(
     }
     let open = OpenParts { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, schema: None };
     let Some(epoch) = engine.commit(open).await? else {
-        return Ok(Split::Sealed);
+        return Ok(SplitEnd::Sealed);
     };
     let parts = items.into_iter().flat_map(move |item| (0..each).map(move |_| Ok(item.clone())));
     let parts = async { Ok(Items::Iterator(Box::new(parts))) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::Engine;
 use super::super::barrier::{Bodies, Fire, pass_until};
-use super::super::hooks::send::{Ended, fire};
+use super::super::hooks::send::{HookSubject, fire};
 use super::super::part_sets::{Follows, Passed, SetCheck};
 use super::join;
 use crate::barrier::{Arrival, Barrier, End};
@@ -65,7 +65,7 @@ pub(in super::super) fn follow_set<'a>(
 ) -> Fire<'a> {
     Box::new(move |set, _records| {
         let job = JobId::from_foreign(queue);
-        let ended = Ended { job, name: queue, task, inputs: b"null", success: set.n_failed() == 0 };
+        let ended = HookSubject { job, name: queue, task, inputs: b"null", success: set.n_failed() == 0 };
         Box::pin(async move { fire(engine, hooks, ended).await.is_ok() })
     })
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::super::barrier::HeldRecord;
-use super::super::hooks::send::{Ended, fire};
+use super::super::hooks::send::{HookSubject, fire};
 use super::super::invoke::{Hold, invoke};
 use super::super::settle::job_attempt;
 use super::super::slots::Need;
@@ -108,7 +108,7 @@ pub(super) async fn finish(
         }
     }
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
-    let ended = Ended { job: job.id, name: &name, task: task.name(), inputs: head.input(), success };
+    let ended = HookSubject { job: job.id, name: &name, task: task.name(), inputs: head.input(), success };
     fire(engine, &head.hooks(), ended).await.is_ok()
 }
 

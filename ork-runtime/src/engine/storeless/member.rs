@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::super::barrier::{Bodies, pass};
-use super::super::hooks::send::{Ended, fire};
+use super::super::hooks::send::{HookSubject, fire};
 use super::super::outcome::rejected;
 use super::super::part_sets::{Follows, Passed, SetCheck};
 use super::super::work::Item;
@@ -33,7 +33,7 @@ pub(super) async fn follow(
         (_, failure) => serde_json::to_vec(&failure).unwrap_or_default().into(),
     };
     let name = job.id.to_string();
-    let ended = Ended { job: job.id, name: &name, task: &message.task, inputs: &message.body, success };
+    let ended = HookSubject { job: job.id, name: &name, task: &message.task, inputs: &message.body, success };
     match member(engine, hooks, ended, body, !is_first).await {
         Member::Done => Ok(done),
         Member::Interrupted => Ok(Done::Interrupted),
@@ -55,7 +55,13 @@ pub(crate) enum Member {
 
 /// Carries out the hooks of a job: those of the job alone, or those of a set of which it is one part. `body` is its
 /// output or its failure, and `is_suspect` says whether it may have been counted before.
-pub(crate) async fn member(engine: &Engine, hooks: &Hooks, ended: Ended<'_>, body: Bytes, is_suspect: bool) -> Member {
+pub(crate) async fn member(
+    engine: &Engine,
+    hooks: &Hooks,
+    ended: HookSubject<'_>,
+    body: Bytes,
+    is_suspect: bool,
+) -> Member {
     let Hooks { part, on_complete } = hooks;
     let Some(part) = part else {
         return match fire(engine, on_complete, ended).await {
@@ -63,7 +69,7 @@ pub(crate) async fn member(engine: &Engine, hooks: &Hooks, ended: Ended<'_>, bod
             Err(_) => Member::Interrupted,
         };
     };
-    let Ended { job, task, success, .. } = ended;
+    let HookSubject { job, task, success, .. } = ended;
     let mark = engine.entropy.uuid().as_u128();
     let arrival = Arrival { total: part.total_parts, headed: false, mark, suspect: is_suspect };
     let entry = Entry::Part { epoch: 0, id: part.part_id, total: part.total_parts, ok: success };

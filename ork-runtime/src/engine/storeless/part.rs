@@ -24,7 +24,7 @@ pub(in super::super) async fn part(
     let Some(part) = item.message.hooks.as_deref().and_then(|hooks| hooks.part.clone()) else {
         return Ok(Done::Settled);
     };
-    let is_lost = item.redelivered > engine.settings.losses;
+    let is_lost = item.redelivered > engine.settings.max_worker_losses;
     let ended = if is_lost {
         Err(lost(item.redelivered))
     } else {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::super::barrier::{Bodies, Fire, HeldRecord, pass};
-use super::super::hooks::send::{Ended, fire};
+use super::super::hooks::send::{HookSubject, fire};
 use super::super::part_sets::Passed;
 use super::super::retry::Interrupted;
 use super::super::{Engine, ProcessError};
@@ -47,7 +47,7 @@ pub(in super::super) async fn end(
     let Some(hooks) = hooks.filter(|_| !mutant::is_on(Mutant::FollowsNothingRefused)) else { return Ok(()) };
     // Whether the message was delivered before is not known here, so it is treated as a redelivery.
     let name = job.id.to_string();
-    let ended = Ended { job: job.id, name: &name, task: &job.task, inputs: &input, success: false };
+    let ended = HookSubject { job: job.id, name: &name, task: &job.task, inputs: &input, success: false };
     match member(engine, hooks, ended, body, true).await {
         Member::Done => Ok(()),
         Member::Interrupted => Err(interrupted()),
@@ -114,6 +114,6 @@ async fn cannot_join(
         return false;
     }
     let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
-    let ended = Ended { job: job.id, name: &name, task: &job.task, inputs: head.input(), success };
+    let ended = HookSubject { job: job.id, name: &name, task: &job.task, inputs: head.input(), success };
     fire(engine, &head.hooks(), ended).await.is_ok()
 }

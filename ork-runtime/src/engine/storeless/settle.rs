@@ -2,7 +2,7 @@
 
 use super::super::action::Action;
 use super::super::claim::new_job;
-use super::super::outcome::{Attempt, Outcome};
+use super::super::outcome::{Attempt, WorkOutcome};
 use super::super::settle::{job_attempt, lost};
 use super::super::work::{Claim, Claimed, Common, Ended, Item, NotGranted, Unsettled};
 use super::super::{Done, Engine, ProcessError};
@@ -31,10 +31,10 @@ pub(in super::super) async fn settle(engine: &Engine, common: &Common, ended: En
     let Ended { item, claimed, outcome } = ended;
     let (attempt, mut job) = match (outcome, claimed) {
         (Err(error), _) => return Some(Unsettled::Failed(item, error)),
-        (Ok(Outcome::Attempted(attempt)), Claimed::Job { job, .. }) => (attempt, job),
+        (Ok(WorkOutcome::Attempted(attempt)), Claimed::Job { job, .. }) => (attempt, job),
         (Ok(outcome), _) => {
             // Nothing is left to record; a part was recorded in its part queue.
-            let done = if let Outcome::Recorded(done) = outcome { done } else { Done::Settled };
+            let done = if let WorkOutcome::Recorded(done) = outcome { done } else { Done::Settled };
             item.settle(engine, done).await;
             return None;
         }

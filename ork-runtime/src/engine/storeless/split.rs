@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::super::invoke::{call, guard, token};
-use super::super::outcome::{CallOutcome, Outcome};
+use super::super::outcome::{CallOutcome, WorkOutcome};
 use super::super::pages::collect;
 use super::super::part_sets::{Follows, Passed, SetCheck};
 use super::super::retry::{self, Interrupted, PAUSE};
@@ -42,30 +42,30 @@ pub(in super::super) async fn split(
     common: &Common,
     item: &mut Item,
     job: &Job,
-) -> Result<Outcome, ProcessError> {
+) -> Result<WorkOutcome, ProcessError> {
     let permanent = |detail: String| CallOutcome::Failed(CallError::Task(crate::task::Error::permanent(detail)));
     let Some(queues) = engine.broker.parts() else {
         let detail = "a job with parts requires a store: set ORK_STORE to one instead of `none`";
-        return Ok(Outcome::called(permanent(detail.to_owned())));
+        return Ok(WorkOutcome::called(permanent(detail.to_owned())));
     };
     let running = engine.running.enter(job.id);
     let Some(place) = place::take(engine, common, item, &running).await else {
-        return Ok(Outcome::called(CallOutcome::Interrupted));
+        return Ok(WorkOutcome::called(CallOutcome::Interrupted));
     };
     // The next delivery of the message makes this attempt.
     if item.guard.is_lost() {
-        return Ok(Outcome::Recorded(Done::Interrupted));
+        return Ok(WorkOutcome::Recorded(Done::Interrupted));
     }
     let (task, message) = (&common.task, &item.message);
     let items = items(engine, common.def(), item.input(), job, running.token()).await;
     drop((running, place));
-    Ok(Outcome::called(match items {
+    Ok(WorkOutcome::called(match items {
         CallOutcome::Returned(items) if items.is_empty() => {
             let is_done = join::finish(engine, task, message, Head::of(message), BTreeMap::new()).await;
-            return Ok(Outcome::Recorded(if is_done { Done::Settled } else { Done::Interrupted }));
+            return Ok(WorkOutcome::Recorded(if is_done { Done::Settled } else { Done::Interrupted }));
         }
         CallOutcome::Returned(items) => match send(engine, queues, message, items, task.work.fingerprint()).await {
-            Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await.map(Outcome::Recorded),
+            Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await.map(WorkOutcome::Recorded),
             Ok(Err(failure)) => permanent(failure.message),
             Err(_interrupted) => CallOutcome::Interrupted,
         },

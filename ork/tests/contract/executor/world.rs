@@ -13,7 +13,7 @@ use ork::JobId;
 use ork::workflow::Form;
 use ork_core::clock::Clock;
 use ork_executor::{Local, Settings};
-use ork_ports::executor::{Call, Code, Executor as _, ExecutorError, Instance, Listener, Program, Signature};
+use ork_ports::executor::{Call, CallObserver, Code, Executor as _, ExecutorError, Instance, Program, Signature};
 use ork_runtime::clock::system::SystemClock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
@@ -71,7 +71,7 @@ impl Recorder {
     }
 }
 
-impl Listener for Recorder {
+impl CallObserver for Recorder {
     fn log(&self, level: Level, line: &str) {
         self.add(format!("{level} {line}"));
     }

@@ -239,8 +239,8 @@ fn a_late_settlement_releases_its_permit() {
     });
 }
 
-/// A process that was presumed dead has lost its permits. If it is alive, its earlier calls must not give back the permits
-/// of later ones: more calls would run than there are permits.
+/// A process that was presumed dead has lost its permits. If it is alive, its earlier calls must not give back the
+/// permits of later ones: more calls would run than there are permits.
 #[test]
 fn call_of_a_process_that_was_presumed_dead_gives_back_no_permit() {
     each(|world| async move {
@@ -261,8 +261,8 @@ fn call_of_a_process_that_was_presumed_dead_gives_back_no_permit() {
     });
 }
 
-/// A process may release, or lose, the row from which a part was delivered before it waited. If that message started the
-/// part too, two processes would call it.
+/// A process may release, or lose, the row from which a part was delivered before it waited. If that message started
+/// the part too, two processes would call it.
 #[test]
 fn part_that_has_waited_is_started_by_its_own_row_only() {
     each(|world| async move {

@@ -1,6 +1,6 @@
 //! The barrier as stateright sees it: the possible steps in a world, and the properties of all worlds.
 
-use ork_core::barrier::{Barrier, End, Event, Next};
+use ork_core::barrier::{Barrier, BarrierAction, BarrierEvent, End};
 use stateright::{Model, Property};
 
 use super::super::search::{Found, search};
@@ -73,9 +73,9 @@ impl Model for Explored {
                 continue;
             };
             let empty = world.queue.as_ref().is_none_or(Vec::is_empty);
-            let reads = it.barrier.next() == Next::Read && world.readers.contains(&worker);
+            let reads = it.barrier.next() == BarrierAction::Read && world.readers.contains(&worker);
             let waits = reads && (world.readers.first() != Some(&worker) || empty);
-            let fenced = it.barrier.next() == Next::PutBack && !it.back.is_empty() && it.held.is_empty();
+            let fenced = it.barrier.next() == BarrierAction::PutBack && !it.back.is_empty() && it.held.is_empty();
             if !waits && !fenced {
                 actions.push(Action::Advance { worker });
             }
@@ -87,11 +87,11 @@ impl Model for Explored {
             }
             if world.left.crashes > 0 {
                 actions.push(Action::Crash { worker });
-                if world.readers.contains(&worker) && it.barrier.next() == Next::Read {
+                if world.readers.contains(&worker) && it.barrier.next() == BarrierAction::Read {
                     actions.push(Action::Lose { worker });
                 }
             }
-            if world.left.duplicates > 0 && it.barrier.next() == Next::Count && world.queue.is_some() {
+            if world.left.duplicates > 0 && it.barrier.next() == BarrierAction::Count && world.queue.is_some() {
                 actions.push(Action::Again { worker });
             }
         }
@@ -126,20 +126,20 @@ impl Model for Explored {
                 let held = next.held_by_other.take()?;
                 next.requeue(vec![held]);
             }
-            Action::Impatient { worker } => next.worker(worker).barrier.happened(Event::Impatient),
+            Action::Impatient { worker } => next.worker(worker).barrier.happened(BarrierEvent::Impatient),
             Action::Look { worker } => {
                 next.left.looks -= 1;
                 next.look(config, worker);
             }
             Action::Crash { worker } => {
                 next.left.crashes -= 1;
-                next.excused += u8::from(matches!(next.worker(worker).barrier.next(), Next::Remove));
+                next.excused += u8::from(matches!(next.worker(worker).barrier.next(), BarrierAction::Remove));
                 next.end(worker, false);
             }
             Action::Lose { worker } => {
                 next.left.crashes -= 1;
                 next.leave_unnoticed(worker);
-                next.worker(worker).barrier.happened(Event::Lost);
+                next.worker(worker).barrier.happened(BarrierEvent::Lost);
             }
             Action::Gone { dead_reader } => {
                 let DeadReader { reader, held } = next.dead_readers.remove(dead_reader);
@@ -193,11 +193,11 @@ impl Model for Explored {
             }),
             Property::sometimes("a set fires", |_, w: &World| w.fired == 1),
             Property::sometimes("a reader finds that parts are missing", |_, w: &World| {
-                w.workers.iter().flatten().any(|worker| worker.barrier.next() == Next::PutBack)
+                w.workers.iter().flatten().any(|worker| worker.barrier.next() == BarrierAction::PutBack)
             }),
             Property::sometimes("a worker finds no queue", |_, w: &World| {
                 let finds_no_queue =
-                    |worker: &Worker| matches!(worker.barrier.next(), Next::End(End::NoQueue | End::Gone));
+                    |worker: &Worker| matches!(worker.barrier.next(), BarrierAction::End(End::NoQueue | End::Gone));
                 w.workers.iter().flatten().any(finds_no_queue)
             }),
         ]

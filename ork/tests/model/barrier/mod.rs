@@ -1,5 +1,6 @@
 //! The barrier without a store, explored: workers over one part queue, which may lose confirmations, deliver messages
-//! twice, redeliver them and lose workers, at every step. `ork_core::barrier` itself decides; the rest is its environment.
+//! twice, redeliver them and lose workers, at every step. `ork_core::barrier` itself decides; the rest is its
+//! environment.
 
 mod explore;
 mod mutants;

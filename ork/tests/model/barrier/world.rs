@@ -1,6 +1,6 @@
 //! The part queue, its readers and the workers: each step of a worker, and what its loss leaves behind.
 
-use ork_core::barrier::{Barrier, End, Entry, Event, Fate, Next};
+use ork_core::barrier::{Barrier, BarrierAction, BarrierEvent, End, Entry, Fate};
 
 use super::{Config, Left, Mutant};
 
@@ -102,7 +102,7 @@ impl World {
         for _ in 0..100 {
             let Some(worker) = &world.workers[0] else { break };
             let next = worker.barrier.next();
-            if next == Next::Read && world.queue.as_ref().is_none_or(Vec::is_empty) {
+            if next == BarrierAction::Read && world.queue.as_ref().is_none_or(Vec::is_empty) {
                 break;
             }
             if worker.back.is_empty() {
@@ -118,8 +118,8 @@ impl World {
     pub(super) fn back(&mut self, at: usize) {
         let back = std::mem::take(&mut self.worker(at).back);
         self.requeue(back);
-        if self.worker(at).barrier.next() == Next::PutBack {
-            self.worker(at).barrier.happened(Event::PutBack);
+        if self.worker(at).barrier.next() == BarrierAction::PutBack {
+            self.worker(at).barrier.happened(BarrierEvent::PutBack);
         }
     }
 
@@ -188,23 +188,23 @@ impl World {
     pub(super) fn advance(&mut self, config: &Config, at: usize) {
         let next = self.worker(at).barrier.next();
         let event = match next {
-            Next::Record => {
+            BarrierAction::Record => {
                 if config.mutant == Some(Mutant::AckFirst) && !self.worker(at).acked {
                     self.worker(at).acked = true;
                     return;
                 }
                 let part = self.worker(at).part;
                 match &mut self.queue {
-                    None => Event::NoQueue,
+                    None => BarrierEvent::NoQueue,
                     Some(queue) => {
                         queue.push(config.record(part));
                         self.recorded[usize::from(part)] = true;
-                        Event::Recorded
+                        BarrierEvent::Recorded
                     }
                 }
             }
-            Next::Count => match &self.queue {
-                None => Event::NoQueue,
+            BarrierAction::Count => match &self.queue {
+                None => BarrierEvent::NoQueue,
                 Some(queue) => {
                     let n = u64::try_from(queue.len()).unwrap();
                     if config.mutant == Some(Mutant::Length) && n == config.member(0, false).full() {
@@ -212,19 +212,21 @@ impl World {
                         self.remove();
                         return self.end(at, true);
                     }
-                    Event::Counted(n)
+                    BarrierEvent::Counted(n)
                 }
             },
-            Next::Open | Next::Probe if self.queue.is_none() => Event::NoQueue,
-            Next::Open | Next::Probe if !self.readers.is_empty() && !config.waits => Event::Busy,
-            Next::Open | Next::Probe => {
-                self.readers.push(at);
-                Event::Opened
+            BarrierAction::Open | BarrierAction::Probe if self.queue.is_none() => BarrierEvent::NoQueue,
+            BarrierAction::Open | BarrierAction::Probe if !self.readers.is_empty() && !config.waits => {
+                BarrierEvent::Busy
             }
-            Next::Read if self.readers.contains(&at) => return self.read(at),
+            BarrierAction::Open | BarrierAction::Probe => {
+                self.readers.push(at);
+                BarrierEvent::Opened
+            }
+            BarrierAction::Read if self.readers.contains(&at) => return self.read(at),
             // The queue was removed while it read.
-            Next::Read => Event::Lost,
-            Next::PutBack => {
+            BarrierAction::Read => BarrierEvent::Lost,
+            BarrierAction::PutBack => {
                 self.readers.retain(|reader| *reader != at);
                 let worker = self.worker(at);
                 worker.back.append(&mut worker.held);
@@ -235,22 +237,22 @@ impl World {
                     // It waits for the fence; the other step is `Back`.
                     return;
                 }
-                Event::PutBack
+                BarrierEvent::PutBack
             }
-            Next::Fire => {
+            BarrierAction::Fire => {
                 if config.mutant == Some(Mutant::RemoveFirst) && !self.worker(at).removed {
                     self.remove();
                     self.worker(at).removed = true;
                     return;
                 }
                 self.fire();
-                Event::Fired
+                BarrierEvent::Fired
             }
-            Next::Remove => {
+            BarrierAction::Remove => {
                 self.remove();
-                Event::Removed
+                BarrierEvent::Removed
             }
-            Next::End(end) => {
+            BarrierAction::End(end) => {
                 self.is_watched = end == End::Waits && config.mutant != Some(Mutant::NoLook);
                 return self.end(at, true);
             }

@@ -22,7 +22,7 @@ use self::duplicates::work_key;
 pub(crate) use end::BrokerEnd;
 
 use self::parts::Sets;
-use self::session::Ticket;
+use self::session::SimulatedAcker;
 use super::dice::Dice;
 use super::executor::Owner;
 use super::scenario::QueueKind;
@@ -460,13 +460,13 @@ fn mailbox_of(owner: Owner) -> String {
     format!("replies of p{}", owner.0)
 }
 
-fn delivery(letter: Letter, redelivered: u32, receipt: Ticket) -> Delivery {
+fn delivery(letter: Letter, redelivered: u32, acker: SimulatedAcker) -> Delivery {
     let lost = letter.message.as_ref().map_or(0, |message| message.losses);
     Delivery {
         message: letter.message,
         redelivered: redelivered + lost,
         is_copy: letter.is_copy,
         anonymous: letter.anonymous,
-        acker: Box::new(receipt),
+        acker: Box::new(acker),
     }
 }

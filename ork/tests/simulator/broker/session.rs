@@ -33,7 +33,7 @@ enum Outcome {
 }
 
 /// The right to settle one delivery.
-pub(super) struct Ticket {
+pub(super) struct SimulatedAcker {
     session: u64,
     tag: u64,
     /// The number of the current session.
@@ -41,7 +41,7 @@ pub(super) struct Ticket {
     left: Option<(Letter, u32, mpsc::UnboundedSender<Settled>)>,
 }
 
-impl Ticket {
+impl SimulatedAcker {
     fn give(&mut self, settlement: Disposition) {
         let Some((letter, count, settle)) = self.left.take() else { return };
         let outcome = Outcome::Disposed(Box::new((letter, count)), settlement);
@@ -49,7 +49,7 @@ impl Ticket {
     }
 }
 
-impl Acker for Ticket {
+impl Acker for SimulatedAcker {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.give(settlement);
     }
@@ -59,13 +59,13 @@ impl Acker for Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for SimulatedAcker {
     fn drop(&mut self) {
         self.give(Disposition::Requeue);
     }
 }
 
-impl std::fmt::Debug for Ticket {
+impl std::fmt::Debug for SimulatedAcker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ticket {} of session {}", self.tag, self.session)
     }
@@ -207,7 +207,7 @@ impl Driver {
                     }
                 }
                 let left = Some((letter.clone(), count, settle.clone()));
-                let ticket = Ticket { session: number, tag, current: Arc::clone(&current), left };
+                let ticket = SimulatedAcker { session: number, tag, current: Arc::clone(&current), left };
                 drop(deliver.send((number, delivery(letter, count, ticket))));
             }
         });

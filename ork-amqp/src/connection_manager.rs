@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::amqp_connection::AmqpConnection;
 use super::error::{Cut, LinkError, is_cut};
-use super::live::Live;
 use super::topology::Topology;
 use super::url::{Address, Addresses};
 use ork_core::retry::Backoff;
@@ -60,11 +60,11 @@ enum State {
         was_up: bool,
         error: Option<LinkError>,
     },
-    Up(Arc<Live>),
+    Up(Arc<AmqpConnection>),
     Closed,
 }
 
-/// The settings of a [`Link`].
+/// The settings of a [`ConnectionManager`].
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) addresses: Addresses,
@@ -83,9 +83,9 @@ struct Candidate {
 
 /// A connection to the broker, established when it is first needed and again whenever it is lost.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ConnectionManager {
     target: Target,
-    /// Whether the connection is up, down or closed; callers of [`Link::live`] watch it.
+    /// Whether the connection is up, down or closed; callers of [`ConnectionManager::live`] watch it.
     state: watch::Sender<State>,
     /// Whether the task that connects was spawned. It starts with the first call that needs a connection.
     started: AtomicBool,
@@ -98,7 +98,7 @@ pub(super) struct Link {
     tasks: TaskTracker,
 }
 
-impl Link {
+impl ConnectionManager {
     pub(super) fn new(target: Target, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
             target,
@@ -123,7 +123,7 @@ impl Link {
     ///
     /// If the link has never been up, this fails with the error of the next attempt that fails. If it was up before,
     /// this waits for the broker to come back, until the deadline.
-    pub(super) async fn live(self: &Arc<Self>) -> Result<Arc<Live>, LinkError> {
+    pub(super) async fn live(self: &Arc<Self>) -> Result<Arc<AmqpConnection>, LinkError> {
         if !self.started.swap(true, Ordering::Relaxed) {
             let link = Arc::clone(self);
             self.tasks.spawn(async move { link.run().await });
@@ -166,13 +166,17 @@ impl Link {
     }
 
     /// Returns a connection and a new channel on it, once everything that this process needs has been declared.
-    pub(super) async fn prepared(self: &Arc<Self>, topology: &Topology) -> Result<(Arc<Live>, Channel), LinkError> {
+    pub(super) async fn prepared(
+        self: &Arc<Self>,
+        topology: &Topology,
+    ) -> Result<(Arc<AmqpConnection>, Channel), LinkError> {
         let (live, channel) = self.channel("open a channel").await?;
         topology.prepare(&live).await?;
         Ok((live, channel))
     }
 
-    /// Called when an exchange or a queue is missing: the next [`Link::prepared`] declares everything again.
+    /// Called when an exchange or a queue is missing: the next [`ConnectionManager::prepared`] declares everything
+    /// again.
     pub(super) async fn mark_unprepared(&self) {
         let state = self.state.borrow().clone();
         if let State::Up(live) = state {
@@ -181,7 +185,7 @@ impl Link {
     }
 
     /// Opens a channel on the connection, or on a new connection if the current one has no channel left.
-    pub(super) async fn channel(self: &Arc<Self>, doing: &str) -> Result<(Arc<Live>, Channel), LinkError> {
+    pub(super) async fn channel(self: &Arc<Self>, doing: &str) -> Result<(Arc<AmqpConnection>, Channel), LinkError> {
         let mut tries = 1..=CONNECTIONS;
         loop {
             let live = self.live().await?;
@@ -195,7 +199,7 @@ impl Link {
 
     /// Reports that a connection cannot be used any more: it has ended, or it can open no more channels. In the second
     /// case its channels are used until they end, and then it is closed.
-    pub(super) fn mark_lost(&self, live: &Arc<Live>) {
+    pub(super) fn mark_lost(&self, live: &Arc<AmqpConnection>) {
         let changed = self.state.send_if_modified(|state| {
             let is_current = matches!(state, State::Up(now) if Arc::ptr_eq(now, live));
             if is_current {
@@ -216,7 +220,7 @@ impl Link {
         }
     }
 
-    /// Stops connecting, for callers that cannot wait for [`Link::close`].
+    /// Stops connecting, for callers that cannot wait for [`ConnectionManager::close`].
     pub(super) fn abandon(&self) {
         self.closed.cancel();
         self.state.send_replace(State::Closed);
@@ -298,7 +302,12 @@ impl Link {
     }
 
     /// Tries each node once, beginning with the first. On success the connected node stays in front.
-    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool, cuts: u32) -> Result<Live, LinkError> {
+    async fn try_each(
+        &self,
+        candidates: &mut VecDeque<Candidate>,
+        was_up: bool,
+        cuts: u32,
+    ) -> Result<AmqpConnection, LinkError> {
         let n_candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
         // A caller that waits for the first connection gives up at the deadline, so each node gets a share of it.
         let patience = if was_up { self.target.deadline } else { self.target.deadline / n_candidates };
@@ -322,7 +331,7 @@ impl Link {
         Err(LinkError::all(errors))
     }
 
-    async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<Live, LinkError> {
+    async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<AmqpConnection, LinkError> {
         let Target { name, deadline, .. } = &self.target;
         let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
         // The rest of the deadline is left for finding out what is wrong.
@@ -330,7 +339,7 @@ impl Link {
         match timeout(handshake, Connection::connect_uri(address.uri(), properties)).await {
             Ok(Ok(connection)) => {
                 let unwatched = self.closed.child_token();
-                Ok(Live::new(connection, address.clone(), *deadline, unwatched, &self.tasks))
+                Ok(AmqpConnection::new(connection, address.clone(), *deadline, unwatched, &self.tasks))
             }
             Ok(Err(error)) => {
                 if let Some(error) = LinkError::while_connecting(address, &error) {

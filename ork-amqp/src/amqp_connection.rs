@@ -1,10 +1,11 @@
 //! One connection that was up when it was returned, and the number of channels that it can still open.
 //!
-//! lapin 4.12.3 refuses frames for a channel that RabbitMQ has closed, by the channel's number, and never lifts that.
-//! A new channel that gets the same number cannot be opened, and counts as open forever. Numbers are reused once all
-//! of them (`channel_max` in RabbitMQ's configuration) have been used. So a connection on which RabbitMQ has closed a
-//! channel opens only half as many channels as it has numbers. It is then *exhausted*: [`Link`](super::link::Link)
-//! replaces it with a new one, and it is closed when the last of its channels is no longer used.
+//! lapin 4.12.3 refuses frames for a channel that RabbitMQ has closed, by the channel's number, and never lifts that. A
+//! new channel that gets the same number cannot be opened, and counts as open forever. Numbers are reused once all of
+//! them (`channel_max` in RabbitMQ's configuration) have been used. So a connection on which RabbitMQ has closed a
+//! channel opens only half as many channels as it has numbers. It is then *exhausted*:
+//! [`ConnectionManager`](super::connection_manager::ConnectionManager) replaces it with a new one, and it is closed
+//! when the last of its channels is no longer used.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ struct ChannelUse {
 
 /// A connection that was up when it was returned.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct AmqpConnection {
     connection: Arc<Connection>,
     address: Address,
     deadline: Duration,
@@ -54,7 +55,7 @@ pub(super) struct Live {
     _watched: DropGuard,
 }
 
-impl Live {
+impl AmqpConnection {
     /// Wraps a new connection. It is watched until `unwatched` is cancelled or this value is dropped.
     pub(super) fn new(
         connection: Connection,
@@ -183,7 +184,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for AmqpConnection {
     fn drop(&mut self) {
         // The connection is no longer used. lapin would close it by itself only if none of its channels remained.
         if self.is_up()

@@ -1,4 +1,4 @@
-//! The [`Listener`] trait: receives what a call reports while it runs.
+//! The [`CallObserver`] trait: receives what a call reports while it runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use tracing::Level;
 /// Receives the log lines, measurements and progress of a call while it runs.
 ///
 /// The methods must return at once: the executor calls them while it reads from the process.
-pub trait Listener: Send + Sync + fmt::Debug {
+pub trait CallObserver: Send + Sync + fmt::Debug {
     /// Receives a line for the log.
     fn log(&self, level: Level, line: &str);
 
