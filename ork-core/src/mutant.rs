@@ -61,6 +61,8 @@ mutants! {
     ReturnsLostPermits,
     /// A job keeps its unique key after its end.
     KeepsKey,
+    /// A unique key is given to a job although another open job holds it.
+    GrantsTakenKeys,
     /// A worker does not wait for a row that is due later.
     MissesDue,
     /// A process requeues a job that another process is running.

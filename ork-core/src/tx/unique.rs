@@ -47,7 +47,8 @@ impl Transaction {
 
     /// Returns the job that holds a key, or `None` if the key is free.
     pub(super) fn active_holder(&self, unique: &UniqueKey, now: Timestamp) -> Option<ActiveHolder> {
-        let holder = self.uniques.get(&unique.key).copied().flatten()?;
+        let holder = self.uniques.get(&unique.key).copied().flatten();
+        let holder = holder.filter(|_| !mutant::is_on(Mutant::GrantsTakenKeys))?;
         // The job may have ended in this transaction.
         let open = self.get(holder.job).map_or(holder.open, |loaded| !loaded.job.state.is_final());
         let stale = unique.stale_after.is_some_and(|after| holder.seen + after.max(ALIVE) <= now);

@@ -151,7 +151,7 @@ impl World {
             stopped = &mut work => stopped,
             () = drain.cancelled() => {
                 ork.drain();
-                self.oracle(|oracle| oracle.drained(owner));
+                self.oracle(|oracle| oracle.drained(owner, self.executor.now()));
                 tokio::select! {
                     biased;
                     stopped = &mut work => stopped,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ork::{JobId, Timestamp};
-use ork_core::message::Outgoing;
+use ork_core::message::{Message, Outgoing};
 use ork_core::metric::{Delta, Metric};
 use ork_core::progress::Progress;
 use ork_core::tx::{Actor, HeldRow, OutboxId, StoreNotice};
@@ -260,6 +260,15 @@ impl Store for End {
             for row in &taken.to_send {
                 world.note(owner, format_args!("takes  {}", shown(row)));
             }
+            // Without a broker, the worker receives what it takes.
+            if world.server.is_none() {
+                for row in &taken.to_send {
+                    let is_suspect = row.losses > 0 && row.losses >= world.scenario.most_losses();
+                    for message in row.messages.iter().filter_map(work_of) {
+                        world.oracle(|oracle| oracle.receives(owner, message, is_suspect, world.executor.now()));
+                    }
+                }
+            }
             (taken, Vec::new())
         };
         self.ask(Request::custom("take"), what, undo).await
@@ -406,4 +415,8 @@ pub(crate) fn store_time(micros: u64) -> Timestamp {
 /// The virtual moment at which the clock of the store shows this time.
 pub(crate) fn virtual_micros(time: Timestamp) -> u64 {
     u64::try_from(time.as_millis() - EPOCH).unwrap_or(0) * 1_000
+}
+
+fn work_of(outgoing: &Outgoing) -> Option<&Message> {
+    if let Outgoing::Work(message) = outgoing { Some(message) } else { None }
 }

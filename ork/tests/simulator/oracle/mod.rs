@@ -73,7 +73,10 @@ pub(crate) struct Oracle {
     known_ends: BTreeMap<(Owner, JobId), (u32, u64)>,
     /// When a process was last frozen, and when it resumed.
     thawed: BTreeMap<Owner, (u64, u64)>,
-    drained: BTreeSet<Owner>,
+    /// When each process was asked to stop.
+    drained: BTreeMap<Owner, u64>,
+    /// The open job that holds each unique key.
+    holders: BTreeMap<String, JobId>,
     /// The jobs that each job follows.
     pub(crate) follows: BTreeMap<JobId, Vec<JobId>>,
     /// The jobs that have ended once.
@@ -89,7 +92,7 @@ pub(crate) struct Oracle {
     /// The splits that run.
     live_splits: BTreeMap<u64, Call>,
     /// The deliveries that a process has received for a call: the time of each that one more loss would fail.
-    suspects: BTreeMap<(Owner, String), Vec<Option<u64>>>,
+    suspects: BTreeMap<(Owner, String), Vec<(String, Option<u64>)>>,
     /// When a message was last redelivered, by the call that it requests.
     redelivered: BTreeMap<String, u64>,
     /// How often deliveries of a message were lost, by what it requests.
@@ -166,7 +169,7 @@ impl Oracle {
 
     /// Checks that no call starts after its process has learned of the end of its job, or after it was asked to stop.
     fn check_wanted(&mut self, Call { owner, job, what, started, .. }: &Call, attempt: u32) {
-        if self.drained.contains(owner) {
+        if self.drained.contains_key(owner) {
             self.report(Property::Drained, format!("{what} starts in process {} after it was asked to stop", owner.0));
         }
         let Some((at_attempt, at)) = self.known_ends.get(&(*owner, *job)) else { return };
@@ -359,8 +362,24 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn drained(&mut self, owner: Owner) {
-        self.drained.insert(owner);
+    pub(crate) fn drained(&mut self, owner: Owner, now: u64) {
+        self.drained.entry(owner).or_insert(now);
+    }
+
+    /// Checks that no two open jobs hold one unique key.
+    fn check_unique(&mut self, JobView { job, .. }: &JobView) {
+        let Some(key) = job.unique_key.as_deref() else { return };
+        let holder = self.holders.get(key).copied();
+        if job.state.is_final() {
+            if holder == Some(job.id) {
+                self.holders.remove(key);
+            }
+            return;
+        }
+        if let Some(other) = holder.filter(|other| *other != job.id) {
+            self.report(Property::Unique, format!("{} and {other} are open, and hold the key `{key}`", job.id));
+        }
+        self.holders.insert(key.to_owned(), job.id);
     }
 
     /// Checks what a transaction has changed of a job.
@@ -368,6 +387,7 @@ impl Oracle {
         let Some(after) = after else { return };
         let id = after.job.id;
         self.wrote.insert((by, id), now);
+        self.check_unique(after);
         let Some(before) = before else {
             // It was removed in time, and a message of it was still under way.
             if self.ended.remove(&id).is_some() {

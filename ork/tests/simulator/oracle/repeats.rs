@@ -11,11 +11,15 @@ use crate::names::Property;
 /// For how long a call stays alone, or waits for that. The clock of its process may be fast.
 const STAYS_ALONE: u64 = 25_000_000;
 
+/// A worker that is drained this long after the end of a part may be about to join the set.
+const JOINS_WITHIN: u64 = 60_000_000;
+
 impl Oracle {
     /// Checks that a call that has returned is not repeated, if its process had the time to settle it.
     pub(super) fn check_not_repeated(&mut self, Call { owner, job, what, started, .. }: &Call) {
         let Some((call, returned)) = self.returned.get(what).cloned() else { return };
-        if self.is_copied(what) {
+        // With a store, a copy finds that its work is done.
+        if self.storeless && self.is_copied(what) {
             self.excuses("after a call of another copy of its message");
             return;
         }
@@ -26,7 +30,8 @@ impl Oracle {
             return;
         }
         // The record of a part is in its queue, but its delivery is that of the worker that joins the set.
-        if self.storeless && key.contains('.') && self.drained.contains(&call.owner) {
+        let was_drained = self.drained.get(&call.owner).is_some_and(|at| *at < returned + JOINS_WITHIN);
+        if self.storeless && key.contains('.') && !key.ends_with(".join") && was_drained {
             self.excuses("after a call whose worker was drained before it could join, without a store");
             return;
         }
@@ -54,15 +59,22 @@ impl Oracle {
 
     /// Records that a process receives a message, and whether one more loss would fail its work.
     pub(crate) fn receives(&mut self, owner: Owner, message: &Message, is_suspect: bool, now: u64) {
-        let deliveries = self.suspects.entry((owner, key_of(message))).or_default();
-        deliveries.push(is_suspect.then_some(now));
+        let key = key_of(message);
+        // The same message is delivered again because its last delivery is lost, unless there are copies of it.
+        let is_copied = self.is_copied(&format!("{key} attempt {}", message.attempt)) || self.is_copied(&key);
+        let deliveries = self.suspects.entry((owner, key)).or_default();
+        let of = format!("{:?} attempt {} lost {}", message.kind, message.attempt, message.losses);
+        if !is_copied {
+            deliveries.retain(|(other, _)| *other != of);
+        }
+        deliveries.push((of, is_suspect.then_some(now)));
     }
 
     /// When a process first received a message that requests this call, if one more loss would fail it. If there were
     /// several deliveries, any of them may be the one.
     fn suspect_since(&self, call: &Call) -> Option<u64> {
         let deliveries = self.suspects.get(&(call.owner, call.key().to_owned()))?;
-        deliveries.iter().copied().min().flatten()
+        deliveries.iter().map(|(_, since)| *since).min().flatten()
     }
 
     /// Checks that no call runs beside one that one more loss would fail, unless it has waited for long, or runs for
