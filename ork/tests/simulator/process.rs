@@ -172,6 +172,8 @@ impl World {
         ork.shutdown().await;
         // A blocking call that waits for its thread cannot be stopped.
         self.executor.sleep(2 * THREAD).await;
+        // If the process was stopped meanwhile, its other futures continue only now.
+        self.executor.sleep(1_000).await;
         self.check_nothing_runs(owner);
         self.ended(number, owner);
     }

@@ -5,10 +5,13 @@ use crate::tasks::How;
 use crate::workload::{Act, Job};
 
 /// The longest time that anything may take, in milliseconds.
-const LONGEST: u64 = 365 * 24 * HOUR;
+const LONGEST: u64 = 7 * 24 * HOUR;
+
+/// The most processes of a scenario.
+const MOST_WORKERS: usize = 50;
 
 /// The fastest drift of a clock, in parts per million.
-const MOST_DRIFT: i64 = 1_000;
+const MOST_DRIFT: u64 = 1_000;
 
 impl Scenario {
     /// Describes why the scenario is invalid, if it is. The scenarios of all seeds are valid.
@@ -23,8 +26,15 @@ impl Scenario {
 
     fn problem_of_surroundings(&self) -> Option<String> {
         let has_store = self.store != StoreKind::None;
+        if let Some(number) = serde_json::to_value(self).ok().and_then(|json| beyond(&json)) {
+            return Some(format!("it contains {number}: numbers are at most {LONGEST}, a week in milliseconds"));
+        }
         let problem = if self.workers.is_empty() {
             "it has no workers"
+        } else if self.workers.len() > MOST_WORKERS {
+            "it has more than 50 workers"
+        } else if self.seed > u64::MAX / 2 {
+            "its seed is more than 2^63"
         } else if !has_store && self.broker.is_none() {
             "it has neither a store nor a broker"
         } else if !has_store && (self.retention > 0 || self.large) {
@@ -36,7 +46,7 @@ impl Scenario {
         } else if self.retention > 0 && self.retention < 60 {
             "`retention` is at least 60 seconds, or 0 for ever"
         } else if self.calm > LONGEST || self.retention > LONGEST / 1_000 {
-            "it lasts longer than a year"
+            "it lasts longer than a week"
         } else {
             return None;
         };
@@ -51,8 +61,8 @@ impl Scenario {
         } else if *concurrency > 500 || *blocking > 500 {
             "makes more than 500 calls at once"
         } else if ahead_ms.unsigned_abs() > LONGEST || *ack_within > LONGEST {
-            "has a time of more than a year"
-        } else if ppm.abs() > MOST_DRIFT {
+            "has a time of more than a week"
+        } else if ppm.unsigned_abs() > MOST_DRIFT {
             "has a clock that drifts by more than a thousandth"
         } else if has_own_clock && self.store == StoreKind::File {
             "has a clock of its own, and the processes of a file share the clock of their computer"
@@ -218,4 +228,19 @@ pub(crate) fn wrongly_judged() -> Vec<String> {
         (!matches).then(|| format!("{replaced:?} is refused with `{found}`, not `{wanted}`"))
     };
     INVALID.iter().filter_map(problem).collect()
+}
+
+/// Returns a number that is larger than anything in a scenario may be, apart from its seed.
+fn beyond(json: &serde_json::Value) -> Option<String> {
+    match json {
+        serde_json::Value::Number(number) => {
+            let size = number.as_i64().map_or_else(|| number.as_u64().unwrap_or(u64::MAX), i64::unsigned_abs);
+            (size > LONGEST).then(|| number.to_string())
+        }
+        serde_json::Value::Array(items) => items.iter().find_map(beyond),
+        serde_json::Value::Object(fields) => {
+            fields.iter().filter(|(name, _)| *name != "seed").find_map(|(_, value)| beyond(value))
+        }
+        _ => None,
+    }
 }

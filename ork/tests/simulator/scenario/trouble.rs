@@ -44,7 +44,7 @@ pub(crate) enum Trouble {
     NoSpace { lasts: u64 },
     /// The server of the store restarts, without the last transactions that were not to survive that.
     Undone { lasts: u64 },
-    /// Commits are not confirmed, and half of them are not made: the processes find out in the end.
+    /// Commits are confirmed late, or not before their process dies.
     Doubt { lasts: u64 },
     /// The object store refuses everything, and carries out half of it all the same.
     Objects { lasts: u64 },
