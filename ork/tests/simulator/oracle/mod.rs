@@ -1,5 +1,6 @@
 //! The properties that must hold in every run. The oracle sees transactions, calls, heartbeats and replies.
 
+mod keys;
 mod processes;
 mod repeats;
 
@@ -364,22 +365,6 @@ impl Oracle {
 
     pub(crate) fn drained(&mut self, owner: Owner, now: u64) {
         self.drained.entry(owner).or_insert(now);
-    }
-
-    /// Checks that no two open jobs hold one unique key.
-    fn check_unique(&mut self, JobView { job, .. }: &JobView) {
-        let Some(key) = job.unique_key.as_deref() else { return };
-        let holder = self.holders.get(key).copied();
-        if job.state.is_final() {
-            if holder == Some(job.id) {
-                self.holders.remove(key);
-            }
-            return;
-        }
-        if let Some(other) = holder.filter(|other| *other != job.id) {
-            self.report(Property::Unique, format!("{} and {other} are open, and hold the key `{key}`", job.id));
-        }
-        self.holders.insert(key.to_owned(), job.id);
     }
 
     /// Checks what a transaction has changed of a job.
