@@ -158,11 +158,8 @@ fn ready(facts: &Facts) -> (WaitsFor, String) {
     let what = match job.phase {
         Phase::Join => {
             let counts = facts.view.counts;
-            let (succeeded, not_ok) = (counts.succeeded, counts.unsuccessful());
-            format!(
-                "all {} ended ({succeeded} succeeded, {not_ok} not), and its join runs next",
-                counted(counts.settled(), "part")
-            )
+            let (ended, well, not) = (counted(counts.settled(), "part"), counts.succeeded, counts.unsuccessful());
+            format!("all {ended} ended ({well} succeeded, {not} not), and its join runs next")
         }
         Phase::Start if job.started.is_some() => {
             let attempt = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));

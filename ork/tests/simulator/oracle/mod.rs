@@ -57,6 +57,15 @@ const BEAT: u64 = 5_000_000;
 /// A client learns of the end of a job within this time.
 const SOON: u64 = 1_000_000;
 
+/// A delivery for a call.
+#[derive(Debug)]
+struct Received {
+    /// What identifies its message, as far as the process can tell.
+    message: String,
+    /// When it was received, if one more loss would fail its work.
+    suspect_since: Option<u64>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     next_call: u64,
@@ -93,7 +102,7 @@ pub(crate) struct Oracle {
     /// The splits that run.
     live_splits: BTreeMap<u64, Call>,
     /// The deliveries that a process has received for a call: the time of each that one more loss would fail.
-    suspects: BTreeMap<(Owner, String), Vec<(String, Option<u64>)>>,
+    suspects: BTreeMap<(Owner, String), Vec<Received>>,
     /// When a message was last redelivered, by the call that it requests.
     redelivered: BTreeMap<String, u64>,
     /// How often deliveries of a message were lost, by what it requests.

@@ -3,7 +3,7 @@
 use ork::JobId;
 use ork_core::message::Message;
 
-use super::{ALIVE_FOR, NOTICES_LOSS, Oracle, SETTLES, WAITS_FOR_SLOT, key_of};
+use super::{ALIVE_FOR, NOTICES_LOSS, Oracle, Received, SETTLES, WAITS_FOR_SLOT, key_of};
 use crate::call::Call;
 use crate::executor::Owner;
 use crate::names::Property;
@@ -31,7 +31,7 @@ impl Oracle {
         }
         // The record of a part is in its queue, but its delivery is that of the worker that joins the set.
         let was_drained = self.drained.get(&call.owner).is_some_and(|at| *at < returned + JOINS_WITHIN);
-        if self.storeless && key.contains('.') && !key.ends_with(".join") && was_drained {
+        if self.storeless && key.contains('.') && !what.contains(".join ") && was_drained {
             self.excuses("after a call whose worker was drained before it could join, without a store");
             return;
         }
@@ -63,18 +63,18 @@ impl Oracle {
         // The same message is delivered again because its last delivery is lost, unless there are copies of it.
         let is_copied = self.is_copied(&format!("{key} attempt {}", message.attempt)) || self.is_copied(&key);
         let deliveries = self.suspects.entry((owner, key)).or_default();
-        let of = format!("{:?} attempt {} lost {}", message.kind, message.attempt, message.losses);
+        let message = format!("{:?} attempt {} lost {}", message.kind, message.attempt, message.losses);
         if !is_copied {
-            deliveries.retain(|(other, _)| *other != of);
+            deliveries.retain(|other| other.message != message);
         }
-        deliveries.push((of, is_suspect.then_some(now)));
+        deliveries.push(Received { message, suspect_since: is_suspect.then_some(now) });
     }
 
     /// When a process first received a message that requests this call, if one more loss would fail it. If there were
     /// several deliveries, any of them may be the one.
     fn suspect_since(&self, call: &Call) -> Option<u64> {
         let deliveries = self.suspects.get(&(call.owner, call.key().to_owned()))?;
-        deliveries.iter().map(|(_, since)| *since).min().flatten()
+        deliveries.iter().map(|delivery| delivery.suspect_since).min().flatten()
     }
 
     /// Checks that no call runs beside one that one more loss would fail, unless it has waited for long, or runs for
