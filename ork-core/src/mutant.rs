@@ -99,6 +99,8 @@ mutants! {
     ForgetsHooks,
     /// The record of a part counts as not written if its publisher confirm was lost.
     ForgetsDoubtfulRecord,
+    /// A split that was superseded waits for the current run even if the process of that run is dead.
+    WaitsForDeadRuns,
     /// A part that has waited for a permit is also started by the message that was delivered before.
     StartsWaitedParts,
     /// A split is claimed before it waits until no work runs alone in its process.

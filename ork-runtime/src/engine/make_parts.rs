@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
+use super::duplicates::next_check;
 use super::invoke::{emit_last_progress, flatten, guard};
 use super::outcome::{CallOutcome, WorkOutcome};
 use super::pages::pages;
@@ -19,6 +20,7 @@ use super::{Done, Engine, ProcessError};
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::ledger;
+use crate::mutant::{self, Mutant};
 use crate::policy::Policy;
 use crate::store::{JobView, StoreError};
 use crate::task::CallError;
@@ -85,27 +87,35 @@ pub(super) async fn make(
 }
 
 /// Waits while another worker, which has a duplicate of this message, makes the current run of the split. If this
-/// message were requeued at once, its next run would overtake that one in turn, and so on.
+/// message were requeued at once, its next run would overtake that one in turn, and so on. If the process of that run is
+/// dead, its message is delivered again, and in this process it would wait for this one.
 pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u32) {
     let mut changes = engine.store.notifier().of(job, true);
     loop {
-        let runs = match engine.store.job(job).await {
-            Ok(view) => view.is_some_and(|JobView { job, .. }| {
-                job.state == State::Running && job.is_current(Phase::Start, attempt)
-            }),
-            // The store may be available again at the next check.
-            Err(_) => true,
-        };
-        if !runs {
+        // If the store cannot be read, it may be available again at the next check.
+        if let Ok(false) = runs(engine, job, attempt).await {
             return;
         }
         tokio::select! {
             biased;
             () = engine.force.cancelled() => return,
             () = changes.changed() => {}
-            // The store sends no notice when the run is given up.
+            // The store sends no notice when a split has ended.
             () = engine.clock.pause(CHECK_INTERVAL) => {}
         }
+    }
+}
+
+/// Returns whether a live process runs this attempt at a job.
+async fn runs(engine: &Engine, job: JobId, attempt: u32) -> Result<bool, ProcessError> {
+    let view = engine.store.job(job).await?;
+    let is_current = |view: &JobView| view.job.state == State::Running && view.job.is_current(Phase::Start, attempt);
+    let Some(view) = view.filter(is_current) else { return Ok(false) };
+    match &view.job.worker {
+        Some(worker) if !mutant::is_on(Mutant::WaitsForDeadRuns) => {
+            Ok(next_check(engine, job, worker).await?.is_some())
+        }
+        _ => Ok(true),
     }
 }
 
