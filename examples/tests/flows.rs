@@ -236,7 +236,7 @@ fn a_scheduled_run_receives_its_date_and_a_manual_run_requires_it() {
 fn settled(setting: &Setting) -> u64 {
     let jobs = setting.run("jobs list --task share --json").json();
     let parts = &jobs.as_array().unwrap().last().map(|job| job["parts"].clone()).unwrap_or_default();
-    parts["ok"].as_u64().unwrap_or_default()
+    parts["succeeded"].as_u64().unwrap_or_default()
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn loc_counts_a_tree_and_the_job_is_stored() {
     let list = place.run(LOC, "jobs list --json").json();
     assert_eq!(list.as_array().unwrap().len(), 2);
     // One part for the root, and one for each of the 30 folders below it.
-    assert_eq!(list[0]["parts"]["ok"], 31);
+    assert_eq!(list[0]["parts"]["succeeded"], 31);
     let id = list[0]["id"].as_str().unwrap();
     let shown = place.run(LOC, &format!("jobs show {id}")).ok();
     assert!(shown.contains("state      succeeded"), "{shown}");
@@ -220,7 +220,7 @@ fn killed_half_way(other_is_there: bool) {
         let result: Value = serde_json::from_str(ended.out.lines().last().unwrap()).unwrap();
         assert_eq!(result, expected);
         let shown = place.run(LOC, &format!("jobs show {id} --json")).json();
-        assert_eq!(shown["parts"]["ok"], 301, "{shown}");
+        assert_eq!(shown["parts"]["succeeded"], 301, "{shown}");
         if half_way {
             return;
         }

@@ -94,7 +94,7 @@ impl<'a> Meeting<'a> {
         let id = jobs[0]["id"].as_str().unwrap();
         let job = self.start(&format!("jobs show {id} --json")).end().json();
         let parts = &job["parts"];
-        assert_eq!((&job["total"], &parts["ok"]), (&json!(PARTS), &json!(PARTS)), "{job}");
+        assert_eq!((&job["total"], &parts["succeeded"]), (&json!(PARTS), &json!(PARTS)), "{job}");
         for none in ["failed", "skipped", "cancelled", "running"] {
             assert_eq!(parts[none], 0, "{job}");
         }
@@ -105,5 +105,5 @@ impl<'a> Meeting<'a> {
 
 /// Returns how many parts of a job have succeeded.
 pub(crate) fn settled(status: &Value) -> u64 {
-    status["parts"]["ok"].as_u64().unwrap()
+    status["parts"]["succeeded"].as_u64().unwrap()
 }
