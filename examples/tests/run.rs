@@ -197,7 +197,7 @@ fn a_job_waits_for_its_worker() {
 /// Returns how many parts of a job have ended, and whether the job has ended.
 fn settled(status: &Value) -> (u64, bool) {
     let parts = &status["parts"];
-    let settled = ["ok", "failed", "skipped", "cancelled"].iter().map(|how| parts[how].as_u64().unwrap()).sum();
+    let settled = ["succeeded", "failed", "skipped", "cancelled"].iter().map(|how| parts[how].as_u64().unwrap()).sum();
     (settled, status["ended"].is_i64())
 }
 
