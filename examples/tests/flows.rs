@@ -246,6 +246,7 @@ fn a_local_run_takes_precedence_over_earlier_unfinished_runs() {
     setting.place.write("flows/big.yaml", format!("tasks:\n  share:\n    parallel: {MANY}\n"));
     setting.run("submit flows/big.yaml").ok();
     let worker = setting.start("worker");
+    // Another process gives no sign, so that the store is asked.
     while settled(&setting) == 0 {}
     // A graceful stop releases the remaining parts at once; a killed worker would hold them until it is presumed
     // dead.

@@ -1,5 +1,4 @@
-//! When something that failed is tried again: [`RetryPolicy`] for attempts of a task, and `Backoff` for operations of
-//! this process. Pure code; the randomness is an argument.
+//! Pauses before another try: [`RetryPolicy`] for attempts of a task, and `Backoff` for operations of this process. Pure code; the randomness is an argument.
 
 use std::time::Duration;
 

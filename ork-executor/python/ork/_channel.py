@@ -35,12 +35,12 @@ class Channel:
     def send(self, header: Dict[str, Any], body: Optional[bytes] = None) -> None:
         """Sends one message."""
         if self._forked:
-            raise RuntimeError("a process made by `fork` cannot speak to ork: say it in the task's own process")
+            raise RuntimeError("a process made by `fork` cannot report to ork: report from the process of the task")
         if body is not None:
             header = {**header, "bytes": len(body)}
         line = HEADER.encode(header).encode("utf-8", "replace") + b"\n"
         if len(line) > LONGEST_HEADER:
-            raise ValueError(f"{len(line)} bytes are too many to say at once, at most {LONGEST_HEADER} are taken")
+            raise ValueError(f"{len(line)} bytes are too many for one report, which has at most {LONGEST_HEADER}")
         with self._lock:
             if body is None or len(body) <= COPIED:
                 self._write(line + (body or b""))

@@ -1,4 +1,4 @@
-"""What a running task knows about its job, and what it may say while it runs."""
+"""What a running task knows about its job, and what it can report."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Mapping, Optional
 
 # Sends what a task says; a context made for a test writes it to the log.
-Say = Callable[[Dict[str, Any]], None]
+Send = Callable[[Dict[str, Any]], None]
 
 LONGEST_LINE = 8 * 1024
 LONGEST_LABEL = 1024
 
 
 class Cancelled(BaseException):
-    """Raised in a task that nobody waits for any more and that has not ended by itself.
+    """Raised in a task whose call was cancelled, or whose worker stops, if it has not ended by itself.
 
     Like `KeyboardInterrupt` it is no `Exception`, so that `except Exception` does not hold it up.
     """
 
 
 class CancelEvent(threading.Event):
-    """Is set when nobody wants the result any more; `if ctx.cancelled:` asks the same as `ctx.cancelled.is_set()`."""
+    """Set when the call is cancelled or its worker stops; `if ctx.cancelled:` is the same as `ctx.cancelled.is_set()`."""
 
     def __bool__(self) -> bool:
         return self.is_set()
@@ -32,17 +32,17 @@ class CancelEvent(threading.Event):
 class Metrics:
     """Records the measurements of a task."""
 
-    def __init__(self, say: Say, log: logging.Logger) -> None:
-        self._say = say
+    def __init__(self, send: Send, log: logging.Logger) -> None:
+        self._send = send
         self._log = log
 
     def record(self, name: str, value: float, labels: Optional[Mapping[str, Any]] = None, **more: Any) -> None:
         """Records one value: `ctx.metrics.record("rows", 3, table="users")`."""
         both = {**(labels or {}), **more}
-        words = {str(key): str(label)[:LONGEST_LABEL] for key, label in both.items()}
+        labels_sent = {str(key): str(label)[:LONGEST_LABEL] for key, label in both.items()}
         number = float(value)
         if math.isfinite(number):
-            self._say({"type": "metric", "name": str(name)[:LONGEST_LABEL], "value": number, "labels": words})
+            self._send({"type": "metric", "name": str(name)[:LONGEST_LABEL], "value": number, "labels": labels_sent})
         else:
             self._log.warning("the measurement %s is %s and was left out", name, number)
 
@@ -50,9 +50,9 @@ class Metrics:
 class _Handler(logging.Handler):
     """Hands log records to ork."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, send: Send) -> None:
         super().__init__()
-        self._say = say
+        self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -60,7 +60,7 @@ class _Handler(logging.Handler):
         except Exception:  # noqa: BLE001 - a wrong format must not end a task
             self.handleError(record)
             return
-        self._say({"type": "log", "level": _level(record.levelno), "line": line[:LONGEST_LINE]})
+        self._send({"type": "log", "level": _level(record.levelno), "line": line[:LONGEST_LINE]})
 
 
 def _level(number: int) -> str:
@@ -71,12 +71,12 @@ def _level(number: int) -> str:
     return "info" if number >= logging.INFO else "debug"
 
 
-def _to_log(said: Dict[str, Any]) -> None:
-    logging.getLogger("ork").info("%s", said)
+def _to_log(record: Dict[str, Any]) -> None:
+    logging.getLogger("ork").info("%s", record)
 
 
 class Context:
-    """What a running task knows about its job, and what it may say."""
+    """What a running task knows about its job, and what it can report."""
 
     job_id: str
     root_id: str
@@ -91,32 +91,32 @@ class Context:
     metrics: Metrics
     cancelled: CancelEvent
 
-    def __init__(self, about: Mapping[str, Any], say: Say) -> None:
-        self.job_id = about["job"]
-        self.root_id = about["root"]
-        self.task_name = about["task"]
-        self.workflow_name = about.get("workflow")
-        self.attempt = about["attempt"]
-        self.parallel_index = about["index"]
-        self.parallel_count = about["count"]
-        self.idempotency_key = about["key"]
-        deadline = about.get("deadline")
+    def __init__(self, call: Mapping[str, Any], send: Send) -> None:
+        self.job_id = call["job"]
+        self.root_id = call["root"]
+        self.task_name = call["task"]
+        self.workflow_name = call.get("workflow")
+        self.attempt = call["attempt"]
+        self.parallel_index = call["index"]
+        self.parallel_count = call["count"]
+        self.idempotency_key = call["key"]
+        deadline = call.get("deadline")
         self.deadline = None if deadline is None else datetime.fromtimestamp(deadline / 1000, timezone.utc)
         # Not one of the loggers by name: it ends with its instance.
         self.log = logging.Logger("ork.task", logging.DEBUG)
-        self.log.addHandler(_Handler(say))
-        self.metrics = Metrics(say, self.log)
+        self.log.addHandler(_Handler(send))
+        self.metrics = Metrics(send, self.log)
         self.cancelled = CancelEvent()
-        self._say = say
+        self._send = send
 
     def progress(self, percent: float, info: str = "") -> None:
-        """Notes how far the task has come, from 0 to 100, with a word about what is going on."""
+        """Reports progress: a percentage from 0 to 100, and a short text."""
         number = float(percent)
         number = min(max(number, 0.0), 100.0) if math.isfinite(number) else 0.0
-        self._say({"type": "progress", "percent": number, "info": str(info)[:LONGEST_LINE]})
+        self._send({"type": "progress", "percent": number, "info": str(info)[:LONGEST_LINE]})
 
     @classmethod
-    def for_test(cls, **about: Any) -> "Context":
+    def for_test(cls, **call: Any) -> "Context":
         """A context for a unit test that calls a task as a plain function: `Context.for_test(index=1, count=4)`."""
         known = {"job": "test", "root": "test", "task": "test", "attempt": 1, "index": 0, "count": 1, "key": "test"}
-        return cls({**known, **about}, _to_log)
+        return cls({**known, **call}, _to_log)

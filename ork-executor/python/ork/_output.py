@@ -56,7 +56,7 @@ def _check_numbers(value: Any, place: str = "") -> None:
         return
     if is_model(type(value)):
         config = getattr(type(value), "model_config", {})
-        # Whoever asks pydantic for something else in its place gets that.
+        # A model that sets another serialization in its place keeps it.
         if isinstance(config, dict) and config.get("ser_json_inf_nan") in ("null", "strings"):
             return
         fields = getattr(type(value), "model_fields", None) or getattr(type(value), "__fields__", {})

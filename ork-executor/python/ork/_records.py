@@ -27,7 +27,7 @@ class Field:
 
 
 def read_fields(fields: Mapping[str, Field], value: Any, path: str) -> Dict[str, Any]:
-    """The fields of an object by name. Fields that nobody asked for are left out."""
+    """The fields of an object by name. Other fields are left out."""
     if not isinstance(value, dict):
         raise Shape.wrong(_OBJECT, value, path)
     read = {}
@@ -35,7 +35,7 @@ def read_fields(fields: Mapping[str, Field], value: Any, path: str) -> Dict[str,
         if name in value:
             read[name] = field.shape.read(value[name], inside(path, name))
         elif field.required:
-            raise Mismatch(inside(path, name), f"is missing: expected {field.shape.words}")
+            raise Mismatch(inside(path, name), f"is missing: expected {field.shape.expected}")
     return read
 
 
@@ -52,7 +52,7 @@ def object_schema(fields: Mapping[str, Field], definitions: Definitions) -> Dict
 class Record(Shape):
     """A dataclass or a `TypedDict`. Its fields are looked at when they are needed, so that it may contain itself."""
 
-    words = "an object"
+    expected = "an object"
 
     def __init__(self, type_: type, fields: Callable[[], Mapping[str, Field]], make: Callable[..., Any]) -> None:
         self._type = type_
@@ -102,14 +102,14 @@ def is_model(type_: Any) -> bool:
 class Model(Shape):
     """A type that pydantic reads and describes: a model, or whatever its `TypeAdapter` knows."""
 
-    words = "an object"
+    expected = "an object"
 
     def __init__(self, type_: Any) -> None:
         self._type = type_
         self._is_model = is_model(type_)
         self._new = hasattr(pydantic(), "TypeAdapter")
         if not self._is_model:
-            self.words = str(getattr(type_, "__name__", type_))
+            self.expected = str(getattr(type_, "__name__", type_))
             self._adapter = pydantic().TypeAdapter(type_)
 
     def read(self, value: Any, path: str) -> Any:

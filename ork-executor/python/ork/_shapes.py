@@ -41,7 +41,7 @@ class Shape:
     """A type as JSON has it."""
 
     # What is expected, in words.
-    words = "anything"
+    expected = "anything"
 
     def read(self, value: Any, path: str) -> Any:
         """The value, or a `Mismatch`."""
@@ -53,14 +53,14 @@ class Shape:
 
     def wrong(self, value: Any, path: str) -> Mismatch:
         """Says what was expected and what was found."""
-        return Mismatch(path, f"expected {self.words}, found {found(value)}")
+        return Mismatch(path, f"expected {self.expected}, found {found(value)}")
 
 
 class Plain(Shape):
     """A value that Python has as JSON has it."""
 
-    def __init__(self, words: str, name: str, accepts: Tuple[type, ...]) -> None:
-        self.words = words
+    def __init__(self, expected: str, name: str, accepts: Tuple[type, ...]) -> None:
+        self.expected = expected
         self._name = name
         self._accepts = accepts
 
@@ -104,8 +104,10 @@ NUMBER = Number("a number", "number", (int, float))
 class Spelled(Shape):
     """A value that JSON has as a text, such as a date."""
 
-    def __init__(self, words: str, format_: Optional[str], parse: Callable[[str], Any], numbers: bool = False) -> None:
-        self.words = words
+    def __init__(
+        self, expected: str, format_: Optional[str], parse: Callable[[str], Any], numbers: bool = False
+    ) -> None:
+        self.expected = expected
         self._format = format_
         self._parse = parse
         self._numbers = numbers
@@ -128,7 +130,7 @@ class Spelled(Shape):
 class Items(Shape):
     """A list of values of one type."""
 
-    words = "a list"
+    expected = "a list"
 
     def __init__(self, item: Shape, make: Callable[[List[Any]], Any], unique: bool = False) -> None:
         self._item = item
@@ -157,7 +159,7 @@ class Fixed(Shape):
 
     def __init__(self, items: Sequence[Shape]) -> None:
         self._items = items
-        self.words = f"a list of {len(items)}"
+        self.expected = f"a list of {len(items)}"
 
     def read(self, value: Any, path: str) -> Any:
         if not isinstance(value, list) or len(value) != len(self._items):
@@ -173,7 +175,7 @@ class Fixed(Shape):
 class Table(Shape):
     """A `dict` whose keys are texts."""
 
-    words = "an object"
+    expected = "an object"
 
     def __init__(self, value: Shape) -> None:
         self._value = value
@@ -193,7 +195,7 @@ class OneOf(Shape):
 
     def __init__(self, shapes: Sequence[Shape]) -> None:
         self._shapes = shapes
-        self.words = " or ".join(shape.words for shape in shapes)
+        self.expected = " or ".join(shape.expected for shape in shapes)
 
     def read(self, value: Any, path: str) -> Any:
         problems = []
@@ -215,7 +217,7 @@ class Choice(Shape):
 
     def __init__(self, choices: Sequence[Tuple[Any, Any]]) -> None:
         self._choices = choices
-        self.words = " or ".join(found(value) for value, _ in choices)
+        self.expected = " or ".join(found(value) for value, _ in choices)
 
     def read(self, value: Any, path: str) -> Any:
         for choice, means in self._choices:

@@ -1,4 +1,4 @@
-"""What is told of an exception: the user's frames, none of the machinery below them."""
+"""Describes an exception: the frames of the user, without those of ork below them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def _is_machinery(frame: traceback.FrameSummary) -> bool:
     return frame.filename.startswith(_MACHINERY)
 
 
-def _strip(told: Optional[traceback.TracebackException]) -> None:
+def _strip(trace: Optional[traceback.TracebackException]) -> None:
     """Drops the frames before the first one of the user."""
     seen = set()
-    while told is not None and id(told) not in seen:
-        seen.add(id(told))
-        frames = list(told.stack)
+    while trace is not None and id(trace) not in seen:
+        seen.add(id(trace))
+        frames = list(trace.stack)
         first = next((at for at, frame in enumerate(frames) if not _is_machinery(frame)), len(frames))
-        told.stack = traceback.StackSummary.from_list(frames[first:])
-        told = told.__cause__ or told.__context__
+        trace.stack = traceback.StackSummary.from_list(frames[first:])
+        trace = trace.__cause__ or trace.__context__
 
 
 def _message(error: BaseException) -> str:
@@ -59,12 +59,12 @@ def _details(error: BaseException) -> Any:
     return json.loads(text)
 
 
-def tell(error: BaseException, folder: str) -> Dict[str, Any]:
+def describe_exception(error: BaseException, folder: str) -> Dict[str, Any]:
     """An exception in plain data."""
-    told = traceback.TracebackException.from_exception(error)
-    frames = list(told.stack)
-    _strip(told)
-    text = "".join(told.format())
+    trace = traceback.TracebackException.from_exception(error)
+    frames = list(trace.stack)
+    _strip(trace)
+    text = "".join(trace.format())
     if len(text) > LONGEST:
         text = "…" + text[-LONGEST:]
     own: List[str] = []

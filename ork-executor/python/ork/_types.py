@@ -84,8 +84,8 @@ def shape_of(type_: Any) -> Shape:
             return Model(type_)
         except Exception as error:  # noqa: BLE001 - whatever it is, pydantic does not know the type
             raise Unsupported(f"{_name(type_)} has no form in JSON: {error}") from None
-    words = "use plain types, lists, dicts, dataclasses, TypedDicts, enums or pydantic models"
-    raise Unsupported(f"{_name(type_)} has no form in JSON that ork knows: {words}")
+    hint = "use plain types, lists, dicts, dataclasses, TypedDicts, enums or pydantic models"
+    raise Unsupported(f"{_name(type_)} has no form in JSON that ork knows: {hint}")
 
 
 def _name(type_: Any) -> str:

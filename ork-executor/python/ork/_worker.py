@@ -18,10 +18,10 @@ from ._context import Cancelled, Context
 from ._function import Function, Unfit
 from ._output import Unwritable
 from ._shapes import Mismatch
-from ._trace import tell
+from ._trace import describe_exception
 
 # How long what the task left running may take to end, once there is nothing more to do.
-LAST_WORDS = 2.0
+EXIT_GRACE = 2.0
 
 Message = Tuple[Dict[str, Any], bytes]
 Answer = Tuple[Dict[str, Any], Optional[bytes]]
@@ -47,7 +47,7 @@ class Worker:
         self._interrupted = False
 
     def run(self) -> None:
-        signal.signal(signal.SIGTERM, self._told_to_end)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
         os.register_at_fork(after_in_child=self._forget_signals)
         threading.Thread(target=self._listen, name="ork", daemon=True).start()
         self._channel.send({"type": "ready", "python": ".".join(map(str, sys.version_info[:3]))})
@@ -67,30 +67,30 @@ class Worker:
             _load.prepare_path(self._folder, self._file)
             function = _load.load(self._folder, self._file)
         except (Unfit, SyntaxError) as error:
-            told = {**tell(error, self._folder), "retry": False}
+            description = {**describe_exception(error, self._folder), "retry": False}
             if isinstance(error, Unfit):
-                told.update(message=str(error), traceback="")
+                description.update(message=str(error), traceback="")
             else:
                 where = "" if error.lineno is None else f", line {error.lineno}"
-                told.update(message=f"{self._file}{where}: {error.msg}", at=[])
-            self._unloadable(told)
+                description.update(message=f"{self._file}{where}: {error.msg}", at=[])
+            self._unloadable(description)
             return None
         except (Exception, SystemExit) as error:
-            told = tell(error, self._folder)
-            self._unloadable({**told, "message": f"{self._file} cannot be imported: {told['message']}"})
+            description = describe_exception(error, self._folder)
+            self._unloadable({**description, "message": f"{self._file} cannot be imported: {description['message']}"})
             return None
         self._channel.send({"type": "loaded"})
         return function
 
-    def _unloadable(self, told: Dict[str, Any]) -> None:
+    def _unloadable(self, description: Dict[str, Any]) -> None:
         self._flush(0)
-        self._channel.send({"type": "unloadable", **told})
+        self._channel.send({"type": "unloadable", **description})
 
     def _answer(self, function: Function, header: Dict[str, Any], body: bytes) -> Answer:
         if header["type"] == "describe":
             return self._describe(function)
         number = header["id"]
-        context = Context(header["about"], lambda said: self._say(number, said))
+        context = Context(header["call"], lambda record: self._send(number, record))
         self._begin(number, context)
         try:
             try:
@@ -101,30 +101,30 @@ class Worker:
             output = function.write(self._call(function, args, named))
             most = header["most"]
             if len(output) > most:
-                words = f"what `{function.name}` returned is {len(output)} bytes of JSON, and at most {most} are taken"
-                return {"type": "unwritable", "message": words}, None
+                message = f"`{function.name}` returned {len(output)} bytes of JSON, and at most {most} are taken"
+                return {"type": "unwritable", "message": message}, None
             return {"type": "returned"}, output
         except Unwritable as problem:
             return {"type": "unwritable", "message": str(problem)}, None
         except BaseException as error:  # noqa: BLE001 - `SystemExit` and `KeyboardInterrupt` of the task, too
             if context.cancelled and type(error).__name__ in ("Cancelled", "CancelledError"):
                 return {"type": "cancelled"}, None
-            return {"type": "raised", **tell(error, self._folder)}, None
+            return {"type": "raised", **describe_exception(error, self._folder)}, None
         finally:
             self._end()
 
-    def _say(self, number: int, said: Dict[str, Any]) -> None:
-        # A thread that goes on after its call has nobody to talk to.
+    def _send(self, number: int, record: Dict[str, Any]) -> None:
+        # What a thread reports after its call has ended is dropped.
         if self._busy == number:
-            self._channel.send(said)
+            self._channel.send(record)
 
     def _describe(self, function: Function) -> Answer:
         try:
             return {"type": "described"}, json.dumps(function.signature()).encode("ascii")
         except Exception as error:  # noqa: BLE001 - a type that pydantic cannot describe, for one
-            told = tell(error, self._folder)
-            words = f"{self._file}: the types of `{function.name}` cannot be described: {told['message']}"
-            return {"type": "raised", **told, "message": words, "retry": False}, None
+            description = describe_exception(error, self._folder)
+            message = f"{self._file}: the types of `{function.name}` cannot be described: {description['message']}"
+            return {"type": "raised", **description, "message": message, "retry": False}, None
 
     def _call(self, function: Function, args: List[Any], named: Dict[str, Any]) -> Any:
         value = function.call(*args, **named)
@@ -175,13 +175,13 @@ class Worker:
         # Nobody hears a task any more whose ork is gone.
         if self._busy is None:
             self._asked.put(None)
-            time.sleep(LAST_WORDS)
+            time.sleep(EXIT_GRACE)
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
 
     def _stop(self, number: int, now: bool) -> None:
-        """Tells a call that nobody waits for it, and interrupts what it does if it has to end now."""
+        """Cancels a call, and interrupts what it does if it has to end now."""
         with self._lock:
             again, self._unwanted = self._unwanted == number, number
             if self._busy == number and not again:
@@ -194,15 +194,15 @@ class Worker:
             # Only what a signal calls can raise something in the main thread, wherever that is.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    def _told_to_end(self, _number: int, _frame: object) -> None:
-        # Who ends services may tell each process of them. When this one ends is for ork to say.
+    def _on_sigterm(self, _number: int, _frame: object) -> None:
+        # A service manager may signal every process of a service. ork decides when this one ends.
         if self._unwanted is None or self._interrupted:
             return
         self._interrupted = True
         if self._hurry:
             # After the task itself: it must not find what it waits for ended before it knows why.
             self._terminate_what_it_started()
-        raise Cancelled("nobody waits for this task any more")
+        raise Cancelled("the call was cancelled, or its worker stops")
 
     def _terminate_what_it_started(self) -> None:
         if os.getpgrp() == os.getpid():
@@ -210,7 +210,7 @@ class Worker:
 
     def _forget_signals(self) -> None:
         # A copy of this process belongs to the task, which may want to end it.
-        if signal.getsignal(signal.SIGTERM) == self._told_to_end:
+        if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _flush(self, number: int) -> None:

@@ -45,7 +45,7 @@ pub(super) enum Request {
     /// Run the function.
     Call {
         /// What the call's context knows about its job.
-        about: Value,
+        info: Value,
         /// The input of the task.
         input: Bytes,
         /// How the input is passed to a single parameter.
@@ -136,10 +136,10 @@ impl Interpreter {
 
     fn send(&self, id: u64, request: Request) {
         let (header, body) = match request {
-            Request::Call { about, input, form, most } => {
+            Request::Call { info, input, form, most } => {
                 let (bytes, form) = (input.len(), form.as_str());
                 let header =
-                    json!({ "type": "call", "id": id, "bytes": bytes, "about": about, "form": form, "most": most });
+                    json!({ "type": "call", "id": id, "bytes": bytes, "call": info, "form": form, "most": most });
                 (header, input)
             }
             Request::Describe => (json!({ "type": "describe", "id": id }), Bytes::new()),

@@ -93,7 +93,7 @@ impl Pools {
     ) -> Result<Bytes, ExecutorError> {
         let key = self.key(&call.code, file).await?;
         let request = |shared: &Shared| Request::Call {
-            about: about(&call.instance, call.timeout.map(|timeout| shared.clock.now() + timeout)),
+            info: call_info(&call.instance, call.timeout.map(|timeout| shared.clock.now() + timeout)),
             input: call.input.clone(),
             form: call.form,
             most: shared.settings.most_output,
@@ -287,7 +287,7 @@ async fn watch(shared: Arc<Shared>, state: Arc<Mutex<State>>) {
     }
 }
 
-fn about(instance: &Instance, deadline: Option<Timestamp>) -> serde_json::Value {
+fn call_info(instance: &Instance, deadline: Option<Timestamp>) -> serde_json::Value {
     json!({
         "job": instance.job,
         "root": instance.root,

@@ -56,7 +56,7 @@ struct RequestedOptions {
 }
 
 impl RequestedOptions {
-    /// Checks the options and turns them into the terms of a job of this task.
+    /// Checks the options, and returns those of a submission of this task.
     fn resolve(&mut self, client: &Client, task: &str) -> Result<SubmitOptions, ClientError> {
         let after = std::mem::take(&mut self.after);
         let key = self.unique.take().map(|key| UniqueKey { key, stale_after: None });

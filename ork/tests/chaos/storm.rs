@@ -46,6 +46,7 @@ async fn fold_join(parts: Parts<(String, u64)>, context: Context) -> Result<u64>
     let mut parts = parts.all_ok()?;
     let (log, millis) = parts.next().await.unwrap()?;
     note(&log, &context, "start");
+    // The join takes this long, so that a second one would overlap with it.
     sleep(Duration::from_millis(millis)).await;
     note(&log, &context, "end");
     Ok(1)
@@ -95,6 +96,7 @@ fn storm(StormConfig { jobs: n_jobs, join, pause }: StormConfig, store: &str, br
         let killed = std::cell::RefCell::new(BTreeSet::new());
         let kills = async {
             for at in (0..WORKERS).cycle() {
+                // The storm: one worker is killed after each pause.
                 sleep(pause).await;
                 let worker = std::mem::replace(&mut workers[at], place.worker());
                 killed.borrow_mut().insert(worker.process());

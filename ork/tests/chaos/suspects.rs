@@ -23,6 +23,7 @@ fn ends_its_process() {
 
 #[task]
 async fn harmless(number: u64) -> u64 {
+    // The task takes this long, so that it runs beside the one that ends the process.
     sleep(HARMLESS).await;
     number
 }

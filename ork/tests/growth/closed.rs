@@ -150,6 +150,7 @@ async fn delete_while_read(both: &Both) {
 /// Every connection of the process is cut.
 async fn cut_every_connection(both: &Both) {
     both.proxy.cut();
+    // The process has reconnected once both of its connections work again.
     while both.publish(1).await.is_err() || both.broker.parts().unwrap().count("part.nowhere").await.is_err() {}
 }
 

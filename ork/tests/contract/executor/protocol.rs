@@ -117,7 +117,7 @@ def main(ctx: Context):
     assert_eq!(world.make(world.python("tasks/pool.py", &json!({}))).await.unwrap(), json!([6, 6]));
     let lines = world.recorder.all();
     assert_eq!(lines.iter().filter(|line| line.starts_with("INFO line x")).count(), 200);
-    assert!(lines.iter().any(|line| line.contains("a process made by `fork` cannot speak to ork")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("a process made by `fork` cannot report to ork")), "{lines:?}");
     world.end().await;
 }
 

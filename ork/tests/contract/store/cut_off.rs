@@ -142,6 +142,7 @@ fn a_row_locked_again_and_again_is_eventually_acquired() {
             })
         });
         let turns: Vec<_> = turns.collect();
+        // Another session gives no sign that it has a lock, so that the server is asked.
         while !is_locked(&url, id).await {}
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         for turn in turns {

@@ -71,6 +71,7 @@ fn a_full_disk_is_reported_and_work_continues_once_there_is_room() {
         // The write was retried with increasing pauses as long as its caller waited, and then no longer.
         let tried = attempts(&server);
         assert!((2..20).contains(&tried), "{tried} attempts");
+        // Longer than the longest pause between two attempts; that none is made gives no signal.
         tokio::time::sleep(Duration::from_secs(6)).await;
         assert_eq!(attempts(&server), tried, "no caller waits, and it is tried again");
 
