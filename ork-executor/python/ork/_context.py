@@ -23,7 +23,7 @@ class Cancelled(BaseException):
 
 
 class CancelEvent(threading.Event):
-    """Set when the call is cancelled or its worker stops; `if ctx.cancelled:` is the same as `ctx.cancelled.is_set()`."""
+    """Set when the call is cancelled or its worker stops; `if ctx.cancelled:` asks `ctx.cancelled.is_set()`."""
 
     def __bool__(self) -> bool:
         return self.is_set()
