@@ -52,7 +52,7 @@ def main(text: str, times: int) -> str:
     let output = world.run(text, json!({ "text": long, "times": 2 })).await.unwrap();
     assert_eq!(output.as_str().unwrap().len(), 40_000_000);
     let message = world.fails(text, json!({ "text": long, "times": 4 })).await;
-    assert_eq!(message, "what `main` returned is 80000002 bytes of JSON, and at most 67108864 are taken");
+    assert_eq!(message, "`main` returned 80000002 bytes of JSON, and at most 67108864 are taken");
     world.end().await;
 }
 
