@@ -29,7 +29,7 @@ pub struct OutputRef {
 
 /// The error for a reference that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the note about where the output is cannot be read: a newer version of ork may have written it")]
+#[error("the reference to a large output cannot be read: a newer version of ork may have written it")]
 pub struct UnreadableOutputRef;
 
 impl OutputRef {

@@ -66,8 +66,8 @@ struct Sorted<'batch> {
     works: Vec<&'batch mut Box<dyn Work>>,
     others: Vec<&'batch mut Command>,
     takes: Vec<&'batch mut Command>,
-    forget: Vec<Held>,
-    give_back: Vec<Held>,
+    to_delete: Vec<Held>,
+    to_release: Vec<Held>,
     undo: Vec<Moved>,
 }
 
@@ -77,12 +77,12 @@ impl<'batch> Sorted<'batch> {
         for waiting in batch {
             match &mut waiting.command {
                 Command::Work(work) => sorted.works.push(work),
-                Command::Forget(rows, answer) => {
-                    sorted.forget.extend_from_slice(rows);
+                Command::DeleteOutbox(rows, answer) => {
+                    sorted.to_delete.extend_from_slice(rows);
                     answer.value = Some(());
                 }
                 Command::Release(rows, answer) => {
-                    sorted.give_back.extend_from_slice(rows);
+                    sorted.to_release.extend_from_slice(rows);
                     answer.value = Some(());
                 }
                 Command::Undo(moved) => sorted.undo.extend_from_slice(moved),
@@ -224,9 +224,9 @@ async fn others(
     numbers: &mut Numbers,
     doing: &mut Done,
 ) -> Result<(), Failed> {
-    let mut freed = !sorted.give_back.is_empty();
-    outbox::forget(connection, &sorted.forget).await?;
-    outbox::give_back(connection, &sorted.give_back).await?;
+    let mut freed = !sorted.to_release.is_empty();
+    outbox::delete(connection, &sorted.to_delete).await?;
+    outbox::release(connection, &sorted.to_release).await?;
     for command in sorted.takes {
         if let Command::Take(take, answer) = command {
             let took = outbox::take(connection, take, numbers).await?;

@@ -19,7 +19,7 @@ pub(crate) enum Command {
     /// Take rows of the outbox.
     Take(Take, Answer<OutboxPage>),
     /// Remove rows of the outbox.
-    Forget(Vec<Held>, Answer<()>),
+    DeleteOutbox(Vec<Held>, Answer<()>),
     /// Release rows of the outbox.
     Release(Vec<Held>, Answer<()>),
     /// Record a heartbeat, which was requested at this moment.
@@ -111,7 +111,7 @@ impl Waiting {
                 let taken = answer.send(result).unwrap_or_default();
                 return held(taken.to_send.iter().map(|to_send| to_send.id), &take.actor);
             }
-            Command::Forget(_, answer)
+            Command::DeleteOutbox(_, answer)
             | Command::Release(_, answer)
             | Command::Progress(.., answer)
             | Command::Leave(_, answer)

@@ -194,7 +194,7 @@ impl Store for Postgres {
     }
 
     async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        self.write(|answer| Command::Forget(held(to_send, &actor), answer)).await
+        self.write(|answer| Command::DeleteOutbox(held(to_send, &actor), answer)).await
     }
 
     async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {

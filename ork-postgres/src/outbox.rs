@@ -206,14 +206,14 @@ async fn shorten(connection: &mut PgConnection, cuts: &[(i64, i64)]) -> sqlx::Re
 }
 
 /// Deletes rows that are still held by the given processes.
-pub(crate) async fn forget(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
+pub(crate) async fn delete(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
     let delete = "DELETE FROM ork.outbox USING unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
                   WHERE outbox.id = done.id AND outbox.holder = done.holder";
     each(connection, delete, rows).await
 }
 
 /// Releases rows that are still held by the given processes.
-pub(crate) async fn give_back(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
+pub(crate) async fn release(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
     let update = "UPDATE ork.outbox SET holder = NULL FROM unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
                   WHERE outbox.id = done.id AND outbox.holder = done.holder";
     each(connection, update, rows).await

@@ -43,8 +43,8 @@ const UPDATE: &str = concat!(
 );
 
 /// A job to be written.
-struct JobRow<'books> {
-    entry: &'books LoadedJob,
+struct JobRow<'tx> {
+    loaded: &'tx LoadedJob,
     input: Option<Bytes>,
     output: Option<Bytes>,
 }
@@ -87,8 +87,8 @@ pub(crate) async fn save(connection: &mut PgConnection, tx: &mut Transaction, be
     let touched: BTreeSet<_> = tx.take_touched().into_iter().collect();
     let mut shards = Vec::new();
     for job in &touched {
-        let Some(entry) = tx.written(*job) else { continue };
-        let dirty = entry.ledger.take_dirty().into_iter();
+        let Some(loaded) = tx.written(*job) else { continue };
+        let dirty = loaded.ledger.take_dirty().into_iter();
         shards.extend(dirty.map(|(number, shard)| ShardRow {
             job: *job,
             number,
@@ -98,11 +98,11 @@ pub(crate) async fn save(connection: &mut PgConnection, tx: &mut Transaction, be
     }
     let (mut new, mut known) = (Vec::new(), Vec::new());
     for job in touched {
-        let Some(entry) = tx.get(job) else { continue };
-        let row = JobRow { input: inputs.remove(&job), output: outputs.remove(&job), entry };
+        let Some(loaded) = tx.get(job) else { continue };
+        let row = JobRow { input: inputs.remove(&job), output: outputs.remove(&job), loaded };
         if row.input.is_some() {
             new.push(row);
-        } else if row.entry.dirty || row.output.is_some() {
+        } else if row.loaded.dirty || row.output.is_some() {
             known.push(row);
         }
     }
@@ -144,14 +144,14 @@ fn chunks<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
 
 fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Query<'q, Postgres, PgArguments> {
     query
-        .bind(column(rows, |row| Uid::from(row.entry.job.id)))
-        .bind(column(rows, |row| Uid::from(row.entry.job.root)))
-        .bind(column(rows, |row| row.entry.job.parent.map(Uid::from)))
-        .bind(column(rows, |row| text(&row.entry.job.task)))
-        .bind(column(rows, |row| row.entry.job.state.as_str()))
-        .bind(column(rows, |row| row.entry.job.created.as_millis()))
-        .bind(column(rows, |row| row.entry.job.ended.map(Timestamp::as_millis)))
-        .bind(column(rows, |row| document::write(&row.entry.job, row.entry.ledger.head())))
+        .bind(column(rows, |row| Uid::from(row.loaded.job.id)))
+        .bind(column(rows, |row| Uid::from(row.loaded.job.root)))
+        .bind(column(rows, |row| row.loaded.job.parent.map(Uid::from)))
+        .bind(column(rows, |row| text(&row.loaded.job.task)))
+        .bind(column(rows, |row| row.loaded.job.state.as_str()))
+        .bind(column(rows, |row| row.loaded.job.created.as_millis()))
+        .bind(column(rows, |row| row.loaded.job.ended.map(Timestamp::as_millis)))
+        .bind(column(rows, |row| document::write(&row.loaded.job, row.loaded.ledger.head())))
         .bind(column(rows, |row| row.input.as_ref().map(|input| input.to_vec())))
         .bind(column(rows, |row| row.output.as_ref().map(|output| output.to_vec())))
 }

@@ -13,7 +13,7 @@ pub use inventory::submit;
 pub use crate::job::JobKind;
 pub use crate::policy::{Concurrency, OnError, Tolerate};
 pub use crate::task::arg::{Body, Input, IsContext, PartsOf, TaskInput, body, input};
-pub use crate::task::binding::{Binding, HasSplit, JoinOutput, NoSplit, refuse_option};
+pub use crate::task::binding::{Binding, HasSplit, JoinOutput, NoSplit, reject_option};
 pub use crate::task::call::{BoxFuture, Call, Items};
 pub use crate::task::def::{Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking};
 pub use crate::task::error::{CallError, InputError};
@@ -22,7 +22,7 @@ pub use crate::task::form::{Form, Never};
 pub use crate::task::json::{NotRead, Reads, ReadsOk, schema};
 pub use crate::task::message::{Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, debug};
 pub use crate::task::outcome::{
-    IntoItem, IntoItems, IsResult, NotResult, Probe, Returns, Splits, TaskError, TaskOutput, refuse_result, result,
+    IntoItem, IntoItems, IsResult, NotResult, Probe, Returns, Splits, TaskError, TaskOutput, reject_result, result,
     value,
 };
 pub use crate::task::rules::Rules;

@@ -100,7 +100,7 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
                 event.kind, parts.completed, parts.total, parts.failed
             ));
         }
-        if matches!(event.kind, EventKind::Completed | EventKind::Failed) {
+        if matches!(event.kind, EventKind::Succeeded | EventKind::Failed) {
             break;
         }
     }

@@ -119,7 +119,7 @@ fn encode_work(message: Message, names: &Names) -> Result<Publication, LinkError
     match message.kind {
         WorkKind::Job => {}
         WorkKind::Single => {
-            headers.insert(WORK_KIND.into(), text("item"));
+            headers.insert(WORK_KIND.into(), text("single"));
         }
         WorkKind::Step => {
             headers.insert(WORK_KIND.into(), text("step"));
@@ -287,7 +287,7 @@ fn read(
     let attempt = headers.number(ATTEMPT)?.unwrap_or(1);
     let kind = match headers.text(WORK_KIND)? {
         None => WorkKind::Job,
-        Some("item") => WorkKind::Single,
+        Some("single") => WorkKind::Single,
         Some("step") => WorkKind::Step,
         Some("join") => WorkKind::Join,
         Some("part") => {
@@ -301,7 +301,7 @@ fn read(
         Some(other) => {
             let head: String = other.chars().take(40).collect();
             return Err(format!(
-                "the header `{WORK_KIND}` is `{head}`, expected `item`, `step`, `part`, `join` or none"
+                "the header `{WORK_KIND}` is `{head}`, expected `single`, `step`, `part`, `join` or none"
             ));
         }
     };

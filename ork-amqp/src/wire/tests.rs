@@ -93,7 +93,7 @@ fn value() -> impl Strategy<Value = AMQPValue> {
         any::<f64>().prop_map(AMQPValue::Double),
         any::<u64>().prop_map(AMQPValue::Timestamp),
         any::<Vec<u8>>().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
-        prop_oneof![Just("item"), Just("part"), Just("join"), Just("7"), Just(""), Just("part.a")].prop_map(text),
+        prop_oneof![Just("single"), Just("part"), Just("join"), Just("7"), Just(""), Just("part.a")].prop_map(text),
         prop::collection::vec(prop::sample::select(hook_fragments::HOOKS), 0..12)
             .prop_map(|signs| text(&signs.concat())),
         Just(AMQPValue::Void),
@@ -299,14 +299,14 @@ fn republished_copy_keeps_everything_but_delivery_count_and_user() {
 #[test]
 fn event_is_published_with_its_type_as_routing_key() {
     let job = Job::new(JobId::new(), "add", Timestamp::from_millis(1));
-    let event = Event::of(&job, EventKind::Completed, 7, Timestamp::from_millis(2));
+    let event = Event::of(&job, EventKind::Succeeded, 7, Timestamp::from_millis(2));
     let publication = encode(Outgoing::Event(event.clone().into()), &names(), usize::MAX).unwrap();
     assert_eq!((publication.exchange.as_str(), publication.routing_key.as_str()), ("ork.events", "job.completed"));
     assert!(!publication.mandatory);
     assert_eq!(*publication.properties.delivery_mode(), Some(2));
     assert_eq!(publication.properties.message_id().as_ref().unwrap().as_str(), event.id);
     assert_eq!(Event::from_json(&publication.body).unwrap(), event);
-    let pending_event = Outgoing::PendingEvent { job: job.id, row: 7, what: PendingEvent::Job(EventKind::Completed) };
+    let pending_event = Outgoing::PendingEvent { job: job.id, row: 7, what: PendingEvent::Job(EventKind::Succeeded) };
     assert_eq!(encode(pending_event, &names(), usize::MAX).unwrap_err().kind, BrokerErrorKind::Config);
 }
 

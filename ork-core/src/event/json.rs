@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn invalid_events_are_rejected_with_the_reason() {
         let job = Job::new(JobId::new(), "hello", Timestamp::default());
-        let json = Event::of(&job, EventKind::Completed, 1, Timestamp::default()).to_json();
+        let json = Event::of(&job, EventKind::Succeeded, 1, Timestamp::default()).to_json();
         let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
         json["data"]["state"] = "running".into();
         let error = Event::from_json(json.to_string().as_bytes()).unwrap_err().to_string();

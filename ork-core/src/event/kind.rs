@@ -17,11 +17,11 @@ pub enum EventKind {
     /// All parts of the job have ended.
     PartsCompleted,
     /// The job succeeded.
-    Completed,
+    Succeeded,
     /// The job failed.
     Failed,
     /// The job was cancelled.
-    Canceled,
+    Cancelled,
 }
 
 impl EventKind {
@@ -32,9 +32,9 @@ impl EventKind {
         Self::Progress,
         Self::Retrying,
         Self::PartsCompleted,
-        Self::Completed,
+        Self::Succeeded,
         Self::Failed,
-        Self::Canceled,
+        Self::Cancelled,
     ];
 
     /// The `type` of the event, which is also its routing key. Progress and retrying are both `job.updated`.
@@ -44,9 +44,9 @@ impl EventKind {
             Self::Ready => "job.ready",
             Self::Progress | Self::Retrying => "job.updated",
             Self::PartsCompleted => "job.parts-completed",
-            Self::Completed => "job.completed",
+            Self::Succeeded => "job.completed",
             Self::Failed => "job.failed",
-            Self::Canceled => "job.canceled",
+            Self::Cancelled => "job.canceled",
         }
     }
 
@@ -64,17 +64,17 @@ impl EventKind {
             Self::Progress => State::Running,
             Self::Retrying => State::Retrying,
             Self::PartsCompleted => State::Waiting,
-            Self::Completed => State::Succeeded,
+            Self::Succeeded => State::Succeeded,
             Self::Failed => State::Failed,
-            Self::Canceled => State::Cancelled,
+            Self::Cancelled => State::Cancelled,
         }
     }
 
     /// The kind of event for a job that ends in this state.
     pub const fn of_end(state: State) -> Self {
         match state {
-            State::Succeeded => Self::Completed,
-            State::Cancelled => Self::Canceled,
+            State::Succeeded => Self::Succeeded,
+            State::Cancelled => Self::Cancelled,
             State::Failed | State::Ready | State::Running | State::Retrying | State::Waiting => Self::Failed,
         }
     }

@@ -115,7 +115,7 @@ impl Event {
     pub fn of(job: &Job, kind: EventKind, sequence: u64, now: Timestamp) -> Self {
         let time = match kind {
             EventKind::Created => job.created,
-            EventKind::Completed | EventKind::Failed | EventKind::Canceled => job.ended.unwrap_or(now),
+            EventKind::Succeeded | EventKind::Failed | EventKind::Cancelled => job.ended.unwrap_or(now),
             EventKind::Ready | EventKind::Progress | EventKind::Retrying | EventKind::PartsCompleted => now,
         };
         let fails = matches!(kind, EventKind::Retrying | EventKind::Failed);

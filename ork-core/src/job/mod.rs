@@ -194,7 +194,7 @@ impl Job {
             root: id,
             parent: None,
             task: task.into(),
-            kind: JobKind::Full,
+            kind: JobKind::Job,
             phase: Phase::Start,
             state: State::Ready,
             attempt: 1,

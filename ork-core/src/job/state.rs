@@ -67,10 +67,8 @@ impl std::fmt::Display for State {
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
     /// The whole task, including its split, parts and join if it has them.
-    #[serde(rename = "job")]
-    Full,
+    Job,
     /// Only the task's function, on a single item, even if the task has a split.
-    #[serde(rename = "item")]
     Single,
     /// The whole task as a step of a workflow run: its input is built from the outputs of earlier steps.
     Step,
@@ -80,8 +78,8 @@ impl JobKind {
     /// The name of the kind in stores and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Full => "job",
-            Self::Single => "item",
+            Self::Job => "job",
+            Self::Single => "single",
             Self::Step => "step",
         }
     }

@@ -194,7 +194,7 @@ impl OutboxRow {
     pub fn work(&self, job: &Job, input: Bytes) -> Outgoing {
         let (kind, body) = match (self.kind, job.kind) {
             (OutboxKind::Join, _) => (WorkKind::Join, Bytes::from_static(b"null")),
-            (_, JobKind::Full) => (WorkKind::Job, input),
+            (_, JobKind::Job) => (WorkKind::Job, input),
             (_, JobKind::Single) => (WorkKind::Single, input),
             (_, JobKind::Step) => (WorkKind::Step, Bytes::from_static(b"null")),
         };

@@ -26,7 +26,7 @@ const _: () = {
     const __RETURNS: __ork::Returns<u8> = __ork::value();
     const _: () = {
         use __ork::NotResult as _;
-        __ork::refuse_result(__ork::Probe::<u8>::IS_RESULT)
+        __ork::reject_result(__ork::Probe::<u8>::IS_RESULT)
     };
     const __TASK: __ork::TaskDef = __ork::TaskDef {
         name: <marked as __ork::TaskMessage>::TASK,

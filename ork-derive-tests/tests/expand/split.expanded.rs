@@ -14,7 +14,7 @@ const _: () = {
     const __INPUTS: (__ork::Input<PathBuf>,) = (__ork::input("album", ""),);
     impl __ork::TaskMessage for thumbnail_part {
         const TASK: __ork::Str = <__Work as __ork::TaskMessage>::TASK;
-        const KIND: __ork::JobKind = __ork::JobKind::Full;
+        const KIND: __ork::JobKind = __ork::JobKind::Job;
         type Answer = __ork::JoinOf<__Work>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new().input(&__INPUTS.0, &self.album).finish()
@@ -66,7 +66,7 @@ const _: () = {
     const __INPUT: __ork::Body<Vec<u8>> = __ork::body();
     impl __ork::TaskMessage for type_part {
         const TASK: __ork::Str = <__Work as __ork::TaskMessage>::TASK;
-        const KIND: __ork::JobKind = __ork::JobKind::Full;
+        const KIND: __ork::JobKind = __ork::JobKind::Job;
         type Answer = __ork::JoinOf<__Work>;
         fn to_json(&self) -> __ork::Json {
             __INPUT.write(&self.input)
@@ -80,7 +80,7 @@ const _: () = {
     impl __ork::HasSplit for __Work {}
     const _: () = {
         use __ork::NotResult as _;
-        __ork::refuse_result(__ork::Probe::<Vec<r#type>>::IS_RESULT)
+        __ork::reject_result(__ork::Probe::<Vec<r#type>>::IS_RESULT)
     };
     const __TASK: __ork::TaskDef = __ork::TaskDef {
         name: <__Work as __ork::TaskMessage>::TASK,

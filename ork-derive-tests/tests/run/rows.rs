@@ -20,8 +20,8 @@ fn message_has_task_kind_and_result_type() {
     assert_eq!(describe::<io_error, Returned<String>, String>(), ("io_error", JobKind::Single));
     assert_eq!(describe::<misnamed, _, String>(), ("renamed.task-1", JobKind::Single));
     assert_eq!(describe::<discover::main, _, u8>(), ("discover", JobKind::Single));
-    assert_eq!(describe::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", JobKind::Full));
-    assert_eq!(describe::<as_vec_part, _, u32>(), ("as_vec", JobKind::Full));
+    assert_eq!(describe::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", JobKind::Job));
+    assert_eq!(describe::<as_vec_part, _, u32>(), ("as_vec", JobKind::Job));
     joins::<as_option, ()>();
     let message = add { left: 1, right: None };
     assert_eq!(message.to_json().unwrap(), r#"{"left":1,"right":null}"#);

@@ -30,7 +30,7 @@ impl Client {
     /// while let Some(event) = events.next().await {
     ///     let event = event?;
     ///     println!("{} {} {}", event.time, event.kind, event.task);
-    ///     if event.kind == EventKind::Completed {
+    ///     if event.kind == EventKind::Succeeded {
     ///         break;
     ///     }
     /// }
@@ -85,7 +85,7 @@ impl Client {
             return Ok(futures_util::stream::empty().boxed());
         }
         let ends = |event: &Event| {
-            let end = matches!(event.kind, EventKind::Completed | EventKind::Failed | EventKind::Canceled);
+            let end = matches!(event.kind, EventKind::Succeeded | EventKind::Failed | EventKind::Cancelled);
             end && event.part.is_none()
         };
         let of_it = move |event: &Result<Event, ClientError>| {

@@ -137,7 +137,7 @@ impl Client {
     /// Submits a job as [`Client::submit_json`] does, with options.
     #[doc(hidden)]
     pub async fn submit_json_on(&self, task: &str, body: Bytes, options: SubmitOptions) -> Result<JobId, ClientError> {
-        self.send(task, JobKind::Full, Input::Json(body), options, None).await
+        self.send(task, JobKind::Job, Input::Json(body), options, None).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, waits for it, and returns its result as JSON. This works
@@ -150,7 +150,7 @@ impl Client {
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
-        self.send_and_wait(task, JobKind::Full, Input::Json(body), SubmitOptions::default()).await
+        self.send_and_wait(task, JobKind::Job, Input::Json(body), SubmitOptions::default()).await
     }
 
     /// Submits a job and waits for its result. The result comes as a reply if the broker has replies, otherwise from
@@ -310,7 +310,7 @@ impl Client {
         let def = task.and_then(|task| match (view.job.phase, view.job.kind) {
             (Phase::Join, _) => task.join.as_ref(),
             (Phase::Start, JobKind::Single) => Some(&task.work),
-            (Phase::Start, JobKind::Full | JobKind::Step) => Some(task.entry()),
+            (Phase::Start, JobKind::Job | JobKind::Step) => Some(task.entry()),
         });
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());

@@ -34,7 +34,7 @@ impl Client {
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
         }
         let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
-        let id = self.send(RUN, JobKind::Full, Input::Typed(body.into()), options, None).await?;
+        let id = self.send(RUN, JobKind::Job, Input::Typed(body.into()), options, None).await?;
         Ok(Handle::new(self.clone(), id))
     }
 

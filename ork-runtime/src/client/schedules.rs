@@ -59,7 +59,7 @@ impl Client {
         let table = ScheduleSpec { name: name.to_owned(), schedule, task: task.to_owned(), input };
         let now = self.engine.clock.now();
         let body = table.input_at(now).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        drop(self.new_job(task, JobKind::Full, Input::Json(body), None)?);
+        drop(self.new_job(task, JobKind::Job, Input::Json(body), None)?);
         if table.after(now).is_none() {
             let message = format!("the schedule `{}` never fires", table.schedule.cron);
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::Config, message)));
@@ -68,7 +68,7 @@ impl Client {
         let key = UniqueKey { key: format!("{SCHEDULE} {name}").into(), stale_after: None };
         loop {
             let options = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
-            let new = self.new_job(SCHEDULE, JobKind::Full, Input::Typed(body.clone().into()), None)?;
+            let new = self.new_job(SCHEDULE, JobKind::Job, Input::Typed(body.clone().into()), None)?;
             let id = new.job.id;
             match submit::submit(&self.engine, new, options).await {
                 Ok(_) => return Ok(status(table, &self.view(id).await?)),
@@ -133,7 +133,7 @@ impl Client {
         let (_, table) = self.find_schedule(name).await?;
         let body = table.input_at(self.engine.clock.now());
         let body = body.map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        self.send(&table.task, JobKind::Full, Input::Json(body), SubmitOptions::default(), None).await
+        self.send(&table.task, JobKind::Job, Input::Json(body), SubmitOptions::default(), None).await
     }
 
     /// Removes a schedule. The jobs that it has started continue.

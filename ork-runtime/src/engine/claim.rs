@@ -108,8 +108,8 @@ pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, Pr
         Submitted::KeyTaken(keeper) | Submitted::KeyHolderStale(keeper) => {
             let Submit { new, unique, actor, .. } = submit;
             let failure = key_taken(unique.as_ref().map_or("", |unique| &unique.key), keeper);
-            let refuse = RejectJob { unknown: new, failure, requested: None, dead: None, actor };
-            engine.commit(refuse).await?;
+            let reject = RejectJob { unknown: new, failure, requested: None, dead: None, actor };
+            engine.commit(reject).await?;
         }
         Submitted::Created
         | Submitted::Exists
@@ -133,7 +133,7 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
             if is_part {
                 JobKind::Single
             } else {
-                JobKind::Full
+                JobKind::Job
             }
         }
     };

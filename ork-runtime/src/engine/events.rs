@@ -140,7 +140,7 @@ pub(crate) async fn read(
             let filter = PartFilter { states, from: first, limit: usize::try_from(len).unwrap_or(usize::MAX) };
             let parts = engine.store.list_parts(id, filter).await?.into_iter();
             let event = |part: PartStatus| {
-                let kind = if part.state == PartState::Failed { EventKind::Failed } else { EventKind::Completed };
+                let kind = if part.state == PartState::Failed { EventKind::Failed } else { EventKind::Succeeded };
                 let info =
                     EventSubject { part: Some(part.index), attempt: part.attempts, ..EventSubject::job(&view.job) };
                 let mut event = Event::new(kind, info, row, now);

@@ -49,16 +49,22 @@ pub(super) async fn verdict(
     guard: &mut DeliveryGuard,
 ) -> Verdict {
     let error = match error {
-        ProcessError::Rejected(refused, part) => {
-            tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message rejected");
-            let written = record_rejection(engine, &refused, part, message);
+        ProcessError::Rejected(rejected_message, part) => {
+            tracing::warn!(
+                reason = rejected_message.reason.as_str(),
+                detail = rejected_message.detail,
+                "message rejected"
+            );
+            let written = record_rejection(engine, &rejected_message, part, message);
             // Recording the rejection may wait for as long as another process runs the job.
             let written = match message {
                 Some(message) => lease::keep(engine, message, guard, written).await,
                 None => written.await,
             };
             match written {
-                Ok(()) => return Verdict::Settle(Disposition::DeadLetter(refused.reason, refused.detail)),
+                Ok(()) => {
+                    return Verdict::Settle(Disposition::DeadLetter(rejected_message.reason, rejected_message.detail));
+                }
                 Err(error) => error,
             }
         }
@@ -84,42 +90,43 @@ async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<
 /// reason.
 async fn record_rejection(
     engine: &Engine,
-    refused: &Rejected,
+    rejected_message: &Rejected,
     part: Option<PartKey>,
     message: Option<&Message>,
 ) -> Result<(), ProcessError> {
-    let kind = match refused.reason {
+    let kind = match rejected_message.reason {
         DeadLetterReason::UnknownTask => FailureKind::UnknownTask,
         _ => FailureKind::Input,
     };
-    let failure = Failure::new(kind, refused.detail.clone());
+    let failure = Failure::new(kind, rejected_message.detail.clone());
     if let Some(part) = part.filter(|_| engine.store.is_durable()) {
         // A message that merely carries the id of another job must not fail that job's parts.
         let job = engine.store.job(part.job).await?;
-        if job.is_none_or(|view| Some(&view.job.task) != refused.task.as_ref()) {
+        if job.is_none_or(|view| Some(&view.job.task) != rejected_message.task.as_ref()) {
             return Ok(());
         }
         let how = PartAttemptOutcome::Failed { failure, retry_at: None };
         engine.commit(SettleParts::one(part, how, engine.actor())).await?;
         return Ok(());
     }
-    let id = match (refused.job, &refused.reply) {
+    let id = match (rejected_message.job, &rejected_message.reply) {
         (Some(id), _) => id,
         // A reply and hooks need the id of a job.
         (None, Some(_)) => engine.entropy.job_id(),
-        (None, None) if refused.hooks.is_some() => engine.entropy.job_id(),
+        (None, None) if rejected_message.hooks.is_some() => engine.entropy.job_id(),
         (None, None) => return Ok(()),
     };
-    let task = refused.task.clone().unwrap_or_default();
+    let task = rejected_message.task.clone().unwrap_or_default();
     let mut job = Job::new(id, task, engine.clock.now());
-    job.reply.clone_from(&refused.reply);
+    job.reply.clone_from(&rejected_message.reply);
     // An oversized body is not stored anywhere.
-    let input = message.filter(|_| refused.reason != DeadLetterReason::Oversized).map(|message| message.body.clone());
+    let input =
+        message.filter(|_| rejected_message.reason != DeadLetterReason::Oversized).map(|message| message.body.clone());
     let input = input.unwrap_or_else(|| "null".into());
     if !engine.store.is_durable() {
-        return storeless::rejected::end(engine, refused, message, job, failure, input).await;
+        return storeless::rejected::end(engine, rejected_message, message, job, failure, input).await;
     }
-    job.hooks = refused.hooks.as_deref().and_then(StoredHooks::new);
+    job.hooks = rejected_message.hooks.as_deref().and_then(StoredHooks::new);
     let unknown = NewJob { job, input };
     let requested = message.map(|message| {
         let phase = if message.kind == WorkKind::Join { Phase::Join } else { Phase::Start };
@@ -127,9 +134,9 @@ async fn record_rejection(
     });
     let mut dead = None;
     loop {
-        let refuse =
+        let reject =
             RejectJob { unknown: unknown.clone(), requested, dead, failure: failure.clone(), actor: engine.actor() };
-        match engine.commit(refuse).await? {
+        match engine.commit(reject).await? {
             JobRejection::Failed => return Ok(()),
             JobRejection::Ignored => {
                 return match message {

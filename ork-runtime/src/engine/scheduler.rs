@@ -82,7 +82,7 @@ impl ScheduleSpec {
     fn start(&self, engine: &Engine, time: Timestamp) -> Result<NewJob, Error> {
         let task = engine.registry.get(&self.task)?;
         let input = self.input_at(time).map_err(Error::permanent)?;
-        Ok(NewJob { job: submit::new_job(engine, task, JobKind::Full), input })
+        Ok(NewJob { job: submit::new_job(engine, task, JobKind::Job), input })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::tx::{ChildError, MAX_FOLLOWED, NewJob, Submit, Submitted};
 pub(crate) fn new_job(engine: &Engine, task: &Task, kind: JobKind) -> Job {
     let mut job = Job::new(engine.entropy.job_id(), task.name(), engine.clock.now());
     // Without a split both kinds mean the same, and the message is simpler.
-    job.kind = if task.split.is_some() { kind } else { JobKind::Full };
+    job.kind = if task.split.is_some() { kind } else { JobKind::Job };
     job.priority = task.work.options.priority;
     let takes = if job.kind == JobKind::Single { &task.work } else { task.entry() };
     job.schemas.input = Some(takes.fingerprint());

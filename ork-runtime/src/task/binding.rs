@@ -65,6 +65,6 @@ impl<T> JoinOutput<T> for T {}
 /// # Panics
 /// At compile time, if the task has a split.
 #[track_caller]
-pub const fn refuse_option(has_split: bool) {
+pub const fn reject_option(has_split: bool) {
     assert!(!has_split, "this option applies to the parts of the split: move it to `#[task(part)]`");
 }

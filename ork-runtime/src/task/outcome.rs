@@ -147,7 +147,7 @@ impl<T> NotResult for Probe<T> {}
 /// # Panics
 /// At compile time, if the type is a `Result`.
 #[track_caller]
-pub const fn refuse_result(is_result: bool) {
+pub const fn reject_result(is_result: bool) {
     assert!(!is_result, "this is a `Result` under another name: write `Result<T, E>`, so that its errors fail the job");
 }
 

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use ork::EventKind::{self, Completed, Created, PartsCompleted, Ready, Retrying};
+use ork::EventKind::{self, Created, PartsCompleted, Ready, Retrying, Succeeded};
 use ork::{Failure, FailureKind, JobId, Ork, Policy, Timestamp, WorkerId};
 use ork_core::event::{EventRouting, EventScope};
 use ork_core::job::{AttemptOutcome, Job, Phase};
@@ -172,13 +172,13 @@ fn events_of_a_job_arrive_in_order_from_several_processes() {
         while !open.is_empty() {
             let event = events.next().await.unwrap().unwrap();
             lives.entry(event.job).or_default().push(event.kind);
-            if event.kind == Completed {
+            if event.kind == Succeeded {
                 open.remove(&event.job);
             }
         }
         for life in lives.values() {
             assert!(
-                *life == [Created, Ready, Completed] || *life == [Created, Ready, Retrying, Ready, Completed],
+                *life == [Created, Ready, Succeeded] || *life == [Created, Ready, Retrying, Ready, Succeeded],
                 "{life:?}"
             );
         }
@@ -217,7 +217,7 @@ fn events_are_published_without_a_store() {
         let sum = count_part { count: 4, run: fresh(), hold: u64::MAX, failing: Vec::new() };
         assert_eq!(ork.submit(sum).and_wait().await.unwrap(), 6);
         let mut kinds = Vec::new();
-        while kinds.last() != Some(&Completed) {
+        while kinds.last() != Some(&Succeeded) {
             let event = events.next().await.unwrap().unwrap();
             if event.kind == PartsCompleted {
                 let parts = event.parts.unwrap();
@@ -225,7 +225,7 @@ fn events_are_published_without_a_store() {
             }
             kinds.push(event.kind);
         }
-        assert_eq!(kinds, [Created, Ready, PartsCompleted, Completed]);
+        assert_eq!(kinds, [Created, Ready, PartsCompleted, Succeeded]);
         ork.shutdown().await;
     });
 }

@@ -97,7 +97,7 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
                 );
             }
             // Only a store can limit how many calls run at a time.
-            let item = FieldTable::from(BTreeMap::from([("ork-kind".into(), text("item"))]));
+            let item = FieldTable::from(BTreeMap::from([("ork-kind".into(), text("single"))]));
             let properties = BasicProperties::default().with_headers(item);
             foreigner.publish("narrow", b"{\"run\":\"r\",\"number\":1}", properties).await;
             let dead = foreigner.dead().await;

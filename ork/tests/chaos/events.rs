@@ -49,10 +49,10 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     let mut seen = HashSet::new();
     let first: Vec<_> = events.into_iter().filter(|event| event.job == id && seen.insert(event.id.clone())).collect();
     let kinds: Vec<_> = first.iter().map(|event| event.kind).collect();
-    for kind in [EventKind::Created, EventKind::PartsCompleted, EventKind::Completed] {
+    for kind in [EventKind::Created, EventKind::PartsCompleted, EventKind::Succeeded] {
         assert_eq!(kinds.iter().filter(|it| **it == kind).count(), 1, "{kind} of {kinds:?}");
     }
-    assert_eq!((kinds.first(), kinds.last()), (Some(&EventKind::Created), Some(&EventKind::Completed)), "{kinds:?}");
+    assert_eq!((kinds.first(), kinds.last()), (Some(&EventKind::Created), Some(&EventKind::Succeeded)), "{kinds:?}");
     let completed = first.iter().find_map(|event| event.parts).unwrap();
     assert_eq!((completed.total, completed.completed, completed.failed, completed.canceled), (parts, parts, 0, 0));
     println!("received {n_received} events, {kinds:?} of the job");

@@ -14,10 +14,10 @@ pub(crate) fn audit(events: Vec<Event>, id: JobId, has_parts: bool, one_is_lost:
         kinds.dedup_by(|later, before| (*later, *before) == (EventKind::Ready, EventKind::Ready));
     }
     let count = |kind| kinds.iter().filter(|actual| **actual == kind).count();
-    assert_eq!((count(EventKind::Created), count(EventKind::Completed)), (1, 1), "{kinds:?}");
+    assert_eq!((count(EventKind::Created), count(EventKind::Succeeded)), (1, 1), "{kinds:?}");
     assert_eq!(count(EventKind::PartsCompleted), usize::from(has_parts), "{kinds:?}");
     assert_eq!(kinds.iter().take(2).collect::<Vec<_>>(), [&EventKind::Created, &EventKind::Ready], "{kinds:?}");
-    assert_eq!(kinds.last(), Some(&EventKind::Completed), "{kinds:?}");
+    assert_eq!(kinds.last(), Some(&EventKind::Succeeded), "{kinds:?}");
     // Each further attempt is published as ready after the one before was published as failed.
     let tries = kinds.iter().filter(|kind| matches!(kind, EventKind::Retrying | EventKind::Ready));
     let expected = [EventKind::Ready, EventKind::Retrying].into_iter().cycle();

@@ -192,7 +192,7 @@ fn progress_is_published_before_the_end_even_if_reported_last() {
             }
         }
         assert_eq!(last, Some((90.0, "step 3".to_owned())), "{kinds:?} of {}", job.id());
-        assert_eq!(kinds.last(), Some(&EventKind::Completed));
+        assert_eq!(kinds.last(), Some(&EventKind::Succeeded));
         world.end().await;
     });
 }
@@ -212,9 +212,9 @@ fn event_stream_of_a_tree_ends_with_its_root() {
         Gate::of(&key).open();
         let received: Vec<_> = events.map(|event| event.unwrap()).collect().await;
         let (last, below) = received.split_last().unwrap();
-        assert_eq!((last.job, last.kind), (root.id(), EventKind::Completed));
+        assert_eq!((last.job, last.kind), (root.id(), EventKind::Succeeded));
         let child: Vec<_> = below.iter().filter(|event| event.job != root.id()).map(|event| event.kind).collect();
-        assert_eq!(child, [EventKind::Created, EventKind::Ready, EventKind::Completed]);
+        assert_eq!(child, [EventKind::Created, EventKind::Ready, EventKind::Succeeded]);
         assert!(below.iter().all(|event| event.root == root.id()));
         world.end().await;
     });

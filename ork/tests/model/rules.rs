@@ -177,8 +177,8 @@ fn has_expected_events(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> b
         (fails(new).is_some() && old.and_then(fails) != fails(new)).then_some(EventKind::Retrying),
         completed.then_some(EventKind::PartsCompleted),
         (is.is_final() && was.is_none_or(|was| !was.is_final())).then_some(match is {
-            JobState::Succeeded => EventKind::Completed,
-            JobState::Cancelled => EventKind::Canceled,
+            JobState::Succeeded => EventKind::Succeeded,
+            JobState::Cancelled => EventKind::Cancelled,
             _ => EventKind::Failed,
         }),
     ];

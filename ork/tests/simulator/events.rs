@@ -50,7 +50,7 @@ const fn rank(kind: EventKind) -> u32 {
         EventKind::Created => 0,
         EventKind::Retrying => 1,
         EventKind::PartsCompleted => 3,
-        EventKind::Completed | EventKind::Failed | EventKind::Canceled => END,
+        EventKind::Succeeded | EventKind::Failed | EventKind::Cancelled => END,
         // `Ready`, and the job's own progress.
         _ => 2,
     }

@@ -143,7 +143,7 @@ impl SettleCalls for SettleParts {
 
 fn ended_part(index: u64, write: &PartWrite) -> EndedPart {
     match &write.ended {
-        Ok(_) => EndedPart { index, kind: EventKind::Completed, error: None },
+        Ok(_) => EndedPart { index, kind: EventKind::Succeeded, error: None },
         Err(failure) => EndedPart { index, kind: EventKind::Failed, error: Some(brief(failure)) },
     }
 }

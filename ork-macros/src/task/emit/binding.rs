@@ -24,7 +24,7 @@ fn options(args: &Args, model: &Model) -> TokenStream {
     let message = ours(&model.function);
     let about_parts = args.given().iter().filter(|option| place(&option.to_string()) == Some(Place::Split));
     let checks = about_parts.map(|option| {
-        let refuse = with_spans(ends(option), quote!(__ork::refuse_option(__ork::Binding::<#message>::HAS_SPLIT)));
+        let refuse = with_spans(ends(option), quote!(__ork::reject_option(__ork::Binding::<#message>::HAS_SPLIT)));
         quote! {
             const _: () = {
                 use __ork::NoSplit as _;

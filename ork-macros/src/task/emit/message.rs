@@ -44,7 +44,7 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
             let output = output_type(&model.returns);
             (own_name(args, &model.function), quote!(Single), quote!(__ork::Returned<#output>))
         }
-        Role::Split | Role::Join => (task_of_work(model), quote!(Full), quote!(__ork::JoinOf<__Work>)),
+        Role::Split | Role::Join => (task_of_work(model), quote!(Job), quote!(__ork::JoinOf<__Work>)),
     };
     let json = json(model);
     quote! {

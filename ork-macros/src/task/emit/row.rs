@@ -160,7 +160,7 @@ fn output(model: &Model) -> Output {
 
 /// Returns a check that a type without the name `Result` is not a `Result`.
 fn probe(ty: &Type) -> TokenStream {
-    let refuse = with_spans(ends(ty), quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)));
+    let refuse = with_spans(ends(ty), quote!(__ork::reject_result(__ork::Probe::<#ty>::IS_RESULT)));
     quote! {
         const _: () = {
             use __ork::NotResult as _;

@@ -67,7 +67,7 @@ async fn submit(engine: &Engine, follows: Vec<(usize, HookMessage)>) -> Result<R
             let why = format!("there is no task `{}`", follow.task);
             return Ok(Err(SendFailure::no_route(at, follow, &why)));
         };
-        let mut job = submission::new_job(engine, task, JobKind::Full);
+        let mut job = submission::new_job(engine, task, JobKind::Job);
         (job.id, job.root) = (follow.id, follow.id);
         let unique = submission::unique_of(engine, &follow.task);
         let new = NewJob { job, input: follow.body.clone() };

@@ -35,7 +35,7 @@ pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
         }
         if is_item {
             let note = "Requests the function for a single item instead of the split.";
-            properties.insert("ork-kind".into(), json!({ "type": "string", "const": "item", "description": note }));
+            properties.insert("ork-kind".into(), json!({ "type": "string", "const": "single", "description": note }));
         }
     }
     if is_item && let Value::Object(headers) = &mut headers {

@@ -42,7 +42,7 @@ fn job_of(message: Message) -> NewJob {
     let Message { job, root, parent, task, kind: work_kind, priority, body, reply, .. } = message;
     let mut new = Job::new(job, task, SystemClock.now());
     (new.root, new.parent, new.priority, new.reply) = (root, parent, priority, reply);
-    new.kind = if work_kind == WorkKind::Single { JobKind::Single } else { JobKind::Full };
+    new.kind = if work_kind == WorkKind::Single { JobKind::Single } else { JobKind::Job };
     NewJob { job: new, input: body }
 }
 
