@@ -62,7 +62,11 @@ pub(super) async fn admit(engine: &Arc<Engine>, Batch { mut deliveries, slots }:
 async fn admit_one(engine: &Arc<Engine>, mut delivery: Incoming, mut slot: Option<Slot>) -> Option<Group> {
     loop {
         let verdict = match wait_for_admission(engine, &mut delivery, slot.take()).await {
-            Ok(Admission::Admitted(admitted)) => return admitted.group(delivery),
+            Ok(Admission::Admitted(admitted)) => {
+                return admitted
+                    .into_item(delivery)
+                    .map(|(common, item)| Group { common: Arc::new(common), items: vec![item] });
+            }
             Ok(Admission::Done(done)) => Verdict::Settle(done.disposition()),
             Err(error) => {
                 let message = delivery.message.as_ref().ok();
@@ -163,7 +167,9 @@ async fn classify(
 }
 
 impl AdmittedDelivery {
-    fn group(self, delivery: Incoming) -> Option<Group> {
+    /// Returns the item of this delivery, and what it has in common with others. `None` if the delivery is unreadable,
+    /// which admission has excluded.
+    fn into_item(self, delivery: Incoming) -> Option<(Common, Item)> {
         let Self { common, inherited, inflight, place, alone } = self;
         let Incoming { message, redelivered, is_first, anonymous: _, guard } = delivery;
         let message = message.ok()?;
@@ -178,7 +184,7 @@ impl AdmittedDelivery {
             alone,
             runner_is_dead: false,
         };
-        Some(Group { common: Arc::new(common), items: vec![item] })
+        Some((common, item))
     }
 }
 
@@ -190,31 +196,20 @@ async fn admit_many(engine: &Engine, deliveries: Vec<Incoming>, slots: Slot) -> 
     let Admitted { mut groups, mut alone } = Admitted::default();
     let mut n_admitted = 0;
     for delivery in deliveries {
-        let Some((common, inherited, inflight)) = admit_now(engine, &delivery, groups.first()).await else {
+        let Some(mut admitted) = admit_now(engine, &delivery, groups.first()).await else {
             alone.push(delivery);
             continue;
         };
         // If permits are scarcer than slots, no more calls are claimed than there are slots: work that holds one of few
         // permits must not wait for a slot.
-        if n_admitted >= lanes.len() && is_scarce(engine, &common) {
-            drop(inflight);
+        if n_admitted >= lanes.len() && is_scarce(engine, &admitted.common) {
+            drop(admitted);
             alone.push(delivery);
             continue;
         }
         n_admitted += 1;
-        let Incoming { message: Ok(message), redelivered, is_first, anonymous: _, guard } = delivery else { continue };
-        let place = lanes_in_turn.next().cloned().map(Place::Lane);
-        let item = Item {
-            message,
-            inherited,
-            redelivered,
-            is_first,
-            guard,
-            _inflight: inflight,
-            place,
-            alone: None,
-            runner_is_dead: false,
-        };
+        admitted.place = lanes_in_turn.next().cloned().map(Place::Lane);
+        let Some((common, item)) = admitted.into_item(delivery) else { continue };
         let known = groups.iter_mut().find(|group| group.common.limit == common.limit);
         if let Some(group) = known {
             group.items.push(item);
@@ -227,11 +222,7 @@ async fn admit_many(engine: &Engine, deliveries: Vec<Incoming>, slots: Slot) -> 
 
 /// Admits one delivery of a batch without waiting. Returns `None` if that is impossible, or if the delivery asks for
 /// other work than the first group.
-async fn admit_now(
-    engine: &Engine,
-    delivery: &Incoming,
-    first: Option<&Group>,
-) -> Option<(Common, Option<Bytes>, InflightGuard)> {
+async fn admit_now(engine: &Engine, delivery: &Incoming, first: Option<&Group>) -> Option<AdmittedDelivery> {
     let message = delivery.message.as_ref().ok()?;
     let task = check::task_of(engine, message).ok()?;
     let (common, inherited) = classify(engine, task, message).await.ok()?;
@@ -239,7 +230,7 @@ async fn admit_now(
         first.task.name() == common.task.name() && first.action == common.action
     });
     let inflight = fits.then(|| engine.inflight.try_take(inflight::call_key(message)))??;
-    Some((common, inherited, inflight))
+    Some(AdmittedDelivery { common, inherited, inflight, place: None, alone: None })
 }
 
 /// Returns whether the concurrency limit of these calls admits fewer calls than there are slots.

@@ -96,7 +96,7 @@ impl Drop for Worker {
 }
 
 #[test]
-#[ignore = "a worker process of the other tests"]
+#[ignore = "a worker process that the other tests start"]
 fn worker() {
     let place = std::env::var(PLACE).expect("only the other tests start it");
     let mut lines = place.lines().map(str::to_owned);

@@ -15,7 +15,7 @@ pub(crate) async fn last(number: u64) -> u64 {
 #[task(retries = 12, backoff = "10ms")]
 pub(crate) async fn storm(number: u64, seed: u64, context: Context) -> Result<u64> {
     let mut rng = fastrand::Rng::with_seed(seed ^ (number << 8) ^ u64::from(context.attempt()));
-    // A part takes a while.
+    // A part takes this long, so that workers die while parts run.
     tokio::time::sleep(Duration::from_millis(rng.u64(..4))).await;
     if rng.u8(..10) == 0 {
         return Err(Error::new("the seed requests it"));

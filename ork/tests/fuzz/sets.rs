@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same state as plain sets.
+/// The state of a ledger, as plain sets.
 #[derive(Debug, Default)]
 struct Plain {
     settled: BTreeMap<u64, PartResult>,

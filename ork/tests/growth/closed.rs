@@ -10,7 +10,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use ork::JobId;
 use ork_amqp::{Amqp, Config};
-use ork_core::message::{Message, Outgoing, WorkKind};
+use ork_core::message::{Message, Outgoing};
 use ork_ports::broker::{Broker as _, BrokerErrorKind, Opened, Subscribe};
 
 use crate::footprint::Footprint;
@@ -74,22 +74,7 @@ fn work(queue: &str) -> Subscribe {
 }
 
 fn message() -> Message {
-    let job = JobId::new();
-    Message {
-        job,
-        root: job,
-        parent: None,
-        task: "a".to_owned(),
-        kind: WorkKind::Job,
-        attempt: 1,
-        losses: 0,
-        waited: false,
-        priority: 0,
-        body: "null".into(),
-        reply: None,
-        schema: None,
-        hooks: None,
-    }
+    Message { body: "null".into(), ..Message::about(JobId::new(), "a") }
 }
 
 /// Lets something be closed `times` times, the first half to warm up, and compares the footprints.

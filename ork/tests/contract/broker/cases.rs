@@ -49,22 +49,7 @@ pub fn queue(window: u16) -> Subscribe {
 
 /// Returns a message with this number as its body.
 pub fn numbered(number: usize) -> Message {
-    let job = JobId::new();
-    Message {
-        job,
-        root: job,
-        parent: None,
-        task: "a".to_owned(),
-        kind: WorkKind::Job,
-        attempt: 1,
-        priority: 0,
-        losses: 0,
-        waited: false,
-        body: number.to_string().into(),
-        reply: None,
-        schema: None,
-        hooks: None,
-    }
+    Message { body: number.to_string().into(), ..Message::about(JobId::new(), "a") }
 }
 
 pub fn number_of(delivery: &Delivery) -> usize {

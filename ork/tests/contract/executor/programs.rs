@@ -6,7 +6,7 @@ use std::time::Duration;
 use ork_ports::executor::{Ended, ExecutorError};
 use serde_json::json;
 
-use super::world::{World, assert_contains, killed, wait_until_gone, within};
+use super::world::{World, assert_contains, killed, wait_until_gone};
 
 fn script(world: &World, name: &str, text: &str) {
     world.file(name, text);
@@ -94,12 +94,7 @@ const STUBBORN: &str = "trap '' TERM; sleep 1000 & echo pids $$ $! >&2; wait; wa
 async fn stopping_a_program_stops_its_child_processes() {
     let world = World::without_python(|_| {});
     let call = world.program(&["sh", "-c", STUBBORN], &json!({}));
-    let cancelled = call.cancelled.clone();
-    let running = world.start(call);
-    let pids = world.recorder.pids("INFO pids ").await;
-    cancelled.cancel();
-    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-    wait_until_gone(&pids).await;
+    world.cancel_while_it_runs(call).await;
     let mut call = world.program(&["sh", "-c", STUBBORN], &json!({}));
     call.timeout = Some(Duration::from_millis(50));
     assert!(matches!(world.make(call).await, Err(ExecutorError::TimedOut(_))));
@@ -108,7 +103,7 @@ async fn stopping_a_program_stops_its_child_processes() {
 
 /// The process that [`no_orphan_is_left_when_ork_is_killed`] kills.
 #[tokio::test]
-#[ignore = "it is started by the test after it"]
+#[ignore = "a process that the next test starts and kills"]
 async fn a_program_that_is_killed() {
     let world = World::without_python(|_| {});
     assert_eq!(world.make(world.program(&["echo", "1"], &json!({}))).await.unwrap(), json!(1));

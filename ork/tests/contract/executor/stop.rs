@@ -249,12 +249,7 @@ async fn file_that_never_finishes_loading_can_be_cancelled() {
     let Some(world) = World::new() else { return };
     world.file("task.py", "import os\nprint('pids', os.getpid())\nwhile True: pass\n");
     let call = world.python("task.py", &json!({}));
-    let cancelled = call.cancelled.clone();
-    let running = world.start(call);
-    let pids = world.recorder.pids("INFO pids ").await;
-    cancelled.cancel();
-    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-    wait_until_gone(&pids).await;
+    world.cancel_while_it_runs(call).await;
     world.end().await;
 }
 
@@ -279,7 +274,7 @@ async fn shutdown_ends_running_calls_and_idle_interpreters() {
 
 /// The process that [`no_orphan_is_left_when_the_program_is_killed`] kills.
 #[tokio::test]
-#[ignore = "it is started by the test after it"]
+#[ignore = "a process that the next test starts and kills"]
 async fn a_program_that_is_killed() {
     let world = World::new().unwrap();
     world.file("task.py", STUBBORN);

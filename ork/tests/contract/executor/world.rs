@@ -177,6 +177,16 @@ impl World {
         Ok(serde_json::from_slice(&output).unwrap())
     }
 
+    /// Cancels a call once it has logged its process ids, and checks that none of these processes is left.
+    pub(crate) async fn cancel_while_it_runs(&self, call: Call) {
+        let cancelled = call.cancelled.clone();
+        let running = self.start(call);
+        let pids = self.recorder.pids("INFO pids ").await;
+        cancelled.cancel();
+        assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+        wait_until_gone(&pids).await;
+    }
+
     /// Starts a call and returns without waiting for it.
     pub(crate) fn start(&self, call: Call) -> Running {
         self.start_with_listener(call, &self.recorder)

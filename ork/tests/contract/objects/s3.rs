@@ -77,7 +77,7 @@ fn bucket_passes_all_cases() {
 }
 
 #[test]
-#[ignore = "for a process of its own: run by the one above"]
+#[ignore = "a process that the test above starts"]
 fn in_a_bucket() {
     on(async {
         all("s3://outputs/some/prefix").await;
