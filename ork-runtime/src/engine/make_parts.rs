@@ -17,6 +17,7 @@ use super::invoke::{emit_last_progress, flatten, guard};
 use super::outcome::{CallOutcome, WorkOutcome};
 use super::pages::pages;
 use super::{Done, Engine, ProcessError};
+use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::ledger;
@@ -87,13 +88,14 @@ pub(super) async fn make(
 }
 
 /// Waits while another worker, which has a duplicate of this message, makes the current run of the split. If this
-/// message were requeued at once, its next run would overtake that one in turn, and so on. If the process of that run is
-/// dead, its message is delivered again, and in this process it would wait for this one.
+/// message were requeued at once, its next run would overtake that one in turn, and so on. If the process of that run
+/// is dead, its message is delivered again, and in this process it would wait for this one.
 pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u32) {
     let mut changes = engine.store.notifier().of(job, true);
+    let mut alive = None;
     loop {
         // If the store cannot be read, it may be available again at the next check.
-        if let Ok(false) = runs(engine, job, attempt).await {
+        if let Ok(false) = runs(engine, job, attempt, &mut alive).await {
             return;
         }
         tokio::select! {
@@ -106,17 +108,22 @@ pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u
     }
 }
 
-/// Returns whether a live process runs this attempt at a job.
-async fn runs(engine: &Engine, job: JobId, attempt: u32) -> Result<bool, ProcessError> {
+/// Returns whether a live process runs this attempt at a job. `alive` is the process that was found alive last, and
+/// when it has to be checked again: such a check reads much more than the job.
+async fn runs(
+    engine: &Engine,
+    job: JobId,
+    attempt: u32,
+    alive: &mut Option<(String, Timestamp)>,
+) -> Result<bool, ProcessError> {
     let view = engine.store.job(job).await?;
     let is_current = |view: &JobView| view.job.state == State::Running && view.job.is_current(Phase::Start, attempt);
     let Some(view) = view.filter(is_current) else { return Ok(false) };
-    match &view.job.worker {
-        Some(worker) if !mutant::is_on(Mutant::WaitsForDeadRuns) => {
-            Ok(next_check(engine, job, worker).await?.is_some())
-        }
-        _ => Ok(true),
+    let Some(worker) = view.job.worker.filter(|_| !mutant::is_on(Mutant::WaitsForDeadRuns)) else { return Ok(true) };
+    if alive.as_ref().is_none_or(|(known, until)| *known != worker || engine.clock.now() >= *until) {
+        *alive = next_check(engine, job, &worker).await?.map(|until| (worker, until));
     }
+    Ok(alive.is_some())
 }
 
 /// Returns the error policy for the parts of this function.

@@ -24,6 +24,7 @@ pub(in super::super) async fn part(
     let Some(part) = item.message.hooks.as_deref().and_then(|hooks| hooks.part.clone()) else {
         return Ok(Done::Settled);
     };
+    let delivered = item.message.attempt;
     let is_lost = item.redelivered > engine.settings.max_worker_losses;
     let ended = if is_lost {
         Err(lost(item.redelivered))
@@ -33,6 +34,8 @@ pub(in super::super) async fn part(
             None => return Ok(Done::Interrupted),
         }
     };
+    // What follows the part refers to its message as it was delivered.
+    item.message.attempt = delivered;
     let detail = ended.as_ref().err().map(|failure| failure.message.clone());
     let message = &item.message;
     let ended = EndedPart { message, part: &part, epoch, is_suspect: !item.is_first, result: ended };
