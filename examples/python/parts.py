@@ -25,8 +25,8 @@ route = f"greeted-{uuid.uuid4()}"
 part_queue = f"part.python-{task}-{uuid.uuid4()}"
 on_complete = [{"route": route, "inputs": {"set": part_queue}}]
 channel.queue_declare(part_queue, durable=True)
-told = channel.queue_declare("", exclusive=True).method.queue
-channel.queue_bind(told, f"{prefix}.hooks", route)
+hook_queue = channel.queue_declare("", exclusive=True).method.queue
+channel.queue_bind(hook_queue, f"{prefix}.hooks", route)
 
 
 def send(exchange, key, body, **properties):
@@ -106,12 +106,12 @@ if order == "last":
         settle(part)
 
 followed = []
-for method, properties, body in channel.consume(told, auto_ack=True, inactivity_timeout=30):
+for method, properties, body in channel.consume(hook_queue, auto_ack=True, inactivity_timeout=30):
     if method is None:
         break
     followed.append({"id": properties.message_id, "body": json.loads(body)})
     # Whether another message arrives.
-    for method, properties, body in channel.consume(told, auto_ack=True, inactivity_timeout=1):
+    for method, properties, body in channel.consume(hook_queue, auto_ack=True, inactivity_timeout=1):
         if method is None:
             break
         followed.append({"id": properties.message_id, "body": json.loads(body)})

@@ -97,7 +97,7 @@ fn the_long_program_gets_its_reply() {
 fn a_listener_receives_the_events_of_another_programs_job() {
     let Some(world) = World::new() else { return };
     let program = world.place.write("listen.py", &programs()[2]);
-    let queue = format!("{}.heard", world.prefix);
+    let queue = format!("{}.listener", world.prefix);
     let args = [program.to_str().unwrap(), &world.url, &queue, "job.completed"];
     let mut listener = Process::start(at(world.place.command(&world.python, &args), &world.url, &world.prefix));
     listener.err_line(|line| line == "listening");

@@ -168,11 +168,11 @@ mutants! {
     /// A reader puts its own record back although it belongs to an abandoned run of the split.
     PutsBackStaleRecord,
     /// Without a store, a delivery that a worker requeues counts as lost, even if hardly any losses are allowed.
-    CountsWhatIsGivenBack,
+    CountsRequeuedWork,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.
     SendsOutcomeOnce,
     /// Without a store, work that waits for its next attempt is requeued if no slot is free for a long time.
-    GivesBackRetries,
+    RequeuesRetries,
 }
 
 #[cfg(feature = "_mutants")]

@@ -61,7 +61,7 @@ public final class OrkClient implements AutoCloseable {
         if (events) {
             channel.queueBind(queue, prefix + ".events", "job.#");
         }
-        channel.basicConsume(queue, true, (tag, message) -> hear(message), tag -> {});
+        channel.basicConsume(queue, true, (tag, message) -> receive(message), tag -> {});
     }
 
     /** Submits a job: RabbitMQ has it when this returns. {@code output} is the type of the task's output. */
@@ -69,10 +69,10 @@ public final class OrkClient implements AutoCloseable {
         return submit(task, input, output, event -> {});
     }
 
-    /** Submits a job; {@code tell} receives its events, if the client has events and the workers publish them. */
-    public synchronized <T> Job<T> submit(String task, Object input, Class<T> output, Consumer<OrkEvent> tell)
+    /** Submits a job; {@code onEvent} receives its events, if the client has events and the workers publish them. */
+    public synchronized <T> Job<T> submit(String task, Object input, Class<T> output, Consumer<OrkEvent> onEvent)
             throws Exception {
-        Job<T> job = new Job<>(UUID.randomUUID().toString(), output, tell);
+        Job<T> job = new Job<>(UUID.randomUUID().toString(), output, onEvent);
         jobs.put(job.id, job);
         JsonNode fingerprint = schemas.path("properties").path(task).path("x-ork-fingerprint");
         AMQP.BasicProperties.Builder properties = new AMQP.BasicProperties.Builder()
@@ -113,7 +113,7 @@ public final class OrkClient implements AutoCloseable {
         return module;
     }
 
-    private void hear(Delivery message) throws IOException {
+    private void receive(Delivery message) throws IOException {
         if ("ork.outcome".equals(message.getProperties().getType())) {
             OrkOutcome outcome = json.readValue(message.getBody(), OrkOutcome.class);
             Job<?> job = jobs.remove(outcome.getJob().toString());
@@ -124,7 +124,7 @@ public final class OrkClient implements AutoCloseable {
             OrkEvent event = json.readValue(message.getBody(), OrkEvent.class);
             Job<?> job = jobs.get(event.getData().getJob().toString());
             if (job != null) {
-                job.tell.accept(event);
+                job.onEvent.accept(event);
             }
         }
     }
@@ -144,13 +144,13 @@ public final class OrkClient implements AutoCloseable {
     public final class Job<T> {
         public final String id;
         private final Class<T> output;
-        private final Consumer<OrkEvent> tell;
+        private final Consumer<OrkEvent> onEvent;
         private final CompletableFuture<OrkOutcome> outcome = new CompletableFuture<>();
 
-        private Job(String id, Class<T> output, Consumer<OrkEvent> tell) {
+        private Job(String id, Class<T> output, Consumer<OrkEvent> onEvent) {
             this.id = id;
             this.output = output;
-            this.tell = tell;
+            this.onEvent = onEvent;
         }
 
         /** The output of the task; a {@link JobError} if there is none, a {@code TimeoutException} if it is late. */

@@ -41,13 +41,13 @@ try {
 // The progress of a job.
 const job = await client.submit("climb", { steps: 20 });
 const percents: number[] = [];
-job.tell = ({ data }) => void (typeof data.progress === "number" && percents.push(data.progress));
+job.onEvent = ({ data }) => void (typeof data.progress === "number" && percents.push(data.progress));
 const steps: number = await job.result();
 console.log("climbed", steps, percents.length > 0 && percents.every((it, at) => at === 0 || it >= percents[at - 1]!));
 
 // Cancel a job as soon as it has started.
 const long = await client.submit("climb", { steps: 1_000_000 });
-await new Promise<void>((resolve) => (long.tell = ({ data }) => typeof data.progress === "number" && resolve()));
+await new Promise<void>((resolve) => (long.onEvent = ({ data }) => typeof data.progress === "number" && resolve()));
 await client.cancel(long);
 console.log("cancelled", (await long.outcome).state);
 await client.close();

@@ -36,7 +36,7 @@ export class Client {
     const { queue } = await channel.assertQueue("", { exclusive: true });
     if (options.events) await channel.bindQueue(queue, `${options.prefix ?? "ork"}.events`, "job.#");
     const client = new Client(connection, channel, queue, options);
-    await channel.consume(queue, (message) => client.hear(message), { noAck: true });
+    await channel.consume(queue, (message) => client.receive(message), { noAck: true });
     return client;
   }
 
@@ -71,16 +71,16 @@ export class Client {
     return job;
   }
 
-  private hear(message: ConsumeMessage | null): void {
+  private receive(message: ConsumeMessage | null): void {
     if (message === null) return;
-    const word: unknown = JSON.parse(message.content.toString());
+    const body: unknown = JSON.parse(message.content.toString());
     if (message.properties.type === "ork.outcome") {
-      const outcome = word as OrkOutcome;
+      const outcome = body as OrkOutcome;
       this.jobs.get(outcome.job)?.end(outcome);
       this.jobs.delete(outcome.job);
     } else {
-      const event = word as OrkEvent;
-      this.jobs.get(event.data.job)?.tell(event);
+      const event = body as OrkEvent;
+      this.jobs.get(event.data.job)?.onEvent(event);
     }
   }
 }
@@ -88,7 +88,7 @@ export class Client {
 /** A job that was submitted, which returns a `T`. */
 export class Job<T> {
   /** Called for each event of the job, if the client has `events` and the workers publish them. */
-  tell: (event: OrkEvent) => void = () => {};
+  onEvent: (event: OrkEvent) => void = () => {};
   /** How the job ended. */
   readonly outcome: Promise<OrkOutcome>;
   /** @internal */

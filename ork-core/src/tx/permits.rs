@@ -15,7 +15,7 @@ pub struct Limit {
     pub permits: u32,
 }
 
-/// The permit of a call, which the transaction that ends the call gives back.
+/// The permit of a call, which the transaction that ends the call releases.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Permit {
     /// The limit.

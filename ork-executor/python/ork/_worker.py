@@ -172,7 +172,7 @@ class Worker:
                 del message
                 continue
             self._stop(header["id"], header["now"])
-        # Nobody hears a task any more whose ork is gone.
+        # Without its ork process, nothing reads what a task sends.
         if self._busy is None:
             self._asked.put(None)
             time.sleep(EXIT_GRACE)

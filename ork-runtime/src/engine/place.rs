@@ -66,7 +66,7 @@ pub(super) async fn wait_begun(engine: &Engine, need: Need) -> Option<CallSlot> 
             Need::Split => CallSlot::Split { _guard: engine.slots.enter_split().await },
         })
     };
-    if mutant::is_on(Mutant::GivesBackRetries) {
+    if mutant::is_on(Mutant::RequeuesRetries) {
         return wait(engine, needed).await;
     }
     tokio::select! {

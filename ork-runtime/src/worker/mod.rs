@@ -156,7 +156,7 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
         for queue in &mut queues {
             queue.window = window(&queue.tasks);
             let is_decisive = !engine.store.is_durable() && engine.settings.max_worker_losses <= FEW_LOSSES;
-            queue.is_exact = is_decisive && !mutant::is_on(Mutant::CountsWhatIsGivenBack);
+            queue.is_exact = is_decisive && !mutant::is_on(Mutant::CountsRequeuedWork);
         }
         return queues;
     }

@@ -60,8 +60,6 @@ names! {
         Followers = "followers",
         /// A task of a workflow receives what the tasks before it returned.
         Given = "given",
-        /// No process releases a job that another one has.
-        GivenBack = "given back",
         /// No worker keeps work without a slot while another worker has one.
         Hoards = "hoards",
         /// A job waits for a permit only while none is free.
@@ -94,6 +92,8 @@ names! {
         Overtime = "overtime",
         /// No more calls run at once than a limit permits.
         Permits = "permits",
+        /// No process is presumed dead that was not silent.
+        PresumedDead = "presumed dead",
         /// No message and no part queue is left.
         Queues = "queues",
         /// Something happens as long as a job is open.
@@ -108,8 +108,6 @@ names! {
         Silent = "silent",
         /// A slot that is taken is that of a call, and every call has one.
         Slots = "slots",
-        /// No process is presumed dead that was not silent.
-        TakenForDead = "taken for dead",
         /// No call starts after its process has learned of the end of its job.
         CallAfterEnd = "call after end",
         /// Two calls of one attempt overlap only for the allowed reasons.
@@ -118,6 +116,8 @@ names! {
         Unique = "unique",
         /// A job waits for what `why` reports.
         Why = "why",
+        /// No process releases a job that another one has.
+        WrongRelease = "wrong release",
     }
 }
 
@@ -159,7 +159,7 @@ names! {
         /// A function has terminated its process.
         EndedByTask = "processes ended by their tasks",
         /// A heartbeat has found another process silent for 15 seconds.
-        TakenForDead = "processes presumed dead",
+        PresumedDead = "processes presumed dead",
         /// Another program has taken records out of a part queue.
         RecordsHeld = "records of part queues held by others",
         /// A part queue has refused a record.

@@ -141,7 +141,7 @@ impl World {
 
     /// Writes a heartbeat.
     pub(crate) fn beats(&self, owner: Owner, beat: Heartbeat) -> (HeartbeatReply, Vec<StoreNotice>) {
-        let ((mut reply, changes), taken_for_dead) = self.truth(|tables| {
+        let ((mut reply, changes), presumed_dead) = self.truth(|tables| {
             let names = |tables: &Tables| {
                 let processes = tables.diagnostics(JobId::from_bytes([0; 16])).processes;
                 processes.into_iter().map(|process| process.worker).collect::<BTreeSet<_>>()
@@ -155,13 +155,13 @@ impl World {
         }
         let now = self.executor.now();
         let last = self.oracle(|oracle| oracle.last_beat(owner));
-        let is_routine = last.is_some_and(|last| now < last + IN_TIME) && taken_for_dead.is_empty();
+        let is_routine = last.is_some_and(|last| now < last + IN_TIME) && presumed_dead.is_empty();
         let interest = if is_routine { Interest::Routine } else { Interest::Shown };
-        let found: Vec<_> = taken_for_dead.iter().filter_map(|worker| worker.split('/').next()).collect();
+        let found: Vec<_> = presumed_dead.iter().filter_map(|worker| worker.split('/').next()).collect();
         let found = if found.is_empty() { String::new() } else { format!(", presumes {} dead", found.join(", ")) };
         self.note_for(interest, owner, format_args!("beats{found}"));
         self.oracle(|oracle| {
-            oracle.check_presumed_dead(owner, &taken_for_dead, now);
+            oracle.check_presumed_dead(owner, &presumed_dead, now);
             oracle.beats(owner, now);
         });
         (reply, changes)

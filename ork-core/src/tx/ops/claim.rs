@@ -53,7 +53,7 @@ pub enum Claimed {
         reclaimed: bool,
         /// Whether the job was created for this message, which another program has sent.
         created: bool,
-        /// The permit of the call, to be given back when it ends. `None` if it is under no limit.
+        /// The permit of the call, to be released when it ends. `None` if it is under no limit.
         permit: Option<Permit>,
     },
     /// The attempt waits for a permit as an outbox row: acknowledge the delivery.

@@ -30,7 +30,7 @@ pub struct Settle {
     pub outcome: AttemptOutcome,
     /// The output of the function, as JSON. `None` if it returned none.
     pub output: Option<Bytes>,
-    /// The permit of the call, which is given back. `None` if it is under no limit.
+    /// The permit of the call, which is released. `None` if it is under no limit.
     pub permit: Option<Permit>,
     /// The process that ran it.
     pub actor: Actor,

@@ -43,7 +43,7 @@ pub struct SettleParts {
     pub first: PartKey,
     /// The index of each part, and how its attempt has ended.
     pub ended: Arc<[(u64, PartAttemptOutcome)]>,
-    /// The permit of each call, which is given back. `None` if they are under no limit.
+    /// The permit of each call, which is released. `None` if they are under no limit.
     pub permit: Option<Permit>,
     /// The process that ran them.
     pub actor: Actor,

@@ -124,7 +124,7 @@ pub struct SealParts {
     /// The return value of the function of a dynamic split, which is the output of the job unless it has a join. `None`
     /// for any other split.
     pub output: Option<Bytes>,
-    /// The permit of the call, which is given back. `None` if it is under no limit.
+    /// The permit of the call, which is released. `None` if it is under no limit.
     pub permit: Option<Permit>,
     /// The process that seals.
     pub actor: Actor,

@@ -77,7 +77,7 @@ pub struct PartsStarted {
     pub parts: Vec<PartStart>,
     /// The total number of parts. `None` until it is sealed.
     pub count: Option<u64>,
-    /// The permit of each call, to be given back when it ends. `None` if they are under no limit.
+    /// The permit of each call, to be released when it ends. `None` if they are under no limit.
     pub permit: Option<Permit>,
 }
 

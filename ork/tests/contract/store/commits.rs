@@ -234,7 +234,7 @@ fn permits_of_a_commit_with_unknown_outcome_are_counted_once() {
         wire.closed.store(false, Ordering::SeqCst);
         assert_eq!(end(&world, id, 0).await.unwrap(), SettleResult::Stale);
         assert!(matches!(begin_woken(&whole, id, 3).await, PartStart::Run { .. }));
-        assert_eq!(begin(&whole, id, 4).await.unwrap(), PartStart::Waiting, "a permit was given back twice");
+        assert_eq!(begin(&whole, id, 4).await.unwrap(), PartStart::Waiting, "a permit was released twice");
         assert_eq!(taken().await, Some(3));
         world.store.close().await;
         whole.store.close().await;

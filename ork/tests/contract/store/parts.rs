@@ -64,7 +64,7 @@ fn every_yielded_part_is_listed_with_its_status() {
             bare(5, PartState::Ready, 0),
         ];
         assert_eq!(list(&world, id, PartFilter { limit: 6, ..PartFilter::default() }).await, expected);
-        assert_eq!(only(&world, id, 69_999).await, bare(69_999, PartState::Ready, 0), "given back: that cost nothing");
+        assert_eq!(only(&world, id, 69_999).await, bare(69_999, PartState::Ready, 0), "released: that cost nothing");
         let running = PartFilter { states: vec![PartState::Running], from: 0, limit: 10 };
         assert_eq!(list(&world, id, running.clone()).await, [runs.clone(), runs_again.clone()]);
         assert_eq!(list(&world, id, PartFilter { limit: 1, ..running.clone() }).await, [runs]);

@@ -415,7 +415,7 @@ impl Oracle {
         let is_of_another = before.job.worker.as_ref().is_some_and(|worker| !worker.starts_with(&place));
         if was == JobState::Running && is == JobState::Ready && is_of_another && before.job.attempt == after.job.attempt
         {
-            self.report(Property::GivenBack, format!("process {} releases job {id}, which another one has", by.0));
+            self.report(Property::WrongRelease, format!("process {} releases job {id}, which another one has", by.0));
         }
         // The next attempt of a job reopens the failed jobs below it.
         let may_reopen = self.retried.contains(&before.job.root) || after.job.parent.is_some();

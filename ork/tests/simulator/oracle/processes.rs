@@ -71,14 +71,14 @@ impl Oracle {
             if is_found && last + ALIVE_FOR > due + SETTLES {
                 let secs = now.saturating_sub(*last) / 1_000_000;
                 let detail = format!("process {} presumes {} dead, which was silent for {secs} s", by.0, owner.0);
-                return self.report(Property::TakenForDead, detail);
+                return self.report(Property::PresumedDead, detail);
             }
         }
     }
 
-    /// A process is taken for dead. What it still calls is begun elsewhere, as if it had died.
+    /// A process is presumed dead. What it still calls is started elsewhere, as if it had died.
     fn takes_for_dead(&mut self, owner: Owner, now: u64) {
-        self.reaches(Reached::TakenForDead);
+        self.reaches(Reached::PresumedDead);
         if self.dead.insert(owner, now).is_none_or(|before| before + ALIVE_FOR < now) {
             self.loses_calls(owner);
         }
