@@ -13,7 +13,7 @@ use std::process::Command;
 use sqlx::Row as _;
 use support::{Place, Process, exe};
 
-const FLOWS: &str = exe!("flows");
+const WORKFLOWS: &str = exe!("workflows");
 
 /// A workflow with one program, which records each call in a file and runs until the file `go` exists.
 const SLOW: &str = "\
@@ -63,7 +63,7 @@ fn worker_with_a_fast_clock_warns_and_takes_no_work_from_others() {
     let place = Place::new();
     place.write("slow.yaml", SLOW.replace("PATH", &place.path().display().to_string()));
     let ork = |args: &[&str]| {
-        let mut command: Command = place.command(FLOWS, args);
+        let mut command: Command = place.command(WORKFLOWS, args);
         command.env("ORK_STORE", &url);
         command
     };

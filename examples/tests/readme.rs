@@ -217,19 +217,19 @@ fn the_features_match_the_manifest() {
 /// The workflow is that of the example, and its commands behave as the README describes.
 #[test]
 fn a_workflow_is_checked_and_run() {
-    let file = include_str!("../flows/files.yaml");
+    let file = include_str!("../workflows/files.yaml");
     let shown = blocks().into_iter().find(|block| block.info == "yaml").unwrap().lines;
     assert!(file.lines().filter(|line| !line.starts_with('#')).eq(shown), "{file}");
     let place = Place::new();
-    place.write("examples/flows/files.yaml", file);
+    place.write("examples/workflows/files.yaml", file);
     let lines = only("Run a workflow");
     let [check, run] = lines[..] else { panic!("{lines:?}") };
-    let flows = |line: &'static str| {
-        let arguments = line.strip_prefix("cargo run --release -p ork-examples --bin flows -- ");
-        place.run(exe!("flows"), arguments.unwrap_or_else(|| panic!("not run: {line}")))
+    let workflows = |line: &'static str| {
+        let arguments = line.strip_prefix("cargo run --release -p ork-examples --bin workflows -- ");
+        place.run(exe!("workflows"), arguments.unwrap_or_else(|| panic!("not run: {line}")))
     };
-    assert_eq!(flows(check).ok(), "examples/flows/files.yaml: 3 tasks, ok\n");
-    assert!(flows(run).ok().contains("\"files_processed\": 5"));
+    assert_eq!(workflows(check).ok(), "examples/workflows/files.yaml: 3 tasks, ok\n");
+    assert!(workflows(run).ok().contains("\"files_processed\": 5"));
 }
 
 fn several() -> Vec<Block> {

@@ -15,7 +15,7 @@ use support::{Place, Process, exe};
 const EXAMPLES: &[(&str, &str)] = &[
     ("album", exe!("album")),
     ("big_job", exe!("big_job")),
-    ("flows", exe!("flows")),
+    ("workflows", exe!("workflows")),
     ("greeting", exe!("greeting")),
     ("hello", exe!("hello")),
     ("loc", exe!("loc")),
@@ -59,10 +59,11 @@ fn exported_schemas_are_identical_in_every_environment() {
     for format in ["json", "yaml", "draft7", "asyncapi", "asyncapi-yaml"] {
         let args = format!("schema export --format {format}");
         let (here, there) = (Place::new(), Place::new());
-        let first = here.run(exe!("flows"), &args).ok();
-        let second = there.run_with(exe!("flows"), &args, ("ORK_BROKER", "amqp://ada:s3cret@rabbit.example/jobs")).ok();
+        let first = here.run(exe!("workflows"), &args).ok();
+        let second =
+            there.run_with(exe!("workflows"), &args, ("ORK_BROKER", "amqp://ada:s3cret@rabbit.example/jobs")).ok();
         assert!(first == second && first.len() > 1_000, "{format}");
-        assert_eq!(here.run(exe!("flows"), &format!("{args} --output tasks")).ok(), "");
+        assert_eq!(here.run(exe!("workflows"), &format!("{args} --output tasks")).ok(), "");
         assert_eq!(std::fs::read_to_string(here.path().join("tasks")).unwrap(), first, "{format}");
     }
 }
@@ -119,10 +120,12 @@ fn every_asyncapi_document_is_accepted_by_the_asyncapi_parser() {
 #[test]
 fn the_schema_of_one_task_contains_the_types_that_it_refers_to() {
     let place = Place::new();
-    let shown = place.run(exe!("flows"), "schema show process").json();
+    let shown = place.run(exe!("workflows"), "schema show process").json();
     assert_eq!(shown["required"], serde_json::json!(["process"]));
     assert!(shown["$defs"]["Processed"].is_object() && shown["$defs"].get("Total").is_none(), "{shown}");
-    place.run(exe!("flows"), "schema show proces").fails(2, &["there is no task `proces`, did you mean `process`?"]);
+    place
+        .run(exe!("workflows"), "schema show proces")
+        .fails(2, &["there is no task `proces`, did you mean `process`?"]);
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl From<ClientError> for Failure {
             | ClientError::NotTaken(_)
             | ClientError::Taken { .. }
             | ClientError::PartStays { .. }
-            | ClientError::Interrupted { .. }
+            | ClientError::AncestorCancelled { .. }
             | ClientError::Replaced { .. }
             | ClientError::Outgrown { .. }
             | ClientError::NoEvents

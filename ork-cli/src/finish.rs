@@ -52,8 +52,8 @@ fn job_failure(status: &Status) -> Failure {
 /// Returns the result of a workflow run: the outputs of the steps that no other step needs, by their names; if there
 /// is only one, its output alone.
 pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, Failure> {
-    let needed = |at: usize| plan.tasks.iter().any(|step| step.needs.contains(&at));
-    let last = plan.tasks.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
+    let needed = |at: usize| plan.steps.iter().any(|step| step.needs.contains(&at));
+    let last = plan.steps.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
     let mut outputs = Map::new();
     for name in last {
         outputs.insert(name.clone(), ork.task_output(run, name).await?.unwrap_or_default());
@@ -66,5 +66,5 @@ pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, 
 
 /// The outcome of a workflow run as JSON, for programs.
 fn report(status: &Status, result: &Value) -> Value {
-    json!({ "run": status.id, "state": status.state, "tasks": status.run.as_ref().map(|run| &run.tasks), "result": result })
+    json!({ "run": status.id, "state": status.state, "steps": status.run.as_ref().map(|run| &run.steps), "result": result })
 }

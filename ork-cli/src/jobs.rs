@@ -12,6 +12,7 @@ use super::signals::Signals;
 use super::{Failure, Output, events, metrics, outputs, parts, show, tree, watch};
 use ork_core::id::JobId;
 use ork_core::job::State;
+use ork_core::tree::CancelMode;
 use ork_ports::store::Filter;
 use ork_runtime::app::{Ork, OrkBuilder};
 use ork_runtime::client::Status;
@@ -144,11 +145,11 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         }
         Command::Watch { id: None, events: false } => {}
         Command::Cancel { id, finish_running: false } => {
-            ork.cancel(id).await?;
+            ork.cancel(id, CancelMode::Immediate).await?;
             print_done(output, id, "cancelled");
         }
         Command::Cancel { id, finish_running: true } => {
-            ork.interrupt(id).await?;
+            ork.cancel(id, CancelMode::Graceful).await?;
             print_done(output, id, "cancelled gracefully");
         }
         Command::Retry { id, part, .. } => {

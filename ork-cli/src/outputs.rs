@@ -58,13 +58,13 @@ pub(super) async fn output(ork: &Ork, target: OutputTarget, output: &Output) -> 
 async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
     let status = ork.status(run).await?;
     let plan = ork.plan_of(run).await?;
-    if !plan.tasks.iter().any(|step| step.name == task) {
-        let tasks: Vec<_> = plan.tasks.iter().map(|step| &*step.name).collect();
+    if !plan.steps.iter().any(|step| step.name == task) {
+        let tasks: Vec<_> = plan.steps.iter().map(|step| &*step.name).collect();
         let message = format!("the workflow `{}` has no task `{task}`", plan.name);
         return Err(Failure::user(message).hint(format!("its tasks: {}", tasks.join(", "))));
     }
-    let stands = status.run.iter().flat_map(|run| &run.tasks).find(|stands| stands.name == task);
-    match stands.map(|stands| (stands.stage, stands.job)) {
+    let stands = status.run.iter().flat_map(|run| &run.steps).find(|stands| stands.name == task);
+    match stands.map(|stands| (stands.state, stands.job)) {
         None | Some((StepState::Waiting, _)) => {
             let message = format!("task `{task}` of run {run} has not started, so it has no output yet");
             Err(Failure::user(message).hint(format!("`jobs why {run}` explains what the run is waiting for")))

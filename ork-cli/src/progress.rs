@@ -11,7 +11,7 @@ use super::{Failure, Output};
 use ork_core::id::JobId;
 use ork_core::workflow_run::StepState;
 use ork_runtime::app::Ork;
-use ork_runtime::client::{Status, TaskStatus};
+use ork_runtime::client::{Status, StepStatus};
 
 /// How often the running instances of steps are counted on a terminal.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ pub(super) enum Updates {
 pub(super) async fn job(ork: &Ork, id: JobId, updates: Updates, output: &Output) -> Result<(), Failure> {
     let bar = Bar::new(output);
     let mut last = None;
-    let mut seen = std::pin::pin!(ork.follow(id));
+    let mut seen = std::pin::pin!(ork.watch(id));
     while let Some(status) = seen.next().await.transpose()? {
         bar.show(&status);
         match updates {
@@ -47,7 +47,7 @@ pub(super) async fn job(ork: &Ork, id: JobId, updates: Updates, output: &Output)
 /// Shows the progress of a workflow run until it has ended.
 pub(super) async fn run(ork: &Ork, id: JobId, updates: Updates, output: &Output) -> Result<Status, Failure> {
     let mut lines = Lines::new(output);
-    let mut seen = std::pin::pin!(ork.follow(id));
+    let mut seen = std::pin::pin!(ork.watch(id));
     let mut last: Option<Status> = None;
     loop {
         let look = async {
@@ -142,14 +142,14 @@ impl Lines {
     }
 
     async fn show(&mut self, ork: &Ork, status: &Status, output: &Output) -> Result<(), Failure> {
-        for task in status.run.iter().flat_map(|run| &run.tasks) {
-            let before = self.reported.insert(task.name.clone(), task.stage);
-            if before == Some(task.stage) && (task.stage != StepState::Started || !output.is_interactive()) {
+        for step in status.run.iter().flat_map(|run| &run.steps) {
+            let before = self.reported.insert(step.name.clone(), step.state);
+            if before == Some(step.state) && (step.state != StepState::Started || !output.is_interactive()) {
                 continue;
             }
-            let line = step_line(ork, task).await?;
+            let line = step_line(ork, step).await?;
             if output.is_interactive() {
-                let bar = self.bars.entry(task.name.clone()).or_insert_with(|| {
+                let bar = self.bars.entry(step.name.clone()).or_insert_with(|| {
                     let bar = self.all.add(ProgressBar::new_spinner());
                     bar.set_style(
                         ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -158,7 +158,7 @@ impl Lines {
                 });
                 bar.set_message(line);
                 bar.tick();
-            } else if task.stage.is_final() {
+            } else if step.state.is_final() {
                 output.note(line);
             }
         }
@@ -172,19 +172,19 @@ impl Lines {
 }
 
 /// Formats a step in one line: a mark, its name, its state and progress, how long it took, and why it failed.
-async fn step_line(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
-    let mark = match task.stage {
+async fn step_line(ork: &Ork, step: &StepStatus) -> Result<String, Failure> {
+    let mark = match step.state {
         StepState::Waiting => "\u{b7}",
         StepState::Started => "\u{2026}",
         StepState::Succeeded => "\u{2713}",
         StepState::Failed => "\u{2717}",
         StepState::Cancelled | StepState::Skipped => "-",
     };
-    let mut line = format!("{mark} {:<24} {}", task.name, task.stage.as_str());
-    if matches!(task.stage, StepState::Waiting | StepState::Skipped) {
+    let mut line = format!("{mark} {:<24} {}", step.name, step.state.as_str());
+    if matches!(step.state, StepState::Waiting | StepState::Skipped) {
         return Ok(line);
     }
-    let job = ork.status(task.job).await?;
+    let job = ork.status(step.job).await?;
     if job.yielded > 0 {
         let total = job.total.unwrap_or(job.yielded);
         line = format!("{line}, {} of {total}", job.parts.settled());
@@ -192,14 +192,14 @@ async fn step_line(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
     if job.parts.failed > 0 {
         line = format!("{line}, {} failed", job.parts.failed);
     }
-    if let Some(progress) = job.progress.filter(|_| task.stage == StepState::Started) {
+    if let Some(progress) = job.progress.filter(|_| step.state == StepState::Started) {
         line = format!("{line}, {:.0} % {}", progress.percent, progress.info);
     }
     if let (Some(started), Some(ended)) = (job.started, job.ended) {
         let took = Duration::from_millis(u64::try_from((ended - started).as_millis()).unwrap_or(u64::MAX));
         line = format!("{line} in {}", humantime::format_duration(took));
     }
-    if let Some(failure) = job.failure.filter(|_| task.stage == StepState::Failed) {
+    if let Some(failure) = job.failure.filter(|_| step.state == StepState::Failed) {
         line = format!("{line}: {}", printable(failure.to_string().lines().next().unwrap_or_default()));
     }
     Ok(line)

@@ -41,8 +41,8 @@ pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) ->
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         output.line(format!("{name:<10} {value}"));
     }
-    for task in status.run.iter().flat_map(|run| &run.tasks) {
-        output.line(format!("task {:<24} {:<9} {}", task.name, task.stage.as_str(), task.job));
+    for step in status.run.iter().flat_map(|run| &run.steps) {
+        output.line(format!("step {:<24} {:<9} {}", step.name, step.state.as_str(), step.job));
     }
     for part in unsuccessful {
         let (why, details) = why(part.failure.as_ref());
@@ -103,8 +103,8 @@ fn end_rows(status: &Status) -> Vec<Row> {
 async fn place(ork: &Ork, status: &Status) -> Result<String, Failure> {
     let (Some(step), Some(parent)) = (&status.step, status.parent) else { return Ok(String::new()) };
     let Some(run) = ork.status(parent).await?.run else { return Ok(String::new()) };
-    let at = run.tasks.iter().position(|task| task.name == *step).map_or(0, |at| at + 1);
-    Ok(format!("{}, task {at} of {}: `{step}`", run.workflow, run.tasks.len()))
+    let at = run.steps.iter().position(|of| of.name == *step).map_or(0, |at| at + 1);
+    Ok(format!("{}, step {at} of {}: `{step}`", run.workflow, run.steps.len()))
 }
 
 /// Returns the first parts that did not succeed.

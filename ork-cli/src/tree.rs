@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Output;
 use super::format::{name, printable, settled};
-use ork_runtime::client::{Status, TaskStatus};
+use ork_runtime::client::{Status, StepStatus};
 
 /// A line of the tree.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +15,7 @@ enum Node<'a> {
     /// The earlier job of a step that was started again since.
     Replaced(&'a Status),
     /// A step that has not started, and may never start.
-    Task(&'a TaskStatus),
+    Step(&'a StepStatus),
 }
 
 /// Draws jobs, given with their depths and each after its parent.
@@ -26,7 +26,7 @@ pub(super) fn tree(jobs: &[(usize, Status)], output: &Output) {
         let jobs = nodes.iter().filter_map(|(depth, node)| match node {
             Node::Job(job) | Node::Replaced(job) => Some(json!({ "depth": depth, "job": job })),
             // The JSON of the run lists its steps.
-            Node::Task(_) => None,
+            Node::Step(_) => None,
         });
         output.json(&jobs.collect::<Vec<_>>());
         return;
@@ -43,10 +43,10 @@ fn in_order<'a>(jobs: &'a [(usize, Status)], nodes: &mut Vec<(usize, Node<'a>)>)
     let Some(((depth, job), below)) = jobs.split_first() else { return };
     nodes.push((*depth, Node::Job(job)));
     let mut children: Vec<_> = below.chunk_by(|_, (next, _)| *next > depth + 1).collect();
-    for task in job.run.iter().flat_map(|run| &run.tasks) {
-        match children.iter().position(|child| child.first().is_some_and(|(_, child)| child.id == task.job)) {
+    for step in job.run.iter().flat_map(|run| &run.steps) {
+        match children.iter().position(|child| child.first().is_some_and(|(_, child)| child.id == step.job)) {
             Some(at) => in_order(children.remove(at), nodes),
-            None => nodes.push((depth + 1, Node::Task(task))),
+            None => nodes.push((depth + 1, Node::Step(step))),
         }
     }
     for child in children {
@@ -62,7 +62,7 @@ fn in_order<'a>(jobs: &'a [(usize, Status)], nodes: &mut Vec<(usize, Node<'a>)>)
 
 fn node_columns(node: &Node<'_>) -> String {
     let job = match node {
-        Node::Task(task) => return format!("{} {}", task.name, task.stage.as_str()),
+        Node::Step(step) => return format!("{} {}", step.name, step.state.as_str()),
         Node::Job(job) | Node::Replaced(job) => job,
     };
     let mut columns = vec![name(job), job.id.to_string(), job.state.to_string()];

@@ -84,8 +84,8 @@ pub(super) async fn check(builder: &OrkBuilder, args: &Check, output: &Output) -
         if !output.is_json() {
             show(&workflow, &checked, output);
             if let Some(plan) = &checked.plan {
-                let tasks = if plan.tasks.len() == 1 { "task" } else { "tasks" };
-                output.line(format!("{}: {} {tasks}, ok", path.display(), plan.tasks.len()));
+                let tasks = if plan.steps.len() == 1 { "task" } else { "tasks" };
+                output.line(format!("{}: {} {tasks}, ok", path.display(), plan.steps.len()));
             }
         }
     }

@@ -169,8 +169,8 @@ impl Listener {
                     );
                     (listener, failures) = (None, failures.max(1));
                 },
-                received = current.try_recv() => if let Ok(Some(note)) = received {
-                    for change in read(note.payload(), self.boot) {
+                received = current.try_recv() => if let Ok(Some(notification)) = received {
+                    for change in read(notification.payload(), self.boot) {
                         self.notifier.notify(change);
                     }
                 } else {

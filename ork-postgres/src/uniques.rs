@@ -73,10 +73,10 @@ pub(crate) async fn write(
 /// unique keys that these jobs, or jobs above them, hold. A row that another transaction has locked is skipped, as
 /// that transaction is writing it.
 pub(crate) async fn seen(connection: &mut PgConnection, running: &[Uid], now: Timestamp) -> sqlx::Result<()> {
-    let note = "WITH RECURSIVE alive (id) AS (SELECT unnest($1::uuid[]) UNION \
+    let query = "WITH RECURSIVE alive (id) AS (SELECT unnest($1::uuid[]) UNION \
                     SELECT parent FROM ork.job JOIN alive ON job.id = alive.id WHERE parent IS NOT NULL), \
                 kept AS (SELECT key FROM ork.unique_key WHERE job IN (SELECT id FROM alive) AND seen < $2 \
                     ORDER BY key FOR UPDATE SKIP LOCKED) \
                 UPDATE ork.unique_key SET seen = $2 WHERE key IN (SELECT key FROM kept)";
-    sqlx::query(note).bind(running).bind(now.as_millis()).execute(connection).await.map(drop)
+    sqlx::query(query).bind(running).bind(now.as_millis()).execute(connection).await.map(drop)
 }

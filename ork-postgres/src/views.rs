@@ -173,19 +173,19 @@ pub(crate) async fn list_parts(
     let query = "SELECT index, attempts, failure, progress_percent, progress_info FROM ork.part \
                  WHERE job = $1 AND index = ANY($2)";
     let indices: Vec<_> = found.iter().map(|part| signed(part.index)).collect();
-    let mut notes: HashMap<u64, _> = HashMap::with_capacity(found.len());
+    let mut infos: HashMap<u64, _> = HashMap::with_capacity(found.len());
     for row in sqlx::query(query).bind(Uid::from(id)).bind(indices).fetch_all(&mut *snapshot).await? {
         let c = &mut Columns::new(&row);
         let index = c.number()?;
-        let note = PartRowInfo {
+        let info = PartRowInfo {
             attempts: c.get::<Option<i64>>()?.and_then(|n| u32::try_from(n).ok()),
             failure: c.get::<Option<&str>>()?.and_then(|json| serde_json::from_str(json).ok()),
             progress: progress(c)?,
         };
-        notes.insert(index, note);
+        infos.insert(index, info);
     }
     snapshot.commit().await?;
-    Ok(found.into_iter().map(|part| PartStatus::new(part, notes.remove(&part.index).unwrap_or_default())).collect())
+    Ok(found.into_iter().map(|part| PartStatus::new(part, infos.remove(&part.index).unwrap_or_default())).collect())
 }
 
 fn progress(c: &mut Columns<'_>) -> sqlx::Result<Option<Progress>> {

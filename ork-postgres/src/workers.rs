@@ -24,7 +24,7 @@ pub(crate) struct Found {
 /// one counts the rows as lost.
 pub(crate) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbeat) -> sqlx::Result<Found> {
     let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
-    let note = "WITH beat AS (INSERT INTO ork.process (boot, name, expires_at, running) VALUES ($1, $2, $3, $5) \
+    let query = "WITH beat AS (INSERT INTO ork.process (boot, name, expires_at, running) VALUES ($1, $2, $3, $5) \
                     ON CONFLICT (boot) DO UPDATE \
                     SET name = excluded.name, expires_at = excluded.expires_at, running = excluded.running) \
                 DELETE FROM ork.process WHERE boot IN (SELECT boot FROM ork.process \
@@ -32,7 +32,7 @@ pub(crate) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbe
                 RETURNING boot";
     let running: Vec<_> = heartbeat.running.iter().copied().map(Uid::from).collect();
     let attends: Vec<_> = heartbeat.attends().into_iter().map(Uid::from).collect();
-    let dead = sqlx::query(note)
+    let dead = sqlx::query(query)
         .bind(Uid(worker.boot()))
         .bind(text(worker.name()))
         .bind((now + heartbeat.ttl).as_millis())

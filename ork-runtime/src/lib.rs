@@ -9,8 +9,8 @@
 pub mod __private;
 
 // 0 model: the crate `ork-core`.
-use ork_core::{barrier, hook, message, mutant, output, role, tree, tx};
-pub use ork_core::{event, failure, id, job, ledger, metric, policy, retry, workflow_run};
+use ork_core::{barrier, hook, message, mutant, output, role, tx};
+pub use ork_core::{event, failure, id, job, ledger, metric, policy, retry, tree, workflow_run};
 // Ports, and the adapters that need no library of their own.
 pub mod broker;
 pub mod clock;

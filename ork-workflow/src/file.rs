@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let file = File::new("flows/daily.prod.yaml", "a: ä\nbö: x");
+        let file = File::new("workflows/daily.prod.yaml", "a: ä\nbö: x");
         assert_eq!(file.position(0), Position { line: 1, column: 1 });
         assert_eq!(file.position(6), Position { line: 2, column: 1 });
         assert_eq!(file.position(9), Position { line: 2, column: 3 });

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Count, Fan, OnFailure, Plan, Reference, Runs, Step};
+use crate::plan::{Count, FanOut, OnFailure, Plan, Reference, Runs, Step};
 
 /// The output format of a drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,17 +25,17 @@ pub fn draw(plan: &Plan, drawing: Drawing) -> String {
 }
 
 fn name(plan: &Plan, index: usize) -> &str {
-    plan.tasks.get(index).map_or("?", |step| step.name.as_str())
+    plan.steps.get(index).map_or("?", |step| step.name.as_str())
 }
 
 fn reference(plan: &Plan, reference: &Reference) -> String {
     let fields = reference.path.iter().map(String::as_str);
-    std::iter::once(name(plan, reference.task)).chain(fields).collect::<Vec<_>>().join(".")
+    std::iter::once(name(plan, reference.step)).chain(fields).collect::<Vec<_>>().join(".")
 }
 
 /// Describes the instances of a task; empty if it runs once and has no concurrency limit.
 fn instances(plan: &Plan, step: &Step) -> String {
-    let Some(Fan { foreach, parallel }) = &step.fan else { return String::new() };
+    let Some(FanOut { foreach, parallel }) = &step.fan_out else { return String::new() };
     let each = foreach.as_ref().map(|it| format!("each of {}", reference(plan, it)));
     let times = parallel.as_ref().map(|count| match count {
         Count::Fixed(count) => format!("{count} times"),
@@ -57,7 +57,7 @@ fn runs(step: &Step) -> String {
 /// Returns for each task the earliest wave in which it can start, counted from 1.
 fn waves(plan: &Plan) -> Vec<usize> {
     let mut waves: Vec<usize> = Vec::new();
-    for step in &plan.tasks {
+    for step in &plan.steps {
         let last = step.needs.iter().filter_map(|need| waves.get(*need)).max().copied().unwrap_or_default();
         waves.push(last + 1);
     }
@@ -72,7 +72,7 @@ fn text(plan: &Plan) -> String {
         let failure = if step.on_failure == OnFailure::Run { "on failure too" } else { "" };
         [wave.to_string(), step.name.clone(), runs(step), instances(plan, step), needs, failure.to_owned()]
     };
-    let mut rows: Vec<[String; 6]> = plan.tasks.iter().zip(&waves).map(row).collect();
+    let mut rows: Vec<[String; 6]> = plan.steps.iter().zip(&waves).map(row).collect();
     rows.sort_by_key(|[wave, ..]| wave.parse::<usize>().unwrap_or_default());
     let mut widths = [0; 6];
     for row in &rows {
@@ -92,18 +92,18 @@ fn text(plan: &Plan) -> String {
 
 fn mermaid(plan: &Plan) -> String {
     let mut chart = "flowchart LR\n".to_owned();
-    for (index, step) in plan.tasks.iter().enumerate() {
+    for (index, step) in plan.steps.iter().enumerate() {
         let (name, instances) = (escape(&step.name, "#quot;"), escape(&instances(plan, step), "#quot;"));
         line(
             &mut chart,
-            &if step.fan.is_some() {
+            &if step.fan_out.is_some() {
                 format!("    t{index}[[\"{name}<br/>{instances}\"]]")
             } else {
                 format!("    t{index}[\"{name}\"]")
             },
         );
     }
-    for (index, step) in plan.tasks.iter().enumerate() {
+    for (index, step) in plan.steps.iter().enumerate() {
         let arrow = if step.on_failure == OnFailure::Run { "-.->" } else { "-->" };
         for need in &step.needs {
             line(&mut chart, &format!("    t{need} {arrow} t{index}"));
@@ -114,18 +114,18 @@ fn mermaid(plan: &Plan) -> String {
 
 fn dot(plan: &Plan) -> String {
     let mut graph = format!("digraph \"{}\" {{\n    rankdir=LR;\n    node [shape=box];\n", escape(&plan.name, "\\\""));
-    for (index, step) in plan.tasks.iter().enumerate() {
+    for (index, step) in plan.steps.iter().enumerate() {
         let (name, instances) = (escape(&step.name, "\\\""), escape(&instances(plan, step), "\\\""));
         line(
             &mut graph,
-            &if step.fan.is_some() {
+            &if step.fan_out.is_some() {
                 format!("    t{index} [label=\"{name}\\n{instances}\", peripheries=2];")
             } else {
                 format!("    t{index} [label=\"{name}\"];")
             },
         );
     }
-    for (index, step) in plan.tasks.iter().enumerate() {
+    for (index, step) in plan.steps.iter().enumerate() {
         let style = if step.on_failure == OnFailure::Run { " [style=dashed]" } else { "" };
         for need in &step.needs {
             line(&mut graph, &format!("    t{need} -> t{index}{style};"));

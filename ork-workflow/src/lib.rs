@@ -21,8 +21,6 @@
 //! ```
 
 #[cfg(feature = "language")]
-mod assign;
-#[cfg(feature = "language")]
 mod catalog;
 #[cfg(feature = "language")]
 mod check;
@@ -45,12 +43,12 @@ mod schedule;
 #[cfg(feature = "language")]
 mod schema;
 #[cfg(feature = "language")]
+mod subtype;
+#[cfg(feature = "language")]
 mod workflow;
 #[cfg(feature = "language")]
 mod yaml;
 
-#[cfg(feature = "language")]
-pub use assign::{Mismatch, Type, Verdict, assignable};
 #[cfg(feature = "language")]
 pub use catalog::{Answer, Catalog, NoCatalog, Signature, Unavailable};
 #[cfg(feature = "language")]
@@ -64,8 +62,10 @@ pub use file::{File, Position, Span};
 pub use graph::{Drawing, draw};
 #[cfg(feature = "language")]
 pub use notation::show as show_type;
-pub use plan::{Count, Fan, Form, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step, date_of};
+pub use plan::{Count, FanOut, Form, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step, date_of};
 #[cfg(feature = "language")]
 pub use schedule::{Missed, Overlap, Schedule};
+#[cfg(feature = "language")]
+pub use subtype::{Mismatch, Type, Verdict, is_subtype};
 #[cfg(feature = "language")]
 pub use workflow::{Checked, Workflow};

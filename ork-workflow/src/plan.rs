@@ -19,7 +19,7 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
     /// The tasks, sorted so that each task comes after all tasks that it depends on.
-    pub tasks: Vec<Step>,
+    pub steps: Vec<Step>,
 }
 
 /// One task of a workflow, a step of each of its runs.
@@ -30,7 +30,7 @@ pub struct Step {
     /// What the step executes: a Rust task, a Python function or a program.
     #[serde(flatten)]
     pub runs: Runs,
-    /// The tasks that must have ended before this one starts, as ascending indices into [`Plan::tasks`].
+    /// The tasks that must have ended before this one starts, as ascending indices into [`Plan::steps`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<usize>,
     /// The source of each input property. The `item` of a fan-out is not listed here.
@@ -41,7 +41,7 @@ pub struct Step {
     pub form: Form,
     /// How the task fans out into several instances; `None` if it runs once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fan: Option<Fan>,
+    pub fan_out: Option<FanOut>,
     /// What happens if a task that this one depends on does not succeed.
     #[serde(default)]
     pub on_failure: OnFailure,
@@ -71,7 +71,7 @@ impl Step {
     ///
     /// let clean = Step::new("clean", Runs::Rust { task: "remove_files".into() });
     /// let after = Step { needs: vec![0], ..Step::new("after", Runs::Rust { task: "report".into() }) };
-    /// assert_eq!((clean.name.as_str(), after.fan), ("clean", None));
+    /// assert_eq!((clean.name.as_str(), after.fan_out), ("clean", None));
     /// ```
     pub fn new(name: impl Into<String>, runs: Runs) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Step {
             needs: Vec::new(),
             input: BTreeMap::new(),
             form: Form::Whole,
-            fan: None,
+            fan_out: None,
             on_failure: OnFailure::Skip,
             concurrency: None,
             retries: None,
@@ -174,13 +174,13 @@ impl Plan {
     /// let mut report = Step::new("report", Runs::Rust { task: "report".into() });
     /// report.input.insert("at".into(), Source::Time);
     /// report.input.insert("day".into(), Source::Date);
-    /// let mut plan = Plan { name: "daily".into(), folder: None, tasks: vec![report] };
+    /// let mut plan = Plan { name: "daily".into(), folder: None, steps: vec![report] };
     /// plan.start_at("2026-01-15T06:00:00+01:00");
-    /// assert_eq!(plan.tasks[0].input["at"], Source::Value("2026-01-15T06:00:00+01:00".into()));
-    /// assert_eq!(plan.tasks[0].input["day"], Source::Value("2026-01-15".into()));
+    /// assert_eq!(plan.steps[0].input["at"], Source::Value("2026-01-15T06:00:00+01:00".into()));
+    /// assert_eq!(plan.steps[0].input["day"], Source::Value("2026-01-15".into()));
     /// ```
     pub fn start_at(&mut self, time: &str) {
-        for source in self.tasks.iter_mut().flat_map(|step| step.input.values_mut()) {
+        for source in self.steps.iter_mut().flat_map(|step| step.input.values_mut()) {
             match source {
                 Source::Value(_) | Source::Output(_) => {}
                 Source::Time => *source = Source::Value(time.into()),
@@ -202,8 +202,8 @@ pub fn date_of(time: &str) -> &str {
 /// A reference to the output of a task, or to a field inside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
-    /// The index of the task in [`Plan::tasks`].
-    pub task: usize,
+    /// The index of the task in [`Plan::steps`].
+    pub step: usize,
     /// The names of the nested fields, the outermost first; empty for the whole output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<String>,
@@ -211,7 +211,7 @@ pub struct Reference {
 
 /// How a task fans out into instances. With both fields, each item gets `parallel` instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fan {
+pub struct FanOut {
     /// A reference to a list: the task gets one instance for each item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreach: Option<Reference>,

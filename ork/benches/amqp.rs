@@ -12,7 +12,7 @@
 //! or on a node that it starts. `fan_in` as PROGRAM measures the fan-in alone.
 //!
 //! The last line is one JSON object. `ratio` is the end-to-end rate on quorum queues of ork with its default store over
-//! that of the first raw program, and `ratio_limit` over that of the second. `ratio_told` is the rate of the same ork
+//! that of the first raw program, and `ratio_limit` over that of the second. `ratio_events` is the rate of the same ork
 //! with events over its rate without events.
 #![allow(
     clippy::unwrap_used,
@@ -414,7 +414,7 @@ fn main() {
         "ratio_limit": against("quorum", Program::Sqlite, Program::Limit),
         "ratio_classic": against("classic", Program::Sqlite, Program::User),
         "ratio_none": against("quorum", Program::None, Program::User),
-        "ratio_told": against("quorum", Program::Events, Program::Sqlite),
+        "ratio_events": against("quorum", Program::Events, Program::Sqlite),
         "count": count,
         "quorum": kinds["quorum"],
         "classic": kinds["classic"],

@@ -57,7 +57,7 @@ pub use ork_runtime::broker::{BrokerError, BrokerErrorKind};
 #[cfg(feature = "workflow")]
 pub use ork_runtime::client::ScheduleStatus;
 pub use ork_runtime::client::{
-    Client, ClientError, Handle, JobOutcome, RunStatus, Status, Submission, TaskStatus, WaitsFor, Why,
+    Client, ClientError, Handle, JobOutcome, RunStatus, Status, StepStatus, Submission, WaitsFor, Why,
 };
 pub use ork_runtime::clock::{Clock, Timestamp};
 pub use ork_runtime::config::{
@@ -78,6 +78,7 @@ pub use ork_runtime::schema;
 pub use ork_runtime::store::{Filter, PartFilter, PartStatus, StoreError, StoreErrorKind};
 pub use ork_runtime::task::parts::{Outcome, PartStream};
 pub use ork_runtime::task::{Conclusion, ConclusionOutcome, Error, Next, Parts, Result, State};
+pub use ork_runtime::tree::CancelMode;
 pub use ork_runtime::worker::Stopped;
 pub use ork_runtime::workflow_run::StepState;
 pub use ork_workflow as workflow;

@@ -42,12 +42,12 @@ except JobError as error:
 
 # The progress of a job.
 job = client.submit("climb", ClimbInput(steps=20), int)
-percents = [event.data.progress for event in job.follow() if event.data.progress is not None]
+percents = [event.data.progress for event in job.events() if event.data.progress is not None]
 print("climbed", job.result(), percents == sorted(percents) and len(percents) > 0)
 
 # Cancel a job as soon as it has started.
 job = client.submit("climb", ClimbInput(steps=1_000_000), int)
-for event in job.follow():
+for event in job.events():
     if event.data.progress is not None:
         job.cancel()
         break

@@ -95,7 +95,7 @@ class Job(Generic[T]):
         self.id, self._client, self._output = id, client, output
         self._outcome: OrkOutcome | None = None
 
-    def follow(self, timeout: float = 30) -> Iterator[OrkEvent]:
+    def events(self, timeout: float = 30) -> Iterator[OrkEvent]:
         """The events of the job until it ends; for a client with `events`, if the workers publish them."""
         while self._outcome is None:
             word = self._client.next_word(self.id, timeout)
@@ -107,7 +107,7 @@ class Job(Generic[T]):
 
     def result(self, timeout: float = 30) -> T:
         """The output of the task; a `JobError` if there is none, a `TimeoutError` if no message arrives in time."""
-        for _ in self.follow(timeout):
+        for _ in self.events(timeout):
             pass
         assert self._outcome is not None
         if self._outcome.state.value != "succeeded":

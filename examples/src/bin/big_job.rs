@@ -52,7 +52,7 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     ork.start_worker();
-    let mut progress = std::pin::pin!(big.progress());
+    let mut progress = std::pin::pin!(big.watch());
     let mut last = None;
     while let Some(status) = progress.next().await {
         let status = status?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use ork::{ClientError, Context, Result, task};
+use ork::{CancelMode, ClientError, Context, Result, task};
 use ork_examples::print_line;
 
 /// Climbs a stair, one step after the other.
@@ -34,7 +34,7 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     ork.start_worker();
 
     let job = ork.submit(climb { steps: 20 }).await?;
-    let mut progress = std::pin::pin!(job.progress());
+    let mut progress = std::pin::pin!(job.watch());
     while let Some(status) = progress.next().await {
         let status = status?;
         let info = status.progress.as_ref().map_or("", |progress| progress.info.as_str());
@@ -43,10 +43,10 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     print_line(&job.wait().await?);
 
     let job = ork.submit(climb { steps: 100_000 }).await?;
-    let mut progress = std::pin::pin!(job.progress());
+    let mut progress = std::pin::pin!(job.watch());
     while let Some(status) = progress.next().await {
         if status?.progress.is_some() {
-            job.cancel().await?;
+            job.cancel(CancelMode::Immediate).await?;
             break;
         }
     }

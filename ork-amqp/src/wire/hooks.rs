@@ -30,8 +30,8 @@ const ON_COMPLETE: &str = "on_complete";
 const ONCOMPLETE: &str = "oncomplete";
 
 /// Encodes the message of a hook, or its dead letter.
-pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Publication, LinkError> {
-    let HookMessage { id, route, task, body, failed } = follow;
+pub(super) fn encode(hook: HookMessage, names: &Names) -> Result<Publication, LinkError> {
+    let HookMessage { id, route, task, body, failed } = hook;
     let properties = BasicProperties::default()
         .with_content_type(JSON.into())
         .with_delivery_mode(2)

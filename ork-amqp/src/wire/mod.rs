@@ -81,7 +81,7 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
     let publication = match outgoing {
         Outgoing::Work(message) => encode_work(message, names)?,
         Outgoing::Reply(reply) => encode_reply(reply, names)?,
-        Outgoing::Hook(follow) => hooks::encode(follow, names)?,
+        Outgoing::Hook(hook) => hooks::encode(hook, names)?,
         Outgoing::Event(event) => encode_event(&event, names)?,
         Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(not_publishable()),
     };

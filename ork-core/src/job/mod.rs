@@ -312,7 +312,7 @@ impl Job {
     }
 
     /// Makes the job wait for its parts, once the split has yielded the last one. [`State::Ready`] is allowed too:
-    /// another worker with the same attempt, which had been overtaken, may have given it back in the meantime.
+    /// another worker with the same attempt, which had been superseded, may have given it back in the meantime.
     pub fn wait_for_parts(&mut self) {
         if matches!(self.state, State::Ready | State::Running) && self.phase == Phase::Start {
             self.state = State::Waiting;

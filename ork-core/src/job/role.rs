@@ -73,7 +73,7 @@ impl Job {
     /// The state of the schedule, if the job is a schedule that has started.
     pub fn schedule_state(&self) -> Option<&ScheduleState> {
         match self.role.as_deref()? {
-            JobRole::Schedule(ticks) => Some(ticks),
+            JobRole::Schedule(state) => Some(state),
             JobRole::Workflow(_) | JobRole::Step { .. } | JobRole::Untrusted => None,
         }
     }

@@ -23,7 +23,7 @@ impl Job {
 
     /// Pauses a schedule: it starts no jobs until it is resumed.
     pub fn pause_schedule(&mut self) {
-        let last = self.schedule_state().and_then(|ticks| ticks.last);
+        let last = self.schedule_state().and_then(|schedule| schedule.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, last, paused: true })));
         // The pending message for the next time belongs to the old attempt and is now stale.
         self.attempt += 1;
@@ -32,7 +32,7 @@ impl Job {
 
     /// Resumes a paused schedule, with this next time.
     pub fn resume_schedule(&mut self, next: Timestamp) -> Effect {
-        let last = self.schedule_state().and_then(|ticks| ticks.last);
+        let last = self.schedule_state().and_then(|schedule| schedule.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: Some(next), last, paused: false })));
         self.schedule_attempt(next)
     }

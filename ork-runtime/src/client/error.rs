@@ -158,12 +158,12 @@ pub enum ClientError {
     },
     /// The job cannot be retried alone: a job above it was cancelled, so nothing below that job starts. Retry the job
     /// above.
-    #[error("job {id} cannot be retried alone: its ancestor {above} was cancelled; retry job {above} instead")]
-    Interrupted {
+    #[error("job {id} cannot be retried alone: its ancestor {ancestor} was cancelled; retry job {ancestor} instead")]
+    AncestorCancelled {
         /// The job that was to be retried.
         id: JobId,
         /// The cancelled job above it.
-        above: JobId,
+        ancestor: JobId,
     },
     /// The job is in a state that does not allow the operation.
     #[error("job {id} is {state} and cannot be {verb}")]

@@ -6,11 +6,12 @@ use std::marker::PhantomData;
 use futures_util::stream::Stream;
 use serde::de::DeserializeOwned;
 
-use super::status::{JobOutcome, Status, follow};
+use super::status::{JobOutcome, Status, watch};
 use super::{Client, ClientError};
 use crate::id::JobId;
 use crate::task::TaskMessage;
 use crate::task::message::Answer;
+use crate::tree::CancelMode;
 
 /// A handle to a submitted job.
 ///
@@ -69,15 +70,15 @@ impl<M> Handle<M> {
         self.client.wait(self.id).await
     }
 
-    /// Cancels the job and all jobs below it, and stops what runs.
+    /// Cancels the job and all jobs below it. The mode says what happens to running calls.
     ///
     /// # Errors
     /// As for [`Client::cancel`].
     ///
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been cancelled.
-    pub async fn cancel(&self) -> Result<(), ClientError> {
-        self.client.cancel(self.id).await
+    pub async fn cancel(&self, mode: CancelMode) -> Result<(), ClientError> {
+        self.client.cancel(self.id, mode).await
     }
 
     /// Returns a stream of the status of the job: the current one, then a new one after each change. The stream ends
@@ -87,15 +88,15 @@ impl<M> Handle<M> {
     /// use futures_util::StreamExt as _;
     /// # use ork::{ClientError, Handle};
     /// # async fn example<M>(job: Handle<M>) -> Result<(), ClientError> {
-    /// let mut changes = std::pin::pin!(job.progress());
+    /// let mut changes = std::pin::pin!(job.watch());
     /// while let Some(status) = changes.next().await {
     ///     let status = status?;
     ///     println!("{} {:?}", status.state, status.percent());
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn progress(&self) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<M> {
-        follow(self.client.clone(), self.id)
+    pub fn watch(&self) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<M> {
+        watch(self.client.clone(), self.id)
     }
 }
 

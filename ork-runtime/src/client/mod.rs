@@ -27,8 +27,8 @@ pub use error::ClientError;
 pub use handle::Handle;
 #[cfg(feature = "workflow")]
 pub use schedules::ScheduleStatus;
-use status::follow;
-pub use status::{JobOutcome, RunStatus, Status, TaskStatus};
+use status::watch;
+pub use status::{JobOutcome, RunStatus, Status, StepStatus};
 pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
@@ -209,8 +209,8 @@ impl Client {
 
     /// Returns a stream of the status of a job: the current one, then a new one after each change. The stream ends
     /// after the status in which the job has ended, or after an error.
-    pub fn follow(&self, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<> {
-        follow(self.clone(), id)
+    pub fn watch(&self, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<> {
+        watch(self.clone(), id)
     }
 
     /// Lists the jobs that match a filter, newest first.
@@ -318,7 +318,7 @@ impl Client {
             !view.job.state.is_final() && diagnostics.to_send.free == 0 && diagnostics.to_send.held.is_empty();
         // An unreachable broker is no error here: the number of queued messages is then unknown.
         let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
-        let started = view.job.workflow_run().map(|flow| flow.started_jobs(id)).unwrap_or_default();
+        let started = view.job.workflow_run().map(|run| run.started_jobs(id)).unwrap_or_default();
         let why = why::why(&why::Facts {
             now: engine.clock.now(),
             diagnostics,
@@ -365,7 +365,7 @@ impl Client {
             | ControlResult::OnlyBelow
             | ControlResult::PartNotRetryable(_)
             | ControlResult::KeyTaken(_) => Ok(()),
-            ControlResult::AncestorCancelled(above) => Err(ClientError::Interrupted { id, above }),
+            ControlResult::AncestorCancelled(ancestor) => Err(ClientError::AncestorCancelled { id, ancestor }),
             ControlResult::Superseded(counts) => Err(ClientError::Replaced { id, counts }),
             ControlResult::InvalidState(state) => Err(ClientError::WrongState { id, verb, state }),
             ControlResult::NotFound => Err(ClientError::Store(StoreError::no_job(id))),

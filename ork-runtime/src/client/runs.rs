@@ -51,11 +51,11 @@ impl Client {
     pub async fn task_output(&self, run: JobId, task: &str) -> Result<Option<Value>, ClientError> {
         let view = self.view(run).await?;
         let plan = plan(&view)?;
-        let step = plan.tasks.iter().find(|step| step.name == task).ok_or_else(|| {
+        let step = plan.steps.iter().find(|step| step.name == task).ok_or_else(|| {
             let message = format!("the workflow `{}` has no task `{task}`", plan.name);
             ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
         })?;
-        let started = view.job.workflow_run().and_then(|flow| flow.steps.iter().find(|step| step.name == task));
+        let started = view.job.workflow_run().and_then(|run| run.steps.iter().find(|step| step.name == task));
         let Some(started) = started else { return Ok(None) };
         match self.engine.store.job(started.job(run)).await? {
             Some(view) => self.output_of(step, view).await,
@@ -70,10 +70,10 @@ impl Client {
     }
 
     async fn output_of(&self, step: &Step, view: JobView) -> Result<Option<Value>, ClientError> {
-        if !view.job.state.is_final() || (step.fan.is_none() && view.job.state != State::Succeeded) {
+        if !view.job.state.is_final() || (step.fan_out.is_none() && view.job.state != State::Succeeded) {
             return Ok(None);
         }
-        if step.fan.is_none() {
+        if step.fan_out.is_none() {
             return Ok(Some(self.wait(view.job.id).await?.into_output()?));
         }
         let mut list = Vec::new();

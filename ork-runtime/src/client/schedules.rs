@@ -11,6 +11,7 @@ use crate::engine::submit::{self, SubmitError, SubmitOptions};
 use crate::id::JobId;
 use crate::job::{JobKind, State, UniqueKey};
 use crate::store::{Filter, JobView, StoreError, StoreErrorKind};
+use crate::tree::CancelMode;
 use crate::tx::{PauseResult, PauseSchedule};
 use crate::workflow_run::SCHEDULE;
 
@@ -150,7 +151,7 @@ impl Client {
 
     /// Cancels the job of a schedule, unless it has ended.
     async fn end(&self, job: JobId) -> Result<(), ClientError> {
-        match self.cancel(job).await {
+        match self.cancel(job, CancelMode::Immediate).await {
             Err(ClientError::WrongState { .. }) => Ok(()),
             ended => ended,
         }
@@ -177,9 +178,9 @@ impl Client {
 }
 
 fn status(table: ScheduleSpec, view: &JobView) -> ScheduleStatus {
-    let ticks = view.job.schedule_state().copied().unwrap_or_default();
+    let state = view.job.schedule_state().copied().unwrap_or_default();
     let ScheduleSpec { name, schedule, task, .. } = table;
-    ScheduleStatus { name, job: view.job.id, schedule, task, paused: ticks.paused, next: ticks.next, last: ticks.last }
+    ScheduleStatus { name, job: view.job.id, schedule, task, paused: state.paused, next: state.next, last: state.last }
 }
 
 fn no_schedule(name: &str, all: &[ScheduleStatus]) -> ClientError {

@@ -15,12 +15,13 @@ use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Counts;
 use crate::store::{JobView, JobWatcher};
+use crate::tree::CancelMode;
 use crate::workflow_run::{RunStep, StepState, WorkflowRun};
 
 /// The status of a job: its state, its place in the tree of jobs, its progress, and its times.
 ///
-/// This is a snapshot. It does not change after it was read; [`Handle::progress`](crate::client::Handle::progress) and
-/// [`Client::follow`] return a new one after each change.
+/// This is a snapshot. It does not change after it was read; [`Handle::watch`](crate::client::Handle::watch) and
+/// [`Client::watch`] return a new one after each change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -53,9 +54,9 @@ pub struct Status {
     pub below: u64,
     /// How many of the jobs below this one have ended.
     pub below_ended: u64,
-    /// Whether the job was cancelled, gracefully or immediately, so that nothing below it starts any more. With a
-    /// graceful cancel this is set while running calls still finish.
-    pub interrupted: bool,
+    /// How the job was cancelled; `None` if it was not. Nothing below a cancelled job starts any more. The job itself
+    /// may still be open: its running calls and the jobs below it end first.
+    pub cancel_mode: Option<CancelMode>,
     /// The number of parts of the job, once it is fixed: when the split has yielded its last part, or was cut short.
     /// `None` before that, as for a job that does not split.
     pub total: Option<u64>,
@@ -82,7 +83,7 @@ impl Status {
         let JobView { job, counts, head, progress, .. } = view;
         Self {
             step: job.step().map(|(_, name)| name.to_owned()),
-            run: job.workflow_run().map(|flow| RunStatus::of(job.id, flow)),
+            run: job.workflow_run().map(|run| RunStatus::of(job.id, run)),
             id: job.id,
             root: job.root,
             parent: job.parent,
@@ -93,7 +94,7 @@ impl Status {
             worker: job.worker,
             below: job.tree.descendants,
             below_ended: job.tree.descendants_ended,
-            interrupted: job.tree.cancel_mode.is_some(),
+            cancel_mode: job.tree.cancel_mode,
             total: head.sealed,
             yielded: head.appended,
             parts: counts,
@@ -170,7 +171,7 @@ impl JobOutcome {
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Streams the status of a job: the current one, then each new one, until the job has ended.
-pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send {
+pub(super) fn watch(client: Client, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send {
     let changes = client.engine.store.notifier();
     let (ended, moved) = (changes.of(id, false), changes.of(id, true));
     unfold(Some((client, ended, moved, None)), move |state| async move {
@@ -206,17 +207,17 @@ pub struct RunStatus {
     /// The name of the workflow.
     pub workflow: String,
     /// The steps of the run, each after the steps that it needs.
-    pub tasks: Vec<TaskStatus>,
+    pub steps: Vec<StepStatus>,
 }
 
 /// The status of one step of a workflow run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct TaskStatus {
+pub struct StepStatus {
     /// The name of the step in the workflow.
     pub name: String,
     /// The state of the step.
-    pub stage: StepState,
+    pub state: StepState,
     /// The id of the job that runs the step. The job exists once the step has started.
     pub job: JobId,
 }
@@ -224,14 +225,14 @@ pub struct TaskStatus {
 impl RunStatus {
     /// The share of the steps that have ended, from 0 to 100.
     pub(super) fn percent(&self) -> f64 {
-        let ended = self.tasks.iter().filter(|task| task.stage.is_final()).count();
+        let ended = self.steps.iter().filter(|step| step.state.is_final()).count();
         #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a workflow has at most 1,000 tasks")]
-        let share = ended as f64 * 100.0 / self.tasks.len().max(1) as f64;
+        let share = ended as f64 * 100.0 / self.steps.len().max(1) as f64;
         share
     }
 
-    pub(super) fn of(run: JobId, flow: &WorkflowRun) -> Self {
-        let task = |step: &RunStep| TaskStatus { name: step.name.clone(), stage: step.state, job: step.job(run) };
-        Self { workflow: flow.workflow.clone(), tasks: flow.steps.iter().map(task).collect() }
+    pub(super) fn of(id: JobId, run: &WorkflowRun) -> Self {
+        let status = |step: &RunStep| StepStatus { name: step.name.clone(), state: step.state, job: step.job(id) };
+        Self { workflow: run.workflow.clone(), steps: run.steps.iter().map(status).collect() }
     }
 }

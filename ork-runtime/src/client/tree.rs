@@ -11,33 +11,17 @@ use crate::tree::CancelMode;
 const PAGE: usize = 500;
 
 impl Client {
-    /// Cancels a job and all jobs below it immediately: nothing more of them starts, and running calls are
-    /// stopped. A job ends at once if all its children have ended.
+    /// Cancels a job and all jobs below it: nothing more of them starts. What happens to running calls depends on the
+    /// mode. A job ends as cancelled when its own calls and all its children have ended.
     ///
     /// # Errors
     /// Returns an error if the job does not exist or has ended, or the store cannot be written.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the job may or may not have been cancelled. If it has, calls that run below it may
-    /// finish, but nothing more starts there.
-    pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
-        self.stop(id, CancelMode::Immediate).await
-    }
-
-    /// Cancels a job and all jobs below it gracefully: running calls finish, and nothing else starts any more. Then
-    /// the job ends as cancelled.
-    ///
-    /// # Errors
-    /// As for [`Client::cancel`].
-    ///
-    /// # Cancel safety
-    /// If the future is dropped, the job may or may not have been cancelled. If it has, nothing more starts below it.
-    pub async fn interrupt(&self, id: JobId) -> Result<(), ClientError> {
-        self.stop(id, CancelMode::Graceful).await
-    }
-
-    async fn stop(&self, id: JobId, stop: CancelMode) -> Result<(), ClientError> {
-        let result = cancel::stop(&self.engine, id, stop).await?;
+    /// If the future is dropped, the job may or may not have been cancelled. If it has, nothing more starts below it,
+    /// but calls that run there may finish in either mode.
+    pub async fn cancel(&self, id: JobId, mode: CancelMode) -> Result<(), ClientError> {
+        let result = cancel::cancel(&self.engine, id, mode).await?;
         Self::checked(id, "cancelled", result)
     }
 

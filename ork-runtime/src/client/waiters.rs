@@ -112,8 +112,8 @@ impl Waiter {
         let keeps = client.engine.store.is_durable();
         match reply.map(|body| read(id, &body)) {
             Some(ReplyBody::Outcome(outcome)) => outcome,
-            Some(ReplyBody::OutputRef(note)) if !keeps => {
-                let output = client.engine.large.fetch(OutputKey { job: id, part: None }, note).await?;
+            Some(ReplyBody::OutputRef(reference)) if !keeps => {
+                let output = client.engine.large.fetch(OutputKey { job: id, part: None }, reference).await?;
                 serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
             }
             Some(ReplyBody::OutputRef(_)) => client.wait(id).await?.into_output(),
@@ -139,7 +139,7 @@ fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> ReplyBody<T> {
     ReplyBody::Outcome(match (state, error, output_at) {
         (State::Cancelled, _, _) => Err(ClientError::Cancelled { id }),
         (_, Some(failure), _) => Err(ClientError::Failed { id, failure: Box::new(failure) }),
-        (_, None, Some(note)) => return ReplyBody::OutputRef(note),
+        (_, None, Some(reference)) => return ReplyBody::OutputRef(reference),
         (_, None, None) => serde_json::from_str(output.map_or("null", RawValue::get)).map_err(wrong),
     })
 }

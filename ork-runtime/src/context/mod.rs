@@ -428,7 +428,7 @@ impl Services for NoServices {
     }
 
     async fn split(&self, _about: &CallInfo, _data: &mut Data<'_>) -> Result<MadeParts, SplitError> {
-        Err(SplitError::Refused(Error::permanent("a context for tests cannot split its job")))
+        Err(SplitError::Rejected(Error::permanent("a context for tests cannot split its job")))
     }
 
     fn progress(&self, _about: &CallInfo, _progress: Progress) {}

@@ -24,7 +24,7 @@ pub(crate) enum SplitState {
     /// The call has made these parts.
     Completed(MadeParts),
     /// Another call of the same attempt has split the job again, so this call no longer counts.
-    Overtaken,
+    Superseded,
     /// The call has ended. Code of it that is still running can no longer split the job.
     CallEnded,
 }
@@ -42,11 +42,11 @@ pub(crate) struct MadeParts {
 #[derive(Debug)]
 pub(crate) enum SplitError {
     /// The job cannot be split. Nothing was started.
-    Refused(Error),
+    Rejected(Error),
     /// The split was started and did not complete.
-    Broken(Error),
-    /// See [`SplitState::Overtaken`].
-    Overtaken(Error),
+    Failed(Error),
+    /// See [`SplitState::Superseded`].
+    Superseded(Error),
 }
 
 /// The data of the parts, in index order.
@@ -220,9 +220,9 @@ impl Context {
         let split = self.0.services.split(&self.0.info, data).await;
         let (now, answer) = match split {
             Ok(made) => (SplitState::Completed(made), Ok(())),
-            Err(SplitError::Refused(error)) => (SplitState::Not, Err(error)),
-            Err(SplitError::Broken(error)) => (SplitState::Started, Err(error)),
-            Err(SplitError::Overtaken(error)) => (SplitState::Overtaken, Err(error)),
+            Err(SplitError::Rejected(error)) => (SplitState::Not, Err(error)),
+            Err(SplitError::Failed(error)) => (SplitState::Started, Err(error)),
+            Err(SplitError::Superseded(error)) => (SplitState::Superseded, Err(error)),
         };
         let mut split = self.0.split.lock().unwrap_or_else(PoisonError::into_inner);
         if *split == SplitState::Started {
@@ -238,7 +238,7 @@ impl Context {
                 *split = SplitState::Started;
                 return Ok(());
             }
-            SplitState::Started | SplitState::Completed(_) | SplitState::Overtaken => {
+            SplitState::Started | SplitState::Completed(_) | SplitState::Superseded => {
                 format!("job {job} was already split: an attempt can split its job only once")
             }
             SplitState::CallEnded => format!("this attempt at job {job} has ended and can no longer split it"),

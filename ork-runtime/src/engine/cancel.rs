@@ -19,9 +19,9 @@ const PAGE: usize = 500;
 ///
 /// # Cancel safety
 /// If the future is dropped, the job may or may not have been cancelled. If it has, nothing starts below it any more.
-pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result<ControlResult, StoreError> {
-    let cancel = Cancel { job: id, mode: stop, from_ancestor: false, actor: engine.actor() };
-    match engine.commit(cancel).await? {
+pub(crate) async fn cancel(engine: &Engine, id: JobId, mode: CancelMode) -> Result<ControlResult, StoreError> {
+    let request = Cancel { job: id, mode, from_ancestor: false, actor: engine.actor() };
+    match engine.commit(request).await? {
         ControlResult::Done => {}
         other => return Ok(other),
     }
@@ -34,9 +34,9 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result
             let states = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
             let filter = Filter { states, parent: Some(parent), before, limit: PAGE, ..Filter::default() };
             let children = engine.store.jobs(filter).await?;
-            let cancel =
-                |child: &JobView| Cancel { job: child.job.id, mode: stop, from_ancestor: true, actor: engine.actor() };
-            engine.commit_all(children.iter().map(cancel).collect()).await?;
+            let request =
+                |child: &JobView| Cancel { job: child.job.id, mode, from_ancestor: true, actor: engine.actor() };
+            engine.commit_all(children.iter().map(request).collect()).await?;
             parents.extend(children.iter().filter(|child| child.job.tree.open_children > 0).map(|child| child.job.id));
             match children.last() {
                 Some(last) => before = Some(last.job.id),
@@ -66,7 +66,7 @@ pub(super) async fn run(engine: &Engine, message: &Message) -> Result<CallOutcom
         return no("cancelling a job requires a store: set ORK_STORE".into());
     }
     let id = JobId::from_foreign(&input.job);
-    match stop(engine, id, CancelMode::Immediate).await? {
+    match cancel(engine, id, CancelMode::Immediate).await? {
         ControlResult::InvalidState(state) => {
             no(format!("job {id} is {state}: only a job that has not ended can be cancelled"))
         }

@@ -16,9 +16,9 @@ use crate::tx::{OpenParts, PartPage};
 
 /// Makes parts of the running job, page after page; no item is taken before the previous page is in the store.
 pub(super) async fn split(engine: &Engine, info: &CallInfo, data: &mut Data<'_>) -> Result<MadeParts, SplitError> {
-    let task = Arc::clone(engine.registry.get(&info.task).map_err(|error| SplitError::Refused(error.into()))?);
+    let task = Arc::clone(engine.registry.get(&info.task).map_err(|error| SplitError::Rejected(error.into()))?);
     if let Some(why) = refusal(engine, info, &task) {
-        return Err(SplitError::Refused(Error::permanent(why)));
+        return Err(SplitError::Rejected(Error::permanent(why)));
     }
     let open = OpenParts {
         job: info.job,
@@ -27,30 +27,30 @@ pub(super) async fn split(engine: &Engine, info: &CallInfo, data: &mut Data<'_>)
         joined: task.join.is_some(),
         schema: Some(task.work.fingerprint()),
     };
-    let Some(epoch) = engine.commit(open).await.map_err(|error| SplitError::Refused(error.into()))? else {
-        return Err(SplitError::Refused(over(info.job)));
+    let Some(epoch) = engine.commit(open).await.map_err(|error| SplitError::Rejected(error.into()))? else {
+        return Err(SplitError::Rejected(over(info.job)));
     };
     let most = make_parts::page_size(engine, &task.work);
     let (mut n, mut want) = (0, pages::FIRST_PAGE.min(most));
     loop {
         let inputs: Result<Vec<Bytes>, _> = data.take(want).collect();
         let inputs = inputs.map_err(|error| {
-            SplitError::Broken(Error::permanent(format!("the data of a part cannot be serialized as JSON: {error}")))
+            SplitError::Failed(Error::permanent(format!("the data of a part cannot be serialized as JSON: {error}")))
         })?;
         if inputs.is_empty() {
             return Ok(MadeParts { epoch, n });
         }
         let (first, len) = (n, u64::try_from(inputs.len()).unwrap_or(u64::MAX));
         let page = PartPage { job: info.job, epoch, first, inputs };
-        match make_parts::append(engine, page).await.map_err(|error| SplitError::Broken(error.into()))? {
+        match make_parts::append(engine, page).await.map_err(|error| SplitError::Failed(error.into()))? {
             ledger::AppendResult::Added | ledger::AppendResult::Already => n += len,
             ledger::AppendResult::Halted => return halted(engine, info.job, MadeParts { epoch, n }).await,
             ledger::AppendResult::Stale => {
                 make_parts::wait_for_current_run(engine, info.job, info.fence).await;
                 let detail = format!("another worker has split job {} again, so this split was stopped", info.job);
-                return Err(SplitError::Overtaken(Error::permanent(detail)));
+                return Err(SplitError::Superseded(Error::permanent(detail)));
             }
-            ledger::AppendResult::TooMany => return Err(SplitError::Broken(make_parts::too_many())),
+            ledger::AppendResult::TooMany => return Err(SplitError::Failed(make_parts::too_many())),
         }
         want = (want * 2).min(most);
     }
@@ -84,7 +84,7 @@ fn over(job: JobId) -> Error {
 async fn halted(engine: &Engine, job: JobId, made: MadeParts) -> Result<MadeParts, SplitError> {
     match engine.store.job(job).await {
         Ok(Some(JobView { job, .. })) if job.accepts_children() => Ok(made),
-        Ok(_) => Err(SplitError::Broken(over(job))),
-        Err(error) => Err(SplitError::Broken(error.into())),
+        Ok(_) => Err(SplitError::Failed(over(job))),
+        Err(error) => Err(SplitError::Failed(error.into())),
     }
 }

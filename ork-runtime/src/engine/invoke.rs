@@ -101,7 +101,7 @@ pub(super) async fn invoke(
     match (called, split) {
         (called, SplitState::Completed(made)) => (called, Some(made)),
         // Another worker has split the job again, and settles it.
-        (_, SplitState::Overtaken) => (CallOutcome::Interrupted, None),
+        (_, SplitState::Superseded) => (CallOutcome::Interrupted, None),
         (CallOutcome::Returned(_), SplitState::Started) => {
             let detail = "the task returned before its split had finished";
             (CallOutcome::Failed(CallError::Task(crate::task::Error::new(detail))), None)

@@ -68,7 +68,7 @@ impl LargeOutputs {
     pub(crate) async fn read(&self, key: OutputKey, row: Bytes) -> Result<Bytes, ObjectError> {
         match OutputRef::read(&row) {
             None => Ok(row),
-            Some(Ok(note)) => self.fetch(key, note).await,
+            Some(Ok(reference)) => self.fetch(key, reference).await,
             Some(Err(error)) => {
                 let detail = format!("{key} cannot be found");
                 Err(ObjectError::new(ObjectErrorKind::Damaged, detail).with_source(error))
@@ -77,8 +77,8 @@ impl LargeOutputs {
     }
 
     /// Returns the output that a reference points to.
-    pub(crate) async fn fetch(&self, key: OutputKey, note: OutputRef) -> Result<Bytes, ObjectError> {
-        let OutputRef { bytes, object } = note;
+    pub(crate) async fn fetch(&self, key: OutputKey, reference: OutputRef) -> Result<Bytes, ObjectError> {
+        let OutputRef { bytes, object } = reference;
         let Some(object) = object else {
             let detail = format!("{key} ({bytes} bytes) is in another store, that of its job: set ORK_STORE to it");
             return Err(ObjectError::new(ObjectErrorKind::Config, detail));

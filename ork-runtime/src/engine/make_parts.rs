@@ -37,7 +37,7 @@ pub(super) enum SplitEnd {
     /// All parts are there, or no more are wanted: the job waits for them.
     Sealed,
     /// Another run of the split has taken over. Its process may die, so the delivery of this one is not done.
-    Overtaken,
+    Superseded,
     /// The function has failed.
     Failed(CallError),
     /// The worker has to stop, or the job has ended.
@@ -48,7 +48,7 @@ impl From<SplitEnd> for WorkOutcome {
     fn from(split: SplitEnd) -> Self {
         match split {
             SplitEnd::Sealed => Self::Recorded(Done::Settled),
-            SplitEnd::Overtaken => Self::Recorded(Done::Interrupted),
+            SplitEnd::Superseded => Self::Recorded(Done::Interrupted),
             SplitEnd::Failed(error) => Self::called(CallOutcome::Failed(error)),
             SplitEnd::Interrupted => Self::called(CallOutcome::Interrupted),
         }
@@ -82,13 +82,13 @@ pub(super) async fn make(
         SettleResult::Applied => SplitEnd::Sealed,
         SettleResult::Stale => {
             wait_for_current_run(engine, job.id, job.attempt).await;
-            SplitEnd::Overtaken
+            SplitEnd::Superseded
         }
     })
 }
 
 /// Waits while another worker, which has a duplicate of this message, makes the current run of the split. If this
-/// message were requeued at once, its next run would overtake that one in turn, and so on. If the process of that run
+/// message were requeued at once, its next run would supersede that one in turn, and so on. If the process of that run
 /// is dead, its message is delivered again, and in this process it would wait for this one.
 pub(super) async fn wait_for_current_run(engine: &Engine, job: JobId, attempt: u32) {
     let mut changes = engine.store.notifier().of(job, true);

@@ -219,12 +219,12 @@ mod tests {
 
     #[test]
     fn repeated_measurements_are_added_up() {
-        let (measures, receiver) = MetricsBuffer::new();
+        let (buffer, receiver) = MetricsBuffer::new();
         let (one_job, other) = (JobId::new(), JobId::new());
         for value in [1.0, 2.0, 4.0] {
-            assert_eq!(measures.add(one_job, series(1), &one(value)), Added::Kept);
+            assert_eq!(buffer.add(one_job, series(1), &one(value)), Added::Kept);
         }
-        measures.add(other, series(1), &one(8.0));
+        buffer.add(other, series(1), &one(8.0));
         assert!(receiver.has(one_job) && receiver.has(other));
         let taken = receiver.take();
         let sum = |job| taken.iter().find(|delta| delta.job == job).map(|delta| delta.measured.sum);
@@ -234,42 +234,42 @@ mod tests {
 
     #[test]
     fn series_of_a_job_are_limited_with_one_warning() {
-        let (measures, receiver) = MetricsBuffer::new();
+        let (buffer, receiver) = MetricsBuffer::new();
         let job = JobId::new();
         for n in 0..MOST_SERIES {
-            assert_eq!(measures.add(job, series(n), &one(1.0)), Added::Kept);
+            assert_eq!(buffer.add(job, series(n), &one(1.0)), Added::Kept);
         }
-        assert_eq!(measures.add(job, series(MOST_SERIES), &one(1.0)), Added::Crowded { first: true });
-        assert_eq!(measures.add(job, series(MOST_SERIES + 1), &one(1.0)), Added::Crowded { first: false });
-        assert_eq!(measures.add(job, series(3), &one(1.0)), Added::Kept);
+        assert_eq!(buffer.add(job, series(MOST_SERIES), &one(1.0)), Added::Crowded { first: true });
+        assert_eq!(buffer.add(job, series(MOST_SERIES + 1), &one(1.0)), Added::Crowded { first: false });
+        assert_eq!(buffer.add(job, series(3), &one(1.0)), Added::Kept);
         assert!(!receiver.should_warn(job));
-        assert_eq!(measures.add(JobId::new(), series(0), &one(1.0)), Added::Kept);
+        assert_eq!(buffer.add(JobId::new(), series(0), &one(1.0)), Added::Kept);
         assert_eq!(receiver.take().len(), MOST_SERIES + 1);
     }
 
     #[test]
     fn waiting_measurements_are_limited_in_bytes() {
-        let (measures, receiver) = MetricsBuffer::new();
+        let (buffer, receiver) = MetricsBuffer::new();
         let (label, mut kept) = ("x".repeat(1_900), 0);
         let series = |n: usize| Series::new(&n.to_string(), &[("label", &label)]).unwrap();
         let last = loop {
-            match measures.add(JobId::new(), series(kept), &one(1.0)) {
+            match buffer.add(JobId::new(), series(kept), &one(1.0)) {
                 Added::Kept => kept += 1,
                 dropped => break dropped,
             }
         };
         assert_eq!(last, Added::Full { first: true });
-        assert_eq!(measures.add(JobId::new(), series(kept), &one(1.0)), Added::Full { first: false });
+        assert_eq!(buffer.add(JobId::new(), series(kept), &one(1.0)), Added::Full { first: false });
         assert!((10_000..20_000).contains(&kept), "{kept}");
         let taken = receiver.take();
         assert_eq!((taken.len(), receiver.put_back(taken)), (kept, 0));
-        assert_eq!(measures.add(JobId::new(), series(kept), &one(1.0)), Added::Full { first: true });
+        assert_eq!(buffer.add(JobId::new(), series(kept), &one(1.0)), Added::Full { first: true });
     }
 
     #[tokio::test]
     async fn flush_does_not_wait_for_a_writer_that_is_gone() {
-        let (measures, receiver) = MetricsBuffer::new();
+        let (buffer, receiver) = MetricsBuffer::new();
         drop(receiver);
-        measures.written().await;
+        buffer.written().await;
     }
 }

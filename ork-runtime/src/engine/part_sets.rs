@@ -83,7 +83,7 @@ struct Inner {
 
 impl PartSets {
     /// Records how a part of this process has passed the barrier of its set.
-    pub(super) fn note(&self, queue: &str, passed: &Passed, now: Timestamp, check: impl FnOnce() -> SetCheck) {
+    pub(super) fn record(&self, queue: &str, passed: &Passed, now: Timestamp, check: impl FnOnce() -> SetCheck) {
         match passed {
             Passed::Done(End::Waits) if mutant::is_on(Mutant::ForgetsOpenSets) => {}
             Passed::Done(End::Waits) => self.opened(check(), now),
@@ -156,15 +156,15 @@ mod tests {
     fn open_set_is_checked_after_1_10_and_every_60_seconds_until_done() {
         let sets = PartSets::default();
         assert_eq!(sets.next(), None);
-        sets.note("q", &Passed::Done(End::Waits), at(0), || check("q"));
+        sets.record("q", &Passed::Done(End::Waits), at(0), || check("q"));
         for seconds in [1, 11, 71, 131, 191] {
             assert_eq!(sets.next(), Some(at(seconds)));
             assert!(sets.due(at(seconds - 1)).is_empty());
             assert_eq!(sets.due(at(seconds)).len(), 1);
         }
-        sets.note("q", &Passed::Interrupted, at(191), || check("q"));
+        sets.record("q", &Passed::Interrupted, at(191), || check("q"));
         assert_eq!(sets.next(), Some(at(251)));
-        sets.note("q", &Passed::Done(End::Gone), at(192), || check("q"));
+        sets.record("q", &Passed::Done(End::Gone), at(192), || check("q"));
         assert_eq!(sets.next(), None, "nothing is looked at while no set is open");
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn ended_part_postpones_the_next_check() {
         let sets = PartSets::default();
         for part in 0..9 {
-            sets.note("q", &Passed::Done(End::Waits), at(part), || check("q"));
+            sets.record("q", &Passed::Done(End::Waits), at(part), || check("q"));
             assert!(sets.due(at(part)).is_empty());
             assert_eq!(sets.next(), Some(at(part + 1)));
         }

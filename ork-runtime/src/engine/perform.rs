@@ -147,6 +147,6 @@ async fn fan_out(
 ) -> Result<WorkOutcome, ProcessError> {
     let Some(step) = &common.step else { return Ok(WorkOutcome::Recorded(Done::Settled)) };
     let running = engine.running.enter(job.id);
-    let fan = Box::pin(step::fan_out(engine, job, step, running.token()));
-    lease::keep(engine, &item.message, &mut item.guard, fan).await.map(WorkOutcome::from)
+    let instances = Box::pin(step::fan_out(engine, job, step, running.token()));
+    lease::keep(engine, &item.message, &mut item.guard, instances).await.map(WorkOutcome::from)
 }

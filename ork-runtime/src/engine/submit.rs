@@ -104,7 +104,7 @@ pub(crate) async fn submit(engine: &Engine, new: NewJob, options: SubmitOptions)
         let mut answer = engine.commit(submit.clone()).await?;
         if let Submitted::KeyHolderStale(job) = answer {
             tracing::warn!(%job, key = key.as_deref(), "cancelling a stale job to take over its unique key");
-            cancel::stop(engine, job, CancelMode::Immediate).await?;
+            cancel::cancel(engine, job, CancelMode::Immediate).await?;
             submit.actor = engine.actor();
             answer = engine.commit(submit).await?;
         }

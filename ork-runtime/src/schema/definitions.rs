@@ -125,9 +125,9 @@ pub(super) fn warn_of_large_numbers(schema: &mut Value) {
         let is_large = matches!(format, "int" | "int64" | "int128" | "uint" | "uint64" | "uint128");
         let is_bounded = keys.get("maximum").and_then(Value::as_u64).is_some_and(|most| most <= EXACT);
         if is_large && !is_bounded {
-            let note = format!("JavaScript represents it exactly only up to {EXACT}.");
+            let text = format!("JavaScript represents it exactly only up to {EXACT}.");
             let before = keys.get("description").and_then(Value::as_str);
-            let text = before.map_or_else(|| note.clone(), |before| format!("{before}\n\n{note}"));
+            let text = before.map_or_else(|| text.clone(), |before| format!("{before}\n\n{text}"));
             keys.insert("description".into(), Value::String(text));
         }
     });

@@ -216,7 +216,7 @@ impl Ahead {
         if self.parts.is_empty() && !OutputRef::is_ref(row) {
             return None;
         }
-        let bytes = OutputRef::read(row).and_then(std::result::Result::ok).map_or(0, |note| note.bytes);
+        let bytes = OutputRef::read(row).and_then(std::result::Result::ok).map_or(0, |reference| reference.bytes);
         if !self.parts.is_empty() && (self.parts.len() >= AHEAD.0 || self.bytes + bytes > AHEAD.1) {
             return None;
         }

@@ -53,7 +53,7 @@ pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, Receivers { o
     supervisor.service("progress", report(Arc::clone(engine), progress, stop.clone()));
     // Subscribed here, so that the service misses no ended job, however late it is first polled.
     let changes = engine.store.notifier().watch();
-    supervisor.service("measures", metrics::write(Arc::clone(engine), metrics, changes, stop));
+    supervisor.service("metrics", metrics::write(Arc::clone(engine), metrics, changes, stop));
 }
 
 /// Sets the clock of this process by the clock of its store, before any timestamp of it is written.

@@ -6,14 +6,14 @@
 //! receives an object that wraps the output of that task.
 
 use super::Check;
-use super::fan;
+use super::fan_out;
 use super::lookup::Known;
 use super::shape::Shape;
-use crate::assign::Verdict;
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::document::{ITEM, Program, Task};
 use crate::file::Span;
 use crate::plan::Form;
+use crate::subtype::Verdict;
 
 /// Chooses the form of each task, and reports whole inputs that are not objects.
 pub(super) fn choose_forms(check: &mut Check<'_>, problems: &mut Problems) {
@@ -58,7 +58,7 @@ fn takes_field(check: &Check<'_>, index: usize, problems: &mut Problems) -> bool
             (takes(own), takes(field), word.span)
         }
         (None, Some((need, at))) => {
-            let output = fan::output(check, task, *need);
+            let output = fan_out::output(check, task, *need);
             let takes = |shape| output.as_ref().is_none_or(|output| !matches!(output.fits(shape), Verdict::No(_)));
             (takes(own), takes(field), *at)
         }

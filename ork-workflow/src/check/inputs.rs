@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::lookup::Known;
 use super::shape::Shape;
-use super::{Check, fan};
-use crate::assign::Verdict;
+use super::{Check, fan_out};
 use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
 use crate::document::{Constant, ITEM, Task};
 use crate::notation;
+use crate::subtype::Verdict;
 use crate::yaml::Word;
 
 /// The source of an input.
@@ -179,15 +179,15 @@ fn use_output(check: &Check<'_>, index: usize, need: usize, sources: &mut InputS
         return;
     }
     sources.insert(input.clone(), InputSource::Task(need));
-    let Some(output) = fan::output(check, task, need).filter(|_| known.is_sound) else { return };
+    let Some(output) = fan_out::output(check, task, need).filter(|_| known.is_sound) else { return };
     if let Verdict::No(mismatches) = output.fits(expected) {
         let at = dependencies.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
         let message = format!("the output of `{input}` has the wrong type for `{name}`");
         let problem = Diagnostic::new(Code::OutputType, message);
         let problem = problem.at(at, format!("output of `{input}`: {}", output.show()));
-        let problem = fan::reasons(&mismatches, &output, expected).into_iter().fold(problem, Diagnostic::note);
+        let problem = fan_out::reasons(&mismatches, &output, expected).into_iter().fold(problem, Diagnostic::note);
         let problem = problem.note(describe_input(task, known, input, expected));
-        let problem = fan::returns(check, need, &[], problem);
+        let problem = fan_out::returns(check, need, &[], problem);
         problems.add(advice(problem, source, task, &output, expected));
     }
 }
@@ -252,7 +252,7 @@ fn misnamed<'a>(check: &'a Check<'_>, task: &Task, known: &Known, shape: &Shape)
     let listed = |other: &Task| task.depends_on.iter().any(|word| word.text == other.name.text);
     let others = check.document.tasks.iter().enumerate().filter(|(_, other)| listed(other));
     let mut others = others.filter(|(_, other)| !known.inputs.names(&other.name.text));
-    let fits = |index| fan::output(check, task, index).is_some_and(|output| output.fits(shape) == Verdict::Yes);
+    let fits = |index| fan_out::output(check, task, index).is_some_and(|output| output.fits(shape) == Verdict::Yes);
     others.find(|(index, _)| fits(*index)).map(|(_, other)| other.name.text.as_str())
 }
 

@@ -6,7 +6,7 @@
 
 mod cycles;
 mod dependencies;
-mod fan;
+mod fan_out;
 mod forms;
 mod inputs;
 mod lookup;
@@ -80,7 +80,7 @@ pub(crate) fn check(
     forms::choose_forms(&mut check, problems);
     let order = cycles::order(&check, problems);
     for index in 0..document.tasks.len() {
-        fan::check(&check, index, problems);
+        fan_out::check(&check, index, problems);
     }
     let mut sources = Vec::new();
     for index in 0..document.tasks.len() {

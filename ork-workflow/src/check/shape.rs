@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use crate::assign::{Alternative, Type, ValueType, Verdict, assignable, expand};
 use crate::notation;
+use crate::subtype::{Alternative, Type, ValueType, Verdict, expand, is_subtype};
 
 /// A type, given by a JSON Schema.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Shape {
     /// Returns whether each value of this type is also one of another type.
     pub(super) fn fits(&self, to: &Self) -> Verdict {
         let of = |it| -> Type<'_> { Self::borrow(it) };
-        assignable(of(self), of(to))
+        is_subtype(of(self), of(to))
     }
 
     fn borrow(&self) -> Type<'_> {
@@ -120,7 +120,7 @@ impl Shape {
     /// Returns the reasons why a value does not have this type; empty if it does.
     pub(super) fn violations(&self, value: &Value) -> Vec<String> {
         let constant = json!({ "const": value });
-        match assignable(Type { schema: &constant, root: &constant }, self.borrow()) {
+        match is_subtype(Type { schema: &constant, root: &constant }, self.borrow()) {
             Verdict::Yes => Vec::new(),
             Verdict::No(mismatches) => truncate_reasons(mismatches.iter().map(ToString::to_string).collect()),
             Verdict::Unknown(_) => self.first_violation(value).into_iter().collect(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Check;
 use super::inputs::{InputSource, InputSources};
 use crate::document::{InstanceCount, Path};
-use crate::plan::{Count, Fan, OnFailure, Plan, Reference, Source, Step};
+use crate::plan::{Count, FanOut, OnFailure, Plan, Reference, Source, Step};
 
 /// Builds the plan; `None` if a part of it is missing because of an error that was already reported.
 pub(super) fn plan(
@@ -19,9 +19,9 @@ pub(super) fn plan(
         *places.get_mut(*index)? = place;
     }
     let builder = Builder { check, places, sources, values };
-    let tasks = order.iter().map(|index| builder.step(*index)).collect::<Option<Vec<_>>>()?;
+    let steps = order.iter().map(|index| builder.step(*index)).collect::<Option<Vec<_>>>()?;
     let name = check.document.name.clone().unwrap_or_else(|| check.file.stem().to_owned());
-    Some(Plan { name, folder: None, tasks })
+    Some(Plan { name, folder: None, steps })
 }
 
 struct Builder<'a> {
@@ -44,7 +44,7 @@ impl Builder<'_> {
             needs,
             input: self.input(index)?,
             form: known.form,
-            fan: self.fan(index)?,
+            fan_out: self.fan_out(index)?,
             on_failure: task.on_failure.map_or(OnFailure::default(), |(choice, _)| choice),
             concurrency: task.concurrency,
             retries: task.retries,
@@ -73,7 +73,7 @@ impl Builder<'_> {
     /// Returns how a task fans out, or `Some(None)` if it runs once. The outer `None` means that a reference is
     /// broken.
     #[expect(clippy::option_option, reason = "a task that runs once is something else than one that is broken")]
-    fn fan(&self, index: usize) -> Option<Option<Fan>> {
+    fn fan_out(&self, index: usize) -> Option<Option<FanOut>> {
         let (task, _, dependencies) = self.check.task(index)?;
         let path = |path: &Path, other: Option<usize>| {
             let fields: Vec<String> = path.fields.iter().map(|field| field.text.clone()).collect();
@@ -88,10 +88,10 @@ impl Builder<'_> {
             Some(InstanceCount::Of(it)) => Some(Count::Of(path(it, dependencies.parallel)?)),
             None => None,
         };
-        Some(task.fans_out().then_some(Fan { foreach, parallel }))
+        Some(task.fans_out().then_some(FanOut { foreach, parallel }))
     }
 
     fn reference(&self, other: usize, fields: &[String]) -> Option<Reference> {
-        Some(Reference { task: self.places.get(other).copied()?, path: fields.to_vec() })
+        Some(Reference { step: self.places.get(other).copied()?, path: fields.to_vec() })
     }
 }

@@ -78,7 +78,7 @@ fn check(text: &str) {
             serde_json::to_string(&Report::new(workflow.file(), diagnostic)).unwrap();
         }
         checked.render(workflow.file(), Style::Coloured);
-        for step in checked.plan.iter().flat_map(|plan| plan.tasks.iter().enumerate()) {
+        for step in checked.plan.iter().flat_map(|plan| plan.steps.iter().enumerate()) {
             assert!(step.1.needs.iter().all(|need| *need < step.0), "{text}");
         }
     }

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails must fail loudly")]
 
-mod assign;
 mod catalog;
 mod docs;
 mod fuzz;
@@ -10,5 +9,6 @@ mod gallery;
 mod plans;
 mod schedules;
 mod seed;
+mod subtype;
 mod support;
 mod types;

@@ -47,7 +47,7 @@ fn text_parameter_is_parsed_as_json_if_the_task_accepts_it() {
 
 #[test]
 fn report_counts_lines_and_columns_in_characters() {
-    let workflow = Workflow::read(File::new("flows/x.yaml", "tasks:\n  discover: {tïme: 1, timeuot: 5s}\n"));
+    let workflow = Workflow::read(File::new("workflows/x.yaml", "tasks:\n  discover: {tïme: 1, timeuot: 5s}\n"));
     let checked = workflow.check(&TestCatalog::new(), None);
     let reports = checked.reports(workflow.file());
     assert_eq!(
@@ -56,7 +56,7 @@ fn report_counts_lines_and_columns_in_characters() {
             "level": "error",
             "code": "unknown-key",
             "message": "a task has no key `timeuot`",
-            "file": "flows/x.yaml",
+            "file": "workflows/x.yaml",
             "line": 2,
             "column": 23,
             "end_line": 2,
@@ -73,8 +73,8 @@ fn report_counts_lines_and_columns_in_characters() {
 #[test]
 fn workflow_without_a_name_is_named_after_its_file() {
     let check = |path: &str| Workflow::read(File::new(path, "tasks: {discover: }")).check(&TestCatalog::new(), None);
-    assert_eq!(check("flows/daily.yaml").plan.unwrap().name, "daily");
-    let refused = check("flows/2026 daily.prod.yaml");
+    assert_eq!(check("workflows/daily.yaml").plan.unwrap().name, "daily");
+    let refused = check("workflows/2026 daily.prod.yaml");
     assert_eq!(refused.plan, None);
     assert_eq!(refused.diagnostics[0].message, "the workflow cannot be named `2026 daily.prod` after its file");
     assert_eq!(refused.diagnostics[0].help, ["add a line `name: daily_prod`"]);
@@ -88,6 +88,6 @@ fn files_and_programs_are_known_before_the_check() {
     assert_eq!(workflow.python_files(), ["tasks/shard.py"]);
     assert_eq!(workflow.process_programs(), ["./clean.sh", "scripts/export.sh"]);
     let path = folder("tests/plans/inputs.yaml");
-    let workflow = Workflow::read(File::new("flows/inputs.yaml", std::fs::read_to_string(path).unwrap()));
+    let workflow = Workflow::read(File::new("workflows/inputs.yaml", std::fs::read_to_string(path).unwrap()));
     assert_eq!(workflow.parameters()[..2], [("day", None), ("threshold", Some(&json!(0.5)))]);
 }

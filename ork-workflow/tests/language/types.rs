@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use ork_workflow::{Type, Verdict, assignable};
+use ork_workflow::{Type, Verdict, is_subtype};
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ struct Narrow(Image);
 struct Nothing {}
 
 fn verdict_of(from: &Value, to: &Value) -> Verdict {
-    assignable(Type { schema: from, root: from }, Type { schema: to, root: to })
+    is_subtype(Type { schema: from, root: from }, Type { schema: to, root: to })
 }
 
 fn of<T: JsonSchema>() -> Value {

@@ -11,7 +11,7 @@ use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use ork::EventKind::{self, Created, PartsCompleted, Ready, Retrying, Succeeded};
-use ork::{Failure, FailureKind, JobId, Ork, Policy, Timestamp, WorkerId};
+use ork::{CancelMode, Failure, FailureKind, JobId, Ork, Policy, Timestamp, WorkerId};
 use ork_core::event::{EventRouting, EventScope};
 use ork_core::job::{AttemptOutcome, Job, Phase};
 use ork_core::tx::{
@@ -150,7 +150,7 @@ fn binding_key_selects_events() {
         let key = fresh();
         let job = ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         let event = listener.next().await;
         assert_eq!((&event["type"], &event["subject"]), (&"job.canceled".into(), &job.id().to_string().into()));
         Gate::of(&key).open();

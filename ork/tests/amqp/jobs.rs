@@ -1,6 +1,6 @@
 //! One process that submits and works: the kinds of jobs, and the ways in which they end.
 
-use ork::{ClientError, JobState};
+use ork::{CancelMode, ClientError, JobState};
 
 use super::tasks::*;
 use super::world::{each, fresh, on, once, until, why};
@@ -113,14 +113,14 @@ fn cancelled_job_ends_and_its_running_calls_notice() {
         let key = fresh();
         let job = ork.submit(listens { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         Gate::of(&key).cancel_noticed().await;
         assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
 
         let run = fresh();
         let job = ork.submit(count_part { count: 500, run: run.clone(), hold: 0, failing: Vec::new() }).await.unwrap();
         Gate::of(&run).entered(1).await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
         Gate::of(&run).open();
         assert_eq!(calls(&format!("{}.join", job.id())), 0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use ork::{JobState, Stopped};
+use ork::{CancelMode, JobState, Stopped};
 
 use super::tasks::*;
 use super::world::{each, fresh, header, once, shared, until, why};
@@ -74,7 +74,7 @@ fn process_cancels_a_job_running_in_another() {
         let key = fresh();
         let job = client.submit(listens { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
-        client.cancel(job.id()).await.unwrap();
+        client.cancel(job.id(), CancelMode::Immediate).await.unwrap();
         Gate::of(&key).cancel_noticed().await;
         client.shutdown().await;
         worker.shutdown().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use lapin::types::{AMQPValue, FieldTable};
-use ork::{EventKind, Fingerprint, JobId, JobState, Ork, Registry, Task, task};
+use ork::{CancelMode, EventKind, Fingerprint, JobId, JobState, Ork, Registry, Task, task};
 use ork_runtime::task::TaskDef;
 
 use super::tasks::*;
@@ -133,7 +133,7 @@ fn new_worker_parks_an_old_message_until_a_rollback() {
         assert!(message.contains("`width` is missing: expected integer"), "{message}");
         if world.is_in_memory() {
             // The job is no longer wanted, so it is cancelled.
-            new.cancel(id).await.unwrap();
+            new.cancel(id, CancelMode::Immediate).await.unwrap();
             let reply = foreigner.reply().await.1;
             assert_eq!(reply["state"], "cancelled", "{reply}");
             new.shutdown().await;

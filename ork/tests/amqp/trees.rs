@@ -1,6 +1,6 @@
 //! Trees of jobs whose messages travel through RabbitMQ, over processes that share a store.
 
-use ork::{Context, JobState, Result, task};
+use ork::{CancelMode, Context, JobState, Result, task};
 
 use super::tasks::*;
 use super::world::{each, fresh, shared, until};
@@ -50,7 +50,7 @@ fn gracefully_cancelled_tree_ends_after_its_running_jobs() {
         Gate::of(&key).entered(3).await;
         until(&client, root.id(), |status| status.below == 3).await;
         let follows = client.submit(add { a: 40, b: 2 }).after(root.id()).await.unwrap();
-        client.interrupt(root.id()).await.unwrap();
+        client.cancel(root.id(), CancelMode::Graceful).await.unwrap();
         assert_eq!(root.status().await.unwrap().state, JobState::Waiting);
         Gate::of(&key).open();
         // Running jobs were allowed to finish, and the follower starts after any kind of end.
@@ -70,7 +70,7 @@ fn cancel_stops_child_jobs_in_other_processes() {
         let (client, key) = (world.client().await, fresh());
         let root = client.submit(choir { key: key.clone(), many: 6 }).await.unwrap();
         Gate::of(&key).entered(6).await;
-        client.cancel(root.id()).await.unwrap();
+        client.cancel(root.id(), CancelMode::Immediate).await.unwrap();
         for _ in 0..6 {
             Gate::of(&key).cancel_noticed().await;
         }

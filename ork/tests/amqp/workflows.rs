@@ -32,12 +32,12 @@ fn plan(run: &str, n: u64) -> Plan {
         "input": { "run": { "value": run }, "n": { "value": n } } });
     let each = json!({ "name": "each", "executor": "rust", "task": "wire_each", "needs": [0], "concurrency": 7,
         "input": { "run": { "value": run } },
-        "fan": { "foreach": { "task": 0, "path": ["items"] }, "parallel": { "fixed": 2 } } });
+        "fan_out": { "foreach": { "step": 0, "path": ["items"] }, "parallel": { "fixed": 2 } } });
     let by_number = json!({ "name": "by_number", "executor": "rust", "task": "wire_each", "needs": [0],
-        "input": { "run": { "value": run } }, "fan": { "parallel": { "of": { "task": 0, "path": ["count"] } } } });
+        "input": { "run": { "value": run } }, "fan_out": { "parallel": { "of": { "step": 0, "path": ["count"] } } } });
     let gather = json!({ "name": "gather", "executor": "rust", "task": "wire_gather", "needs": [1, 2],
-        "input": { "run": { "value": run }, "each": { "output": { "task": 1 } }, "by_number": { "output": { "task": 2 } } } });
-    serde_json::from_value(json!({ "name": "wire", "tasks": [list, each, by_number, gather] })).unwrap()
+        "input": { "run": { "value": run }, "each": { "output": { "step": 1 } }, "by_number": { "output": { "step": 2 } } } });
+    serde_json::from_value(json!({ "name": "wire", "steps": [list, each, by_number, gather] })).unwrap()
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn both_workers_run_steps_and_each_step_starts_once() {
         let handle = one.submit_plan(&plan(&run, 100)).await.unwrap();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        let tasks = &outcome.status().run.as_ref().unwrap().tasks;
-        assert!(tasks.iter().all(|task| task.stage == StepState::Succeeded));
+        let steps = &outcome.status().run.as_ref().unwrap().steps;
+        assert!(steps.iter().all(|step| step.state == StepState::Succeeded));
         let by_number = json!([[null, 0, 3], [null, 1, 3], [null, 2, 3]]);
         let expected = json!([200, 2 * 4950, by_number]);
         assert_eq!(two.task_output(handle.id(), "gather").await.unwrap(), Some(expected));
@@ -69,7 +69,7 @@ fn published_plan_cannot_start_programs_or_schedules() {
         let mut foreigner = world.foreigner().await;
         let marked = tempfile::tempdir().unwrap().path().join("was here");
         let touch = json!({ "name": "touch", "executor": "process", "command": ["touch", marked] });
-        let plan = json!({ "name": "evil", "tasks": [touch] });
+        let plan = json!({ "name": "evil", "steps": [touch] });
         let schedule =
             json!({ "name": "evil", "cron": "* * * * *", "timezone": "UTC", "task": "ork.run", "input": plan });
         for (task, body, expected) in [

@@ -217,7 +217,7 @@ pub(crate) fn header(message: &Delivery, name: &str) -> String {
 
 /// Waits until the status of a job meets this condition.
 pub(crate) async fn until(ork: &Ork, id: JobId, condition: impl Fn(&Status) -> bool) -> Status {
-    let mut progress = std::pin::pin!(ork.follow(id));
+    let mut progress = std::pin::pin!(ork.watch(id));
     while let Some(status) = progress.next().await {
         let status = status.unwrap();
         if condition(&status) {

@@ -44,7 +44,7 @@ fn seed() -> u64 {
 
 /// Waits until this many parts have settled, or the job has ended.
 pub(crate) async fn until(ork: &Ork, id: JobId, settled: u64) {
-    let mut progress = std::pin::pin!(ork.follow(id));
+    let mut progress = std::pin::pin!(ork.watch(id));
     while let Some(status) = progress.next().await {
         if status.unwrap().parts.settled() >= settled {
             return;

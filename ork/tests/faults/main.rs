@@ -12,7 +12,7 @@
 mod crash;
 mod events;
 use ork_test_support::{faulty, hub, objects, proof, slow};
-mod flows;
 mod lost;
 mod process;
 mod tasks;
+mod workflow_runs;

@@ -19,12 +19,12 @@ use ork_runtime::store::memory::Memory;
 use ork_sqlite::{Sqlite, Synchronous};
 
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
-use super::flows;
 use super::hub::{Hub, HubEnd};
 use super::objects::Shelf;
 use super::tasks::{
     after_both, calls, follows, is_followed, itself, last, many_part, narrow_part, one_of_two, plain, trunk,
 };
+use super::workflow_runs;
 
 /// The deadline of a life, which only a process that hangs reaches.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -176,7 +176,7 @@ impl World {
                         }
                         Err(error) => Err(error),
                     },
-                    Work::Run(n) => ork.submit_plan(&flows::plan(&run, n)).await.map(|run| run.id()),
+                    Work::Run(n) => ork.submit_plan(&workflow_runs::plan(&run, n)).await.map(|run| run.id()),
                 };
                 // A submission that failed has had no effect.
                 if let Ok(id) = submitted {
@@ -306,7 +306,7 @@ impl World {
             let view = self.store.job(id).await.unwrap().unwrap();
             assert_eq!(view.job.state, JobState::Succeeded, "{view:?}");
             match work {
-                Work::Run(n) => flows::audit(&*self.store, id, (run, n), lives).await,
+                Work::Run(n) => workflow_runs::audit(&*self.store, id, (run, n), lives).await,
                 Work::Plain | Work::Hooked => {
                     assert!((1..=lives).contains(&calls(&format!("{run}.plain"))));
                     assert_eq!(self.output(view.output).await, format!("{run:?}").as_bytes());

@@ -1,6 +1,6 @@
 //! Dynamic splits: the parts of tasks that split their own job, joins, outputs, and how such jobs end.
 
-use ork::{Context, Error, JobId, JobState, Parts, Result, WaitsFor, task};
+use ork::{CancelMode, Context, Error, JobId, JobState, Parts, Result, WaitsFor, task};
 
 use super::tasks::*;
 use super::world::{each, why};
@@ -245,7 +245,7 @@ fn cancel_during_a_dynamic_split_is_final() {
         Gate::of(&format!("{run}.gate")).entered().await;
         Gate::of(&format!("{run}.part")).entered().await;
         world.until(job.id(), |status| status.parts.succeeded == 1).await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         Gate::of(&format!("{run}.gate")).open();
         Gate::of(&format!("{run}.part")).open();
         let status = world.outcome(job.id()).await.status().clone();

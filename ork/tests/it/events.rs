@@ -5,7 +5,7 @@
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use ork::{ClientError, Context, EventKind, JobId, Ork, Result, task};
+use ork::{CancelMode, ClientError, Context, EventKind, JobId, Ork, Result, task};
 
 use super::tasks::*;
 use super::world::{World, builder, each};
@@ -94,7 +94,7 @@ fn cancelled_job_publishes_canceled() {
         let key = JobId::new().to_string();
         let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         let lines = events_of(&mut events, job.id()).await;
         assert_eq!(lines, ["job.created ready 1", "job.ready ready 1", "job.canceled cancelled 1"]);
         Gate::of(&key).open();

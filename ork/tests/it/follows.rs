@@ -1,6 +1,6 @@
 //! Jobs that follow several others: they start once, after the last of those has ended, however each of them ended.
 
-use ork::{Error, Handle, JobId, JobState, Result, WaitsFor, task};
+use ork::{CancelMode, Error, Handle, JobId, JobState, Result, WaitsFor, task};
 
 use super::tasks::*;
 use super::world::{World, each};
@@ -40,7 +40,7 @@ async fn start_job(world: &World, end: End) -> (Handle<ends>, String) {
 async fn end_job(world: &World, job: &Handle<ends>, key: &str, end: End) {
     match end {
         End::Succeeded | End::Failed => Gate::of(key).open(),
-        End::Cancelled => world.ork.cancel(job.id()).await.unwrap(),
+        End::Cancelled => world.ork.cancel(job.id(), CancelMode::Immediate).await.unwrap(),
     }
     let state = job.outcome().await.unwrap().status().state;
     let expected = match end {
@@ -146,7 +146,7 @@ fn follower_of_several_jobs_can_be_cancelled_before_it_starts() {
         let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id()).after(two.id());
         let (follower, other) = (follow(&after).await.unwrap(), follow(&other).await.unwrap());
         end_job(&world, &one, &one_key, End::Succeeded).await;
-        world.ork.cancel(follower.id()).await.unwrap();
+        world.ork.cancel(follower.id(), CancelMode::Immediate).await.unwrap();
         end_job(&world, &two, &two_key, End::Succeeded).await;
         assert_eq!(other.wait().await.unwrap(), 1);
         assert_eq!(follower.outcome().await.unwrap().status().state, JobState::Cancelled);
@@ -165,7 +165,7 @@ fn retried_follower_waits_again_if_it_was_cancelled_while_waiting() {
         let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id());
         let jobs = [follow(&single).await.unwrap(), follow(&several).after(two.id()).await.unwrap()];
         for job in &jobs {
-            job.cancel().await.unwrap();
+            job.cancel(CancelMode::Immediate).await.unwrap();
             assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
             world.ork.retry(job.id()).await.unwrap();
         }

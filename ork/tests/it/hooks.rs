@@ -1,6 +1,6 @@
 //! Hooks of a job: `on_complete`, `on_success` and `on_failure`, in one process without a broker.
 
-use ork::JobState;
+use ork::{CancelMode, JobState};
 
 use super::tasks::*;
 use super::world::each;
@@ -60,7 +60,7 @@ fn hooks_belong_to_the_job_and_not_to_its_parts() {
         let (key, run) = (fresh(), fresh());
         let job = world.ork.submit(gated { key: run.clone() }).on_failure(noted(&key)).await.unwrap();
         Gate::of(&run).entered().await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         wait_for_call(&key).await;
         world.end().await;
     });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::{ClientError, Context, JobId, JobState, Ork, OrkBuilder, Parts, Result, Timestamp, task};
+use ork::{CancelMode, ClientError, Context, JobId, JobState, Ork, OrkBuilder, Parts, Result, Timestamp, task};
 use ork_core::clock::Clock as _;
 use ork_ports::objects::ObjectErrorKind;
 use ork_runtime::clock::system::SystemClock;
@@ -235,7 +235,7 @@ fn cancelled_job_does_not_wait_for_the_object_store() {
         shelf.broken.send_replace(true);
         let job = ork.submit(long { length: 1_000 }).await.unwrap();
         shelf.has_refused().await;
-        ork.cancel(job.id()).await.unwrap();
+        ork.cancel(job.id(), CancelMode::Immediate).await.unwrap();
         // The drain would last longer than a test may take.
         ork.shutdown().await;
         assert_eq!(shelf.names(), Vec::<String>::new());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
-use ork::{Context, JobState, Ork, Parts, Result, WaitsFor, task};
+use ork::{CancelMode, Context, JobState, Ork, Parts, Result, WaitsFor, task};
 
 use super::tasks::{Gate, called, calls};
 use super::world::{World, each};
@@ -201,7 +201,7 @@ fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
         };
         let expected = "is waiting for a permit of the concurrency limit `one_at_a_time`: 1 of 1 in use";
         assert!(why.sentence.contains(expected), "{why}");
-        second.cancel().await.unwrap();
+        second.cancel(CancelMode::Immediate).await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();
         // The cancelled job does not keep the permit from the next job.
@@ -221,7 +221,7 @@ fn cancelled_call_releases_its_permit() {
         for _ in 0..3 {
             let job = world.ork.submit(one_at_a_time { key: key.clone() }).await.unwrap();
             Gate::of(&key).entered().await;
-            job.cancel().await.unwrap();
+            job.cancel(CancelMode::Immediate).await.unwrap();
         }
         world.end().await;
     });

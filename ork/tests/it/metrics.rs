@@ -1,6 +1,6 @@
 //! Metrics that tasks record are aggregated per job.
 
-use ork::workflow::{Count, Fan, Plan, Runs, Source, Step};
+use ork::workflow::{Count, FanOut, Plan, Runs, Source, Step};
 use ork::{Context, JobId, JobState, Metric, Parts, task};
 use serde_json::json;
 
@@ -151,10 +151,10 @@ fn workflow_run_shows_the_metrics_of_its_steps() {
         let rust = |task: &str| Runs::Rust { task: task.into() };
         let mut many = step("many", rust("measure_much"), &[]);
         many.input.insert("names".into(), Source::Value(json!(1)));
-        many.fan = Some(Fan { foreach: None, parallel: Some(Count::Fixed(4)) });
+        many.fan_out = Some(FanOut { foreach: None, parallel: Some(Count::Fixed(4)) });
         let mut much = step("much", rust("measure_much"), &[0]);
         much.input.insert("names".into(), Source::Value(json!(1)));
-        let plan = Plan { name: "measured".into(), folder: None, tasks: vec![many, much] };
+        let plan = Plan { name: "measured".into(), folder: None, steps: vec![many, much] };
         let run = world.ork.submit_plan(&plan).await.unwrap();
         let outcome = run.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
@@ -180,7 +180,7 @@ fn metrics_of_a_python_task_are_kept() {
         let mut load = step("load", Runs::Python { file: "load.py".into() }, &[]);
         load.input.insert("rows".into(), Source::Value(json!(5)));
         let place = folder.path().display().to_string();
-        let plan = Plan { name: "python".into(), folder: Some(place), tasks: vec![load] };
+        let plan = Plan { name: "python".into(), folder: Some(place), steps: vec![load] };
         let ork = builder("memory:").set("python", python).build().await.unwrap();
         ork.start_worker();
         let run = ork.submit_plan(&plan).await.unwrap();

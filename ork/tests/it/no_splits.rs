@@ -1,6 +1,6 @@
 //! Where a task cannot split its job, which parts have no data, and that a refused split loses nothing.
 
-use ork::{Context, Parts, Result, task};
+use ork::{CancelMode, Context, Parts, Result, task};
 
 use super::tasks::*;
 use super::world::{each, why};
@@ -139,7 +139,7 @@ fn cancelled_job_cannot_be_split_any_more() {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(tardy { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         Gate::of(&key).open();
         let refused = async {
             while calls(&key) == 0 {
@@ -160,7 +160,7 @@ fn gracefully_cancelled_job_cannot_be_split_any_more() {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(tardy { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        world.ork.interrupt(job.id()).await.unwrap();
+        world.ork.cancel(job.id(), CancelMode::Graceful).await.unwrap();
         Gate::of(&key).open();
         let status = job.outcome().await.unwrap().status().clone();
         assert_eq!((status.state, status.yielded, calls(&key)), (ork::JobState::Cancelled, 0, 1));

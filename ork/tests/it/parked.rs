@@ -2,7 +2,7 @@
 //! visibly, runs once a fitting version is back, and can be cancelled like every other job.
 
 use futures_util::StreamExt as _;
-use ork::{Event, EventKind, JobId, JobState, Ork, Registry, task};
+use ork::{CancelMode, Event, EventKind, JobId, JobState, Ork, Registry, task};
 use ork_runtime::task::TaskDef;
 
 use super::world::{World, builder, each};
@@ -71,7 +71,7 @@ fn parked_job_can_be_cancelled() {
         let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
         world.ork.shutdown().await;
         let (two, job, _) = parked(&store).await;
-        two.cancel(job).await.unwrap();
+        two.cancel(job, CancelMode::Immediate).await.unwrap();
         assert_eq!(two.wait(job).await.unwrap().status().state, JobState::Cancelled);
         two.shutdown().await;
     });

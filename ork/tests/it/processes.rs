@@ -35,7 +35,7 @@ fn two_workers_with_one_name_are_distinct() {
         Gate::of(&key).entered().await;
         Gate::of(&key).entered().await;
         // Claims are written soon, and other processes see them after that.
-        let mut seen = select_all(jobs.iter().map(|job| twins[1].follow(job.id()).boxed()));
+        let mut seen = select_all(jobs.iter().map(|job| twins[1].watch(job.id()).boxed()));
         let mut workers = BTreeSet::new();
         while workers.len() < 2 {
             let status = seen.next().await.unwrap().unwrap();
@@ -75,7 +75,7 @@ fn watcher_in_another_process_sees_that_a_job_starts() {
         let follows = builder(&store).build().await.unwrap();
         let key = ork::JobId::new().to_string();
         let job = follows.submit(gated { key: key.clone() }).await.unwrap();
-        let mut seen = follows.follow(job.id()).boxed();
+        let mut seen = follows.watch(job.id()).boxed();
         assert_eq!(seen.next().await.unwrap().unwrap().state, JobState::Ready);
         let works = builder(&store).build().await.unwrap();
         works.start_worker();

@@ -1,6 +1,6 @@
 //! Retrying: exactly the parts that did not succeed, then the join.
 
-use ork::JobState;
+use ork::{CancelMode, JobState};
 
 use super::tasks::*;
 use super::world::each;
@@ -87,7 +87,7 @@ fn cancelled_job_can_be_retried() {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         world.ork.retry(job.id()).await.unwrap();
         Gate::of(&key).entered().await;
         Gate::of(&key).open();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use ork::{Context, JobId, JobState, Ork, Result, Timestamp, task};
+use ork::{CancelMode, Context, JobId, JobState, Ork, Result, Timestamp, task};
 use ork_core::clock::{Clock, Pause};
 use ork_runtime::clock::system::SystemClock;
 
@@ -198,7 +198,7 @@ fn is_not_presumed_dead(adjust: impl Fn(&AdjustableClock)) {
         Gate::of(&stopped).entered().await;
         adjust(&clock);
         // A call learns through a heartbeat that it is cancelled, so one has been written.
-        cancelled.cancel().await.unwrap();
+        cancelled.cancel(CancelMode::Immediate).await.unwrap();
         Gate::of(&seen).entered().await;
         // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();

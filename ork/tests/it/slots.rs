@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use ork::{JobId, JobState, Ork, OrkBuilder, Parts, State, task};
+use ork::{CancelMode, JobId, JobState, Ork, OrkBuilder, Parts, State, task};
 
 use super::tasks::{Gate, Greeting, called, calls};
 use super::world::{World, builder, each};
@@ -95,7 +95,7 @@ fn cancelled_job_starts_no_further_parts() {
         all_slots_are_busy(&gate.0).await;
         // `running` means that a call runs.
         until_running(&ork, job.id(), SLOTS).await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         gate.for_all();
         assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;
@@ -112,7 +112,7 @@ fn job_cancelled_by_another_process_starts_no_further_parts() {
         let gate = Opened(Gate::of(&key));
         let job = client.submit(keeps_a_thread_part { key: key.clone(), count: 300 }).await.unwrap();
         all_slots_are_busy(&gate.0).await;
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         gate.for_all();
         ork.shutdown().await;
         client.shutdown().await;
@@ -129,7 +129,7 @@ fn gracefully_cancelled_job_starts_no_further_parts() {
         let gate = Opened(Gate::of(&key));
         let job = ork.submit(keeps_a_thread_part { key: key.clone(), count: 300 }).await.unwrap();
         all_slots_are_busy(&gate.0).await;
-        ork.interrupt(job.id()).await.unwrap();
+        ork.cancel(job.id(), CancelMode::Graceful).await.unwrap();
         gate.for_all();
         assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;

@@ -1,6 +1,6 @@
 //! Submitting jobs, waiting for them, and invalid inputs.
 
-use ork::{ClientError, JobState};
+use ork::{CancelMode, ClientError, JobState};
 
 use super::tasks::*;
 use super::world::{each, why};
@@ -79,7 +79,7 @@ fn unknown_job_is_named_in_the_error() {
         let id = ork::JobId::new();
         let message = world.ork.status(id).await.unwrap_err().to_string();
         assert_eq!(message, format!("there is no job {id}"));
-        assert!(world.ork.cancel(id).await.is_err());
+        assert!(world.ork.cancel(id, CancelMode::Immediate).await.is_err());
         assert!(world.ork.retry(id).await.is_err());
         world.end().await;
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ork::{Context, Error, JobId, JobState, Result, Status, Timestamp, task};
+use ork::{CancelMode, Context, Error, JobId, JobState, Result, Status, Timestamp, task};
 
 use super::clock::Manual;
 use super::tasks::*;
@@ -213,9 +213,12 @@ fn graceful_cancel_of_a_root_finishes_running_children_and_starts_no_others() {
         let root = ork.submit(stem { key: key.clone(), leaves: 5 }).await.unwrap();
         Gate::of(&key).entered().await;
         world.until(root.id(), |status| (status.state, status.below) == (JobState::Waiting, 5)).await;
-        ork.interrupt(root.id()).await.unwrap();
+        ork.cancel(root.id(), CancelMode::Graceful).await.unwrap();
         let status = root.status().await.unwrap();
-        assert_eq!((status.state, status.interrupted, status.below_ended), (JobState::Waiting, true, 4));
+        assert_eq!(
+            (status.state, status.cancel_mode, status.below_ended),
+            (JobState::Waiting, Some(CancelMode::Graceful), 4)
+        );
         let sentence = ork.why(root.id()).await.unwrap().sentence;
         assert!(sentence.contains("it is being cancelled, so no more jobs in its subtree start"), "{sentence}");
         Gate::of(&key).open();
@@ -259,14 +262,14 @@ fn gracefully_cancelled_tree_ends_at_once_when_its_running_child_fails_with_retr
         let root = submit().await.unwrap();
         Gate::of(&key).entered().await;
         world.until(root.id(), |status| (status.state, status.below) == (JobState::Waiting, 1)).await;
-        ork.interrupt(root.id()).await.unwrap();
+        ork.cancel(root.id(), CancelMode::Graceful).await.unwrap();
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         let below = children(&world, root.id()).await;
         assert_eq!((below[0].state, calls(&key)), (JobState::Failed, 1));
         // The unique key is free.
         let next = submit().await.unwrap();
-        ork.cancel(next.id()).await.unwrap();
+        ork.cancel(next.id(), CancelMode::Immediate).await.unwrap();
         world.end().await;
     });
 }
@@ -282,8 +285,8 @@ fn gracefully_cancelled_child_finishes_if_it_runs_and_never_starts_otherwise() {
         let below = children(&world, root.id()).await;
         let (runs, waits): (Vec<_>, Vec<_>) = below.iter().partition(|job| job.started.is_some());
         assert_eq!((runs.len(), waits.len()), (1, 2));
-        ork.interrupt(waits[0].id).await.unwrap();
-        ork.interrupt(runs[0].id).await.unwrap();
+        ork.cancel(waits[0].id, CancelMode::Graceful).await.unwrap();
+        ork.cancel(runs[0].id, CancelMode::Graceful).await.unwrap();
         assert_eq!(ork.status(waits[0].id).await.unwrap().state, JobState::Cancelled);
         assert_eq!(root.status().await.unwrap().state, JobState::Waiting, "the others continue");
         Gate::of(&key).open();
@@ -305,7 +308,7 @@ fn cancelled_root_stops_running_jobs_below_it() {
         for key in &keys {
             Gate::of(key).entered().await;
         }
-        world.ork.cancel(root.id()).await.unwrap();
+        world.ork.cancel(root.id(), CancelMode::Immediate).await.unwrap();
         // Each of them sees the cancel.
         for key in &keys {
             Gate::of(key).entered().await;
@@ -313,7 +316,7 @@ fn cancelled_root_stops_running_jobs_below_it() {
         assert_eq!(world.outcome(root.id()).await.status().state, JobState::Cancelled);
         let children = children(&world, root.id()).await;
         assert_eq!(in_state(&children, JobState::Cancelled), 3);
-        let again = world.ork.cancel(root.id()).await.unwrap_err().to_string();
+        let again = world.ork.cancel(root.id(), CancelMode::Immediate).await.unwrap_err().to_string();
         assert!(again.contains("is cancelled and cannot be cancelled"), "{again}");
         world.end().await;
     });
@@ -341,7 +344,7 @@ fn nothing_can_be_submitted_below_a_gracefully_cancelled_job() {
         let key = key();
         let root = world.ork.submit(late { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        world.ork.interrupt(root.id()).await.unwrap();
+        world.ork.cancel(root.id(), CancelMode::Graceful).await.unwrap();
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         let expected = format!("{key}: job {} was cancelled: child jobs can no longer be submitted", root.id());
@@ -399,7 +402,7 @@ fn follower_can_be_cancelled_before_it_starts() {
         let follows =
             world.ork.submit(leaf { key: key.clone(), number: 7, fails: false }).after(root.id()).await.unwrap();
         let other = world.ork.submit(greet { name: "Ada".into() }).after(root.id()).await.unwrap();
-        world.ork.cancel(follows.id()).await.unwrap();
+        world.ork.cancel(follows.id(), CancelMode::Immediate).await.unwrap();
         let_pass(&key, 1).await;
         // A follower starts however the job ended.
         assert_eq!(world.outcome(root.id()).await.status().state, JobState::Failed);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ork::{ClientError, Context, JobId, JobState, Result, Timestamp, task};
+use ork::{CancelMode, ClientError, Context, JobId, JobState, Result, Timestamp, task};
 use ork_core::clock::Clock as _;
 
 use super::clock::Manual;
@@ -156,11 +156,11 @@ fn retried_job_takes_its_key_again_or_is_refused() {
         let submit = || ork.submit(gated { key: key.clone() }).unique(key.as_str());
         let first = submit().await.unwrap();
         Gate::of(&key).entered().await;
-        ork.cancel(first.id()).await.unwrap();
+        ork.cancel(first.id(), CancelMode::Immediate).await.unwrap();
         let second = submit().await.unwrap();
         let refused = ork.retry(first.id()).await.unwrap_err();
         assert!(matches!(&refused, ClientError::Taken { key: taken, by } if *taken == key && *by == second.id()));
-        ork.cancel(second.id()).await.unwrap();
+        ork.cancel(second.id(), CancelMode::Immediate).await.unwrap();
         ork.retry(first.id()).await.unwrap();
         let refused = submit().await.unwrap_err();
         assert!(matches!(refused, ClientError::Taken { by, .. } if by == first.id()), "{refused}");

@@ -1,6 +1,6 @@
 //! `why`: the report of what a job waits for.
 
-use ork::{ClientError, JobId, WaitsFor};
+use ork::{CancelMode, ClientError, JobId, WaitsFor};
 
 use super::tasks::*;
 use super::world::{builder, each};
@@ -40,7 +40,7 @@ fn why_describes_a_job_that_waits_for_its_parts() {
             "{sentence}"
         );
         assert!(sentence.contains("not ended: "), "{sentence}");
-        job.cancel().await.unwrap();
+        job.cancel(CancelMode::Immediate).await.unwrap();
         let sentence = world.ork.why(job.id()).await.unwrap().sentence;
         assert!(sentence.starts_with("cancelled ") && sentence.contains("`jobs retry "), "{sentence}");
         world.end().await;

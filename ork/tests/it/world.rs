@@ -97,7 +97,7 @@ impl World {
     /// Waits until the status of a job meets this condition.
     pub(crate) async fn until(&self, id: JobId, condition: impl Fn(&Status) -> bool) -> Status {
         use futures_util::StreamExt as _;
-        let mut progress = std::pin::pin!(self.ork.follow(id));
+        let mut progress = std::pin::pin!(self.ork.watch(id));
         while let Some(status) = progress.next().await {
             let status = status.unwrap();
             if condition(&status) {

@@ -87,8 +87,8 @@ pub(crate) enum Mutant {
     SkippedSoon,
     /// Lets a retry of a split that was cut short leave the older run of the split in force.
     RetryUnfenced,
-    /// Acknowledges the message of a split that a newer run has overtaken.
-    OvertakenAcked,
+    /// Acknowledges the message of a split that a newer run has superseded.
+    AcksSuperseded,
     /// Dead-letters a rejected message while its job runs, even if no process is left that will end the job.
     RefusedAlone,
     /// Fails a job whose message is rejected while a living process runs it.
@@ -134,7 +134,7 @@ impl Mutant {
         Self::ClaimNeeded,
         Self::SkippedSoon,
         Self::RetryUnfenced,
-        Self::OvertakenAcked,
+        Self::AcksSuperseded,
         Self::RefusedAlone,
         Self::RefusedRunning,
         Self::Unleased,

@@ -187,7 +187,7 @@ impl Model for Explored {
         Some(next)
     }
 
-    /// Two workers that may both run a split could overtake one another forever.
+    /// Two workers that may both run a split could supersede one another forever.
     fn within_boundary(&self, world: &World) -> bool {
         world.seen.job.as_ref().is_none_or(|row| row.head.epoch <= SPLITS)
     }

@@ -85,8 +85,8 @@ fn retried_split_that_leaves_the_older_run_in_force() {
 }
 
 #[test]
-fn overtaken_split_that_is_acknowledged() {
-    caught(Mutant::OvertakenAcked, Left { duplicates: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+fn superseded_split_that_is_acknowledged() {
+    caught(Mutant::AcksSuperseded, Left { duplicates: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
 
 #[test]

@@ -345,9 +345,9 @@ impl World {
         let seal = |world: &mut Self, n| {
             let seal = SealParts { job: id(), epoch, n, output: None, permit: None, actor: by(Some(worker)) };
             if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
-                && config.mutant != Some(Mutant::OvertakenAcked)
+                && config.mutant != Some(Mutant::AcksSuperseded)
             {
-                // Another run has taken over, and may die, so the delivery is requeued. This run was overtaken because
+                // Another run has taken over, and may die, so the delivery is requeued. This run was superseded because
                 // its worker was presumed dead, so it counts as a loss.
                 world.dies(worker);
                 world.free(config, worker, false);

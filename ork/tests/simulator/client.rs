@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt as _;
-use ork::{ClientError, FailureKind, Filter, Handle, JobId, JobOutcome, JobState, Ork};
+use ork::{CancelMode, ClientError, FailureKind, Filter, Handle, JobId, JobOutcome, JobState, Ork};
 use ork_ports::store::{PendingOutbox, StoreErrorKind};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -199,8 +199,8 @@ impl World {
             self.oracle(|oracle| oracle.retried.insert(id));
         }
         let (what, done) = match act {
-            Act::Cancel(_) | Act::CancelClaimed(_) => ("cancels", ork.cancel(id).await),
-            Act::Interrupt(_) => ("interrupts", ork.interrupt(id).await),
+            Act::Cancel(_) | Act::CancelClaimed(_) => ("cancels", ork.cancel(id, CancelMode::Immediate).await),
+            Act::Interrupt(_) => ("interrupts", ork.cancel(id, CancelMode::Graceful).await),
             _ => ("retries", ork.retry(id).await),
         };
         let done = done.map_or_else(|detail| format!("refused: {detail}"), |_done| "done".to_owned());
@@ -299,7 +299,7 @@ impl World {
 
     /// Follows the status of a job to its end: it must never go back to an older one.
     async fn follow(self: &Arc<Self>, ork: &Ork, id: JobId) {
-        let mut statuses = std::pin::pin!(ork.follow(id));
+        let mut statuses = std::pin::pin!(ork.watch(id));
         // Each status was read after the one before had arrived.
         let (mut last, mut read_after, mut next_after) = ((0, 0), 0, self.executor.now());
         while let Some(Ok(status)) = statuses.next().await {

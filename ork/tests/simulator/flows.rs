@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
+use ork::workflow::{Count, FanOut, OnFailure, Plan, Reference, Runs, Source, Step};
 use ork::{Context, Error, JobId, Result, State, StepState, task};
 use ork_ports::store::JobView;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ enum HowMany {
 /// How a task ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
-    stage: StepState,
+    state: StepState,
     /// The output that the tasks that need it receive.
     output: Value,
 }
@@ -85,9 +85,9 @@ impl FlowTask {
     /// How the task ends after the tasks before it, if no client controls the run.
     fn outcome(&self, before: &[Outcome]) -> Outcome {
         let is_fan = self.how_many != HowMany::One;
-        let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == StepState::Succeeded);
+        let well = |at: &usize| before.get(*at).is_some_and(|step| step.state == StepState::Succeeded);
         if !self.anyway && !self.needs.iter().all(well) {
-            return Outcome { stage: StepState::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
+            return Outcome { state: StepState::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
         }
         let n = match (self.how_many, self.given(before)) {
             (HowMany::Each, Value::Array(items)) => items.len(),
@@ -97,7 +97,7 @@ impl FlowTask {
         let mut outputs: Vec<_> = self.scripts.iter().take(n).map(output).collect();
         let all_well = self.scripts.iter().take(n).all(Script::succeeds);
         let output = if is_fan { Value::Array(outputs) } else { outputs.pop().unwrap_or_default() };
-        Outcome { stage: if all_well { StepState::Succeeded } else { StepState::Failed }, output }
+        Outcome { state: if all_well { StepState::Succeeded } else { StepState::Failed }, output }
     }
 
     /// The output of the first task that it needs.
@@ -107,7 +107,7 @@ impl FlowTask {
     }
 
     fn step(&self, (run, place): (u64, usize), before: &[Outcome]) -> Step {
-        let first = |task: &usize| Reference { task: *task, path: Vec::new() };
+        let first = |step: &usize| Reference { step: *step, path: Vec::new() };
         let given = self.needs.first().map(first);
         let input = [
             ("run", Source::Value(json!(run))),
@@ -115,18 +115,18 @@ impl FlowTask {
             ("expected", Source::Value(self.given(before))),
             ("given", given.clone().map_or(Source::Value(Value::Null), Source::Output)),
         ];
-        let fan = match self.how_many {
+        let fan_out = match self.how_many {
             HowMany::One => None,
             HowMany::Number => {
                 let n = u64::try_from(self.scripts.len()).unwrap();
-                Some(Fan { foreach: None, parallel: Some(Count::Fixed(n)) })
+                Some(FanOut { foreach: None, parallel: Some(Count::Fixed(n)) })
             }
-            HowMany::Each => Some(Fan { foreach: given, parallel: None }),
+            HowMany::Each => Some(FanOut { foreach: given, parallel: None }),
         };
         Step {
             needs: self.needs.clone(),
             input: input.into_iter().map(|(name, source)| (name.to_owned(), source)).collect::<BTreeMap<_, _>>(),
-            fan,
+            fan_out,
             on_failure: if self.anyway { OnFailure::Run } else { OnFailure::Skip },
             concurrency: (self.permits > 0).then_some(self.permits),
             ..Step::new(format!("task {place}"), Runs::Rust { task: "step".to_owned() })
@@ -138,7 +138,7 @@ impl FlowTask {
 pub(crate) fn plan(run: u64, tasks: &[FlowTask]) -> Plan {
     let outcome = outcomes(tasks);
     let step = |(place, task): (usize, &FlowTask)| task.step((run, place), &outcome);
-    Plan { name: format!("flow {run}"), folder: None, tasks: tasks.iter().enumerate().map(step).collect() }
+    Plan { name: format!("flow {run}"), folder: None, steps: tasks.iter().enumerate().map(step).collect() }
 }
 
 /// Describes what is invalid in these tasks.
@@ -162,7 +162,7 @@ pub(crate) fn problem(tasks: &[FlowTask]) -> Option<String> {
 /// Returns whether all tasks succeed if no client controls the run.
 pub(crate) fn succeeds(tasks: &[FlowTask]) -> bool {
     // A skipped task depends on a task that failed.
-    outcomes(tasks).iter().all(|task| task.stage == StepState::Succeeded)
+    outcomes(tasks).iter().all(|step| step.state == StepState::Succeeded)
 }
 
 fn outcomes(tasks: &[FlowTask]) -> Vec<Outcome> {
@@ -217,7 +217,7 @@ impl World {
             self.oracle(|oracle| oracle.report(Property::Flow, detail));
         }
         let plan: Option<Plan> = serde_json::from_slice(&run.input).ok();
-        let permits = plan.and_then(|plan| plan.tasks.get(at)?.concurrency);
+        let permits = plan.and_then(|plan| plan.steps.get(at)?.concurrency);
         let Some(permits) = permits.and_then(|permits| usize::try_from(permits).ok()) else { return };
         // This call is not counted yet.
         let n_calls = self.oracle(|oracle| oracle.calls_of(|of| of == job, now)) + 1;

@@ -138,7 +138,7 @@ pub struct WorkflowRun {
 
 /// A plan that did not come from the workflow checker, because its steps are not in order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("task {at} of the plan, `{name}`, needs task {needs}, which does not stand before it")]
+#[error("step {at} of the plan, `{name}`, needs step {needs}, which does not come before it")]
 pub struct UnorderedPlan {
     at: usize,
     name: String,
@@ -154,8 +154,8 @@ impl WorkflowRun {
     /// # Errors
     /// If a step needs a step that does not come before it.
     pub fn of(plan: &Plan) -> Result<Self, UnorderedPlan> {
-        let mut steps = Vec::with_capacity(plan.tasks.len());
-        for (at, step) in plan.tasks.iter().enumerate() {
+        let mut steps = Vec::with_capacity(plan.steps.len());
+        for (at, step) in plan.steps.iter().enumerate() {
             if let Some(needs) = step.needs.iter().copied().find(|needs| *needs >= at) {
                 return Err(UnorderedPlan { at, name: step.name.clone(), needs });
             }

@@ -118,13 +118,15 @@ pub(super) fn why(facts: &Facts) -> Why {
     let (waits_for, sentence) = match job.state {
         State::Ready => ready(facts),
         State::Running => running(facts),
-        State::Retrying => match job.schedule_state().and_then(|ticks| ticks.next).filter(|next| *next > facts.now) {
-            Some(next) => (WaitsFor::Time, format!("starts its next run in {}, at {next}", span(next - facts.now))),
-            None => retrying(facts),
-        },
+        State::Retrying => {
+            match job.schedule_state().and_then(|schedule| schedule.next).filter(|next| *next > facts.now) {
+                Some(next) => (WaitsFor::Time, format!("starts its next run in {}, at {next}", span(next - facts.now))),
+                None => retrying(facts),
+            }
+        }
         State::Waiting if job.own_work_ended() => children(facts),
         State::Waiting => match (job.workflow_run(), job.schedule_state()) {
-            (Some(flow), _) => (WaitsFor::Children, tasks(job.id, flow)),
+            (Some(run), _) => (WaitsFor::Children, steps(job.id, run)),
             (None, Some(_)) => (WaitsFor::Nothing, "paused; starts no runs until it is resumed".to_owned()),
             (None, None) => waiting(facts),
         },
@@ -137,13 +139,13 @@ pub(super) fn why(facts: &Facts) -> Why {
     Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence, follows, step, below: Vec::new() }
 }
 
-fn tasks(run: JobId, flow: &WorkflowRun) -> String {
-    let in_stage = |stage| flow.steps.iter().filter(move |step| step.state == stage);
-    let ended = flow.steps.iter().filter(|step| step.state.is_final()).count();
-    let started = in_stage(StepState::Started).map(|step| format!("`{}` (job {})", step.name, step.job(run)));
-    let ahead = in_stage(StepState::Waiting).map(|step| format!("`{}`", step.name));
+fn steps(id: JobId, run: &WorkflowRun) -> String {
+    let in_state = |state| run.steps.iter().filter(move |step| step.state == state);
+    let ended = run.steps.iter().filter(|step| step.state.is_final()).count();
+    let started = in_state(StepState::Started).map(|step| format!("`{}` (job {})", step.name, step.job(id)));
+    let ahead = in_state(StepState::Waiting).map(|step| format!("`{}`", step.name));
     let (started, ahead): (Vec<_>, Vec<_>) = (started.collect(), ahead.collect());
-    let mut sentence = format!("waiting for its tasks: {ended} of {} ended", flow.steps.len());
+    let mut sentence = format!("waiting for its steps: {ended} of {} ended", run.steps.len());
     for (what, steps) in [("started", started), ("not started", ahead)] {
         if !steps.is_empty() {
             sentence = format!("{sentence}; {what}: {}", list(&steps));
@@ -299,7 +301,7 @@ fn children(facts: &Facts) -> (WaitsFor, String) {
         failed_children: failed,
         cancelled_children: cancelled,
         verdict,
-        cancel_mode: interrupted,
+        cancel_mode,
         ..
     } = job.tree;
     let own = match verdict {
@@ -312,7 +314,7 @@ fn children(facts: &Facts) -> (WaitsFor, String) {
     if failed + cancelled > 0 {
         clauses.push(format!("of its children, {failed} failed and {cancelled} were cancelled"));
     }
-    if interrupted.is_some() {
+    if cancel_mode.is_some() {
         clauses.push("it is being cancelled, so no more jobs in its subtree start".to_owned());
     }
     clauses.push(format!("`jobs tree {}` shows them", job.id));

@@ -345,15 +345,15 @@ fn workflow_run_waits_for_its_steps() {
     let steps = vec![step("a", StepState::Succeeded), step("b", StepState::Started), step("c", StepState::Waiting)];
     let job = steps[1].job(facts.view.job.id);
     facts.view.job.role = Some(Box::new(JobRole::Workflow(WorkflowRun { workflow: "w".into(), steps })));
-    let text = format!("waiting for its tasks: 1 of 3 ended; started: `b` (job {job}); not started: `c`");
+    let text = format!("waiting for its steps: 1 of 3 ended; started: `b` (job {job}); not started: `c`");
     assert_why(&facts, WaitsFor::Children, &text);
 }
 
 #[test]
 fn schedule_waits_for_its_next_time_or_is_paused() {
     let mut facts = facts(State::Retrying);
-    let ticks = ScheduleState { next: Some(after(6)), ..ScheduleState::default() };
-    facts.view.job.role = Some(Box::new(JobRole::Schedule(ticks)));
+    let schedule = ScheduleState { next: Some(after(6)), ..ScheduleState::default() };
+    facts.view.job.role = Some(Box::new(JobRole::Schedule(schedule)));
     assert_why(&facts, WaitsFor::Time, "starts its next run in 6s, at 1970-01-01T00:16:46.000Z");
     facts.view.job.state = State::Waiting;
     facts.view.job.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, paused: true, last: None })));

@@ -35,11 +35,11 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
         }
     } else {
         let due = stored.due(which).filter(|_| !mutant::is_on(Mutant::ForgetsHooks));
-        let follows: Vec<_> = due.map(|(at, hook)| (at, ended.follow(at, hook))).collect();
+        let messages: Vec<_> = due.map(|(at, hook)| (at, ended.message(at, hook))).collect();
         let sent = if engine.broker.needs_relay() {
-            send(engine, follows.into_iter()).await
+            send(engine, messages.into_iter()).await
         } else {
-            submit(engine, follows).await?
+            submit(engine, messages).await?
         };
         match sent {
             Ok(()) => None,
@@ -61,20 +61,20 @@ async fn is_sender(engine: &Engine, job: JobId) -> Result<bool, StoreError> {
 }
 
 /// Submits the hooks as jobs of the same store, if there is no broker. The store recognizes those that it already has.
-async fn submit(engine: &Engine, follows: Vec<(usize, HookMessage)>) -> Result<Result<(), SendFailure>, StoreError> {
-    for (at, follow) in follows {
-        let Ok(task) = engine.registry.get(&follow.task) else {
-            let why = format!("there is no task `{}`", follow.task);
-            return Ok(Err(SendFailure::no_route(at, follow, &why)));
+async fn submit(engine: &Engine, messages: Vec<(usize, HookMessage)>) -> Result<Result<(), SendFailure>, StoreError> {
+    for (at, message) in messages {
+        let Ok(task) = engine.registry.get(&message.task) else {
+            let why = format!("there is no task `{}`", message.task);
+            return Ok(Err(SendFailure::no_route(at, message, &why)));
         };
         let mut job = submission::new_job(engine, task, JobKind::Job);
-        (job.id, job.root) = (follow.id, follow.id);
-        let unique = submission::unique_of(engine, &follow.task);
-        let new = NewJob { job, input: follow.body.clone() };
+        (job.id, job.root) = (message.id, message.id);
+        let unique = submission::unique_of(engine, &message.task);
+        let new = NewJob { job, input: message.body.clone() };
         match engine.commit(Submit { unique, ..Submit::new(new, engine.actor()) }).await? {
             Submitted::KeyTaken(by) | Submitted::KeyHolderStale(by) => {
-                let why = format!("job {by} holds the unique key of `{}`", follow.task);
-                return Ok(Err(SendFailure::no_route(at, follow, &why)));
+                let why = format!("job {by} holds the unique key of `{}`", message.task);
+                return Ok(Err(SendFailure::no_route(at, message, &why)));
             }
             Submitted::Created
             | Submitted::Exists

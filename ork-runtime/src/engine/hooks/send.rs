@@ -24,7 +24,7 @@ pub(crate) struct HookSubject<'a> {
 
 impl HookSubject<'_> {
     /// Returns the message of the hook at this position in the list.
-    pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> HookMessage {
+    pub(crate) fn message(&self, at: usize, hook: &OnComplete) -> HookMessage {
         HookMessage {
             id: self.job.following(at),
             route: hook.route.clone(),
@@ -52,17 +52,17 @@ pub(in super::super) async fn fire(
     ended: HookSubject<'_>,
 ) -> Result<(), Interrupted> {
     let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
-    let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
-    match send(engine, follows).await {
+    let messages = due.map(|(at, hook)| (at, ended.message(at, hook)));
+    match send(engine, messages).await {
         Ok(()) => Ok(()),
-        Err(SendFailure::NoRoute(follow, why)) => {
+        Err(SendFailure::NoRoute(message, why)) => {
             tracing::error!(
                 job = ended.name,
-                route = follow.route,
+                route = message.route,
                 why,
                 "cannot send a hook; the hooks after it were not sent either"
             );
-            let dead = HookMessage { failed: Some(why), ..*follow };
+            let dead = HookMessage { failed: Some(why), ..*message };
             retry::publish(engine, &Outgoing::Hook(dead)).await.map(drop)
         }
         Err(SendFailure::Interrupted) => Err(Interrupted),
@@ -72,12 +72,12 @@ pub(in super::super) async fn fire(
 /// Sends messages of hooks in order, up to the first one that cannot be sent.
 pub(super) async fn send(
     engine: &Engine,
-    follows: impl Iterator<Item = (usize, HookMessage)> + Send,
+    messages: impl Iterator<Item = (usize, HookMessage)> + Send,
 ) -> Result<(), SendFailure> {
-    for (at, follow) in follows {
-        match retry::publish(engine, &Outgoing::Hook(follow.clone())).await {
+    for (at, message) in messages {
+        match retry::publish(engine, &Outgoing::Hook(message.clone())).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(SendFailure::no_route(at, follow, &error)),
+            Ok(Err(error)) => return Err(SendFailure::no_route(at, message, &error)),
             Err(Interrupted) => return Err(SendFailure::Interrupted),
         }
     }
@@ -86,7 +86,7 @@ pub(super) async fn send(
 
 impl SendFailure {
     /// Returns the failure to send this hook.
-    pub(super) fn no_route(at: usize, follow: HookMessage, why: &dyn std::fmt::Display) -> Self {
-        Self::NoRoute(Box::new(follow), format!("hook {at} of `on_complete` was not sent: {why}"))
+    pub(super) fn no_route(at: usize, message: HookMessage, why: &dyn std::fmt::Display) -> Self {
+        Self::NoRoute(Box::new(message), format!("hook {at} of `on_complete` was not sent: {why}"))
     }
 }

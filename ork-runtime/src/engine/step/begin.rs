@@ -20,14 +20,14 @@ pub(in super::super) async fn begin(
     job: &Job,
     message: &Message,
 ) -> Result<WorkOutcome, ProcessError> {
-    let flow = match flow(job, message) {
-        Ok(flow) => flow,
+    let run = match run_of(job, message) {
+        Ok(run) => run,
         Err(error) => return Ok(WorkOutcome::called(CallOutcome::Failed(error))),
     };
-    for task in job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default() {
+    for task in job.workflow_run().map(|run| run.unsuccessful_jobs(job.id)).unwrap_or_default() {
         retry(engine, task).await?;
     }
-    let begin = StartWorkflow { job: job.id, attempt: job.attempt, run: flow, actor: engine.actor() };
+    let begin = StartWorkflow { job: job.id, attempt: job.attempt, run, actor: engine.actor() };
     engine.commit(begin).await?;
     Ok(WorkOutcome::Recorded(Done::Settled))
 }
@@ -56,11 +56,11 @@ async fn retry(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
     Ok(())
 }
 
-fn flow(job: &Job, message: &Message) -> Result<WorkflowRun, CallError> {
+fn run_of(job: &Job, message: &Message) -> Result<WorkflowRun, CallError> {
     let plan: Plan = serde_json::from_slice(&message.body)
         .map_err(|error| CallError::Task(Error::permanent(format!("invalid plan of a workflow: {error}"))))?;
     let program = |step: &&ork_workflow::Step| !matches!(step.runs, Runs::Rust { .. });
-    if let (Some(JobRole::Untrusted), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
+    if let (Some(JobRole::Untrusted), Some(step)) = (job.role.as_deref(), plan.steps.iter().find(program)) {
         let detail = format!(
             "the step `{}` is not a task of this program, and a workflow run that is sent over a broker can run no \
              others: submit the run through the store, with `submit`",

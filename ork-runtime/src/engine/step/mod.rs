@@ -5,7 +5,7 @@
 //! outputs from the jobs of the other steps, so that the transaction that ends those jobs stays small.
 
 mod begin;
-mod fan;
+mod fan_out;
 mod output;
 mod read;
 
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use ork_workflow::{Plan, Reference};
 
 pub(super) use self::begin::begin;
-pub(super) use self::fan::fan_out;
+pub(super) use self::fan_out::fan_out;
 pub(super) use self::read::of;
 use crate::context::StepInfo;
 use crate::id::JobId;
@@ -26,12 +26,12 @@ use crate::workflow_run::WorkflowRun;
 
 /// A run, as its steps see it.
 #[derive(Debug, Clone)]
-struct Run {
+struct RunSnapshot {
     id: JobId,
     plan: Arc<Plan>,
     /// The state of the run when the step started. What the step needs had ended by that time, and does not change
     /// while the step runs.
-    flow: Arc<WorkflowRun>,
+    state: Arc<WorkflowRun>,
 }
 
 /// What all instances of a step have in common.
@@ -57,12 +57,12 @@ struct StepInput {
     /// The input, without the `item`.
     input: Bytes,
     /// The fan-out; `None` for a step that runs once.
-    many: Option<FanOut>,
+    many: Option<Instances>,
 }
 
 /// The fan-out of a step.
 #[derive(Debug)]
-struct FanOut {
+struct Instances {
     /// Refers to a list with an item for each instance, or for each group of instances; `None` for a fan-out by
     /// number alone.
     foreach: Option<Reference>,
@@ -71,7 +71,7 @@ struct FanOut {
     /// The number of instances in total or, with a list, for each item; `None` for one for each item.
     each: Option<u64>,
     /// The run whose outputs contain the list.
-    run: Run,
+    run: RunSnapshot,
 }
 
 impl Step {
@@ -108,12 +108,12 @@ impl Step {
     pub(super) fn place(&self, index: u64) -> (u64, Option<u64>) {
         match self.many() {
             None => (0, Some(1)),
-            Some(FanOut { each: Some(each), .. }) => (index % each.max(&1), Some(*each)),
-            Some(FanOut { items, .. }) => (index, Some(items.unwrap_or(1))),
+            Some(Instances { each: Some(each), .. }) => (index % each.max(&1), Some(*each)),
+            Some(Instances { items, .. }) => (index, Some(items.unwrap_or(1))),
         }
     }
 
-    fn many(&self) -> Option<&FanOut> {
+    fn many(&self) -> Option<&Instances> {
         self.built.as_ref().ok()?.many.as_ref()
     }
 }

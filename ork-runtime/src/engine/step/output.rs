@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::super::large_outputs::OutputKey;
 use super::super::outcome::rejected;
 use super::super::{Engine, ProcessError};
-use super::Run;
+use super::RunSnapshot;
 use crate::broker::DeadLetterReason;
 use crate::id::JobId;
 use crate::job::State;
@@ -38,41 +38,41 @@ impl From<StoreError> for NoOutput {
     }
 }
 
-impl Run {
+impl RunSnapshot {
     /// Reads the run that this message is a step of.
     pub(super) async fn read(engine: &Engine, message: &Message, id: JobId) -> Result<Self, ProcessError> {
         let rejected = |why: String| rejected(message, DeadLetterReason::UnknownJob, why);
         let view = engine.store.job(id).await?.ok_or_else(|| rejected(format!("its run {id} is not in this store")))?;
-        let flow = view.job.workflow_run().ok_or_else(|| rejected(format!("its run {id} has not started")))?;
+        let state = view.job.workflow_run().ok_or_else(|| rejected(format!("its run {id} has not started")))?;
         let plan = serde_json::from_slice(&view.input)
             .map_err(|error| rejected(format!("the plan of its run {id} cannot be read: {error}")))?;
-        Ok(Self { id, plan: Arc::new(plan), flow: Arc::new(flow.clone()) })
+        Ok(Self { id, plan: Arc::new(plan), state: Arc::new(state.clone()) })
     }
 }
 
 /// The outputs of one run.
 pub(super) struct Outputs<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) run: &'a Run,
+    pub(super) run: &'a RunSnapshot,
 }
 
 impl Outputs<'_> {
-    fn task(&self, reference: &Reference) -> &str {
-        self.run.plan.tasks.get(reference.task).map_or("?", |step| &step.name)
+    fn step(&self, reference: &Reference) -> &str {
+        self.run.plan.steps.get(reference.step).map_or("?", |step| &step.name)
     }
 
-    fn words(&self, reference: &Reference) -> String {
-        [&[self.task(reference).to_owned()], reference.path.as_slice()].concat().join(".")
+    fn path(&self, reference: &Reference) -> String {
+        [&[self.step(reference).to_owned()], reference.path.as_slice()].concat().join(".")
     }
 
     /// Returns the value that a reference points to, as JSON.
     pub(super) async fn value(&self, reference: &Reference) -> Result<Bytes, NoOutput> {
-        let Run { id, plan, flow } = self.run;
-        let (Some(step), Some(of)) = (plan.tasks.get(reference.task), flow.steps.get(reference.task)) else {
-            return Err(NoOutput::Wrong(format!("the plan has no task {}", reference.task)));
+        let RunSnapshot { id, plan, state } = self.run;
+        let (Some(step), Some(of)) = (plan.steps.get(reference.step), state.steps.get(reference.step)) else {
+            return Err(NoOutput::Wrong(format!("the plan has no step {}", reference.step)));
         };
         let view = self.engine.store.job(of.job(*id)).await?;
-        let whole = match (&step.fan, view) {
+        let whole = match (&step.fan_out, view) {
             _ if mutant::is_on(Mutant::GivesNoOutputs) => Bytes::from_static(b"null"),
             // The step was skipped.
             (None, None) => return Ok(Bytes::from_static(b"null")),
@@ -90,8 +90,8 @@ impl Outputs<'_> {
     pub(super) async fn count(&self, reference: &Reference) -> Result<u64, NoOutput> {
         let value = self.value(reference).await?;
         whole(&value).filter(|count| *count <= MOST_PARTS).ok_or_else(|| {
-            let (words, found) = (self.words(reference), shown(&value));
-            NoOutput::Wrong(format!("`parallel: {words}` is {found}, expected an integer from 0 to {MOST_PARTS}"))
+            let (path, found) = (self.path(reference), shown(&value));
+            NoOutput::Wrong(format!("`parallel: {path}` is {found}, expected an integer from 0 to {MOST_PARTS}"))
         })
     }
 
@@ -99,8 +99,8 @@ impl Outputs<'_> {
     pub(super) async fn items(&self, reference: &Reference) -> Result<Vec<Bytes>, NoOutput> {
         let value = self.value(reference).await?;
         let items: Vec<&RawValue> = serde_json::from_slice(&value).map_err(|_not_a_list| {
-            let (words, found) = (self.words(reference), shown(&value));
-            NoOutput::Wrong(format!("`foreach: {words}` is {found}, expected a list"))
+            let (path, found) = (self.path(reference), shown(&value));
+            NoOutput::Wrong(format!("`foreach: {path}` is {found}, expected a list"))
         })?;
         Ok(items.into_iter().map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
     }
@@ -140,11 +140,11 @@ impl Outputs<'_> {
     }
 
     fn no_field(&self, reference: &Reference, at: NoField) -> NoOutput {
-        let (task, words) = (self.task(reference), self.words(reference));
+        let (step, path) = (self.step(reference), self.path(reference));
         NoOutput::Wrong(match at {
-            NoField::Missing(field) => format!("`{words}`: the output of `{task}` has no field `{field}`"),
+            NoField::Missing(field) => format!("`{path}`: the output of `{step}` has no field `{field}`"),
             NoField::Not(found) => {
-                format!("`{words}`: the output of `{task}` is {found} there, expected an object")
+                format!("`{path}`: the output of `{step}` is {found} there, expected an object")
             }
         })
     }

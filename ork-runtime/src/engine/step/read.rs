@@ -10,7 +10,7 @@ use ork_workflow::{Count, Form, Plan, Runs, Source};
 use super::super::outcome::rejected;
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
-use super::{FanOut, Run, Step, StepInput};
+use super::{Instances, RunSnapshot, Step, StepInput};
 use crate::broker::DeadLetterReason;
 use crate::context::{External, StepInfo};
 use crate::job::Job;
@@ -34,9 +34,9 @@ pub(in super::super) async fn of(engine: &Engine, message: &Message, view: &JobV
         let detail = format!("job {} is not a step of a workflow run", view.job.id);
         return Err(rejected(message, DeadLetterReason::UnknownJob, detail));
     };
-    let run = Run::read(engine, message, run).await?;
-    let Some(step) = run.plan.tasks.get(at) else {
-        let detail = format!("the plan of its run {} has no task {at}", run.id);
+    let run = RunSnapshot::read(engine, message, run).await?;
+    let Some(step) = run.plan.steps.get(at) else {
+        let detail = format!("the plan of its run {} has no step {at}", run.id);
         return Err(rejected(message, DeadLetterReason::UnknownJob, detail));
     };
     let task = Arc::new(with_options(engine, &view.job, step)?);
@@ -49,7 +49,7 @@ pub(in super::super) async fn of(engine: &Engine, message: &Message, view: &JobV
             external: external(&run.plan, step),
         }),
         limit: step.concurrency.map(|permits| Limit { name: limit_name(&view.job).into(), permits }),
-        fans_out: step.fan.is_some(),
+        fans_out: step.fan_out.is_some(),
         built: match make(&Outputs { engine, run: &run }, &task, step).await {
             Ok(built) => Ok(built),
             Err(NoOutput::Wrong(why)) => Err(why),
@@ -64,17 +64,20 @@ async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> 
         Some(source) if takes_field_alone(task, step) => value(outputs, WHOLE, source).await?,
         Some(_) | None => input(outputs, step).await?,
     };
-    let Some(fan) = &step.fan else { return Ok(StepInput { input, many: None }) };
-    let each = match &fan.parallel {
+    let Some(fan_out) = &step.fan_out else { return Ok(StepInput { input, many: None }) };
+    let each = match &fan_out.parallel {
         None => None,
         Some(Count::Fixed(count)) => Some(*count),
         Some(Count::Of(reference)) => Some(outputs.count(reference).await?),
     };
-    let items = match &fan.foreach {
+    let items = match &fan_out.foreach {
         None => None,
         Some(reference) => u64::try_from(outputs.items(reference).await?.len()).ok(),
     };
-    Ok(StepInput { input, many: Some(FanOut { foreach: fan.foreach.clone(), items, each, run: outputs.run.clone() }) })
+    Ok(StepInput {
+        input,
+        many: Some(Instances { foreach: fan_out.foreach.clone(), items, each, run: outputs.run.clone() }),
+    })
 }
 
 /// Returns the name of the limit that all instances of a step share within its run.

@@ -44,7 +44,7 @@ pub(super) async fn arrive(
     let record = PartRecord { queue: part.part_queue.clone(), id, entry, body };
     let fire = follow_job(engine, task, message);
     let passed = pass(engine, Barrier::new(arrival), Bodies::Keep, record.clone(), fire).await;
-    engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
+    engine.sets.record(&part.part_queue, &passed, engine.clock.now(), || {
         let message = Message { body: Bytes::new(), ..message.clone() };
         SetCheck { arrival, record, follows: Follows::Join(Box::new(message)) }
     });

@@ -76,7 +76,7 @@ pub(crate) async fn member(
     let record = PartRecord { queue: part.part_queue.clone(), id: job.to_string(), entry, body };
     let follows = follow_set(engine, task, &part.part_queue, on_complete);
     let passed = pass(engine, Barrier::new(arrival), Bodies::Drop, record.clone(), follows).await;
-    engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
+    engine.sets.record(&part.part_queue, &passed, engine.clock.now(), || {
         let follows = Follows::Hooks { task: task.to_owned(), hooks: on_complete.clone() };
         SetCheck { arrival, record, follows }
     });

@@ -8,7 +8,7 @@ use super::FINGERPRINT;
 /// The headers that a client may set on a message for a task. With `is_item` the message runs the function on one
 /// item.
 pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
-    let text = |note: &str| json!({ "type": "string", "description": note });
+    let text = |description: &str| json!({ "type": "string", "description": description });
     let mut headers = json!({
         "type": "object",
         "properties": {
@@ -28,14 +28,16 @@ pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
     });
     if let Some(properties) = headers.pointer_mut("/properties").and_then(Value::as_object_mut) {
         if let Some(fingerprint) = fingerprint {
-            let note = "The fingerprint of the schema that the input was written for. With it, an input that does \
-                        not match the worker's schema is parked for another worker instead of failing the job.";
-            let schema = json!({ "type": "string", "format": "uuid", "examples": [fingerprint], "description": note });
+            let description = "The fingerprint of the schema that the input was written for. With it, an input that does \
+                               not match the worker's schema is parked for another worker instead of failing the job.";
+            let schema =
+                json!({ "type": "string", "format": "uuid", "examples": [fingerprint], "description": description });
             properties.insert(FINGERPRINT.into(), schema);
         }
         if is_item {
-            let note = "Requests the function for a single item instead of the split.";
-            properties.insert("ork-kind".into(), json!({ "type": "string", "const": "single", "description": note }));
+            let description = "Requests the function for a single item instead of the split.";
+            properties
+                .insert("ork-kind".into(), json!({ "type": "string", "const": "single", "description": description }));
         }
     }
     if is_item && let Value::Object(headers) = &mut headers {

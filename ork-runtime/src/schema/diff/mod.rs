@@ -5,7 +5,7 @@
 
 mod fields;
 
-use ork_workflow::{Type, Verdict, assignable};
+use ork_workflow::{Type, Verdict, is_subtype};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -234,11 +234,11 @@ fn changed(name: &str, old: Side<'_>, new: Side<'_>) -> Option<Change> {
 /// Whether values of type `from` fit where type `to` is expected.
 fn fits(what: &str, from: Option<Type<'_>>, to: Option<Type<'_>>) -> Effect {
     let (Some(from), Some(to)) = (from, to) else { return Effect::Compatible };
-    // Equal types are compatible, even if `assignable` could not decide it.
+    // Equal types are compatible, even if `is_subtype` could not decide it.
     if same(from, to) {
         return Effect::Compatible;
     }
-    match assignable(from, to) {
+    match is_subtype(from, to) {
         Verdict::Yes => Effect::Compatible,
         Verdict::No(reasons) => Effect::Breaks(reasons.iter().map(|why| at(what, &why.path, &why.text)).collect()),
         Verdict::Unknown(why) => Effect::Unsure(vec![at(what, "", &why)]),

@@ -33,7 +33,7 @@ impl PartRow {
     }
 
     /// Records the progress of the part. A part that has an output no longer needs it.
-    pub(super) fn note(&mut self, progress: Progress) {
+    pub(super) fn record(&mut self, progress: Progress) {
         if self.output.is_none() {
             self.notes.progress = Some(progress);
         }

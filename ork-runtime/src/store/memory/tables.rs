@@ -371,7 +371,7 @@ impl Tables {
         if let Some(row) = self.jobs.get_mut(&job) {
             match part {
                 None => row.progress = Some(progress),
-                Some(index) => drop(row.parts.get_mut(&index).map(|part| part.note(progress))),
+                Some(index) => drop(row.parts.get_mut(&index).map(|part| part.record(progress))),
             }
         }
         vec![StoreNotice::JobChanged(job)]

@@ -122,7 +122,7 @@ fn only_a_sealed_job_completes() {
 /// A worker loses its connection, another one runs the split again, and then the first one is interrupted. Regression:
 /// the job became ready again, and a third process could run it in parallel with the second.
 #[test]
-fn an_interrupted_attempt_of_an_overtaken_worker_is_stale() {
+fn interrupted_attempt_that_was_superseded_is_stale() {
     each(|world| async move {
         let (id, other) = (world.submit("many").await, world.other());
         world.opened(id, Policy::default(), false).await;

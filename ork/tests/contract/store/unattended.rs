@@ -107,8 +107,8 @@ fn cancelled_and_retried_workflow_run_is_not_unattended_while_it_waits_for_its_s
         assert_eq!(world.unattended(&[], &["one"]).await, [run]);
         let attempt = world.store.job(run).await.unwrap().unwrap().job.attempt;
         assert!(matches!(world.claim(run, Phase::Start, attempt).await, Claimed::Granted { .. }));
-        let flow = WorkflowRun { workflow: "flow".into(), steps: vec![RunStep::new("task".into(), "two".into())] };
-        world.apply(StartWorkflow { job: run, attempt, run: flow, actor: world.by() }).await;
+        let state = WorkflowRun { workflow: "flow".into(), steps: vec![RunStep::new("task".into(), "two".into())] };
+        world.apply(StartWorkflow { job: run, attempt, run: state, actor: world.by() }).await;
         world.send().await;
         let view = world.store.job(run).await.unwrap().unwrap();
         assert_eq!((view.job.state, view.job.tree.open_children), (JobState::Waiting, 1));

@@ -1,12 +1,12 @@
 //! Controlling workflow runs: cancel, retry of one step, limits, attempts.
 
-use ork::workflow::{Count, Fan, OnFailure, Plan, Runs, Source, Step};
-use ork::{Context, JobId, JobOutcome, JobState, Result, StepState, WaitsFor, task};
+use ork::workflow::{Count, FanOut, OnFailure, Plan, Runs, Source, Step};
+use ork::{CancelMode, Context, JobId, JobOutcome, JobState, Result, StepState, WaitsFor, task};
 use serde_json::json;
 
 use super::super::tasks::{Gate, called, calls};
 use super::super::world::each;
-use super::{ended, output, stages, step};
+use super::{ended, output, states, step};
 
 #[task]
 async fn flow_gated(run: String, item: Option<u64>) -> u64 {
@@ -38,7 +38,7 @@ fn of(task: &str, run: JobId, needs: &[usize]) -> Step {
 }
 
 fn workflow(tasks: Vec<Step>) -> Plan {
-    Plan { name: "steered".into(), folder: None, tasks }
+    Plan { name: "controlled".into(), folder: None, steps: tasks }
 }
 
 /// A list of `n` items, and a gated instance for each of them.
@@ -46,7 +46,7 @@ fn gates(run: JobId, n: u64) -> Plan {
     let mut list = of("list", run, &[]);
     list.input.insert("n".into(), Source::Value(json!(n)));
     let mut gated = of("gated", run, &[0]);
-    gated.fan = Some(Fan { foreach: Some(output(0, &[])), parallel: None });
+    gated.fan_out = Some(FanOut { foreach: Some(output(0, &[])), parallel: None });
     workflow(vec![list, gated])
 }
 
@@ -55,17 +55,17 @@ fn cancelled_run_starts_nothing_more_and_a_retry_continues_it() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = gates(run, 2);
-        plan.tasks.push(of("list", run, &[1]));
-        plan.tasks[2].name = "after".into();
-        plan.tasks[2].input.insert("n".into(), Source::Value(json!(1)));
+        plan.steps.push(of("list", run, &[1]));
+        plan.steps[2].name = "after".into();
+        plan.steps[2].input.insert("n".into(), Source::Value(json!(1)));
         let handle = world.ork.submit_plan(&plan).await.unwrap();
         let gate = Gate::of(&run.to_string());
         gate.entered().await;
         gate.entered().await;
-        world.ork.cancel(handle.id()).await.unwrap();
+        world.ork.cancel(handle.id(), CancelMode::Immediate).await.unwrap();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
-        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Cancelled, StepState::Skipped]);
+        assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Cancelled, StepState::Skipped]);
         // After a retry, the instances that were stopped run again, and the step that never started runs.
         world.ork.retry(handle.id()).await.unwrap();
         gate.entered().await;
@@ -74,7 +74,7 @@ fn cancelled_run_starts_nothing_more_and_a_retry_continues_it() {
         (0..4).for_each(|_| gate.open());
         let outcome = world.outcome(handle.id()).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(stages(&outcome), [StepState::Succeeded; 3]);
+        assert_eq!(states(&outcome), [StepState::Succeeded; 3]);
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (4, 2));
         world.end().await;
     });
@@ -85,8 +85,8 @@ fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = gates(run, 2);
-        plan.tasks.push(of("list", run, &[1]));
-        plan.tasks[2].name = "after".into();
+        plan.steps.push(of("list", run, &[1]));
+        plan.steps[2].name = "after".into();
         let handle = world.ork.submit_plan(&plan).await.unwrap();
         let gate = Gate::of(&run.to_string());
         gate.entered().await;
@@ -97,14 +97,14 @@ fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
         assert!(matches!(gated.waits_for, WaitsFor::Split | WaitsFor::Parts), "{why}");
         assert_eq!(gated.step.as_deref(), Some("gated"));
         assert!(why.to_string().contains(&format!("\n  `gated` is {}: {}", gated.state, gated.sentence)), "{why}");
-        world.ork.interrupt(handle.id()).await.unwrap();
+        world.ork.cancel(handle.id(), CancelMode::Graceful).await.unwrap();
         gate.open();
         gate.open();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
-        assert_eq!(stages(&outcome)[2], StepState::Skipped);
+        assert_eq!(states(&outcome)[2], StepState::Skipped);
         assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
-        let gated = outcome.status().run.as_ref().unwrap().tasks[1].job;
+        let gated = outcome.status().run.as_ref().unwrap().steps[1].job;
         assert_eq!(world.ork.status(gated).await.unwrap().parts.succeeded, 2, "started calls were not stopped");
         world.end().await;
     });
@@ -129,11 +129,11 @@ fn retry_of_a_run_reaches_the_jobs_that_its_steps_have_submitted() {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &workflow(vec![of("parent", run, &[])])).await;
         for _ in 0..2 {
-            assert_eq!(stages(&outcome), [StepState::Failed], "{outcome:?}");
+            assert_eq!(states(&outcome), [StepState::Failed], "{outcome:?}");
             world.ork.retry(id).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded]));
+        assert_eq!((outcome.status().state, states(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded]));
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.parent"))), (3, 1));
         world.end().await;
     });
@@ -146,15 +146,15 @@ fn single_step_of_an_ended_run_can_be_retried_and_the_run_continues() {
         let mut after = of("list", run, &[0]);
         after.input.insert("n".into(), Source::Value(json!(1)));
         let (id, mut outcome) = ended(&world, &workflow(vec![of("third", run, &[]), after])).await;
-        let job = outcome.status().run.as_ref().unwrap().tasks[0].job;
+        let job = outcome.status().run.as_ref().unwrap().steps[0].job;
         // The step fails twice and then succeeds, and the run ends with it each time.
         for _ in 0..2 {
             assert_eq!((outcome.status().state, calls(&format!("{run}.list"))), (JobState::Failed, 0));
-            assert_eq!(stages(&outcome), [StepState::Failed, StepState::Skipped]);
+            assert_eq!(states(&outcome), [StepState::Failed, StepState::Skipped]);
             world.ork.retry(job).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 2]));
+        assert_eq!((outcome.status().state, states(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 2]));
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (3, 1));
         world.end().await;
     });
@@ -183,15 +183,15 @@ fn retry_restarts_steps_that_ran_without_the_retried_step() {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &anyway(run)).await;
         // The first call of `cautious` is that of `of_third`, which fails; `last` gets `null`, and succeeds.
-        assert_eq!(stages(&outcome), [StepState::Failed, StepState::Failed, StepState::Succeeded], "{outcome:?}");
-        let jobs = |outcome: &JobOutcome| outcome.status().run.as_ref().unwrap().tasks.clone();
+        assert_eq!(states(&outcome), [StepState::Failed, StepState::Failed, StepState::Succeeded], "{outcome:?}");
+        let jobs = |outcome: &JobOutcome| outcome.status().run.as_ref().unwrap().steps.clone();
         let first = jobs(&outcome);
         for _ in 0..2 {
             assert_eq!(outcome.status().state, JobState::Failed);
             world.ork.retry(id).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 3]));
+        assert_eq!((outcome.status().state, states(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 3]));
         for task in ["third", "of_third", "last"] {
             assert_eq!(world.ork.task_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
         }
@@ -215,9 +215,9 @@ fn options_of_a_step_override_those_of_its_task() {
         let mut slow = of("slow", run, &[]);
         slow.timeout = Some(20);
         let (id, outcome) = ended(&world, &workflow(vec![flaky, slow])).await;
-        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed], "{outcome:?}");
+        assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Failed], "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "flaky").await.unwrap(), Some(json!(3)));
-        let slow = outcome.status().run.as_ref().unwrap().tasks[1].job;
+        let slow = outcome.status().run.as_ref().unwrap().steps[1].job;
         let failure = world.outcome(slow).await.status().failure.clone().unwrap();
         assert_eq!(failure.kind, ork::FailureKind::Timeout, "{failure}");
         world.end().await;
@@ -230,7 +230,7 @@ fn limit_of_a_step_holds_for_the_whole_run_across_processes() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = gates(run, 4);
-        plan.tasks[1].concurrency = Some(2);
+        plan.steps[1].concurrency = Some(2);
         let other = world.another().await;
         if let Some(other) = &other {
             other.start_worker();
@@ -243,7 +243,7 @@ fn limit_of_a_step_holds_for_the_whole_run_across_processes() {
             }
             gate.entered().await;
             assert_eq!(calls(&run.to_string()), started, "no more than two run");
-            let step = handle.status().await.unwrap().run.unwrap().tasks[1].job;
+            let step = handle.status().await.unwrap().run.unwrap().steps[1].job;
             let parts = world.ork.status(step).await.unwrap().parts;
             assert!(parts.running <= 2, "{parts:?}");
             gate.open();
@@ -266,7 +266,7 @@ fn run_without_steps_succeeds_at_once_and_an_invalid_plan_fails() {
         let (_, outcome) = ended(&world, &plan).await;
         let failure = outcome.status().failure.as_ref().unwrap().to_string();
         assert!(
-            failure.contains("task 0 of the plan, `flaky`, needs task 0, which does not stand before it"),
+            failure.contains("step 0 of the plan, `flaky`, needs step 0, which does not come before it"),
             "{failure}"
         );
         world.end().await;
@@ -284,7 +284,7 @@ fn hundred_steps_in_chains_and_side_by_side_all_run() {
             task.input.insert("n".into(), Source::Value(json!(1)));
             tasks.push(task);
         }
-        tasks[99].fan = Some(Fan { foreach: None, parallel: Some(Count::Fixed(3)) });
+        tasks[99].fan_out = Some(FanOut { foreach: None, parallel: Some(Count::Fixed(3)) });
         let (_, outcome) = ended(&world, &workflow(tasks)).await;
         assert_eq!(outcome.status().state, JobState::Succeeded);
         assert_eq!(calls(&format!("{run}.list")), 102);

@@ -94,10 +94,10 @@ fn plan_without_a_form_gives_the_whole_input() {
             } },
         ] });
         let plan: ork::workflow::Plan = serde_json::from_value(plan).unwrap();
-        assert_eq!(plan.tasks[1].form, Form::Whole);
+        assert_eq!(plan.steps[1].form, Form::Whole);
         let run = world.ork.submit_plan(&plan).await.unwrap();
         let outcome = run.outcome().await.unwrap();
-        assert_eq!(outcome.status().run.as_ref().unwrap().tasks[1].stage, StepState::Succeeded, "{outcome:?}");
+        assert_eq!(outcome.status().run.as_ref().unwrap().steps[1].state, StepState::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(run.id(), "show").await.unwrap(), Some(json!("7 rows from ''")));
         world.end().await;
     });

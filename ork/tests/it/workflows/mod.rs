@@ -3,7 +3,7 @@
 mod control;
 mod forms;
 
-use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
+use ork::workflow::{Count, FanOut, OnFailure, Plan, Reference, Runs, Source, Step};
 use ork::{Context, Error, JobId, JobOutcome, JobState, Result, StepState, task};
 use serde_json::{Value, json};
 
@@ -41,23 +41,23 @@ fn step(name: &str, run: JobId, needs: &[usize]) -> Step {
     }
 }
 
-fn output(task: usize, path: &[&str]) -> Reference {
-    Reference { task, path: path.iter().map(|field| (*field).to_owned()).collect() }
+fn output(step: usize, path: &[&str]) -> Reference {
+    Reference { step, path: path.iter().map(|field| (*field).to_owned()).collect() }
 }
 
 /// A plan of `discover`, a `process` with this fan-out, and a `gather` of the outputs of all its instances.
-fn plan(run: JobId, files: &[&str], fan: Option<Fan>) -> Plan {
+fn plan(run: JobId, files: &[&str], fan_out: Option<FanOut>) -> Plan {
     let mut discover = step("discover", run, &[]);
     discover.input.insert("files".into(), Source::Value(json!(files)));
     let mut process = step("process", run, &[0]);
-    process.fan = fan;
+    process.fan_out = fan_out;
     let mut gather = step("gather", run, &[1]);
     gather.input.insert("process".into(), Source::Output(output(1, &[])));
-    Plan { name: "files".into(), folder: None, tasks: vec![discover, process, gather] }
+    Plan { name: "files".into(), folder: None, steps: vec![discover, process, gather] }
 }
 
-fn foreach() -> Fan {
-    Fan { foreach: Some(output(0, &["files"])), parallel: None }
+fn foreach() -> FanOut {
+    FanOut { foreach: Some(output(0, &["files"])), parallel: None }
 }
 
 async fn ended(world: &World, plan: &Plan) -> (JobId, JobOutcome) {
@@ -65,17 +65,17 @@ async fn ended(world: &World, plan: &Plan) -> (JobId, JobOutcome) {
     (run.id(), run.outcome().await.unwrap())
 }
 
-fn stages(outcome: &JobOutcome) -> Vec<StepState> {
-    outcome.status().run.as_ref().unwrap().tasks.iter().map(|task| task.stage).collect()
+fn states(outcome: &JobOutcome) -> Vec<StepState> {
+    outcome.status().run.as_ref().unwrap().steps.iter().map(|step| step.state).collect()
 }
 
 #[test]
 fn run_without_a_schedule_has_no_scheduled_time() {
     each(|world| async move {
         let mut plan = plan(JobId::new(), &[], Some(foreach()));
-        plan.tasks[0].input.insert("files".into(), Source::Date);
+        plan.steps[0].input.insert("files".into(), Source::Date);
         let (_, outcome) = ended(&world, &plan).await;
-        assert_eq!(stages(&outcome), [StepState::Failed, StepState::Skipped, StepState::Skipped]);
+        assert_eq!(states(&outcome), [StepState::Failed, StepState::Skipped, StepState::Skipped]);
         let why = &outcome.status().failure.as_ref().unwrap().message;
         assert!(why.contains("`files` is set by the schedule, and this run was not started by a schedule"), "{why}");
         world.end().await;
@@ -88,7 +88,7 @@ fn foreach_runs_an_instance_per_item_and_keeps_the_order_of_the_outputs() {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "b", "c"], Some(foreach()))).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(stages(&outcome), [StepState::Succeeded; 3]);
+        assert_eq!(states(&outcome), [StepState::Succeeded; 3]);
         let of = |file: &str, index: u64| json!({ "file": file, "index": index, "of": 3, "by": "process" });
         let all = json!([of("a", 0), of("b", 1), of("c", 2)]);
         assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), Some(all.clone()));
@@ -101,21 +101,21 @@ fn foreach_runs_an_instance_per_item_and_keeps_the_order_of_the_outputs() {
 #[test]
 fn parallel_runs_a_number_of_instances_and_with_foreach_that_many_per_item() {
     each(|world| async move {
-        for (fan, expected) in [
+        for (fan_out, expected) in [
             (
-                Fan { foreach: None, parallel: Some(Count::Fixed(4)) },
+                FanOut { foreach: None, parallel: Some(Count::Fixed(4)) },
                 vec![(Value::Null, 0, 4), (Value::Null, 1, 4), (Value::Null, 2, 4), (Value::Null, 3, 4)],
             ),
             (
-                Fan { foreach: None, parallel: Some(Count::Of(output(0, &["count"]))) },
+                FanOut { foreach: None, parallel: Some(Count::Of(output(0, &["count"]))) },
                 vec![(Value::Null, 0, 2), (Value::Null, 1, 2)],
             ),
             (
-                Fan { parallel: Some(Count::Fixed(2)), ..foreach() },
+                FanOut { parallel: Some(Count::Fixed(2)), ..foreach() },
                 vec![(json!("a"), 0, 2), (json!("a"), 1, 2), (json!("b"), 0, 2), (json!("b"), 1, 2)],
             ),
         ] {
-            let (id, outcome) = ended(&world, &plan(JobId::new(), &["a", "b"], Some(fan))).await;
+            let (id, outcome) = ended(&world, &plan(JobId::new(), &["a", "b"], Some(fan_out))).await;
             assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
             let expected: Vec<_> = expected
                 .into_iter()
@@ -140,10 +140,10 @@ fn instances_of_a_task_without_an_item_parameter_get_none() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = plan(run, &["a", "b"], Some(foreach()));
-        plan.tasks[1].runs = Runs::Rust { task: "counts_alone".into() };
-        plan.tasks[1].input.retain(|name, _| name == "run");
+        plan.steps[1].runs = Runs::Rust { task: "counts_alone".into() };
+        plan.steps[1].input.retain(|name, _| name == "run");
         let key = format!("alone {run}");
-        plan.tasks[1].input.insert("run".into(), Source::Value(json!(key)));
+        plan.steps[1].input.insert("run".into(), Source::Value(json!(key)));
         let (id, outcome) = ended(&world, &plan).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "process").await.unwrap(), Some(json!([0, 1])));
@@ -171,10 +171,10 @@ fn fan_out_over_the_outputs_of_a_fan_out() {
         let mut plan = plan(run, &["a", "b"], Some(foreach()));
         let mut again = step("gather", run, &[1]);
         again.name = "again".into();
-        again.fan = Some(Fan { foreach: Some(output(1, &[])), parallel: None });
+        again.fan_out = Some(FanOut { foreach: Some(output(1, &[])), parallel: None });
         again.input.insert("process".into(), Source::Value(json!("each")));
         again.runs = Runs::Rust { task: "flow_nested".into() };
-        plan.tasks.push(again);
+        plan.steps.push(again);
         let (id, outcome) = ended(&world, &plan).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "again").await.unwrap(), Some(json!(["a each", "b each"])));
@@ -193,7 +193,7 @@ fn dependents_of_a_failed_step_are_skipped_and_run_by_a_retry() {
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "bad", "c"], Some(foreach()))).await;
-        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Skipped], "{outcome:?}");
+        assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Skipped], "{outcome:?}");
         let failure = outcome.status().failure.as_ref().unwrap().to_string();
         assert!(
             failure.contains("1 of 3 tasks failed, and 1 was skipped; `process`: 1 of 3 parts failed"),
@@ -219,9 +219,9 @@ fn step_that_runs_on_failure_gets_null_for_failed_inputs() {
     each(|world| async move {
         let run = JobId::new();
         let mut plan = plan(run, &["a", "bad"], Some(foreach()));
-        plan.tasks[2].on_failure = OnFailure::Run;
+        plan.steps[2].on_failure = OnFailure::Run;
         let (id, outcome) = ended(&world, &plan).await;
-        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Succeeded]);
+        assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Succeeded]);
         assert_eq!(outcome.status().state, JobState::Failed);
         let gathered = world.ork.task_output(id, "gather").await.unwrap().unwrap();
         assert_eq!((gathered[0]["file"].clone(), gathered[1].clone()), (json!("a"), Value::Null));
@@ -232,23 +232,23 @@ fn step_that_runs_on_failure_gets_null_for_failed_inputs() {
 #[test]
 fn output_that_is_no_valid_fan_out_fails_the_step_with_its_path() {
     each(|world| async move {
-        for (fan, expected) in [
+        for (fan_out, expected) in [
             (
-                Fan { foreach: None, parallel: Some(Count::Of(output(0, &["odd"]))) },
+                FanOut { foreach: None, parallel: Some(Count::Of(output(0, &["odd"]))) },
                 "`parallel: discover.odd` is `1.5`, expected an integer from 0 to 4294967296",
             ),
             (
-                Fan { foreach: Some(output(0, &["count"])), parallel: None },
+                FanOut { foreach: Some(output(0, &["count"])), parallel: None },
                 "`foreach: discover.count` is `1`, expected a list",
             ),
             (
-                Fan { foreach: Some(output(0, &["no", "such"])), parallel: None },
+                FanOut { foreach: Some(output(0, &["no", "such"])), parallel: None },
                 "`discover.no.such`: the output of `discover` has no field `no`",
             ),
         ] {
-            let (id, outcome) = ended(&world, &plan(JobId::new(), &["a"], Some(fan))).await;
-            assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Skipped], "{outcome:?}");
-            let process = outcome.status().run.as_ref().unwrap().tasks[1].job;
+            let (id, outcome) = ended(&world, &plan(JobId::new(), &["a"], Some(fan_out))).await;
+            assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Skipped], "{outcome:?}");
+            let process = outcome.status().run.as_ref().unwrap().steps[1].job;
             let failure = world.outcome(process).await.status().failure.clone().unwrap().to_string();
             assert!(failure.contains(expected), "{failure}");
             assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), None);

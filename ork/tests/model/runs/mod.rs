@@ -59,7 +59,7 @@ const ANYWAY: &[(&[usize], bool)] = &[(&[], false), (&[0], true), (&[1], false)]
 const TIDY: &[(&[usize], bool)] = &[(&[], false), (&[], false), (&[0, 1], true)];
 
 impl Config {
-    pub(super) fn flow(&self) -> WorkflowRun {
+    pub(super) fn workflow_run(&self) -> WorkflowRun {
         let step = |(at, (needs, anyway)): (usize, &(&[usize], bool))| RunStep {
             needs: needs.to_vec(),
             run_on_failure: *anyway,

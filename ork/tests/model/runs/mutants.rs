@@ -14,17 +14,17 @@ impl Config {
     /// Lets the mutant change what a transaction writes.
     pub(super) fn falsify(&self, before: &Tables, after: &mut Tables) {
         let Some(mutant) = self.mutant else { return };
-        let Some(old) = before.flow() else { return };
+        let Some(old) = before.workflow_run() else { return };
         let ended: Vec<_> = after
             .jobs
             .iter()
             .filter(|(job, now)| now.state.is_final() && before.jobs.get(job).is_some_and(|old| !old.state.is_final()))
             .filter_map(|(_, now)| Some((now.step()?.0, now.state)))
             .collect();
-        let Some(flow) = after.jobs.get_mut(&id()).and_then(|run| run.role.as_deref_mut()).and_then(flow_of) else {
+        let Some(run) = after.jobs.get_mut(&id()).and_then(|run| run.role.as_deref_mut()).and_then(run_of) else {
             return;
         };
-        for (at, (step, old)) in flow.steps.iter_mut().zip(&old.steps).enumerate() {
+        for (at, (step, old)) in run.steps.iter_mut().zip(&old.steps).enumerate() {
             match mutant {
                 Mutant::NothingAnew if step.restarts > old.restarts => *step = old.clone(),
                 Mutant::NeverStale => step.stale = false,
@@ -37,9 +37,9 @@ impl Config {
     }
 }
 
-fn flow_of(role: &mut JobRole) -> Option<&mut WorkflowRun> {
+fn run_of(role: &mut JobRole) -> Option<&mut WorkflowRun> {
     match role {
-        JobRole::Workflow(flow) => Some(flow),
+        JobRole::Workflow(run) => Some(run),
         _ => None,
     }
 }

@@ -32,7 +32,7 @@ impl Tables {
         self.jobs.get(&id())
     }
 
-    pub(super) fn flow(&self) -> Option<&WorkflowRun> {
+    pub(super) fn workflow_run(&self) -> Option<&WorkflowRun> {
         self.run()?.workflow_run()
     }
 

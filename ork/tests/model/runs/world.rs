@@ -123,21 +123,19 @@ impl World {
     fn look(&mut self, before: &Tables) -> Option<Flaw> {
         let after = Arc::clone(&self.tables);
         let run = after.run()?;
-        if let Some(flow) = run.workflow_run() {
-            let started = |flow: Option<&WorkflowRun>, at: usize| {
-                flow.map(|flow| &flow.steps[at])
-                    .filter(|step| step.state == StepState::Started)
-                    .map(|step| step.restarts)
+        if let Some(run) = run.workflow_run() {
+            let started = |run: Option<&WorkflowRun>, at: usize| {
+                run.map(|run| &run.steps[at]).filter(|step| step.state == StepState::Started).map(|step| step.restarts)
             };
-            for at in 0..flow.steps.len() {
-                let (old, new) = (started(before.flow(), at), started(Some(flow), at));
+            for at in 0..run.steps.len() {
+                let (old, new) = (started(before.workflow_run(), at), started(Some(run), at));
                 self.ended[at] += u8::from(old.is_some() && old != new);
             }
-            for (at, step) in flow.steps.iter().enumerate() {
-                let (old, new) = (started(before.flow(), at), started(Some(flow), at));
+            for (at, step) in run.steps.iter().enumerate() {
+                let (old, new) = (started(before.workflow_run(), at), started(Some(run), at));
                 if new.is_some() && old != new {
                     self.given[at] = step.needs.iter().map(|needs| self.ended[*needs]).collect();
-                    let needs = || step.needs.iter().map(|needs| flow.steps[*needs].state);
+                    let needs = || step.needs.iter().map(|needs| run.steps[*needs].state);
                     if !needs().all(|stage| stage.is_final() && (step.run_on_failure || stage == StepState::Succeeded))
                     {
                         return Some(Flaw::Early);
@@ -167,10 +165,10 @@ impl World {
     }
 
     /// Returns the rule that is broken if the run may not have ended this way.
-    fn judged(&self, state: JobState, flow: Option<&WorkflowRun>) -> Option<Flaw> {
-        let steps = || flow.into_iter().flat_map(|flow| &flow.steps);
+    fn judged(&self, state: JobState, run: Option<&WorkflowRun>) -> Option<Flaw> {
+        let steps = || run.into_iter().flat_map(|run| &run.steps);
         let open = self.tables.tasks().any(|job| !job.state.is_final()) || steps().any(|step| !step.state.is_final());
-        let well = flow.is_some() && steps().all(|step| step.state == StepState::Succeeded);
+        let well = run.is_some() && steps().all(|step| step.state == StepState::Succeeded);
         let failed = steps().any(|step| step.state == StepState::Failed);
         let right = match state {
             JobState::Succeeded => well,
@@ -195,7 +193,7 @@ impl World {
         };
         let activity = match self.change(config, Some(worker), &claim) {
             Claimed::Granted { job, .. } if job.id == id() => {
-                let to_retry = job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default();
+                let to_retry = job.workflow_run().map(|run| run.unsuccessful_jobs(job.id)).unwrap_or_default();
                 Activity::Run { attempt: job.attempt, to_retry }
             }
             Claimed::Granted { job, .. } => Activity::Task { job: job.id, attempt: job.attempt },
@@ -219,7 +217,7 @@ impl World {
                 Activity::Run { attempt, to_retry }
             }
             Activity::Run { attempt, .. } => {
-                let begin = StartWorkflow { job: id(), attempt, run: config.flow(), actor: by(Some(worker)) };
+                let begin = StartWorkflow { job: id(), attempt, run: config.workflow_run(), actor: by(Some(worker)) };
                 self.change(config, Some(worker), &begin);
                 Activity::Done
             }

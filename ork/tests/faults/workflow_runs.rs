@@ -1,7 +1,7 @@
 //! A workflow run with faults: a list, an instance for each item, a step that gathers the outputs, and a step beside
 //! them.
 
-use ork::workflow::{Fan, Plan, Reference, Runs, Source, Step};
+use ork::workflow::{FanOut, Plan, Reference, Runs, Source, Step};
 use ork::{JobId, JobState, StepState, task};
 use ork_ports::store::Store;
 use serde_json::{Value, json};
@@ -38,13 +38,13 @@ pub(crate) fn plan(run: &str, n: u64) -> Plan {
             .collect(),
         ..Step::new(name, Runs::Rust { task: format!("run_{name}") })
     };
-    let whole = |task| Reference { task, path: Vec::new() };
+    let whole = |step| Reference { step, path: Vec::new() };
     let list = step("list", &[], &[("n", Source::Value(json!(n)))]);
-    let fan = Some(Fan { foreach: Some(whole(0)), parallel: None });
-    let each = Step { fan, ..step("each", &[0], &[]) };
+    let fan_out = Some(FanOut { foreach: Some(whole(0)), parallel: None });
+    let each = Step { fan_out, ..step("each", &[0], &[]) };
     let gather = step("gather", &[1], &[("each", Source::Output(whole(1)))]);
     let beside = Step { name: "beside".into(), ..step("list", &[], &[("n", Source::Value(json!(1)))]) };
-    Plan { name: "faulty".into(), folder: None, tasks: vec![list, each, gather, beside] }
+    Plan { name: "faulty".into(), folder: None, steps: vec![list, each, gather, beside] }
 }
 
 /// Asserts that each step has succeeded once, whatever died in between.

@@ -13,14 +13,14 @@ fn result(setting: &Setting, tasks: &[(&str, &str)]) -> Value {
     let extract = format!("{REPORT}def main() -> Report:\n    return Report(3, 'sales')\n");
     let statement = "return f\"{extract.rows} rows from '{extract.source}'\"";
     let load = format!("{REPORT}def main(extract: Report) -> str:\n    {statement}\n");
-    setting.place.write("flows/tasks/extract.py", &extract);
-    setting.place.write("flows/tasks/load.py", &load);
+    setting.place.write("workflows/tasks/extract.py", &extract);
+    setting.place.write("workflows/tasks/load.py", &load);
     let task = |(name, rest): &(&str, &str)| format!("  {name}: {{{rest}}}\n");
     let tasks: Vec<String> = tasks.iter().map(task).collect();
-    setting.place.write("flows/form.yaml", format!("tasks:\n{}", tasks.concat()));
-    let output = setting.run("check flows/form.yaml").ok();
+    setting.place.write("workflows/form.yaml", format!("tasks:\n{}", tasks.concat()));
+    let output = setting.run("check workflows/form.yaml").ok();
     assert!(output.ends_with("ok\n"), "{output}");
-    setting.run("run flows/form.yaml --json").json().get("result").cloned().unwrap_or_default()
+    setting.run("run workflows/form.yaml --json").json().get("result").cloned().unwrap_or_default()
 }
 
 /// Regression test: `load` took the whole input, `{"extract": ..}`, as its `Report`, so that it returned "0 rows from

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::make_parts::{self, SplitEnd};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
-use super::{FanOut, Step};
+use super::{Instances, Step};
 use crate::job::Job;
 use crate::ledger::MOST_PARTS;
 use crate::policy::Policy;
@@ -28,7 +28,7 @@ pub(in super::super) async fn fan_out(
     if let Some(error) = step.error() {
         return failed(error);
     }
-    let Some(FanOut { foreach, items: _, each, run }) = step.many() else { return Ok(SplitEnd::Sealed) };
+    let Some(Instances { foreach, items: _, each, run }) = step.many() else { return Ok(SplitEnd::Sealed) };
     let items = match foreach {
         None => vec![Bytes::from_static(b"null")],
         Some(reference) => match (Outputs { engine, run }).items(reference).await {

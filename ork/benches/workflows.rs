@@ -5,7 +5,7 @@
 //! compared to a plain job with as many parts, over `SQLite` and `PostgreSQL`. A Python step with up to 100,000
 //! instances is compared to a Python that echoes as many lines.
 //!
-//! `cargo bench -p ork --bench flows [-- SIZE ..]`. Sizes are numbers of instances; the default is 1,000 to
+//! `cargo bench -p ork --bench workflows [-- SIZE ..]`. Sizes are numbers of instances; the default is 1,000 to
 //! 100,000. The benchmark starts a private `PostgreSQL` server with `fsync` on. It runs `python3`, or the program that
 //! `ORK_TEST_PYTHON` names.
 //!
@@ -36,7 +36,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use nothing::nothing_part;
-use ork::workflow::{Count, Fan, Plan, Reference, Runs, Source, Step};
+use ork::workflow::{Count, FanOut, Plan, Reference, Runs, Source, Step};
 use ork::{Context, JobState, task};
 use serde_json::{Value, json};
 use support::{now, peak_mib, rate, round};
@@ -73,15 +73,15 @@ async fn flow_sum(all: Vec<u64>) -> u64 {
 const PYTHON: &str = "def main(item: int) -> int:\n    return item\n";
 
 /// A workflow of three steps: a list of `n` numbers, a step that fans out, and the sum of its outputs.
-fn plan(many: Runs, fan: Fan, n: u64, folder: &std::path::Path) -> Plan {
+fn plan(many: Runs, fan_out: FanOut, n: u64, folder: &std::path::Path) -> Plan {
     let rust = |task: &str| Runs::Rust { task: task.into() };
-    let whole = |task| Reference { task, path: Vec::new() };
+    let whole = |step| Reference { step, path: Vec::new() };
     let mut list = Step::new("list", rust("flow_list"));
     list.input.insert("n".into(), Source::Value(json!(n)));
-    let many = Step { needs: vec![0], fan: Some(fan), ..Step::new("many", many) };
+    let many = Step { needs: vec![0], fan_out: Some(fan_out), ..Step::new("many", many) };
     let mut sum = Step { needs: vec![1], ..Step::new("sum", rust("flow_sum")) };
     sum.input.insert("all".into(), Source::Output(whole(1)));
-    Plan { name: "bench".into(), folder: folder.to_str().map(Into::into), tasks: vec![list, many, sum] }
+    Plan { name: "bench".into(), folder: folder.to_str().map(Into::into), steps: vec![list, many, sum] }
 }
 
 /// Makes one measurement. Each runs in a separate process, so that the peak memory is that of the measurement alone.
@@ -97,16 +97,16 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
     if what == "plain" {
         assert_eq!(ork.submit(nothing_part { count }).and_wait().await.unwrap(), expected);
     } else {
-        let by_number = Fan { foreach: None, parallel: Some(Count::Fixed(count)) };
-        let by_list = Fan { foreach: Some(Reference { task: 0, path: Vec::new() }), parallel: None };
+        let by_number = FanOut { foreach: None, parallel: Some(Count::Fixed(count)) };
+        let by_list = FanOut { foreach: Some(Reference { step: 0, path: Vec::new() }), parallel: None };
         let rust = |task: &str| Runs::Rust { task: task.into() };
-        let (many, fan, listed) = match what {
+        let (many, fan_out, listed) = match what {
             "counted" => (rust("flow_counted"), by_number, 1),
             "recorded" => (rust("flow_recorded"), by_number, 1),
             "listed" => (rust("flow_listed"), by_list, count),
             _ => (Runs::Python { file: "task.py".into() }, by_list, count),
         };
-        let run = ork.submit_plan(&plan(many, fan, listed, folder.path())).await.unwrap();
+        let run = ork.submit_plan(&plan(many, fan_out, listed, folder.path())).await.unwrap();
         let outcome = run.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(ork.task_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
@@ -201,7 +201,7 @@ async fn main() {
     println!(
         "{}",
         json!({
-            "bench": "flows", "counted": of("counted"), "listed": of("listed"), "recorded": of("recorded"),
+            "bench": "workflows", "counted": of("counted"), "listed": of("listed"), "recorded": of("recorded"),
             "python": python,
             "growth": round(per_s(&small["counted"]) / per_s(&largest["counted"])),
             "rows": rows, "pythons": pythons,

@@ -2,7 +2,7 @@
 //! sample value exists that shows it.
 
 use jsonschema::Validator;
-use ork_workflow::{Type, Verdict, assignable};
+use ork_workflow::{Type, Verdict, is_subtype};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -32,7 +32,7 @@ fn document(schema: &Value) -> Value {
 
 fn verdict_of(from: &Value, to: &Value) -> Verdict {
     let root = json!({ "$defs": defs() });
-    assignable(Type { schema: from, root: &root }, Type { schema: to, root: &root })
+    is_subtype(Type { schema: from, root: &root }, Type { schema: to, root: &root })
 }
 
 /// Schemas without subschemas that are always decided.
@@ -262,7 +262,7 @@ fn comparison_gives_up_on_schemas_that_explode() {
     let text = json!({ "type": "string" });
     for from in [&twice, &all, &field, &many, &text] {
         for to in [&twice, &all, &field, &many, &text] {
-            let verdict = assignable(Type { schema: from, root: from }, Type { schema: to, root: to });
+            let verdict = is_subtype(Type { schema: from, root: from }, Type { schema: to, root: to });
             assert_ne!(verdict, Verdict::No(Vec::new()));
         }
     }

@@ -56,7 +56,7 @@ impl std::fmt::Display for Mismatch {
 }
 
 /// Returns whether every value of one type is also a value of another type.
-pub fn assignable(from: Type<'_>, to: Type<'_>) -> Verdict {
+pub fn is_subtype(from: Type<'_>, to: Type<'_>) -> Verdict {
     let mut comparison = Comparison { from: from.root, to: to.root, assumed: Vec::new(), depth: 0, steps: 0 };
     match comparison.all_fit(from.schema, to.schema, "") {
         Fit::Yes => Verdict::Yes,

@@ -5,9 +5,9 @@ use serde_json::json;
 use super::Check;
 use super::lookup::Known;
 use super::shape::{Field, Items, Shape, truncate_reasons};
-use crate::assign::{Mismatch, Verdict};
 use crate::diagnostic::{Code, Diagnostic, Problems, list};
 use crate::document::{ITEM, InstanceCount, Path, Task};
+use crate::subtype::{Mismatch, Verdict};
 use crate::yaml::Word;
 
 /// Checks the fan-out of a task.
