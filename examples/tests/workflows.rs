@@ -286,7 +286,7 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
     let run = setting.run("submit workflows/trouble.yaml").ok();
     let run = run.trim();
     setting.run(&format!("jobs output {run}")).fails(2, &["is ready, and has no output yet", "jobs watch"]);
-    setting.run(&format!("jobs output {run}.list")).fails(2, &["task `list` of run", "has not started"]);
+    setting.run(&format!("jobs output {run}.list")).fails(2, &["step `list` of run", "has not started"]);
     let mut watch = setting.start(&format!("jobs watch {run} --json"));
     // The watch reports the state at once, and not only at the end.
     assert_eq!(watch.out_json(|line| line["id"] == run)["state"], "ready");
@@ -319,13 +319,13 @@ fn a_run_is_watched_drawn_read_by_task_and_retried() {
 
     assert_eq!(setting.run(&format!("jobs output {run}.list")).ok(), "{\"items\": [1, 2, 3]}\n");
     assert_eq!(setting.run(&format!("jobs output {run}.each")).json(), json!([0, 1, 2]));
-    setting.run(&format!("jobs output {run}")).fails(1, &["(trouble (ork.run)) failed, so it has no output", ".TASK`"]);
+    setting.run(&format!("jobs output {run}")).fails(1, &["(trouble (ork.run)) failed, so it has no output", ".STEP`"]);
     setting.run(&format!("jobs output {run}.broken")).fails(1, &["(broken (process)) failed", "no luck"]);
     setting.run(&format!("jobs output {broken}")).fails(1, &["failed, so it has no output"]);
-    setting.run(&format!("jobs output {run}.after")).fails(1, &["task `after` of run", "was skipped"]);
-    setting.run(&format!("jobs output {run}.none")).fails(2, &["has no task `none`", "list, each, broken, after"]);
+    setting.run(&format!("jobs output {run}.after")).fails(1, &["step `after` of run", "was skipped"]);
+    setting.run(&format!("jobs output {run}.none")).fails(2, &["has no step `none`", "list, each, broken, after"]);
     setting.run(&format!("jobs output {broken}.list")).fails(2, &["is not a workflow run"]);
-    setting.run("jobs output 17").fails(2, &["17", "RUN.TASK"]);
+    setting.run("jobs output 17").fails(2, &["17", "RUN.STEP"]);
 
     setting.run(&format!("jobs retry {run} --wait")).fails(1, &["(trouble (ork.run)) failed", "`broken`"]);
     // A signal ends the waiting command, but not the run.

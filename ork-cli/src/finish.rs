@@ -56,7 +56,7 @@ pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, 
     let last = plan.steps.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
     let mut outputs = Map::new();
     for name in last {
-        outputs.insert(name.clone(), ork.task_output(run, name).await?.unwrap_or_default());
+        outputs.insert(name.clone(), ork.step_output(run, name).await?.unwrap_or_default());
     }
     Ok(match outputs.len() {
         1 => outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default(),

@@ -95,8 +95,8 @@ pub(super) enum Command {
     },
     /// Print the output of a job, a workflow run or a task of a run, as JSON
     Output {
-        /// A job id, or RUN.TASK for a task of a run; for a run, prints the outputs of its final tasks
-        #[arg(value_name = "ID|RUN.TASK")]
+        /// A job id, or RUN.STEP for a step of a run; for a run, prints the outputs of its final steps
+        #[arg(value_name = "ID|RUN.STEP")]
         target: outputs::OutputTarget,
     },
     /// Remove jobs that ended long ago, with their parts and descendants

@@ -19,27 +19,27 @@ const PAGE: usize = 1_000;
 pub(super) struct OutputTarget {
     job: JobId,
     /// The name of a step, if the job is a workflow run.
-    task: Option<String>,
+    step: Option<String>,
 }
 
 impl FromStr for OutputTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (id, task) = match text.split_once('.') {
-            Some((id, task)) => (id, Some(task.to_owned())),
+        let (id, step) = match text.split_once('.') {
+            Some((id, step)) => (id, Some(step.to_owned())),
             None => (text, None),
         };
-        let job = id.parse::<JobId>().map_err(|error| format!("{error}; expected a job id or RUN.TASK"))?;
-        Ok(Self { job, task })
+        let job = id.parse::<JobId>().map_err(|error| format!("{error}; expected a job id or RUN.STEP"))?;
+        Ok(Self { job, step })
     }
 }
 
 /// Prints the output of a job or a step.
 pub(super) async fn output(ork: &Ork, target: OutputTarget, output: &Output) -> Result<(), Failure> {
-    let OutputTarget { job, task } = target;
-    let status = match &task {
-        Some(task) => task_of(ork, job, task).await?,
+    let OutputTarget { job, step } = target;
+    let status = match &step {
+        Some(step) => job_of_step(ork, job, step).await?,
         None => ork.status(job).await?,
     };
     check_has_output(&status)?;
@@ -55,23 +55,23 @@ pub(super) async fn output(ork: &Ork, target: OutputTarget, output: &Output) -> 
 }
 
 /// Returns the status of the job of a step, if the step has started.
-async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
+async fn job_of_step(ork: &Ork, run: JobId, name: &str) -> Result<Status, Failure> {
     let status = ork.status(run).await?;
     let plan = ork.plan_of(run).await?;
-    if !plan.steps.iter().any(|step| step.name == task) {
-        let tasks: Vec<_> = plan.steps.iter().map(|step| &*step.name).collect();
-        let message = format!("the workflow `{}` has no task `{task}`", plan.name);
-        return Err(Failure::user(message).hint(format!("its tasks: {}", tasks.join(", "))));
+    if !plan.steps.iter().any(|step| step.name == name) {
+        let names: Vec<_> = plan.steps.iter().map(|step| &*step.name).collect();
+        let message = format!("the workflow `{}` has no step `{name}`", plan.name);
+        return Err(Failure::user(message).hint(format!("its steps: {}", names.join(", "))));
     }
-    let stands = status.run.iter().flat_map(|run| &run.steps).find(|stands| stands.name == task);
-    match stands.map(|stands| (stands.state, stands.job)) {
+    let step = status.run.iter().flat_map(|run| &run.steps).find(|step| step.name == name);
+    match step.map(|step| (step.state, step.job)) {
         None | Some((StepState::Waiting, _)) => {
-            let message = format!("task `{task}` of run {run} has not started, so it has no output yet");
+            let message = format!("step `{name}` of run {run} has not started, so it has no output yet");
             Err(Failure::user(message).hint(format!("`jobs why {run}` explains what the run is waiting for")))
         }
         Some((StepState::Skipped, _)) => {
-            let message = format!("task `{task}` of run {run} was skipped, so it has no output");
-            Err(Failure::job(message).hint(format!("`jobs tree {run}` shows which task failed")))
+            let message = format!("step `{name}` of run {run} was skipped, so it has no output");
+            Err(Failure::job(message).hint(format!("`jobs tree {run}` shows which step failed")))
         }
         Some((StepState::Started | StepState::Succeeded | StepState::Failed | StepState::Cancelled, job)) => {
             Ok(ork.status(job).await?)
@@ -87,7 +87,7 @@ fn check_has_output(status: &Status) -> Result<(), Failure> {
         State::Failed => {
             let why = status.failure.as_ref().map(|why| printable(&format!(": {why}"))).unwrap_or_default();
             let hint = match status.run {
-                Some(_) => format!("`jobs output {id}.TASK` prints the output of a task that succeeded"),
+                Some(_) => format!("`jobs output {id}.STEP` prints the output of a step that succeeded"),
                 None => format!("`jobs show {id}` shows details"),
             };
             Err(Failure::job(format!("job {id} ({name}) failed, so it has no output{why}")).hint(hint))

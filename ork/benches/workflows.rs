@@ -109,7 +109,7 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
         let run = ork.submit_plan(&plan(many, fan_out, listed, folder.path())).await.unwrap();
         let outcome = run.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(ork.task_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
+        assert_eq!(ork.step_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
     }
     let took = start.elapsed();
     ork.shutdown().await;

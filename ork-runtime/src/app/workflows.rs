@@ -92,7 +92,7 @@ impl Ork {
 /// ork.start_worker();
 /// let run = ork.submit_plan(&GREETINGS.plan(ork.registry(), &Parameters::new())?).await?;
 /// run.outcome().await?;
-/// assert_eq!(ork.task_output(run.id(), "all").await?.unwrap()[1], "hello Grace");
+/// assert_eq!(ork.step_output(run.id(), "all").await?.unwrap()[1], "hello Grace");
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy)]

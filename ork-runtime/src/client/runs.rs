@@ -48,14 +48,14 @@ impl Client {
     ///
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
-    pub async fn task_output(&self, run: JobId, task: &str) -> Result<Option<Value>, ClientError> {
+    pub async fn step_output(&self, run: JobId, name: &str) -> Result<Option<Value>, ClientError> {
         let view = self.view(run).await?;
         let plan = plan(&view)?;
-        let step = plan.steps.iter().find(|step| step.name == task).ok_or_else(|| {
-            let message = format!("the workflow `{}` has no task `{task}`", plan.name);
+        let step = plan.steps.iter().find(|step| step.name == name).ok_or_else(|| {
+            let message = format!("the workflow `{}` has no step `{name}`", plan.name);
             ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
         })?;
-        let started = view.job.workflow_run().and_then(|run| run.steps.iter().find(|step| step.name == task));
+        let started = view.job.workflow_run().and_then(|run| run.steps.iter().find(|step| step.name == name));
         let Some(started) = started else { return Ok(None) };
         match self.engine.store.job(started.job(run)).await? {
             Some(view) => self.output_of(step, view).await,

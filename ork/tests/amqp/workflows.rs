@@ -52,9 +52,9 @@ fn both_workers_run_steps_and_each_step_starts_once() {
         assert!(steps.iter().all(|step| step.state == StepState::Succeeded));
         let by_number = json!([[null, 0, 3], [null, 1, 3], [null, 2, 3]]);
         let expected = json!([200, 2 * 4950, by_number]);
-        assert_eq!(two.task_output(handle.id(), "gather").await.unwrap(), Some(expected));
+        assert_eq!(two.step_output(handle.id(), "gather").await.unwrap(), Some(expected));
         assert_eq!([".list", ".each", ".gather"].map(|task| calls(&format!("{run}{task}"))), [1, 203, 1]);
-        let each = two.task_output(handle.id(), "each").await.unwrap().unwrap();
+        let each = two.step_output(handle.id(), "each").await.unwrap().unwrap();
         assert_eq!((each[13].clone(), each[198].clone()), (json!([6, 1, 2]), json!([99, 0, 2])));
         one.shutdown().await;
         two.shutdown().await;

@@ -193,7 +193,7 @@ fn retry_restarts_steps_that_ran_without_the_retried_step() {
         }
         assert_eq!((outcome.status().state, states(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 3]));
         for task in ["third", "of_third", "last"] {
-            assert_eq!(world.ork.task_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
+            assert_eq!(world.ork.step_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
         }
         // Each step has two more jobs beside its first one, one of which failed: those no longer count.
         let last = jobs(&outcome);
@@ -216,7 +216,7 @@ fn options_of_a_step_override_those_of_its_task() {
         slow.timeout = Some(20);
         let (id, outcome) = ended(&world, &workflow(vec![flaky, slow])).await;
         assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Failed], "{outcome:?}");
-        assert_eq!(world.ork.task_output(id, "flaky").await.unwrap(), Some(json!(3)));
+        assert_eq!(world.ork.step_output(id, "flaky").await.unwrap(), Some(json!(3)));
         let slow = outcome.status().run.as_ref().unwrap().steps[1].job;
         let failure = world.outcome(slow).await.status().failure.clone().unwrap();
         assert_eq!(failure.kind, ork::FailureKind::Timeout, "{failure}");
