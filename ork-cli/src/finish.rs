@@ -66,5 +66,6 @@ pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, 
 
 /// The outcome of a workflow run as JSON, for programs.
 fn report(status: &Status, result: &Value) -> Value {
-    json!({ "run": status.id, "state": status.state, "steps": status.run.as_ref().map(|run| &run.steps), "result": result })
+    let steps = status.run.as_ref().map(|run| &run.steps);
+    json!({ "run": status.id, "state": status.state, "steps": steps, "result": result })
 }

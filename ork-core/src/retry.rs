@@ -1,4 +1,5 @@
-//! Pauses before another try: [`RetryPolicy`] for attempts of a task, and `Backoff` for operations of this process. Pure code; the randomness is an argument.
+//! Pauses before another try: [`RetryPolicy`] for attempts of a task, and `Backoff` for operations of this process.
+//! Pure code; the randomness is an argument.
 
 use std::time::Duration;
 

@@ -15,10 +15,14 @@ use crate::codec::Uid;
 use crate::error::{is_read_only, no_answer, store_error, wrong_encoding};
 use crate::schema;
 use crate::url::Address;
+use ork_core::retry::RetryPolicy;
 use ork_ports::store::StoreError;
 
 /// How long it may take to open a connection, including the queries that come first.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The first pause between two attempts to reach the server.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause between two attempts to reach the server, and so the longest delay once it can be reached again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -28,13 +32,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// PostgreSQL 12 do not have the setting.
 const ACKNOWLEDGED: &str = "SET tcp_user_timeout = '10s'";
 
-/// Returns the pause before the next attempt after this many failures: exponential, with jitter.
+/// Returns the pause before the next attempt to reach the server, after this many failures in a row.
 pub(crate) fn pause(failures: u32) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
     }
-    let longest = Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE);
-    longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+    let mut policy = RetryPolicy::new(u32::MAX).backoff(FIRST_PAUSE);
+    policy.max = LONGEST_PAUSE;
+    policy.pause_after(failures, fastrand::f64()).unwrap_or(LONGEST_PAUSE)
 }
 
 /// A writing connection.

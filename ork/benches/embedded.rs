@@ -21,7 +21,6 @@
     reason = "a benchmark prints figures, and stops at the first thing that is wrong"
 )]
 
-#[path = "support/nothing.rs"]
 mod nothing;
 mod support;
 

@@ -27,7 +27,6 @@
     reason = "a benchmark prints figures, and stops at the first thing that is wrong"
 )]
 
-#[path = "support/nothing.rs"]
 mod nothing;
 use ork_test_support::postgres;
 mod support;

@@ -1,8 +1,8 @@
 //! Workflows over Rust tasks: `workflows run workflows/files.yaml --input prefix=raw/2026-01-15`.
 //!
-//! `workflows run workflows/tree.yaml --input folder=$PWD` counts the contents of the files in a tree, as `workflows/python/tree`
-//! does in Python. The folder has workflows of other shapes too; try `workflows check`, `workflows graph` and
-//! `workflows schedules` with them.
+//! `workflows run workflows/tree.yaml --input folder=$PWD` counts the contents of the files in a tree, as
+//! `workflows/python/tree` does in Python. The folder has workflows of other shapes too; try `workflows check`,
+//! `workflows graph` and `workflows schedules` with them.
 
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 
