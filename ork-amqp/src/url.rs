@@ -29,6 +29,11 @@ impl Address {
             .strip_prefix("amqp://")
             .or_else(|| text.strip_prefix("amqps://"))
             .ok_or_else(|| wrong("does not begin with `amqp://` or `amqps://`"))?;
+        if cfg!(not(feature = "tls")) && text.starts_with("amqps://") {
+            let message = "this program was built without the feature `tls`, which `amqps://` URLs need: add it with \
+                           `cargo add ork --features tls`";
+            return Err(BrokerError::new(BrokerErrorKind::Config, message));
+        }
         // The parser's error message may quote the URL including the password, so it is not passed on.
         let mut uri: AMQPUri = text.parse().map_err(|_words| wrong("is invalid"))?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -7,7 +7,10 @@ use std::sync::OnceLock;
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde::Serialize;
 use serde_json::Value;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Failure;
 use ork_runtime::task::Conclusion;
@@ -44,12 +47,12 @@ impl Output {
 
     /// Starts logging to stderr.
     pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(filter)
-            .map_err(|error| Failure::user(format!("invalid value `{filter}` for `log`: {error}")))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        let filter: Targets =
+            filter.parse().map_err(|error| Failure::user(format!("invalid value `{filter}` for `log`: {error}")))?;
+        let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+        let lines = if self.json { lines.json().boxed() } else { lines.with_ansi(self.color).boxed() };
         // `try_init` fails if the program has set up its own subscriber, which is then kept.
-        let set = if self.json { log.json().try_init() } else { log.with_ansi(self.color).try_init() };
-        drop(set);
+        drop(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init());
         Ok(())
     }
 

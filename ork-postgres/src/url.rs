@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -46,11 +45,13 @@ impl Address {
         }
         // The error of the parser may quote the URL with its password, so it is not passed on.
         let options: PgConnectOptions = text.parse().map_err(|_words| wrong("is invalid"))?;
-        let mut options = options.options(SETTINGS).disable_statement_logging();
-        let verifies = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
-        let named = text.contains("sslrootcert=") && !text.contains("sslrootcert=system");
-        if verifies && !named {
-            options = options.ssl_root_cert_from_pem(system_roots());
+        let options = options.options(SETTINGS).disable_statement_logging();
+        let must_encrypt =
+            matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+        if cfg!(not(feature = "tls")) && must_encrypt {
+            let message = "this program was built without the feature `tls`, which this `sslmode` needs: add it with \
+                           `cargo add ork --features tls`";
+            return Err(StoreError::new(StoreErrorKind::Config, message));
         }
         Ok(Self(options))
     }
@@ -96,17 +97,6 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Returns the certificates that the system trusts, as PEM.
-fn system_roots() -> Vec<u8> {
-    let mut pem = String::new();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        pem.push_str(&base64::engine::general_purpose::STANDARD.encode(&certificate));
-        pem.push_str("\n-----END CERTIFICATE-----\n");
-    }
-    pem.into_bytes()
 }
 
 #[cfg(test)]

@@ -40,6 +40,19 @@ pub enum RegistryError {
         /// The location of the function.
         location: Box<Location>,
     },
+    /// An input has constraints, such as a range, and this program was built without the feature that checks them.
+    #[error(
+        "the inputs of `{name}` at {location} have constraints (`{keyword}`), and this program was built without the \
+         feature `constraints`, which checks them: add it with `cargo add ork --features constraints`"
+    )]
+    Constraints {
+        /// The name of the task.
+        name: &'static str,
+        /// The location of the function.
+        location: Box<Location>,
+        /// The keyword of one of the constraints in the schema of the inputs.
+        keyword: String,
+    },
     /// A task needs a state that the application has not given.
     #[error("the task `{task}` at {location} needs a `State<{state}>`: set it with `ork::builder().state(..)`")]
     NoState {
@@ -102,6 +115,12 @@ impl Registry {
         for def in defs {
             if !is_name(def.name) {
                 problems.push(RegistryError::Name { name: def.name, location: Box::new(def.location) });
+                continue;
+            }
+            #[cfg(not(feature = "constraints"))]
+            if let Some(keyword) = crate::task::schema::first_constraint(&def) {
+                let location = Box::new(def.location);
+                problems.push(RegistryError::Constraints { name: def.name, location, keyword });
                 continue;
             }
             // The functions are sorted by role, so the work comes before its split and its join.

@@ -10,6 +10,7 @@
 mod codec;
 mod command;
 mod error;
+mod folder_watch;
 mod follows;
 mod load;
 mod metrics;

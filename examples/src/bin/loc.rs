@@ -7,12 +7,34 @@
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::FileType;
 use std::path::{Path, PathBuf};
 
 use ork::{Parts, Result, task};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokei::{CodeStats, Config, LanguageType};
+
+/// The languages that are counted: the extensions of their files, and what begins a line of comment.
+const LANGUAGES: [(&str, &[&str], &[&str]); 14] = [
+    ("C", &["c", "h"], &["//", "/*", "*"]),
+    ("C++", &["cc", "cpp", "hpp"], &["//", "/*", "*"]),
+    ("CSS", &["css"], &["/*", "*"]),
+    ("Go", &["go"], &["//", "/*", "*"]),
+    ("HTML", &["html"], &["<!--"]),
+    ("Java", &["java"], &["//", "/*", "*"]),
+    ("JavaScript", &["js", "mjs"], &["//", "/*", "*"]),
+    ("Python", &["py"], &["#"]),
+    ("Rust", &["rs"], &["//", "/*"]),
+    ("SQL", &["sql"], &["--"]),
+    ("Shell", &["sh"], &["#"]),
+    ("TOML", &["toml"], &["#"]),
+    ("TypeScript", &["ts", "tsx"], &["//", "/*", "*"]),
+    ("YAML", &["yaml", "yml"], &["#"]),
+];
+
+/// Folders of build output and dependencies, which are not counted.
+const SKIPPED: [&str; 3] = ["node_modules", "target", "venv"];
 
 /// The lines of one language.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +46,20 @@ struct Lines {
 }
 
 impl Lines {
+    fn of(text: &str, comments: &[&str]) -> Self {
+        let mut lines = Self { files: 1, ..Self::default() };
+        for line in text.lines().map(str::trim_start) {
+            if line.is_empty() {
+                lines.blanks += 1;
+            } else if comments.iter().any(|mark| line.starts_with(mark)) {
+                lines.comments += 1;
+            } else {
+                lines.code += 1;
+            }
+        }
+        lines
+    }
+
     fn add(&mut self, more: &Self) {
         self.files += more.files;
         self.code += more.code;
@@ -38,39 +74,45 @@ type Languages = BTreeMap<String, Lines>;
 #[task(retries = 2)]
 fn loc(directory: PathBuf) -> Result<Languages> {
     let mut languages = Languages::new();
-    let mut files = files_of(&directory)?;
-    files.sort();
-    for file in files {
-        let Some(language) = LanguageType::from_path(&file, &Config::default()) else { continue };
-        let CodeStats { blanks, code, comments, .. } =
-            language.parse_from_slice(std::fs::read(&file)?, &Config::default()).summarise();
-        let lines = Lines { files: 1, code, comments, blanks };
-        languages.entry(language.name().to_owned()).or_default().add(&lines);
+    for file in entries(&directory, FileType::is_file)? {
+        let extension = file.extension().and_then(OsStr::to_str).unwrap_or_default();
+        let known = LANGUAGES.iter().find(|(_, extensions, _)| extensions.contains(&extension));
+        let Some((language, _, comments)) = known else { continue };
+        let text = std::fs::read(&file)?;
+        let lines = Lines::of(&String::from_utf8_lossy(&text), comments);
+        languages.entry((*language).to_owned()).or_default().add(&lines);
     }
     Ok(languages)
 }
 
-fn files_of(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            files.push(entry.path());
-        }
-    }
-    Ok(files)
-}
-
 /// Counts lines of code by language in a source tree.
 #[task(part)]
-fn loc_part(root: PathBuf) -> Result<impl Iterator<Item = loc>> {
+fn loc_part(root: PathBuf) -> Result<Vec<loc>> {
     let root = std::path::absolute(root)?;
-    // Files that version control ignores, such as build output, are not part of the source code.
-    let walk = ignore::WalkBuilder::new(&root).follow_links(false).build();
-    std::fs::read_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-    let directories =
-        walk.filter_map(std::result::Result::ok).filter(|entry| entry.file_type().is_some_and(|kind| kind.is_dir()));
-    Ok(directories.map(|entry| loc { directory: entry.into_path() }))
+    let mut directories = vec![root.clone()];
+    let mut next = 0;
+    while let Some(directory) = directories.get(next) {
+        let below = entries(directory, FileType::is_dir);
+        // A folder that is not there is an error; one that was removed in the meantime, or may not be read, is not.
+        directories.extend(if next == 0 { below? } else { below.unwrap_or_default() });
+        next += 1;
+    }
+    Ok(directories.into_iter().map(|directory| loc { directory }).collect())
+}
+
+/// Returns the files, or the directories, in a directory. Hidden ones and build output are left out.
+fn entries(directory: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Vec<PathBuf>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_skipped = name.to_string_lossy().starts_with('.') || SKIPPED.iter().any(|skipped| name == *skipped);
+        if is_wanted(&entry.file_type()?) && !is_skipped {
+            entries.push(entry.path());
+        }
+    }
+    entries.sort();
+    Ok(entries)
 }
 
 /// One row of the table.

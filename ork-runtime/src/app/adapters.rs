@@ -105,7 +105,9 @@ impl Adapters {
         }
         let detail = match find(self.objects, url) {
             Ok(open) => return open(url).map(Some),
-            Err(Missing::Feature(feature)) => format!("this program was built without the feature `{feature}`"),
+            Err(Missing::Feature(feature)) => format!(
+                "this program was built without the feature `{feature}`: add it with `cargo add ork --features {feature}`"
+            ),
             Err(Missing::Scheme) => "expected `file:PATH` or `s3://BUCKET/PREFIX`".into(),
         };
         Err(ObjectError::new(ObjectErrorKind::Config, format!("cannot store large outputs in {url}: {detail}")))
@@ -118,5 +120,8 @@ impl Adapters {
 }
 
 fn without(feature: &str, variable: &str) -> String {
-    format!("this program was built without the feature `{feature}`, which {variable} needs")
+    format!(
+        "this program was built without the feature `{feature}`, which {variable} needs: add it with `cargo add ork \
+         --features {feature}`"
+    )
 }

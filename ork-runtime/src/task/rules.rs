@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::InputError;
 use crate::id::Fingerprint;
@@ -41,9 +41,50 @@ impl Rules {
     }
 }
 
+/// Returns the keyword of a constraint anywhere in a schema, or `None` if it has none.
+pub(crate) fn first_rule(schema: &Value) -> Option<&str> {
+    match schema {
+        Value::Object(schema) => {
+            let here = schema.keys().find(|keyword| is_rule(schema, keyword)).map(String::as_str);
+            here.or_else(|| schema.values().find_map(first_rule))
+        }
+        Value::Array(schemas) => schemas.iter().find_map(first_rule),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// Whether a keyword is a constraint that serde does not check by the type alone.
+fn is_rule(schema: &Map<String, Value>, keyword: &str) -> bool {
+    let is = |keyword: &str, value: u64| schema.get(keyword).and_then(Value::as_u64) == Some(value);
+    match keyword {
+        // A property can have the name of a keyword, but its value is a schema then.
+        _ if !schema.get(keyword).is_some_and(|value| value.is_number() || value.is_string()) => false,
+        // The bounds of the integer type itself are not constraints.
+        "minimum" | "maximum" => {
+            let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
+            let bound = schema.get(keyword).and_then(Value::as_i64);
+            let [low, high] = match format {
+                "uint8" => [0, u8::MAX.into()],
+                "uint16" => [0, u16::MAX.into()],
+                "uint" | "uint32" | "uint64" | "uint128" => [0, u32::MAX.into()],
+                "int8" => [i8::MIN.into(), i8::MAX.into()],
+                "int16" => [i16::MIN.into(), i16::MAX.into()],
+                _ => return true,
+            };
+            bound != Some(if keyword == "minimum" { low } else { high })
+        }
+        // The lengths of a `char` are not a constraint.
+        "minLength" | "maxLength" => !(is("minLength", 1) && is("maxLength", 1)),
+        // The length of a fixed-size array is not a constraint.
+        "minItems" | "maxItems" => schema.get("minItems") != schema.get("maxItems"),
+        "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" | "pattern" | "minProperties" | "maxProperties" => true,
+        _ => false,
+    }
+}
+
 #[cfg(not(feature = "constraints"))]
 impl Rules {
-    /// Accepts every body, because this program was built without the feature `constraints`.
+    /// Accepts every body: without the feature `constraints`, the registry rejects tasks whose inputs have constraints.
     #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as with the feature")]
     pub(super) fn check(&self, _task: &str, _schema: impl FnOnce() -> Value, _body: &[u8]) -> Result<(), InputError> {
         Ok(())
@@ -54,9 +95,9 @@ impl Rules {
 mod checked {
     use jsonschema::error::{ValidationError, ValidationErrorKind as Kind};
     use jsonschema::paths::LocationSegment;
-    use serde_json::{Map, Value};
+    use serde_json::Value;
 
-    use super::{InputError, Rules};
+    use super::{InputError, Rules, first_rule};
 
     /// The maximum length of a value that is repeated in an error message.
     const LONGEST: usize = 100;
@@ -78,9 +119,7 @@ mod checked {
 
     /// Returns a validator for the constraints of a function, or `None` if it has none.
     fn validator(task: &str, schema: &Value) -> Option<Box<jsonschema::Validator>> {
-        if !has_rules(schema) {
-            return None;
-        }
+        first_rule(schema)?;
         let options = jsonschema::options().should_validate_formats(false);
         match options.build(schema) {
             Ok(validator) => Some(Box::new(validator)),
@@ -89,48 +128,6 @@ mod checked {
                 tracing::warn!(task, error, "cannot read the schema of the input; its rules are not checked");
                 None
             }
-        }
-    }
-
-    /// Whether a schema contains a constraint anywhere.
-    fn has_rules(schema: &Value) -> bool {
-        match schema {
-            Value::Object(schema) => {
-                schema.keys().any(|keyword| is_rule(schema, keyword)) || schema.values().any(has_rules)
-            }
-            Value::Array(schemas) => schemas.iter().any(has_rules),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-        }
-    }
-
-    /// Whether a keyword is a constraint that serde does not check by the type alone.
-    fn is_rule(schema: &Map<String, Value>, keyword: &str) -> bool {
-        let is = |keyword: &str, value: u64| schema.get(keyword).and_then(Value::as_u64) == Some(value);
-        match keyword {
-            // A property can have the name of a keyword, but its value is a schema then.
-            _ if !schema.get(keyword).is_some_and(|value| value.is_number() || value.is_string()) => false,
-            // The bounds of the integer type itself are not constraints.
-            "minimum" | "maximum" => {
-                let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
-                let bound = schema.get(keyword).and_then(Value::as_i64);
-                let [low, high] = match format {
-                    "uint8" => [0, u8::MAX.into()],
-                    "uint16" => [0, u16::MAX.into()],
-                    "uint" | "uint32" | "uint64" | "uint128" => [0, u32::MAX.into()],
-                    "int8" => [i8::MIN.into(), i8::MAX.into()],
-                    "int16" => [i16::MIN.into(), i16::MAX.into()],
-                    _ => return true,
-                };
-                bound != Some(if keyword == "minimum" { low } else { high })
-            }
-            // The lengths of a `char` are not a constraint.
-            "minLength" | "maxLength" => !(is("minLength", 1) && is("maxLength", 1)),
-            // The length of a fixed-size array is not a constraint.
-            "minItems" | "maxItems" => schema.get("minItems") != schema.get("maxItems"),
-            "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" | "pattern" | "minProperties" | "maxProperties" => {
-                true
-            }
-            _ => false,
         }
     }
 

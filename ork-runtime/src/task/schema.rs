@@ -65,6 +65,12 @@ impl TaskDef {
     }
 }
 
+/// Returns the keyword of a constraint of the inputs that serde does not check, or `None` if there is none.
+#[cfg(not(feature = "constraints"))]
+pub(crate) fn first_constraint(def: &TaskDef) -> Option<String> {
+    super::rules::first_rule(&constraints(def)).map(str::to_owned)
+}
+
 /// Returns a schema with the constraints of all inputs. It does not say which inputs are required or known, as serde
 /// checks that.
 fn constraints(def: &TaskDef) -> Value {

@@ -40,8 +40,8 @@ pub(in super::super) async fn settle(engine: &Engine, common: &Common, ended: En
         }
     };
     let done = match end_job(engine, common, &item, &mut job, attempt).await {
-        Ok(Next::Done(done)) => done,
-        Ok(Next::Again(due)) => tokio::select! {
+        Ok(AttemptEnd::Settled(done)) => done,
+        Ok(AttemptEnd::RetryAt(due)) => tokio::select! {
             biased;
             () = engine.force.cancelled() => Done::Interrupted,
             () = engine.clock.pause_until(due) => {
@@ -56,11 +56,11 @@ pub(in super::super) async fn settle(engine: &Engine, common: &Common, ended: En
 }
 
 /// What follows an attempt at a storeless job.
-enum Next {
+enum AttemptEnd {
     /// The delivery is done.
-    Done(Done),
+    Settled(Done),
     /// The next attempt is due at this time.
-    Again(Timestamp),
+    RetryAt(Timestamp),
 }
 
 /// Ends an attempt at a storeless job, and sends what follows the job if that was the last one.
@@ -70,7 +70,7 @@ async fn end_job(
     item: &Item,
     job: &mut Job,
     attempt: Attempt,
-) -> Result<Next, ProcessError> {
+) -> Result<AttemptEnd, ProcessError> {
     let phase = common.action.phase();
     let (how, output, done) = match attempt {
         Attempt::Lost(times) => {
@@ -78,7 +78,7 @@ async fn end_job(
             let done = Done::Exhausted(failure.message.clone());
             // Parts that were sent before the last loss are dropped.
             if common.action == Action::Split && !split::forget(engine, &common.task, job).await {
-                return Ok(Next::Done(Done::Interrupted));
+                return Ok(AttemptEnd::Settled(Done::Interrupted));
             }
             (AttemptOutcome::Failed { failure, retry_at: None }, None, done)
         }
@@ -86,13 +86,13 @@ async fn end_job(
     };
     let is_lost = matches!(done, Done::Exhausted(_));
     match outcome::end_attempt(engine, job, phase, how, output.clone()).await {
-        Ok(Some(due)) => return Ok(Next::Again(due)),
+        Ok(Some(due)) => return Ok(AttemptEnd::RetryAt(due)),
         Ok(None) => {}
         // No other process knows the outcome: if it was not sent, the message is delivered again.
-        Err(_interrupted) => return Ok(Next::Done(Done::Interrupted)),
+        Err(_interrupted) => return Ok(AttemptEnd::Settled(Done::Interrupted)),
     }
     if is_lost && mutant::is_on(Mutant::FollowsNothingLost) {
-        return Ok(Next::Done(done));
+        return Ok(AttemptEnd::Settled(done));
     }
-    member::follow(engine, item, job, output, done).await.map(Next::Done)
+    member::follow(engine, item, job, output, done).await.map(AttemptEnd::Settled)
 }
