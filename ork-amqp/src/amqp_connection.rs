@@ -25,7 +25,7 @@ use super::error::{Failed, LinkError, reason};
 use super::url::Address;
 use ork_ports::broker::BrokerErrorKind;
 
-/// How long a channel, or a connection that is no longer used, may take to close.
+/// The time that a channel, or a connection that is no longer used, may take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The use of channel numbers on a connection, which decides whether it is exhausted.

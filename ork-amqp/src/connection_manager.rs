@@ -31,11 +31,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// short; it doubles with each attempt in a row that was cut.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
-/// How many times in a row a connection may be cut while being established before an error is returned to the caller
-/// that waits for the first connection.
+/// The number of times in a row that a connection may be cut while being established before an error is returned to the
+/// caller that waits for the first connection.
 const CUTS: u32 = 4;
 
-/// How many connections in a row may have no channel left before an error is returned to the caller.
+/// The number of connections in a row that may have no channel left before an error is returned to the caller.
 const CONNECTIONS: u32 = 3;
 
 /// The pauses between two attempts to connect or to publish.

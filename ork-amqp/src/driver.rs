@@ -24,7 +24,7 @@ use super::topology::{REPUBLISH_AFTER, Topology};
 use super::wire::{Publication, RawDelivery, dead_letter, decode, redelivered, republish};
 use ork_ports::broker::{Delivery, Subscribe};
 
-/// How long done deliveries wait to become part of a multiple acknowledgement.
+/// The time that finished deliveries wait to become part of a multiple acknowledgement.
 const TICK: Duration = Duration::from_millis(4);
 
 /// The maximum number of deliveries passed on, or of settlements taken, in one step.
@@ -33,7 +33,7 @@ const BURST: usize = 256;
 /// After a consumer has lived this long, its backoff is reset.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// What all subscriptions of one broker share.
+/// The resources that all subscriptions of one broker share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) link: Arc<ConnectionManager>,
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
     /// The number of the newest generation, over all channels.
     pub(super) generations: Arc<AtomicU64>,
-    /// How many settlements came too late for their channel.
+    /// The number of settlements that came too late for their channel.
     pub(super) stale: Arc<AtomicU64>,
 }
 

@@ -57,9 +57,9 @@ pub struct Config {
     pub prefix: String,
     /// The kind of queue that holds work.
     pub queues: QueueKind,
-    /// How long the broker may take for one answer. The default is 10 seconds.
+    /// The time that the broker may take for one answer. The default is 10 seconds.
     pub deadline: Duration,
-    /// How long [`Broker::close`] may take. The default is 2 seconds.
+    /// The time that [`Broker::close`] may take. The default is 2 seconds.
     pub close_deadline: Duration,
     /// The name that RabbitMQ shows for the connections.
     pub name: String,

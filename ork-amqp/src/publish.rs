@@ -24,7 +24,7 @@ const LANES: usize = 2;
 /// The maximum number of unconfirmed messages of one lane; more gain nothing.
 const BATCH: usize = 512;
 
-/// How many orders may wait for a lane before callers have to wait.
+/// The number of orders that may wait for a lane before callers have to wait.
 const WAITING: usize = 64;
 
 type Results = Vec<Result<(), LinkError>>;
@@ -311,7 +311,7 @@ fn blocked(live: &AmqpConnection) -> LinkError {
     )
 }
 
-/// What an attempt lost besides messages, in ascending order of severity.
+/// The loss of an attempt besides its messages, in ascending order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Lost {
     Nothing,

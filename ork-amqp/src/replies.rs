@@ -15,13 +15,13 @@ use super::amqp_connection::AmqpConnection;
 use super::connection_manager::{ConnectionManager, Pauses};
 use super::error::LinkError;
 
-/// How many messages may wait in this process before further ones stay with the broker.
+/// The number of messages that may wait in this process before further ones stay with the broker.
 pub(super) const WAITING: usize = 1024;
 
-/// How long the queue outlives its last consumer, in milliseconds.
+/// The time for which the queue outlives its last consumer, in milliseconds.
 const EXPIRES: u32 = 10 * 60 * 1000;
 
-/// How long deleting the queue may take when the process ends.
+/// The time that deleting the queue may take when the process ends.
 const DELETE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Reads a delivery; returns `None` if it cannot be read.

@@ -25,11 +25,11 @@ pub(super) struct Session {
     pub(super) acks: Acks,
     /// Copies being published, to the dead letters or to the queue itself.
     pub(super) n_copying: usize,
-    /// When the session was opened. A session that has lasted long enough resets the backoff.
+    /// The time at which the session was opened. A session that has lasted long enough resets the backoff.
     pub(super) since: Instant,
 }
 
-/// Why a session has ended.
+/// The end of a session.
 pub(super) enum Ended {
     /// It was stopped, and everything is settled.
     Stopped,
@@ -37,7 +37,7 @@ pub(super) enum Ended {
     Lost(Loss),
 }
 
-/// How a session was lost, and whether an unreadable message was the cause.
+/// The loss of a session: its reason, and whether an unreadable message was the cause.
 pub(super) struct Loss {
     pub(super) why: String,
     pub(super) unreadable: bool,

@@ -41,7 +41,7 @@ pub struct Tree {
     pub failed_children: u64,
     /// The number of direct children that were cancelled.
     pub cancelled_children: u64,
-    /// How the job's own work ended. Set once that has happened, for a job with jobs below it.
+    /// The state in which the job's own work ended. Set once that has happened, for a job with jobs below it.
     pub verdict: Option<State>,
     /// Set when the job was cancelled: nothing below it starts any more.
     pub cancel_mode: Option<CancelMode>,

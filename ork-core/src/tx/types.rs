@@ -88,7 +88,7 @@ pub enum Durability {
 pub struct KeyHolder {
     /// The job.
     pub job: JobId,
-    /// When the job was last known to be alive: when it acquired the key, when it started, or when a heartbeat listed
+    /// The time of the job's last sign of life: when it acquired the key, when it started, or when a heartbeat listed
     /// it or a job below it.
     pub seen: Timestamp,
     /// Whether the job exists and has not ended.
