@@ -31,7 +31,7 @@ pub(crate) struct Wake {
     own: [PathBuf; 2],
 }
 
-/// How a process learns of changed files.
+/// The mechanism that notifies a process of changed files.
 #[derive(Debug)]
 enum FolderWatch {
     /// The operating system reports changes.

@@ -26,7 +26,7 @@ use crate::task::state::States;
 use crate::tx::Actor;
 use crate::worker;
 
-/// Why a process could not be built.
+/// The error of a process that could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {

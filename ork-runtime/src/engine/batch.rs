@@ -10,7 +10,7 @@ use crate::id::JobId;
 use crate::message::WorkKind;
 use crate::registry::Task;
 
-/// What the deliveries of one batch have in common.
+/// The key by which deliveries are grouped into batches: all deliveries of one batch have the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
     /// Parts of one job: its id, the epoch, the attempt, and whether they have waited for a permit.

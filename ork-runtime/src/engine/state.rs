@@ -37,21 +37,21 @@ use crate::tx::Actor;
 /// The settings of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// How many `async fn` tasks run at once.
+    /// The number of `async fn` tasks that run at once.
     pub concurrency: usize,
-    /// How many `fn` tasks run at once.
+    /// The number of `fn` tasks that run at once.
     pub blocking_concurrency: usize,
-    /// How many parts a split appends in one transaction.
+    /// The number of parts that a split appends in one transaction.
     pub split_page_size: usize,
-    /// How many workers may die during one attempt before it fails as lost.
+    /// The number of workers that may die during one attempt before it fails as lost.
     pub max_worker_losses: u32,
-    /// How long a cancelled call may still run before it is dropped.
+    /// The time that a cancelled call may still run before it is dropped.
     pub cancel_grace: Duration,
-    /// How long a delivery may stay unacknowledged before it is acknowledged and its work gets a lease.
+    /// The time that a delivery may stay unacknowledged before it is acknowledged and its work gets a lease.
     pub ack_timeout: Duration,
     /// The folder with the files of workflows; `None` for the paths in their plans.
     pub workflows: Option<PathBuf>,
-    /// How long jobs are kept after their end; `None` for ever.
+    /// The time for which jobs are kept after their end; `None` for ever.
     pub retention: Option<Duration>,
     /// Which events are published.
     pub events: EventScope,
@@ -84,13 +84,13 @@ pub(crate) struct Engine {
     pub(crate) worker: WorkerId,
     /// The settings, which do not change while the process runs.
     pub(crate) settings: Settings,
-    /// Where large outputs are stored, and which outputs are large.
+    /// The place where large outputs are stored, and the size beyond which an output is large.
     pub(crate) large: LargeOutputs,
     /// The right to run calls: one pool for `async fn`, one for `fn` and external programs.
     pub(crate) slots: Slots,
     /// The number of leases of this process, by which the consumer reduces its prefetch window.
     pub(crate) leases: Leases,
-    /// How long calls of each task have taken, by which the consumer decides how much to fetch.
+    /// The durations of the calls of each task, by which the consumer decides how much to fetch.
     pub(crate) calls: CallTimes,
     /// A cache of what messages inherit from their jobs.
     pub(super) inputs: Inputs,
@@ -107,7 +107,7 @@ pub(crate) struct Engine {
     pub(crate) sets: PartSets,
     /// The calls in flight: a second delivery of the same call waits for the first one.
     pub(super) inflight: InFlight,
-    /// How many deliveries of each task make a batch.
+    /// The number of deliveries of each task that make a batch.
     pub(super) batch_sizer: BatchSizer,
     /// The newest progress of each job and part, until it is written.
     pub(crate) reports: Reports,

@@ -44,7 +44,7 @@ impl Batch {
 pub(super) struct Incoming {
     /// The message, or the reason why it could not be read.
     pub(super) message: Result<Message, Rejected>,
-    /// How many times the message was delivered before.
+    /// The number of times that the message was delivered before.
     pub(super) redelivered: u32,
     /// Whether no worker can have received the message before.
     pub(super) is_first: bool,
@@ -70,7 +70,7 @@ pub(super) struct Item {
     pub(super) message: Message,
     /// The input that the message inherits from its job or its step; `None` if its body is the input.
     pub(super) inherited: Option<Bytes>,
-    /// How many times the message was delivered before.
+    /// The number of times that the message was delivered before.
     pub(super) redelivered: u32,
     /// Whether no worker can have received the message before.
     pub(super) is_first: bool,
@@ -78,7 +78,7 @@ pub(super) struct Item {
     pub(super) guard: DeliveryGuard,
     /// Keeps other deliveries of the same work waiting.
     pub(super) _inflight: InflightGuard,
-    /// Where its call runs; `None` if it makes no call, or has made it.
+    /// The place where its call runs; `None` if it makes no call, or has made it.
     pub(super) place: Option<Place>,
     /// All other slots, if the call runs alone.
     pub(super) alone: Option<Alone>,
@@ -123,12 +123,12 @@ pub(super) const fn is_suspect(engine: &Engine, redelivered: u32) -> bool {
     redelivered > 0 && redelivered >= engine.settings.max_worker_losses
 }
 
-/// What the items of a group have in common.
+/// The data that the items of a group have in common.
 #[derive(Debug)]
 pub(super) struct Common {
     /// The task, with the options of its step if it is one.
     pub(super) task: Arc<Task>,
-    /// What the messages ask for.
+    /// The action that the messages request.
     pub(super) action: Action,
     /// The concurrency limit of the calls, or `None`.
     pub(super) limit: Option<Limit>,
@@ -166,7 +166,7 @@ pub(super) enum Claimed {
         key: PartKey,
         /// The number of parts of the job, if it is known.
         count: Option<u64>,
-        /// How many times its workers died while they ran it.
+        /// The number of times that its workers died while they ran it.
         losses: u32,
         /// The permit of the call, if it is under a limit.
         permit: Option<Permit>,
@@ -178,7 +178,7 @@ pub(super) enum Claimed {
 /// The result of a claim.
 pub(super) type Claim = Result<Claimed, NotGranted>;
 
-/// Why work is not run.
+/// The reason why work is not run.
 #[derive(Debug)]
 pub(super) enum NotGranted {
     /// The work is done, waits for a permit, or the message is stale.
