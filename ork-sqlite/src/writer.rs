@@ -49,9 +49,13 @@ impl Writer {
 }
 
 struct Thread {
+    /// The path of the file, for errors.
     path: PathBuf,
+    /// The writing connection, with its open transaction.
     session: Session,
+    /// Announces committed changes to the listeners in this process.
     notifier: Notifier,
+    /// Announces committed changes to the other processes that share the file.
     bell: Bell,
 }
 
