@@ -31,7 +31,9 @@ type Results = Vec<Result<(), LinkError>>;
 
 #[derive(Debug)]
 struct Order {
+    /// The messages to publish, at most as many as one lane may have unconfirmed.
     publications: Vec<Publication>,
+    /// Receives one result for each message, in the same order. Dropped if no lane takes the order.
     answer: oneshot::Sender<Results>,
 }
 
@@ -101,11 +103,15 @@ impl Publisher {
 /// A publisher that starts when it is first used, because a broker may be created outside of a runtime.
 #[derive(Debug)]
 pub(super) struct Publishing {
+    /// The connection over which it publishes.
     pub(super) link: Arc<ConnectionManager>,
+    /// The exchanges that must exist before the first message is published.
     pub(super) topology: Arc<Topology>,
+    /// The tasks of the broker. Those of the lanes are added to them.
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing must be published any more.
     pub(super) closed: CancellationToken,
+    /// The publisher, once it was used.
     pub(super) publisher: OnceCell<Publisher>,
 }
 

@@ -29,11 +29,15 @@ pub(super) type Read<T> = fn(&Delivery) -> Option<T>;
 
 /// Maintains a private queue and passes on what arrives in it.
 pub(super) struct Collector<T> {
+    /// The connection over which the queue is consumed.
     pub(super) link: Arc<ConnectionManager>,
+    /// The name of the private queue. No other process consumes it.
     pub(super) queue: ShortString,
-    /// An exchange from which the queue receives all messages.
+    /// An exchange from which the queue receives all messages. `None` if messages are sent to the queue by its name.
     pub(super) exchange: Option<ShortString>,
+    /// Receives what was read from the messages. If its receiver is dropped, collecting ends.
     pub(super) taken: mpsc::Sender<T>,
+    /// Reads one message. Messages that it cannot read are ignored.
     pub(super) read: Read<T>,
 }
 

@@ -159,7 +159,7 @@ pub enum PendingEvent {
     },
 }
 
-/// Which events are published.
+/// The events that a process publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventScope {
     /// No events.

@@ -17,7 +17,7 @@ use crate::mutant::{self, Mutant};
 /// The maximum depth of a tree. It is limited because the end of a job is counted on every level above it.
 pub const DEEPEST: usize = 64;
 
-/// Which work is stopped when a job is cancelled.
+/// The work that is stopped when a job is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CancelMode {

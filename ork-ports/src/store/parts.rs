@@ -7,7 +7,7 @@ use ork_core::failure::Failure;
 use ork_core::ledger::{PartProgress, PartResult, PartState, Shard};
 use ork_core::progress::Progress;
 
-/// Which parts of a job to list, in order of their index.
+/// A filter for the parts of a job to list, in order of their index.
 ///
 /// ```
 /// use ork_core::ledger::PartState;

@@ -134,7 +134,7 @@ impl Subscription for EmbeddedSubscription {
 /// The rows that this process holds, and how many messages of each are not settled.
 #[derive(Debug, Default)]
 struct HeldRows {
-    /// Which rows are open, done or released.
+    /// The rows that are open, done or released.
     rows: Mutex<Rows>,
     /// Notified when few enough messages are open for the pump to take more rows.
     settled: Notify,

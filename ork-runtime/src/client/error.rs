@@ -55,7 +55,7 @@ pub enum ClientError {
     WrongInput {
         /// The name of the task.
         task: &'static str,
-        /// Which value is wrong, and what was expected there.
+        /// The value that is wrong, and the one that was expected there.
         error: InputError,
     },
     /// The job cannot be retried, because its input no longer matches the schema of its task: the task has changed
@@ -69,7 +69,7 @@ pub enum ClientError {
         id: JobId,
         /// The name of its task.
         task: &'static str,
-        /// Which value is wrong, and what was expected there.
+        /// The value that is wrong, and the one that was expected there.
         error: InputError,
     },
     /// The input is too large, or nested too deeply.

@@ -110,9 +110,9 @@ pub struct Config {
     pub part_queues: String,
     /// The accepted prefixes of the routes of hooks, separated by commas. Empty: any route.
     pub hook_routes: String,
-    /// Which events are published: none, those about jobs, or those about parts as well. `None`: in process those
-    /// about jobs, which costs nothing if there are no listeners; over a broker none, because there each event costs
-    /// a message even if nothing consumes it.
+    /// The events that are published: none, those about jobs, or those about parts as well. `None`: in process those
+    /// about jobs, which costs nothing if there are no listeners; over a broker none, because there each event costs a
+    /// message even if nothing consumes it.
     pub events: Option<EventScope>,
     /// Whether commits of `SQLite` survive a power failure, or only the death of the process.
     pub synchronous: Synchronous,
@@ -131,7 +131,7 @@ pub enum QueueType {
     Classic,
 }
 
-/// Which failures the commits of `SQLite` survive.
+/// The failures that the commits of `SQLite` survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
     /// Commits survive a power failure.

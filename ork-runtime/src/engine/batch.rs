@@ -1,4 +1,4 @@
-//! Which deliveries make a batch, and how many.
+//! The rules by which deliveries are put into batches, and the number of deliveries in a batch.
 
 use super::Engine;
 use super::action::Action;

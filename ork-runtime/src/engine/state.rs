@@ -53,7 +53,7 @@ pub(crate) struct Settings {
     pub workflows: Option<PathBuf>,
     /// The time for which jobs are kept after their end; `None` for ever.
     pub retention: Option<Duration>,
-    /// Which events are published.
+    /// The events that are published.
     pub events: EventScope,
     /// The limits on bodies of messages.
     pub limits: Limits,
