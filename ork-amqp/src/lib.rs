@@ -115,7 +115,7 @@ pub struct Amqp {
     publishing: Arc<ConnectionManager>,
     /// The connection for consuming and acknowledging.
     consuming: Arc<ConnectionManager>,
-    /// The publisher over that connection, which starts when it is first used.
+    /// The publisher over `publishing`. It starts when it is first used.
     publishes: Arc<Publishing>,
     /// The connection for reading part queues.
     reading: Arc<ConnectionManager>,
