@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::wire::RawDelivery;
 use ork_ports::broker::{Acker, DeadLetterReason, Disposition};
 
-/// How a delivery was settled, sent to the task that owns its channel.
+/// The settlement of a delivery, sent to the task that owns its channel.
 #[derive(Debug)]
 pub(super) struct Settled {
     pub(super) generation: u64,
@@ -17,7 +17,7 @@ pub(super) struct Settled {
     pub(super) settlement: ChannelAction,
 }
 
-/// What a disposition means for the broker.
+/// The action on a channel that carries out a disposition.
 #[derive(Debug)]
 pub(super) enum ChannelAction {
     Ack,

@@ -25,7 +25,7 @@ use super::error::{Failed, LinkError, reason};
 use super::url::Address;
 use ork_ports::broker::BrokerErrorKind;
 
-/// How long a channel, or a connection that is no longer used, may take to close.
+/// The time that a channel, or a connection that is no longer used, may take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The use of channel numbers on a connection, which decides whether it is exhausted.
@@ -42,16 +42,25 @@ struct ChannelUse {
 /// A connection that was up when it was returned.
 #[derive(Debug)]
 pub(super) struct AmqpConnection {
+    /// The connection of lapin. It is shared with the task that closes it once this value is dropped.
     connection: Arc<Connection>,
+    /// The address of the node to which the connection leads, for errors and the log.
     address: Address,
+    /// The time that the broker may take for one answer on this connection.
     deadline: Duration,
-    /// Cancelled when the connection has ended, for any reason.
+    /// Cancelled when the connection has ended, for any reason. It ends calls that lapin would never complete.
     ended: CancellationToken,
-    /// Whether everything that this process needs has been declared on this connection.
+    /// Whether everything that this process needs has been declared on this connection. Reset when an exchange or a
+    /// queue turns out to be missing. The lock is held while things are declared, so that only one caller declares
+    /// them.
     pub(super) prepared: Mutex<bool>,
+    /// The channel numbers used so far. The task that watches the connection counts the channels that RabbitMQ has
+    /// closed.
     channel_use: Arc<ChannelUse>,
+    /// The tasks of the broker. The task that closes a dropped connection is added to them, so that closing the broker
+    /// waits for it.
     tasks: TaskTracker,
-    /// Ends the task that watches the connection.
+    /// Ends the task that watches the connection when this value is dropped.
     _watched: DropGuard,
 }
 

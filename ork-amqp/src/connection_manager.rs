@@ -31,11 +31,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// short; it doubles with each attempt in a row that was cut.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
-/// How many times in a row a connection may be cut while being established before an error is returned to the caller
-/// that waits for the first connection.
+/// The number of times in a row that a connection may be cut while being established before an error is returned to the
+/// caller that waits for the first connection.
 const CUTS: u32 = 4;
 
-/// How many connections in a row may have no channel left before an error is returned to the caller.
+/// The number of connections in a row that may have no channel left before an error is returned to the caller.
 const CONNECTIONS: u32 = 3;
 
 /// The pauses between two attempts to connect or to publish.
@@ -67,9 +67,11 @@ enum State {
 /// The settings of a [`ConnectionManager`].
 #[derive(Debug, Clone)]
 pub(super) struct Target {
+    /// The nodes of the broker. They are tried in turn.
     pub(super) addresses: Addresses,
     /// The name that RabbitMQ shows for the connection.
     pub(super) name: String,
+    /// The time that the broker may take for one answer, and the longest time that a caller waits for a connection.
     pub(super) deadline: Duration,
 }
 
@@ -84,8 +86,10 @@ struct Candidate {
 /// A connection to the broker, established when it is first needed and again whenever it is lost.
 #[derive(Debug)]
 pub(super) struct ConnectionManager {
+    /// The nodes to connect to, and the settings of the connection.
     target: Target,
-    /// Whether the connection is up, down or closed; callers of [`ConnectionManager::live`] watch it.
+    /// Whether the connection is up, down or closed. The task that connects sets it, and callers of
+    /// [`ConnectionManager::live`] watch it.
     state: watch::Sender<State>,
     /// Whether the task that connects was spawned. It starts with the first call that needs a connection.
     started: AtomicBool,
@@ -93,8 +97,9 @@ pub(super) struct ConnectionManager {
     retry_now: Notify,
     /// Notified when the current connection is lost or exhausted, so that another one is made.
     lost: Notify,
-    /// Cancelled when no connection must be made any more.
+    /// Cancelled when no connection must be made any more. It also ends the tasks that watch connections.
     closed: CancellationToken,
+    /// The tasks of the broker. The task that connects, and those of its connections, are added to them.
     tasks: TaskTracker,
 }
 

@@ -14,10 +14,14 @@ use ork_ports::broker::{Delivery, Subscribe, Subscription};
 /// The receiving end, which the worker holds.
 #[derive(Debug)]
 pub(super) struct Stream {
+    /// The deliveries, each with the generation that it belongs to.
     deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
+    /// Sends commands to the driver.
     commands: mpsc::UnboundedSender<Command>,
-    /// The current generation; deliveries of an older one are useless.
+    /// The current generation. Deliveries of an older one are dropped, because the broker delivers their messages
+    /// again.
     current: Arc<AtomicU64>,
+    /// The longest time that stopping waits for the broker.
     deadline: Duration,
 }
 

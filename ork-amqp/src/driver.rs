@@ -24,7 +24,7 @@ use super::topology::{REPUBLISH_AFTER, Topology};
 use super::wire::{Publication, RawDelivery, dead_letter, decode, redelivered, republish};
 use ork_ports::broker::{Delivery, Subscribe};
 
-/// How long done deliveries wait to become part of a multiple acknowledgement.
+/// The time that finished deliveries wait to become part of a multiple acknowledgement.
 const TICK: Duration = Duration::from_millis(4);
 
 /// The maximum number of deliveries passed on, or of settlements taken, in one step.
@@ -33,17 +33,22 @@ const BURST: usize = 256;
 /// After a consumer has lived this long, its backoff is reset.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// What all subscriptions of one broker share.
+/// The resources that all subscriptions of one broker share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
+    /// The manager of the connection for consuming. When that connection is lost, the sessions on it end.
     pub(super) link: Arc<ConnectionManager>,
+    /// The exchanges and queues to declare again on each new connection.
     pub(super) topology: Arc<Topology>,
+    /// Publishes the copies that take the place of deliveries, and dead letters, over the connection for publishing.
     pub(super) publisher: Publisher,
+    /// Cancelled when the broker is closed: drivers carry out the settlements made so far, and end.
     pub(super) closing: CancellationToken,
+    /// The tasks that consume. The broker waits for them before it closes the connections.
     pub(super) tasks: TaskTracker,
-    /// The number of the newest generation, over all channels.
+    /// The number of the newest generation, over all channels. Each new session takes the next number.
     pub(super) generations: Arc<AtomicU64>,
-    /// How many settlements came too late for their channel.
+    /// The number of settlements that came too late for their channel, and had no effect.
     pub(super) stale: Arc<AtomicU64>,
 }
 
@@ -62,6 +67,7 @@ pub(super) enum Command {
 /// arrives, and increments the delivery count of every message on that connection. So the queue gets a connection to
 /// itself, and the message arrives alone, until a quorum queue's delivery limit moves it to the dead letters.
 pub(super) struct Quarantine {
+    /// A connection for this queue alone, so that no other consumer is disturbed when a message ends it.
     link: Arc<ConnectionManager>,
     /// The next deliveries, this many, are consumed one at a time.
     left: u16,
@@ -75,12 +81,15 @@ impl Drop for Quarantine {
 
 /// The task that consumes one queue.
 pub(super) struct Driver {
+    /// The connection, the publisher and the counters that it shares with other drivers.
     pub(super) shared: Shared,
+    /// The queue to consume, and the tasks whose messages it carries.
     pub(super) subscribe: Subscribe,
     /// The wanted number of unsettled deliveries; during a quarantine one at a time may be consumed instead.
     pub(super) window: u16,
     /// Deliveries for the worker, with the generation that they belong to.
     pub(super) deliver: mpsc::UnboundedSender<(u64, Delivery)>,
+    /// The commands of the worker. If the sender is dropped, the subscription stops.
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     /// Cloned into each acker, which sends its settlement here.
     pub(super) settle: mpsc::UnboundedSender<Settled>,

@@ -124,7 +124,7 @@ impl From<LinkError> for BrokerError {
     }
 }
 
-/// Why a call to the broker failed.
+/// An error of a call to the broker.
 #[derive(Debug)]
 pub(super) enum Failed {
     /// The broker or lapin reported an error.

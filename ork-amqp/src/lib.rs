@@ -57,9 +57,9 @@ pub struct Config {
     pub prefix: String,
     /// The kind of queue that holds work.
     pub queues: QueueKind,
-    /// How long the broker may take for one answer. The default is 10 seconds.
+    /// The time that the broker may take for one answer. The default is 10 seconds.
     pub deadline: Duration,
-    /// How long [`Broker::close`] may take. The default is 2 seconds.
+    /// The time that [`Broker::close`] may take. The default is 2 seconds.
     pub close_deadline: Duration,
     /// The name that RabbitMQ shows for the connections.
     pub name: String,
@@ -105,15 +105,21 @@ impl fmt::Debug for Config {
 /// The RabbitMQ broker. It connects when it is first used.
 #[derive(Debug)]
 pub struct Amqp {
+    /// The configuration, which does not change.
     config: Config,
+    /// The exchanges and queues that this process needs. Each queue that is declared is remembered there, and declared
+    /// again on a new connection.
     topology: Arc<Topology>,
-    /// The connection for publishing and declaring.
+    /// The connection for publishing and declaring. It is separate, because RabbitMQ stops reading from connections
+    /// that publish when it is short of memory or disk.
     publishing: Arc<ConnectionManager>,
     /// The connection for consuming and acknowledging.
     consuming: Arc<ConnectionManager>,
+    /// The publisher over `publishing`. It starts when it is first used.
     publishes: Arc<Publishing>,
     /// The connection for reading part queues.
     reading: Arc<ConnectionManager>,
+    /// The part queues, which are read over `reading`.
     parts: parts::Parts,
     /// Cancelled first: consumers carry out the settlements made so far.
     closing: CancellationToken,
@@ -123,7 +129,9 @@ pub struct Amqp {
     consumers: TaskTracker,
     /// All other tasks, such as those of connections and publishing lanes.
     tasks: TaskTracker,
+    /// The number of the newest generation of consumers, over all channels.
     generations: Arc<AtomicU64>,
+    /// The number of settlements that came too late for their channel.
     stale: Arc<AtomicU64>,
 }
 

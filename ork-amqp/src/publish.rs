@@ -24,14 +24,16 @@ const LANES: usize = 2;
 /// The maximum number of unconfirmed messages of one lane; more gain nothing.
 const BATCH: usize = 512;
 
-/// How many orders may wait for a lane before callers have to wait.
+/// The number of orders that may wait for a lane before callers have to wait.
 const WAITING: usize = 64;
 
 type Results = Vec<Result<(), LinkError>>;
 
 #[derive(Debug)]
 struct Order {
+    /// The messages to publish, at most as many as one lane may have unconfirmed.
     publications: Vec<Publication>,
+    /// Receives one result for each message, in the same order. Dropped if no lane takes the order.
     answer: oneshot::Sender<Results>,
 }
 
@@ -101,11 +103,15 @@ impl Publisher {
 /// A publisher that starts when it is first used, because a broker may be created outside of a runtime.
 #[derive(Debug)]
 pub(super) struct Publishing {
+    /// The connection over which it publishes.
     pub(super) link: Arc<ConnectionManager>,
+    /// The exchanges that must exist before the first message is published.
     pub(super) topology: Arc<Topology>,
+    /// The tasks of the broker. Those of the lanes are added to them.
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing must be published any more.
     pub(super) closed: CancellationToken,
+    /// The publisher, once it was used.
     pub(super) publisher: OnceCell<Publisher>,
 }
 
@@ -311,7 +317,7 @@ fn blocked(live: &AmqpConnection) -> LinkError {
     )
 }
 
-/// What an attempt lost besides messages, in ascending order of severity.
+/// The loss of an attempt besides its messages, in ascending order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Lost {
     Nothing,

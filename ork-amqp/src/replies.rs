@@ -15,13 +15,13 @@ use super::amqp_connection::AmqpConnection;
 use super::connection_manager::{ConnectionManager, Pauses};
 use super::error::LinkError;
 
-/// How many messages may wait in this process before further ones stay with the broker.
+/// The number of messages that may wait in this process before further ones stay with the broker.
 pub(super) const WAITING: usize = 1024;
 
-/// How long the queue outlives its last consumer, in milliseconds.
+/// The time for which the queue outlives its last consumer, in milliseconds.
 const EXPIRES: u32 = 10 * 60 * 1000;
 
-/// How long deleting the queue may take when the process ends.
+/// The time that deleting the queue may take when the process ends.
 const DELETE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Reads a delivery; returns `None` if it cannot be read.
@@ -29,11 +29,15 @@ pub(super) type Read<T> = fn(&Delivery) -> Option<T>;
 
 /// Maintains a private queue and passes on what arrives in it.
 pub(super) struct Collector<T> {
+    /// The connection over which the queue is consumed.
     pub(super) link: Arc<ConnectionManager>,
+    /// The name of the private queue. No other process consumes it.
     pub(super) queue: ShortString,
-    /// An exchange from which the queue receives all messages.
+    /// An exchange from which the queue receives all messages. `None` if messages are sent to the queue by its name.
     pub(super) exchange: Option<ShortString>,
+    /// Receives what was read from the messages. If its receiver is dropped, collecting ends.
     pub(super) taken: mpsc::Sender<T>,
+    /// Reads one message. Messages that it cannot read are ignored.
     pub(super) read: Read<T>,
 }
 

@@ -15,21 +15,28 @@ use super::error::LinkError;
 
 /// One channel with one consumer.
 pub(super) struct Session {
+    /// The connection that the channel belongs to.
     pub(super) live: Arc<AmqpConnection>,
+    /// The channel, which this session alone uses.
     pub(super) channel: Channel,
+    /// The stream of deliveries. It is replaced when the prefetch window changes.
     pub(super) consumer: Consumer,
+    /// The full name of the queue.
     pub(super) queue: ShortString,
+    /// The number of the session. Settlements of deliveries with another number are stale.
     pub(super) generation: u64,
     /// The window that was last sent to the broker.
     pub(super) window: u16,
+    /// The deliveries that are not settled or not acknowledged yet.
     pub(super) acks: Acks,
-    /// Copies being published, to the dead letters or to the queue itself.
+    /// The number of copies that are being published, to the dead letters or to the queue itself. A delivery is
+    /// acknowledged once its copy is confirmed.
     pub(super) n_copying: usize,
-    /// When the session was opened. A session that has lasted long enough resets the backoff.
+    /// The time at which the session was opened. A session that has lasted long enough resets the backoff.
     pub(super) since: Instant,
 }
 
-/// Why a session has ended.
+/// The end of a session.
 pub(super) enum Ended {
     /// It was stopped, and everything is settled.
     Stopped,
@@ -37,7 +44,7 @@ pub(super) enum Ended {
     Lost(Loss),
 }
 
-/// How a session was lost, and whether an unreadable message was the cause.
+/// The loss of a session: its reason, and whether an unreadable message was the cause.
 pub(super) struct Loss {
     pub(super) why: String,
     pub(super) unreadable: bool,

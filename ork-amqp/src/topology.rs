@@ -22,7 +22,7 @@ pub enum QueueKind {
     Classic,
 }
 
-/// How many times a quorum queue delivers a message before it moves it to the dead letters by itself.
+/// The number of times that a quorum queue delivers a message before it moves it to the dead letters by itself.
 ///
 /// ork's engine gives up long before that. This is the safety net below it, for messages that end the connection of
 /// every consumer that reads them. RabbitMQ 4 would default to 20 and count every graceful stop, RabbitMQ 3 would set

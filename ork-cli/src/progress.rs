@@ -13,10 +13,10 @@ use ork_core::workflow_run::StepState;
 use ork_runtime::app::Ork;
 use ork_runtime::client::{Status, StepStatus};
 
-/// How often the running instances of steps are counted on a terminal.
+/// The interval at which the running instances of steps are counted on a terminal.
 const REFRESH: Duration = Duration::from_millis(200);
 
-/// What is printed about a job before it ends.
+/// The updates that are printed about a job before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Updates {
     /// Each change of its status.

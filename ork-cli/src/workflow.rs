@@ -30,7 +30,7 @@ pub(super) struct Graph {
     format: Format,
 }
 
-/// How a graph is drawn.
+/// The format of a graph.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
     /// Plain text

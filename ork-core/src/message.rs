@@ -67,7 +67,8 @@ pub struct Message {
     pub attempt: u32,
     /// The priority, from 0 to 9. Messages with a higher priority go first.
     pub priority: u8,
-    /// How often a worker died while it ran this dispatch, without the redeliveries that the broker counts itself.
+    /// The number of times that a worker died while it ran this dispatch, without the redeliveries that the broker
+    /// counts itself.
     pub losses: u32,
     /// Whether its part had to wait for a permit: the message takes the place of the one before, which may still be
     /// delivered.

@@ -32,7 +32,7 @@ use self::python::Pools;
 use ork_core::clock::{Clock, Pause};
 use ork_ports::executor::{Call, CallObserver, Code, Executor, ExecutorError, Program, Signature};
 
-/// How long to wait for the remaining output of a process that has ended, and for an end that should be immediate.
+/// The time to wait for the remaining output of a process that has ended, and for an end that should be immediate.
 const END_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Settings of [`Local`].
@@ -42,9 +42,9 @@ pub struct Settings {
     pub python: PathBuf,
     /// The largest number of interpreters that exist at once, busy and idle ones together. At least 1.
     pub interpreters: usize,
-    /// How long an idle interpreter is kept before it is ended.
+    /// The time for which an idle interpreter is kept before it is ended.
     pub idle: Duration,
-    /// How long a call that is being stopped may take before the next, harsher step is taken, up to SIGKILL. A
+    /// The time that a call that is being stopped may take before the next, harsher step is taken, up to SIGKILL. A
     /// cancelled call also has this time before anything interrupts it.
     pub grace: Duration,
     /// The largest output that is accepted, in bytes.

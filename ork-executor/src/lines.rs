@@ -16,7 +16,7 @@ use ork_ports::executor::CallObserver;
 /// The longest line, in bytes. The rest of a longer one is dropped.
 const LONGEST: usize = 8 * 1024;
 
-/// How many of the last lines are kept, to be shown if the process crashes.
+/// The number of last lines that are kept, to be shown if the process crashes.
 const KEPT: usize = 20;
 
 /// The mark that stands for a closed standard error: no other mark follows it.

@@ -18,10 +18,10 @@ use super::{END_DEADLINE, Shared};
 use ork_core::clock::{Clock, Pause};
 use ork_ports::executor::{Call, CallObserver, Crash, Ended, ExecutorError, Instance};
 
-/// How many bytes are read at once.
+/// The number of bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// How many bytes of an output that is not JSON an error message shows.
+/// The number of bytes that an error message shows of an output that is not JSON.
 const SHOWN: usize = 200;
 
 /// A program can be stopped by signals only, so both escalations begin with SIGTERM.

@@ -58,7 +58,7 @@ impl ObjectError {
 pub struct Object {
     /// The name of the object.
     pub name: String,
-    /// When the object was written, by the clock of the system that stores it.
+    /// The time at which the object was written, by the clock of the system that stores it.
     pub written: Timestamp,
 }
 

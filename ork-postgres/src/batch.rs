@@ -43,7 +43,7 @@ pub(crate) struct Round {
     pub(crate) done: Option<Done>,
 }
 
-/// Why a transaction is not known to be committed.
+/// The reason why a transaction is not known to be committed.
 #[derive(Debug)]
 pub(crate) enum Failed {
     /// It was not committed, for this reason.

@@ -63,11 +63,17 @@ use ork_ports::store::{
 
 /// A store in the schema `ork` of a `PostgreSQL` database.
 pub struct Postgres {
+    /// The address of the database, for errors.
     address: Address,
+    /// Sends commands to the writer, which runs on a thread of its own.
     commands: UnboundedSender<Waiting>,
+    /// The connections that read. They are replaced after the connection to the server was lost.
     readers: Arc<Readers>,
+    /// Announces changes to the listeners in this process.
     notifier: Notifier,
+    /// The writer, the listener and what they have spawned. Closing the store waits for them.
     tasks: TaskTracker,
+    /// Stops the listener when the store is closed or dropped.
     closing: DropGuard,
 }
 

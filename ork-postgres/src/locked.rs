@@ -16,18 +16,18 @@ use crate::url::Address;
 use ork_core::id::JobId;
 use ork_ports::store::StoreError;
 
-/// How long a transaction waits at first for the locks of others. Between healthy processes a lock lasts for some
+/// The time that a transaction waits at first for the locks of others. Between healthy processes a lock lasts for some
 /// milliseconds.
 pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a transaction waits at most, after others in a row have waited in vain. In a long queue, the lock is then
-/// reached in time.
+/// The longest time that a transaction waits, after others in a row have waited in vain. In a long queue, the lock is
+/// then reached in time.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// A session that has been idle for this long within a transaction, in milliseconds, is not about to end it.
 const STALLED: i64 = 250;
 
-/// How a transaction handles locks of other sessions.
+/// The treatment of locks of other sessions by a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Locks {
     /// The transaction waits for them, for this long.

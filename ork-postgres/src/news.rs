@@ -43,7 +43,7 @@ impl News {
         Self { moved: BTreeSet::new(), last_sent: None }
     }
 
-    /// When the changes that were held back may be announced; `None` if there are none.
+    /// Returns the time at which the changes that were held back may be announced; `None` if there are none.
     pub(crate) fn due(&self) -> Option<Instant> {
         let last_sent = self.last_sent.unwrap_or_else(Instant::now);
         (!self.moved.is_empty()).then(|| last_sent + MOVES)

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use ork_core::tx::OutboxId;
 
-/// How many row numbers one value of the sequence stands for.
+/// The number of row numbers that one value of the sequence stands for.
 const BLOCK: u64 = 1_024;
 
 /// If fewer numbers than this are left, a transaction starts with a new block. Usually it needs only a handful.

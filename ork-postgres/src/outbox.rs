@@ -13,7 +13,8 @@ use ork_core::id::JobId;
 use ork_core::tx::{HeldRow, KindColumns, Limit, OutboxId, OutboxKind, OutboxRow};
 use ork_ports::store::{OutboxPage, PendingOutbox, Take};
 
-/// How many rows are locked at first. Other processes skip locked rows, so this is no more than is usually needed.
+/// The number of rows that are locked at first. Other processes skip locked rows, so this is no more than is usually
+/// needed.
 const FIRST: usize = 8;
 
 /// A row, and the boot id of the process that holds it, according to the caller.

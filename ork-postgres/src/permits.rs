@@ -21,7 +21,7 @@ pub(crate) struct Moved {
     boot: [u8; 16],
     /// The difference: how many more permits it holds.
     more: i64,
-    /// Which permits these are, see [`Held::since`].
+    /// The time from which the process holds these permits, see [`Held::since`].
     since: Timestamp,
 }
 

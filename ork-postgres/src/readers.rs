@@ -13,7 +13,7 @@ use crate::session::PATIENCE;
 /// The number of reading connections. They are opened when they are needed.
 const READERS: u32 = 3;
 
-/// How long an idle connection may take to show that it is alive before another one is opened.
+/// The time that an idle connection may take to show that it is alive before another one is opened.
 const ALIVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use crate::url::Address;
 use ork_core::retry::RetryPolicy;
 use ork_ports::store::StoreError;
 
-/// How long it may take to open a connection, including the queries that come first.
+/// The time that opening a connection may take, including the queries that come first.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first pause between two attempts to reach the server.
@@ -27,9 +27,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts to reach the server, and so the longest delay once it can be reached again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the server waits for the acknowledgement of data that it has sent. Without this setting, a reply that is
-/// larger than its buffers would keep the locks of a disconnected process for a quarter of an hour. Servers older than
-/// PostgreSQL 12 do not have the setting.
+/// The time that the server waits for the acknowledgement of data that it has sent. Without this setting, a reply that
+/// is larger than its buffers would keep the locks of a disconnected process for a quarter of an hour. Servers older
+/// than PostgreSQL 12 do not have the setting.
 const ACKNOWLEDGED: &str = "SET tcp_user_timeout = '10s'";
 
 /// Returns the pause before the next attempt to reach the server, after this many failures in a row.

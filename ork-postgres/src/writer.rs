@@ -33,7 +33,7 @@ use ork_ports::store::{Notifier, StoreError, StoreErrorKind};
 /// The maximum number of commands in one transaction, so that those behind them do not wait for too long.
 const BATCH: usize = 2_048;
 
-/// How often a transaction that conflicted with another one is retried immediately.
+/// The number of times that a transaction that conflicted with another one is retried immediately.
 const TRIES: u32 = 10;
 
 /// If rows were skipped because others had locked them, they are looked for again after this time.
@@ -55,42 +55,54 @@ struct Doubt {
 
 /// The data that the writer shares with the rest of the store.
 pub(crate) struct Shared {
+    /// The address of the database, for connecting and for errors.
     pub(crate) address: Address,
+    /// The id under which this process is recorded in `ork.writer`, with the number of its last transaction.
     pub(crate) boot: Uuid,
+    /// Announces committed changes to the listeners in this process.
     pub(crate) notifier: Notifier,
+    /// The reading connections, which are replaced when the writer reconnects.
     pub(crate) readers: Arc<Readers>,
     /// Notifies the listener that its connection may be dead, too.
     pub(crate) suspect: Arc<Notify>,
+    /// The tasks of the store. Closing it waits for them.
     pub(crate) tasks: TaskTracker,
 }
 
 pub(crate) struct Writer {
     shared: Shared,
+    /// Receives the commands of the callers.
     queue: UnboundedReceiver<Waiting>,
+    /// The commands to execute, in order. Those of a transaction that was not committed return to the front.
     waiting: VecDeque<Waiting>,
+    /// The connection; `None` while it is lost.
     session: Option<Session>,
+    /// A transaction whose outcome is unknown until the next connection is open. Nothing is executed before.
     doubt: Option<Doubt>,
+    /// The reserved numbers for new outbox rows.
     numbers: Numbers,
+    /// The changes to announce to other processes with the next transaction.
     news: News,
-    /// Why nothing can be written at present.
+    /// The error that keeps everything from being written at present. Callers that have waited too long get it.
     trouble: Option<StoreError>,
     /// The number of consecutive failed attempts to connect or to write.
     failures: u32,
     /// The number of consecutive transactions that conflicted with others.
     tries: u32,
-    /// How many commands are still to be executed one by one, to find the one at fault.
+    /// The number of commands that are still to be executed one by one, to find the one at fault.
     alone: usize,
-    /// How many commands at the front of `waiting` were set aside, because they need a lock that another process
-    /// holds.
+    /// The number of commands at the front of `waiting` that were set aside, because they need a lock that another
+    /// process holds.
     set_aside: usize,
-    /// When these are retried if no other command arrives before.
+    /// The time at which these are retried if no other command arrives before.
     again_at: Instant,
-    /// How the next transaction handles locks of others.
+    /// The treatment of locks of others by the next transaction.
     locks: Locks,
-    /// How long a transaction waits for locks, if it waits.
+    /// The time that a transaction waits for locks, if it waits. It doubles each time that this was in vain.
     lock_wait: Duration,
     /// Whether the warning that work waits for a lock was logged already.
     has_warned: bool,
+    /// Whether the store is being closed. The writer then ends after the commands that wait.
     closing: bool,
 }
 

@@ -58,13 +58,20 @@ use ork_ports::store::{
 /// A store in one `SQLite` file.
 #[derive(Debug)]
 pub struct Sqlite {
+    /// The path of the file. Some reads open it once more, and errors name it.
     path: PathBuf,
+    /// The writing thread; `None` once the store is closed.
     writer: Mutex<Option<Writer>>,
+    /// Sends commands to the writing thread, which executes them in order.
     commands: std::sync::mpsc::Sender<Command>,
+    /// The connection that reads, used by one caller at a time.
     reader: Arc<Mutex<Connection>>,
+    /// Announces changes to the listeners in this process.
     notifier: Notifier,
+    /// Receives the changes of other processes; `None` once the store is closed.
     wake: Mutex<Option<Wake>>,
-    /// Whether the writer has returned results that are not committed yet.
+    /// Whether the writer has returned results that are not committed yet. A read then waits for the commit, so that it
+    /// finds the results that its caller may already have received.
     open: Arc<AtomicBool>,
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn pending(connection: &Connection, seq: i64, pending: &mut PendingOu
     Ok(())
 }
 
-/// How many rows are read at once. A row may stand for a thousand parts.
+/// The number of rows that are read at once. A row may stand for a thousand parts.
 const ROWS: usize = 64;
 
 /// Takes rows that are due and that no process holds.

@@ -17,7 +17,7 @@ const APPLICATION_ID: i64 = 0x6f72_6b02;
 /// The mark of files that development versions before 0.1.0 created, with other tables.
 const DEVELOPMENT_ID: i64 = 0x6f72_6b01;
 
-/// How long a process waits for the transaction of another one.
+/// The time that a process waits for the transaction of another one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The interval at which it checks whether that transaction has ended.
@@ -26,7 +26,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// The interval between attempts where `SQLite` does not wait by itself.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// When a commit waits for the disk.
+/// The durability of commits: whether a commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
     /// Completed work survives a loss of power: its result is returned once the commit is on disk.

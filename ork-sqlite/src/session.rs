@@ -18,19 +18,24 @@ const JOBS: usize = 8_192;
 
 /// The writing connection, and what is known about the contents of the file.
 pub(crate) struct Session {
+    /// The writing connection. All changes that this process makes to the file go through it.
     connection: Connection,
+    /// Whether the next commit waits for the disk. It is set when a transaction begins, by the commands in it.
     sync: Sync,
+    /// The changes since the last commit, and the jobs that are loaded. It remains after a commit, as a cache.
     tx: Transaction,
+    /// The row numbers of the loaded jobs. Emptied together with the cache.
     seqs: Seqs,
     /// The number of the next row of the outbox, as stored in the file.
     next_outbox_id: u64,
     /// The `data_version` of the file. It changes when another process commits, which invalidates the cache.
     version: Option<i64>,
-    /// Whether a transaction is open.
+    /// Whether a transaction is open. It stays open for a moment if it contains only claims.
     begun: bool,
-    /// Whether results were returned that are not committed yet.
+    /// Whether results were returned that are not committed yet. Readers check it, and then wait for the commit.
     answered: Arc<AtomicBool>,
-    /// Whether another process has committed since the previous transaction of this one.
+    /// Whether another process has committed since the previous transaction of this one. If so, transactions are not
+    /// kept open, because that process would have to wait.
     shared: bool,
 }
 

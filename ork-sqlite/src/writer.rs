@@ -18,7 +18,7 @@ use ork_ports::store::{Notifier, StoreError, StoreErrorKind};
 /// The maximum number of commands in one transaction, so that those behind them do not wait for too long.
 const BATCH: usize = 4_096;
 
-/// How long a transaction that contains only claims waits for further commands, and how many times.
+/// The time that a transaction that contains only claims waits for further commands, and the number of such waits.
 const LINGER: Duration = Duration::from_millis(1);
 const ROUNDS: usize = 4;
 
@@ -49,9 +49,13 @@ impl Writer {
 }
 
 struct Thread {
+    /// The path of the file, for errors.
     path: PathBuf,
+    /// The writing connection, with its open transaction.
     session: Session,
+    /// Announces committed changes to the listeners in this process.
     notifier: Notifier,
+    /// Announces committed changes to the other processes that share the file.
     bell: Bell,
 }
 

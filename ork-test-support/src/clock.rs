@@ -8,7 +8,7 @@ use ork_core::clock::Timestamp;
 use ork_core::clock::{Clock, Pause};
 use tokio::sync::watch;
 
-/// How many timers wait for each moment.
+/// The number of timers that wait for each moment.
 type Sleepers = Arc<watch::Sender<BTreeMap<Timestamp, usize>>>;
 
 /// A clock that stands still until it is advanced.

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::reporting_work::ReportingWork;
 
-/// How long the last call of a dying process may take.
+/// The time that the last call of a dying process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);
 
 /// The kind of fault at the chosen call.

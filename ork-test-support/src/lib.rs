@@ -1,4 +1,5 @@
-//! What the tests and benchmarks of several crates share: servers that they start, and adapters that fail on purpose.
+//! Helpers that the tests and benchmarks of several crates share: servers that they start, and adapters that fail on
+//! purpose.
 
 #![expect(
     missing_docs,

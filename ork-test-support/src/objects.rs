@@ -18,7 +18,7 @@ pub struct Shelf {
     pub broken: watch::Sender<bool>,
     /// The number of calls that failed because of `broken`.
     pub refused: watch::Sender<usize>,
-    /// How many objects are being read now, and how many were read at once at most.
+    /// The number of objects that are being read now, and the largest number that were read at once.
     reading: Mutex<(usize, usize)>,
 }
 

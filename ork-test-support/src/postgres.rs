@@ -16,7 +16,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 
-/// How long a server may take to start on a busy machine.
+/// The time that a server may take to start on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
 /// The pause between two checks whether the server is up, as it gives no other sign.

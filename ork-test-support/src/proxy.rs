@@ -24,7 +24,7 @@ struct Stall {
     changed: Condvar,
     /// Whether a stall begins, instead of a cut, when [`Proxy::responses`] has counted down.
     is_next: AtomicBool,
-    /// How many connections were opened during the latest stall.
+    /// The number of connections that were opened during the latest stall.
     newcomers: watch::Sender<u64>,
 }
 

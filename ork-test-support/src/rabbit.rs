@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// How long a node may take to start on a busy machine.
+/// The time that a node may take to start on a busy machine.
 const START: Duration = Duration::from_mins(2);
 
 /// The pause between two checks whether the node is up, as it gives no other sign.

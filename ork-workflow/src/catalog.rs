@@ -62,7 +62,7 @@ pub enum Unavailable {
     },
     /// The path exists but is not a regular file.
     NotAFile {
-        /// What the path is instead, such as "a folder".
+        /// The kind of thing that the path is instead, such as "a folder".
         found: String,
     },
     /// The file of a program has no permission to be executed.

@@ -27,7 +27,7 @@ pub struct Plan {
 pub struct Step {
     /// The name of the task in the workflow file.
     pub name: String,
-    /// What the step executes: a Rust task, a Python function or a program.
+    /// The code that the step executes: a Rust task, a Python function or a program.
     #[serde(flatten)]
     pub runs: Runs,
     /// The tasks that must have ended before this one starts, as ascending indices into [`Plan::steps`].
@@ -39,10 +39,10 @@ pub struct Step {
     /// Whether the only parameter of the function takes the whole input or the field of its own name.
     #[serde(default, skip_serializing_if = "Form::is_whole")]
     pub form: Form,
-    /// How the task fans out into several instances; `None` if it runs once.
+    /// The fan-out of the task into several instances; `None` if it runs once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan_out: Option<FanOut>,
-    /// What happens if a task that this one depends on does not succeed.
+    /// The action to take if a task that this one depends on does not succeed.
     #[serde(default)]
     pub on_failure: OnFailure,
     /// The maximum number of instances that run at the same time in one workflow run; `None` for no limit.
@@ -91,7 +91,7 @@ impl Step {
     }
 }
 
-/// What a step of a workflow executes.
+/// The code that a step of a workflow executes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "executor", rename_all = "lowercase")]
 pub enum Runs {
@@ -113,7 +113,8 @@ pub enum Runs {
     },
 }
 
-/// How the only parameter of a function takes the input of a step, if that parameter could take all of it.
+/// The form in which the only parameter of a function takes the input of a step, if that parameter could take all of
+/// it.
 ///
 /// This matters only for functions with one parameter that can hold the whole input. All other functions take their
 /// inputs by name, whatever the form.
@@ -148,7 +149,7 @@ impl Form {
     }
 }
 
-/// Where the value of one input property comes from.
+/// The source of the value of one input property.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -209,7 +210,7 @@ pub struct Reference {
     pub path: Vec<String>,
 }
 
-/// How a task fans out into instances. With both fields, each item gets `parallel` instances.
+/// The fan-out of a task into instances. With both fields, each item gets `parallel` instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FanOut {
     /// A reference to a list: the task gets one instance for each item.
@@ -230,7 +231,7 @@ pub enum Count {
     Of(Reference),
 }
 
-/// What happens to a task if one that it depends on does not succeed.
+/// The action to take for a task if one that it depends on does not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {

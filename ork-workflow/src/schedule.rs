@@ -9,17 +9,17 @@ use crate::cron::Fields;
 /// The time zone of a schedule that does not name one.
 pub(crate) const UTC: &str = "UTC";
 
-/// When a workflow is started automatically.
+/// The times at which a workflow is started automatically, and the treatment of missed and overlapping runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The cron expression: minute, hour, day of the month, month, day of the week.
     pub cron: String,
     /// The IANA name of the time zone in which the cron expression is interpreted.
     pub timezone: String,
-    /// What happens to times that pass while no worker is running.
+    /// The treatment of times that pass while no worker is running.
     #[serde(default)]
     pub missed: Missed,
-    /// What happens to a time that comes while the previous run is still active.
+    /// The treatment of a time that comes while the previous run is still active.
     #[serde(default)]
     pub overlap: Overlap,
     /// The parameter that receives the time for which a run was started.
@@ -30,7 +30,7 @@ pub struct Schedule {
     pub date_as: Option<String>,
 }
 
-/// What happens to times that pass while no worker is running.
+/// The treatment of times that pass while no worker is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
@@ -43,7 +43,7 @@ pub enum Missed {
     All,
 }
 
-/// What happens to a time that comes while the previous run of the schedule is still active.
+/// The treatment of a time that comes while the previous run of the schedule is still active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Overlap {

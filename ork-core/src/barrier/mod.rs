@@ -20,7 +20,7 @@ mod set;
 
 pub use set::{Entry, Fate, Set};
 
-/// What a worker knows about a set when its own part arrives at the barrier.
+/// The arrival of a worker's own part at the barrier of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Arrival {
     /// The number of parts in the set.
@@ -63,7 +63,7 @@ pub enum BarrierAction {
     End(End),
 }
 
-/// How a worker left the barrier.
+/// The result of a worker's pass through the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
     /// Other parts have not ended yet, or another worker is the reader.
@@ -93,7 +93,7 @@ pub enum BarrierEvent {
     Impatient,
     /// The reader has lost its channel; the broker redelivers what it had read, at some later time.
     Lost,
-    /// What follows the set was done.
+    /// The work that follows the set was done.
     Fired,
     /// The queue was removed.
     Removed,

@@ -27,7 +27,7 @@ pub enum Entry {
     Unknown(String),
 }
 
-/// What happens to a record that was read.
+/// The treatment of a record that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// Keep it until the set is complete or the records are put back.

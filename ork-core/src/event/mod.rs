@@ -41,7 +41,7 @@ impl From<Counts> for EndedParts {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
-    /// What happened.
+    /// The kind of change that the event reports.
     pub kind: EventKind,
     /// The id of the event. It is unique, and the same each time this event is published.
     pub id: String,
@@ -159,7 +159,7 @@ pub enum PendingEvent {
     },
 }
 
-/// Which events are published.
+/// The events that a process publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventScope {
     /// No events.

@@ -138,7 +138,7 @@ pub enum HookError {
          {detail}"
     )]
     NoList {
-        /// What was found.
+        /// A description of the value that was found.
         detail: String,
     },
     /// A field of a hook is invalid.

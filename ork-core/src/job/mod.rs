@@ -107,7 +107,7 @@ pub struct Job {
     /// The fingerprints of the schemas that the input and the parts were made for, as far as they are known.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schemas: SchemaIds,
-    /// How often a worker died, or lost its connection, while it ran the current attempt.
+    /// The number of times that a worker died, or lost its connection, while it ran the current attempt.
     #[serde(default, skip_serializing_if = "is_default")]
     pub losses: u32,
     /// The unique key that the job took when it was submitted. `None` if it was submitted without one.
@@ -168,7 +168,7 @@ pub enum AttemptOutcome {
     /// The input does not fit this version of the task, but may fit another one. It is tried again at `retry_at`, and
     /// the attempt does not count.
     Parked {
-        /// What does not fit.
+        /// The failure, which describes the difference.
         failure: Failure,
         /// The time of the next try.
         retry_at: Timestamp,

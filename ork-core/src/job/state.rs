@@ -62,7 +62,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// How much of its task a job runs.
+/// The scope of a job: its whole task, or only the function of the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {

@@ -17,7 +17,7 @@ use crate::mutant::{self, Mutant};
 /// The maximum depth of a tree. It is limited because the end of a job is counted on every level above it.
 pub const DEEPEST: usize = 64;
 
-/// Which work is stopped when a job is cancelled.
+/// The work that is stopped when a job is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CancelMode {
@@ -41,7 +41,7 @@ pub struct Tree {
     pub failed_children: u64,
     /// The number of direct children that were cancelled.
     pub cancelled_children: u64,
-    /// How the job's own work ended. Set once that has happened, for a job with jobs below it.
+    /// The state in which the job's own work ended. Set once that has happened, for a job with jobs below it.
     pub verdict: Option<State>,
     /// Set when the job was cancelled: nothing below it starts any more.
     pub cancel_mode: Option<CancelMode>,

@@ -25,7 +25,7 @@ use crate::policy::{OnError, Policy};
 /// The maximum number of parts of a job: an index has 32 bits in every store.
 pub const MOST_PARTS: u64 = 1 << 32;
 
-/// How a part ended. This is final, unless the job is resumed.
+/// The state in which a part ended. It is final, unless the job is resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartResult {
     /// The function returned an output.

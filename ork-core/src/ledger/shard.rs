@@ -33,7 +33,8 @@ pub struct Shard {
     waited: RoaringBitmap,
     /// The current attempt of each unsettled part that is past its first attempt.
     attempts: BTreeMap<u32, u32>,
-    /// How often workers died while they ran the current attempt, for each unsettled part with such losses.
+    /// The number of times that workers died while they ran the current attempt, for each unsettled part with such
+    /// losses.
     losses: BTreeMap<u32, u32>,
 }
 
@@ -124,7 +125,7 @@ impl Shard {
         was_running
     }
 
-    /// How often workers died while they ran the current attempt.
+    /// Returns the number of times that workers died while they ran the current attempt.
     pub(super) fn losses(&self, low: u32) -> u32 {
         self.losses.get(&low).copied().unwrap_or(0)
     }

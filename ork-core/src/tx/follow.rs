@@ -38,7 +38,7 @@ pub fn ends_before(follower: JobId) -> Arc<str> {
     format!("{ENDS_BEFORE}{follower}").into()
 }
 
-/// When a follower can start.
+/// The decision on the start of a follower: at once, later, or never.
 pub(super) enum FollowPlan {
     /// Now: all jobs that it follows have ended.
     Now,

@@ -104,7 +104,7 @@ pub struct OutboxRow {
     pub job: JobId,
     /// The task of that job, by which workers select rows.
     pub task: String,
-    /// What the messages of the row do.
+    /// The kind of the row: the work that its messages request.
     pub kind: OutboxKind,
     /// The attempt that the messages carry. A message of an older attempt is stale.
     pub attempt: u32,
@@ -114,7 +114,7 @@ pub struct OutboxRow {
     pub due: Option<Timestamp>,
     /// The boot id of the process that holds the row. `None` if no process holds it.
     pub holder: Option<[u8; 16]>,
-    /// How many processes have died while they held the row.
+    /// The number of processes that have died while they held the row.
     pub losses: u32,
     /// The limit for which the row waits. It is not taken before a permit of this limit releases it. `None` if the row
     /// does not wait.
@@ -126,7 +126,7 @@ pub struct OutboxRow {
 pub struct HeldRow {
     /// The number of the row.
     pub id: OutboxId,
-    /// How many processes have died while they held the row.
+    /// The number of processes that have died while they held the row.
     pub losses: u32,
     /// The messages of the row: one, or one for each part or event.
     pub messages: Vec<Outgoing>,

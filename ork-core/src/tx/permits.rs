@@ -27,10 +27,10 @@ pub struct Permit {
 /// The permits of one limit that a process holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// How many it holds.
+    /// The number of permits that the process holds.
     pub count: u32,
-    /// When it took the first of them. A process that was presumed dead has lost its permits; if it is alive and takes
-    /// new ones, this tells them apart from those of its earlier calls.
+    /// The time at which it took the first of them. A process that was presumed dead has lost its permits; if it is
+    /// alive and takes new ones, this tells them apart from those of its earlier calls.
     pub since: Timestamp,
 }
 

@@ -67,19 +67,35 @@ pub struct Writes {
 /// The jobs and ledgers that a transaction has loaded, and the changes that it will write.
 #[derive(Debug, Default)]
 pub struct Transaction {
+    /// The jobs that the store has looked up or that operations have created, with their ledgers; `None` for a job that
+    /// does not exist. A store may keep the transaction after the commit as a cache of these jobs, for as long as no
+    /// other process writes.
     jobs: HashMap<JobId, Option<LoadedJob>>,
-    /// Jobs that may have changed since the last write.
+    /// The jobs that operations have created or may have changed since the last write. A store needs to write only
+    /// these, and of them only what differs from their rows. A job may be listed more than once.
     touched: Vec<JobId>,
+    /// The permits of each concurrency limit that was looked up, by the name of the limit, including the changes of the
+    /// operations applied so far. Emptied by [`Transaction::finish`], because other processes change permits, too.
     pub(super) permits: HashMap<Arc<str>, Permits>,
+    /// The job that acquired each looked-up unique key last; `None` for a key that no job has acquired. Emptied by
+    /// [`Transaction::finish`], like `permits`.
     pub(super) uniques: HashMap<Arc<str>, Option<KeyHolder>>,
+    /// The number of the next outbox row. The store sets it before the first operation, and continues from it in the
+    /// next transaction.
     pub(super) next_outbox_id: OutboxId,
-    /// Jobs that were created for messages of other programs.
+    /// The jobs that a claim has created, because their messages came from other programs. The claim reports this in
+    /// its output.
     pub(super) created: HashSet<JobId>,
-    /// Jobs that were claimed. Listeners are notified after the commit, but no caller waits for that.
+    /// The jobs that were claimed. Listeners are notified of them after the commit. They are kept apart from `notices`,
+    /// because no caller waits for these notices: a transaction with no others is [quiet](Transaction::is_quiet).
     started: Vec<JobId>,
+    /// The changes besides those of jobs and ledgers. Taken by [`Transaction::finish`].
     writes: Writes,
-    /// Rows that this process holds and that no operation has returned yet.
+    /// New rows of the outbox that this process holds, with their messages. After each operation,
+    /// [`Transaction::take_held`] takes them: this process must send them once the transaction is committed.
     held: Vec<HeldRow>,
+    /// The notices to send to the listeners in this process after the commit, without duplicates. Taken by
+    /// [`Transaction::finish`].
     pub(super) notices: Vec<StoreNotice>,
 }
 

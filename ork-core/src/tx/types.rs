@@ -16,7 +16,7 @@ pub struct Actor {
     /// Whether this process holds the new outbox rows. It then gets them with their messages, and sends them without
     /// taking them from the store.
     pub hold: bool,
-    /// Which events are emitted, and how they reach listeners.
+    /// The events that are emitted, and the way in which they reach listeners.
     pub events: EventRouting,
 }
 
@@ -69,7 +69,7 @@ pub enum StoreNotice {
     Event(Arc<Event>),
 }
 
-/// Which failures a committed operation survives before the store reports it as done.
+/// The failures that a committed operation survives before the store reports it as done.
 ///
 /// A commit is only ever lost together with all later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +88,7 @@ pub enum Durability {
 pub struct KeyHolder {
     /// The job.
     pub job: JobId,
-    /// When the job was last known to be alive: when it acquired the key, when it started, or when a heartbeat listed
+    /// The time of the job's last sign of life: when it acquired the key, when it started, or when a heartbeat listed
     /// it or a job below it.
     pub seen: Timestamp,
     /// Whether the job exists and has not ended.

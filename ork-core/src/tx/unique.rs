@@ -15,8 +15,8 @@ use crate::id::JobId;
 use crate::job::UniqueKey;
 use crate::mutant::{self, Mutant};
 
-/// How long a process is considered alive after a heartbeat. Each process writes one every few seconds, with the jobs
-/// that it works on.
+/// The time for which a process is considered alive after a heartbeat. Each process writes one every few seconds, with
+/// the jobs that it works on.
 pub const ALIVE: Duration = Duration::from_secs(15);
 
 /// The job that holds a key now.

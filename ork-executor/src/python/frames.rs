@@ -13,7 +13,7 @@ use ork_ports::executor::Raised;
 /// The longest header, in bytes. Long data belongs in the body.
 const LONGEST_HEADER: usize = 4 * 1024 * 1024;
 
-/// How many bytes are read at once.
+/// The number of bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
 
 /// One message from an interpreter.
@@ -110,7 +110,7 @@ pub(super) enum Received {
 pub(super) struct Frames<R> {
     from: R,
     buffer: BytesMut,
-    /// How many bytes of the buffer have been searched for the end of a line.
+    /// The number of bytes of the buffer that have been searched for the end of a line.
     seen: usize,
     /// A frame whose body has not arrived completely.
     waiting: Option<Frame>,

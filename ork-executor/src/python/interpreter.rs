@@ -44,11 +44,11 @@ pub(super) struct Interpreter {
 pub(super) enum Request {
     /// Run the function.
     Call {
-        /// What the call's context knows about its job.
+        /// The data about the job for the context of the call.
         info: Value,
         /// The input of the task.
         input: Bytes,
-        /// How the input is passed to a single parameter.
+        /// The form in which the input is passed to a single parameter.
         form: Form,
         /// The largest output, in bytes.
         most: usize,

@@ -25,7 +25,7 @@ use super::workflow_path::{WorkflowFile, blocking};
 use ork_core::clock::Timestamp;
 use ork_ports::executor::{Call, CallObserver, Code, ExecutorError, Instance, Signature};
 
-/// How many signatures are cached. When there are more, the cache is cleared.
+/// The number of signatures that are cached. When there are more, the cache is cleared.
 const MOST_SIGNATURES: usize = 10_000;
 
 /// An interpreter reads messages while it runs a call, so it can be notified before any signal is sent.

@@ -23,11 +23,11 @@ pub(crate) struct Model {
     pub(crate) params: Vec<Param>,
     pub(crate) returns: Returns,
     pub(crate) docs: Docs,
-    /// How much of the task can be generated.
+    /// The extent to which the task can be generated.
     pub(crate) shape: Shape,
 }
 
-/// How much of a function can be made into a task.
+/// The extent to which a function can be made into a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shape {
     /// The function is a method: no items can be generated next to it.

@@ -89,7 +89,7 @@ impl BrokerError {
     }
 }
 
-/// Why a message goes to the dead letters.
+/// The reason why a message is dead-lettered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeadLetterReason {
     /// It is not a message for a task: wrong content type, headers or body.
@@ -135,7 +135,7 @@ impl DeadLetterReason {
     }
 }
 
-/// What happens to a delivery. The adapter carries it out asynchronously.
+/// The disposition of a delivery, which the adapter carries out asynchronously.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {
     /// The work is done: the message is not delivered again.
@@ -167,7 +167,7 @@ pub trait Acker: Send + Sync + fmt::Debug {
 pub struct Delivery {
     /// The message, or the reason why it could not be read.
     pub message: Result<Message, Rejected>,
-    /// How often it was delivered before, as far as the broker counts.
+    /// The number of times that it was delivered before, as far as the broker counts.
     pub redelivered: u32,
     /// Whether the message is a copy that replaced an earlier delivery. The broker does not count the deliveries of the
     /// original message.
@@ -270,7 +270,7 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// Makes sure that messages for these queues can be routed; called before the first message is published to them.
     ///
     /// # Errors
-    /// When the broker cannot be reached in time, or refuses.
+    /// Returns an error if the broker cannot be reached in time, or refuses.
     async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError>;
 
     /// Publishes messages, and returns one result for each once the broker has confirmed it.
@@ -282,19 +282,19 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// Starts to consume a queue.
     ///
     /// # Errors
-    /// When the broker refuses, or cannot be reached in time.
+    /// Returns an error if the broker refuses, or cannot be reached in time.
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError>;
 
     /// Opens a private queue for outcomes. Returns `None` for a broker whose outcomes are only in the store.
     ///
     /// # Errors
-    /// When the broker refuses, or cannot be reached in time.
+    /// Returns an error if the broker refuses, or cannot be reached in time.
     async fn replies(&self) -> Result<Option<Replies>, BrokerError>;
 
     /// Subscribes to the events of all processes, from now on. Returns `None` for a broker that carries no events.
     ///
     /// # Errors
-    /// When the broker refuses, or cannot be reached in time.
+    /// Returns an error if the broker refuses, or cannot be reached in time.
     async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {
         Ok(None)
     }
@@ -308,7 +308,7 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// instead of queues.
     ///
     /// # Errors
-    /// When the broker cannot be reached in time, or refuses.
+    /// Returns an error if the broker cannot be reached in time, or refuses.
     async fn waiting(&self, _queue: &str) -> Result<Option<u64>, BrokerError> {
         Ok(None)
     }
@@ -316,7 +316,7 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// Checks that the broker can be reached, and describes what was found.
     ///
     /// # Errors
-    /// When the broker cannot be reached, or cannot be used with this configuration.
+    /// Returns an error if the broker cannot be reached, or cannot be used with this configuration.
     async fn check(&self) -> Result<String, BrokerError>;
 
     /// Describes the settings of the broker that can lose messages, one sentence each. Returns `None` for a broker

@@ -56,7 +56,7 @@ pub trait PartQueues: Send + Sync + fmt::Debug {
     /// Declares a queue. An existing queue of this name is removed first, with everything in it.
     ///
     /// # Errors
-    /// When the broker cannot be reached in time, or refuses.
+    /// Returns an error if the broker cannot be reached in time, or refuses.
     async fn make(&self, queue: &str) -> Result<(), BrokerError>;
 
     /// Publishes a record, and returns once the broker has confirmed it.
@@ -69,20 +69,20 @@ pub trait PartQueues: Send + Sync + fmt::Debug {
     /// confirmed before the call is counted.
     ///
     /// # Errors
-    /// When the broker cannot be reached in time.
+    /// Returns an error if the broker cannot be reached in time.
     async fn count(&self, queue: &str) -> Result<Option<u64>, BrokerError>;
 
     /// Becomes the only reader of a queue that may hold `total` parts, at once or as soon as the current reader has
     /// stopped. If `total` is 0, the reader receives one record at a time.
     ///
     /// # Errors
-    /// When the broker cannot be reached in time, or refuses.
+    /// Returns an error if the broker cannot be reached in time, or refuses.
     async fn open(&self, queue: &str, total: u64) -> Result<Opened, BrokerError>;
 
     /// Removes a queue and everything in it, if it exists.
     ///
     /// # Errors
-    /// When the broker cannot be reached in time, or refuses.
+    /// Returns an error if the broker cannot be reached in time, or refuses.
     async fn remove(&self, queue: &str) -> Result<(), BrokerError>;
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Why a call has no output.
+/// The error of a call that has no output.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
     /// The call can never run as it is, e.g. because its file is outside of the workflow's folder or has no task in it.
@@ -21,7 +21,7 @@ pub enum ExecutorError {
     Input {
         /// The path of the field at fault, e.g. `size.width`. Empty if the input as a whole is wrong.
         field: String,
-        /// What was expected, and what was found instead.
+        /// A description of the value that was expected, and of the one that was found.
         message: String,
     },
     /// The task raised an exception.
@@ -45,12 +45,12 @@ pub enum ExecutorError {
 /// An exception that a task raised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raised {
-    /// What went wrong. The exception's type comes first, unless the task raised a `TaskError`, whose message is meant
-    /// for people as it is.
+    /// The message of the exception. The exception's type comes first, unless the task raised a `TaskError`, whose
+    /// message is meant for people as it is.
     pub message: String,
     /// The exception's type.
     pub kind: String,
-    /// What the task attached for programs to read. `None` if it attached nothing.
+    /// The data that the task attached for programs to read. `None` if it attached nothing.
     pub details: Option<Value>,
     /// The stack frames that led to the exception, e.g. `task.py:5 in main`, innermost last. Only frames within the
     /// workflow's folder are listed, so no path leads out of it.
@@ -66,13 +66,13 @@ pub struct Raised {
 pub struct Crash {
     /// The process as error messages name it, e.g. "the Python process of `task.py`".
     pub what: String,
-    /// How the process ended.
+    /// The end of the process.
     pub ended: Ended,
     /// The last lines that the process wrote to its standard error.
     pub stderr: Vec<String>,
 }
 
-/// How a process ended.
+/// The end of a process: an exit code or a signal, or the process was killed because it violated its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// The process exited with this code.

@@ -30,11 +30,12 @@ pub struct Call {
     pub code: Code,
     /// The input of the task, a JSON object.
     pub input: Bytes,
-    /// How the input is passed to a function with a single parameter: as a whole, or the field of the parameter's name.
+    /// The form in which the input is passed to a function with a single parameter: as a whole, or the field of the
+    /// parameter's name.
     pub form: Form,
     /// The job, attempt and instance that this call belongs to.
     pub instance: Instance,
-    /// How long the call may take, counted from when it starts to run. `None` means without limit.
+    /// The time that the call may take, counted from when it starts to run. `None` means without limit.
     pub timeout: Option<Duration>,
     /// Cancelled when the result of the call is no longer wanted. The executor then stops the call, and leaves it
     /// time to clean up.

@@ -32,9 +32,9 @@ pub struct PendingOutbox {
     pub held: Vec<([u8; 16], u64)>,
     /// Messages that are not due yet.
     pub later: u64,
-    /// When the first of the [later](PendingOutbox::later) messages is due.
+    /// The time at which the first of the [later](PendingOutbox::later) messages is due.
     pub next_due: Option<Timestamp>,
-    /// How often processes died while they held one of these messages; the maximum over all rows.
+    /// The number of times that processes died while they held one of these messages; the maximum over all rows.
     pub losses: u32,
     /// Messages that wait for a permit.
     pub waiting: u64,
@@ -85,7 +85,7 @@ pub struct LiveProcess {
     pub worker: String,
     /// The boot id: random bytes that differ for every start of a process.
     pub boot: [u8; 16],
-    /// When the process is presumed dead, unless it writes another heartbeat.
+    /// The time after which the process is presumed dead, unless it writes another heartbeat.
     pub expires_at: Timestamp,
     /// The jobs that the process runs or of which it holds deliveries, as of its last heartbeat.
     pub running: Vec<JobId>,

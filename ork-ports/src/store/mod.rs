@@ -121,7 +121,7 @@ pub struct Take {
 pub struct OutboxPage {
     /// The rows that were taken. The process holds them until it deletes or releases them.
     pub to_send: Vec<HeldRow>,
-    /// When the next row becomes due; `None` if no row is delayed.
+    /// The time at which the next row becomes due; `None` if no row is delayed.
     pub next_due: Option<Timestamp>,
     /// Whether the limit was reached, so that more rows may be free. The number of messages does not show this: a row
     /// for a range of parts counts with its full length, although the parts in it that have ended no longer have a
@@ -177,8 +177,8 @@ pub enum MetricsOf {
 /// A heartbeat, which a process writes every few seconds to show that it is alive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeat {
-    /// How long the process is considered alive, counted from the time of the actor. A heartbeat that is written late
-    /// has a longer `ttl`.
+    /// The time for which the process is considered alive, counted from the time of the actor. A heartbeat that is
+    /// written late has a longer `ttl`.
     pub ttl: Duration,
     /// The jobs that the process runs, or of which it runs parts.
     pub running: Vec<JobId>,

@@ -9,10 +9,11 @@ use ork_core::id::JobId;
 use ork_core::mutant::{self, Mutant};
 use ork_core::tx::StoreNotice;
 
-/// How many notices may wait for a slow listener. If more are sent, the listener must look at the store itself.
+/// The number of notices that may wait for a slow listener. If more are sent, the listener must look at the store
+/// itself.
 const CAPACITY: usize = 1_024;
 
-/// How many events may wait for a slow listener before it misses some.
+/// The number of events that may wait for a slow listener before it misses some.
 const EVENTS: usize = 65_536;
 
 /// Announces changes of a store to the listeners in this process.

@@ -7,7 +7,7 @@ use ork_core::failure::Failure;
 use ork_core::ledger::{PartProgress, PartResult, PartState, Shard};
 use ork_core::progress::Progress;
 
-/// Which parts of a job to list, in order of their index.
+/// A filter for the parts of a job to list, in order of their index.
 ///
 /// ```
 /// use ork_core::ledger::PartState;
@@ -44,9 +44,10 @@ pub struct PartStatus {
     pub index: u64,
     /// The state of the part.
     pub state: PartState,
-    /// How many attempts have started. For a part that was cancelled while it ran: how many attempts had ended before.
+    /// The number of attempts that have started. For a part that was cancelled while it ran: the number of attempts
+    /// that had ended before.
     pub attempts: u32,
-    /// Why the part failed, or why its last attempt did. `None` if no attempt has failed.
+    /// The failure of the part, or of its last attempt. `None` if no attempt has failed.
     pub failure: Option<Failure>,
     /// The progress that the part last reported; `None` unless it is running.
     pub progress: Option<Progress>,
@@ -57,7 +58,7 @@ pub struct PartStatus {
 pub struct PartRowInfo {
     /// The number of the last attempt that ended, if one has.
     pub attempts: Option<u32>,
-    /// Why that attempt failed.
+    /// The failure of that attempt, if it failed.
     pub failure: Option<Failure>,
     /// The progress that was last reported.
     pub progress: Option<Progress>,
@@ -85,7 +86,7 @@ impl PartStatus {
 pub struct SettledPart {
     /// The index of the part.
     pub index: u64,
-    /// How the part ended.
+    /// The state in which the part ended.
     pub how: PartResult,
     /// The output of a part that succeeded: JSON, or a [reference](ork_core::output::OutputRef) to a large output.
     pub output: Option<Bytes>,

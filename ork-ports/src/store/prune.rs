@@ -31,11 +31,11 @@ pub struct Prune {
 /// The result of [`Prune`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pruned {
-    /// How many jobs were removed.
+    /// The number of jobs that were removed.
     pub jobs: u64,
-    /// How many parts were removed.
+    /// The number of parts that were removed.
     pub parts: u64,
-    /// How many of the jobs, counted from the first, are finished: removed, or rightly kept. The next request should
+    /// The number of jobs, counted from the first, that are finished: removed, or rightly kept. The next request should
     /// start with the one after them.
     pub done: usize,
 }

@@ -50,7 +50,7 @@ pub struct Adapter<F> {
     pub open: Option<F>,
 }
 
-/// Why a table has no adapter for a URL.
+/// The reason why a table has no adapter for a URL.
 enum Missing {
     /// The program was built without this feature.
     Feature(&'static str),

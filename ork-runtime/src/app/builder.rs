@@ -26,7 +26,7 @@ use crate::task::state::States;
 use crate::tx::Actor;
 use crate::worker;
 
-/// Why a process could not be built.
+/// The error of a process that could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -60,16 +60,31 @@ type Ports = (Arc<dyn Store>, Option<Arc<dyn Broker>>, WorkerId);
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` or `main_with`"]
 pub struct OrkBuilder {
+    /// The adapters that this program contains. They open the store, the broker, the object storage and the executor
+    /// that the configuration names.
     adapters: Adapters,
+    /// The keys that were set on the builder, with their values, in the order of the calls. They are applied to the
+    /// configuration when the process is built, so that errors in them are reported then.
     overrides: Vec<(&'static str, String)>,
+    /// The configuration to use; `None` if it is read from the environment and the file when the process is built.
     config: Option<Config>,
+    /// The values that tasks receive as `State<T>`, at most one of each type.
     states: States,
+    /// The name of a type of which two states were given. It is kept here because [`OrkBuilder::state`] cannot fail:
+    /// the build reports the error.
     state_twice: Option<&'static str>,
+    /// The tasks of the process; `None` for all tasks that are linked into the program.
     registry: Option<Registry>,
+    /// The store, the broker and the worker id to use; `None` to open those that the configuration names. Without a
+    /// broker among them, jobs travel through the store.
     ports: Option<Ports>,
+    /// The storage for large outputs; `None` for the place that the configuration names.
     objects: Option<Arc<dyn Objects>>,
+    /// The clock of this process. The built process adjusts its time to that of the store.
     clock: Arc<dyn Clock>,
+    /// The runtime on which the futures of the process run.
     runtime: Arc<dyn Runtime>,
+    /// The source of ids and random numbers.
     entropy: Arc<dyn Entropy>,
 }
 

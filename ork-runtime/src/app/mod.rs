@@ -27,7 +27,7 @@ use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::worker::{self, Shutdown, Stopped};
 
-/// How long the final settlements may take to reach store and broker at shutdown.
+/// The time that the final settlements may take to reach store and broker at shutdown.
 const FINAL_SETTLEMENTS: Duration = Duration::from_secs(5);
 
 /// A running process of ork: always a client, and a worker once one is started.

@@ -18,7 +18,7 @@ use crate::executor::{Code, Executor, ExecutorError, Program};
 use crate::registry::{Registry, Task};
 use crate::task::schema::{self, WHOLE};
 
-/// Why a workflow has no plan.
+/// The reason why a workflow has no plan.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkflowError {
@@ -35,7 +35,7 @@ pub enum WorkflowError {
     NotAFile {
         /// The path.
         path: PathBuf,
-        /// What was found there, such as `a folder`.
+        /// The kind of thing that was found there, such as `a folder`.
         found: &'static str,
     },
     /// The workflow has errors. The text has all of them, with their positions in the file.
@@ -48,7 +48,7 @@ pub enum WorkflowError {
 pub struct CheckedFile {
     /// The file.
     pub workflow: Workflow,
-    /// What its check has found, and its plan if it has no errors.
+    /// The result of its check: the problems that were found, and its plan if it has no errors.
     pub checked: Checked,
 }
 
@@ -204,7 +204,7 @@ fn other_than_a_file(what: FileType) -> Option<&'static str> {
     }
 }
 
-/// What the check of a workflow needs to know of this program and of the workflow's folder.
+/// The data of this program and of the workflow's folder that the check of a workflow needs.
 struct ProgramCatalog<'a> {
     registry: &'a Registry,
     folder: &'a Path,
@@ -272,7 +272,7 @@ impl<'a> ProgramCatalog<'a> {
     }
 }
 
-/// How long the import of a Python file may take.
+/// The time that the import of a Python file may take.
 const IMPORT: Duration = Duration::from_mins(1);
 
 /// Reads the signature of a Python file from the executor.

@@ -22,7 +22,7 @@ use crate::runtime::Runtime;
 use crate::store::{OutboxPage, Store, Take};
 use crate::tx::{Actor, HeldRow, OutboxId, StoreNotice};
 
-/// How long to wait before the next call to a store that has failed.
+/// The time to wait before the next call to a store that has failed.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A broker that delivers the outbox of a store within this process.
@@ -134,7 +134,7 @@ impl Subscription for EmbeddedSubscription {
 /// The rows that this process holds, and how many messages of each are not settled.
 #[derive(Debug, Default)]
 struct HeldRows {
-    /// Which rows are open, done or released.
+    /// The rows that are open, done or released.
     rows: Mutex<Rows>,
     /// Notified when few enough messages are open for the pump to take more rows.
     settled: Notify,
@@ -146,9 +146,9 @@ struct HeldRows {
 struct Rows {
     /// The rows with messages that are not settled yet.
     open: HashMap<OutboxId, Row>,
-    /// How many rows this process has taken so far. It numbers the acquisitions.
+    /// The number of rows that this process has taken so far. It numbers the acquisitions.
     n_acquired: u64,
-    /// How many messages are delivered and not settled, over all acquisitions.
+    /// The number of messages that are delivered and not settled, over all acquisitions.
     messages: usize,
     /// The pump is notified once no more messages than this are open.
     low: usize,
@@ -161,7 +161,7 @@ struct Rows {
 #[derive(Debug)]
 struct Row {
     acquisition: Acquisition,
-    /// How many messages of the row are not settled yet.
+    /// The number of messages of the row that are not settled yet.
     left: usize,
     /// Whether one of its messages was requeued, so that the row must stay in the outbox.
     released: bool,

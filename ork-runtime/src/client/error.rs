@@ -13,8 +13,8 @@ use crate::registry::UnknownTask;
 use crate::store::StoreError;
 use crate::task::error::InputError;
 
-/// Why a call of [`Client`](crate::client::Client), [`Handle`](crate::client::Handle) or
-/// [`Submission`](crate::client::Submission) failed.
+/// An error of a call of [`Client`](crate::client::Client), [`Handle`](crate::client::Handle) or
+/// [`Submission`](crate::client::Submission).
 ///
 /// A job that ended without a result is an error only for calls that return its result, such as
 /// [`Handle::wait`](crate::client::Handle::wait): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
@@ -55,7 +55,7 @@ pub enum ClientError {
     WrongInput {
         /// The name of the task.
         task: &'static str,
-        /// Which value is wrong, and what was expected there.
+        /// The value that is wrong, and the one that was expected there.
         error: InputError,
     },
     /// The job cannot be retried, because its input no longer matches the schema of its task: the task has changed
@@ -69,7 +69,7 @@ pub enum ClientError {
         id: JobId,
         /// The name of its task.
         task: &'static str,
-        /// Which value is wrong, and what was expected there.
+        /// The value that is wrong, and the one that was expected there.
         error: InputError,
     },
     /// The input is too large, or nested too deeply.
@@ -104,7 +104,7 @@ pub enum ClientError {
     Failed {
         /// The job.
         id: JobId,
-        /// Why it failed.
+        /// The failure of the job.
         failure: Box<Failure>,
     },
     /// The job was cancelled, so it has no result.
@@ -133,7 +133,7 @@ pub enum ClientError {
         id: JobId,
         /// The index of the part.
         index: u64,
-        /// How the part ended; `None` if it has not ended or does not exist.
+        /// The state in which the part ended; `None` if it has not ended or does not exist.
         how: Option<PartResult>,
     },
     /// Another job holds the unique key and has not ended.
@@ -183,7 +183,7 @@ pub enum ClientError {
         id: JobId,
         /// The state of the job.
         state: State,
-        /// What the job waits for: the text of [`Why::sentence`](crate::client::Why::sentence).
+        /// The reason why the job waits: the text of [`Why::sentence`](crate::client::Why::sentence).
         why: String,
     },
     /// Events are switched off in this process: the setting `events` is `none`, the default over RabbitMQ.

@@ -52,7 +52,7 @@ use crate::worker::services::TTL;
 /// The highest priority of a job.
 const FIRST: u8 = 9;
 
-/// How many large outputs of parts are read concurrently.
+/// The number of large outputs of parts that are read concurrently.
 const READ_AHEAD: usize = 8;
 
 /// The largest number of steps of a workflow run that [`Client::why`] reports on.

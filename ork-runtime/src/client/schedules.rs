@@ -33,7 +33,8 @@ pub struct ScheduleStatus {
     pub task: String,
     /// Whether the schedule is paused: it starts no jobs until it is resumed.
     pub paused: bool,
-    /// When the schedule fires next. `None` while it is paused, and before a worker has seen it for the first time.
+    /// The time at which the schedule fires next. `None` while it is paused, and before a worker has seen it for the
+    /// first time.
     pub next: Option<Timestamp>,
     /// The job that the schedule started last; `None` if it has started none.
     pub last: Option<JobId>,

@@ -39,8 +39,8 @@ pub struct Status {
     /// The workflow run with its steps, if the job is a run that has started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunStatus>,
-    /// Why one of the job's hooks could not be sent; the hooks after it were not sent either. `None` if no hook has
-    /// failed.
+    /// The reason why one of the job's hooks could not be sent; the hooks after it were not sent either. `None` if no
+    /// hook has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks_failed: Option<String>,
     /// The state of the job.
@@ -52,29 +52,29 @@ pub struct Status {
     pub worker: Option<String>,
     /// The number of jobs below this one, on all levels.
     pub below: u64,
-    /// How many of the jobs below this one have ended.
+    /// The number of jobs below this one that have ended.
     pub below_ended: u64,
-    /// How the job was cancelled; `None` if it was not. Nothing below a cancelled job starts any more. The job itself
-    /// may still be open: its running calls and the jobs below it end first.
+    /// The mode in which the job was cancelled; `None` if it was not. Nothing below a cancelled job starts any more.
+    /// The job itself may still be open: its running calls and the jobs below it end first.
     pub cancel_mode: Option<CancelMode>,
     /// The number of parts of the job, once it is fixed: when the split has yielded its last part, or was cut short.
     /// `None` before that, as for a job that does not split.
     pub total: Option<u64>,
-    /// How many parts the split has yielded so far; 0 for a job without parts.
+    /// The number of parts that the split has yielded so far; 0 for a job without parts.
     pub yielded: u64,
-    /// How many parts have succeeded, failed, were skipped or cancelled, and how many run now.
+    /// The numbers of parts that have succeeded, failed, were skipped or cancelled, and that run now.
     pub parts: Counts,
     /// The last progress that the task itself reported, if any.
     pub progress: Option<Progress>,
-    /// Why the job failed or, while it is retried, why its last attempt failed.
+    /// The failure of the job or, while it is retried, of its last attempt.
     pub failure: Option<Failure>,
-    /// When the job was submitted.
+    /// The time at which the job was submitted.
     pub created: Timestamp,
-    /// When the first attempt began; `None` before it.
+    /// The time at which the first attempt began; `None` before it.
     pub started: Option<Timestamp>,
-    /// When the job ended, together with all jobs below it; `None` before that.
+    /// The time at which the job ended, together with all jobs below it; `None` before that.
     pub ended: Option<Timestamp>,
-    /// When the next attempt is due, if the job waits for a retry; for a schedule, when it fires next.
+    /// The time at which the next attempt is due, if the job waits for a retry, or at which a schedule fires next.
     pub due: Option<Timestamp>,
 }
 

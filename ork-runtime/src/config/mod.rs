@@ -13,7 +13,7 @@ use crate::event::EventScope;
 
 pub use keys::{KEYS, Key};
 
-/// Where the value of a key comes from.
+/// The origin of the value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The built-in default.
@@ -61,32 +61,33 @@ pub struct Config {
     pub store: String,
     /// The name of this worker, as jobs and logs show it. `None`: the host name and the process id.
     pub name: Option<String>,
-    /// How many `async fn` tasks run at once in this process. `None`: 64 for each core.
+    /// The number of `async fn` tasks that run at once in this process. `None`: 64 for each core.
     pub concurrency: Option<usize>,
-    /// How many plain `fn` tasks, and tasks in other languages, run at once in this process. `None`: as `concurrency`
-    /// if that is set, otherwise one for each core.
+    /// The number of plain `fn` tasks, and tasks in other languages, that run at once in this process. `None`: as
+    /// `concurrency` if that is set, otherwise one for each core.
     pub blocking_concurrency: Option<usize>,
     /// The largest body of a message, in bytes. Larger inputs are refused when they are submitted.
     pub max_message_bytes: usize,
-    /// How many parts a split sends to the store at once, as one page.
+    /// The number of parts that a split sends to the store at once, as one page.
     pub split_page_size: usize,
-    /// How often a call may be lost, because its worker died or lost its connection, before its job or part fails. A
-    /// call that a worker requeued when it stopped does not count. Without a store the delivery count of RabbitMQ is
-    /// used, which may include requeued deliveries.
+    /// The number of times that a call may be lost, because its worker died or lost its connection, before its job or
+    /// part fails. A call that a worker requeued when it stopped does not count. Without a store the delivery count of
+    /// RabbitMQ is used, which may include requeued deliveries.
     pub max_worker_losses: u32,
-    /// How long a delivery from RabbitMQ may stay unacknowledged. Work that takes longer is acknowledged, and a lease
-    /// in the store replaces the delivery. This must be well below the server's `consumer_timeout`, so that
-    /// the server never closes the channel of a long call.
+    /// The time that a delivery from RabbitMQ may stay unacknowledged. Work that takes longer is acknowledged, and a
+    /// lease in the store replaces the delivery. This must be well below the server's `consumer_timeout`, so that the
+    /// server never closes the channel of a long call.
     pub ack_timeout: Duration,
-    /// How long a worker that is shutting down waits for its running calls. Calls that have not ended then go back
+    /// The time that a worker that is shutting down waits for its running calls. Calls that have not ended then go back
     /// to the queue.
     pub shutdown: Duration,
-    /// How long a cancelled task may continue before its future is dropped, or its process is killed.
+    /// The time that a cancelled task may continue before its future is dropped, or its process is killed.
     pub cancel_grace: Duration,
-    /// How long jobs are kept after the last job of their tree has ended. Workers then remove them. `None`: forever.
+    /// The time for which jobs are kept after the last job of their tree has ended. Workers then remove them. `None`:
+    /// forever.
     pub retention: Option<Duration>,
-    /// Where large outputs are stored: `store`, in the rows of their jobs; `file:PATH`, a folder that all processes
-    /// share; or `s3://BUCKET/PREFIX`, with the credentials of the usual `AWS_` variables.
+    /// The place where large outputs are stored: `store`, in the rows of their jobs; `file:PATH`, a folder that all
+    /// processes share; or `s3://BUCKET/PREFIX`, with the credentials of the usual `AWS_` variables.
     pub large_outputs: String,
     /// Outputs of more bytes than this are large: they are not sent in messages.
     pub large_output_bytes: usize,
@@ -109,9 +110,9 @@ pub struct Config {
     pub part_queues: String,
     /// The accepted prefixes of the routes of hooks, separated by commas. Empty: any route.
     pub hook_routes: String,
-    /// Which events are published: none, those about jobs, or those about parts as well. `None`: in process those
-    /// about jobs, which costs nothing if there are no listeners; over a broker none, because there each event costs
-    /// a message even if nothing consumes it.
+    /// The events that are published: none, those about jobs, or those about parts as well. `None`: in process those
+    /// about jobs, which costs nothing if there are no listeners; over a broker none, because there each event costs a
+    /// message even if nothing consumes it.
     pub events: Option<EventScope>,
     /// Whether commits of `SQLite` survive a power failure, or only the death of the process.
     pub synchronous: Synchronous,
@@ -130,7 +131,7 @@ pub enum QueueType {
     Classic,
 }
 
-/// Which failures the commits of `SQLite` survive.
+/// The failures that the commits of `SQLite` survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
     /// Commits survive a power failure.
@@ -180,7 +181,7 @@ pub enum ConfigError {
     /// There is no key of this name.
     #[error("{source_name}: unknown key `{key}`{}", suggestion.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default())]
     Unknown {
-        /// Where the key was set: the path of the file, the name of the variable, or `code`.
+        /// The place where the key was set: the path of the file, the name of the variable, or `code`.
         source_name: String,
         /// The key that was found.
         key: String,
@@ -190,7 +191,7 @@ pub enum ConfigError {
     /// The key does not accept the value.
     #[error("{source_name}: invalid value `{value}` for `{key}`: expected {expected}")]
     Value {
-        /// Where the key was set: the path of the file, the name of the variable, or `code`.
+        /// The place where the key was set: the path of the file, the name of the variable, or `code`.
         source_name: String,
         /// The name of the key.
         key: &'static str,

@@ -96,7 +96,7 @@ pub(crate) struct StepInfo {
     pub workflow: String,
     /// The name of the step in the workflow.
     pub step: String,
-    /// What the step runs, if that is not a function of this program.
+    /// The program or file that the step runs, if it is not a function of this program.
     pub external: Option<External>,
 }
 

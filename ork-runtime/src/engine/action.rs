@@ -1,5 +1,5 @@
-//! What a message asks the engine to do. Elsewhere, only what concerns the message itself is read from its kind: its
-//! job, its part, and its name in errors.
+//! The action that a message requests of the engine. Elsewhere, only what concerns the message itself is read from its
+//! kind: its job, its part, and its name in errors.
 
 use super::slots::{Need, SlotKind};
 use super::step::Step;
@@ -10,7 +10,7 @@ use crate::task::TaskDef;
 use crate::task::builtin::CANCEL;
 use crate::workflow_run::{RUN, SCHEDULE};
 
-/// What a message asks the engine to do.
+/// The action that a message requests of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Call the function of the task for a whole job.

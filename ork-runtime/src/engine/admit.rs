@@ -17,7 +17,7 @@ use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 
-/// What becomes of a delivery that is admitted alone.
+/// The result of the admission of a single delivery.
 enum Admission {
     /// It may be claimed.
     Admitted(Box<AdmittedDelivery>),
@@ -25,7 +25,7 @@ enum Admission {
     Done(Done),
 }
 
-/// What admission has found and taken for a delivery, which makes an item of it.
+/// The results of admission for one delivery, with the guards and the place that it has taken. An item is made of them.
 struct AdmittedDelivery {
     common: Common,
     inherited: Option<Bytes>,
@@ -84,7 +84,7 @@ async fn admit_one(engine: &Arc<Engine>, mut delivery: Incoming, mut slot: Optio
 /// here.
 ///
 /// # Errors
-/// When the message is rejected, or the store failed.
+/// Returns an error if the message is rejected, or the store failed.
 async fn wait_for_admission(
     engine: &Arc<Engine>,
     delivery: &mut Incoming,

@@ -18,11 +18,11 @@ use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader
 use crate::failure::{Failure, FailureKind};
 use crate::mutant::{self, Mutant};
 
-/// How long a reader waits for its own mark. It arrives at once, unless another consumer reads from the queue as
+/// The time that a reader waits for its own mark. It arrives at once, unless another consumer reads from the queue as
 /// well.
 const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a worker that has to stop may take to remove the queue of a set whose join or hooks were done.
+/// The time that a worker that has to stop may take to remove the queue of a set whose join or hooks were done.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An unacknowledged record of the part queue.
@@ -40,7 +40,7 @@ pub(super) enum Bodies {
     Drop,
 }
 
-/// What follows a complete set, given its records. It returns whether that was done.
+/// The function that does what follows a complete set, given its records. It returns whether that was done.
 pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<HeldRecord>) -> BoxFuture<'a, bool> + Send + 'a>;
 
 /// Takes a worker through the barrier. `fire` does what follows the set, once it is complete.
@@ -103,7 +103,7 @@ struct Passing<'a> {
     total: u64,
     /// Cancelled when a worker that only checks the set has to stop.
     stop: Option<&'a CancellationToken>,
-    /// How often all records were put back, or a reader was lost.
+    /// The number of times that all records were put back, or a reader was lost.
     rounds: u32,
     /// Whether a failure has replaced the output in the record, which was too large.
     is_replaced: bool,

@@ -1,4 +1,4 @@
-//! Which deliveries make a batch, and how many.
+//! The rules by which deliveries are put into batches, and the number of deliveries in a batch.
 
 use super::Engine;
 use super::action::Action;
@@ -10,7 +10,7 @@ use crate::id::JobId;
 use crate::message::WorkKind;
 use crate::registry::Task;
 
-/// What the deliveries of one batch have in common.
+/// The key by which deliveries are grouped into batches: all deliveries of one batch have the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
     /// Parts of one job: its id, the epoch, the attempt, and whether they have waited for a permit.

@@ -1,4 +1,4 @@
-//! How many deliveries make a batch: as many as occupy a thread for a millisecond.
+//! The size of batches: as many deliveries as occupy a thread for a millisecond.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,12 @@ const MOST: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct BatchSizer(Mutex<HashMap<&'static str, Pace>>);
 
-/// How many deliveries of a task make a batch.
+/// The measured pace of a task, which determines the size of its batches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// How many deliveries make a batch.
+    /// The number of deliveries that make a batch.
     pub(super) size: usize,
-    /// How many calls one slot admits: as many as it makes in [`THREAD_TIME`].
+    /// The number of calls that one slot admits: as many as it makes in [`THREAD_TIME`].
     pub(super) by_slot: usize,
 }
 

@@ -12,7 +12,7 @@ use crate::task::{CallError, Error};
 use crate::tree::CancelMode;
 use crate::tx::{Cancel, ControlResult};
 
-/// How many jobs are read at once.
+/// The number of jobs that are read at once.
 const PAGE: usize = 500;
 
 /// Cancels a job and all jobs below it. When this returns, the outbox rows of that have been passed to the relay.

@@ -16,7 +16,7 @@ use crate::tx::{self, NewJob, PartStart, PartsStarted, RejectJob, StartParts, Su
 /// Claims the start or the join of a job for each item. A job is created first if another program sent its message.
 ///
 /// # Errors
-/// When the store failed: then nothing is claimed.
+/// Returns an error if the store has failed; nothing is claimed then.
 pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
     let claims = items.iter().map(|item| job_claim(engine, common, item)).collect();
     let claimed = engine.commit_all(claims).await?;
@@ -64,7 +64,7 @@ fn job_claim(engine: &Engine, common: &Common, item: &Item) -> tx::Claim {
 /// Starts an attempt at a part for each item. All of them are parts of one job.
 ///
 /// # Errors
-/// When the store failed: then nothing is started.
+/// Returns an error if the store has failed; nothing is started then.
 pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
     let keys: Vec<_> = items.iter().filter_map(Item::part).collect();
     let Some(first) = keys.first().copied() else { return Ok(Vec::new()) };

@@ -15,7 +15,7 @@ impl Engine {
     /// Commits one operation.
     ///
     /// # Errors
-    /// When the store cannot be used; then nothing has changed.
+    /// Returns an error if the store cannot be used; then nothing has changed.
     ///
     /// # Cancel safety
     /// If the future is dropped, the operation is committed or not. Rows that were not sent stay in the outbox until
@@ -29,7 +29,7 @@ impl Engine {
     /// Commits operations in order, in one transaction.
     ///
     /// # Errors
-    /// When the store cannot be used; then nothing has changed.
+    /// Returns an error if the store cannot be used; then nothing has changed.
     ///
     /// # Cancel safety
     /// As for [`Engine::commit`].
@@ -46,7 +46,7 @@ impl Engine {
     /// whose outcome the store cannot hold fails. Returns whether none of them was stale.
     ///
     /// # Errors
-    /// What becomes of the deliveries if the store cannot be used any more, or the worker has to stop.
+    /// Returns the disposition of the deliveries if the store cannot be used any more, or the worker has to stop.
     pub(super) async fn settle<O: SettleCalls>(&self, operations: Vec<O>) -> Result<bool, Disposition> {
         if let Ok(results) = self.settle_once(&operations).await? {
             return Ok(all_applied(&results));

@@ -42,7 +42,7 @@ pub(super) fn shares_claims(engine: &Engine) -> bool {
 /// Claims items, in order.
 ///
 /// # Errors
-/// When the store failed: then nothing is claimed.
+/// Returns an error if the store has failed; nothing is claimed then.
 pub(super) async fn claim(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
     match common.action {
         Action::CountedPart => Ok(items.iter().map(|_| Ok(Claimed::CountedPart)).collect()),

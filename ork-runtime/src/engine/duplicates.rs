@@ -58,7 +58,7 @@ pub(super) async fn wait(
     Ok(item.place.is_some() && !item.guard.is_lost())
 }
 
-/// What became of the process that runs a job.
+/// The status of the process that runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunnerStatus {
     /// The process is dead, and the job is still in the state in which it left it.

@@ -18,7 +18,7 @@ use crate::task::{CallError, Error};
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-/// How much later than a child process this process may receive a signal.
+/// The longest delay with which this process receives a signal after a child process has received it.
 const SIGNAL_DELAY: Duration = Duration::from_millis(500);
 
 /// Runs an external step to its end. Its progress and its measurements are handled like those of a function.

@@ -7,7 +7,7 @@ use crate::broker::{Acker, Delivery, Disposition};
 use crate::id::JobId;
 use crate::mutant::{self, Mutant};
 
-/// How many messages of each job are held.
+/// The number of messages of each job that are held.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HeldDeliveries(Arc<Mutex<BTreeMap<JobId, usize>>>);
 

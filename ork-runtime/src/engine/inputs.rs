@@ -20,7 +20,7 @@ pub(crate) struct Inputs(Mutex<VecDeque<Entry>>);
 /// An entry of the cache: what messages of this task inherit from one job.
 type Entry = ((JobId, &'static str), Arc<OnceCell<Hydrated>>);
 
-/// What the messages of a job have in common.
+/// The data that the messages of a job have in common.
 #[derive(Debug, Clone)]
 pub(crate) enum Hydrated {
     /// The input of their job.

@@ -25,7 +25,7 @@ use crate::task::def::{Run, TaskDef};
 use crate::task::parts::RawParts;
 use crate::task::wait;
 
-/// What a call holds while it runs.
+/// The resources that a call holds while it runs.
 pub(super) struct Hold<'a> {
     /// Its registration among the running calls, so that a cancel reaches it.
     pub(super) running: &'a RunningCall,

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::task::parts::{PartSource, RawParts, SettledPart};
 use crate::task::{Error, Result};
 
-/// How long a join that has to stop is kept waiting before its read fails.
+/// The time that a join that has to stop waits before its read fails.
 const STOP_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::message::{Message, WorkKind};
 use crate::objects::{ObjectError, ObjectErrorKind, Objects};
 use crate::output::OutputRef;
 
-/// Where large outputs are stored.
+/// The place where large outputs are stored, and the size beyond which an output is large.
 #[derive(Debug, Clone)]
 pub(crate) struct LargeOutputs {
     /// The object storage; `None` if large outputs stay in their rows.

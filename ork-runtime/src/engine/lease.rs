@@ -25,7 +25,7 @@ const LEASE_DELAY: Duration = Duration::from_millis(100);
 /// The pause before a failed lease is requested again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// What a process holds of a message that it processes: first the delivery, later a lease.
+/// The hold of a process on a message that it processes: first the delivery, later a lease.
 #[derive(Debug)]
 pub(super) enum DeliveryGuard {
     /// The delivery, which is not acknowledged yet.

@@ -32,7 +32,7 @@ use crate::tx::{AppendParts, PartPage, SealParts, SettleResult};
 /// The pause between two checks whether the current run of a split has ended.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a split ended.
+/// The end of a split.
 pub(super) enum SplitEnd {
     /// All parts are there, or no more are wanted: the job waits for them.
     Sealed,

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Series};
 
-/// When this many wait, they are written at once.
+/// The number of waiting measurements at which they are written at once.
 const MANY: usize = 8_192;
 
 /// The maximum size of the waiting measurements in bytes, reached for example while the store is unavailable. New
@@ -23,7 +23,7 @@ const OVERHEAD: usize = 192;
 /// For how many jobs the buffer remembers that a warning was logged.
 const WARNED: usize = 1_024;
 
-/// What became of a measurement.
+/// The result of adding a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Added {
     /// It will be written.

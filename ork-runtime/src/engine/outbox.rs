@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::event::Event;
 use crate::tx::HeldRow;
 
-/// How many rows may wait to be sent; a row holds one message, or one page of parts.
+/// The number of rows that may wait to be sent; a row holds one message, or one page of parts.
 const CAPACITY: usize = 1_024;
 
 /// The sending side, for rows that this process holds and must send.

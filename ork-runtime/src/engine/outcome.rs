@@ -1,5 +1,5 @@
-//! How calls, attempts and claimed work end; the result of processing a delivery, or the reason why it could not be
-//! processed.
+//! The outcomes of calls, attempts and claimed work; the result of processing a delivery, or the reason why it could
+//! not be processed.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::task::CallError;
 use crate::tx::PartKey;
 
-/// Why a delivery could not be processed.
+/// The reason why a delivery could not be processed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
     /// It is not a valid message, or this program cannot run it. The second value is the part that it asks for.
@@ -26,7 +26,7 @@ pub(crate) enum ProcessError {
     Interrupted,
 }
 
-/// What becomes of a delivery that could not be processed.
+/// The verdict on a delivery that could not be processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The delivery is settled.
@@ -67,7 +67,7 @@ impl Done {
     }
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Debug)]
 pub(super) enum CallOutcome<T = Bytes> {
     /// The function returned this value.
@@ -78,7 +78,7 @@ pub(super) enum CallOutcome<T = Bytes> {
     Interrupted,
 }
 
-/// How claimed work has ended.
+/// The outcome of claimed work.
 #[derive(Debug)]
 pub(super) enum WorkOutcome {
     /// An attempt has ended, which is to be recorded.
@@ -87,7 +87,7 @@ pub(super) enum WorkOutcome {
     Recorded(Done),
 }
 
-/// How an attempt at a job or a part has ended.
+/// The outcome of an attempt at a job or a part.
 #[derive(Debug)]
 pub(super) enum Attempt {
     /// The function was called, and the call ended like this. The second value is the parts that the call has made of

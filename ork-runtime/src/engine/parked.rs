@@ -13,8 +13,8 @@ use crate::message::Message;
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
-/// How many times the pause before a parked job is tried again doubles, starting at one second: up to eight and a
-/// half minutes.
+/// The number of times that the pause before a parked job is tried again doubles, starting at one second: up to eight
+/// and a half minutes.
 const DOUBLINGS: u32 = 9;
 
 /// The longest pause before a worker requeues a message that it cannot run.

@@ -27,7 +27,7 @@ const fn pause_after(n_checks: u32) -> Duration {
     }
 }
 
-/// What a process needs to check a set again.
+/// The data that a process needs to check a set again.
 #[derive(Debug)]
 pub(crate) struct SetCheck {
     /// The set, as its barrier needs it.
@@ -35,11 +35,11 @@ pub(crate) struct SetCheck {
     /// The record that this process put into the queue last, of a part or of the head. It is published again behind
     /// all records that are put back.
     pub(super) record: PartRecord,
-    /// What follows the set.
+    /// The work that follows the set.
     pub(super) follows: Follows,
 }
 
-/// What follows a complete set.
+/// The work that follows a complete set.
 #[derive(Debug, Clone)]
 pub(super) enum Follows {
     /// The end of the job that was split into the set, which this message of a part identifies.
@@ -48,7 +48,7 @@ pub(super) enum Follows {
     Hooks { task: String, hooks: Vec<OnComplete> },
 }
 
-/// How a worker left the barrier of a set.
+/// The result of a worker's pass through the barrier of a set.
 #[derive(Debug)]
 pub(super) enum Passed {
     /// The worker has left the barrier.
@@ -77,7 +77,7 @@ pub(crate) struct PartSets {
 #[derive(Debug, Default)]
 struct Inner {
     sets: BTreeMap<String, Open>,
-    /// When the service that checks the sets will wake up.
+    /// The time at which the service that checks the sets will wake up.
     waits_until: Option<Timestamp>,
 }
 

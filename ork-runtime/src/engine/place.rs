@@ -12,12 +12,12 @@ use super::slots::{Alone, CallSlot, Lane, Need, Place, Slot};
 use super::work::{Common, Item};
 use crate::mutant::{self, Mutant};
 
-/// How long a claimed call of a batch waits for its turn in a lane. After that it is not made, and its claim is
+/// The time that a claimed call of a batch waits for its turn in a lane. After that it is not made, and its claim is
 /// released.
 const LANE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long suspect work waits until nothing else runs in this process, and how long nothing else starts beside it.
-/// Work is suspect if one more loss would fail it.
+/// The time that suspect work waits until nothing else runs in this process, and the time for which nothing else starts
+/// beside it. Work is suspect if one more loss would fail it.
 const ALONE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes the place of a call. Returns `None` if the call is not to be made.

@@ -15,7 +15,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// The pause between two tries while the broker or the store is unavailable, and nothing waits for the result.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a delivery is kept when the store does not work, so that it is not redelivered at once.
+/// The time for which a delivery is kept when the store does not work, so that it is not redelivered at once.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The first and the longest pause after objects could not be written or read.

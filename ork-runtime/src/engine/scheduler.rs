@@ -28,7 +28,7 @@ const MISSED_AFTER: Duration = Duration::from_mins(1);
 pub(crate) struct ScheduleSpec {
     /// The name of the schedule.
     pub(crate) name: String,
-    /// When it fires.
+    /// The times at which it fires.
     #[serde(flatten)]
     pub(crate) schedule: Schedule,
     /// The task that it starts.
@@ -62,7 +62,7 @@ impl ScheduleSpec {
     /// Returns the input of the job that it starts for this time.
     ///
     /// # Errors
-    /// When the job is a workflow run, and its plan cannot be read.
+    /// Returns an error if the job is a workflow run, and its plan cannot be read.
     pub(crate) fn input_at(&self, time: Timestamp) -> serde_json::Result<Bytes> {
         let mut input = self.input.clone();
         let time = self.schedule.shown(time.as_millis()).unwrap_or_default();

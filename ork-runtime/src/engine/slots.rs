@@ -34,7 +34,7 @@ impl SlotKind {
     }
 }
 
-/// What a call needs before it may be claimed.
+/// The resource that a call needs before it may be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     /// A slot of this kind.
@@ -110,7 +110,7 @@ pub(super) struct SplitGuard {
     _not_alone: Option<OwnedRwLockReadGuard<()>>,
 }
 
-/// Where a call runs.
+/// The place where a call runs.
 #[derive(Debug)]
 pub(super) enum Place {
     /// A slot for this call only.

@@ -37,23 +37,23 @@ use crate::tx::Actor;
 /// The settings of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// How many `async fn` tasks run at once.
+    /// The number of `async fn` tasks that run at once.
     pub concurrency: usize,
-    /// How many `fn` tasks run at once.
+    /// The number of `fn` tasks that run at once.
     pub blocking_concurrency: usize,
-    /// How many parts a split appends in one transaction.
+    /// The number of parts that a split appends in one transaction.
     pub split_page_size: usize,
-    /// How many workers may die during one attempt before it fails as lost.
+    /// The number of workers that may die during one attempt before it fails as lost.
     pub max_worker_losses: u32,
-    /// How long a cancelled call may still run before it is dropped.
+    /// The time that a cancelled call may still run before it is dropped.
     pub cancel_grace: Duration,
-    /// How long a delivery may stay unacknowledged before it is acknowledged and its work gets a lease.
+    /// The time that a delivery may stay unacknowledged before it is acknowledged and its work gets a lease.
     pub ack_timeout: Duration,
     /// The folder with the files of workflows; `None` for the paths in their plans.
     pub workflows: Option<PathBuf>,
-    /// How long jobs are kept after their end; `None` for ever.
+    /// The time for which jobs are kept after their end; `None` for ever.
     pub retention: Option<Duration>,
-    /// Which events are published.
+    /// The events that are published.
     pub events: EventScope,
     /// The limits on bodies of messages.
     pub limits: Limits,
@@ -62,62 +62,70 @@ pub(crate) struct Settings {
 /// The state that processing a delivery needs.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    /// The tasks of this program, by name.
+    /// The tasks of this program, by name. They do not change while the process runs.
     pub(crate) registry: Arc<Registry>,
-    /// The values that tasks receive as `State`.
+    /// The values that the program has given to the process. Tasks receive them as `State`.
     pub(crate) states: States,
     /// Records jobs and their parts. A store that is not durable records nothing: then work is storeless.
     pub(crate) store: Arc<dyn Store>,
-    /// Delivers messages, and publishes what the relay or a storeless job sends.
+    /// Delivers messages, and publishes those that the relay or a storeless job sends.
     pub(crate) broker: Arc<dyn Broker>,
-    /// Runs functions in other languages; `None` if this program runs none.
+    /// Runs programs and functions in other languages; `None` if this program runs none.
     pub(crate) executor: Option<Arc<dyn Executor>>,
-    /// Spawns tasks, and calls functions that block.
+    /// Spawns futures, and runs functions that block on threads of their own.
     pub(crate) runtime: Arc<dyn Runtime>,
-    /// Draws ids and random numbers.
+    /// The source of ids and random numbers.
     pub(crate) entropy: Arc<dyn Entropy>,
-    /// Tells the time of the store if that has its own clock: it is the same as `store_clock`.
+    /// The clock by which the engine reads the time and waits. It follows the clock of the store, if that has its own:
+    /// it is the same as `store_clock`.
     pub(crate) clock: Arc<dyn Clock>,
-    /// The clock as the store adjusts it.
+    /// The same clock as `clock`, with the methods that adjust it. Each heartbeat corrects it by the time that the
+    /// store returns.
     pub(crate) store_clock: Arc<SharedClock>,
-    /// Names this process in the store and in the log.
+    /// The id of this process: the name by which it appears in the store and in the log, and its boot id.
     pub(crate) worker: WorkerId,
     /// The settings, which do not change while the process runs.
     pub(crate) settings: Settings,
-    /// Where large outputs are stored, and which outputs are large.
+    /// The place where large outputs are stored, and the size beyond which an output is large.
     pub(crate) large: LargeOutputs,
-    /// The right to run calls: one pool for `async fn`, one for `fn` and external programs.
+    /// The slots for calls: one pool for `async fn`, one for `fn` and external programs.
     pub(crate) slots: Slots,
-    /// The number of leases of this process, by which the consumer reduces its prefetch window.
+    /// The number of leases of this process. The broker no longer counts their deliveries, so the consumer reduces its
+    /// prefetch window by this number.
     pub(crate) leases: Leases,
-    /// How long calls of each task have taken, by which the consumer decides how much to fetch.
+    /// The durations of the calls of each task since the consumer last read them. The consumer sizes its prefetch
+    /// window by their mean.
     pub(crate) calls: CallTimes,
-    /// A cache of what messages inherit from their jobs.
+    /// A cache of the inputs and steps that messages inherit from their jobs, so that those of one job are read from
+    /// the store once.
     pub(super) inputs: Inputs,
-    /// Sends rows and events to the relay.
+    /// Sends rows that this process holds, and events, to the relay.
     pub(crate) outbox: Outbox,
-    /// The calls that run, with the tokens that cancel them.
+    /// The calls that run, each with the token that cancels it. An entry is removed when its call has ended.
     pub(crate) running: RunningCalls,
-    /// The jobs of which this process holds deliveries that are not settled; its heartbeat reports them.
+    /// The jobs of which this process holds deliveries that are not settled, with the number of their messages. The
+    /// heartbeat reports these jobs.
     pub(crate) held: HeldDeliveries,
-    /// The queues that this process consumes, and when each last delivered something; its heartbeat reports those that
+    /// The queues that this process consumes, and when each last delivered something. The heartbeat reports those that
     /// are empty.
     pub(crate) idle: ConsumedQueues,
-    /// The part sets that were not complete when this process ended one of their parts.
+    /// The part sets that were not complete when this process ended one of their parts. A service checks them again
+    /// later, because a record that another program held at that moment was not counted.
     pub(crate) sets: PartSets,
-    /// The calls in flight: a second delivery of the same call waits for the first one.
+    /// The calls in flight, by their work and attempt. A second delivery of the same call waits for the first one.
     pub(super) inflight: InFlight,
-    /// How many deliveries of each task make a batch.
+    /// The number of deliveries of each task that make a batch, learned from the durations of earlier batches and
+    /// calls.
     pub(super) batch_sizer: BatchSizer,
-    /// The newest progress of each job and part, until it is written.
+    /// The newest progress of each job and part that is not written yet. A newer report replaces an older one.
     pub(crate) reports: Reports,
-    /// Measurements that are not written yet.
+    /// The measurements that are not written yet. A service adds them to the metrics in the store.
     pub(crate) metrics: MetricsBuffer,
-    /// Cancelled when the worker starts no more calls; running calls go on.
+    /// Cancelled when the worker starts no more calls. Running calls go on.
     pub(crate) drain: CancellationToken,
-    /// Cancelled when running calls must stop.
+    /// Cancelled when running calls must stop, and waits for the store or the broker must end.
     pub(crate) force: CancellationToken,
-    /// Cancelled when the state of the store is unknown: the process must end.
+    /// Cancelled when the process cannot continue and must end, e.g. because the store is damaged.
     pub(crate) fatal: CancellationToken,
 }
 

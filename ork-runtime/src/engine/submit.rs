@@ -54,7 +54,7 @@ impl SubmitOptions {
     }
 }
 
-/// Why a job could not be submitted.
+/// The error of a job that could not be submitted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubmitError {
     #[error(transparent)]

@@ -22,6 +22,7 @@ use crate::tx::{Limit, PartKey, Permit};
 /// with others is a batch of one.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// The deliveries: one, or several with the same [batch key](super::batch::Key).
     pub(super) deliveries: Vec<Incoming>,
     /// The slots of the calls; `None` if the delivery needs no slot, or waits for one itself.
     pub(super) slots: Option<Slot>,
@@ -44,13 +45,13 @@ impl Batch {
 pub(super) struct Incoming {
     /// The message, or the reason why it could not be read.
     pub(super) message: Result<Message, Rejected>,
-    /// How many times the message was delivered before.
+    /// The number of times that the message was delivered before, as far as the broker counts.
     pub(super) redelivered: u32,
-    /// Whether no worker can have received the message before.
+    /// Whether no worker can have received the message before. If one may have, its call may still be running.
     pub(super) is_first: bool,
-    /// Whether the sender gave the message no id.
+    /// Whether the sender gave the message no id, so that each delivery of it would make another job.
     pub(super) anonymous: bool,
-    /// The delivery, which a lease replaces when the work takes long.
+    /// The unsettled delivery. A lease replaces it when the work takes long, so that the broker does not take it back.
     pub(super) guard: DeliveryGuard,
 }
 
@@ -66,21 +67,22 @@ impl From<Delivery> for Incoming {
 /// processed here, and it has its place.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// The message.
+    /// The message. It could be read, and this program has its task.
     pub(super) message: Message,
     /// The input that the message inherits from its job or its step; `None` if its body is the input.
     pub(super) inherited: Option<Bytes>,
-    /// How many times the message was delivered before.
+    /// The number of times that the message was delivered before. If one more loss would fail the work, its call runs
+    /// alone.
     pub(super) redelivered: u32,
     /// Whether no worker can have received the message before.
     pub(super) is_first: bool,
-    /// The delivery, which a lease replaces when the work takes long.
+    /// The unsettled delivery. A lease replaces it when the work takes long, so that the broker does not take it back.
     pub(super) guard: DeliveryGuard,
-    /// Keeps other deliveries of the same work waiting.
+    /// The entry of the work in [`Engine::inflight`]. Until it is dropped, other deliveries of the same work wait.
     pub(super) _inflight: InflightGuard,
-    /// Where its call runs; `None` if it makes no call, or has made it.
+    /// The place where its call runs. `None` if it makes no call, or has made it.
     pub(super) place: Option<Place>,
-    /// All other slots, if the call runs alone.
+    /// The right to run alone, which keeps all other calls from starting. `None` if the call may run beside others.
     pub(super) alone: Option<Alone>,
     /// Whether the process that was running the job is dead, so that the message cannot be a duplicate.
     pub(super) runner_is_dead: bool,
@@ -123,16 +125,16 @@ pub(super) const fn is_suspect(engine: &Engine, redelivered: u32) -> bool {
     redelivered > 0 && redelivered >= engine.settings.max_worker_losses
 }
 
-/// What the items of a group have in common.
+/// The data that the items of a group have in common.
 #[derive(Debug)]
 pub(super) struct Common {
-    /// The task, with the options of its step if it is one.
+    /// The task, with the options that the workflow sets if the job is a step.
     pub(super) task: Arc<Task>,
-    /// What the messages ask for.
+    /// The action that the messages request. It is the same for all items, so that they can share a claim.
     pub(super) action: Action,
-    /// The concurrency limit of the calls, or `None`.
+    /// The concurrency limit of the calls. `None` if they are under no limit.
     pub(super) limit: Option<Limit>,
-    /// The step that the job is in its workflow run, or `None` outside of workflows.
+    /// The step that the job is in its workflow run. `None` outside of workflows.
     pub(super) step: Option<Arc<Step>>,
 }
 
@@ -146,7 +148,9 @@ impl Common {
 /// Items that are claimed in one transaction, and settled in another.
 #[derive(Debug)]
 pub(super) struct Group {
+    /// The data that all items share.
     pub(super) common: Arc<Common>,
+    /// The items. Those of one group can share a transaction.
     pub(super) items: Vec<Item>,
 }
 
@@ -166,7 +170,7 @@ pub(super) enum Claimed {
         key: PartKey,
         /// The number of parts of the job, if it is known.
         count: Option<u64>,
-        /// How many times its workers died while they ran it.
+        /// The number of times that its workers died while they ran it.
         losses: u32,
         /// The permit of the call, if it is under a limit.
         permit: Option<Permit>,
@@ -178,7 +182,7 @@ pub(super) enum Claimed {
 /// The result of a claim.
 pub(super) type Claim = Result<Claimed, NotGranted>;
 
-/// Why work is not run.
+/// The reason why work is not run.
 #[derive(Debug)]
 pub(super) enum NotGranted {
     /// The work is done, waits for a permit, or the message is stale.

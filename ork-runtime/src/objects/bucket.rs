@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 /// Larger objects are written and read in pieces of this size, so that no single request takes long.
 const PIECE: usize = 8 * 1024 * 1024;
 
-/// How many pieces are transferred at a time.
+/// The number of pieces that are transferred at a time.
 const PIECES: usize = 4;
 
 /// A folder or a bucket.
@@ -55,7 +55,8 @@ impl Bucket {
     /// ```
     ///
     /// # Errors
-    /// When the URL is wrong, the folder cannot be created, or this program was built without the required feature.
+    /// Returns an error if the URL is wrong, the folder cannot be created, or this program was built without the
+    /// required feature.
     pub fn open(url: &str) -> Result<Self, ObjectError> {
         match url.split_once(':') {
             Some(("file", path)) => Self::folder(url, path.strip_prefix("//").unwrap_or(path)),

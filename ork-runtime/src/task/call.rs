@@ -1,4 +1,4 @@
-//! What a function of a task is called with, and what a split returns.
+//! The arguments of a function of a task, and the return value of a split.
 
 use std::fmt;
 use std::future::Future;

@@ -97,7 +97,7 @@ pub enum InputError {
     /// The body is not an object, although the task has named inputs.
     #[error("expected an object with {}, found {found}", list(expected))]
     NotAnObject {
-        /// What was found.
+        /// A description of the value that was found.
         found: String,
         /// The names of the task's inputs.
         expected: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! How the compiler chooses one of several impls of a trait by inference.
+//! Markers by which the compiler chooses one of several impls of a trait by inference.
 
 /// A marker that makes impls distinct, so that the compiler can choose one of them by inference.
 #[derive(Debug)]

@@ -97,7 +97,7 @@ fn fail<E: TaskError<F>, F>(error: E) -> CallError {
     CallError::Task(error.into_error())
 }
 
-/// How the return value of a task is described and written. Created by [`value`] or [`result`].
+/// The schema and the serializer of the return value of a task. Created by [`value`] or [`result`].
 ///
 /// An expansion creates exactly one, and only there it requires the traits of the type, so that an unsuitable type
 /// causes a single compile error.
@@ -213,7 +213,7 @@ where
     }
 }
 
-/// How the items of a split are taken. The parts are messages `M`.
+/// The conversion of the return value of a split into its items. The parts are messages `M`.
 #[derive(Debug)]
 pub struct Splits<M>(PhantomData<M>);
 

@@ -75,7 +75,7 @@ pub struct Parts<T> {
     item: PhantomData<fn() -> T>,
 }
 
-/// How one part ended, for a join.
+/// The outcome of one part, for a join.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome<T> {

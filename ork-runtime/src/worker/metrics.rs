@@ -14,7 +14,7 @@ use crate::metric::{Delta, MOST_SERIES};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tx::StoreNotice;
 
-/// How long measurements are aggregated before they are written.
+/// The time for which measurements are aggregated before they are written.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The minimum time between two writes, of which the second is made because a job has ended.

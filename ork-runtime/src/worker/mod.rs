@@ -31,7 +31,7 @@ use crate::registry::Registry;
 use crate::retry::Backoff;
 use crate::supervisor::Supervisor;
 
-/// How a worker ended.
+/// The end of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stopped {
@@ -44,7 +44,7 @@ pub enum Stopped {
     Failed,
 }
 
-/// How a worker stops.
+/// The signals that stop a worker, and the time that its drain may take.
 #[derive(Debug, Clone)]
 pub(crate) struct Shutdown {
     /// Cancelled when the worker must take no new work and finish what it has started.

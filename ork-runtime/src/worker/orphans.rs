@@ -18,7 +18,7 @@ use crate::mutant::{self, Mutant};
 use crate::objects::{Object, ObjectError};
 use crate::store::{Store, StoreError};
 
-/// When the first collection starts, which finds what earlier processes have left.
+/// The delay of the first collection, which finds what earlier processes have left.
 const FIRST: Duration = Duration::from_mins(2);
 
 /// The minimum age of an object that is removed. A younger one may belong to a job that is not committed yet.
@@ -27,7 +27,7 @@ pub(crate) const MIN_AGE: Duration = Duration::from_hours(1);
 /// The minimum time between two collections, because each lists all objects.
 const LEAST: Duration = Duration::from_hours(1);
 
-/// How many objects are checked together.
+/// The number of objects that are checked together.
 const PAGE: usize = 1_000;
 
 /// The error of a collection that did not remove all orphans.

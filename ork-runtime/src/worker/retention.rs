@@ -83,7 +83,7 @@ fn next_look(now: Timestamp, retention: Duration, next: Option<Timestamp>) -> Ti
 pub(crate) struct Swept {
     pub(crate) jobs: u64,
     pub(crate) parts: u64,
-    /// When the next tree ended that is not due yet. `None` if there is none.
+    /// The time at which the oldest tree that is not due yet has ended. `None` if there is none.
     next: Option<Timestamp>,
 }
 

@@ -27,7 +27,7 @@ const BEAT: Duration = Duration::from_secs(5);
 /// The pause before a heartbeat that could not be written is retried.
 const BEAT_RETRY: Duration = Duration::from_secs(1);
 
-/// How long a process is considered alive after a heartbeat.
+/// The time for which a process is considered alive after a heartbeat.
 pub(crate) const TTL: Duration = ALIVE;
 
 /// The minimum time between two checks for jobs that ended while calls of them run in this process.

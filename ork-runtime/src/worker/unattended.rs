@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_mins(1);
 /// The time between two looks at a queue that is not idle.
 const BUSY: Duration = Duration::from_mins(10);
 
-/// How many parts are read at once.
+/// The number of parts that are read at once.
 const PAGE: usize = 1_000;
 
 /// The jobs that a heartbeat has found to be unattended.

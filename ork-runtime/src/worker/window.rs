@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// How long the prefetched deliveries should keep the slots busy.
+/// The time for which the prefetched deliveries should keep the slots busy.
 const AHEAD: Duration = Duration::from_millis(50);
 
 /// The maximum size of a window. A larger one costs memory and gains nothing.

@@ -7,10 +7,10 @@ use crate::document::{Program, Task};
 use crate::plan::{Form, Runs};
 use crate::yaml::Word;
 
-/// What is known about a task.
+/// The result of the lookup of a task.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// What the task executes; `None` if it cannot run.
+    /// The code that the task executes; `None` if it cannot run.
     pub(super) runs: Option<Runs>,
     /// The inputs, for the form that was chosen.
     pub(super) inputs: Inputs,

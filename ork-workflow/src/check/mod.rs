@@ -48,7 +48,7 @@ pub type Parameters = BTreeMap<String, Given>;
 struct Check<'a> {
     file: &'a File,
     document: &'a Document,
-    /// What is known about each task, in the order of the file.
+    /// The result of the lookup of each task, in the order of the file.
     known: Vec<Known>,
     /// The dependencies of each task, in the order of the file.
     dependencies: Vec<Dependencies>,

@@ -12,7 +12,7 @@ pub struct Report {
     pub level: Level,
     /// The stable code of the error or the warning.
     pub code: Code,
-    /// What is wrong, in one line.
+    /// The description of the problem, in one line.
     pub message: String,
     /// The path of the file, as the caller named it.
     pub file: String,

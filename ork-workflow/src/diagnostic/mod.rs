@@ -47,7 +47,7 @@ pub struct Diagnostic {
     pub level: Level,
     /// The stable code of the error or the warning.
     pub code: Code,
-    /// What is wrong, in one line.
+    /// The description of the problem, in one line.
     pub message: String,
     /// The main location; `None` if the problem has no location in the file.
     pub span: Option<Span>,

@@ -75,7 +75,7 @@ pub(crate) struct Task {
     /// Whether everything in it was read without an error. If not, a key that seems to be missing may only be
     /// misspelled.
     pub(crate) is_complete: bool,
-    /// What the task executes; `None` if that could not be read.
+    /// The code that the task executes; `None` if it could not be read.
     pub(crate) program: Option<Program>,
     pub(crate) depends_on: Vec<Word>,
     pub(crate) input: Vec<(Word, Constant)>,
@@ -103,7 +103,7 @@ impl Task {
     }
 }
 
-/// What a task executes.
+/// The code that a task executes.
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
     Rust(Word),

@@ -12,7 +12,7 @@ use crate::yaml::{Entry, Kind, Node, Word};
 /// The maximum constant in `parallel`, for each item.
 const MOST_INSTANCES: u64 = 10_000_000;
 
-/// What executes a task.
+/// The executor of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Executor {
     Rust,

@@ -42,7 +42,7 @@ pub enum Verdict {
 pub struct Mismatch {
     /// The location inside the value: empty for the whole value, `.field` for a field, `[]` for the items of a list.
     pub path: String,
-    /// What the type is at this location, and what is expected instead.
+    /// A description of the type at this location, and of the expected type.
     pub text: String,
 }
 
@@ -71,8 +71,8 @@ enum Fit {
     Yes,
     No {
         mismatches: Vec<Mismatch>,
-        /// How many of the values do not fit. This matters for unions, where one alternative may accept what another
-        /// one does not.
+        /// The share of the values that do not fit. This matters for unions, where one alternative may accept what
+        /// another one does not.
         misses: Misses,
         /// Whether the value is of a different type altogether, for example a string where a list is expected.
         is_other_type: bool,
@@ -80,8 +80,8 @@ enum Fit {
     Unknown(String),
 }
 
-/// How many values do not fit. If each alternative of a union rejects at least most values, some value is rejected by
-/// all of them.
+/// The share of the values of a type that do not fit. If each alternative of a union rejects at least most values, some
+/// value is rejected by all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Misses {
     Some,

@@ -6,7 +6,7 @@ use super::{Alternative, Comparison, Fit};
 use crate::notation;
 use crate::schema::{is_anything, parts};
 
-/// How a schema treats fields that it does not name.
+/// The treatment by a schema of fields that it does not name.
 enum Others<'a> {
     /// There are no such fields.
     None,

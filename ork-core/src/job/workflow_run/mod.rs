@@ -81,8 +81,8 @@ pub struct RunStep {
     /// The first line of the failure message. `None` unless the step failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// How often the step has started again because a step that it needs was resumed after this one had started. Each
-    /// time it runs as a new job.
+    /// The number of times that the step has started again because a step that it needs was resumed after this one had
+    /// started. Each time it runs as a new job.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u32,
     /// Whether a step that it needs was resumed after this one had started. This step then starts again once it has

@@ -13,7 +13,7 @@ pub struct AddReply {
     pub job: JobId,
     /// The task that the message names. A job of another task is not changed.
     pub task: String,
-    /// Where the outcome is sent.
+    /// The address to which the outcome is sent.
     pub reply: ReplyTo,
 }
 

@@ -34,8 +34,8 @@ pub struct Claim {
     pub may_be_duplicate: bool,
     /// The concurrency limit of the call, if it has one.
     pub limit: Option<Limit>,
-    /// How many workers have died while they held the message. If the call must wait for a permit, its row keeps this
-    /// number.
+    /// The number of workers that have died while they held the message. If the call must wait for a permit, its row
+    /// keeps this number.
     pub losses: u32,
     /// The process that claims.
     pub actor: Actor,

@@ -15,7 +15,7 @@ use crate::job::Phase;
 pub struct Lease {
     /// The job.
     pub job: JobId,
-    /// What the message runs: the start, the join, or one part.
+    /// The work that the message requests: the start, the join, or one part.
     pub kind: OutboxKind,
     /// The attempt that is running.
     pub attempt: u32,

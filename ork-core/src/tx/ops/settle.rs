@@ -26,7 +26,7 @@ pub struct Settle {
     pub phase: Phase,
     /// The number of the attempt.
     pub attempt: u32,
-    /// How the attempt has ended.
+    /// The outcome of the attempt.
     pub outcome: AttemptOutcome,
     /// The output of the function, as JSON. `None` if it returned none.
     pub output: Option<Bytes>,

@@ -19,7 +19,7 @@ use crate::id::JobId;
 use crate::ledger::{Halt, Ledger, PartResult, RecordResult};
 use crate::policy::OnError;
 
-/// How an attempt at a part has ended.
+/// The outcome of an attempt at a part.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PartAttemptOutcome {
     /// The part returned this output.
@@ -28,7 +28,7 @@ pub enum PartAttemptOutcome {
     Failed {
         /// The reason.
         failure: Failure,
-        /// When the next attempt is due. `None` if there is none, so that the failure is final.
+        /// The time at which the next attempt is due. `None` if there is none, so that the failure is final.
         retry_at: Option<Timestamp>,
     },
     /// The worker had to stop. The attempt is repeated and does not count.

@@ -34,8 +34,8 @@ pub struct StartParts {
     pub durable: bool,
     /// The concurrency limit of the calls, if they have one.
     pub limit: Option<Limit>,
-    /// How many workers have died while they held the messages. The rows of calls that must wait for a permit keep this
-    /// number.
+    /// The number of workers that have died while they held the messages. The rows of calls that must wait for a permit
+    /// keep this number.
     pub losses: u32,
     /// Whether the parts have waited for a permit, and these are the messages of the rows in which they have waited.
     pub waited: bool,
@@ -50,12 +50,12 @@ impl StartParts {
     }
 }
 
-/// What the caller must do with one part.
+/// The result of the start of one part: the action that the caller must take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartStart {
     /// Run it.
     Run {
-        /// How many workers have died while they were running this attempt.
+        /// The number of workers that have died while they were running this attempt.
         losses: u32,
     },
     /// The part waits for a permit as an outbox row: acknowledge the delivery.
@@ -65,7 +65,7 @@ pub enum PartStart {
     Stale,
     /// The part does not exist: run nothing.
     NotFound {
-        /// How many parts the job has so far. `None` if the job does not exist.
+        /// The number of parts that the job has so far. `None` if the job does not exist.
         parts: Option<u64>,
     },
 }

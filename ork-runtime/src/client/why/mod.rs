@@ -21,7 +21,7 @@ use crate::tree::Tree;
 use crate::tx::job_of_end;
 use crate::workflow_run::{StepState, WorkflowRun};
 
-/// What a job waits for, as one word for programs.
+/// The condition that a job waits for, as one word for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -60,7 +60,7 @@ pub struct Why {
     pub task: String,
     /// The state of the job.
     pub state: State,
-    /// What the job waits for.
+    /// The condition that the job waits for.
     pub waits_for: WaitsFor,
     /// The explanation for people, in one line. The subject is left out, so that it can follow `job 42 is ready:`.
     pub sentence: String,
@@ -93,11 +93,11 @@ pub(super) struct Facts {
     pub(super) diagnostics: JobDiagnostics,
     /// The process of the client. It is alive, but it is not counted as a worker for the job.
     pub(super) own_boot: [u8; 16],
-    /// How long a heartbeat is valid.
+    /// The time for which a heartbeat is valid.
     pub(super) ttl: Duration,
     /// The broker's name for the queue of the task; `None` if there is no broker, so that the outbox is the queue.
     pub(super) queue: Option<String>,
-    /// How many messages wait in that queue; `None` if there is no broker, or if it does not report the number.
+    /// The number of messages in that queue; `None` if there is no broker, or if it does not report the number.
     pub(super) in_queue: Option<u64>,
     /// The options of the function that runs next; `None` if this program does not know the task.
     pub(super) options: Option<Limits>,
@@ -242,7 +242,6 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
     (waits_for, clauses.join("; "))
 }
 
-/// Describes how the work of a dead process is taken over.
 fn takeover(facts: &Facts) -> &'static str {
     match facts.queue {
         Some(_) => "the broker will redeliver the job",
@@ -336,7 +335,6 @@ fn cancelled(facts: &Facts) -> String {
     format!("cancelled{}; {}{}", ended(facts), retry_effect(facts), unsent(facts))
 }
 
-/// Describes what a retry would do.
 fn retry_effect(facts: &Facts) -> String {
     let JobView { job, counts, head, .. } = &facts.view;
     let what = match head.sealed {

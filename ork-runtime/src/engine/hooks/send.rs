@@ -7,7 +7,7 @@ use crate::hook::OnComplete;
 use crate::id::JobId;
 use crate::message::{HookMessage, Outgoing};
 
-/// What hooks say of the job, or of the set of parts, that has ended.
+/// The job, or the set of parts, that has ended, as its hooks describe it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HookSubject<'a> {
     /// The id from which the ids of the messages are derived.
@@ -35,7 +35,7 @@ impl HookSubject<'_> {
     }
 }
 
-/// Why hooks were not sent.
+/// The reason why hooks were not sent.
 #[derive(Debug)]
 pub(super) enum SendFailure {
     /// The worker has to stop; the hooks are sent again later, under the same ids.

@@ -34,7 +34,7 @@ struct RunSnapshot {
     state: Arc<WorkflowRun>,
 }
 
-/// What all instances of a step have in common.
+/// The step that a job runs, as all its instances share it.
 #[derive(Debug)]
 pub(super) struct Step {
     /// The task, with the options that the workflow sets for the step.
@@ -47,7 +47,7 @@ pub(super) struct Step {
     fans_out: bool,
     /// Whether its task has an input for an item.
     takes_item: bool,
-    /// What was built from the outputs of other steps, or the reason why that failed.
+    /// The input and the fan-out that were built from the outputs of other steps, or the reason why that failed.
     built: Result<StepInput, String>,
 }
 

@@ -20,10 +20,10 @@ use crate::mutant::{self, Mutant};
 use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::store::{JobView, StoreError, StoreErrorKind};
 
-/// How many parts are read at once.
+/// The number of parts that are read at once.
 const PAGE: usize = 1_000;
 
-/// Why an output that a step needs is missing.
+/// The reason why an output that a step needs is missing.
 #[derive(Debug)]
 pub(super) enum NoOutput {
     /// The output does not match the workflow.

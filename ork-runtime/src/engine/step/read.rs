@@ -27,8 +27,8 @@ const ITEM: &str = "item";
 /// Reads the step that a job runs, and builds its input.
 ///
 /// # Errors
-/// When the job is no step of a run, or the store does not work. Unsuitable outputs of other steps are no error here:
-/// the step itself fails because of them.
+/// Returns an error if the job is no step of a run, or the store does not work. Unsuitable outputs of other steps are
+/// no error here: the step itself fails because of them.
 pub(in super::super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Result<Step, ProcessError> {
     let (Some((at, _)), Some(run)) = (view.job.step(), view.job.parent) else {
         let detail = format!("job {} is not a step of a workflow run", view.job.id);

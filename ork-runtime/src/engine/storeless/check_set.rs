@@ -1,4 +1,4 @@
-//! What follows a set of parts, and the repeated check of a set that was not complete.
+//! The work that follows a set of parts, and the repeated check of a set that was not complete.
 
 use std::sync::Arc;
 

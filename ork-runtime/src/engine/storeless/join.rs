@@ -1,4 +1,4 @@
-//! What follows the last part of a storeless job: the join over the records in memory, the outcome, the hooks.
+//! The work that follows the last part of a storeless job: the join over the records in memory, the outcome, the hooks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

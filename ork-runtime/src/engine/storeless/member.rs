@@ -1,5 +1,5 @@
-//! What follows a storeless job, and any job that is a part of a set that another program made: the record in the part
-//! queue, and the hooks.
+//! The work that follows a storeless job, and any job that is a part of a set that another program made: the record in
+//! the part queue, and the hooks.
 
 use bytes::Bytes;
 
@@ -43,7 +43,7 @@ pub(super) async fn follow(
     }
 }
 
-/// What became of the hooks of a job that has ended.
+/// The result of carrying out the hooks of a job that has ended.
 pub(crate) enum Member {
     /// They were sent or, for a part of a set, the part was counted.
     Done,

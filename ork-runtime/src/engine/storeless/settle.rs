@@ -55,7 +55,7 @@ pub(in super::super) async fn settle(engine: &Engine, common: &Common, ended: En
     None
 }
 
-/// What follows an attempt at a storeless job.
+/// The step that follows an attempt at a storeless job.
 enum AttemptEnd {
     /// The delivery is done.
     Settled(Done),

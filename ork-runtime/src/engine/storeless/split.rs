@@ -33,7 +33,7 @@ use crate::task::{CallError, TaskDef};
 /// The maximum total size of the inputs of all parts, which are in memory until the split has yielded the last one.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
-/// How many parts are published together.
+/// The number of parts that are published together.
 const BATCH: usize = 512;
 
 /// Calls the split of a claimed job, and sends its parts.

@@ -27,30 +27,52 @@ use crate::tx::{
 
 #[derive(Debug, Clone)]
 pub(super) struct Row {
+    /// The job and its ledger. An operation that needs them moves them into its transaction and back.
     pub(super) entry: LoadedJob,
+    /// The input of the job, as JSON.
     pub(super) input: Bytes,
+    /// The output of the job, as JSON; `None` before the job has succeeded, and if its function returns none.
     pub(super) output: Option<Bytes>,
+    /// The progress that the job itself last reported.
     pub(super) progress: Option<Progress>,
+    /// The rows of the job's parts, by index.
     pub(super) parts: BTreeMap<u64, PartRow>,
 }
 
 /// All data of the store: jobs with their parts and metrics, the outbox, permits, unique keys, and live processes.
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
+    /// All jobs, by id. A job stays after its end, until [`Tables::prune`] removes it.
     pub(super) jobs: HashMap<JobId, Row>,
+    /// The ids of all jobs. Ids are ordered by the time at which they were made, so the oldest job comes first.
     pub(super) by_age: BTreeSet<JobId>,
+    /// The metrics of jobs. They are removed together with their job.
     pub(super) metrics: Metrics,
+    /// The rows of the outbox, whether free, delayed, waiting or held. The process that holds a row deletes it once it
+    /// is sent. The next three fields are indexes of the rows that no process holds.
     pub(super) to_send: BTreeMap<OutboxId, OutboxRow>,
-    /// The rows that are due and free, highest priority first.
+    /// The rows that are due and free. The key begins with the inverted priority, so that the first row is the oldest
+    /// one of the highest priority.
     free: BTreeSet<(u8, OutboxId)>,
-    /// The rows that are not due yet.
+    /// The rows that are not due yet, by the time at which they are. [`Tables::take`] makes them free when this time
+    /// has come.
     later: BTreeSet<(Timestamp, OutboxId)>,
-    /// The rows that wait for a permit of a limit, highest priority first.
+    /// The rows that wait for a permit, by the name of its limit, in the order of `free`. Rows of followers also wait
+    /// here: the limit then stands for the end of the jobs that they follow.
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OutboxId)>>,
+    /// Pairs of a job that has not ended and a follower of it, for followers of several jobs. The end of the last
+    /// followed job frees the row of the follower.
     follows: Follows,
+    /// The permits that each process holds, by the name of the limit and the boot id. Those of a process that has ended
+    /// are removed, and rows that wait for them become free.
     permits: BTreeMap<Arc<str>, HashMap<[u8; 16], Held>>,
+    /// The job that acquired each unique key last, and the time of its last sign of life. The entry remains when the
+    /// job ends, although the key is free then, and is removed together with the job.
     pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
+    /// The processes that are presumed alive, by boot id. A process that holds something always has an entry. Each
+    /// heartbeat renews that of its process, and removes those that have expired: what they held becomes free.
     pub(super) workers: HashMap<[u8; 16], LiveProcess>,
+    /// The number of the next row of the outbox.
     next_outbox_id: OutboxId,
 }
 
