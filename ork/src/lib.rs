@@ -40,8 +40,8 @@
 //!
 //! Inputs are JSON that serde reads. They must also meet the constraints of their schema: if a field has
 //! `#[schemars(range(min = 1))]`, `length`, `regex` or the like, a value that violates the constraint is rejected
-//! like a value of the wrong type, whatever its source. A `format` is only an annotation. The feature `constraints`,
-//! which is on by default, enables these checks; without it only types are checked.
+//! like a value of the wrong type, whatever its source. A `format` is only an annotation. These checks need the
+//! feature `constraints`; without it, a program with such an input does not start.
 
 mod adapters;
 
