@@ -191,7 +191,7 @@ impl Place {
         let mut rates = Vec::new();
         for _ in 0..=rounds {
             let start = now();
-            let sum = client.submit(one_part { count: PARTS }).and_wait().await.unwrap();
+            let sum = client.submit(one_part { count: PARTS }).result().await.unwrap();
             rates.push(rate(PARTS, start.elapsed()));
             assert_eq!(sum, PARTS * (PARTS - 1) / 2);
         }

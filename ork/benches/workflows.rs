@@ -94,7 +94,7 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
     let expected = count * count.saturating_sub(1) / 2;
     let start = now();
     if what == "plain" {
-        assert_eq!(ork.submit(nothing_part { count }).and_wait().await.unwrap(), expected);
+        assert_eq!(ork.submit(nothing_part { count }).result().await.unwrap(), expected);
     } else {
         let by_number = FanOut { foreach: None, parallel: Some(Count::Fixed(count)) };
         let by_list = FanOut { foreach: Some(Reference { step: 0, path: Vec::new() }), parallel: None };
@@ -106,7 +106,7 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
             _ => (Runs::Python { file: "task.py".into() }, by_list, count),
         };
         let run = ork.submit_plan(&plan(many, fan_out, listed, folder.path())).await.unwrap();
-        let outcome = run.outcome().await.unwrap();
+        let outcome = run.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(ork.step_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
     }

@@ -31,7 +31,7 @@
 //! let ork = ork::builder().store("memory:").build().await?;
 //! ork.start_worker();
 //! let book = words_part { chapters: vec!["one two".into(), "three".into()] };
-//! assert_eq!(ork.submit(book).and_wait().await?, 3);
+//! assert_eq!(ork.submit(book).result().await?, 3);
 //! ork.shutdown().await;
 //! # Ok(()) }
 //! ```
@@ -57,7 +57,7 @@ pub use ork_runtime::broker::{BrokerError, BrokerErrorKind};
 #[cfg(feature = "workflow")]
 pub use ork_runtime::client::ScheduleStatus;
 pub use ork_runtime::client::{
-    Client, ClientError, Handle, JobOutcome, RunStatus, Status, StepStatus, Submission, WaitsFor, Why,
+    Client, ClientError, Handle, JobOutcome, RunStatus, Status, StepStatus, Submission, Unique, WaitsFor, Why,
 };
 pub use ork_runtime::clock::{Clock, Timestamp};
 pub use ork_runtime::config::{

@@ -64,7 +64,7 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
         let why = job.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
         print_line(&format!("{}{} {}{why}", "  ".repeat(depth), job.task, job.state));
     }
-    print_line(&report.wait().await?);
+    print_line(&report.result().await?);
     ork.shutdown().await;
     Ok(())
 }

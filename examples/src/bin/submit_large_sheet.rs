@@ -41,10 +41,10 @@ async fn submit_large_sheet(sheet: PathBuf, to: PathBuf, batch: Option<usize>, c
     if records == 0 {
         return Ok(Submitted::new("There is nothing to do.", records));
     }
-    context.progress(10.0, "Splitting the job");
+    context.report_progress(10.0, "Splitting the job");
     let parts = records.div_ceil(size);
     context.split(u64::try_from(parts)?).await?;
-    context.progress(20.0, format!("The job is split into {parts} parts"));
+    context.report_progress(20.0, format!("The job is split into {parts} parts"));
     Ok(Submitted::new("The job is split.", records))
 }
 
@@ -104,7 +104,7 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
     }
-    match job.wait().await {
+    match job.result().await {
         Err(error) => print_line(&error.to_string()),
         Ok(submitted) => print_line(&format!("unexpected: {submitted:?}")),
     }
@@ -115,7 +115,7 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     // With the record corrected, a retry runs only the part that failed.
     fs::write(&sheet, fs::read_to_string(&sheet)?.replace("nobody", "7777,7777@example.org"))?;
     ork.retry(job.id()).await?;
-    let submitted = job.wait().await?;
+    let submitted = job.result().await?;
     print_line(&format!("{} records. {}", submitted.data, submitted.outcome));
     ork.shutdown().await;
     Ok(())

@@ -40,7 +40,7 @@ const FINAL_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ork = ork::builder().store("memory:").build().await?;
 /// ork.start_worker();
-/// assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await?, "hello Ada");
+/// assert_eq!(ork.submit(hello { name: "Ada".into() }).result().await?, "hello Ada");
 /// ork.shutdown().await;
 /// # Ok(()) }
 /// ```

@@ -91,7 +91,7 @@ impl Ork {
 /// let ork = ork::builder().store("memory:").build().await?;
 /// ork.start_worker();
 /// let run = ork.submit_plan(&GREETINGS.plan(ork.registry(), &Parameters::new())?).await?;
-/// run.outcome().await?;
+/// run.wait().await?;
 /// assert_eq!(ork.step_output(run.id(), "all").await?.unwrap()[1], "hello Grace");
 /// # Ok(()) }
 /// ```

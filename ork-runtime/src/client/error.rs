@@ -17,7 +17,7 @@ use crate::task::error::InputError;
 /// [`Submission`](crate::client::Submission).
 ///
 /// A job that ended without a result is an error only for calls that return its result, such as
-/// [`Handle::wait`](crate::client::Handle::wait): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
+/// [`Handle::result`](crate::client::Handle::result): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
 /// variants are about the call itself.
 ///
 /// ```
@@ -31,7 +31,7 @@ use crate::task::error::InputError;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 /// # let ork = ork::builder().store("memory:").build().await?;
 /// # ork.start_worker();
-/// match ork.submit(divide { a: 1, b: 0 }).and_wait().await {
+/// match ork.submit(divide { a: 1, b: 0 }).result().await {
 ///     Ok(quotient) => println!("the quotient is {quotient}"),
 ///     Err(ClientError::Failed { id, failure }) => println!("job {id} failed: {failure}"),
 ///     Err(error) => return Err(error.into()),

@@ -25,7 +25,7 @@ impl Client {
     /// # let ork = ork::builder().store("memory:").build().await?;
     /// # ork.start_worker();
     /// let job = ork.submit(load { rows: 5 }).await?;
-    /// job.wait().await?;
+    /// job.result().await?;
     /// for metric in ork.metrics(job.id()).await? {
     ///     println!("{} {} {:?}: {} values, {} on average", metric.task, metric.name, metric.labels, metric.count, metric.mean());
     /// #   assert_eq!((metric.count, metric.sum, metric.mean()), (5, 10.0, 2.0));

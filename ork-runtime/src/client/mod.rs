@@ -12,6 +12,7 @@ mod schedules;
 mod status;
 mod submission;
 mod tree;
+mod unique;
 pub(crate) mod waiters;
 mod why;
 
@@ -30,6 +31,7 @@ pub use schedules::ScheduleStatus;
 use status::watch;
 pub use status::{JobOutcome, RunStatus, Status, StepStatus};
 pub use submission::Submission;
+pub use unique::Unique;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
@@ -75,7 +77,7 @@ const MOST_BELOW: usize = 20;
 /// # ork.start_worker();
 /// let client: ork::Client = (*ork).clone();
 /// let job = client.submit(hello { name: "Ada".into() }).await?;
-/// assert_eq!(job.wait().await?, "hello Ada");
+/// assert_eq!(job.result().await?, "hello Ada");
 ///
 /// let id = client.submit_json("hello", r#"{"name": "Grace"}"#.into()).await?;
 /// let outcome = client.wait(id).await?;
@@ -94,7 +96,7 @@ impl Client {
         Self { engine, waiters }
     }
 
-    /// Submits a job. Await the returned [`Submission`] for a [`Handle`] to the job, or call [`Submission::and_wait`]
+    /// Submits a job. Await the returned [`Submission`] for a [`Handle`] to the job, or call [`Submission::result`]
     /// for its result.
     pub fn submit<M: TaskMessage>(&self, message: M) -> Submission<M> {
         Submission::new(self.clone(), message)
@@ -149,7 +151,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
-    pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
+    pub async fn submit_json_for_result(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.send_and_wait(task, JobKind::Job, Input::Json(body), SubmitOptions::default()).await
     }
 

@@ -47,7 +47,7 @@ fn stale_copy_of_a_split_waits_for_the_current_run() {
         }
         let last = world.worker().await;
         // This worker takes all requeued messages.
-        assert_eq!(last.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        assert_eq!(last.submit(add { a: 1, b: 2 }).result().await.unwrap(), 3);
         Gate::of(&key).open();
         let outcome = last.wait(JobId::from_foreign(&key)).await.unwrap();
         assert_eq!(outcome.into_output::<u64>().unwrap(), PARTS * (PARTS - 1) / 2);

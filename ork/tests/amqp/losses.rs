@@ -37,7 +37,7 @@ fn work_that_kills_its_workers_fails_after_max_losses() {
         }
         let last = world.builder().set("max_worker_losses", "2").build().await.unwrap();
         last.start_worker();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(why(&outcome), "lost worker: its worker died or lost its connection 3 times while it ran");
         assert_eq!((calls(&key), outcome.status().state), (3, JobState::Failed));
         let dead = foreigner.dead().await;

@@ -80,7 +80,7 @@ fn purged_job_is_sent_again_and_called_once() {
         assert_eq!(purge(&foreigner, &queue).await, 1);
         ork.start_worker();
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         ork.shutdown().await;
     });
@@ -99,7 +99,7 @@ fn purged_parts_are_sent_again_and_called_once_each() {
         sent(&world, &foreigner, "parts", 38).await;
         assert_eq!(purge(&foreigner, &format!("{}.task.parts", world.prefix)).await, 38);
         Gate::of(&name).open();
-        assert_eq!(job.wait().await.unwrap(), (0..40).sum::<u64>());
+        assert_eq!(job.result().await.unwrap(), (0..40).sum::<u64>());
         let called: Vec<_> = (0..40).map(|number| calls(&format!("{name}.{number}"))).collect();
         assert_eq!(called, [1; 40]);
         ork.shutdown().await;
@@ -115,7 +115,7 @@ fn jobs_of_a_deleted_queue_are_sent_again() {
         foreigner.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
         ork.start_worker();
         for (a, job) in (0..).zip(jobs) {
-            assert_eq!(job.wait().await.unwrap(), a + 1);
+            assert_eq!(job.result().await.unwrap(), a + 1);
         }
         ork.shutdown().await;
     });
@@ -156,7 +156,7 @@ fn policy_that_drops_messages_is_reported_and_jobs_are_sent_again() {
         sent(&world, &foreigner, "plain", 1).await;
         sent(&world, &foreigner, "plain", 0).await;
         ork.start_worker();
-        assert_eq!(job.wait().await.unwrap(), 3);
+        assert_eq!(job.result().await.unwrap(), 3);
         ork.shutdown().await;
     });
 }
@@ -181,7 +181,7 @@ fn job_with_nothing_in_progress_can_be_retried_in_any_state() {
         let refused = ork.retry(job.id()).await.unwrap_err().to_string();
         assert!(refused.contains("is running and cannot be retried, because it is still in progress"), "{refused}");
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         worker.shutdown().await;
         assert_eq!(calls(&key), 1);
         ork.shutdown().await;
@@ -227,7 +227,7 @@ fn long_running_job_is_not_sent_again() {
         assert_eq!(ork.why(job.id()).await.unwrap().waits_for, WaitsFor::Run);
         sent(&world, &foreigner, "plain", 0).await;
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         ork.shutdown().await;
     });

@@ -214,11 +214,11 @@ fn temporary_store_failure_loses_nothing() {
         assert!(parts.status().await.unwrap().parts.settled() < 300);
 
         flaky.broken.send_replace(false);
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         for (a, sum) in (0..).zip(&sums) {
-            assert_eq!(sum.wait().await.unwrap(), a + 1);
+            assert_eq!(sum.result().await.unwrap(), a + 1);
         }
-        assert_eq!(parts.wait().await.unwrap(), 299 * 300 / 2);
+        assert_eq!(parts.result().await.unwrap(), 299 * 300 / 2);
         let status = parts.status().await.unwrap();
         assert_eq!((status.parts.succeeded, status.parts.settled(), status.attempt), (300, 300, 2));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
@@ -244,7 +244,7 @@ fn worker_stops_while_its_store_fails_and_the_next_one_continues() {
         first.force_stop();
         first.shutdown().await;
         let next = world.worker().await;
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         assert_eq!(job.status().await.unwrap().attempt, 1);
         next.shutdown().await;
         client.shutdown().await;

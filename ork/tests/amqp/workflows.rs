@@ -46,7 +46,7 @@ fn both_workers_run_steps_and_each_step_starts_once() {
         let run = JobId::new().to_string();
         let (one, two) = (world.worker().await, world.worker().await);
         let handle = one.submit_plan(&plan(&run, 100)).await.unwrap();
-        let outcome = handle.outcome().await.unwrap();
+        let outcome = handle.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let steps = &outcome.status().run.as_ref().unwrap().steps;
         assert!(steps.iter().all(|step| step.state == StepState::Succeeded));

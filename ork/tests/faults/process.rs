@@ -196,7 +196,7 @@ impl World {
                 self.followed(id).await;
             }
             // Rows are taken in order, so once this job is done, the rows that an earlier process held are done, too.
-            while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
+            while ork.submit(last { number: 1 }).result().await.is_err() {}
             // A process that shuts down starts nothing more, so every job must have ended before.
             for job in self.open().await {
                 while ork.wait(job).await.is_err() {}

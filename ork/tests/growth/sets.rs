@@ -34,7 +34,7 @@ async fn worker(node: &Rabbit) -> Ork {
 
 /// Runs one set of `parts` parts to its end.
 async fn one(ork: &Ork, job: u64, parts: u64) {
-    let sum = ork.submit(number_part { count: parts }).and_wait();
+    let sum = ork.submit(number_part { count: parts }).result();
     let sum = tokio::time::timeout(Duration::from_secs(30), sum).await;
     assert_eq!(sum.unwrap_or_else(|_| panic!("job {job} does not end")).unwrap(), parts * (parts - 1) / 2);
 }

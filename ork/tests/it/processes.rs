@@ -81,7 +81,7 @@ fn watcher_in_another_process_sees_that_a_job_starts() {
         works.start_worker();
         while seen.next().await.unwrap().unwrap().state != JobState::Running {}
         Gate::of(&key).open();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Succeeded);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Succeeded);
         works.shutdown().await;
         follows.shutdown().await;
         drop(folder);
@@ -118,12 +118,12 @@ fn clock_set_back_or_forward_by_an_hour_loses_nothing() {
             Gate::of(&key).entered().await;
             clock.1.fetch_add(jump, Ordering::SeqCst);
             Gate::of(&key).open();
-            assert_eq!(submitted_before.wait().await.unwrap(), key);
+            assert_eq!(submitted_before.result().await.unwrap(), key);
             let run = ork::JobId::new().to_string();
             let parts = double_part { count: 20, failing: Vec::new(), run };
-            assert_eq!(ork.submit(parts).and_wait().await.unwrap(), 380);
+            assert_eq!(ork.submit(parts).result().await.unwrap(), 380);
             // Its second attempt is due by the new time.
-            assert_eq!(ork.submit(succeeds_at { attempt: 2 }).and_wait().await.unwrap(), 2);
+            assert_eq!(ork.submit(succeeds_at { attempt: 2 }).result().await.unwrap(), 2);
             let status = ork.status(submitted_before.id()).await.unwrap();
             assert_eq!((status.state, status.attempt), (JobState::Succeeded, 1), "started once");
         }
@@ -173,7 +173,7 @@ fn no_process_is_presumed_dead_after_the_computer_has_slept() {
         }
         for (key, job) in jobs {
             Gate::of(&key).open();
-            assert_eq!(job.wait().await.unwrap(), key);
+            assert_eq!(job.result().await.unwrap(), key);
             assert_eq!(calls(&key), 1);
         }
         for process in processes {

@@ -17,7 +17,7 @@ fn drain_waits_for_running_work() {
         Gate::of(&key).entered().await;
         world.ork.drain();
         Gate::of(&key).open();
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         world.end().await;
     });
 }
@@ -40,7 +40,7 @@ fn requeued_work_is_run_by_the_next_worker_as_the_same_attempt() {
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
         Gate::of(&key).open();
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         assert_eq!(job.status().await.unwrap().attempt, 1);
         next.shutdown().await;
         client.shutdown().await;

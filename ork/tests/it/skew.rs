@@ -129,10 +129,10 @@ fn process_whose_clock_is_ahead_does_not_presume_living_ones_dead() {
             let second = ahead.submit(steady { key: other.clone() }).await.unwrap();
             Gate::of(&other).entered().await;
             Gate::of(&other).open();
-            second.wait().await.unwrap();
+            second.result().await.unwrap();
         }
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         ahead.shutdown().await;
         world.end().await;
@@ -152,9 +152,9 @@ fn process_whose_clock_is_behind_is_not_presumed_dead() {
         // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();
         right.start_worker();
-        assert_eq!(right.submit(put_off {}).and_wait().await.unwrap(), 2);
+        assert_eq!(right.submit(put_off {}).result().await.unwrap(), 2);
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         right.shutdown().await;
         behind.shutdown().await;
@@ -204,10 +204,10 @@ fn is_not_presumed_dead(adjust: impl Fn(&AdjustableClock)) {
         let right = builder(&store).build().await.unwrap();
         right.start_worker();
         for _ in 0..3 {
-            assert_eq!(right.submit(at_once {}).and_wait().await.unwrap(), 1);
+            assert_eq!(right.submit(at_once {}).result().await.unwrap(), 1);
         }
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         right.shutdown().await;
         worker.shutdown().await;
@@ -238,7 +238,7 @@ fn clock_set_forward_starts_nothing_before_its_time() {
         clock.by.store(3_600_000, Ordering::SeqCst);
         // If the postponed work were due, a worker would take it together with this job.
         for _ in 0..3 {
-            assert_eq!(worker.submit(at_once {}).and_wait().await.unwrap(), 1);
+            assert_eq!(worker.submit(at_once {}).result().await.unwrap(), 1);
         }
         let status = late.status().await.unwrap();
         assert_eq!((status.state, status.attempt), (JobState::Retrying, 2));

@@ -97,7 +97,7 @@ fn cancelled_job_starts_no_further_parts() {
         until_running(&ork, job.id(), SLOTS).await;
         job.cancel(CancelMode::Immediate).await.unwrap();
         gate.for_all();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;
         assert_eq!(calls(&key), SLOTS);
     });
@@ -131,7 +131,7 @@ fn gracefully_cancelled_job_starts_no_further_parts() {
         all_slots_are_busy(&gate.0).await;
         ork.cancel(job.id(), CancelMode::Graceful).await.unwrap();
         gate.for_all();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;
         assert_eq!(calls(&key), SLOTS);
     });
@@ -178,7 +178,7 @@ fn two_workers_share_long_work_even_if_the_second_starts_late() {
         all_slots_are_busy(&gate.0).await;
         until_running(&first, job.id(), 2 * SLOTS).await;
         gate.for_all();
-        assert_eq!(job.outcome().await.unwrap().status().parts.succeeded, 40);
+        assert_eq!(job.wait().await.unwrap().status().parts.succeeded, 40);
         first.shutdown().await;
         second.shutdown().await;
         assert_eq!(calls(&key), 40);

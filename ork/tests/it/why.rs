@@ -17,7 +17,7 @@ fn why_describes_a_running_and_an_ended_job() {
         assert!(why.sentence.starts_with(&format!("running on {worker}, attempt 1 of 1; first started at ")), "{why}");
         assert!(why.sentence.contains("; last heartbeat "), "{why}");
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         let why = world.ork.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Nothing);
         assert!(why.sentence.starts_with("succeeded "), "{why}");

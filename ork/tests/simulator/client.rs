@@ -317,7 +317,7 @@ impl World {
     async fn ask(self: &Arc<Self>, ork: &Ork, number: u64, script: Script) {
         let expected = Job::Asked(script.clone()).expected();
         let answer = loop {
-            match ork.submit(plain { script: script.clone() }).and_wait().await {
+            match ork.submit(plain { script: script.clone() }).result().await {
                 Ok(output) => break Expected::Success(Some(output)),
                 Err(ClientError::Failed { failure, .. })
                     if failure.kind == FailureKind::Lost

@@ -174,7 +174,7 @@ fn a_client_learns_of_an_end_soon_after_the_network_is_back() {
         let client = process(&through).await;
         let job = client.submit(answer {}).await.unwrap();
         let id = job.id();
-        let waiting = tokio::spawn(async move { job.wait().await });
+        let waiting = tokio::spawn(async move { job.result().await });
         // The client has read the job by now, so it waits for notifications.
         for _ in 0..10 {
             client.status(id).await.unwrap();

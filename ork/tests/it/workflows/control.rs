@@ -63,7 +63,7 @@ fn cancelled_run_starts_nothing_more_and_a_retry_continues_it() {
         gate.entered().await;
         gate.entered().await;
         world.ork.cancel(handle.id(), CancelMode::Immediate).await.unwrap();
-        let outcome = handle.outcome().await.unwrap();
+        let outcome = handle.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
         assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Cancelled, StepState::Skipped]);
         // After a retry, the instances that were stopped run again, and the step that never started runs.
@@ -100,7 +100,7 @@ fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
         world.ork.cancel(handle.id(), CancelMode::Graceful).await.unwrap();
         gate.open();
         gate.open();
-        let outcome = handle.outcome().await.unwrap();
+        let outcome = handle.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
         assert_eq!(states(&outcome)[2], StepState::Skipped);
         assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
@@ -249,7 +249,7 @@ fn limit_of_a_step_holds_for_the_whole_run_across_processes() {
             gate.open();
         }
         gate.open();
-        assert_eq!(handle.outcome().await.unwrap().status().state, JobState::Succeeded);
+        assert_eq!(handle.wait().await.unwrap().status().state, JobState::Succeeded);
         if let Some(other) = other {
             other.shutdown().await;
         }

@@ -62,7 +62,7 @@ fn foreach() -> FanOut {
 
 async fn ended(world: &World, plan: &Plan) -> (JobId, JobOutcome) {
     let run = world.ork.submit_plan(plan).await.unwrap();
-    (run.id(), run.outcome().await.unwrap())
+    (run.id(), run.wait().await.unwrap())
 }
 
 fn states(outcome: &JobOutcome) -> Vec<StepState> {
