@@ -91,7 +91,7 @@ async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output
         return Ok(ExitCode::SUCCESS);
     }
     let id = match work.submit(ork, options).await {
-        Err(ClientError::Taken { by, .. }) if submit_args.or_join => by,
+        Err(ClientError::KeyTaken { by, .. }) if submit_args.or_join => by,
         submitted => submitted?,
     };
     if wait {

@@ -50,7 +50,7 @@ fn ork(store: &str, count: u64, what: &str) {
     runtime.block_on(async {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let ork = ork::builder().config(config).store(store).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let sum = match what {
             "limited" => ork.submit(limited_part { count }).result().await.unwrap(),
             "keyed" => ork.submit(keyed_part { count }).result().await.unwrap(),

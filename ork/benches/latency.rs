@@ -48,7 +48,7 @@ const WARM: u64 = 50;
 async fn ork(store: &str, broker: &str, prefix: &str, count: u64) -> Vec<f64> {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
     let ork = ork::builder().config(config).store(store).broker(broker).set("prefix", prefix).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     let mut took = Vec::new();
     for number in 0..WARM + count {
         let start = now();

@@ -46,7 +46,7 @@ async fn process(url: &str, concurrency: &str) -> Ork {
 /// Runs a worker until its standard input ends.
 async fn work(url: &str, concurrency: &str) {
     let ork = process(url, concurrency).await;
-    ork.start_worker();
+    ork.spawn_worker();
     println!("ready");
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     ended.await.unwrap().unwrap();

@@ -29,7 +29,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ork = ork::builder().store("memory:").build().await?;
-//! ork.start_worker();
+//! ork.spawn_worker();
 //! let book = words_part { chapters: vec!["one two".into(), "three".into()] };
 //! assert_eq!(ork.submit(book).result().await?, 3);
 //! ork.shutdown().await;
@@ -45,26 +45,42 @@
 
 mod adapters;
 
+/// What most files with tasks need.
+///
+/// ```
+/// use ork::prelude::*;
+///
+/// #[task(retries = 2)]
+/// fn double(n: u64, context: Context) -> Result<u64> {
+///     n.checked_mul(2).ok_or_else(|| Error::permanent(format!("{n} is too large, in attempt {}", context.attempt())))
+/// }
+/// # assert_eq!(double(4, Context::for_test()).unwrap(), 8);
+/// ```
+pub mod prelude {
+    pub use crate::{Context, Error, Parts, Result, State, task};
+}
+
 pub use ork_macros::task;
 #[cfg(feature = "workflow")]
 pub use ork_macros::workflow;
 #[doc(hidden)]
 pub use ork_runtime::__private;
-pub use ork_runtime::app::{BuildError, Ork, OrkBuilder};
+pub use ork_runtime::app::{BuildError, Ork, OrkBuilder, WorkerHandle};
 #[cfg(feature = "workflow")]
 pub use ork_runtime::app::{EmbeddedWorkflow, WorkflowError};
 pub use ork_runtime::broker::{BrokerError, BrokerErrorKind};
-#[cfg(feature = "workflow")]
-pub use ork_runtime::client::ScheduleStatus;
 pub use ork_runtime::client::{
-    Client, ClientError, Handle, JobOutcome, RunStatus, Status, StepStatus, Submission, Unique, WaitsFor, Why,
+    Client, ClientError, ClientErrorKind, Handle, JobOutcome, RunStatus, Status, StepStatus, Submission, Unique,
+    WaitsFor, Why, Workflows,
 };
+#[cfg(feature = "workflow")]
+pub use ork_runtime::client::{ScheduleStatus, Schedules};
 pub use ork_runtime::clock::{Clock, Timestamp};
 pub use ork_runtime::config::{
     Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous,
 };
 pub use ork_runtime::context::{Context, Metrics, Progress};
-pub use ork_runtime::event::{EndedParts, Event, EventKind};
+pub use ork_runtime::event::{EndedParts, Event, EventKind, EventScope};
 pub use ork_runtime::failure::{Failure, FailureKind};
 pub use ork_runtime::id::{Fingerprint, JobId, ParseFingerprintError, ParseJobIdError, SchemaIds, WorkerId};
 pub use ork_runtime::job::State as JobState;

@@ -31,7 +31,7 @@ async fn climb(steps: u32, context: Context) -> Result<String> {
 
 async fn show() -> Result<(), Box<dyn std::error::Error>> {
     let ork = ork::builder().store("memory:").build().await?;
-    ork.start_worker();
+    ork.spawn_worker();
 
     let job = ork.submit(climb { steps: 20 }).await?;
     let mut progress = std::pin::pin!(job.watch());

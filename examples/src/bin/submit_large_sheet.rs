@@ -82,7 +82,7 @@ fn submit_batch(sheet: &Path, to: &Path, part: usize, size: usize) -> Result<usi
 
 async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let ork = ork::builder().store("memory:").build().await?;
-    ork.start_worker();
+    ork.spawn_worker();
     let (sheet, to) = (folder.join("records.csv"), folder.join("submitted"));
     let record = |n: usize| if n == 7_777 { "nobody".to_owned() } else { format!("{n},{n}@example.org") };
     fs::write(&sheet, (0..10_500).map(record).collect::<Vec<_>>().join("\n"))?;
@@ -108,7 +108,7 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => print_line(&error.to_string()),
         Ok(submitted) => print_line(&format!("unexpected: {submitted:?}")),
     }
-    for part in ork.parts(job.id(), 0, 100).await?.into_iter().filter(|part| part.failure.is_some()) {
+    for part in ork.part_outputs(job.id(), 0, 100).await?.into_iter().filter(|part| part.failure.is_some()) {
         print_line(&format!("part {}: {}", part.index, part.failure.map(|why| why.to_string()).unwrap_or_default()));
     }
 

@@ -23,7 +23,7 @@ use crate::tree::CancelMode;
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ork = ork::builder().store("memory:").build().await?;
-/// ork.start_worker();
+/// ork.spawn_worker();
 /// let job = ork.submit(hello { name: "Ada".into() }).await?;
 /// println!("submitted as job {}", job.id());
 /// assert_eq!(job.result().await?, "hello Ada");

@@ -23,7 +23,7 @@ impl Client {
     /// # }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let ork = ork::builder().store("memory:").build().await?;
-    /// # ork.start_worker();
+    /// # ork.spawn_worker();
     /// let job = ork.submit(load { rows: 5 }).await?;
     /// job.result().await?;
     /// for metric in ork.metrics(job.id()).await? {

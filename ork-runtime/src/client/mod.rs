@@ -24,10 +24,11 @@ use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-pub use error::ClientError;
+pub use error::{ClientError, ClientErrorKind};
 pub use handle::Handle;
+pub use runs::Workflows;
 #[cfg(feature = "workflow")]
-pub use schedules::ScheduleStatus;
+pub use schedules::{ScheduleStatus, Schedules};
 use status::watch;
 pub use status::{JobOutcome, RunStatus, Status, StepStatus};
 pub use submission::Submission;
@@ -42,7 +43,7 @@ use crate::engine::submit;
 pub use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
-use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErrorKind};
+use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreErrorKind};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
@@ -74,7 +75,7 @@ const MOST_BELOW: usize = 20;
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let ork = ork::builder().store("memory:").build().await?;
-/// # ork.start_worker();
+/// # ork.spawn_worker();
 /// let client: ork::Client = (*ork).clone();
 /// let job = client.submit(hello { name: "Ada".into() }).await?;
 /// assert_eq!(job.result().await?, "hello Ada");
@@ -234,7 +235,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
-    pub async fn parts(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
+    pub async fn part_outputs(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
         let parts = self.engine.store.parts(id, from, limit).await?;
         let whole = parts.into_iter().map(|mut part| async {
             if let Some(row) = part.output.take() {
@@ -252,7 +253,7 @@ impl Client {
     /// # use ork::{Client, ClientError, JobId, PartFilter, PartState};
     /// # async fn example(client: Client, id: JobId) -> Result<(), ClientError> {
     /// let busy = vec![PartState::Running, PartState::Retrying];
-    /// for part in client.list_parts(id, PartFilter { states: busy, from: 0, limit: 20 }).await? {
+    /// for part in client.parts(id, PartFilter { states: busy, from: 0, limit: 20 }).await? {
     ///     println!("part {} is {} in attempt {}", part.index, part.state, part.attempts);
     /// }
     /// # Ok(()) }
@@ -263,7 +264,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
-    pub async fn list_parts(&self, id: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, ClientError> {
+    pub async fn parts(&self, id: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, ClientError> {
         let parts = self.engine.store.list_parts(id, filter).await?;
         if parts.is_empty() {
             self.view(id).await?;
@@ -368,14 +369,14 @@ impl Client {
             | ControlResult::PartNotRetryable(_)
             | ControlResult::KeyTaken(_) => Ok(()),
             ControlResult::AncestorCancelled(ancestor) => Err(ClientError::AncestorCancelled { id, ancestor }),
-            ControlResult::Superseded(counts) => Err(ClientError::Replaced { id, counts }),
-            ControlResult::InvalidState(state) => Err(ClientError::WrongState { id, verb, state }),
-            ControlResult::NotFound => Err(ClientError::Store(StoreError::no_job(id))),
+            ControlResult::Superseded(counts) => Err(ClientError::Superseded { id, counts }),
+            ControlResult::InvalidState(state) => Err(ClientError::InvalidState { id, verb, state }),
+            ControlResult::NotFound => Err(ClientError::JobNotFound { id }),
         }
     }
 
     async fn view(&self, id: JobId) -> Result<JobView, ClientError> {
-        self.engine.store.job(id).await?.ok_or_else(|| ClientError::Store(StoreError::no_job(id)))
+        self.engine.store.job(id).await?.ok_or_else(|| ClientError::JobNotFound { id })
     }
 
     /// Checks an input, creates a job with it, and submits the job.
@@ -408,7 +409,7 @@ impl Client {
             Input::Json(body) => def.check(body),
         };
         if let Err(CallError::Input(error)) = checked {
-            return Err(ClientError::WrongInput { task: task.name(), error });
+            return Err(ClientError::InvalidInput { task: task.name(), error });
         }
         let (Input::Typed(body) | Input::Json(body)) = input;
         let mut job = submit::new_job(&self.engine, &task, kind);
@@ -435,7 +436,7 @@ pub(crate) enum Input {
 }
 
 fn encode<M: TaskMessage>(message: &M) -> Result<Bytes, ClientError> {
-    message.to_json().map_err(|source| ClientError::Input { task: M::TASK, source })
+    message.to_json().map_err(|source| ClientError::Serialize { task: M::TASK, source })
 }
 
 /// Returns whether a job in this state has a result.

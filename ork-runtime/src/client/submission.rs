@@ -24,7 +24,7 @@ use crate::task::message::Answer;
 /// # #[ork::task] fn report(file: String) {}
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let ork = ork::builder().store("memory:").build().await?;
-/// # ork.start_worker();
+/// # ork.spawn_worker();
 /// let file = "sales.csv".to_owned();
 /// let job = ork
 ///     .submit(import { file: file.clone() })
@@ -74,7 +74,7 @@ impl<M: TaskMessage> Submission<M> {
     /// Holds a unique key until the job and all jobs below it have ended: a text of 1 to 512 bytes, or a [`Unique`],
     /// which also says what happens if another job holds the key. Requires a store.
     ///
-    /// By default, the submission then fails with [`ClientError::Taken`], which names the other job. A retry of a job
+    /// By default, the submission then fails with [`ClientError::KeyTaken`], which names the other job. A retry of a job
     /// that has ended takes its key again, and fails while another job holds it.
     pub fn unique(mut self, unique: impl Into<Unique>) -> Self {
         self.unique = Some(unique.into());
@@ -131,7 +131,7 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     pub async fn result(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
         let (client, input, options, joins) = self.prepare()?;
         match client.send_and_wait(M::TASK, M::KIND, input, options).await {
-            Err(ClientError::Taken { by, .. }) if joins => client.wait(by).await?.into_output(),
+            Err(ClientError::KeyTaken { by, .. }) if joins => client.wait(by).await?.into_output(),
             result => result,
         }
     }
@@ -146,7 +146,7 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
         Box::pin(async move {
             let (client, input, options, joins) = prepared?;
             let id = match client.send(M::TASK, M::KIND, input, options, None).await {
-                Err(ClientError::Taken { by, .. }) if joins => by,
+                Err(ClientError::KeyTaken { by, .. }) if joins => by,
                 sent => sent?,
             };
             Ok(Handle::new(client, id))

@@ -73,7 +73,7 @@ impl Unique {
             None => match submit::unique_of(&client.engine, task) {
                 Some(unique) => unique.key,
                 None => {
-                    return Err(ClientError::NotTaken(format!(
+                    return Err(ClientError::Rejected(format!(
                         "the task `{task}` has no option `unique`: set it, or name the key, as in `Unique::new(\"..\")`"
                     )));
                 }

@@ -100,7 +100,7 @@ impl Context {
     /// }
     /// # async fn book() -> Result<(), Box<dyn std::error::Error>> {
     /// let ork = ork::builder().store("memory:").build().await?;
-    /// ork.start_worker();
+    /// ork.spawn_worker();
     /// assert_eq!(ork.submit(tenths { book: "a b\nc\nd e f".into() }).result().await?, 6);
     /// # ork.shutdown().await;
     /// # Ok(())

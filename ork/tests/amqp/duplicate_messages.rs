@@ -29,7 +29,7 @@ fn copy_of_a_job_running_in_a_live_process_waits_for_its_end() {
         let job = first.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         // The first worker takes nothing more, so that the copy goes to the second one.
-        first.drain();
+        first.worker().stop();
         let second = world.worker().await;
         send_again(&foreigner, job.id(), &key).await;
         let called_again = tokio::time::timeout(Duration::from_secs(3), Gate::of(&key).entered(1)).await;

@@ -39,11 +39,11 @@ fn stale_copy_of_a_split_waits_for_the_current_run() {
         let body = format!("{{\"key\": \"{key}\"}}");
         // A draining worker takes nothing more, so the second copy goes to the other one.
         for worker in [&one, &two] {
-            worker.start_worker();
+            worker.spawn_worker();
             let named = BasicProperties::default().with_message_id(key.as_str().into());
             foreigner.publish("copied", body.as_bytes(), named).await;
             Gate::of(&key).entered(1).await;
-            worker.drain();
+            worker.worker().stop();
         }
         let last = world.worker().await;
         // This worker takes all requeued messages.

@@ -50,7 +50,7 @@ fn two_workers_share_the_parts_of_a_dynamic_split() {
             world.builder().set("name", "two").set("concurrency", "4").build().await.unwrap(),
         ];
         for worker in &workers {
-            worker.start_worker();
+            worker.spawn_worker();
         }
         let (client, run) = (world.client().await, fresh());
         let job = client.submit(sheet { run: run.clone(), name: "x".repeat(100_000), rows: 3_000 }).await.unwrap();
@@ -117,7 +117,7 @@ async fn slow_to_split(key: String, context: Context) -> Result<String> {
 fn long_dynamic_split_is_leased_and_its_job_ends() {
     once(|world| async move {
         let ork = world.builder().set("ack_timeout", "100ms").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let key = fresh();
         let job = ork.submit(slow_to_split { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;

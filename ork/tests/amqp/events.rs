@@ -98,7 +98,7 @@ async fn client(world: &World) -> Ork {
 /// Starts a process that works and publishes events.
 async fn worker(world: &World) -> Ork {
     let ork = client(world).await;
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 

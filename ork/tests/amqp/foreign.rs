@@ -163,7 +163,7 @@ fn wrong_input_is_replied_to_recorded_and_dead_lettered() {
 fn invalid_message_is_replied_to_and_dead_lettered() {
     once(|world| async move {
         let ork = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let mut foreigner = world.foreigner().await;
         let large = format!(r#"{{"name": "{}"}}"#, "x".repeat(1_000));
         let deep = format!(r#"{{"name": {}1{}}}"#, "[".repeat(100), "]".repeat(100));
@@ -278,7 +278,7 @@ fn input_that_violates_a_schema_rule_is_wrong_input() {
 fn plain_amqp_client_cancels_a_job_by_its_message_id() {
     each(|world| async move {
         let ork = world.builder().set("concurrency", "1").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let mut foreigner = world.foreigner().await;
         let key = fresh();
         let body = format!(r#"{{"key": "{key}"}}"#);

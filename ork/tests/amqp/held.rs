@@ -43,7 +43,7 @@ async fn requeue(held: BasicGetMessage) {
 
 async fn hasty(world: &World) -> Ork {
     let ork = world.builder().clock(Arc::new(Hasty::default())).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 

@@ -139,7 +139,7 @@ fn higher_priority_goes_first_in_a_classic_queue() {
         // Both kinds are in the broker before a worker starts.
         client.shutdown().await;
         let worker = world.builder().set("concurrency", "1").build().await.unwrap();
-        worker.start_worker();
+        worker.spawn_worker();
         for id in last.iter().map(ork::Handle::id).chain([first.id()]) {
             assert_eq!(worker.wait(id).await.unwrap().status().state, JobState::Succeeded);
         }

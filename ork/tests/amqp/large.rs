@@ -23,7 +23,7 @@ fn outcome_names_the_location_of_a_large_output() {
             let builder = world.builder().set("large_output_bytes", "1000");
             let builder = if shelved { builder.objects(Arc::<Shelf>::clone(&shelf)) } else { builder };
             let ork = builder.build().await.unwrap();
-            ork.start_worker();
+            ork.spawn_worker();
             assert_eq!(ork.submit(hello { name: name(1_000) }).result().await.unwrap().len(), 1_006);
             let mut foreigner = world.foreigner().await;
             for (length, correlation) in [(992, "small"), (993, "large")] {
@@ -55,7 +55,7 @@ fn storeless_client_reads_the_object_or_reports_what_is_missing() {
         let shelf = Shelf::new();
         let builder = |store: &str| world.builder().store(store).set("large_output_bytes", "1000");
         let worker = builder("memory:").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
-        worker.start_worker();
+        worker.spawn_worker();
         let client = builder("none").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
         assert_eq!(client.submit(hello { name: name(1_000) }).result().await.unwrap().len(), 1_006);
         client.shutdown().await;
@@ -67,7 +67,7 @@ fn storeless_client_reads_the_object_or_reports_what_is_missing() {
         worker.shutdown().await;
 
         let worker = builder("memory:").build().await.unwrap();
-        worker.start_worker();
+        worker.spawn_worker();
         let ended = client.submit(hello { name: name(1_000) }).result().await;
         let Err(ClientError::Objects(error)) = ended else { panic!("{ended:?}") };
         assert!(error.to_string().contains("1008 bytes") && error.to_string().contains("ORK_STORE"), "{error}");
@@ -82,7 +82,7 @@ fn too_large_output_fails_the_job_without_a_store() {
         // The input and the output have nearly the same size, so the client has a larger limit than the worker.
         let client = world.client().await;
         let worker = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
-        worker.start_worker();
+        worker.spawn_worker();
         let ended = client.submit(hello { name: name(980) }).result().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         let message = failure.to_string();

@@ -30,7 +30,7 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
     let (proxy, through) = Proxy::before(&world.url);
     let builder = world.builder().broker(&through).set("name", "long").set("ack_timeout", ack_within);
     let long = builder.build().await.unwrap();
-    long.start_worker();
+    long.spawn_worker();
     let key = fresh();
     let job = long.submit(gated { key: key.clone() }).await.unwrap();
     Gate::of(&key).entered(1).await;
@@ -42,7 +42,7 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
         assert_eq!(long.submit(add { a, b: 1 }).result().await.unwrap(), a + 1);
     }
     let other = world.worker().await;
-    long.drain();
+    long.worker().stop();
     loss(&proxy).await;
     if twice {
         Gate::of(&key).entered(1).await;
@@ -74,7 +74,7 @@ fn work_that_waits_too_long_for_a_slot_goes_to_another_worker() {
     once(|world| async move {
         let busy = world.builder().set("name", "busy").set("concurrency", "1").set("ack_timeout", "200ms");
         let busy = busy.build().await.unwrap();
-        busy.start_worker();
+        busy.spawn_worker();
         let key = fresh();
         let long = busy.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;

@@ -61,10 +61,10 @@ fn connection_lost_while_a_worker_starts_is_reestablished() {
         for responses in (1_i64..).step_by(13) {
             let ork = world.client().await;
             proxy.cut_after(responses.unsigned_abs());
-            let working = async { assert_eq!(ork.work().await.unwrap(), ork::Stopped::Drained) };
+            let working = async { assert_eq!(ork.run_worker().await.unwrap(), ork::Stopped::Drained) };
             let requesting = async {
                 assert_eq!(ork.submit(add { a: responses, b: 1 }).result().await.unwrap(), responses + 1);
-                ork.drain();
+                ork.worker().stop();
             };
             tokio::join!(working, requesting);
             ork.shutdown().await;
@@ -87,7 +87,7 @@ fn connection_cut_during_build_is_reestablished() {
             proxy.cut_after(responses.unsigned_abs());
             let ork = world.builder().build().await;
             let ork = ork.unwrap_or_else(|error| panic!("cut after {responses} responses: {error}"));
-            ork.start_worker();
+            ork.spawn_worker();
             assert_eq!(ork.submit(add { a: responses, b: 1 }).result().await.unwrap(), responses + 1);
             ork.shutdown().await;
             if !proxy.has_cut() {

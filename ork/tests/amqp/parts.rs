@@ -317,14 +317,14 @@ fn parts_of_a_stopped_or_disconnected_worker_are_counted_once() {
             let client = world.client().await;
             let leaving = world.worker().await;
             let lost = world.builder().broker(&through).build().await.unwrap();
-            lost.start_worker();
+            lost.spawn_worker();
             let run = fresh();
             let job = client.submit(count_part { count: 40, run: run.clone(), hold: 20, failing: Vec::new() }).result();
             let others = async {
                 // All remaining parts wait at the gate, in either worker.
                 Gate::of(&run).entered(20).await;
                 let other = world.worker().await;
-                leaving.force_stop();
+                leaving.worker().kill();
                 leaving.shutdown().await;
                 proxy.cut();
                 Gate::of(&run).open();

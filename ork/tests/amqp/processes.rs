@@ -16,7 +16,7 @@ fn two_workers_share_the_parts_of_a_job() {
         let mut workers = Vec::new();
         for name in ["one", "two"] {
             let worker = world.builder().set("name", name).set("concurrency", "2").build().await.unwrap();
-            worker.start_worker();
+            worker.spawn_worker();
             workers.push(worker);
         }
         let run = fresh();
@@ -97,9 +97,9 @@ fn stopping_worker_requeues_unfinished_work() {
         let working = async {
             Gate::of(&key).entered(1).await;
             Gate::of(&run).entered(50).await;
-            first.force_stop();
+            first.worker().kill();
         };
-        let (stopped, ()) = tokio::join!(first.work(), working);
+        let (stopped, ()) = tokio::join!(first.run_worker(), working);
         assert_eq!(stopped.unwrap(), Stopped::Interrupted);
         first.shutdown().await;
         let status = job.status().await.unwrap();
@@ -128,9 +128,9 @@ fn job_requeued_many_times_is_not_lost() {
         // More often than a worker may be lost with it, which is counted separately.
         for _ in 0..8 {
             let worker = world.builder().set("max_worker_losses", "2").build().await.unwrap();
-            worker.start_worker();
+            worker.spawn_worker();
             Gate::of(&key).entered(1).await;
-            worker.force_stop();
+            worker.worker().kill();
             worker.shutdown().await;
         }
         Gate::of(&key).open();
@@ -163,12 +163,12 @@ fn parts_that_a_worker_rejects_fail() {
         foreigner.publish("count", b"{}", forged).await;
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
         assert_eq!(job.status().await.unwrap().parts.settled(), 0);
-        first.force_stop();
+        first.worker().kill();
         let client = world.client().await;
         first.shutdown().await;
 
         let strict = world.builder().set("max_message_bytes", "20").build().await.unwrap();
-        strict.start_worker();
+        strict.spawn_worker();
         let failure = why(&client.wait(job.id()).await.unwrap());
         assert!(failure.contains("50 failed"), "{failure}");
         // A dead letter may be delivered twice: the forged message was moved there just before its worker ended.
@@ -191,13 +191,13 @@ fn unknown_join_fails_its_job() {
         let message = count_part { count: 20, run: run.clone(), hold: 0, failing: Vec::new() };
         let job = client.submit(message).await.unwrap();
         Gate::of(&run).entered(20).await;
-        first.force_stop();
+        first.worker().kill();
         first.shutdown().await;
         // An older version of the program, without a join.
         let count = Arc::clone(ork::Registry::collect().unwrap().get("count").unwrap());
         let registry = ork::Registry::of([count.work, count.split.unwrap()]).unwrap();
         let older = world.builder().registry(registry).build().await.unwrap();
-        older.start_worker();
+        older.spawn_worker();
         Gate::of(&run).open();
         let failure = why(&job.wait().await.unwrap());
         assert!(failure.contains("the task `count` of this program has no join"), "{failure}");
@@ -221,7 +221,7 @@ fn draining_worker_finishes_running_work() {
         let key = fresh();
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
-        worker.drain();
+        worker.worker().stop();
         Gate::of(&key).open();
         worker.shutdown().await;
         assert_eq!(job.status().await.unwrap().state, JobState::Succeeded);
@@ -258,7 +258,7 @@ fn redelivered_messages_of_settled_work_have_no_effect() {
         };
         let input = |number: u64| format!(r#"{{"number": {number}, "run": "{run}", "hold": 1000, "fail": false}}"#);
         // While the job runs: parts that are settled, of an older epoch, and beyond the last part.
-        let settled: Vec<_> = ork.parts(job.id(), 0, 20).await.unwrap().iter().map(|part| part.index).collect();
+        let settled: Vec<_> = ork.part_outputs(job.id(), 0, 20).await.unwrap().iter().map(|part| part.index).collect();
         assert_eq!(settled.len(), 10);
         let known = settled.iter().map(|index| (i64::try_from(*index).unwrap(), 1));
         for (index, epoch) in known.chain([(3, 0), (15, 0), (3, 9), (20, 1), (1 << 40, 1)]) {

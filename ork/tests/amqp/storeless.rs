@@ -74,7 +74,7 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
         on("none", queues, |world| async move {
             let builder = world.builder().clock(Arc::new(Hasty(SystemClock)));
             let ork = builder.build().await.unwrap();
-            ork.start_worker();
+            ork.spawn_worker();
             let mut foreigner = world.foreigner().await;
             let text = |text: &str| AMQPValue::LongString(text.into());
             for kind in ["part", "join"] {

@@ -188,7 +188,7 @@ async fn flaky_worker_at(world: &World, name: &str, clock: Arc<dyn Clock>) -> (o
     let broker = Arc::new(Amqp::new(config).unwrap());
     let store: Arc<dyn Store> = Arc::<Flaky>::clone(&flaky);
     let ork = world.builder().clock(clock).ports(store, Some(broker), WorkerId::new(name)).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     (ork, flaky)
 }
 
@@ -241,7 +241,7 @@ fn worker_stops_while_its_store_fails_and_the_next_one_continues() {
         flaky.broken.send_replace(true);
         Gate::of(&key).open();
         flaky.refused(1).await;
-        first.force_stop();
+        first.worker().kill();
         first.shutdown().await;
         let next = world.worker().await;
         assert_eq!(job.result().await.unwrap(), key);
@@ -284,7 +284,7 @@ fn completed_set_reports_no_failure_when_its_rows_are_found_again() {
         flaky.refused(6).await;
         // After its death, another process does.
         flaky.broken.send_replace(true);
-        first.force_stop();
+        first.worker().kill();
         first.shutdown().await;
         let (next, healthy) = flaky_worker_at(&world, "next", Arc::new(Ahead(SystemClock))).await;
         healthy.deleted.subscribe().wait_for(|deleted| *deleted >= 2).await.unwrap();

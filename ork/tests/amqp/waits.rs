@@ -10,7 +10,7 @@ use super::world::{World, fresh, once, shared};
 
 async fn worker(world: &World) -> ork::Ork {
     let ork = world.builder().clock(Fast::new()).set("concurrency", "1").build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 

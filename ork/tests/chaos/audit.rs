@@ -74,7 +74,7 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     free(&*store).await;
     // Messages that the killed processes had started to send are sent again, and have no effect.
     let ork = place.builder().build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     assert_eq!(ork.submit(last { number: 7 }).result().await.unwrap(), 7);
     ork.shutdown().await;
 

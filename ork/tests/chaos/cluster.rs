@@ -60,7 +60,7 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
     }
     let sum = job.result().await;
     if sum.is_err() {
-        let settled = client.parts(job.id(), 0, usize::MAX).await.unwrap();
+        let settled = client.part_outputs(job.id(), 0, usize::MAX).await.unwrap();
         panic!("{sum:?}: {:?}", settled.iter().find(|part| part.failure.is_some()));
     }
     assert_eq!(sum.unwrap(), parts * (parts - 1) / 2);

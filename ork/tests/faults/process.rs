@@ -151,7 +151,7 @@ impl World {
                 break ork;
             }
         };
-        ork.start_worker();
+        ork.spawn_worker();
         let failed = ork.failed();
         let id = match self.find(work).await {
             Some(id) => id,
@@ -176,7 +176,7 @@ impl World {
                         }
                         Err(error) => Err(error),
                     },
-                    Work::Run(n) => ork.submit_plan(&workflow_runs::plan(&run, n)).await.map(|run| run.id()),
+                    Work::Run(n) => ork.workflows().submit(&workflow_runs::plan(&run, n)).await.map(|run| run.id()),
                 };
                 // A submission that failed has had no effect.
                 if let Ok(id) = submitted {

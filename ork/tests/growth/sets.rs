@@ -28,7 +28,7 @@ async fn worker(node: &Rabbit) -> Ork {
     let prefix = format!("t{}", &JobId::new().to_string()[20..]);
     let builder = ork::builder().config(config).store("none").broker(node.url()).set("prefix", &prefix);
     let ork = builder.build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 

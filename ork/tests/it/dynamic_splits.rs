@@ -290,7 +290,7 @@ fn another_process_continues_with_the_parts() {
         let job = other.submit(job).await.unwrap().id();
         Gate::of(&format!("{run}.gate")).entered().await;
         Gate::of(&format!("{run}.part")).entered().await;
-        world.ork.force_stop();
+        world.ork.worker().kill();
         let (ork, _, _folder) = world.parts();
         ork.shutdown().await;
         let status = other.status(job).await.unwrap();
@@ -300,7 +300,7 @@ fn another_process_continues_with_the_parts() {
             Gate::of(&format!("{run}.{gate}")).open();
             Gate::of(&format!("{run}.{gate}")).open();
         }
-        other.start_worker();
+        other.spawn_worker();
         let outcome = other.wait(job).await.unwrap();
         assert_eq!(outcome.into_output::<String>().unwrap(), "by the function");
         let status = other.status(job).await.unwrap();

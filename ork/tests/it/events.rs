@@ -145,7 +145,7 @@ fn events_and_part_events_are_published_only_if_enabled() {
         }
         let of = async |events: &str| {
             let ork: Ork = builder(&store).set("events", events.to_owned()).build().await.unwrap();
-            ork.start_worker();
+            ork.spawn_worker();
             ork
         };
         let quiet = of("none").await;

@@ -50,7 +50,7 @@ impl World {
         let broker = Arc::new(CountedBroker(broker, calls.clone()));
         let ports = builder("memory:").set("concurrency", "256").clock(Arc::<Manual>::clone(&clock));
         let ork = ports.ports(store, Some(broker), worker).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         Self { ork, clock, calls }
     }
 

@@ -94,7 +94,7 @@ fn each_shelved<F: Future<Output = ()>>(case: impl Fn(Ork, Arc<Shelf>, String) -
         first.shutdown().await;
         let shelf = Shelf::new();
         let ork = shelved(&store, &shelf).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         case(ork, shelf, store).await;
         drop(folder);
     });
@@ -134,7 +134,7 @@ fn large_part_outputs_are_joined_in_order_a_few_at_a_time() {
         assert_eq!(shelf.names().len(), 21 + 1);
         let most = shelf.most_read_at_once();
         assert!((2..=8).contains(&most), "{most} were read at once");
-        let parts = ork.parts(job.id(), 0, 100).await.unwrap();
+        let parts = ork.part_outputs(job.id(), 0, 100).await.unwrap();
         let outputs = parts.into_iter().map(|part| serde_json::from_slice::<String>(&part.output.unwrap()).unwrap());
         assert!(outputs.eq(expected));
         ork.shutdown().await;
@@ -197,11 +197,11 @@ fn waiting_join_is_requeued_when_its_worker_stops() {
         shelf.broken.send_replace(true);
         gate.open();
         shelf.has_refused().await;
-        ork.force_stop();
+        ork.worker().kill();
         ork.shutdown().await;
         shelf.broken.send_replace(false);
         let next = shelved(&store, &shelf).build().await.unwrap();
-        next.start_worker();
+        next.spawn_worker();
         gate.entered().await;
         gate.open();
         assert_eq!(next.wait(id).await.unwrap().into_output::<usize>().unwrap(), 4_000);
@@ -215,14 +215,14 @@ fn job_with_an_unwritten_output_is_requeued_when_its_worker_stops() {
         shelf.broken.send_replace(true);
         let id = ork.submit(long { length: 1_000 }).await.unwrap().id();
         shelf.has_refused().await;
-        ork.force_stop();
+        ork.worker().kill();
         ork.shutdown().await;
         if store == "memory:" {
             return;
         }
         shelf.broken.send_replace(false);
         let next = shelved(&store, &shelf).build().await.unwrap();
-        next.start_worker();
+        next.spawn_worker();
         let outcome = next.wait(id).await.unwrap();
         assert_eq!((outcome.status().attempt, outcome.output().unwrap().len()), (1, 1_002));
         next.shutdown().await;
@@ -311,7 +311,7 @@ fn worker_with_retention_removes_large_outputs() {
         let (shelf, clock) = (Shelf::new(), Manual::new(start));
         let builder = shelved(&store, &shelf).clock(Arc::<Manual>::clone(&clock)).set("retention", "2h");
         let ork = builder.build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let job = ork.submit(long { length: 1_000 }).await.unwrap();
         let id = job.id();
         job.result().await.unwrap();

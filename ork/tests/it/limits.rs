@@ -88,7 +88,7 @@ async fn one_at_a_time(key: String) {
 /// The process of a world, and a second one if processes can share the store.
 async fn two(world: &World) -> Option<Ork> {
     let another = world.another().await?;
-    another.start_worker();
+    another.spawn_worker();
     Some(another)
 }
 

@@ -155,7 +155,7 @@ fn workflow_run_shows_the_metrics_of_its_steps() {
         let mut much = step("much", rust("measure_much"), &[0]);
         much.input.insert("names".into(), Source::Value(json!(1)));
         let plan = Plan { name: "measured".into(), folder: None, steps: vec![many, much] };
-        let run = world.ork.submit_plan(&plan).await.unwrap();
+        let run = world.ork.workflows().submit(&plan).await.unwrap();
         let outcome = run.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let metrics = world.ork.metrics(run.id()).await.unwrap();
@@ -182,8 +182,8 @@ fn metrics_of_a_python_task_are_kept() {
         let place = folder.path().display().to_string();
         let plan = Plan { name: "python".into(), folder: Some(place), steps: vec![load] };
         let ork = builder("memory:").set("python", python).build().await.unwrap();
-        ork.start_worker();
-        let run = ork.submit_plan(&plan).await.unwrap();
+        ork.spawn_worker();
+        let run = ork.workflows().submit(&plan).await.unwrap();
         let outcome = run.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let metrics = ork.metrics(run.id()).await.unwrap();

@@ -183,7 +183,7 @@ fn part_data_of_another_type_fail_the_part_permanently() {
     each(|world| async move {
         let job = world.ork.submit(reads {}).await.unwrap();
         assert_eq!(why(&job.wait().await.unwrap()), "1 of 1 parts failed");
-        let part = &world.ork.parts(job.id(), 0, 1).await.unwrap()[0];
+        let part = &world.ork.part_outputs(job.id(), 0, 1).await.unwrap()[0];
         let message = part.failure.as_ref().unwrap().to_string();
         let expected = "is not a valid `u64`: invalid type: string \"one\", expected u64";
         assert!(message.starts_with(&format!("the data of part 0 of job {} {expected}", job.id())), "{message}");

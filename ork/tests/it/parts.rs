@@ -112,7 +112,7 @@ fn step_part(key: String, count: u64) -> impl Iterator<Item = step> {
 }
 
 async fn listed(world: &World, id: ork::JobId) -> Vec<(PartState, u32, Option<String>)> {
-    let parts = world.ork.list_parts(id, PartFilter { limit: 10, ..PartFilter::default() }).await.unwrap();
+    let parts = world.ork.parts(id, PartFilter { limit: 10, ..PartFilter::default() }).await.unwrap();
     parts.into_iter().map(|part| (part.state, part.attempts, part.progress.map(|progress| progress.info))).collect()
 }
 
@@ -135,7 +135,7 @@ fn every_part_reports_progress_and_the_job_counts_settled_parts() {
         }
         job.wait().await.unwrap();
         assert_eq!(listed(&world, job.id()).await, vec![(PartState::Succeeded, 1, None); 3]);
-        let unknown = world.ork.list_parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
+        let unknown = world.ork.parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
         assert!(unknown.to_string().contains("there is no job"), "{unknown}");
         world.end().await;
     });

@@ -29,7 +29,7 @@ fn two_workers_with_one_name_are_distinct() {
         let key = ork::JobId::new().to_string();
         let jobs = twins[0].submit_all((0..8).map(|_| gated { key: key.clone() })).await.unwrap();
         for twin in &twins {
-            twin.start_worker();
+            twin.spawn_worker();
         }
         // One worker alone would not run a second call.
         Gate::of(&key).entered().await;
@@ -78,7 +78,7 @@ fn watcher_in_another_process_sees_that_a_job_starts() {
         let mut seen = follows.watch(job.id()).boxed();
         assert_eq!(seen.next().await.unwrap().unwrap().state, JobState::Ready);
         let works = builder(&store).build().await.unwrap();
-        works.start_worker();
+        works.spawn_worker();
         while seen.next().await.unwrap().unwrap().state != JobState::Running {}
         Gate::of(&key).open();
         assert_eq!(job.wait().await.unwrap().status().state, JobState::Succeeded);
@@ -111,7 +111,7 @@ fn clock_set_back_or_forward_by_an_hour_loses_nothing() {
         first.shutdown().await;
         let clock = Arc::new(SettableClock(SystemClock, AtomicI64::new(0)));
         let ork = builder(&store).clock(Arc::<SettableClock>::clone(&clock)).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         for jump in [-HOUR, HOUR] {
             let key = ork::JobId::new().to_string();
             let submitted_before = ork.submit(gated { key: key.clone() }).await.unwrap();
@@ -147,7 +147,7 @@ fn no_process_is_presumed_dead_after_the_computer_has_slept() {
         let mut jobs = Vec::new();
         for _ in 0..2 {
             let process = builder(&store).clock(Arc::<super::clock::Manual>::clone(&clock)).build().await.unwrap();
-            process.start_worker();
+            process.spawn_worker();
             let key = ork::JobId::new().to_string();
             let job = process.submit(gated { key: key.clone() }).await.unwrap();
             Gate::of(&key).entered().await;

@@ -66,7 +66,7 @@ fn skipped_part_can_be_retried() {
         }
         let status = job.wait().await.unwrap().status().clone();
         assert!(status.state == JobState::Failed && status.parts.skipped > 0, "{status:?}");
-        let skipped = world.ork.parts(job.id(), 0, 1_000).await.unwrap();
+        let skipped = world.ork.part_outputs(job.id(), 0, 1_000).await.unwrap();
         let skipped = skipped.iter().find(|part| part.how == ork_core::ledger::PartResult::Skipped).unwrap().index;
         let ran = calls(&format!("{run}.ran"));
         Gate::of(&format!("{run}.1")).open();

@@ -23,7 +23,7 @@ fn worker_removes_only_jobs_past_their_retention() {
         first.shutdown().await;
         let clock = Manual::new(Timestamp::from_millis(1_000_000));
         let ork = builder(&store).clock(Arc::<Manual>::clone(&clock)).set("retention", "1h").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let ended = async || {
             let job = ork.submit(add { a: 1, b: 1 }).await.unwrap();
             job.result().await.unwrap();

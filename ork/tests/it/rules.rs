@@ -103,7 +103,7 @@ fn input_that_violates_its_schema_is_refused_before_it_is_submitted() {
             ("0.5", "true", "`share`: invalid type: boolean `true`, expected f64"),
         ] {
             let error = world.ork.submit_json("ship", GOOD.replace(from, to).into()).await.unwrap_err();
-            assert!(matches!(error, ClientError::WrongInput { task: "ship", .. }), "{error:?}");
+            assert!(matches!(error, ClientError::InvalidInput { task: "ship", .. }), "{error:?}");
             assert!(
                 format!("{error} {error:?}").contains(expected) || sources(&error).contains(expected),
                 "{}",

@@ -70,7 +70,7 @@ impl Clock for AdjustableClock {
 /// A worker that uses this clock.
 async fn worker_by(store: &str, clock: Arc<dyn Clock>) -> Ork {
     let ork = builder(store).clock(clock).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -151,7 +151,7 @@ fn process_whose_clock_is_behind_is_not_presumed_dead() {
         Gate::of(&key).entered().await;
         // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();
-        right.start_worker();
+        right.spawn_worker();
         assert_eq!(right.submit(put_off {}).result().await.unwrap(), 2);
         Gate::of(&key).open();
         job.result().await.unwrap();
@@ -180,7 +180,7 @@ fn work_postponed_by_a_process_whose_clock_is_ahead_is_due_for_others_in_time() 
         ahead.shutdown().await;
         // Within the deadline of a test, which is far less than an hour.
         let right = builder(&store).build().await.unwrap();
-        right.start_worker();
+        right.spawn_worker();
         assert_eq!(right.wait(id).await.unwrap().status().attempt, 2);
         right.shutdown().await;
     });
@@ -202,7 +202,7 @@ fn is_not_presumed_dead(adjust: impl Fn(&AdjustableClock)) {
         Gate::of(&seen).entered().await;
         // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();
-        right.start_worker();
+        right.spawn_worker();
         for _ in 0..3 {
             assert_eq!(right.submit(at_once {}).result().await.unwrap(), 1);
         }

@@ -41,7 +41,7 @@ fn narrow(store: &str) -> OrkBuilder {
 /// A worker with two slots over the store of this world.
 async fn worker(store: &str) -> Ork {
     let ork = narrow(store).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -146,13 +146,13 @@ fn drained_worker_starts_no_calls_and_requeues_the_rest_at_once() {
         let gate = Opened(Gate::of(&key));
         let job = first.submit(keeps_a_thread_part { key: key.clone(), count: 20 }).await.unwrap();
         all_slots_are_busy(&gate.0).await;
-        first.drain();
+        first.worker().stop();
         // The next worker gets the work that the first one has not started, while the first one is still busy.
         let second = worker(&store).await;
         all_slots_are_busy(&gate.0).await;
         assert_eq!(calls(&key), 2 * SLOTS);
         // The first worker only finishes the calls that it has started, and makes no others.
-        second.drain();
+        second.worker().stop();
         gate.for_all();
         first.shutdown().await;
         second.shutdown().await;

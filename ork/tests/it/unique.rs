@@ -45,7 +45,7 @@ fn second_job_with_a_key_is_refused_until_the_tree_of_the_first_has_ended() {
         Gate::of(&key).entered().await;
         world.until(first.id(), |status| status.state == JobState::Waiting).await;
         match ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err() {
-            ClientError::Taken { key: named, by } => assert_eq!((named, by), (key.clone(), first.id())),
+            ClientError::KeyTaken { key: named, by } => assert_eq!((named, by), (key.clone(), first.id())),
             other => panic!("{other}"),
         }
         // Another key is free.
@@ -63,7 +63,7 @@ fn task_with_a_unique_key_runs_one_job_at_a_time() {
         let (ork, key) = (&world.ork, fresh());
         let first = ork.submit(only { key: key.clone() }).await.unwrap();
         let refused = ork.submit(only { key: key.clone() }).await.unwrap_err();
-        assert!(matches!(&refused, ClientError::Taken { key, by } if key == "the-only-one" && *by == first.id()));
+        assert!(matches!(&refused, ClientError::KeyTaken { key, by } if key == "the-only-one" && *by == first.id()));
         let many = ork.submit_all((0..2).map(|_| only { key: key.clone() })).await.unwrap_err();
         let expected = "2 jobs cannot be submitted at once with the unique key `the-only-one`";
         assert!(many.to_string().contains(expected), "{many}");
@@ -115,7 +115,7 @@ fn key_of_a_job_in_progress_is_kept_however_old_it_is() {
         for (key, job) in keys.iter().zip([works.id(), above.id()]) {
             let submit = |unique: Unique| ork.submit(greet { name: "Ada".into() }).unique(unique);
             let refused = submit(Unique::new(key.as_str()).stale_after(Duration::ZERO)).await.unwrap_err();
-            assert!(matches!(refused, ClientError::Taken { by, .. } if by == job), "{refused}");
+            assert!(matches!(refused, ClientError::KeyTaken { by, .. } if by == job), "{refused}");
             Gate::of(key).open();
             world.outcome(job).await;
             submit(Unique::new(key.as_str())).result().await.unwrap();
@@ -138,7 +138,7 @@ fn stale_job_is_cancelled_before_its_key_is_taken_over() {
         let again =
             |stale| ork.submit(greet { name: "Ada".into() }).unique(Unique::new(late.as_str()).stale_after(stale));
         let taken = again(Duration::from_secs(21)).await.unwrap_err();
-        assert!(matches!(taken, ClientError::Taken { by, .. } if by == waits.id()), "{taken}");
+        assert!(matches!(taken, ClientError::KeyTaken { by, .. } if by == waits.id()), "{taken}");
         let second = again(Duration::from_secs(20)).await.unwrap();
         assert_eq!(world.outcome(waits.id()).await.status().state, JobState::Cancelled);
         second.result().await.unwrap();
@@ -160,11 +160,11 @@ fn retried_job_takes_its_key_again_or_is_refused() {
         ork.cancel(first.id(), CancelMode::Immediate).await.unwrap();
         let second = submit().await.unwrap();
         let refused = ork.retry(first.id()).await.unwrap_err();
-        assert!(matches!(&refused, ClientError::Taken { key: taken, by } if *taken == key && *by == second.id()));
+        assert!(matches!(&refused, ClientError::KeyTaken { key: taken, by } if *taken == key && *by == second.id()));
         ork.cancel(second.id(), CancelMode::Immediate).await.unwrap();
         ork.retry(first.id()).await.unwrap();
         let refused = submit().await.unwrap_err();
-        assert!(matches!(refused, ClientError::Taken { by, .. } if by == first.id()), "{refused}");
+        assert!(matches!(refused, ClientError::KeyTaken { by, .. } if by == first.id()), "{refused}");
         for _ in 0..3 {
             Gate::of(&key).open();
         }
@@ -233,7 +233,7 @@ fn one_of_many_concurrent_submissions_gets_the_key() {
             let won: Vec<_> = won.into_iter().map(|handle| handle.unwrap().id()).collect();
             assert_eq!((won.len(), lost.len()), (1, 7));
             for lost in lost {
-                assert!(matches!(lost.unwrap_err(), ClientError::Taken { by, .. } if by == won[0]));
+                assert!(matches!(lost.unwrap_err(), ClientError::KeyTaken { by, .. } if by == won[0]));
             }
             Gate::of(&key).open();
             world.outcome(won[0]).await;
