@@ -169,6 +169,9 @@ impl From<ClientError> for Failure {
             ClientError::Broker(error) => error.into(),
             ClientError::Objects(error) => error.into(),
             ClientError::UnknownTask(error) => error.into(),
+            ClientError::JobNotFound { .. } => {
+                Self::new(Kind::User, error).hint("`jobs list` lists the jobs of this store")
+            }
             ClientError::Failed { .. } | ClientError::Cancelled { .. } | ClientError::Lost { .. } => {
                 Self::new(Kind::Job, error)
             }
@@ -185,6 +188,8 @@ impl From<ClientError> for Failure {
             | ClientError::SchemaChanged { .. }
             | ClientError::NoEvents
             | ClientError::NoSchedule { .. }
+            | ClientError::NotARun { .. }
+            | ClientError::StepNotFound { .. }
             | ClientError::InvalidInput { .. } => Self::new(Kind::User, error),
             // `ClientError::Output` and `ClientError::MissedEvents`.
             error => Self::new(Kind::Internal, error),

@@ -96,6 +96,20 @@ pub enum ClientError {
         /// The id.
         id: JobId,
     },
+    /// The job is not a workflow run.
+    #[error("job {id} is not a workflow run")]
+    NotARun {
+        /// The job.
+        id: JobId,
+    },
+    /// The workflow has no step of this name.
+    #[error("the workflow `{workflow}` has no step `{step}`")]
+    StepNotFound {
+        /// The name of the workflow.
+        workflow: String,
+        /// The name of the step.
+        step: String,
+    },
     /// The store failed or refused the operation.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -243,7 +257,11 @@ impl ClientError {
     pub fn kind(&self) -> ClientErrorKind {
         use ClientErrorKind as Kind;
         match self {
-            Self::JobNotFound { .. } | Self::UnknownTask(_) | Self::NoSchedule { .. } => Kind::NotFound,
+            Self::JobNotFound { .. }
+            | Self::NotARun { .. }
+            | Self::StepNotFound { .. }
+            | Self::UnknownTask(_)
+            | Self::NoSchedule { .. } => Kind::NotFound,
             Self::Serialize { .. } | Self::InvalidInput { .. } | Self::Body(_) | Self::Hook(_) | Self::Rejected(_) => {
                 Kind::InvalidInput
             }

@@ -43,7 +43,7 @@ use crate::engine::submit;
 pub use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
-use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreErrorKind};
+use crate::store::{Filter, JobView, PartFilter, PartStatus};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
@@ -296,7 +296,7 @@ impl Client {
             match self.why_one(task).await {
                 Ok((task, _)) => why.below.push(task),
                 // The job was removed in the meantime.
-                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {}
+                Err(ClientError::JobNotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

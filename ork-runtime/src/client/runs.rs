@@ -62,10 +62,11 @@ impl Workflows<'_> {
     pub async fn step_output(self, run: JobId, name: &str) -> Result<Option<Value>, ClientError> {
         let view = self.0.view(run).await?;
         let plan = plan(&view)?;
-        let step = plan.steps.iter().find(|step| step.name == name).ok_or_else(|| {
-            let message = format!("the workflow `{}` has no step `{name}`", plan.name);
-            ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
-        })?;
+        let step = plan
+            .steps
+            .iter()
+            .find(|step| step.name == name)
+            .ok_or_else(|| ClientError::StepNotFound { workflow: plan.name.clone(), step: name.to_owned() })?;
         let started = view.job.workflow_run().and_then(|run| run.steps.iter().find(|step| step.name == name));
         let Some(started) = started else { return Ok(None) };
         match self.0.engine.store.job(started.job(run)).await? {
@@ -107,8 +108,5 @@ impl Workflows<'_> {
 
 fn plan(view: &JobView) -> Result<Plan, ClientError> {
     let plan = Some(view).filter(|view| view.job.task == RUN).and_then(|view| serde_json::from_slice(&view.input).ok());
-    plan.ok_or_else(|| {
-        let message = format!("job {} is not a workflow run", view.job.id);
-        ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
-    })
+    plan.ok_or(ClientError::NotARun { id: view.job.id })
 }

@@ -11,7 +11,7 @@ use ork::{ClientError, JobId, Ork, Timestamp};
 async fn is_there(ork: &Ork, id: JobId) -> bool {
     match ork.status(id).await {
         Ok(_) => true,
-        Err(ClientError::Store(error)) if error.kind() == ork_ports::store::StoreErrorKind::NotFound => false,
+        Err(ClientError::JobNotFound { .. }) => false,
         Err(error) => panic!("{error}"),
     }
 }

@@ -59,7 +59,7 @@ fn why_reports_that_no_worker_is_running() {
         let end = "no worker has taken its message; no other process is up: start a worker";
         assert!(why.sentence.ends_with(end), "{why}");
         let unknown = client.why(JobId::new()).await.unwrap_err();
-        assert!(matches!(unknown, ClientError::Store(error) if error.to_string().contains("there is no job")));
+        assert!(matches!(unknown, ClientError::JobNotFound { .. }), "{unknown}");
         client.shutdown().await;
         drop(folder);
     });

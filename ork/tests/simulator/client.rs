@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt as _;
 use ork::{CancelMode, ClientError, FailureKind, Filter, Handle, JobId, JobOutcome, JobState, Ork};
-use ork_ports::store::{PendingOutbox, StoreErrorKind};
+use ork_ports::store::PendingOutbox;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -250,7 +250,7 @@ impl World {
         let outcome = loop {
             match ork.wait(id).await {
                 Ok(outcome) => break outcome,
-                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {
+                Err(ClientError::JobNotFound { .. }) => {
                     let (now, kept) = (self.executor.now(), self.scenario.retention * 1_000_000);
                     self.oracle(|oracle| oracle.removed(id, kept, now));
                     return self.record_answer(number, Answer::Removed);
@@ -326,11 +326,7 @@ impl World {
                     break expected.clone();
                 }
                 Err(ClientError::Failed { .. }) => break Expected::Failed,
-                Err(ClientError::Store(error))
-                    if error.kind() == StoreErrorKind::NotFound && self.scenario.retention > 0 =>
-                {
-                    break expected.clone();
-                }
+                Err(ClientError::JobNotFound { .. }) if self.scenario.retention > 0 => break expected.clone(),
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
