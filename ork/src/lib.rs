@@ -26,7 +26,7 @@
 //!
 //! /// Greets a person.
 //! #[task]
-//! fn greet(name: String) -> String {
+//! fn hello(name: String) -> String {
 //!     format!("hello {name}")
 //! }
 //!
@@ -35,8 +35,8 @@
 //! }
 //! ```
 //!
-//! [`main`] is a command line: `cargo run -- run greet name=Ada` runs a job to its end, `cargo run -- worker` starts a
-//! worker, and `cargo run -- submit greet name=Ada --wait` submits a job to it. Jobs are stored in an SQLite file;
+//! [`main`] is a command line: `cargo run -- run hello name=Ada` runs a job to its end, `cargo run -- worker` starts a
+//! worker, and `cargo run -- submit hello name=Ada --wait` submits a job to it. Jobs are stored in an SQLite file;
 //! `ORK_STORE`, `ORK_BROKER` and other settings ([`Config`]) lead to PostgreSQL and RabbitMQ.
 //!
 //! # Tasks and their inputs
@@ -143,19 +143,19 @@
 //!
 //! ```
 //! # use ork::task;
-//! # #[task] fn greet(name: String) -> String { format!("hello {name}") }
-//! # #[task] fn log(text: String) { println!("{text}"); }
+//! # #[task] fn welcome(name: String) -> String { format!("hello {name}") }
+//! # #[task] fn note(text: String) { println!("{text}"); }
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ork = ork::builder().store("memory:").build().await?;
 //! ork.spawn_worker();
-//! let job = ork.submit(greet { name: "Ada".into() }).await?;
+//! let job = ork.submit(welcome { name: "Ada".into() }).await?;
 //! assert_eq!(job.result().await?, "hello Ada");
 //!
 //! let next = ork
-//!     .submit(greet { name: "Grace".into() })
+//!     .submit(welcome { name: "Grace".into() })
 //!     .after(job.id())
-//!     .unique("greet Grace")
-//!     .on_success(log { text: "Grace was greeted".into() });
+//!     .unique("welcome Grace")
+//!     .on_success(note { text: "Grace is here".into() });
 //! assert_eq!(next.result().await?, "hello Grace");
 //! ork.shutdown().await;
 //! # Ok(()) }
@@ -184,14 +184,14 @@
 //! struct Greeting(&'static str);
 //!
 //! #[task]
-//! fn greet(greeting: State<Greeting>, name: String) -> String {
+//! fn salute(greeting: State<Greeting>, name: String) -> String {
 //!     format!("{} {name}", greeting.0)
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ork = ork::builder().store("memory:").state(Greeting("good morning")).build().await?;
 //! ork.spawn_worker();
-//! assert_eq!(ork.submit(greet { name: "Ada".into() }).result().await?, "good morning Ada");
+//! assert_eq!(ork.submit(salute { name: "Ada".into() }).result().await?, "good morning Ada");
 //! ork.shutdown().await;
 //! # Ok(()) }
 //! ```
@@ -205,15 +205,15 @@
 //! use ork::{Context, Parts, Result, task};
 //!
 //! #[task]
-//! fn double(n: u64, context: Context) -> u64 {
-//!     n * 2 * u64::from(context.attempt())
+//! fn triple(n: u64, context: Context) -> u64 {
+//!     n * 3 * u64::from(context.attempt())
 //! }
 //!
 //! fn sum(parts: Parts<u64>) -> Result<u64> {
 //!     parts.all_ok()?.into_iter().sum()
 //! }
 //!
-//! assert_eq!(double(4, Context::for_test()), 8);
+//! assert_eq!(triple(4, Context::for_test()), 12);
 //! assert_eq!(sum(Parts::for_test([Ok(1), Ok(2)])).unwrap(), 3);
 //! ```
 //!
