@@ -122,6 +122,8 @@ impl Postgres {
     /// If the future is dropped, the tables may have been migrated; nothing else is left behind.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let address = Address::parse(url)?;
+        #[cfg(feature = "tls")]
+        choose_cryptography();
         let (commands, queue) = mpsc::unbounded_channel();
         let readers = Arc::new(Readers::new(address.options("ork views")));
         let (notifier, tasks, closing) = (Notifier::new(), TaskTracker::new(), CancellationToken::new());
@@ -181,6 +183,14 @@ fn start(
     };
     std::thread::Builder::new().name("ork-postgres".into()).spawn(move || runtime.block_on(life)).map_err(cannot)?;
     Ok(answer)
+}
+
+/// Chooses the library that the TLS of this process uses, unless the program has chosen one. rustls panics if it finds
+/// two of them, as in a program with an HTTP client that brings another one.
+#[cfg(feature = "tls")]
+fn choose_cryptography() {
+    // An error means that there is a choice already.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 #[async_trait]

@@ -15,6 +15,7 @@ pub use ork_core::{event, failure, id, job, ledger, metric, policy, retry, tree,
 pub mod broker;
 pub mod clock;
 pub mod entropy;
+mod error_debug;
 pub mod executor;
 pub mod objects;
 pub mod runtime;

@@ -176,7 +176,7 @@
 //!
 //! A parameter [`State<T>`](State) receives a value that was given to the builder, such as a pool of connections:
 //!
-//! ```
+//! ```standalone_crate
 //! use ork::{State, task};
 //!
 //! struct Greeting(&'static str);

@@ -1,5 +1,6 @@
 //! Builds a process. Settings in code override the environment, which overrides the configuration file.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::engine::large_outputs::LargeOutputs;
 use crate::engine::{self, Engine, Settings};
 use crate::entropy::{Entropy, system::SystemEntropy};
+use crate::error_debug;
 use crate::event::{EventRouting, EventScope};
 use crate::id::WorkerId;
 use crate::message::Limits;
@@ -28,7 +30,7 @@ use crate::tx::Actor;
 use crate::worker;
 
 /// The error of a process that could not be built.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The configuration is invalid.
@@ -50,6 +52,12 @@ pub enum BuildError {
     /// The place for large outputs cannot be used.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        error_debug::fmt(self, f)
+    }
 }
 
 type Ports = (Arc<dyn Store>, Option<Arc<dyn Broker>>, WorkerId);

@@ -1,7 +1,10 @@
 //! The error type of the client.
 
+use std::fmt;
+
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::engine::submit::SubmitError;
+use crate::error_debug;
 use crate::failure::Failure;
 use crate::hook::HookError;
 use crate::id::JobId;
@@ -39,7 +42,7 @@ use crate::task::error::InputError;
 /// # ork.shutdown().await;
 /// # Ok(()) }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The input cannot be written as JSON, for example because a map has keys that are no strings.
@@ -222,6 +225,12 @@ pub enum ClientError {
         /// The job.
         id: JobId,
     },
+}
+
+impl fmt::Debug for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        error_debug::fmt(self, f)
+    }
 }
 
 fn kept_because(how: Option<PartResult>) -> &'static str {

@@ -48,7 +48,7 @@ pub struct ScheduleStatus {
 /// # let ork = ork::builder().store("memory:").build().await?;
 /// use ork::workflow::Schedule;
 ///
-/// let each_morning: Schedule = serde_json::from_str(r#"{"cron": "0 6 * * *"}"#)?;
+/// let each_morning = Schedule::new("0 6 * * *", "Europe/Berlin");
 /// let added = ork.schedules().add("morning", each_morning, "report", serde_json::json!({ "day": "today" })).await?;
 /// assert_eq!(ork.schedules().list().await?, [added]);
 /// ork.schedules().remove("morning").await?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::broker::urls;
+use crate::error_debug;
 use crate::event::EventScope;
 
 pub use keys::{KEYS, Key};
@@ -195,7 +196,7 @@ impl Default for Config {
 }
 
 /// An error in the configuration.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no key of this name.
@@ -236,6 +237,12 @@ pub enum ConfigError {
         /// The error of the parser, with its position.
         source: Box<toml::de::Error>,
     },
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        error_debug::fmt(self, f)
+    }
 }
 
 impl Config {
