@@ -53,10 +53,10 @@ impl Reader {
     }
 
     fn shell(&self, line: &str) -> Command {
-        let mut command = self.place.command("sh", &["-c", &format!("exec 2>&1; {line}")]);
         let built = Path::new(exe!("loc")).parent().unwrap();
-        let path = format!("{}:{}", built.display(), env!("PATH"));
-        command.current_dir(&self.folder).env("PATH", path).envs(self.variables.iter().cloned());
+        let script = format!("exec 2>&1; PATH=$0:$PATH; {line}");
+        let mut command = self.place.command("sh", &["-c", &script, built.to_str().unwrap()]);
+        command.current_dir(&self.folder).envs(self.variables.iter().cloned());
         command.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", built.parent().unwrap());
         command
     }
@@ -132,9 +132,7 @@ impl Reader {
         let [line] = block.lines[..] else { panic!("{block:?}") };
         let (variables, arguments) = line.split_once("cargo run -- ").unwrap();
         // Without a shell in between, which would receive the signals.
-        let mut worker = self.shell(&format!("{variables} exec billing {arguments}"));
-        worker.env_remove("ORK_LOG");
-        let mut worker = Process::start(worker);
+        let mut worker = Process::start(self.shell(&format!("{variables} exec billing {arguments}")));
         self.ready = worker.out_line(|line| line.contains("worker ready"));
         self.worker = Some(worker);
     }
