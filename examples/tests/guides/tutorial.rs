@@ -112,7 +112,10 @@ impl Reader {
         if expected.is_empty() {
             assert_eq!(code, Some(0), "{block:?}: {output}");
         } else {
-            assert_eq!(normal(&output), normal(&expected), "{block:?}");
+            let mut printed = normal(&output);
+            // A state that lasts for a moment may be seen by `jobs watch` or not.
+            printed.retain(|line| line != "invoice running");
+            assert_eq!(printed, normal(&expected), "{block:?}");
             assert_eq!(code != Some(0), expected.starts_with("error"), "{block:?}: {code:?}");
         }
     }
