@@ -111,7 +111,9 @@ fn every_document_is_linked_and_every_link_resolves() {
         for link in links.filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
             let target = from.join(link.split('#').next().unwrap());
             match target.canonicalize() {
-                Ok(target) if file.ends_with("README.md") || file.ends_with("ARCHITECTURE.md") => drop(linked.insert(target)),
+                Ok(target) if file.ends_with("README.md") || file.ends_with("ARCHITECTURE.md") => {
+                    drop(linked.insert(target))
+                }
                 Ok(_) => {}
                 Err(_) => problems.push(format!("{file}: {link} does not resolve")),
             }
@@ -120,7 +122,9 @@ fn every_document_is_linked_and_every_link_resolves() {
     for (file, _) in &documents {
         let path = root().join(file).canonicalize().unwrap();
         if !linked.contains(&path) {
-            problems.push(format!("{file} is linked neither from README.md nor from docs/README.md nor from docs/ARCHITECTURE.md"));
+            problems.push(format!(
+                "{file} is linked neither from README.md nor from docs/README.md nor from docs/ARCHITECTURE.md"
+            ));
         }
     }
     none(&problems);
