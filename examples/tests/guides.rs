@@ -63,7 +63,7 @@ fn without_ids(line: &str) -> String {
 
 fn word(word: &str) -> &str {
     let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok();
-    let is_time = word.len() > 20 && word.ends_with('Z') && word.as_bytes()[4] == b'-';
+    let is_time = word.len() > 20 && word.ends_with('Z') && word.find('-') == Some(4);
     let is_duration = word.strip_suffix("ms").or_else(|| word.strip_suffix('s')).is_some_and(is_number);
     match word {
         _ if is_time => "TIME",

@@ -160,7 +160,8 @@ impl Reader {
         } else if text.starts_with(' ') {
             self.source = self.source.replace("    Ok(invoice)\n", &format!("{text}    Ok(invoice)\n"));
         } else {
-            self.source += &format!("\n{text}");
+            self.source.push('\n');
+            self.source.push_str(&text);
         }
         self.is_built = false;
     }
