@@ -112,7 +112,7 @@ fn a_typescript_client_is_generated_checked_and_run() {
     assert_eq!(printed_now, printed("9007199254740991", "true"));
 
     let output = world.checked_with("main.ts", ("{ steps: 20 }", "{ steps: \"20\" }"), check, &programs);
-    assert!(output.contains("Type 'string' is not is_subtype to type 'number'"), "{output}");
+    assert!(output.contains("Type 'string' is not assignable to type 'number'"), "{output}");
 }
 
 #[test]

@@ -11,44 +11,48 @@ use support::{Place, Process, exe, tree};
 
 const README: &str = include_str!("../../README.md");
 
+const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// A fenced code block: the heading above it, its info string, and its lines.
+/// A fenced code block: its info string, and its lines.
 #[derive(Debug)]
 struct Block {
-    heading: &'static str,
     info: &'static str,
     lines: Vec<&'static str>,
 }
 
 fn blocks() -> Vec<Block> {
-    let (mut blocks, mut heading, mut open): (Vec<Block>, _, _) = (Vec::new(), "", false);
+    let (mut blocks, mut open): (Vec<Block>, _) = (Vec::new(), false);
     for line in README.lines() {
         match (line.strip_prefix("```"), open) {
             (Some(info), false) => {
-                blocks.push(Block { heading, info, lines: Vec::new() });
+                blocks.push(Block { info, lines: Vec::new() });
                 open = true;
             }
             (Some(_), true) => open = false,
             (None, true) => blocks.last_mut().unwrap().lines.push(line),
-            (None, false) => heading = line.strip_prefix("## ").unwrap_or(heading),
+            (None, false) => {}
         }
     }
     blocks
 }
 
-/// Returns the lines of the only block under a heading.
-fn only(heading: &str) -> Vec<&'static str> {
-    let mut found: Vec<_> = blocks().into_iter().filter(|block| block.heading == heading).collect();
-    assert_eq!(found.len(), 1, "{found:?}");
-    found.remove(0).lines
+/// Returns the blocks with this info string.
+fn with_info(info: &str) -> Vec<Block> {
+    blocks().into_iter().filter(|block| block.info == info).collect()
 }
 
-/// Returns the arguments of a command that runs `loc`; any other command is an error.
+/// Returns the arguments of a command that runs `loc`, whatever features it is built with; any other command is an
+/// error.
 fn loc(line: &str) -> &str {
-    line.strip_prefix("cargo run --release -p ork-examples --bin loc -- ").unwrap_or_else(|| panic!("not run: {line}"))
+    let command = line.split_once(" --bin loc -- ").filter(|(cargo, _)| {
+        let words: Vec<_> = cargo.split(' ').collect();
+        matches!(words[..], ["cargo", "run", "--release", "-p", "ork-examples", ..])
+    });
+    command.unwrap_or_else(|| panic!("not run: {line}")).1
 }
 
 /// A folder with a source tree to count.
@@ -65,17 +69,22 @@ fn total(table: &str) -> Vec<&str> {
 const NINE: [&str; 6] = ["total", "9", "27", "9", "9", "9"];
 
 #[test]
-fn run_it_is_one_command_that_counts() {
-    let lines = only("Run it");
-    assert_eq!(lines, ["cargo run --release -p ork-examples --bin loc -- run loc root=."]);
+fn first_commands_count_and_list_the_job() {
+    let [count, list] = &with_info("sh")[..2] else { panic!() };
     let place = place();
-    assert_eq!(total(&place.run(exe!("loc"), loc(lines[0])).ok()), NINE);
+    let table = place.run(exe!("loc"), loc(count.lines[0])).ok();
+    assert_eq!(total(&table), NINE);
+    // The README shows the head of the table.
+    let head = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(head(table.lines().next().unwrap()), head(with_info("text")[0].lines[0]));
+    let jobs = place.run(exe!("loc"), loc(list.lines[0])).ok();
+    assert!(jobs.contains("loc") && jobs.contains("succeeded"), "{jobs}");
 }
 
 #[test]
 fn test_it_is_one_command_that_can_be_run() {
     use std::os::unix::fs::PermissionsExt as _;
-    assert_eq!(only("Test it"), [".ci/test"]);
+    assert_eq!(with_info("sh").last().unwrap().lines, [".ci/test"]);
     // The script runs this test, so it is not run here.
     let script = std::fs::metadata(root().join(".ci/test")).expect(".ci/test is there");
     assert!(script.is_file() && script.permissions().mode() & 0o111 == 0o111, "it may be executed");
@@ -136,14 +145,8 @@ fn with_workers(blocks: &[Block], services: &[(&str, &str)]) {
 }
 
 #[test]
-fn several_workers_share_a_file() {
-    let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh").collect();
-    with_workers(&blocks, &[]);
-}
-
-#[test]
 fn several_workers_share_a_broker() {
-    let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh amqp").collect();
+    let blocks = with_info("sh amqp");
     assert_eq!(blocks.len(), 2);
     let Some(url) = broker() else { return };
     with_workers(&blocks, &[("ORK_BROKER", &url)]);
@@ -151,7 +154,7 @@ fn several_workers_share_a_broker() {
 
 #[test]
 fn workers_on_many_computers_share_a_broker_and_a_database() {
-    let blocks: Vec<_> = blocks().into_iter().filter(|block| block.info == "sh shared").collect();
+    let blocks = with_info("sh shared");
     assert_eq!(blocks.len(), 2);
     let Some(url) = broker() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -180,17 +183,32 @@ fn broker() -> Option<String> {
 fn a_new_program_is_created_and_run() {
     let place = Place::new();
     std::os::unix::fs::symlink(root(), place.path().join("ork")).unwrap();
-    let blocks: Vec<_> = blocks().into_iter().filter(|block| block.heading == "Use it").collect();
-    let [make, run] = &blocks[..] else { panic!("{blocks:?}") };
+    let blocks = with_info("sh own");
+    let [make, run, submit] = &blocks[..] else { panic!("{blocks:?}") };
     let program = self::blocks().into_iter().find(|block| block.info.starts_with("rust")).unwrap().lines.join("\n");
     place.write("main.rs", program);
     place.write("Cargo.lock", std::fs::read(root().join("Cargo.lock")).unwrap());
     let lines = [&make.lines[..], &["mv ../main.rs src", "mv ../Cargo.lock ."], &run.lines].concat();
-    let mut shell = place.command("sh", &["-ec", &lines.join("\n")]);
     // Uses the dependency versions of this build, and reuses its artifacts where they are the same.
     let built = Path::new(exe!("loc")).ancestors().nth(2).unwrap();
-    let ended = shell.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", built).output().unwrap();
+    let shell = |lines: &[&str]| {
+        let mut shell = place.command("sh", &["-ec", &lines.join("\n")]);
+        shell.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", built);
+        shell
+    };
+    let ended = shell(&lines).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&ended.stdout), "3\n", "{}", String::from_utf8_lossy(&ended.stderr));
+
+    // `exec`, so that the signal reaches the worker.
+    let [worker] = &with_info("sh own worker")[..] else { panic!() };
+    let arguments = worker.lines[0].strip_prefix("cargo run -- ").unwrap();
+    let program = format!("exec {} {arguments}", built.join("debug/book").display());
+    let mut worker = Process::start(shell(&["cd book", &program]));
+    worker.err_line(|line| line.contains("worker ready"));
+    let ended = shell(&[&["cd book"], &submit.lines[..]].concat()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "3\n", "{}", String::from_utf8_lossy(&ended.stderr));
+    worker.signal("TERM");
+    assert_eq!(worker.end().code, Some(0));
 }
 
 /// The table of features matches the manifest.
@@ -222,30 +240,25 @@ fn a_workflow_is_checked_and_run() {
     assert!(file.lines().filter(|line| !line.starts_with('#')).eq(shown), "{file}");
     let place = Place::new();
     place.write("examples/workflows/files.yaml", file);
-    let lines = only("Run a workflow");
+    let [Block { lines, .. }] = &with_info("sh workflow")[..] else { panic!() };
     let [check, run] = lines[..] else { panic!("{lines:?}") };
     let workflows = |line: &'static str| {
-        let arguments = line.strip_prefix("cargo run --release -p ork-examples --bin workflows -- ");
+        let arguments =
+            line.strip_prefix("cargo run --release -p ork-examples --features workflow --bin workflows -- ");
         place.run(exe!("workflows"), arguments.unwrap_or_else(|| panic!("not run: {line}")))
     };
     assert_eq!(workflows(check).ok(), "examples/workflows/files.yaml: 3 tasks, ok\n");
     assert!(workflows(run).ok().contains("\"files_processed\": 5"));
 }
 
-fn several() -> Vec<Block> {
-    blocks().into_iter().filter(|block| block.heading == "The same job with several workers").collect()
-}
-
 #[test]
 fn every_command_is_run_by_a_test_of_this_file() {
     for block in blocks() {
-        let known = match block.heading {
-            "" => block.info.starts_with("rust") || block.info == "yaml",
-            "Run a workflow" => block.info == "sh",
-            "Use it" => block.info == "sh own",
-            "Run it" | "Test it" => block.info == "sh" && block.lines.len() == 1,
-            "The same job with several workers" => matches!(block.info, "sh" | "sh amqp"),
-            "Workers on many computers" => block.info == "sh shared",
+        let known = match block.info {
+            "rust" | "rust,no_run" => true,
+            "yaml" | "text" | "sh own worker" | "sh workflow" => with_info(block.info).len() == 1,
+            "sh own" | "sh" => with_info(block.info).len() == 3,
+            "sh amqp" | "sh shared" => with_info(block.info).len() == 2,
             _ => false,
         };
         assert!(known, "{block:?}");
@@ -254,7 +267,7 @@ fn every_command_is_run_by_a_test_of_this_file() {
 
 #[test]
 fn the_configuration_table_matches_the_code() {
-    let section = README.split("## Configuration").nth(1).unwrap().split("\n## ").next().unwrap();
+    let section = CONFIGURATION.split("## Keys").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<_>> = section
         .lines()
         .filter(|line| line.starts_with("| `"))
@@ -277,7 +290,7 @@ fn the_configuration_table_matches_the_code() {
 fn the_exit_codes_match_the_help() {
     let help = Place::new().run(exe!("hello"), "--help").ok();
     for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130 "] {
-        assert!(README.contains(&format!("\n| {code}|")), "{code}");
+        assert!(CONFIGURATION.contains(&format!("\n| {code}|")), "{code}");
         assert!(help.contains(code), "{help}");
     }
 }

@@ -306,6 +306,34 @@ fn a_failed_job_can_be_retried() {
     place.run(LOC, &format!("jobs retry {id}")).fails(2, &["is succeeded and cannot be retried"]);
 }
 
+/// Regression test: without a worker, a command that waits used to wait without a word.
+#[test]
+fn waiting_command_says_that_no_worker_is_running() {
+    let place = Place::new();
+    let mut submit = place.start(HELLO, "submit hello name=Ada --wait");
+    let waits = submit.err_line(|line| line.contains("is ready"));
+    assert!(waits.contains("no worker has taken its message; no other process is up: start a worker"), "{waits}");
+    let _worker = place.worker(HELLO);
+    assert_eq!(submit.end().out, "hello Ada\n");
+}
+
+/// Regression test: a worker used to log neither failures nor retries.
+#[test]
+fn worker_logs_each_failure_and_when_it_retries() {
+    let place = Place::new();
+    let mut worker = place.worker(RETRIES);
+    let id = place.run(RETRIES, "submit fetch page=a busy=9").ok();
+    for attempt in 1..=3 {
+        let line = worker.err_line(|line| line.contains("failed, retry in "));
+        assert!(line.contains(id.trim()) && line.contains(&format!("attempt={attempt}")), "{line}");
+        assert!(line.contains(&format!("error=the server was busy at attempt {attempt}")), "{line}");
+    }
+    let line = worker.err_line(|line| line.contains("failed") && !line.contains("retry in"));
+    assert!(line.contains(id.trim()) && line.contains("attempt=4"), "{line}");
+    worker.signal("TERM");
+    worker.end();
+}
+
 #[test]
 fn completions_are_those_of_the_program_and_contain_the_commands() {
     let script = Place::new().run(HELLO, "completions bash").ok();

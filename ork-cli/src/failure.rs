@@ -169,23 +169,28 @@ impl From<ClientError> for Failure {
             ClientError::Broker(error) => error.into(),
             ClientError::Objects(error) => error.into(),
             ClientError::UnknownTask(error) => error.into(),
+            ClientError::JobNotFound { .. } => {
+                Self::new(Kind::User, error).hint("`jobs list` lists the jobs of this store")
+            }
             ClientError::Failed { .. } | ClientError::Cancelled { .. } | ClientError::Lost { .. } => {
                 Self::new(Kind::Job, error)
             }
-            ClientError::Input { .. }
+            ClientError::Serialize { .. }
             | ClientError::Body(_)
             | ClientError::Hook(_)
-            | ClientError::WrongState { .. }
-            | ClientError::UnderWay { .. }
-            | ClientError::NotTaken(_)
-            | ClientError::Taken { .. }
-            | ClientError::PartStays { .. }
+            | ClientError::InvalidState { .. }
+            | ClientError::InProgress { .. }
+            | ClientError::Rejected(_)
+            | ClientError::KeyTaken { .. }
+            | ClientError::PartNotRetryable { .. }
             | ClientError::AncestorCancelled { .. }
-            | ClientError::Replaced { .. }
-            | ClientError::Outgrown { .. }
+            | ClientError::Superseded { .. }
+            | ClientError::SchemaChanged { .. }
             | ClientError::NoEvents
             | ClientError::NoSchedule { .. }
-            | ClientError::WrongInput { .. } => Self::new(Kind::User, error),
+            | ClientError::NotARun { .. }
+            | ClientError::StepNotFound { .. }
+            | ClientError::InvalidInput { .. } => Self::new(Kind::User, error),
             // `ClientError::Output` and `ClientError::MissedEvents`.
             error => Self::new(Kind::Internal, error),
         }

@@ -29,7 +29,7 @@ pub(super) fn job(outcome: &JobOutcome, output: &Output) -> Result<ExitCode, Fai
 
 /// Prints the outcome of a workflow run.
 pub(super) async fn run(ork: &Ork, status: &Status, output: &Output) -> Result<ExitCode, Failure> {
-    let result = result(ork, status.id, &ork.plan_of(status.id).await?).await?;
+    let result = result(ork, status.id, &ork.workflows().plan_of(status.id).await?).await?;
     if output.is_json() {
         output.json(&report(status, &result));
     }
@@ -56,7 +56,7 @@ pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, 
     let last = plan.steps.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
     let mut outputs = Map::new();
     for name in last {
-        outputs.insert(name.clone(), ork.step_output(run, name).await?.unwrap_or_default());
+        outputs.insert(name.clone(), ork.workflows().step_output(run, name).await?.unwrap_or_default());
     }
     Ok(match outputs.len() {
         1 => outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default(),

@@ -141,7 +141,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         }
         Command::Watch { id, events: true } => events::watch(ork, id, output).await?,
         Command::Watch { id: Some(id), events: false } => {
-            return watch::until_ended(ork, id, Updates::Each, output).await;
+            return watch::follow(ork, id, Updates::Each, output).await;
         }
         Command::Watch { id: None, events: false } => {}
         Command::Cancel { id, finish_running: false } => {

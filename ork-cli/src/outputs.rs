@@ -44,7 +44,7 @@ pub(super) async fn output(ork: &Ork, target: OutputTarget, output: &Output) -> 
     };
     check_has_output(&status)?;
     if status.task == RUN {
-        output.json(&finish::result(ork, job, &ork.plan_of(job).await?).await?);
+        output.json(&finish::result(ork, job, &ork.workflows().plan_of(job).await?).await?);
         return Ok(());
     }
     match ork.wait(status.id).await?.output() {
@@ -57,7 +57,7 @@ pub(super) async fn output(ork: &Ork, target: OutputTarget, output: &Output) -> 
 /// Returns the status of the job of a step, if the step has started.
 async fn job_of_step(ork: &Ork, run: JobId, name: &str) -> Result<Status, Failure> {
     let status = ork.status(run).await?;
-    let plan = ork.plan_of(run).await?;
+    let plan = ork.workflows().plan_of(run).await?;
     if !plan.steps.iter().any(|step| step.name == name) {
         let names: Vec<_> = plan.steps.iter().map(|step| &*step.name).collect();
         let message = format!("the workflow `{}` has no step `{name}`", plan.name);
@@ -104,7 +104,7 @@ fn check_has_output(status: &Status) -> Result<(), Failure> {
 async fn list(ork: &Ork, id: JobId, output: &Output) -> Result<(), Failure> {
     let (mut next, mut text) = (0, b"[".to_vec());
     loop {
-        let page = ork.parts(id, next, PAGE).await?;
+        let page = ork.part_outputs(id, next, PAGE).await?;
         if page.is_empty() {
             break;
         }

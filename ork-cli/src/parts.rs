@@ -30,7 +30,7 @@ pub(super) async fn parts(ork: &Ork, page: Page, output: &Output) -> Result<(), 
     let states = state.iter().map(|word| known_state(word)).collect::<Result<_, _>>()?;
     // One more than the limit is read, to know whether there is a next page.
     let filter = PartFilter { states, from, limit: limit.saturating_add(1) };
-    let mut parts = ork.list_parts(id, filter).await?;
+    let mut parts = ork.parts(id, filter).await?;
     let next = parts.get(limit).map(|part| part.index);
     parts.truncate(limit);
     output.list(&parts, "no parts", &["index", "state", "attempts", "progress", "error"], row);

@@ -38,14 +38,14 @@ async fn run_to_end(
     let work = Work::read(ork, work_args, output).await?;
     // With the highest priority, so that it goes before the jobs that earlier runs have left in the store.
     let id = work.submit(ork, SubmitOptions { first: true, ..SubmitOptions::default() }).await?;
-    ork.start_worker();
+    ork.spawn_worker();
     let failed = ork.failed();
     tokio::select! {
         ended = watch::until_ended(ork, id, Updates::End, output) => ended,
         () = failed.cancelled() => Err(Failure::internal("the worker stopped", "a service failed; see the log")),
         () = signals.next() => {
             output.note(format!("interrupted; job {id} continues when a worker starts; `jobs cancel {id}` cancels it"));
-            ork.force_stop();
+            ork.worker().kill();
             Ok(ExitCode::from(130))
         }
     }

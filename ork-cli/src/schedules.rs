@@ -59,7 +59,7 @@ pub(super) async fn schedules(builder: OrkBuilder, command: Command, output: &Ou
 
 async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::List => list(&ork.schedules().await?, output),
+        Command::List => list(&ork.schedules().list().await?, output),
         Command::Add { file, input } => {
             let parameters = workflow::parameters(&[], &input)?;
             let file = workflows::check(ork.registry(), ork.executor(), &file, Purpose::Schedule(&parameters)).await?;
@@ -70,26 +70,26 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
                 return Err(Failure::user(format!("the workflow {path} has no schedule")).hint(hint));
             };
             let input = serde_json::to_value(&plan).unwrap_or_default();
-            let before = ork.schedules().await?.iter().any(|schedule| schedule.name == plan.name);
-            let added = ork.schedule(&plan.name, schedule, RUN, input).await?;
+            let before = ork.schedules().list().await?.iter().any(|schedule| schedule.name == plan.name);
+            let added = ork.schedules().add(&plan.name, schedule, RUN, input).await?;
             let before = if before { ", replacing the previous schedule" } else { "" };
             let (name, cron, zone) = (&added.name, &added.schedule.cron, &added.schedule.timezone);
             output.print_result(&added, format_args!("{name} is scheduled: {cron} ({zone}){before}"));
         }
         Command::Pause { name } => {
-            let changed = ork.pause_schedule(&name).await?;
+            let changed = ork.schedules().pause(&name).await?;
             print_done(output, &name, if changed { "paused" } else { "already paused" });
         }
         Command::Resume { name } => {
-            let changed = ork.resume_schedule(&name).await?;
+            let changed = ork.schedules().resume(&name).await?;
             print_done(output, &name, if changed { "resumed" } else { "not paused" });
         }
         Command::Trigger { name } => {
-            let id = ork.trigger_schedule(&name).await?;
+            let id = ork.schedules().trigger(&name).await?;
             output.print_result(json!({ "id": id }), id);
         }
         Command::Remove { name } => {
-            ork.remove_schedule(&name).await?;
+            ork.schedules().remove(&name).await?;
             print_done(output, &name, "removed");
         }
     }

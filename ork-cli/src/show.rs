@@ -113,7 +113,7 @@ async fn unsuccessful_parts(ork: &Ork, status: &Status, most: usize) -> Result<V
         return Ok(Vec::new());
     }
     let unsuccessful = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
-    Ok(ork.list_parts(status.id, PartFilter { states: unsuccessful, from: 0, limit: most }).await?)
+    Ok(ork.parts(status.id, PartFilter { states: unsuccessful, from: 0, limit: most }).await?)
 }
 
 /// Formats a failure and its details.

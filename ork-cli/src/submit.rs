@@ -84,14 +84,14 @@ async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output
     let (work, options) = (Work::read(ork, work, output).await?, submit_args.options());
     if let (Work::Task { name, input }, true) = (&work, wait && !ork.has_store() && options.are_plain()) {
         let result = tokio::select! {
-            result = ork.submit_json_and_wait(name, input.clone()) => result?,
+            result = ork.submit_json_for_result(name, input.clone()) => result?,
             () = signals.next() => return Ok(ExitCode::from(130)),
         };
         output.result(result.get().as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
     let id = match work.submit(ork, options).await {
-        Err(ClientError::Taken { by, .. }) if submit_args.or_join => by,
+        Err(ClientError::KeyTaken { by, .. }) if submit_args.or_join => by,
         submitted => submitted?,
     };
     if wait {

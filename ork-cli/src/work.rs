@@ -55,7 +55,7 @@ impl Work {
         match self {
             Self::Task { name, input } => ork.submit_json_on(name, input.clone(), options).await,
             #[cfg(feature = "workflow")]
-            Self::Run(plan) => Ok(ork.submit_plan_on(plan, options).await?.id()),
+            Self::Run(plan) => Ok(ork.workflows().submit_with(plan, options).await?.id()),
         }
     }
 }

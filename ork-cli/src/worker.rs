@@ -37,7 +37,7 @@ pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output)
         ork_runtime::config::redact(&ork.config().store),
         ork_runtime::config::redact(&ork.config().broker)
     ));
-    let mut work = Box::pin(ork.work());
+    let mut work = Box::pin(ork.run_worker());
     let mut signaled = false;
     let stopped = loop {
         tokio::select! {
@@ -45,13 +45,13 @@ pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output)
             () = signals.next() => {
                 if signaled {
                     output.note("stopping now; unfinished work returns to the queue");
-                    ork.force_stop();
+                    ork.worker().kill();
                 } else {
                     output.note(format!(
                         "draining for up to {}; a second signal stops the worker now",
                         humantime::format_duration(ork.config().shutdown)
                     ));
-                    ork.drain();
+                    ork.worker().stop();
                 }
                 signaled = true;
             }

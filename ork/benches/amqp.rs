@@ -191,7 +191,7 @@ impl Place {
         let mut rates = Vec::new();
         for _ in 0..=rounds {
             let start = now();
-            let sum = client.submit(one_part { count: PARTS }).and_wait().await.unwrap();
+            let sum = client.submit(one_part { count: PARTS }).result().await.unwrap();
             rates.push(rate(PARTS, start.elapsed()));
             assert_eq!(sum, PARTS * (PARTS - 1) / 2);
         }
@@ -256,7 +256,7 @@ impl Place {
             }
             Program::Sqlite | Program::Events | Program::None => {
                 let ork = self.ork(program).await;
-                ork.start_worker();
+                ork.spawn_worker();
                 ALL.notified().await;
                 ork.shutdown().await;
             }
@@ -275,7 +275,7 @@ impl Place {
             }
             Program::Sqlite | Program::Events | Program::None => {
                 let ork = self.ork(program).await;
-                ork.start_worker();
+                ork.spawn_worker();
                 tokio::join!(submit(&ork, count), ALL.notified());
                 ork.shutdown().await;
             }
@@ -353,7 +353,7 @@ async fn work(url: &str, prefix: &str, queues: &str, store: &str) {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
     let builder = ork::builder().config(config).store(store).broker(url);
     let ork = builder.set("prefix", prefix).set("queues", queues).set("events", "none").build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     println!("works");
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     ended.await.unwrap().unwrap();

@@ -50,11 +50,11 @@ fn ork(store: &str, count: u64, what: &str) {
     runtime.block_on(async {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let ork = ork::builder().config(config).store(store).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let sum = match what {
-            "limited" => ork.submit(limited_part { count }).and_wait().await.unwrap(),
-            "keyed" => ork.submit(keyed_part { count }).and_wait().await.unwrap(),
-            _ => ork.submit(nothing_part { count }).and_wait().await.unwrap(),
+            "limited" => ork.submit(limited_part { count }).result().await.unwrap(),
+            "keyed" => ork.submit(keyed_part { count }).result().await.unwrap(),
+            _ => ork.submit(nothing_part { count }).result().await.unwrap(),
         };
         assert_eq!(sum, count * count.saturating_sub(1) / 2);
         ork.shutdown().await;

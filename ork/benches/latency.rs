@@ -48,11 +48,11 @@ const WARM: u64 = 50;
 async fn ork(store: &str, broker: &str, prefix: &str, count: u64) -> Vec<f64> {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
     let ork = ork::builder().config(config).store(store).broker(broker).set("prefix", prefix).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     let mut took = Vec::new();
     for number in 0..WARM + count {
         let start = now();
-        assert_eq!(ork.submit(next { number }).and_wait().await.unwrap(), number + 1);
+        assert_eq!(ork.submit(next { number }).result().await.unwrap(), number + 1);
         took.push(start.elapsed().as_secs_f64() * 1e3);
     }
     ork.shutdown().await;

@@ -46,7 +46,7 @@ async fn process(url: &str, concurrency: &str) -> Ork {
 /// Runs a worker until its standard input ends.
 async fn work(url: &str, concurrency: &str) {
     let ork = process(url, concurrency).await;
-    ork.start_worker();
+    ork.spawn_worker();
     println!("ready");
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     ended.await.unwrap().unwrap();
@@ -70,7 +70,7 @@ async fn measure(server: &str, (workers, concurrency): (usize, &str), count: u64
     let mut children: Vec<_> = (0..workers).map(|_| worker(&url, concurrency)).collect();
     let ork = process(&url, concurrency).await;
     let start = now();
-    let sum = ork.submit(nothing_part { count }).and_wait().await.unwrap();
+    let sum = ork.submit(nothing_part { count }).result().await.unwrap();
     let took = start.elapsed();
     assert_eq!(sum, count * count.saturating_sub(1) / 2);
     ork.shutdown().await;

@@ -90,11 +90,11 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
     let store = store.replace("FOLDER", folder.path().to_str().unwrap());
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
     let ork = ork::builder().config(config).store(&store).set("python", python()).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     let expected = count * count.saturating_sub(1) / 2;
     let start = now();
     if what == "plain" {
-        assert_eq!(ork.submit(nothing_part { count }).and_wait().await.unwrap(), expected);
+        assert_eq!(ork.submit(nothing_part { count }).result().await.unwrap(), expected);
     } else {
         let by_number = FanOut { foreach: None, parallel: Some(Count::Fixed(count)) };
         let by_list = FanOut { foreach: Some(Reference { step: 0, path: Vec::new() }), parallel: None };
@@ -105,10 +105,10 @@ async fn measure(what: &str, store: &str, count: u64) -> Value {
             "listed" => (rust("flow_listed"), by_list, count),
             _ => (Runs::Python { file: "task.py".into() }, by_list, count),
         };
-        let run = ork.submit_plan(&plan(many, fan_out, listed, folder.path())).await.unwrap();
-        let outcome = run.outcome().await.unwrap();
+        let run = ork.workflows().submit(&plan(many, fan_out, listed, folder.path())).await.unwrap();
+        let outcome = run.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(ork.step_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
+        assert_eq!(ork.workflows().step_output(run.id(), "sum").await.unwrap(), Some(json!(expected)));
     }
     let took = start.elapsed();
     ork.shutdown().await;

@@ -47,11 +47,11 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
 
     // Only one job at a time can hold a unique key.
     match ork.submit(big_job { small_jobs: Vec::new() }).unique("big_job").await {
-        Err(ClientError::Taken { by, .. }) if by == big.id() => print_line("a second big job was refused"),
+        Err(ClientError::KeyTaken { by, .. }) if by == big.id() => print_line("a second big job was refused"),
         other => print_line(&format!("unexpected: {other:?}")),
     }
 
-    ork.start_worker();
+    ork.spawn_worker();
     let mut progress = std::pin::pin!(big.watch());
     let mut last = None;
     while let Some(status) = progress.next().await {
@@ -64,7 +64,7 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
         let why = job.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
         print_line(&format!("{}{} {}{why}", "  ".repeat(depth), job.task, job.state));
     }
-    print_line(&report.wait().await?);
+    print_line(&report.result().await?);
     ork.shutdown().await;
     Ok(())
 }

@@ -15,7 +15,7 @@ use ork_examples::print_line;
 #[task]
 async fn climb(steps: u32, context: Context) -> Result<String> {
     for step in 0..steps {
-        context.progress(f64::from(step) * 100.0 / f64::from(steps), format!("step {step}"));
+        context.report_progress(f64::from(step) * 100.0 / f64::from(steps), format!("step {step}"));
         tokio::select! {
             // A stand-in for the work of one step.
             () = tokio::time::sleep(Duration::from_millis(25)) => {}
@@ -31,7 +31,7 @@ async fn climb(steps: u32, context: Context) -> Result<String> {
 
 async fn show() -> Result<(), Box<dyn std::error::Error>> {
     let ork = ork::builder().store("memory:").build().await?;
-    ork.start_worker();
+    ork.spawn_worker();
 
     let job = ork.submit(climb { steps: 20 }).await?;
     let mut progress = std::pin::pin!(job.watch());
@@ -40,7 +40,7 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
         let info = status.progress.as_ref().map_or("", |progress| progress.info.as_str());
         print_line(&format!("{} {:.0} % {info}", status.state, status.percent().unwrap_or(0.0)));
     }
-    print_line(&job.wait().await?);
+    print_line(&job.result().await?);
 
     let job = ork.submit(climb { steps: 100_000 }).await?;
     let mut progress = std::pin::pin!(job.watch());
@@ -50,7 +50,7 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
     }
-    match job.wait().await {
+    match job.result().await {
         Err(ClientError::Cancelled { .. }) => print_line("the second climb was cancelled"),
         other => print_line(&format!("unexpected: {other:?}")),
     }

@@ -106,7 +106,7 @@ async fn climb(
 ) -> u32 {
     for step in 1..=steps {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        context.progress(f64::from(step) * 100.0 / f64::from(steps), format!("step {step}"));
+        context.report_progress(f64::from(step) * 100.0 / f64::from(steps), format!("step {step}"));
     }
     steps
 }

@@ -41,10 +41,10 @@ async fn submit_large_sheet(sheet: PathBuf, to: PathBuf, batch: Option<usize>, c
     if records == 0 {
         return Ok(Submitted::new("There is nothing to do.", records));
     }
-    context.progress(10.0, "Splitting the job");
+    context.report_progress(10.0, "Splitting the job");
     let parts = records.div_ceil(size);
     context.split(u64::try_from(parts)?).await?;
-    context.progress(20.0, format!("The job is split into {parts} parts"));
+    context.report_progress(20.0, format!("The job is split into {parts} parts"));
     Ok(Submitted::new("The job is split.", records))
 }
 
@@ -82,7 +82,7 @@ fn submit_batch(sheet: &Path, to: &Path, part: usize, size: usize) -> Result<usi
 
 async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let ork = ork::builder().store("memory:").build().await?;
-    ork.start_worker();
+    ork.spawn_worker();
     let (sheet, to) = (folder.join("records.csv"), folder.join("submitted"));
     let record = |n: usize| if n == 7_777 { "nobody".to_owned() } else { format!("{n},{n}@example.org") };
     fs::write(&sheet, (0..10_500).map(record).collect::<Vec<_>>().join("\n"))?;
@@ -104,18 +104,18 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
     }
-    match job.wait().await {
+    match job.result().await {
         Err(error) => print_line(&error.to_string()),
         Ok(submitted) => print_line(&format!("unexpected: {submitted:?}")),
     }
-    for part in ork.parts(job.id(), 0, 100).await?.into_iter().filter(|part| part.failure.is_some()) {
+    for part in ork.part_outputs(job.id(), 0, 100).await?.into_iter().filter(|part| part.failure.is_some()) {
         print_line(&format!("part {}: {}", part.index, part.failure.map(|why| why.to_string()).unwrap_or_default()));
     }
 
     // With the record corrected, a retry runs only the part that failed.
     fs::write(&sheet, fs::read_to_string(&sheet)?.replace("nobody", "7777,7777@example.org"))?;
     ork.retry(job.id()).await?;
-    let submitted = job.wait().await?;
+    let submitted = job.result().await?;
     print_line(&format!("{} records. {}", submitted.data, submitted.outcome));
     ork.shutdown().await;
     Ok(())

@@ -6,16 +6,18 @@ use std::fmt;
 use std::future::Future;
 use std::ops::{Add, Sub};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 /// A moment in time: milliseconds since 1970-01-01 UTC.
 ///
 /// ```
-/// # use std::time::Duration;
+/// # use std::time::{Duration, SystemTime};
 /// let start = ork_core::clock::Timestamp::from_millis(1_000);
 /// assert_eq!((start + Duration::from_secs(2)) - start, Duration::from_secs(2));
+/// let time = std::time::SystemTime::from(start);
+/// assert_eq!(ork_core::clock::Timestamp::from(time), start);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(transparent)]
@@ -30,6 +32,23 @@ impl Timestamp {
     /// Returns the milliseconds since 1970-01-01 UTC.
     pub const fn as_millis(self) -> i64 {
         self.0
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// A time before 1970 is negative. Fractions of a millisecond are cut off.
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => Self::default() + since,
+            Err(before) => Self::default() - before.duration(),
+        }
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        let distance = Duration::from_millis(time.0.unsigned_abs());
+        if time.0 < 0 { Self::UNIX_EPOCH - distance } else { Self::UNIX_EPOCH + distance }
     }
 }
 

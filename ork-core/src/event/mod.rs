@@ -170,6 +170,17 @@ pub enum EventScope {
     Parts,
 }
 
+impl EventScope {
+    /// Returns the word of the scope in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "none",
+            Self::Jobs => "jobs",
+            Self::Parts => "parts",
+        }
+    }
+}
+
 /// The way in which a transaction publishes events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EventRouting {

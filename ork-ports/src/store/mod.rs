@@ -147,7 +147,7 @@ pub struct JobView {
 }
 
 /// Selects the jobs that [`Store::jobs`] lists, newest first. A job must match all conditions.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// The states to list; empty for all states.
     pub states: Vec<State>,
@@ -161,8 +161,14 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Only jobs older than this one. For paging: the id of the last job of the page before.
     pub before: Option<JobId>,
-    /// The maximum number of jobs to return.
+    /// The maximum number of jobs to return; 100 by default.
     pub limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { states: Vec::new(), task: None, parent: None, root: None, since: None, before: None, limit: 100 }
+    }
 }
 
 /// Selects the jobs whose metrics [`Store::metrics`] returns.

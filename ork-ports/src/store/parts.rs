@@ -14,18 +14,23 @@ use ork_core::progress::Progress;
 /// use ork_ports::store::PartFilter;
 ///
 /// // The second page of those that failed, if the last one of the first page has index 41.
-/// let page = PartFilter { states: vec![PartState::Failed], from: 42, limit: 20 };
-/// assert_eq!(PartFilter::default().limit, 0);
-/// # let _used = page;
+/// let page = PartFilter { states: vec![PartState::Failed], from: 42, ..PartFilter::default() };
+/// assert_eq!(page.limit, 100);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartFilter {
     /// The states to list; empty for all states.
     pub states: Vec<PartState>,
     /// The index of the first part to list.
     pub from: u64,
-    /// The maximum number of parts to return.
+    /// The maximum number of parts to return; 100 by default.
     pub limit: usize,
+}
+
+impl Default for PartFilter {
+    fn default() -> Self {
+        Self { states: Vec::new(), from: 0, limit: 100 }
+    }
 }
 
 impl PartFilter {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Ork;
@@ -107,18 +108,8 @@ impl OrkBuilder {
         }
     }
 
-    /// Sets the store: `sqlite:PATH`, `postgres://user:password@host:5432/database`, `memory:` or `none`.
-    pub fn store(self, store: impl Into<String>) -> Self {
-        self.set("store", store)
-    }
-
-    /// Sets the broker: `embedded`, the URL of a RabbitMQ server, or the URLs of its nodes separated by commas.
-    pub fn broker(self, broker: impl Into<String>) -> Self {
-        self.set("broker", broker)
-    }
-
-    /// Sets any key of the configuration, by its name in `ork.toml`. An unknown key or a wrong value is reported when
-    /// the process is built.
+    /// Sets a key of the configuration by its name in `ork.toml`, e.g. with a value that a user has given. An unknown key
+    /// or a wrong value is reported when the process is built. Each key has a method of its own as well.
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.overrides.push((key, value.into()));
         self
@@ -278,7 +269,8 @@ impl OrkBuilder {
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, receivers);
         let client = Client::new(Arc::clone(&engine), waiters);
-        Ok(Ork { client, engine, supervisor, config, force: CancellationToken::new() })
+        let worker_ended = watch::Sender::new(None);
+        Ok(Ork { client, engine, supervisor, config, force: CancellationToken::new(), worker_ended })
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod adapters;
 mod builder;
+mod settings;
+mod worker_handle;
 #[cfg(feature = "workflow")]
 pub mod workflows;
 
@@ -9,10 +11,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use adapters::{Adapter, Adapters, NewExecutor, OpenBroker, OpenObjects, OpenStore};
 pub use builder::{BuildError, OrkBuilder};
+pub use worker_handle::WorkerHandle;
 #[cfg(feature = "workflow")]
 pub use workflows::{EmbeddedWorkflow, WorkflowError};
 
@@ -39,8 +43,8 @@ const FINAL_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ork = ork::builder().store("memory:").build().await?;
-/// ork.start_worker();
-/// assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await?, "hello Ada");
+/// ork.spawn_worker();
+/// assert_eq!(ork.submit(hello { name: "Ada".into() }).result().await?, "hello Ada");
 /// ork.shutdown().await;
 /// # Ok(()) }
 /// ```
@@ -51,6 +55,8 @@ pub struct Ork {
     supervisor: Supervisor,
     config: Config,
     force: CancellationToken,
+    /// How the worker of this process has stopped; `None` while it runs, and before it is started.
+    worker_ended: watch::Sender<Option<Stopped>>,
 }
 
 impl Ork {
@@ -71,47 +77,61 @@ impl Ork {
         &self.config
     }
 
-    /// Runs a worker until [`Ork::drain`] or [`Ork::force_stop`] is called, or a service that the process needs
+    /// Runs the worker of this process until its [handle](Ork::worker) stops it, or a service that the process needs
     /// fails.
     ///
     /// # Errors
     /// Returns an error if a queue cannot be consumed. If the broker is only unreachable, the worker waits for it.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the worker is not stopped: deliveries are processed until [`Ork::drain`] or
+    /// If the future is dropped, the worker is not stopped: deliveries are processed until [`WorkerHandle::stop`] or
     /// [`Ork::shutdown`] is called.
-    pub async fn work(&self) -> Result<Stopped, BrokerError> {
-        let shutdown =
-            Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
-        worker::run(&self.engine, &self.supervisor, shutdown).await
+    pub async fn run_worker(&self) -> Result<Stopped, BrokerError> {
+        let stopped = worker::run(&self.engine, &self.supervisor, self.stop_signals()).await;
+        self.worker_ended.send_replace(Some(*stopped.as_ref().unwrap_or(&Stopped::Failed)));
+        stopped
     }
 
-    /// Starts a worker in the background, which runs until [`Ork::shutdown`].
-    pub fn start_worker(&self) {
+    /// Starts the worker of this process in the background. It runs until its handle stops it, or until
+    /// [`Ork::shutdown`]; dropping the handle does not stop it.
+    ///
+    /// ```
+    /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ork = ork::builder().store("memory:").build().await?;
+    /// let worker = ork.spawn_worker();
+    /// assert_eq!(ork.submit(hello { name: "Ada".into() }).result().await?, "hello Ada");
+    /// worker.stop();
+    /// assert_eq!(worker.wait().await, ork::Stopped::Drained);
+    /// # ork.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn spawn_worker(&self) -> WorkerHandle {
         let (engine, supervisor) = (Arc::clone(&self.engine), self.supervisor.clone());
-        let shutdown =
-            Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
+        let (signals, ended) = (self.stop_signals(), self.worker_ended.clone());
         self.supervisor.service("worker", async move {
-            match worker::run(&engine, &supervisor, shutdown).await {
-                Ok(stopped) => tracing::debug!(?stopped, "worker stopped"),
+            let stopped = match worker::run(&engine, &supervisor, signals).await {
+                Ok(stopped) => stopped,
                 Err(error) => {
                     tracing::error!(%error, "the worker cannot consume");
                     engine.fatal.cancel();
+                    Stopped::Failed
                 }
-            }
+            };
+            tracing::debug!(?stopped, "worker stopped");
+            ended.send_replace(Some(stopped));
         });
+        self.worker()
     }
 
-    /// Drains the worker: it takes no new deliveries, and finishes what it runs.
-    pub fn drain(&self) {
-        self.engine.drain.cancel();
+    /// Returns a handle that stops the worker of this process.
+    pub fn worker(&self) -> WorkerHandle {
+        let (stop, kill) = (self.engine.drain.clone(), self.force.clone());
+        WorkerHandle { stop, kill, ended: self.worker_ended.subscribe() }
     }
 
-    /// Stops the worker at once: running calls are stopped and their work goes back to the queue, without
-    /// counting an attempt.
-    pub fn force_stop(&self) {
-        self.force.cancel();
-        self.engine.drain.cancel();
+    fn stop_signals(&self) -> Shutdown {
+        Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown }
     }
 
     /// Returns an observer of the slots of this process.
@@ -122,6 +142,7 @@ impl Ork {
     }
 
     /// Returns a token that is cancelled when a service fails without which the process cannot continue.
+    #[doc(hidden)]
     pub fn failed(&self) -> CancellationToken {
         self.engine.fatal.clone()
     }
@@ -165,7 +186,7 @@ impl Ork {
     /// # Cancel safety
     /// If the future is dropped, other processes do the rest after the heartbeat of this one has expired.
     pub async fn shutdown(self) {
-        self.drain();
+        self.worker().stop();
         let within = self.config.shutdown + FINAL_SETTLEMENTS;
         let services = async {
             self.supervisor.idle().await;
@@ -198,7 +219,7 @@ impl Ork {
 /// process would ever take over the rows that this one holds.
 impl Drop for Ork {
     fn drop(&mut self) {
-        self.force_stop();
+        self.worker().kill();
         self.supervisor.stopping().cancel();
     }
 }

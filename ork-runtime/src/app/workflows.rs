@@ -89,10 +89,10 @@ impl Ork {
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ork = ork::builder().store("memory:").build().await?;
-/// ork.start_worker();
-/// let run = ork.submit_plan(&GREETINGS.plan(ork.registry(), &Parameters::new())?).await?;
-/// run.outcome().await?;
-/// assert_eq!(ork.step_output(run.id(), "all").await?.unwrap()[1], "hello Grace");
+/// ork.spawn_worker();
+/// let run = ork.workflows().submit(&GREETINGS.plan(ork.registry(), &Parameters::new())?).await?;
+/// run.wait().await?;
+/// assert_eq!(ork.workflows().step_output(run.id(), "all").await?.unwrap()[1], "hello Grace");
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy)]

@@ -24,7 +24,7 @@ impl Client {
     /// # #[task] fn salute(name: String) -> String { format!("hello {name}") }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let ork = ork::builder().store("memory:").build().await?;
-    /// ork.start_worker();
+    /// ork.spawn_worker();
     /// let mut events = ork.events().await?;
     /// ork.submit(salute { name: "Ada".into() }).await?;
     /// while let Some(event) = events.next().await {

@@ -23,10 +23,10 @@ use crate::tree::CancelMode;
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ork = ork::builder().store("memory:").build().await?;
-/// ork.start_worker();
+/// ork.spawn_worker();
 /// let job = ork.submit(hello { name: "Ada".into() }).await?;
 /// println!("submitted as job {}", job.id());
-/// assert_eq!(job.wait().await?, "hello Ada");
+/// assert_eq!(job.result().await?, "hello Ada");
 /// assert!(job.status().await?.ended.is_some());
 /// # ork.shutdown().await;
 /// # Ok(()) }
@@ -66,7 +66,7 @@ impl<M> Handle<M> {
     ///
     /// # Cancel safety
     /// This method is cancel safe: the job continues if the future is dropped.
-    pub async fn outcome(&self) -> Result<JobOutcome, ClientError> {
+    pub async fn wait(&self) -> Result<JobOutcome, ClientError> {
         self.client.wait(self.id).await
     }
 
@@ -105,12 +105,12 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Handle<M> {
     ///
     /// # Errors
     /// [`Failed`](ClientError::Failed) or [`Cancelled`](ClientError::Cancelled) if the job ended in that state,
-    /// [`Output`](ClientError::Output) if the result cannot be deserialized, otherwise as for [`Handle::outcome`].
+    /// [`Output`](ClientError::Output) if the result cannot be deserialized, otherwise as for [`Handle::wait`].
     ///
     /// # Cancel safety
     /// This method is cancel safe: the job continues if the future is dropped.
-    pub async fn wait(&self) -> Result<<M::Answer as Answer>::Output, ClientError> {
-        self.outcome().await?.into_output()
+    pub async fn result(&self) -> Result<<M::Answer as Answer>::Output, ClientError> {
+        self.wait().await?.into_output()
     }
 }
 

@@ -23,9 +23,9 @@ impl Client {
     /// # }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let ork = ork::builder().store("memory:").build().await?;
-    /// # ork.start_worker();
+    /// # ork.spawn_worker();
     /// let job = ork.submit(load { rows: 5 }).await?;
-    /// job.wait().await?;
+    /// job.result().await?;
     /// for metric in ork.metrics(job.id()).await? {
     ///     println!("{} {} {:?}: {} values, {} on average", metric.task, metric.name, metric.labels, metric.count, metric.mean());
     /// #   assert_eq!((metric.count, metric.sum, metric.mean()), (5, 10.0, 2.0));

@@ -12,6 +12,7 @@ mod schedules;
 mod status;
 mod submission;
 mod tree;
+mod unique;
 pub(crate) mod waiters;
 mod why;
 
@@ -23,13 +24,15 @@ use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-pub use error::ClientError;
+pub use error::{ClientError, ClientErrorKind};
 pub use handle::Handle;
+pub use runs::Workflows;
 #[cfg(feature = "workflow")]
-pub use schedules::ScheduleStatus;
+pub use schedules::{ScheduleStatus, Schedules};
 use status::watch;
 pub use status::{JobOutcome, RunStatus, Status, StepStatus};
 pub use submission::Submission;
+pub use unique::Unique;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
@@ -40,7 +43,7 @@ use crate::engine::submit;
 pub use crate::engine::submit::SubmitOptions;
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
-use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErrorKind};
+use crate::store::{Filter, JobView, PartFilter, PartStatus};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
@@ -72,10 +75,10 @@ const MOST_BELOW: usize = 20;
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let ork = ork::builder().store("memory:").build().await?;
-/// # ork.start_worker();
+/// # ork.spawn_worker();
 /// let client: ork::Client = (*ork).clone();
 /// let job = client.submit(hello { name: "Ada".into() }).await?;
-/// assert_eq!(job.wait().await?, "hello Ada");
+/// assert_eq!(job.result().await?, "hello Ada");
 ///
 /// let id = client.submit_json("hello", r#"{"name": "Grace"}"#.into()).await?;
 /// let outcome = client.wait(id).await?;
@@ -94,7 +97,7 @@ impl Client {
         Self { engine, waiters }
     }
 
-    /// Submits a job. Await the returned [`Submission`] for a [`Handle`] to the job, or call [`Submission::and_wait`]
+    /// Submits a job. Await the returned [`Submission`] for a [`Handle`] to the job, or call [`Submission::result`]
     /// for its result.
     pub fn submit<M: TaskMessage>(&self, message: M) -> Submission<M> {
         Submission::new(self.clone(), message)
@@ -149,7 +152,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted; a submitted job continues.
-    pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
+    pub async fn submit_json_for_result(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.send_and_wait(task, JobKind::Job, Input::Json(body), SubmitOptions::default()).await
     }
 
@@ -232,7 +235,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
-    pub async fn parts(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
+    pub async fn part_outputs(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
         let parts = self.engine.store.parts(id, from, limit).await?;
         let whole = parts.into_iter().map(|mut part| async {
             if let Some(row) = part.output.take() {
@@ -250,7 +253,7 @@ impl Client {
     /// # use ork::{Client, ClientError, JobId, PartFilter, PartState};
     /// # async fn example(client: Client, id: JobId) -> Result<(), ClientError> {
     /// let busy = vec![PartState::Running, PartState::Retrying];
-    /// for part in client.list_parts(id, PartFilter { states: busy, from: 0, limit: 20 }).await? {
+    /// for part in client.parts(id, PartFilter { states: busy, from: 0, limit: 20 }).await? {
     ///     println!("part {} is {} in attempt {}", part.index, part.state, part.attempts);
     /// }
     /// # Ok(()) }
@@ -261,7 +264,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
-    pub async fn list_parts(&self, id: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, ClientError> {
+    pub async fn parts(&self, id: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, ClientError> {
         let parts = self.engine.store.list_parts(id, filter).await?;
         if parts.is_empty() {
             self.view(id).await?;
@@ -293,7 +296,7 @@ impl Client {
             match self.why_one(task).await {
                 Ok((task, _)) => why.below.push(task),
                 // The job was removed in the meantime.
-                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {}
+                Err(ClientError::JobNotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -366,14 +369,14 @@ impl Client {
             | ControlResult::PartNotRetryable(_)
             | ControlResult::KeyTaken(_) => Ok(()),
             ControlResult::AncestorCancelled(ancestor) => Err(ClientError::AncestorCancelled { id, ancestor }),
-            ControlResult::Superseded(counts) => Err(ClientError::Replaced { id, counts }),
-            ControlResult::InvalidState(state) => Err(ClientError::WrongState { id, verb, state }),
-            ControlResult::NotFound => Err(ClientError::Store(StoreError::no_job(id))),
+            ControlResult::Superseded(counts) => Err(ClientError::Superseded { id, counts }),
+            ControlResult::InvalidState(state) => Err(ClientError::InvalidState { id, verb, state }),
+            ControlResult::NotFound => Err(ClientError::JobNotFound { id }),
         }
     }
 
     async fn view(&self, id: JobId) -> Result<JobView, ClientError> {
-        self.engine.store.job(id).await?.ok_or_else(|| ClientError::Store(StoreError::no_job(id)))
+        self.engine.store.job(id).await?.ok_or_else(|| ClientError::JobNotFound { id })
     }
 
     /// Checks an input, creates a job with it, and submits the job.
@@ -406,7 +409,7 @@ impl Client {
             Input::Json(body) => def.check(body),
         };
         if let Err(CallError::Input(error)) = checked {
-            return Err(ClientError::WrongInput { task: task.name(), error });
+            return Err(ClientError::InvalidInput { task: task.name(), error });
         }
         let (Input::Typed(body) | Input::Json(body)) = input;
         let mut job = submit::new_job(&self.engine, &task, kind);
@@ -433,7 +436,7 @@ pub(crate) enum Input {
 }
 
 fn encode<M: TaskMessage>(message: &M) -> Result<Bytes, ClientError> {
-    message.to_json().map_err(|source| ClientError::Input { task: M::TASK, source })
+    message.to_json().map_err(|source| ClientError::Serialize { task: M::TASK, source })
 }
 
 /// Returns whether a job in this state has a result.

@@ -43,8 +43,10 @@ impl Client {
         let unique = self.view(id).await?.job.unique_key;
         let retry = Retry { part: Some(index), unique: unique.clone(), ..Retry::new(id, self.engine.actor()) };
         match self.engine.commit(retry).await? {
-            ControlResult::PartNotRetryable(how) => Err(ClientError::PartStays { id, index, how }),
-            ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
+            ControlResult::PartNotRetryable(how) => Err(ClientError::PartNotRetryable { id, index, how }),
+            ControlResult::KeyTaken(by) => {
+                Err(ClientError::KeyTaken { key: unique.unwrap_or_default().to_string(), by })
+            }
             result => Self::checked(id, "retried", result),
         }
     }
@@ -61,7 +63,7 @@ impl Client {
         if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
             let def = if job.kind == JobKind::Single { &task.work } else { task.entry() };
             if let Err(CallError::Input(error)) = def.check(&input) {
-                return Err(ClientError::Outgrown { id, task: task.name(), error });
+                return Err(ClientError::SchemaChanged { id, task: task.name(), error });
             }
         }
         let after = if job.started.is_none() { self.waited_for(id).await? } else { Vec::new() };
@@ -69,7 +71,9 @@ impl Client {
         let retry = Retry { unique: unique.clone(), after, ..Retry::new(id, self.engine.actor()) };
         match self.engine.commit(retry).await? {
             ControlResult::OnlyBelow => Ok(true),
-            ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
+            ControlResult::KeyTaken(by) => {
+                Err(ClientError::KeyTaken { key: unique.unwrap_or_default().to_string(), by })
+            }
             ControlResult::InvalidState(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
             result => Self::checked(id, "retried", result).map(|()| false),
         }
@@ -90,7 +94,7 @@ impl Client {
         let JobView { job, head, .. } = self.view(id).await?;
         let in_parts = job.state == State::Waiting;
         if job.own_work_ended() || (in_parts && !head.has_all_parts()) {
-            return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
+            return Err(ClientError::InvalidState { id, verb: "retried", state: job.state });
         }
         let (outbox, now) = (&diagnostics.to_send, engine.clock.now());
         let alive = diagnostics.processes.iter().filter(|process| process.expires_at >= now);
@@ -106,6 +110,6 @@ impl Client {
             return Ok(());
         }
         let why = self.why(id).await?;
-        Err(ClientError::UnderWay { id, state: why.state, why: why.sentence })
+        Err(ClientError::InProgress { id, state: why.state, why: why.sentence })
     }
 }

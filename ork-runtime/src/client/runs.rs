@@ -13,7 +13,18 @@ use crate::workflow_run::RUN;
 /// The number of parts read at once.
 const PAGE: usize = 1_000;
 
+/// The operations on workflow runs. Made by [`Client::workflows`].
+#[derive(Debug, Clone, Copy)]
+pub struct Workflows<'a>(&'a Client);
+
 impl Client {
+    /// Returns the operations on workflow runs.
+    pub const fn workflows(&self) -> Workflows<'_> {
+        Workflows(self)
+    }
+}
+
+impl Workflows<'_> {
     /// Submits a workflow run: one job that runs the steps of a plan. A plan comes from a checked workflow;
     /// `Ork::plan` makes one from a file.
     ///
@@ -22,20 +33,20 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the run may or may not have been submitted.
-    pub async fn submit_plan(&self, plan: &Plan) -> Result<Handle<Plan>, ClientError> {
-        self.submit_plan_on(plan, SubmitOptions::default()).await
+    pub async fn submit(self, plan: &Plan) -> Result<Handle<Plan>, ClientError> {
+        self.submit_with(plan, SubmitOptions::default()).await
     }
 
-    /// Submits a workflow run as [`Client::submit_plan`] does, with options.
+    /// Submits a workflow run as [`Workflows::submit`] does, with options.
     #[doc(hidden)]
-    pub async fn submit_plan_on(&self, plan: &Plan, options: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
-        if !self.engine.store.is_durable() {
+    pub async fn submit_with(self, plan: &Plan, options: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
+        if !self.0.engine.store.is_durable() {
             let message = "workflows require a store, and this process has none: set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
         }
-        let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
-        let id = self.send(RUN, JobKind::Job, Input::Typed(body.into()), options, None).await?;
-        Ok(Handle::new(self.clone(), id))
+        let body = serde_json::to_vec(plan).map_err(|source| ClientError::Serialize { task: RUN, source })?;
+        let id = self.0.send(RUN, JobKind::Job, Input::Typed(body.into()), options, None).await?;
+        Ok(Handle::new(self.0.clone(), id))
     }
 
     /// Returns the output of a step of a workflow run; `None` if the step has not succeeded.
@@ -48,16 +59,17 @@ impl Client {
     ///
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
-    pub async fn step_output(&self, run: JobId, name: &str) -> Result<Option<Value>, ClientError> {
-        let view = self.view(run).await?;
+    pub async fn step_output(self, run: JobId, name: &str) -> Result<Option<Value>, ClientError> {
+        let view = self.0.view(run).await?;
         let plan = plan(&view)?;
-        let step = plan.steps.iter().find(|step| step.name == name).ok_or_else(|| {
-            let message = format!("the workflow `{}` has no step `{name}`", plan.name);
-            ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
-        })?;
+        let step = plan
+            .steps
+            .iter()
+            .find(|step| step.name == name)
+            .ok_or_else(|| ClientError::StepNotFound { workflow: plan.name.clone(), step: name.to_owned() })?;
         let started = view.job.workflow_run().and_then(|run| run.steps.iter().find(|step| step.name == name));
         let Some(started) = started else { return Ok(None) };
-        match self.engine.store.job(started.job(run)).await? {
+        match self.0.engine.store.job(started.job(run)).await? {
             Some(view) => self.output_of(step, view).await,
             None => Ok(None),
         }
@@ -65,21 +77,21 @@ impl Client {
 
     /// Returns the plan of a workflow run.
     #[doc(hidden)]
-    pub async fn plan_of(&self, run: JobId) -> Result<Plan, ClientError> {
-        plan(&self.view(run).await?)
+    pub async fn plan_of(self, run: JobId) -> Result<Plan, ClientError> {
+        plan(&self.0.view(run).await?)
     }
 
-    async fn output_of(&self, step: &Step, view: JobView) -> Result<Option<Value>, ClientError> {
+    async fn output_of(self, step: &Step, view: JobView) -> Result<Option<Value>, ClientError> {
         if !view.job.state.is_final() || (step.fan_out.is_none() && view.job.state != State::Succeeded) {
             return Ok(None);
         }
         if step.fan_out.is_none() {
-            return Ok(Some(self.wait(view.job.id).await?.into_output()?));
+            return Ok(Some(self.0.wait(view.job.id).await?.into_output()?));
         }
         let mut list = Vec::new();
         loop {
             let from = u64::try_from(list.len()).unwrap_or(u64::MAX);
-            let page = self.parts(view.job.id, from, PAGE).await?;
+            let page = self.0.part_outputs(view.job.id, from, PAGE).await?;
             if page.is_empty() {
                 return Ok(Some(Value::Array(list)));
             }
@@ -96,8 +108,5 @@ impl Client {
 
 fn plan(view: &JobView) -> Result<Plan, ClientError> {
     let plan = Some(view).filter(|view| view.job.task == RUN).and_then(|view| serde_json::from_slice(&view.input).ok());
-    plan.ok_or_else(|| {
-        let message = format!("job {} is not a workflow run", view.job.id);
-        ClientError::Store(StoreError::new(StoreErrorKind::NotFound, message))
-    })
+    plan.ok_or(ClientError::NotARun { id: view.job.id })
 }

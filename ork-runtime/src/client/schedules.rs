@@ -40,7 +40,31 @@ pub struct ScheduleStatus {
     pub last: Option<JobId>,
 }
 
+/// The operations on schedules. Made by [`Client::schedules`].
+///
+/// ```
+/// # #[ork::task] fn report(day: String) {}
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let ork = ork::builder().store("memory:").build().await?;
+/// use ork::workflow::Schedule;
+///
+/// let each_morning: Schedule = serde_json::from_str(r#"{"cron": "0 6 * * *"}"#)?;
+/// let added = ork.schedules().add("morning", each_morning, "report", serde_json::json!({ "day": "today" })).await?;
+/// assert_eq!(ork.schedules().list().await?, [added]);
+/// ork.schedules().remove("morning").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Schedules<'a>(&'a Client);
+
 impl Client {
+    /// Returns the operations on schedules.
+    pub const fn schedules(&self) -> Schedules<'_> {
+        Schedules(self)
+    }
+}
+
+impl Schedules<'_> {
     /// Adds a schedule, which submits a job of a task at each of its times. It replaces the schedule of the same
     /// name, if there is one.
     ///
@@ -51,29 +75,29 @@ impl Client {
     /// # Cancel safety
     /// If the future is dropped, the old schedule may or may not have been removed, and the new one may or may not
     /// have been added.
-    pub async fn schedule(
-        &self,
+    pub async fn add(
+        self,
         name: &str,
         schedule: Schedule,
         task: &str,
         input: Value,
     ) -> Result<ScheduleStatus, ClientError> {
         let table = ScheduleSpec { name: name.to_owned(), schedule, task: task.to_owned(), input };
-        let now = self.engine.clock.now();
-        let body = table.input_at(now).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        drop(self.new_job(task, JobKind::Job, Input::Json(body), None)?);
+        let now = self.0.engine.clock.now();
+        let body = table.input_at(now).map_err(|source| ClientError::Serialize { task: SCHEDULE, source })?;
+        drop(self.0.new_job(task, JobKind::Job, Input::Json(body), None)?);
         if table.after(now).is_none() {
             let message = format!("the schedule `{}` never fires", table.schedule.cron);
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::Config, message)));
         }
-        let body = serde_json::to_vec(&table).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
+        let body = serde_json::to_vec(&table).map_err(|source| ClientError::Serialize { task: SCHEDULE, source })?;
         let key = UniqueKey { key: format!("{SCHEDULE} {name}").into(), stale_after: None };
         loop {
             let options = SubmitOptions { unique: Some(key.clone()), ..SubmitOptions::default() };
-            let new = self.new_job(SCHEDULE, JobKind::Job, Input::Typed(body.clone().into()), None)?;
+            let new = self.0.new_job(SCHEDULE, JobKind::Job, Input::Typed(body.clone().into()), None)?;
             let id = new.job.id;
-            match submit::submit(&self.engine, new, options).await {
-                Ok(_) => return Ok(status(table, &self.view(id).await?)),
+            match submit::submit(&self.0.engine, new, options).await {
+                Ok(_) => return Ok(status(table, &self.0.view(id).await?)),
                 Err(SubmitError::Taken { job, .. }) => self.end(job).await?,
                 Err(error) => return Err(error.into()),
             }
@@ -87,10 +111,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// This method is cancel safe: it only reads.
-    pub async fn schedules(&self) -> Result<Vec<ScheduleStatus>, ClientError> {
+    pub async fn list(self) -> Result<Vec<ScheduleStatus>, ClientError> {
         let states = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
         let filter = Filter { states, task: Some(SCHEDULE.into()), limit: MOST, ..Filter::default() };
-        let views = self.engine.store.jobs(filter).await?;
+        let views = self.0.engine.store.jobs(filter).await?;
         // A job of this task that another program submitted may be no schedule; it fails when a worker reads it.
         let read = |view: JobView| Some(status(serde_json::from_slice(&view.input).ok()?, &view));
         let mut all: Vec<_> = views.into_iter().filter_map(read).collect();
@@ -105,8 +129,8 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the schedule may or may not have been paused.
-    pub async fn pause_schedule(&self, name: &str) -> Result<bool, ClientError> {
-        let (found, _) = self.find_schedule(name).await?;
+    pub async fn pause(self, name: &str) -> Result<bool, ClientError> {
+        let (found, _) = self.find(name).await?;
         self.pause_or_resume(name, found.job, None).await
     }
 
@@ -117,9 +141,9 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the schedule may or may not have been resumed.
-    pub async fn resume_schedule(&self, name: &str) -> Result<bool, ClientError> {
-        let (found, table) = self.find_schedule(name).await?;
-        let next = table.after(self.engine.clock.now());
+    pub async fn resume(self, name: &str) -> Result<bool, ClientError> {
+        let (found, table) = self.find(name).await?;
+        let next = table.after(self.0.engine.clock.now());
         self.pause_or_resume(name, found.job, next).await
     }
 
@@ -131,11 +155,11 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the job may or may not have been submitted.
-    pub async fn trigger_schedule(&self, name: &str) -> Result<JobId, ClientError> {
-        let (_, table) = self.find_schedule(name).await?;
-        let body = table.input_at(self.engine.clock.now());
-        let body = body.map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        self.send(&table.task, JobKind::Job, Input::Json(body), SubmitOptions::default(), None).await
+    pub async fn trigger(self, name: &str) -> Result<JobId, ClientError> {
+        let (_, table) = self.find(name).await?;
+        let body = table.input_at(self.0.engine.clock.now());
+        let body = body.map_err(|source| ClientError::Serialize { task: SCHEDULE, source })?;
+        self.0.send(&table.task, JobKind::Job, Input::Json(body), SubmitOptions::default(), None).await
     }
 
     /// Removes a schedule. The jobs that it has started continue.
@@ -145,33 +169,33 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the schedule may or may not have been removed.
-    pub async fn remove_schedule(&self, name: &str) -> Result<(), ClientError> {
-        let (found, _) = self.find_schedule(name).await?;
+    pub async fn remove(self, name: &str) -> Result<(), ClientError> {
+        let (found, _) = self.find(name).await?;
         self.end(found.job).await
     }
 
     /// Cancels the job of a schedule, unless it has ended.
-    async fn end(&self, job: JobId) -> Result<(), ClientError> {
-        match self.cancel(job, CancelMode::Immediate).await {
-            Err(ClientError::WrongState { .. }) => Ok(()),
+    async fn end(self, job: JobId) -> Result<(), ClientError> {
+        match self.0.cancel(job, CancelMode::Immediate).await {
+            Err(ClientError::InvalidState { .. }) => Ok(()),
             ended => ended,
         }
     }
 
-    async fn pause_or_resume(&self, name: &str, job: JobId, next: Option<Timestamp>) -> Result<bool, ClientError> {
-        match self.engine.commit(PauseSchedule { job, next, actor: self.engine.actor() }).await? {
+    async fn pause_or_resume(self, name: &str, job: JobId, next: Option<Timestamp>) -> Result<bool, ClientError> {
+        match self.0.engine.commit(PauseSchedule { job, next, actor: self.0.engine.actor() }).await? {
             PauseResult::Done => Ok(true),
             PauseResult::Already => Ok(false),
             PauseResult::NotFound => Err(no_schedule(name, &[])),
         }
     }
 
-    async fn find_schedule(&self, name: &str) -> Result<(ScheduleStatus, ScheduleSpec), ClientError> {
-        let all = self.schedules().await?;
+    async fn find(self, name: &str) -> Result<(ScheduleStatus, ScheduleSpec), ClientError> {
+        let all = self.list().await?;
         let Some(found) = all.iter().find(|schedule| schedule.name == name) else {
             return Err(no_schedule(name, &all));
         };
-        let view = self.view(found.job).await?;
+        let view = self.0.view(found.job).await?;
         let table =
             serde_json::from_slice(&view.input).map_err(|source| ClientError::Output { id: found.job, source })?;
         Ok((found.clone(), table))

@@ -36,7 +36,7 @@ impl Client {
                     match self.retry_one(child.job.id).await {
                         Ok(true) => parents.push(child.job.id),
                         // Another process has retried it in the meantime.
-                        Ok(false) | Err(ClientError::WrongState { .. } | ClientError::UnderWay { .. }) => {}
+                        Ok(false) | Err(ClientError::InvalidState { .. } | ClientError::InProgress { .. }) => {}
                         Err(error) => return Err(error),
                     }
                 }

@@ -198,15 +198,7 @@ pub const KEYS: &[Key] = &[
             });
             Some(())
         },
-        get: |config| {
-            let word = match config.events {
-                None => "",
-                Some(EventScope::Off) => "none",
-                Some(EventScope::Jobs) => "jobs",
-                Some(EventScope::Parts) => "parts",
-            };
-            word.into()
-        },
+        get: |config| config.events.map_or("", EventScope::as_str).into(),
     },
     choice!(synchronous, "`full` or `normal`", "full" = Synchronous::Full, "normal" = Synchronous::Normal),
     Key {

@@ -131,6 +131,16 @@ pub enum QueueType {
     Classic,
 }
 
+impl QueueType {
+    /// Returns the word of the type in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quorum => "quorum",
+            Self::Classic => "classic",
+        }
+    }
+}
+
 /// The failures that the commits of `SQLite` survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
@@ -139,6 +149,16 @@ pub enum Synchronous {
     Full,
     /// Commits survive the death of the process, but not a power failure.
     Normal,
+}
+
+impl Synchronous {
+    /// Returns the word of the durability in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+        }
+    }
 }
 
 impl Default for Config {

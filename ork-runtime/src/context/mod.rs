@@ -144,7 +144,7 @@ impl CallInfo {
 /// use ork::Context;
 ///
 /// async fn greet(name: String, context: Context) -> String {
-///     context.progress(50.0, "thinking");
+///     context.report_progress(50.0, "thinking");
 ///     format!("hello {name}, this is attempt {}", context.attempt())
 /// }
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -266,7 +266,7 @@ impl Context {
     }
 
     /// Reports the progress of the job: a percentage from 0 to 100, and a short text about what it is doing.
-    pub fn progress(&self, percent: f64, info: impl Into<String>) {
+    pub fn report_progress(&self, percent: f64, info: impl Into<String>) {
         let percent = if percent.is_finite() { percent.clamp(0.0, 100.0) } else { 0.0 };
         self.0.services.progress(&self.0.info, Progress { percent, info: info.into() });
     }

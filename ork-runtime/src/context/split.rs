@@ -85,7 +85,7 @@ impl Context {
     /// #[task]
     /// async fn tenths(book: String, context: Context) -> Result<usize> {
     ///     if !context.is_part() {
-    ///         context.progress(10.0, "splitting the job");
+    ///         context.report_progress(10.0, "splitting the job");
     ///         context.split(10).await?;
     ///         return Ok(0);
     ///     }
@@ -100,8 +100,8 @@ impl Context {
     /// }
     /// # async fn book() -> Result<(), Box<dyn std::error::Error>> {
     /// let ork = ork::builder().store("memory:").build().await?;
-    /// ork.start_worker();
-    /// assert_eq!(ork.submit(tenths { book: "a b\nc\nd e f".into() }).and_wait().await?, 6);
+    /// ork.spawn_worker();
+    /// assert_eq!(ork.submit(tenths { book: "a b\nc\nd e f".into() }).result().await?, 6);
     /// # ork.shutdown().await;
     /// # Ok(())
     /// # }

@@ -86,6 +86,6 @@ impl CallObserver for Context {
     }
 
     fn progress(&self, percent: f64, info: &str) {
-        Self::progress(self, percent, info);
+        Self::report_progress(self, percent, info);
     }
 }

@@ -11,6 +11,7 @@ mod barrier;
 pub(crate) mod batch;
 mod batch_sizer;
 mod call_info;
+mod call_log;
 mod call_times;
 pub(crate) mod cancel;
 mod canonical_json;

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::call_log::Call;
 use super::outcome::{Attempt, CallOutcome, WorkOutcome};
 use super::work::{Claimed, Common, Ended, Item, Unsettled};
 use super::{Done, Engine, parked};
@@ -12,6 +13,7 @@ use crate::context::MadeParts;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
 use crate::job::{AttemptOutcome, Job, Phase};
+use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
@@ -90,9 +92,7 @@ fn settle_job(engine: &Engine, common: &Common, job: &Job, permit: Option<Permit
 /// Returns how an attempt at a part ended, and the result for its delivery.
 fn end_part(engine: &Engine, common: &Common, item: &Item, attempt: Attempt) -> (PartAttemptOutcome, Done) {
     match attempt {
-        Attempt::Called(called, _) => {
-            part_attempt(engine, common.def(), item.message.attempt, item.message.schema, called)
-        }
+        Attempt::Called(called, _) => part_attempt(engine, common.def(), &item.message, item.message.schema, called),
         Attempt::Lost(times) => {
             let failure = lost(times);
             let done = Done::Exhausted(failure.message.clone());
@@ -124,16 +124,21 @@ pub(super) fn job_attempt(
     schema: Option<Fingerprint>,
     called: CallOutcome,
 ) -> (AttemptOutcome, Option<Bytes>, Done) {
+    let call = Call { job: job.id, part: None, task: def.name, attempt: job.attempt };
     match called {
         // The job may have ended. The redelivery finds that out.
         CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),
-        CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
+        CallOutcome::Returned(output) => {
+            call.succeeded();
+            (AttemptOutcome::Succeeded, Some(output), Done::Settled)
+        }
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schema, &error) {
                 let again = parked::retry_at(engine, job.attempt);
                 return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);
             }
             let (failure, again) = failed(engine, def, job.phase_attempt(), error);
+            call.failed(engine, &failure, again);
             let done = match (failure.kind, phase) {
                 (FailureKind::Input, Phase::Start) => Done::WrongInput(failure.message.clone()),
                 _ => Done::Settled,
@@ -148,19 +153,29 @@ pub(super) fn job_attempt(
 pub(super) fn part_attempt(
     engine: &Engine,
     def: &TaskDef,
-    attempt: u32,
+    message: &Message,
     schema: Option<Fingerprint>,
     called: CallOutcome,
 ) -> (PartAttemptOutcome, Done) {
+    let attempt = message.attempt;
+    let part = match message.kind {
+        WorkKind::Part { index, .. } => Some(index),
+        _ => None,
+    };
+    let call = Call { job: message.job, part, task: def.name, attempt };
     match called {
         CallOutcome::Interrupted => (PartAttemptOutcome::Interrupted, Done::Interrupted),
-        CallOutcome::Returned(output) => (PartAttemptOutcome::Succeeded(output), Done::Settled),
+        CallOutcome::Returned(output) => {
+            call.succeeded();
+            (PartAttemptOutcome::Succeeded(output), Done::Settled)
+        }
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schema, &error) {
                 let again = Some(parked::retry_at(engine, attempt));
                 return (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled);
             }
             let (failure, again) = failed(engine, def, attempt, error);
+            call.failed(engine, &failure, again);
             (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled)
         }
     }

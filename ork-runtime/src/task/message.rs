@@ -43,7 +43,7 @@ pub struct JoinOf<X>(PhantomData<X>);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no join, so its jobs have no single result",
     label = "no function `{Self}_join` with `#[task(join)]`",
-    note = "add a join, or use `.outcome()`, which reports how the parts ended"
+    note = "add a join, or use `.wait()`, which reports how the parts ended"
 )]
 pub trait Joined {
     /// The type that the join returns.

@@ -70,6 +70,7 @@ impl Default for RawParts {
 /// assert_eq!(sum_join(Parts::for_test([Ok(1), Ok(2)])).unwrap(), 3);
 /// assert!(sum_join(Parts::for_test([Ok(1), Err("no".into())])).is_err());
 /// ```
+#[must_use = "a join that ignores its parts also ignores those that failed"]
 pub struct Parts<T> {
     raw: RawParts,
     item: PhantomData<fn() -> T>,
@@ -257,6 +258,7 @@ struct Rows {
 /// Async joins use it as a [`Stream`]; [`PartStream::next`] needs no trait in scope. Joins that are plain functions
 /// use it as an [`IntoIterator`], which blocks the caller until the next item is there; async joins may use that as
 /// well. Each item is a `Result`, because the parts are read from the store on demand.
+#[must_use = "a stream of parts reads nothing until it is polled"]
 pub struct PartStream<T> {
     rows: Rows,
     origin: Origin,

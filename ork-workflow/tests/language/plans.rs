@@ -28,7 +28,7 @@ fn one_parameter(task: &str, name: &str, given: Given) -> Result<serde_json::Val
     let parameters = Parameters::from([(name.to_owned(), given)]);
     let checked = workflow.check(&TestCatalog::new(), Some(&parameters));
     match checked.plan {
-        Some(plan) => Ok(serde_json::to_value(&plan).unwrap()["tasks"][0]["input"][name]["value"].clone()),
+        Some(plan) => Ok(serde_json::to_value(&plan).unwrap()["steps"][0]["input"][name]["value"].clone()),
         None => Err(checked.diagnostics.into_iter().map(|it| it.message).collect()),
     }
 }

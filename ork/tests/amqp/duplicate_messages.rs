@@ -29,21 +29,21 @@ fn copy_of_a_job_running_in_a_live_process_waits_for_its_end() {
         let job = first.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         // The first worker takes nothing more, so that the copy goes to the second one.
-        first.drain();
+        first.worker().stop();
         let second = world.worker().await;
         send_again(&foreigner, job.id(), &key).await;
         let called_again = tokio::time::timeout(Duration::from_secs(3), Gate::of(&key).entered(1)).await;
         assert!(called_again.is_err(), "it was called in two living processes at once");
         // Other work continues while the copy waits.
-        assert_eq!(second.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        assert_eq!(second.submit(add { a: 1, b: 2 }).result().await.unwrap(), 3);
         // A worker that stops requeues the copy, and the next worker waits in the same way.
         second.shutdown().await;
         let third = world.worker().await;
-        assert_eq!(third.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        assert_eq!(third.submit(add { a: 1, b: 2 }).result().await.unwrap(), 3);
         let called_again = tokio::time::timeout(Duration::from_secs(3), Gate::of(&key).entered(1)).await;
         assert!(called_again.is_err(), "it was called in two living processes at once");
         Gate::of(&key).open();
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         assert_eq!(calls(&key), 1);
         first.shutdown().await;
         third.shutdown().await;

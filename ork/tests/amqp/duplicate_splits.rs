@@ -39,15 +39,15 @@ fn stale_copy_of_a_split_waits_for_the_current_run() {
         let body = format!("{{\"key\": \"{key}\"}}");
         // A draining worker takes nothing more, so the second copy goes to the other one.
         for worker in [&one, &two] {
-            worker.start_worker();
+            worker.spawn_worker();
             let named = BasicProperties::default().with_message_id(key.as_str().into());
             foreigner.publish("copied", body.as_bytes(), named).await;
             Gate::of(&key).entered(1).await;
-            worker.drain();
+            worker.worker().stop();
         }
         let last = world.worker().await;
         // This worker takes all requeued messages.
-        assert_eq!(last.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        assert_eq!(last.submit(add { a: 1, b: 2 }).result().await.unwrap(), 3);
         Gate::of(&key).open();
         let outcome = last.wait(JobId::from_foreign(&key)).await.unwrap();
         assert_eq!(outcome.into_output::<u64>().unwrap(), PARTS * (PARTS - 1) / 2);

@@ -50,14 +50,14 @@ fn two_workers_share_the_parts_of_a_dynamic_split() {
             world.builder().set("name", "two").set("concurrency", "4").build().await.unwrap(),
         ];
         for worker in &workers {
-            worker.start_worker();
+            worker.spawn_worker();
         }
         let (client, run) = (world.client().await, fresh());
         let job = client.submit(sheet { run: run.clone(), name: "x".repeat(100_000), rows: 3_000 }).await.unwrap();
         // As many as both workers can run at a time, and more than either can alone.
         Gate::of(&run).entered(8).await;
         Gate::of(&run).open();
-        assert_eq!(job.wait().await.unwrap(), 3_000 * 2_999 / 2);
+        assert_eq!(job.result().await.unwrap(), 3_000 * 2_999 / 2);
         let status = job.status().await.unwrap();
         assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(300), 300, 300));
         assert_eq!((calls(&format!("{}.join", job.id())), calls(&format!("{run}.split"))), (1, 1));
@@ -87,7 +87,7 @@ fn outcome_without_a_join_is_the_return_value() {
         let ork = world.worker().await;
         for n in [0, 1, 40] {
             let to = (0..n).map(|n| format!("{n}@example.org")).collect();
-            assert_eq!(ork.submit(mailing { to }).and_wait().await.unwrap(), format!("{n} letters"));
+            assert_eq!(ork.submit(mailing { to }).result().await.unwrap(), format!("{n} letters"));
         }
         let mut foreigner = world.foreigner().await;
         foreigner.publish("mailing", br#"{"to": ["a@b", "c", "d@e"]}"#, foreigner.requesting("borne")).await;
@@ -117,14 +117,14 @@ async fn slow_to_split(key: String, context: Context) -> Result<String> {
 fn long_dynamic_split_is_leased_and_its_job_ends() {
     once(|world| async move {
         let ork = world.builder().set("ack_timeout", "100ms").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let key = fresh();
         let job = ork.submit(slow_to_split { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         until(&ork, job.id(), |status| status.parts.succeeded == 3).await;
         until_leased(&world).await;
         Gate::of(&key).open();
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         let status = job.status().await.unwrap();
         assert_eq!((status.state, status.parts.succeeded, calls(&key)), (JobState::Succeeded, 3, 1));
         let why = ork.why(job.id()).await.unwrap();
@@ -160,7 +160,7 @@ fn parts_of_unknown_jobs_and_of_other_tasks_are_dead_lettered() {
     once(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let of_another = ork.submit(hello { name: "Ada".into() }).await.unwrap();
-        of_another.wait().await.unwrap();
+        of_another.result().await.unwrap();
         let unknown = JobId::new();
         for (job, detail) in [
             (unknown, format!("there is no job {unknown} in this store, so it has no parts")),
@@ -186,7 +186,7 @@ fn parts_of_unknown_jobs_and_of_other_tasks_are_dead_lettered() {
 fn dynamic_split_needs_a_store() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
-        let ended = ork.submit(mailing { to: vec!["a@b".into()] }).and_wait().await;
+        let ended = ork.submit(mailing { to: vec!["a@b".into()] }).result().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         let expected = "`mailing` cannot split its job without a store: set ORK_STORE";
         assert_eq!(failure.to_string(), expected);

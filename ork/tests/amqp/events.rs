@@ -98,7 +98,7 @@ async fn client(world: &World) -> Ork {
 /// Starts a process that works and publishes events.
 async fn worker(world: &World) -> Ork {
     let ork = client(world).await;
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -144,7 +144,7 @@ fn binding_key_selects_events() {
         let mut listener = CallObserver::new(&world, &foreigner, &["job.parts-completed", "job.canceled"]).await;
         let sum = count_part { count: 3, run: fresh(), hold: u64::MAX, failing: Vec::new() };
         let job = ork.submit(sum).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), 3);
+        assert_eq!(job.result().await.unwrap(), 3);
         let event = listener.next().await;
         assert_eq!((&event["type"], &event["subject"]), (&"job.parts-completed".into(), &job.id().to_string().into()));
         let key = fresh();
@@ -198,7 +198,7 @@ fn no_events_over_a_broker_unless_enabled() {
         foreigner_first.shutdown().await;
         let error = quiet.events().await.map(drop).unwrap_err().to_string();
         assert!(error.contains("set ORK_EVENTS to `jobs` or `parts`"), "{error}");
-        assert_eq!(quiet.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        assert_eq!(quiet.submit(add { a: 1, b: 2 }).result().await.unwrap(), 3);
         quiet.shutdown().await;
         // The first event received is from a process that publishes events.
         let loud = worker(&world).await;
@@ -215,7 +215,7 @@ fn events_are_published_without_a_store() {
         let ork = worker(&world).await;
         let mut events = ork.events().await.unwrap();
         let sum = count_part { count: 4, run: fresh(), hold: u64::MAX, failing: Vec::new() };
-        assert_eq!(ork.submit(sum).and_wait().await.unwrap(), 6);
+        assert_eq!(ork.submit(sum).result().await.unwrap(), 6);
         let mut kinds = Vec::new();
         while kinds.last() != Some(&Succeeded) {
             let event = events.next().await.unwrap().unwrap();

@@ -117,7 +117,7 @@ fn message_with_a_taken_unique_key_gets_a_reply_and_its_job_fails() {
             assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {message}"));
         }
         Gate::of(&key).open();
-        first.wait().await.unwrap();
+        first.result().await.unwrap();
         foreigner.publish("lone", body.as_bytes(), foreigner.requesting("d")).await;
         assert_eq!(foreigner.reply().await.1["state"], "succeeded");
         ork.shutdown().await;
@@ -154,7 +154,7 @@ fn wrong_input_is_replied_to_recorded_and_dead_lettered() {
             assert!(header(&dead, "x-ork-detail").contains(expected));
             assert_eq!(dead.data, body.as_bytes());
         }
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         ork.shutdown().await;
     });
 }
@@ -163,7 +163,7 @@ fn wrong_input_is_replied_to_recorded_and_dead_lettered() {
 fn invalid_message_is_replied_to_and_dead_lettered() {
     once(|world| async move {
         let ork = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let mut foreigner = world.foreigner().await;
         let large = format!(r#"{{"name": "{}"}}"#, "x".repeat(1_000));
         let deep = format!(r#"{{"name": {}1{}}}"#, "[".repeat(100), "]".repeat(100));
@@ -202,7 +202,7 @@ fn invalid_message_is_replied_to_and_dead_lettered() {
                 }
             }
         }
-        assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        assert_eq!(ork.submit(hello { name: "Ada".into() }).result().await.unwrap(), "hello Ada");
         ork.shutdown().await;
     });
 }
@@ -219,7 +219,7 @@ fn rejected_message_does_not_affect_an_existing_job() {
         foreigner.publish("hello", br#"{"name": "Ada"}"#, named).await;
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
         Gate::of(&key).open();
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         ork.shutdown().await;
     });
 }
@@ -278,7 +278,7 @@ fn input_that_violates_a_schema_rule_is_wrong_input() {
 fn plain_amqp_client_cancels_a_job_by_its_message_id() {
     each(|world| async move {
         let ork = world.builder().set("concurrency", "1").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let mut foreigner = world.foreigner().await;
         let key = fresh();
         let body = format!(r#"{{"key": "{key}"}}"#);

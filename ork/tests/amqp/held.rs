@@ -43,7 +43,7 @@ async fn requeue(held: BasicGetMessage) {
 
 async fn hasty(world: &World) -> Ork {
     let ork = world.builder().clock(Arc::new(Hasty::default())).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -63,7 +63,7 @@ fn foreign_set_is_completed_after_another_program_held_a_record() {
         foreigner.publish("add", body, part(1, 2, &queue, hooks)).await;
         until(&foreigner, &queue, 1).await;
         // Make sure that the last part has been counted.
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         followed.nothing().await;
         requeue(held).await;
         let (_, _, body) = tokio::time::timeout(SOON, followed.next()).await.expect("the set stays open");
@@ -91,7 +91,7 @@ fn storeless_job_is_joined_after_another_program_held_a_record() {
         requeue(head).await;
         Gate::of(&run).open();
         until(&foreigner, &queue, 2).await;
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         requeue(record).await;
         let (_, outcome) = tokio::time::timeout(SOON, foreigner.reply()).await.expect("the job stays open");
         assert_eq!((&outcome["state"], &outcome["output"]), (&"succeeded".into(), &1.into()), "{outcome}");

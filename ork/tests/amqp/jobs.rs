@@ -9,8 +9,8 @@ use super::world::{each, fresh, on, once, until, why};
 fn result_is_returned_typed() {
     each(|world| async move {
         let ork = world.worker().await;
-        assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
-        assert_eq!(ork.submit(add { a: 2, b: 3 }).await.unwrap().wait().await.unwrap(), 5);
+        assert_eq!(ork.submit(hello { name: "Ada".into() }).result().await.unwrap(), "hello Ada");
+        assert_eq!(ork.submit(add { a: 2, b: 3 }).await.unwrap().result().await.unwrap(), 5);
         ork.shutdown().await;
     });
 }
@@ -21,7 +21,7 @@ fn many_concurrent_jobs_all_end() {
         let ork = world.worker().await;
         let jobs = ork.submit_all((0..1_000).map(|a| add { a, b: 1 })).await.unwrap();
         for (a, job) in (0..).zip(&jobs) {
-            assert_eq!(job.wait().await.unwrap(), a + 1);
+            assert_eq!(job.result().await.unwrap(), a + 1);
         }
         ork.shutdown().await;
     });
@@ -31,9 +31,9 @@ fn many_concurrent_jobs_all_end() {
 fn failed_attempt_is_retried() {
     each(|world| async move {
         let ork = world.worker().await;
-        assert_eq!(ork.submit(succeeds_at { attempt: 3 }).and_wait().await.unwrap(), 3);
+        assert_eq!(ork.submit(succeeds_at { attempt: 3 }).result().await.unwrap(), 3);
         let job = ork.submit(succeeds_at { attempt: 9 }).await.unwrap();
-        assert_eq!(why(&job.outcome().await.unwrap()), "attempt 4");
+        assert_eq!(why(&job.wait().await.unwrap()), "attempt 4");
         ork.shutdown().await;
     });
 }
@@ -43,11 +43,11 @@ fn failures_and_panics_keep_their_messages() {
     each(|world| async move {
         let ork = world.worker().await;
         let job = ork.submit(fails { message: "no luck".into() }).await.unwrap();
-        assert_eq!(why(&job.outcome().await.unwrap()), "no luck");
-        let ended = ork.submit(fails { message: "no luck".into() }).and_wait().await;
+        assert_eq!(why(&job.wait().await.unwrap()), "no luck");
+        let ended = ork.submit(fails { message: "no luck".into() }).result().await;
         assert!(matches!(ended, Err(ClientError::Failed { .. })), "{ended:?}");
         let job = ork.submit(panics { message: "oh no".into() }).await.unwrap();
-        let message = why(&job.outcome().await.unwrap());
+        let message = why(&job.wait().await.unwrap());
         assert!(message.contains("oh no"), "{message}");
         ork.shutdown().await;
     });
@@ -61,7 +61,7 @@ fn zero_one_and_many_parts_are_joined() {
             let run = fresh();
             let message = count_part { count, run: run.clone(), hold: u64::MAX, failing: Vec::new() };
             let job = ork.submit(message).await.unwrap();
-            assert_eq!(job.wait().await.unwrap(), count * count.saturating_sub(1) / 2);
+            assert_eq!(job.result().await.unwrap(), count * count.saturating_sub(1) / 2);
             let status = job.status().await.unwrap();
             assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(count), count, count));
             assert_eq!(calls(&format!("{}.join", job.id())), 1);
@@ -78,10 +78,10 @@ fn retried_job_runs_only_its_failed_parts() {
         let run = fresh();
         let message = count_part { count: 50, run: run.clone(), hold: u64::MAX, failing: vec![3, 40] };
         let job = ork.submit(message).await.unwrap();
-        why(&job.outcome().await.unwrap());
+        why(&job.wait().await.unwrap());
         called(&format!("{run}.healed"));
         ork.retry(job.id()).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), 49 * 50 / 2);
+        assert_eq!(job.result().await.unwrap(), 49 * 50 / 2);
         assert_eq!((calls(&format!("{run}.3")), calls(&format!("{run}.4"))), (2, 1));
         assert_eq!(calls(&format!("{run}.split")), 1);
         ork.shutdown().await;
@@ -96,7 +96,7 @@ fn first_failure_stops_a_strict_job() {
         let job = ork.submit(strict_part { count: 1_000, run: run.clone() }).await.unwrap();
         until(&ork, job.id(), |status| status.parts.failed > 0).await;
         Gate::of(&run).open();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Failed);
         // A failure while the split is still yielding parts ends the split too.
         let (parts, total) = (outcome.status().parts, outcome.status().total.unwrap());
@@ -115,16 +115,16 @@ fn cancelled_job_ends_and_its_running_calls_notice() {
         Gate::of(&key).entered(1).await;
         job.cancel(CancelMode::Immediate).await.unwrap();
         Gate::of(&key).cancel_noticed().await;
-        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
+        assert!(matches!(job.result().await.unwrap_err(), ClientError::Cancelled { .. }));
 
         let run = fresh();
         let job = ork.submit(count_part { count: 500, run: run.clone(), hold: 0, failing: Vec::new() }).await.unwrap();
         Gate::of(&run).entered(1).await;
         job.cancel(CancelMode::Immediate).await.unwrap();
-        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
+        assert!(matches!(job.result().await.unwrap_err(), ClientError::Cancelled { .. }));
         Gate::of(&run).open();
         assert_eq!(calls(&format!("{}.join", job.id())), 0);
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2, "the worker continues");
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2, "the worker continues");
         ork.shutdown().await;
     });
 }
@@ -139,7 +139,7 @@ fn higher_priority_goes_first_in_a_classic_queue() {
         // Both kinds are in the broker before a worker starts.
         client.shutdown().await;
         let worker = world.builder().set("concurrency", "1").build().await.unwrap();
-        worker.start_worker();
+        worker.spawn_worker();
         for id in last.iter().map(ork::Handle::id).chain([first.id()]) {
             assert_eq!(worker.wait(id).await.unwrap().status().state, JobState::Succeeded);
         }
@@ -171,7 +171,7 @@ fn job_without_a_worker_reports_its_queue() {
         let end = "no other process is up: start a worker";
         assert!(why.sentence.contains(&place) && why.sentence.ends_with(end), "{why}");
         let worker = world.worker().await;
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         worker.shutdown().await;
         client.shutdown().await;
     });

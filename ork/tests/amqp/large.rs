@@ -23,8 +23,8 @@ fn outcome_names_the_location_of_a_large_output() {
             let builder = world.builder().set("large_output_bytes", "1000");
             let builder = if shelved { builder.objects(Arc::<Shelf>::clone(&shelf)) } else { builder };
             let ork = builder.build().await.unwrap();
-            ork.start_worker();
-            assert_eq!(ork.submit(hello { name: name(1_000) }).and_wait().await.unwrap().len(), 1_006);
+            ork.spawn_worker();
+            assert_eq!(ork.submit(hello { name: name(1_000) }).result().await.unwrap().len(), 1_006);
             let mut foreigner = world.foreigner().await;
             for (length, correlation) in [(992, "small"), (993, "large")] {
                 let body = format!(r#"{{"name": "{}"}}"#, name(length));
@@ -55,20 +55,20 @@ fn storeless_client_reads_the_object_or_reports_what_is_missing() {
         let shelf = Shelf::new();
         let builder = |store: &str| world.builder().store(store).set("large_output_bytes", "1000");
         let worker = builder("memory:").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
-        worker.start_worker();
+        worker.spawn_worker();
         let client = builder("none").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
-        assert_eq!(client.submit(hello { name: name(1_000) }).and_wait().await.unwrap().len(), 1_006);
+        assert_eq!(client.submit(hello { name: name(1_000) }).result().await.unwrap().len(), 1_006);
         client.shutdown().await;
 
         let client = builder("none").build().await.unwrap();
-        let ended = client.submit(hello { name: name(1_000) }).and_wait().await;
+        let ended = client.submit(hello { name: name(1_000) }).result().await;
         let Err(ClientError::Objects(error)) = ended else { panic!("{ended:?}") };
         assert!(error.to_string().contains("set ORK_LARGE_OUTPUTS"), "{error}");
         worker.shutdown().await;
 
         let worker = builder("memory:").build().await.unwrap();
-        worker.start_worker();
-        let ended = client.submit(hello { name: name(1_000) }).and_wait().await;
+        worker.spawn_worker();
+        let ended = client.submit(hello { name: name(1_000) }).result().await;
         let Err(ClientError::Objects(error)) = ended else { panic!("{ended:?}") };
         assert!(error.to_string().contains("1008 bytes") && error.to_string().contains("ORK_STORE"), "{error}");
         worker.shutdown().await;
@@ -82,12 +82,12 @@ fn too_large_output_fails_the_job_without_a_store() {
         // The input and the output have nearly the same size, so the client has a larger limit than the worker.
         let client = world.client().await;
         let worker = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
-        worker.start_worker();
-        let ended = client.submit(hello { name: name(980) }).and_wait().await;
+        worker.spawn_worker();
+        let ended = client.submit(hello { name: name(980) }).result().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         let message = failure.to_string();
         assert!(message.contains("988 bytes") && message.contains("max_message_bytes"), "{message}");
-        assert_eq!(client.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        assert_eq!(client.submit(hello { name: "Ada".into() }).result().await.unwrap(), "hello Ada");
         worker.shutdown().await;
         client.shutdown().await;
     });
@@ -106,9 +106,9 @@ fn message_too_large_for_the_server_affects_no_other_job() {
         let large = ork.submit(hello { name: name(200_000) }).await.unwrap();
         let beside = ork.submit_all((0..50).map(|a| add { a, b: 1 })).await.unwrap();
         for (a, job) in (0..).zip(beside) {
-            assert_eq!(job.wait().await.unwrap(), a + 1);
+            assert_eq!(job.result().await.unwrap(), a + 1);
         }
-        let message = super::world::why(&large.outcome().await.unwrap());
+        let message = super::world::why(&large.wait().await.unwrap());
         assert!(message.contains("configured max size 100000") && message.contains("max_message_size"), "{message}");
         // The output is too large for the server: the outcome is sent without it.
         let mut foreigner = world.foreigner().await;
@@ -119,13 +119,13 @@ fn message_too_large_for_the_server_affects_no_other_job() {
 
         let storeless = World::new(&node.url(), "none", "quorum");
         let ork = storeless.worker().await;
-        let ended = ork.submit(hello { name: name(99_980) }).and_wait().await;
+        let ended = ork.submit(hello { name: name(99_980) }).result().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         assert!(failure.to_string().contains("max_message_size"), "{failure}");
-        let ended = ork.submit(hello { name: name(200_000) }).and_wait().await;
+        let ended = ork.submit(hello { name: name(200_000) }).result().await;
         let Err(ClientError::Broker(error)) = ended else { panic!("{ended:?}") };
         assert!(error.to_string().contains("max_message_size"), "{error}");
-        assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        assert_eq!(ork.submit(hello { name: "Ada".into() }).result().await.unwrap(), "hello Ada");
         ork.shutdown().await;
     });
 }

@@ -59,7 +59,7 @@ fn repeated_requests_before_the_end_all_get_a_reply_at_the_end() {
         // Make sure that the other two messages have been handled.
         let end = super::world::until(&ork, ork::JobId::from_foreign(&name), |status| status.total == Some(3)).await;
         assert!(!end.state.is_final());
-        ork.submit(low { run: fresh() }).and_wait().await.unwrap();
+        ork.submit(low { run: fresh() }).result().await.unwrap();
         Gate::of(&run).open();
         let mut repliers = Vec::new();
         for _ in 0..3 {

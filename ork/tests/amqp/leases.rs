@@ -30,7 +30,7 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
     let (proxy, through) = Proxy::before(&world.url);
     let builder = world.builder().broker(&through).set("name", "long").set("ack_timeout", ack_within);
     let long = builder.build().await.unwrap();
-    long.start_worker();
+    long.spawn_worker();
     let key = fresh();
     let job = long.submit(gated { key: key.clone() }).await.unwrap();
     Gate::of(&key).entered(1).await;
@@ -39,20 +39,20 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
     }
     // Everything acknowledged before these jobs has reached the broker when they are done.
     for a in 0..20 {
-        assert_eq!(long.submit(add { a, b: 1 }).and_wait().await.unwrap(), a + 1);
+        assert_eq!(long.submit(add { a, b: 1 }).result().await.unwrap(), a + 1);
     }
     let other = world.worker().await;
-    long.drain();
+    long.worker().stop();
     loss(&proxy).await;
     if twice {
         Gate::of(&key).entered(1).await;
     }
     // A redelivered message goes to the head of the queue, before this one.
-    let last = other.submit(hello { name: "Ada".into() }).and_wait().await.unwrap();
+    let last = other.submit(hello { name: "Ada".into() }).result().await.unwrap();
     assert_eq!(last, "hello Ada");
     let runs = calls(&key);
     Gate::of(&key).open();
-    assert_eq!(job.wait().await.unwrap(), key);
+    assert_eq!(job.result().await.unwrap(), key);
     assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Succeeded);
     long.shutdown().await;
     other.shutdown().await;
@@ -74,7 +74,7 @@ fn work_that_waits_too_long_for_a_slot_goes_to_another_worker() {
     once(|world| async move {
         let busy = world.builder().set("name", "busy").set("concurrency", "1").set("ack_timeout", "200ms");
         let busy = busy.build().await.unwrap();
-        busy.start_worker();
+        busy.spawn_worker();
         let key = fresh();
         let long = busy.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
@@ -83,10 +83,10 @@ fn work_that_waits_too_long_for_a_slot_goes_to_another_worker() {
         let others = busy.submit_all((0..10).map(|n| hello { name: n.to_string() })).await.unwrap();
         let idle = world.worker().await;
         for (n, job) in others.iter().enumerate() {
-            assert_eq!(job.wait().await.unwrap(), format!("hello {n}"));
+            assert_eq!(job.result().await.unwrap(), format!("hello {n}"));
         }
         Gate::of(&key).open();
-        assert_eq!(long.wait().await.unwrap(), key);
+        assert_eq!(long.result().await.unwrap(), key);
         busy.shutdown().await;
         idle.shutdown().await;
     });

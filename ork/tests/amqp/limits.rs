@@ -39,7 +39,7 @@ fn two_workers_share_the_permits_of_a_limit() {
         }
         assert_eq!((0..100).map(|number| calls(&format!("{run}.{number}"))).sum::<u32>(), 2);
         Gate::of(&run).open();
-        assert_eq!(job.wait().await.unwrap(), 99 * 100 / 2);
+        assert_eq!(job.result().await.unwrap(), 99 * 100 / 2);
         assert_eq!((0..100).filter(|number| calls(&format!("{run}.{number}")) != 1).count(), 0);
         if let Some(other) = other {
             other.shutdown().await;

@@ -15,7 +15,7 @@ fn run_and_die(world: &World, key: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let worker = world.builder().broker(through).set("max_worker_losses", "2").build().await.unwrap();
-        worker.start_worker();
+        worker.spawn_worker();
         Gate::of(key).entered(1).await;
         std::mem::forget(worker);
     });
@@ -36,8 +36,8 @@ fn work_that_kills_its_workers_fails_after_max_losses() {
             tokio::task::spawn_blocking(move || run_and_die(&world, &key)).await.unwrap();
         }
         let last = world.builder().set("max_worker_losses", "2").build().await.unwrap();
-        last.start_worker();
-        let outcome = job.outcome().await.unwrap();
+        last.spawn_worker();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(why(&outcome), "lost worker: its worker died or lost its connection 3 times while it ran");
         assert_eq!((calls(&key), outcome.status().state), (3, JobState::Failed));
         let dead = foreigner.dead().await;

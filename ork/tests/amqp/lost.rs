@@ -78,9 +78,9 @@ fn purged_job_is_sent_again_and_called_once() {
         let job = ork.submit(gated { key: key.clone() }).await.unwrap();
         let queue = sent(&world, &foreigner, "plain", 1).await;
         assert_eq!(purge(&foreigner, &queue).await, 1);
-        ork.start_worker();
+        ork.spawn_worker();
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         ork.shutdown().await;
     });
@@ -91,7 +91,7 @@ fn purged_parts_are_sent_again_and_called_once_each() {
     each(|world| async move {
         let ork = world.builder().clock(Fast::new()).set("concurrency", "2").build().await.unwrap();
         let (foreigner, name) = (world.foreigner().await, fresh());
-        ork.start_worker();
+        ork.spawn_worker();
         let split = count_part { count: 40, run: name.clone(), hold: 0, failing: Vec::new() };
         let job = ork.submit(split).await.unwrap();
         // Two run; the others are in the queue, or on their way to a worker that has no slot for them.
@@ -99,7 +99,7 @@ fn purged_parts_are_sent_again_and_called_once_each() {
         sent(&world, &foreigner, "parts", 38).await;
         assert_eq!(purge(&foreigner, &format!("{}.task.parts", world.prefix)).await, 38);
         Gate::of(&name).open();
-        assert_eq!(job.wait().await.unwrap(), (0..40).sum::<u64>());
+        assert_eq!(job.result().await.unwrap(), (0..40).sum::<u64>());
         let called: Vec<_> = (0..40).map(|number| calls(&format!("{name}.{number}"))).collect();
         assert_eq!(called, [1; 40]);
         ork.shutdown().await;
@@ -113,9 +113,9 @@ fn jobs_of_a_deleted_queue_are_sent_again() {
         let jobs = ork.submit_all((0..10).map(|a| add { a, b: 1 })).await.unwrap();
         let queue = sent(&world, &foreigner, "plain", 10).await;
         foreigner.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         for (a, job) in (0..).zip(jobs) {
-            assert_eq!(job.wait().await.unwrap(), a + 1);
+            assert_eq!(job.result().await.unwrap(), a + 1);
         }
         ork.shutdown().await;
     });
@@ -155,8 +155,8 @@ fn policy_that_drops_messages_is_reported_and_jobs_are_sent_again() {
         let job = ork.submit(add { a: 1, b: 2 }).await.unwrap();
         sent(&world, &foreigner, "plain", 1).await;
         sent(&world, &foreigner, "plain", 0).await;
-        ork.start_worker();
-        assert_eq!(job.wait().await.unwrap(), 3);
+        ork.spawn_worker();
+        assert_eq!(job.result().await.unwrap(), 3);
         ork.shutdown().await;
     });
 }
@@ -181,7 +181,7 @@ fn job_with_nothing_in_progress_can_be_retried_in_any_state() {
         let refused = ork.retry(job.id()).await.unwrap_err().to_string();
         assert!(refused.contains("is running and cannot be retried, because it is still in progress"), "{refused}");
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         worker.shutdown().await;
         assert_eq!(calls(&key), 1);
         ork.shutdown().await;
@@ -193,7 +193,7 @@ fn parts_are_retried_only_when_their_queue_is_empty() {
     once(|world| async move {
         let worker = world.builder().set("concurrency", "1").build().await.unwrap();
         let (foreigner, name) = (world.foreigner().await, fresh());
-        worker.start_worker();
+        worker.spawn_worker();
         let split = count_part { count: 5, run: name.clone(), hold: 0, failing: Vec::new() };
         let job = worker.submit(split).await.unwrap();
         Gate::of(&name).entered(1).await;
@@ -208,7 +208,7 @@ fn parts_are_retried_only_when_their_queue_is_empty() {
         ork.retry(job.id()).await.unwrap();
         sent(&world, &foreigner, "parts", 5).await;
         Gate::of(&name).open();
-        ork.start_worker();
+        ork.spawn_worker();
         assert_eq!(ork.wait(job.id()).await.unwrap().into_output::<u64>().unwrap(), 10);
         ork.shutdown().await;
     });
@@ -219,7 +219,7 @@ fn parts_are_retried_only_when_their_queue_is_empty() {
 fn long_running_job_is_not_sent_again() {
     on("sqlite", "quorum", |world| async move {
         let (ork, foreigner, key) = (process(&world).await, world.foreigner().await, fresh());
-        ork.start_worker();
+        ork.spawn_worker();
         let job = ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         // Ten minutes by the clock of the worker.
@@ -227,7 +227,7 @@ fn long_running_job_is_not_sent_again() {
         assert_eq!(ork.why(job.id()).await.unwrap().waits_for, WaitsFor::Run);
         sent(&world, &foreigner, "plain", 0).await;
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         ork.shutdown().await;
     });

@@ -66,7 +66,7 @@ async fn end_the_last_part(world: &World, foreigner: &Foreigner, parts: i64) {
 fn job_is_joined_when_a_foreign_worker_ends_its_last_part() {
     on("none", "quorum", |world| async move {
         let ork = world.builder().clock(Arc::new(Hasty::default())).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let (mut foreigner, stranger) = (world.foreigner().await, world.foreigner().await);
         let input = json!({"count": 20, "run": fresh(), "hold": 1_000, "failing": []}).to_string();
         let properties = foreigner.requesting("requested").with_message_id(fresh().as_str().into());

@@ -31,7 +31,7 @@ async fn half_done(ork: &Ork, key: &str) -> ork::Handle<count_part> {
 }
 
 async fn is_whole(job: &ork::Handle<count_part>) {
-    assert_eq!(job.wait().await.unwrap(), 1_999_000);
+    assert_eq!(job.result().await.unwrap(), 1_999_000);
     let status = job.status().await.unwrap();
     assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(2_000), 2_000, 2_000));
     assert_eq!(status.parts.running, 0, "{status:?}");
@@ -61,10 +61,10 @@ fn connection_lost_while_a_worker_starts_is_reestablished() {
         for responses in (1_i64..).step_by(13) {
             let ork = world.client().await;
             proxy.cut_after(responses.unsigned_abs());
-            let working = async { assert_eq!(ork.work().await.unwrap(), ork::Stopped::Drained) };
+            let working = async { assert_eq!(ork.run_worker().await.unwrap(), ork::Stopped::Drained) };
             let requesting = async {
-                assert_eq!(ork.submit(add { a: responses, b: 1 }).and_wait().await.unwrap(), responses + 1);
-                ork.drain();
+                assert_eq!(ork.submit(add { a: responses, b: 1 }).result().await.unwrap(), responses + 1);
+                ork.worker().stop();
             };
             tokio::join!(working, requesting);
             ork.shutdown().await;
@@ -87,8 +87,8 @@ fn connection_cut_during_build_is_reestablished() {
             proxy.cut_after(responses.unsigned_abs());
             let ork = world.builder().build().await;
             let ork = ork.unwrap_or_else(|error| panic!("cut after {responses} responses: {error}"));
-            ork.start_worker();
-            assert_eq!(ork.submit(add { a: responses, b: 1 }).and_wait().await.unwrap(), responses + 1);
+            ork.spawn_worker();
+            assert_eq!(ork.submit(add { a: responses, b: 1 }).result().await.unwrap(), responses + 1);
             ork.shutdown().await;
             if !proxy.has_cut() {
                 assert!(responses > 10, "a process is built with more responses than {responses}");
@@ -139,7 +139,7 @@ fn running_parts_survive_a_broker_restart() {
         let key = fresh();
         let job = half_done(&ork, &key).await;
         node.restart();
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         // Their messages have been redelivered, while they still run: the copies wait for the first calls.
         Gate::of(&key).open();
         is_whole(&job).await;
@@ -159,7 +159,7 @@ fn job_survives_an_orderly_broker_stop() {
         let meanwhile = ork.submit(add { a: 1, b: 1 }).await.unwrap();
         node.restart();
         is_whole(&job).await;
-        assert_eq!(meanwhile.wait().await.unwrap(), 2);
+        assert_eq!(meanwhile.result().await.unwrap(), 2);
         ork.shutdown().await;
     });
 }
@@ -171,7 +171,7 @@ fn work_resumes_after_a_broker_outage() {
         for queue in ["task.parts", "task.plain"] {
             node.wait_for_quorum_queue(&format!("{}.{queue}", world.prefix));
         }
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         node.kill();
         // The store accepts messages that the broker cannot.
         let jobs = ork.submit_all((0..500).map(|a| add { a, b: 1 })).await.unwrap();
@@ -182,10 +182,10 @@ fn work_resumes_after_a_broker_outage() {
         assert_eq!(jobs[0].status().await.unwrap().state, JobState::Ready);
         node.restart();
         for (a, job) in (0..).zip(&jobs) {
-            assert_eq!(job.wait().await.unwrap(), a + 1);
+            assert_eq!(job.result().await.unwrap(), a + 1);
         }
-        assert_eq!(parts.wait().await.unwrap(), 499 * 500 / 2);
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(parts.result().await.unwrap(), 499 * 500 / 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         ork.shutdown().await;
     });
 }
@@ -196,7 +196,7 @@ fn storeless_submission_reports_that_the_broker_is_down() {
     let world = World::new(&node.url(), "none", "quorum");
     run(async {
         let ork = world.worker().await;
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         node.kill();
         let submitted = tokio::time::timeout(SOON, ork.submit(add { a: 1, b: 1 })).await.expect("no result in time");
         let message = submitted.unwrap_err().to_string();
@@ -232,12 +232,12 @@ fn job_survives_cut_connections() {
         // More often than a part may lose its worker.
         for _ in 0..8 {
             proxy.cut();
-            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+            assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         }
         Gate::of(&key).open();
         proxy.cut();
         is_whole(&job).await;
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         ork.shutdown().await;
         super::world::clean(&direct, &world.prefix).await;
     });

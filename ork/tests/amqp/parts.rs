@@ -43,14 +43,14 @@ fn job_is_split_and_joined_without_a_store() {
             for count in [1, 2, 500] {
                 let run = fresh();
                 let message = count_part { count, run: run.clone(), hold: u64::MAX, failing: Vec::new() };
-                let sum = ork.submit(message).and_wait().await.unwrap();
+                let sum = ork.submit(message).result().await.unwrap();
                 assert_eq!(sum, count * (count - 1) / 2);
                 for part in 0..count {
                     assert_eq!(calls(&format!("{run}.{part}")), 1);
                 }
             }
             let none = count_part { count: 0, run: fresh(), hold: 0, failing: Vec::new() };
-            assert_eq!(ork.submit(none).and_wait().await.unwrap(), 0);
+            assert_eq!(ork.submit(none).result().await.unwrap(), 0);
             ork.shutdown().await;
             other.shutdown().await;
         });
@@ -61,9 +61,8 @@ fn job_is_split_and_joined_without_a_store() {
 fn concurrent_jobs_are_joined_separately() {
     on("none", "quorum", |world| async move {
         let (ork, other) = (world.worker().await, world.worker().await);
-        let jobs = (1..=20).map(|count| {
-            ork.submit(count_part { count, run: fresh(), hold: u64::MAX, failing: Vec::new() }).and_wait()
-        });
+        let jobs = (1..=20)
+            .map(|count| ork.submit(count_part { count, run: fresh(), hold: u64::MAX, failing: Vec::new() }).result());
         let sums = futures_util::future::try_join_all(jobs).await.unwrap();
         assert_eq!(sums, (1..=20).map(|count| count * (count - 1) / 2).collect::<Vec<_>>());
         ork.shutdown().await;
@@ -76,14 +75,14 @@ fn failed_part_reaches_the_join_and_its_message_is_returned() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         let message = count_part { count: 5, run: fresh(), hold: u64::MAX, failing: vec![3] };
-        let ended = ork.submit(message).and_wait().await;
+        let ended = ork.submit(message).result().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         assert!(failure.to_string().contains("of 5 parts, 1 failed"), "{failure}");
         // Without a join, the policy decides.
         let run = fresh();
         Gate::of(&run).open();
         let input = serde_json::json!({"count": 3, "run": run}).to_string();
-        let ended = ork.submit_json_and_wait("strict", input.into()).await;
+        let ended = ork.submit_json_for_result("strict", input.into()).await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         assert!(failure.to_string().contains("1 of 3 parts failed"), "{failure}");
         ork.shutdown().await;
@@ -192,7 +191,7 @@ fn incomplete_set_is_put_back_without_losing_records() {
                 foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
             }
             // When this job is done, those parts are, too.
-            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+            assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
             followed.nothing().await;
             foreigner.publish("fails", br#"{"message": "no"}"#, part(2, 3, &queue, hooks)).await;
             assert_eq!(followed.next().await.2, serde_json::json!(2));
@@ -226,7 +225,7 @@ fn hooks_of_a_storeless_job_are_sent_in_order_until_one_has_no_route() {
         let properties = BasicProperties::default().with_headers(table([("on_complete", text(&hooks))]));
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
         assert_eq!(followed.next().await.2, serde_json::json!(9));
-        ork.submit(low { run: "x".into() }).and_wait().await.unwrap();
+        ork.submit(low { run: "x".into() }).result().await.unwrap();
         assert!(ORDER.lock().unwrap().contains(&format!("{id} low")));
         ork.shutdown().await;
     });
@@ -318,15 +317,14 @@ fn parts_of_a_stopped_or_disconnected_worker_are_counted_once() {
             let client = world.client().await;
             let leaving = world.worker().await;
             let lost = world.builder().broker(&through).build().await.unwrap();
-            lost.start_worker();
+            lost.spawn_worker();
             let run = fresh();
-            let job =
-                client.submit(count_part { count: 40, run: run.clone(), hold: 20, failing: Vec::new() }).and_wait();
+            let job = client.submit(count_part { count: 40, run: run.clone(), hold: 20, failing: Vec::new() }).result();
             let others = async {
                 // All remaining parts wait at the gate, in either worker.
                 Gate::of(&run).entered(20).await;
                 let other = world.worker().await;
-                leaving.force_stop();
+                leaving.worker().kill();
                 leaving.shutdown().await;
                 proxy.cut();
                 Gate::of(&run).open();

@@ -16,7 +16,7 @@ fn two_workers_share_the_parts_of_a_job() {
         let mut workers = Vec::new();
         for name in ["one", "two"] {
             let worker = world.builder().set("name", name).set("concurrency", "2").build().await.unwrap();
-            worker.start_worker();
+            worker.spawn_worker();
             workers.push(worker);
         }
         let run = fresh();
@@ -25,7 +25,7 @@ fn two_workers_share_the_parts_of_a_job() {
         let job = workers[0].submit(message).await.unwrap();
         Gate::of(&run).entered(4).await;
         Gate::of(&run).open();
-        assert_eq!(job.wait().await.unwrap(), 1_999_000);
+        assert_eq!(job.result().await.unwrap(), 1_999_000);
         let parts = workers[1].status(job.id()).await.unwrap().parts;
         assert_eq!((parts.succeeded, parts.settled()), (2_000, 2_000));
         assert_eq!(calls(&format!("{}.join", job.id())), 1);
@@ -42,10 +42,10 @@ fn outcome_reaches_the_waiting_process() {
     each(|world| async move {
         let worker = world.worker().await;
         let client = world.client().await;
-        assert_eq!(client.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        assert_eq!(client.submit(hello { name: "Ada".into() }).result().await.unwrap(), "hello Ada");
         let message = count_part { count: 300, run: fresh(), hold: u64::MAX, failing: Vec::new() };
-        assert_eq!(client.submit(message).and_wait().await.unwrap(), 299 * 300 / 2);
-        let failed = client.submit(fails { message: "no luck".into() }).and_wait().await.unwrap_err();
+        assert_eq!(client.submit(message).result().await.unwrap(), 299 * 300 / 2);
+        let failed = client.submit(fails { message: "no luck".into() }).result().await.unwrap_err();
         assert!(failed.to_string().contains("no luck"), "{failed}");
         client.shutdown().await;
         worker.shutdown().await;
@@ -59,7 +59,7 @@ fn jobs_submitted_before_a_worker_starts_are_run_later() {
         let jobs = client.submit_all((0..100).map(|a| add { a, b: 1 })).await.unwrap();
         let worker = world.worker().await;
         for (a, job) in (0..).zip(&jobs) {
-            assert_eq!(job.wait().await.unwrap(), a + 1);
+            assert_eq!(job.result().await.unwrap(), a + 1);
         }
         client.shutdown().await;
         worker.shutdown().await;
@@ -97,9 +97,9 @@ fn stopping_worker_requeues_unfinished_work() {
         let working = async {
             Gate::of(&key).entered(1).await;
             Gate::of(&run).entered(50).await;
-            first.force_stop();
+            first.worker().kill();
         };
-        let (stopped, ()) = tokio::join!(first.work(), working);
+        let (stopped, ()) = tokio::join!(first.run_worker(), working);
         assert_eq!(stopped.unwrap(), Stopped::Interrupted);
         first.shutdown().await;
         let status = job.status().await.unwrap();
@@ -108,9 +108,9 @@ fn stopping_worker_requeues_unfinished_work() {
         Gate::of(&key).open();
         Gate::of(&run).open();
         let second = world.worker().await;
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         assert_eq!(job.status().await.unwrap().attempt, 1);
-        assert_eq!(parts.wait().await.unwrap(), 2_999 * 3_000 / 2);
+        assert_eq!(parts.result().await.unwrap(), 2_999 * 3_000 / 2);
         let counts = parts.status().await.unwrap().parts;
         assert_eq!((counts.succeeded, counts.settled()), (3_000, 3_000));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
@@ -128,14 +128,14 @@ fn job_requeued_many_times_is_not_lost() {
         // More often than a worker may be lost with it, which is counted separately.
         for _ in 0..8 {
             let worker = world.builder().set("max_worker_losses", "2").build().await.unwrap();
-            worker.start_worker();
+            worker.spawn_worker();
             Gate::of(&key).entered(1).await;
-            worker.force_stop();
+            worker.worker().kill();
             worker.shutdown().await;
         }
         Gate::of(&key).open();
         let worker = world.worker().await;
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         worker.shutdown().await;
         client.shutdown().await;
     });
@@ -163,12 +163,12 @@ fn parts_that_a_worker_rejects_fail() {
         foreigner.publish("count", b"{}", forged).await;
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
         assert_eq!(job.status().await.unwrap().parts.settled(), 0);
-        first.force_stop();
+        first.worker().kill();
         let client = world.client().await;
         first.shutdown().await;
 
         let strict = world.builder().set("max_message_bytes", "20").build().await.unwrap();
-        strict.start_worker();
+        strict.spawn_worker();
         let failure = why(&client.wait(job.id()).await.unwrap());
         assert!(failure.contains("50 failed"), "{failure}");
         // A dead letter may be delivered twice: the forged message was moved there just before its worker ended.
@@ -191,15 +191,15 @@ fn unknown_join_fails_its_job() {
         let message = count_part { count: 20, run: run.clone(), hold: 0, failing: Vec::new() };
         let job = client.submit(message).await.unwrap();
         Gate::of(&run).entered(20).await;
-        first.force_stop();
+        first.worker().kill();
         first.shutdown().await;
         // An older version of the program, without a join.
         let count = Arc::clone(ork::Registry::collect().unwrap().get("count").unwrap());
         let registry = ork::Registry::of([count.work, count.split.unwrap()]).unwrap();
         let older = world.builder().registry(registry).build().await.unwrap();
-        older.start_worker();
+        older.spawn_worker();
         Gate::of(&run).open();
-        let failure = why(&job.outcome().await.unwrap());
+        let failure = why(&job.wait().await.unwrap());
         assert!(failure.contains("the task `count` of this program has no join"), "{failure}");
         let dead = foreigner.dead().await;
         assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "ork-kind")), ("unknown-task".into(), "join".into()));
@@ -207,7 +207,7 @@ fn unknown_join_fails_its_job() {
         older.shutdown().await;
         let newer = world.worker().await;
         client.retry(job.id()).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), 190);
+        assert_eq!(job.result().await.unwrap(), 190);
         newer.shutdown().await;
         client.shutdown().await;
     });
@@ -221,7 +221,7 @@ fn draining_worker_finishes_running_work() {
         let key = fresh();
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
-        worker.drain();
+        worker.worker().stop();
         Gate::of(&key).open();
         worker.shutdown().await;
         assert_eq!(job.status().await.unwrap().state, JobState::Succeeded);
@@ -237,7 +237,7 @@ fn redelivered_messages_of_settled_work_have_no_effect() {
         let (run, key) = (fresh(), fresh());
         Gate::of(&key).open();
         let single = ork.submit(gated { key: key.clone() }).await.unwrap();
-        single.wait().await.unwrap();
+        single.result().await.unwrap();
         let message = count_part { count: 20, run: run.clone(), hold: 10, failing: Vec::new() };
         let job = ork.submit(message).await.unwrap();
         until(&ork, job.id(), |status| status.parts.succeeded == 10).await;
@@ -258,14 +258,14 @@ fn redelivered_messages_of_settled_work_have_no_effect() {
         };
         let input = |number: u64| format!(r#"{{"number": {number}, "run": "{run}", "hold": 1000, "fail": false}}"#);
         // While the job runs: parts that are settled, of an older epoch, and beyond the last part.
-        let settled: Vec<_> = ork.parts(job.id(), 0, 20).await.unwrap().iter().map(|part| part.index).collect();
+        let settled: Vec<_> = ork.part_outputs(job.id(), 0, 20).await.unwrap().iter().map(|part| part.index).collect();
         assert_eq!(settled.len(), 10);
         let known = settled.iter().map(|index| (i64::try_from(*index).unwrap(), 1));
         for (index, epoch) in known.chain([(3, 0), (15, 0), (3, 9), (20, 1), (1 << 40, 1)]) {
             foreigner.publish("count", input(99).as_bytes(), part(index, epoch)).await;
         }
         Gate::of(&run).open();
-        assert_eq!(job.wait().await.unwrap(), 190);
+        assert_eq!(job.result().await.unwrap(), 190);
         // After the job has ended.
         foreigner.publish("count", input(99).as_bytes(), part(3, 1)).await;
         foreigner.publish("count", b"null", again(&[("ork-job", id.clone()), ("ork-kind", text("join".into()))])).await;
@@ -273,9 +273,9 @@ fn redelivered_messages_of_settled_work_have_no_effect() {
         let body = format!(r#"{{"key": "{key}"}}"#);
         foreigner.publish("gated", body.as_bytes(), again(&[("ork-job", text(single.id().to_string()))])).await;
         // These are behind the others in both queues, and a worker that has drained has handled all of them.
-        ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap();
+        ork.submit(add { a: 1, b: 1 }).result().await.unwrap();
         let last = count_part { count: 3, run: fresh(), hold: 10, failing: Vec::new() };
-        ork.submit(last).and_wait().await.unwrap();
+        ork.submit(last).result().await.unwrap();
         let (id, single) = (job.id(), single.id());
         ork.shutdown().await;
         assert_eq!((calls(&key), calls(&format!("{run}.99"))), (1, 0), "of {single}");

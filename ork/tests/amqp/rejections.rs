@@ -85,19 +85,19 @@ fn job_of_a_dead_worker_fails_when_no_worker_has_its_task() {
         let known = Arc::clone(Registry::collect().unwrap().get("add").unwrap());
         let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();
         let mut watcher = world.foreigner().await;
-        older.start_worker();
+        older.spawn_worker();
         // These jobs are behind it in the queue.
         for a in 0..20 {
-            assert_eq!(client.submit(add { a, b: 1 }).and_wait().await.unwrap(), a + 1);
+            assert_eq!(client.submit(add { a, b: 1 }).result().await.unwrap(), a + 1);
         }
         assert_eq!(job.status().await.unwrap().state, JobState::Running);
         let until = doomed.beat(Duration::from_secs(2)).await;
         // A worker that stops while it waits requeues the message for the next one.
-        older.force_stop();
+        older.worker().kill();
         older.shutdown().await;
         let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();
-        older.start_worker();
-        let outcome = job.outcome().await.unwrap();
+        older.spawn_worker();
+        let outcome = job.wait().await.unwrap();
         assert!(why(&outcome).contains("gated"), "{outcome:?}");
         let status = outcome.status();
         assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::UnknownTask);

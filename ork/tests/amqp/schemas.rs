@@ -65,7 +65,7 @@ async fn worker(world: &World, name: &str, split: bool) -> Ork {
         .build()
         .await
         .unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -202,7 +202,7 @@ fn storeless_misfit_is_dead_lettered_and_can_be_sent_again() {
         on("none", queues, |world| async move {
             let builder = world.builder().registry(version("resize_old", false));
             let old = builder.clock(Arc::new(super::storeless::Hasty::default())).build().await.unwrap();
-            old.start_worker();
+            old.spawn_worker();
             let mut foreigner = world.foreigner().await;
             send(&foreigner, "new-1", NEW, Some(fingerprint("resize_new"))).await;
             let dead = foreigner.dead().await;

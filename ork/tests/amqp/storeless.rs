@@ -18,8 +18,8 @@ fn results_arrive_as_replies() {
     for queues in ["quorum", "classic"] {
         on("none", queues, |world| async move {
             let ork = world.worker().await;
-            assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
-            let jobs = (0..500).map(|a| ork.submit(add { a, b: 1 }).and_wait());
+            assert_eq!(ork.submit(hello { name: "Ada".into() }).result().await.unwrap(), "hello Ada");
+            let jobs = (0..500).map(|a| ork.submit(add { a, b: 1 }).result());
             let sums = futures_util::future::try_join_all(jobs).await.unwrap();
             assert_eq!(sums, (1..501).collect::<Vec<_>>());
             ork.shutdown().await;
@@ -31,11 +31,11 @@ fn results_arrive_as_replies() {
 fn attempts_run_in_place_and_failures_are_returned() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
-        assert_eq!(ork.submit(succeeds_at { attempt: 4 }).and_wait().await.unwrap(), 4);
+        assert_eq!(ork.submit(succeeds_at { attempt: 4 }).result().await.unwrap(), 4);
         for (expected, ended) in [
-            ("attempt 4", ork.submit(succeeds_at { attempt: 9 }).and_wait().await.map(drop)),
-            ("no luck", ork.submit(fails { message: "no luck".into() }).and_wait().await),
-            ("oh no", ork.submit(panics { message: "oh no".into() }).and_wait().await),
+            ("attempt 4", ork.submit(succeeds_at { attempt: 9 }).result().await.map(drop)),
+            ("no luck", ork.submit(fails { message: "no luck".into() }).result().await),
+            ("oh no", ork.submit(panics { message: "oh no".into() }).result().await),
         ] {
             let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
             assert!(failure.to_string().contains(expected), "{failure}");
@@ -74,7 +74,7 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
         on("none", queues, |world| async move {
             let builder = world.builder().clock(Arc::new(Hasty(SystemClock)));
             let ork = builder.build().await.unwrap();
-            ork.start_worker();
+            ork.spawn_worker();
             let mut foreigner = world.foreigner().await;
             let text = |text: &str| AMQPValue::LongString(text.into());
             for kind in ["part", "join"] {
@@ -104,7 +104,7 @@ fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
             assert_eq!(header(&dead, "x-ork-reason"), "needs-store");
             let message = header(&dead, "x-ork-detail");
             assert!(message.contains("a task with a concurrency limit") && message.contains("ORK_STORE"), "{message}");
-            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+            assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
             ork.shutdown().await;
         });
     }

@@ -188,7 +188,7 @@ async fn flaky_worker_at(world: &World, name: &str, clock: Arc<dyn Clock>) -> (o
     let broker = Arc::new(Amqp::new(config).unwrap());
     let store: Arc<dyn Store> = Arc::<Flaky>::clone(&flaky);
     let ork = world.builder().clock(clock).ports(store, Some(broker), WorkerId::new(name)).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     (ork, flaky)
 }
 
@@ -214,11 +214,11 @@ fn temporary_store_failure_loses_nothing() {
         assert!(parts.status().await.unwrap().parts.settled() < 300);
 
         flaky.broken.send_replace(false);
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         for (a, sum) in (0..).zip(&sums) {
-            assert_eq!(sum.wait().await.unwrap(), a + 1);
+            assert_eq!(sum.result().await.unwrap(), a + 1);
         }
-        assert_eq!(parts.wait().await.unwrap(), 299 * 300 / 2);
+        assert_eq!(parts.result().await.unwrap(), 299 * 300 / 2);
         let status = parts.status().await.unwrap();
         assert_eq!((status.parts.succeeded, status.parts.settled(), status.attempt), (300, 300, 2));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
@@ -241,10 +241,10 @@ fn worker_stops_while_its_store_fails_and_the_next_one_continues() {
         flaky.broken.send_replace(true);
         Gate::of(&key).open();
         flaky.refused(1).await;
-        first.force_stop();
+        first.worker().kill();
         first.shutdown().await;
         let next = world.worker().await;
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         assert_eq!(job.status().await.unwrap().attempt, 1);
         next.shutdown().await;
         client.shutdown().await;
@@ -284,7 +284,7 @@ fn completed_set_reports_no_failure_when_its_rows_are_found_again() {
         flaky.refused(6).await;
         // After its death, another process does.
         flaky.broken.send_replace(true);
-        first.force_stop();
+        first.worker().kill();
         first.shutdown().await;
         let (next, healthy) = flaky_worker_at(&world, "next", Arc::new(Ahead(SystemClock))).await;
         healthy.deleted.subscribe().wait_for(|deleted| *deleted >= 2).await.unwrap();

@@ -31,10 +31,10 @@ async fn watchmen(key: String, many: u32, context: Context) -> Result<()> {
 fn outcome_is_sent_when_the_whole_tree_has_ended() {
     each(|world| async move {
         let ork = world.worker().await;
-        let sum = ork.submit(family { numbers: vec![1, 2, 3], levels: 2 }).and_wait().await.unwrap();
+        let sum = ork.submit(family { numbers: vec![1, 2, 3], levels: 2 }).result().await.unwrap();
         assert_eq!(sum, 6);
         let root = ork.submit(family { numbers: vec![4, 5], levels: 1 }).await.unwrap();
-        assert_eq!(root.wait().await.unwrap(), 9);
+        assert_eq!(root.result().await.unwrap(), 9);
         let status = root.status().await.unwrap();
         assert_eq!((status.below, status.below_ended), (5, 5));
         ork.shutdown().await;
@@ -54,7 +54,7 @@ fn gracefully_cancelled_tree_ends_after_its_running_jobs() {
         assert_eq!(root.status().await.unwrap().state, JobState::Waiting);
         Gate::of(&key).open();
         // Running jobs were allowed to finish, and the follower starts after any kind of end.
-        assert_eq!(follows.wait().await.unwrap(), 42);
+        assert_eq!(follows.result().await.unwrap(), 42);
         assert_eq!(root.status().await.unwrap().state, JobState::Cancelled);
         let below = client.tree(root.id()).await.unwrap();
         assert!(below.iter().skip(1).all(|(_, job)| job.state == JobState::Succeeded));
@@ -74,7 +74,7 @@ fn cancel_stops_child_jobs_in_other_processes() {
         for _ in 0..6 {
             Gate::of(&key).cancel_noticed().await;
         }
-        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(root.wait().await.unwrap().status().state, JobState::Cancelled);
         for ork in [client, one, two] {
             ork.shutdown().await;
         }

@@ -10,7 +10,7 @@ use super::world::{World, fresh, once, shared};
 
 async fn worker(world: &World) -> ork::Ork {
     let ork = world.builder().clock(Fast::new()).set("concurrency", "1").build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -27,8 +27,8 @@ fn message_waiting_for_a_slot_is_not_sent_again() {
         let attempt = ork.status(waits.id()).await.unwrap().attempt;
         assert_eq!(attempt, 1, "it was sent again");
         Gate::of(&key).open();
-        long.wait().await.unwrap();
-        waits.wait().await.unwrap();
+        long.result().await.unwrap();
+        waits.result().await.unwrap();
         let called = ORDER.lock().unwrap().iter().filter(|called| called.contains(&run)).count();
         assert_eq!(called, 1);
         ork.shutdown().await;
@@ -46,9 +46,9 @@ fn message_waiting_for_a_slot_goes_to_a_later_worker() {
         // Long enough for the busy worker to receive the message and requeue it more than once.
         Fast::new().pause(Duration::from_secs(30)).await;
         let free = worker(&world).await;
-        waits.wait().await.unwrap();
+        waits.result().await.unwrap();
         Gate::of(&key).open();
-        long.wait().await.unwrap();
+        long.result().await.unwrap();
         free.shutdown().await;
         busy.shutdown().await;
     });

@@ -45,16 +45,16 @@ fn both_workers_run_steps_and_each_step_starts_once() {
     shared(|world| async move {
         let run = JobId::new().to_string();
         let (one, two) = (world.worker().await, world.worker().await);
-        let handle = one.submit_plan(&plan(&run, 100)).await.unwrap();
-        let outcome = handle.outcome().await.unwrap();
+        let handle = one.workflows().submit(&plan(&run, 100)).await.unwrap();
+        let outcome = handle.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let steps = &outcome.status().run.as_ref().unwrap().steps;
         assert!(steps.iter().all(|step| step.state == StepState::Succeeded));
         let by_number = json!([[null, 0, 3], [null, 1, 3], [null, 2, 3]]);
         let expected = json!([200, 2 * 4950, by_number]);
-        assert_eq!(two.step_output(handle.id(), "gather").await.unwrap(), Some(expected));
+        assert_eq!(two.workflows().step_output(handle.id(), "gather").await.unwrap(), Some(expected));
         assert_eq!([".list", ".each", ".gather"].map(|task| calls(&format!("{run}{task}"))), [1, 203, 1]);
-        let each = two.step_output(handle.id(), "each").await.unwrap().unwrap();
+        let each = two.workflows().step_output(handle.id(), "each").await.unwrap().unwrap();
         assert_eq!((each[13].clone(), each[198].clone()), (json!([6, 1, 2]), json!([99, 0, 2])));
         one.shutdown().await;
         two.shutdown().await;
@@ -82,7 +82,7 @@ fn published_plan_cannot_start_programs_or_schedules() {
             let message = reply["error"]["message"].as_str().unwrap();
             assert!(reply["state"] == "failed" && message.contains(expected), "{reply}");
         }
-        assert!(!marked.exists() && worker.schedules().await.unwrap().is_empty());
+        assert!(!marked.exists() && worker.schedules().list().await.unwrap().is_empty());
         worker.shutdown().await;
     });
 }

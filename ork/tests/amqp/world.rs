@@ -137,7 +137,7 @@ impl World {
     /// Starts a process that works.
     pub(crate) async fn worker(&self) -> Ork {
         let ork = self.client().await;
-        ork.start_worker();
+        ork.spawn_worker();
         ork
     }
 

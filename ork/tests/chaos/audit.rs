@@ -74,8 +74,8 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     free(&*store).await;
     // Messages that the killed processes had started to send are sent again, and have no effect.
     let ork = place.builder().build().await.unwrap();
-    ork.start_worker();
-    assert_eq!(ork.submit(last { number: 7 }).and_wait().await.unwrap(), 7);
+    ork.spawn_worker();
+    assert_eq!(ork.submit(last { number: 7 }).result().await.unwrap(), 7);
     ork.shutdown().await;
 
     let view = store.job(id).await.unwrap().unwrap();

@@ -58,13 +58,13 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
         until(&client, job.id(), when + parts / 20).await;
         cluster.nodes[at].restart();
     }
-    let sum = job.wait().await;
+    let sum = job.result().await;
     if sum.is_err() {
-        let settled = client.parts(job.id(), 0, usize::MAX).await.unwrap();
+        let settled = client.part_outputs(job.id(), 0, usize::MAX).await.unwrap();
         panic!("{sum:?}: {:?}", settled.iter().find(|part| part.failure.is_some()));
     }
     assert_eq!(sum.unwrap(), parts * (parts - 1) / 2);
-    assert_eq!(client.submit(last { number: 1 }).and_wait().await.unwrap(), 1);
+    assert_eq!(client.submit(last { number: 1 }).result().await.unwrap(), 1);
     client.shutdown().await;
     workers.into_iter().for_each(Worker::drain);
     let splits = std::fs::read_to_string(&log).unwrap().lines().count();

@@ -112,12 +112,12 @@ fn worker() {
         };
         let drain = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
         let working = async {
-            let stopped = ork.work().await.unwrap();
+            let stopped = ork.run_worker().await.unwrap();
             assert_ne!(stopped, ork::Stopped::Failed);
         };
         let draining = async {
             assert_eq!(drain.await.unwrap().unwrap(), 0);
-            ork.drain();
+            ork.worker().stop();
         };
         tokio::join!(working, draining);
         ork.shutdown().await;

@@ -106,9 +106,9 @@ async fn round(Services { rabbit, postgres }: &mut Services, parts: u64, seed: u
             }
         }
     }
-    let sum = job.wait().await.unwrap();
+    let sum = job.result().await.unwrap();
     assert_eq!(sum, parts * (parts - 1) / 2);
-    assert_eq!(client.submit(last { number: 1 }).and_wait().await.unwrap(), 1);
+    assert_eq!(client.submit(last { number: 1 }).result().await.unwrap(), 1);
     client.shutdown().await;
     for worker in workers {
         worker.drain();

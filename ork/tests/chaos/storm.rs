@@ -90,7 +90,7 @@ fn storm(StormConfig { jobs: n_jobs, join, pause }: StormConfig, store: &str, br
         let jobs = client.submit_all(messages).await.unwrap();
         let all = async {
             for job in &jobs {
-                assert_eq!(job.wait().await.unwrap(), 1);
+                assert_eq!(job.result().await.unwrap(), 1);
             }
         };
         let killed = std::cell::RefCell::new(BTreeSet::new());

@@ -48,9 +48,9 @@ fn beside_one_that_kills(place: &Place) {
         };
         let jobs = async {
             for (number, job) in (0..).zip(&others) {
-                assert_eq!(job.wait().await.unwrap(), number, "a harmless job fails for its neighbour");
+                assert_eq!(job.result().await.unwrap(), number, "a harmless job fails for its neighbour");
             }
-            harmful.outcome().await.unwrap().status().clone()
+            harmful.wait().await.unwrap().status().clone()
         };
         let within = Duration::from_mins(3);
         let status = tokio::select! {

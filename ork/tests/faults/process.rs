@@ -151,7 +151,7 @@ impl World {
                 break ork;
             }
         };
-        ork.start_worker();
+        ork.spawn_worker();
         let failed = ork.failed();
         let id = match self.find(work).await {
             Some(id) => id,
@@ -176,7 +176,7 @@ impl World {
                         }
                         Err(error) => Err(error),
                     },
-                    Work::Run(n) => ork.submit_plan(&workflow_runs::plan(&run, n)).await.map(|run| run.id()),
+                    Work::Run(n) => ork.workflows().submit(&workflow_runs::plan(&run, n)).await.map(|run| run.id()),
                 };
                 // A submission that failed has had no effect.
                 if let Ok(id) = submitted {
@@ -196,7 +196,7 @@ impl World {
                 self.followed(id).await;
             }
             // Rows are taken in order, so once this job is done, the rows that an earlier process held are done, too.
-            while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
+            while ork.submit(last { number: 1 }).result().await.is_err() {}
             // A process that shuts down starts nothing more, so every job must have ended before.
             for job in self.open().await {
                 while ork.wait(job).await.is_err() {}

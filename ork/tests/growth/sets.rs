@@ -28,13 +28,13 @@ async fn worker(node: &Rabbit) -> Ork {
     let prefix = format!("t{}", &JobId::new().to_string()[20..]);
     let builder = ork::builder().config(config).store("none").broker(node.url()).set("prefix", &prefix);
     let ork = builder.build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
 /// Runs one set of `parts` parts to its end.
 async fn one(ork: &Ork, job: u64, parts: u64) {
-    let sum = ork.submit(number_part { count: parts }).and_wait();
+    let sum = ork.submit(number_part { count: parts }).result();
     let sum = tokio::time::timeout(Duration::from_secs(30), sum).await;
     assert_eq!(sum.unwrap_or_else(|_| panic!("job {job} does not end")).unwrap(), parts * (parts - 1) / 2);
 }

@@ -13,7 +13,7 @@ fn running_task_sees_that_its_job_was_cancelled() {
         Gate::of(&key).entered().await;
         job.cancel(CancelMode::Immediate).await.unwrap();
         assert_eq!(job.status().await.unwrap().state, JobState::Cancelled);
-        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
+        assert!(matches!(job.result().await.unwrap_err(), ClientError::Cancelled { .. }));
         world.end().await;
         assert_eq!(calls(&key), 1);
     });
@@ -52,7 +52,7 @@ fn cancelled_parts_never_start() {
 fn ended_job_cannot_be_cancelled() {
     each(|world| async move {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         let message = job.cancel(CancelMode::Immediate).await.unwrap_err().to_string();
         assert_eq!(message, format!("job {} is succeeded and cannot be cancelled", job.id()));
         world.end().await;

@@ -40,7 +40,7 @@ async fn effect_join(parts: Parts<u64>, context: Context) -> Result<u64> {
 fn idempotency_key_is_the_same_for_all_attempts_of_one_piece_of_work_only() {
     each(|world| async move {
         let job = world.ork.submit(effect_part { count: 3 }).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), 3);
+        assert_eq!(job.result().await.unwrap(), 3);
         let keys = KEYS.lock().unwrap().remove(&job.id()).unwrap();
         let expected = ["0", "1", "2", "join"].map(|what| (format!("{}.{what}", job.id()), 2));
         assert_eq!(keys, BTreeMap::from(expected));
@@ -52,7 +52,7 @@ fn idempotency_key_is_the_same_for_all_attempts_of_one_piece_of_work_only() {
 fn task_submits_a_child_and_reports_progress() {
     each(|world| async move {
         let job = world.ork.submit(parent { name: "Ada".into() }).await.unwrap();
-        let child: JobId = job.wait().await.unwrap().parse().unwrap();
+        let child: JobId = job.result().await.unwrap().parse().unwrap();
         assert_eq!(world.outcome(child).await.into_output::<String>().unwrap(), "hello Ada");
         let status = world.ork.status(child).await.unwrap();
         assert_eq!((status.root, status.parent), (job.id(), Some(job.id())));

@@ -43,7 +43,7 @@ fn join_sees_all_parts_in_order_and_runs_once() {
     each(|world| async move {
         for n in [0, 1, 2, 17, 1_000] {
             let job = world.ork.submit(rows { sheet: "s".into(), n }).await.unwrap();
-            assert_eq!(job.wait().await.unwrap(), rows_of(n));
+            assert_eq!(job.result().await.unwrap(), rows_of(n));
             assert_eq!(calls(&format!("{}.join", job.id())), 1);
             let status = job.status().await.unwrap();
             assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(n), n, n));
@@ -61,7 +61,7 @@ fn many_jobs_can_split_themselves_at_once() {
             jobs.push((n, world.ork.submit(rows { sheet: "s".into(), n: n % 5 }).await.unwrap()));
         }
         for (n, job) in jobs {
-            assert_eq!(job.wait().await.unwrap(), rows_of(n % 5));
+            assert_eq!(job.result().await.unwrap(), rows_of(n % 5));
             assert_eq!(calls(&format!("{}.join", job.id())), 1);
         }
         world.end().await;
@@ -77,7 +77,7 @@ async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<St
         match data.as_str() {
             "bad" => return Err(Error::permanent("a bad part")),
             "waits" => Gate::of(&format!("{run}.part")).pass().await,
-            "reports" => context.progress(99.0, "reported by a part"),
+            "reports" => context.report_progress(99.0, "reported by a part"),
             _ => {}
         }
         return Ok(data);
@@ -94,7 +94,7 @@ async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<St
             }
             "fail" => return Err(Error::new("failed on request")),
             "wait" => Gate::of(&format!("{run}.gate")).pass().await,
-            "report" => context.progress(20.0, "The job is split"),
+            "report" => context.report_progress(20.0, "The job is split"),
             "child" => drop(context.submit(greet { name: run.clone() }).await?),
             other => panic!("{other}"),
         }
@@ -137,7 +137,7 @@ fn output_without_a_join_is_the_return_value_of_the_function() {
         for parts in [&[][..], &["a"], &["a", "b", "c", "d", "e", "f", "g"]] {
             let (run, job) = run_of(vec![step(None, "split", parts)]);
             let job = world.ork.submit(job).await.unwrap();
-            assert_eq!(job.wait().await.unwrap(), "by the function");
+            assert_eq!(job.result().await.unwrap(), "by the function");
             assert!(parts.iter().all(|part| calls(&format!("{run}.{part}")) == 1));
             assert_eq!(job.status().await.unwrap().parts.succeeded, u64::try_from(parts.len()).unwrap());
         }
@@ -164,7 +164,7 @@ fn job_does_not_end_before_its_function_has_returned() {
         assert_eq!(why.waits_for, WaitsFor::Split);
         assert!(why.sentence.contains("3 parts so far, 3 ended"), "{why}");
         Gate::of(&format!("{run}.gate")).open();
-        assert_eq!(job.wait().await.unwrap(), "by the function");
+        assert_eq!(job.result().await.unwrap(), "by the function");
         world.end().await;
     });
 }
@@ -179,7 +179,7 @@ fn function_that_fails_after_its_split_makes_new_parts_when_retried() {
         ];
         let (run, job) = run_of(script);
         let job = world.ork.submit(job).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), "by the function");
+        assert_eq!(job.result().await.unwrap(), "by the function");
         let status = job.status().await.unwrap();
         assert_eq!((status.total, status.parts.succeeded, status.parts.settled()), (Some(2), 2, 2));
         assert_eq!(status.failure, None, "the earlier failure is gone");
@@ -193,7 +193,7 @@ fn retry_that_does_not_split_leaves_the_job_without_parts() {
     each(|world| async move {
         let (_, job) = run_of(vec![step(Some(1), "split", &["a", "b", "c"]), step(Some(1), "fail", &[])]);
         let job = world.ork.submit(job).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), "by the function");
+        assert_eq!(job.result().await.unwrap(), "by the function");
         let status = job.status().await.unwrap();
         assert_eq!((status.total, status.yielded, status.parts.settled()), (None, 0, 0));
         world.end().await;
@@ -205,7 +205,7 @@ fn function_that_fails_every_attempt_after_its_split_stops_the_parts() {
     each(|world| async move {
         let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "fail", &[])]);
         let job = world.ork.submit(job).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(why(&outcome), "failed on request");
         assert_eq!(calls(&format!("{run}.function")), 3);
         world.end().await;
@@ -217,7 +217,7 @@ fn function_that_fails_every_attempt_after_its_split_stops_the_parts() {
 fn function_that_ignores_a_failed_split_fails() {
     each(|world| async move {
         let (_, job) = run_of(vec![step(None, "break", &["a", "b", "c", "d"])]);
-        let outcome = world.ork.submit(job).await.unwrap().outcome().await.unwrap();
+        let outcome = world.ork.submit(job).await.unwrap().wait().await.unwrap();
         assert_eq!(why(&outcome), "the task returned before its split had finished");
         world.end().await;
     });
@@ -228,7 +228,7 @@ fn job_with_parts_and_children_waits_for_both() {
     each(|world| async move {
         let (_, job) = run_of(vec![step(None, "child", &[]), step(None, "split", &["a", "b"])]);
         let job = world.ork.submit(job).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), "by the function");
+        assert_eq!(job.result().await.unwrap(), "by the function");
         let status = job.status().await.unwrap();
         assert_eq!((status.parts.succeeded, status.below, status.below_ended), (2, 1, 1));
         world.end().await;
@@ -273,7 +273,7 @@ fn first_failed_part_stops_the_others_and_the_job_fails_once_its_function_return
         let job = world.ork.submit(job).await.unwrap();
         world.until(job.id(), |status| status.parts.failed == 1).await;
         Gate::of(&format!("{run}.gate")).open();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert!(why(&outcome).starts_with("1 of "), "{outcome:?}");
         assert_eq!((calls(&format!("{run}.bad")), calls(&format!("{run}.function"))), (1, 1));
         assert_eq!(outcome.output(), None);
@@ -290,7 +290,7 @@ fn another_process_continues_with_the_parts() {
         let job = other.submit(job).await.unwrap().id();
         Gate::of(&format!("{run}.gate")).entered().await;
         Gate::of(&format!("{run}.part")).entered().await;
-        world.ork.force_stop();
+        world.ork.worker().kill();
         let (ork, _, _folder) = world.parts();
         ork.shutdown().await;
         let status = other.status(job).await.unwrap();
@@ -300,7 +300,7 @@ fn another_process_continues_with_the_parts() {
             Gate::of(&format!("{run}.{gate}")).open();
             Gate::of(&format!("{run}.{gate}")).open();
         }
-        other.start_worker();
+        other.spawn_worker();
         let outcome = other.wait(job).await.unwrap();
         assert_eq!(outcome.into_output::<String>().unwrap(), "by the function");
         let status = other.status(job).await.unwrap();

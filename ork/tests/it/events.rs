@@ -16,7 +16,7 @@ type Events = BoxStream<'static, std::result::Result<ork::Event, ClientError>>;
 #[task]
 async fn reports(steps: u32, context: Context) {
     for step in 1..=steps {
-        context.progress(f64::from(step * 30), format!("step {step}"));
+        context.report_progress(f64::from(step * 30), format!("step {step}"));
         tokio::task::yield_now().await;
     }
 }
@@ -145,7 +145,7 @@ fn events_and_part_events_are_published_only_if_enabled() {
         }
         let of = async |events: &str| {
             let ork: Ork = builder(&store).set("events", events.to_owned()).build().await.unwrap();
-            ork.start_worker();
+            ork.spawn_worker();
             ork
         };
         let quiet = of("none").await;
@@ -203,7 +203,7 @@ fn event_stream_of_a_tree_ends_with_its_root() {
         let job = world.ork.submit(parent { name: "Ada".into() }).await.unwrap();
         let id = job.id();
         // A stream of the events of a job that has ended is empty.
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert!(world.ork.events_of(id).await.unwrap().next().await.is_none());
         let key = JobId::new().to_string();
         let root = world.ork.submit(opens { key: key.clone() }).await.unwrap();

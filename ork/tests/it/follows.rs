@@ -42,7 +42,7 @@ async fn end_job(world: &World, job: &Handle<ends>, key: &str, end: End) {
         End::Succeeded | End::Failed => Gate::of(key).open(),
         End::Cancelled => world.ork.cancel(job.id(), CancelMode::Immediate).await.unwrap(),
     }
-    let state = job.outcome().await.unwrap().status().state;
+    let state = job.wait().await.unwrap().status().state;
     let expected = match end {
         End::Succeeded => JobState::Succeeded,
         End::Failed => JobState::Failed,
@@ -84,7 +84,7 @@ fn follower_of_several_jobs_starts_once_after_the_last_one_however_each_ended() 
                 end_job(&world, job, key, *end).await;
                 left.retain(|id| *id != job.id());
             }
-            assert_eq!(follower.wait().await.unwrap(), 1);
+            assert_eq!(follower.result().await.unwrap(), 1);
             let started = follower.status().await.unwrap().started;
             for (job, ..) in &jobs {
                 assert!(started >= job.status().await.unwrap().ended);
@@ -108,10 +108,10 @@ fn ended_or_repeated_jobs_do_not_delay_a_follower() {
         // The same job again, together with a job that follows it and has its own follower.
         let second = follow().after(open.id()).after(first.id()).await.unwrap();
         // All of them have ended, so it starts at once.
-        assert_eq!(follow().after(ended.id()).after(ended.id()).and_wait().await.unwrap(), 1);
+        assert_eq!(follow().after(ended.id()).after(ended.id()).result().await.unwrap(), 1);
         assert_eq!(world.ork.why(second.id()).await.unwrap().follows.len(), 2);
         end_job(&world, &open, &open_key, End::Succeeded).await;
-        assert_eq!((first.wait().await.unwrap(), second.wait().await.unwrap()), (1, 1));
+        assert_eq!((first.result().await.unwrap(), second.result().await.unwrap()), (1, 1));
         let started = second.status().await.unwrap().started;
         assert!(started >= first.status().await.unwrap().ended);
         world.end().await;
@@ -132,7 +132,7 @@ fn follower_of_an_unknown_job_is_refused_without_side_effects() {
         // Its unique key is free.
         let follower = follow().after(open.id()).await.unwrap();
         end_job(&world, &open, &open_key, End::Succeeded).await;
-        assert_eq!(follower.wait().await.unwrap(), 1);
+        assert_eq!(follower.result().await.unwrap(), 1);
         world.end().await;
     });
 }
@@ -148,8 +148,8 @@ fn follower_of_several_jobs_can_be_cancelled_before_it_starts() {
         end_job(&world, &one, &one_key, End::Succeeded).await;
         world.ork.cancel(follower.id(), CancelMode::Immediate).await.unwrap();
         end_job(&world, &two, &two_key, End::Succeeded).await;
-        assert_eq!(other.wait().await.unwrap(), 1);
-        assert_eq!(follower.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(other.result().await.unwrap(), 1);
+        assert_eq!(follower.wait().await.unwrap().status().state, JobState::Cancelled);
         assert_eq!(calls(&after), 0);
         world.end().await;
     });
@@ -166,7 +166,7 @@ fn retried_follower_waits_again_if_it_was_cancelled_while_waiting() {
         let jobs = [follow(&single).await.unwrap(), follow(&several).after(two.id()).await.unwrap()];
         for job in &jobs {
             job.cancel(CancelMode::Immediate).await.unwrap();
-            assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
+            assert_eq!(job.wait().await.unwrap().status().state, JobState::Cancelled);
             world.ork.retry(job.id()).await.unwrap();
         }
         for (job, first) in jobs.iter().zip([vec![one.id()], vec![one.id(), two.id()]]) {
@@ -175,14 +175,14 @@ fn retried_follower_waits_again_if_it_was_cancelled_while_waiting() {
             assert_eq!(why.follows, first);
         }
         end_job(&world, &one, &one_key, End::Succeeded).await;
-        jobs[0].outcome().await.unwrap();
+        jobs[0].wait().await.unwrap();
         assert_eq!((calls(&single), calls(&several)), (1, 0));
         end_job(&world, &two, &two_key, End::Succeeded).await;
-        jobs[1].outcome().await.unwrap();
+        jobs[1].wait().await.unwrap();
         assert_eq!((calls(&single), calls(&several)), (1, 1));
         // It does not wait for jobs that have ended.
         let third = follow(&key()).await.unwrap();
-        third.outcome().await.unwrap();
+        third.wait().await.unwrap();
         world.end().await;
     });
 }

@@ -54,7 +54,7 @@ fn hooks_belong_to_the_job_and_not_to_its_parts() {
     each(|world| async move {
         let key = fresh();
         let sum = world.ork.submit(double_part { count: 20, failing: Vec::new(), run: fresh() });
-        assert_eq!(sum.on_complete(noted(&key)).and_wait().await.unwrap(), 380);
+        assert_eq!(sum.on_complete(noted(&key)).result().await.unwrap(), 380);
         wait_for_call(&key).await;
         // A cancelled job has not succeeded, so its `on_failure` hooks are sent.
         let (key, run) = (fresh(), fresh());
@@ -72,7 +72,7 @@ fn retry_sends_only_hooks_that_were_not_sent_before() {
         let [run, always, failed, well] = [(); 4].map(|()| fresh());
         let job = world.ork.submit(heals { key: run.clone() }).on_complete(noted(&always));
         let job = job.on_failure(noted(&failed)).on_success(noted(&well)).await.unwrap();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Failed);
         wait_for_call(&always).await;
         wait_for_call(&failed).await;
         world.ork.retry(job.id()).await.unwrap();

@@ -50,7 +50,7 @@ impl World {
         let broker = Arc::new(CountedBroker(broker, calls.clone()));
         let ports = builder("memory:").set("concurrency", "256").clock(Arc::<Manual>::clone(&clock));
         let ork = ports.ports(store, Some(broker), worker).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         Self { ork, clock, calls }
     }
 
@@ -135,7 +135,7 @@ async fn due_later(first: String, context: ork::Context) -> Result<String> {
 fn idle_process_makes_no_calls_but_a_heartbeat_every_five_seconds() {
     each_counted(&[false, true], |world| async move {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), 2);
+        assert_eq!(job.result().await.unwrap(), 2);
         world.only_beats(120, 5).await;
         world.ork.shutdown().await;
     });
@@ -152,7 +152,7 @@ async fn measured(value: f64, context: ork::Context) {
 fn metrics_are_written_once_after_the_job_without_polling() {
     each_counted(&[false], |world| async move {
         let job = world.ork.submit(measured { value: 2.5 }).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         world.calls.reach("record", 1).await;
         world.only_beats(20, 3).await;
         assert_eq!(world.calls.of("record"), 1);
@@ -175,7 +175,7 @@ fn metrics_of_a_running_job_are_written_after_a_second() {
         world.clock.advance(second);
         world.calls.reach("record", 1).await;
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         world.ork.shutdown().await;
         assert_eq!(world.calls.of("record"), 1);
     });
@@ -195,7 +195,7 @@ fn process_sleeps_until_the_next_due_time() {
         // The retry is due after seven and a half minutes or more.
         world.only_beats(20, 4).await;
         world.clock.advance(due - world.clock.now());
-        assert_eq!(job.wait().await.unwrap(), "later");
+        assert_eq!(job.result().await.unwrap(), "later");
         world.ork.shutdown().await;
     });
 }
@@ -213,7 +213,7 @@ fn process_has_one_heartbeat_however_many_jobs_it_runs() {
             Gate::of(&key).open();
         }
         for job in jobs {
-            assert_eq!(job.wait().await.unwrap(), key);
+            assert_eq!(job.result().await.unwrap(), key);
         }
         world.ork.shutdown().await;
     });

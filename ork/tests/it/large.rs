@@ -94,7 +94,7 @@ fn each_shelved<F: Future<Output = ()>>(case: impl Fn(Ork, Arc<Shelf>, String) -
         first.shutdown().await;
         let shelf = Shelf::new();
         let ork = shelved(&store, &shelf).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         case(ork, shelf, store).await;
         drop(folder);
     });
@@ -103,10 +103,10 @@ fn each_shelved<F: Future<Output = ()>>(case: impl Fn(Ork, Arc<Shelf>, String) -
 #[test]
 fn large_output_is_stored_as_an_object_and_read_back() {
     each_shelved(|ork, shelf, store| async move {
-        assert_eq!(ork.submit(long { length: 98 }).and_wait().await.unwrap().len(), 98);
+        assert_eq!(ork.submit(long { length: 98 }).result().await.unwrap().len(), 98);
         assert_eq!(shelf.names(), Vec::<String>::new());
         let job = ork.submit(long { length: 99 }).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), letters(0, 99));
+        assert_eq!(job.result().await.unwrap(), letters(0, 99));
         let [name] = &shelf.names()[..] else { panic!("{:?}", shelf.names()) };
         assert!(name.contains(&format!("/{}/job-1-", job.id())), "{name}");
         if store != "memory:" {
@@ -127,14 +127,14 @@ fn large_output_is_stored_as_an_object_and_read_back() {
 fn large_part_outputs_are_joined_in_order_a_few_at_a_time() {
     each_shelved(|ork, shelf, _| async move {
         let job = ork.submit(longs_part { count: 41 }).await.unwrap();
-        let joined = job.wait().await.unwrap();
+        let joined = job.result().await.unwrap();
         let expected: Vec<_> = (0..41_u64).map(|n| letters(n, if n.is_multiple_of(2) { 1_000 } else { 10 })).collect();
         assert_eq!(joined, expected);
         // The outputs of the parts, and that of the join.
         assert_eq!(shelf.names().len(), 21 + 1);
         let most = shelf.most_read_at_once();
         assert!((2..=8).contains(&most), "{most} were read at once");
-        let parts = ork.parts(job.id(), 0, 100).await.unwrap();
+        let parts = ork.part_outputs(job.id(), 0, 100).await.unwrap();
         let outputs = parts.into_iter().map(|part| serde_json::from_slice::<String>(&part.output.unwrap()).unwrap());
         assert!(outputs.eq(expected));
         ork.shutdown().await;
@@ -144,7 +144,7 @@ fn large_part_outputs_are_joined_in_order_a_few_at_a_time() {
 #[test]
 fn outputs_that_are_not_requested_are_not_read() {
     each_shelved(|ork, shelf, _| async move {
-        assert_eq!(ork.submit(odd_part { count: 20 }).and_wait().await.unwrap(), 10);
+        assert_eq!(ork.submit(odd_part { count: 20 }).result().await.unwrap(), 10);
         assert_eq!((shelf.names().len(), shelf.most_read_at_once()), (10, 0));
         ork.shutdown().await;
     });
@@ -159,10 +159,10 @@ fn outputs_wait_while_the_object_store_is_down() {
         shelf.has_refused().await;
         assert!(!job.status().await.unwrap().state.is_final());
         // Small outputs are not affected.
-        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).result().await.unwrap(), 2);
         shelf.broken.send_replace(false);
-        assert_eq!(job.wait().await.unwrap().len(), 1_000);
-        assert_eq!(parts.wait().await.unwrap().len(), 10);
+        assert_eq!(job.result().await.unwrap().len(), 1_000);
+        assert_eq!(parts.result().await.unwrap().len(), 10);
         assert_eq!(job.status().await.unwrap().attempt, 1);
         assert_eq!(parts.status().await.unwrap().parts.succeeded, 10);
         ork.shutdown().await;
@@ -179,7 +179,7 @@ fn join_waits_for_outputs_that_cannot_be_read_yet() {
         gate.open();
         shelf.has_refused().await;
         shelf.broken.send_replace(false);
-        assert_eq!(job.wait().await.unwrap(), 4_000);
+        assert_eq!(job.result().await.unwrap(), 4_000);
         assert_eq!(calls(&job.id().to_string()), 1);
         ork.shutdown().await;
     });
@@ -197,11 +197,11 @@ fn waiting_join_is_requeued_when_its_worker_stops() {
         shelf.broken.send_replace(true);
         gate.open();
         shelf.has_refused().await;
-        ork.force_stop();
+        ork.worker().kill();
         ork.shutdown().await;
         shelf.broken.send_replace(false);
         let next = shelved(&store, &shelf).build().await.unwrap();
-        next.start_worker();
+        next.spawn_worker();
         gate.entered().await;
         gate.open();
         assert_eq!(next.wait(id).await.unwrap().into_output::<usize>().unwrap(), 4_000);
@@ -215,14 +215,14 @@ fn job_with_an_unwritten_output_is_requeued_when_its_worker_stops() {
         shelf.broken.send_replace(true);
         let id = ork.submit(long { length: 1_000 }).await.unwrap().id();
         shelf.has_refused().await;
-        ork.force_stop();
+        ork.worker().kill();
         ork.shutdown().await;
         if store == "memory:" {
             return;
         }
         shelf.broken.send_replace(false);
         let next = shelved(&store, &shelf).build().await.unwrap();
-        next.start_worker();
+        next.spawn_worker();
         let outcome = next.wait(id).await.unwrap();
         assert_eq!((outcome.status().attempt, outcome.output().unwrap().len()), (1, 1_002));
         next.shutdown().await;
@@ -246,7 +246,7 @@ fn cancelled_job_does_not_wait_for_the_object_store() {
 fn lost_or_damaged_object_is_named_in_the_error() {
     each_shelved(|ork, shelf, _| async move {
         let job = ork.submit(long { length: 1_000 }).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         let held = ork.submit(held_part { count: 4 }).await.unwrap();
         let gate = Gate::of(&held.id().to_string());
         gate.entered().await;
@@ -254,13 +254,13 @@ fn lost_or_damaged_object_is_named_in_the_error() {
             [(Some(5), ObjectErrorKind::Damaged, "expected 1002 bytes"), (None, ObjectErrorKind::Missing, "is lost")]
         {
             shelf.damage(left);
-            let Err(ClientError::Objects(error)) = job.wait().await else { panic!("it was read") };
+            let Err(ClientError::Objects(error)) = job.result().await else { panic!("it was read") };
             assert_eq!(error.kind(), kind);
             let message = error.to_string();
             assert!(message.contains(expected) && message.contains(&job.id().to_string()), "{message}");
         }
         gate.open();
-        let message = why(&held.outcome().await.unwrap());
+        let message = why(&held.wait().await.unwrap());
         let object = format!("{}/part-1-0-1-", held.id());
         assert!(message.contains(&format!("the output of part 0 of job {} is lost", held.id())), "{message}");
         assert!(message.contains(&object) && message.contains("the shelf"), "{message}");
@@ -276,7 +276,7 @@ fn removed_jobs_take_their_large_outputs_with_them() {
         gate.entered().await;
         let of_kept = shelf.names();
         let home = of_kept[0].split('/').next().unwrap().to_owned();
-        ork.submit(longs_part { count: 10 }).and_wait().await.unwrap();
+        ork.submit(longs_part { count: 10 }).result().await.unwrap();
         // Left by a process that died, by another store, and too recent to decide: its job may be about to be stored.
         let unknown = JobId::new();
         shelf.leave(&format!("{home}/{unknown}/job-1-old"), Timestamp::default());
@@ -292,7 +292,7 @@ fn removed_jobs_take_their_large_outputs_with_them() {
             ork.prune(Duration::ZERO).await.unwrap();
         }
         gate.open();
-        assert_eq!(kept.wait().await.unwrap(), 4_000);
+        assert_eq!(kept.result().await.unwrap(), 4_000);
         shelf.broken.send_replace(true);
         let Err(ClientError::Objects(error)) = ork.prune(Duration::ZERO).await else {
             panic!("the objects were listed")
@@ -311,10 +311,10 @@ fn worker_with_retention_removes_large_outputs() {
         let (shelf, clock) = (Shelf::new(), Manual::new(start));
         let builder = shelved(&store, &shelf).clock(Arc::<Manual>::clone(&clock)).set("retention", "2h");
         let ork = builder.build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let job = ork.submit(long { length: 1_000 }).await.unwrap();
         let id = job.id();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(shelf.names().len(), 1);
         // Both services that remove something wait now: one for jobs that are due, one for orphaned objects.
         for first in [1, 2] {

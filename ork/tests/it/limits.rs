@@ -88,7 +88,7 @@ async fn one_at_a_time(key: String) {
 /// The process of a world, and a second one if processes can share the store.
 async fn two(world: &World) -> Option<Ork> {
     let another = world.another().await?;
-    another.start_worker();
+    another.spawn_worker();
     Some(another)
 }
 
@@ -98,7 +98,7 @@ fn no_more_parts_than_permits_run_at_once_and_all_of_them_run() {
         let another = two(&world).await;
         let run = ork::JobId::new().to_string();
         let job = world.ork.submit(narrow_part { run: run.clone(), count: 200 }).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), 198);
+        assert_eq!(job.result().await.unwrap(), 198);
         assert_eq!(most(&run), 3, "that many ran at once");
         for number in 0..200 {
             let expected = if [5, 7].contains(&number) { 2..=3 } else { 1..=1 };
@@ -118,7 +118,7 @@ fn jobs_are_limited_like_parts() {
         let run = ork::JobId::new().to_string();
         let jobs = (0..60).map(|_| blocking_narrow { run: run.clone() });
         for job in world.ork.submit_all(jobs).await.unwrap() {
-            job.wait().await.unwrap();
+            job.result().await.unwrap();
         }
         assert_eq!(most(&run), 1);
         if let Some(another) = another {
@@ -134,7 +134,7 @@ fn each_value_of_a_limit_key_has_its_own_limit() {
         let run = ork::JobId::new().to_string();
         let jobs = (0..120).map(|n| per_tenant { tenant: format!("tenant {}", n % 4), run: run.clone() });
         for job in world.ork.submit_all(jobs).await.unwrap() {
-            job.wait().await.unwrap();
+            job.result().await.unwrap();
         }
         for tenant in 0..4 {
             assert!((1..=2).contains(&most(&format!("{run}.tenant {tenant}"))));
@@ -203,11 +203,11 @@ fn job_that_waits_for_a_permit_reports_so_and_can_be_cancelled() {
         assert!(why.sentence.contains(expected), "{why}");
         second.cancel(CancelMode::Immediate).await.unwrap();
         Gate::of(&key).open();
-        first.wait().await.unwrap();
+        first.result().await.unwrap();
         // The cancelled job does not keep the permit from the next job.
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
-        third.wait().await.unwrap();
+        third.result().await.unwrap();
         assert_eq!(second.status().await.unwrap().state, JobState::Cancelled);
         world.end().await;
     });

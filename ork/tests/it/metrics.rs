@@ -62,7 +62,7 @@ fn summary(metrics: &[Metric]) -> Vec<(&str, &str, u64, f64)> {
 fn metrics_of_parts_add_up_in_their_job() {
     each(|world| async move {
         let job = world.ork.submit(weigh_part { count: 101 }).await.unwrap();
-        job.outcome().await.unwrap();
+        job.wait().await.unwrap();
         let metrics = world.ork.metrics(job.id()).await.unwrap();
         let labelled: Vec<_> = metrics.iter().map(|metric| metric.labels.get("parity").map(String::as_str)).collect();
         assert_eq!(labelled, [None, Some("even"), Some("odd")], "{metrics:?}");
@@ -80,7 +80,7 @@ fn metrics_of_parts_add_up_in_their_job() {
 fn metrics_of_a_child_job_are_its_own_and_count_for_its_parent() {
     each(|world| async move {
         let job = world.ork.submit(measure_parent { name: "Ada".into() }).await.unwrap();
-        job.outcome().await.unwrap();
+        job.wait().await.unwrap();
         let metrics = world.ork.metrics(job.id()).await.unwrap();
         let much = "measure_much";
         let expected = [("measure_parent", "requested", 1, 1.0), (much, "n0000", 1, 1.0), (much, "n0001", 1, 1.0)];
@@ -100,7 +100,7 @@ fn metrics_of_a_child_job_are_its_own_and_count_for_its_parent() {
 fn each_attempt_records_its_metrics_once() {
     each(|world| async move {
         let job = world.ork.submit(measure_attempts {}).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         let metrics = world.ork.metrics(job.id()).await.unwrap();
         assert_eq!(summary(&metrics), [("measure_attempts", "tried", 3, 6.0)]);
         assert_eq!((metrics[0].min, metrics[0].max, metrics[0].last), (1.0, 3.0, 3.0));
@@ -112,7 +112,7 @@ fn each_attempt_records_its_metrics_once() {
 fn job_keeps_a_limited_number_of_metric_names() {
     each(|world| async move {
         let job = world.ork.submit(measure_much { names: 1_010 }).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         let metrics = world.ork.metrics(job.id()).await.unwrap();
         assert_eq!((metrics.len(), &*metrics[999].name), (1_000, "n0999"));
         world.end().await;
@@ -155,8 +155,8 @@ fn workflow_run_shows_the_metrics_of_its_steps() {
         let mut much = step("much", rust("measure_much"), &[0]);
         much.input.insert("names".into(), Source::Value(json!(1)));
         let plan = Plan { name: "measured".into(), folder: None, steps: vec![many, much] };
-        let run = world.ork.submit_plan(&plan).await.unwrap();
-        let outcome = run.outcome().await.unwrap();
+        let run = world.ork.workflows().submit(&plan).await.unwrap();
+        let outcome = run.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let metrics = world.ork.metrics(run.id()).await.unwrap();
         let mut found: Vec<_> =
@@ -182,9 +182,9 @@ fn metrics_of_a_python_task_are_kept() {
         let place = folder.path().display().to_string();
         let plan = Plan { name: "python".into(), folder: Some(place), steps: vec![load] };
         let ork = builder("memory:").set("python", python).build().await.unwrap();
-        ork.start_worker();
-        let run = ork.submit_plan(&plan).await.unwrap();
-        let outcome = run.outcome().await.unwrap();
+        ork.spawn_worker();
+        let run = ork.workflows().submit(&plan).await.unwrap();
+        let outcome = run.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let metrics = ork.metrics(run.id()).await.unwrap();
         let [metric] = &metrics[..] else { panic!("{metrics:?}") };

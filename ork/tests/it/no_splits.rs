@@ -50,24 +50,24 @@ fn refused_split_reports_the_reason_and_loses_nothing() {
         let id = job.id();
         let join = |id| format!("the join of job {id} cannot be split: its parts have ended");
         let part = format!("part 0 of job {id} cannot be split: parts cannot be split");
-        assert_eq!(job.wait().await.unwrap(), format!("{part} | {}", join(id)));
+        assert_eq!(job.result().await.unwrap(), format!("{part} | {}", join(id)));
         // The second split is refused, and does not undo the first one.
         let job = submit("twice").await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), format!(" |  | {}", join(job.id())));
+        assert_eq!(job.result().await.unwrap(), format!(" |  | {}", join(job.id())));
         assert_eq!(job.status().await.unwrap().parts.succeeded, 2);
         let job = submit("many").await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), "4294967297 parts are too many: a job has at most 4294967296");
+        assert_eq!(job.result().await.unwrap(), "4294967297 parts are too many: a job has at most 4294967296");
         assert_eq!(job.status().await.unwrap().total, None);
         let job = submit("data").await.unwrap();
         let expected = format!("job {} is not a part of a dynamic split, so it has no part data", job.id());
-        assert_eq!(job.wait().await.unwrap(), expected);
+        assert_eq!(job.result().await.unwrap(), expected);
         let job = submit("kind").await.unwrap();
         let expected = format!(
             "the data of part 0 of job {} is not a valid `it::no_splits::Rows`: `rows[1]`: invalid type: string \
              \"two\", expected u64 at line 1 column 16",
             job.id()
         );
-        assert_eq!(job.wait().await.unwrap(), format!("{expected} | {}", join(job.id())));
+        assert_eq!(job.result().await.unwrap(), format!("{expected} | {}", join(job.id())));
         world.end().await;
     });
 }
@@ -103,7 +103,7 @@ fn item_part() -> Vec<item> {
 #[test]
 fn task_with_a_split_function_cannot_split_its_job_itself() {
     each(|world| async move {
-        let message = world.ork.submit(item {}).and_wait().await.unwrap();
+        let message = world.ork.submit(item {}).result().await.unwrap();
         assert_eq!(
             message,
             "the function of `item` cannot split its job: the task has a split, `it::no_splits::item_part`"
@@ -111,7 +111,7 @@ fn task_with_a_split_function_cannot_split_its_job_itself() {
         let job = world.ork.submit(made_part {}).await.unwrap();
         let id = job.id();
         let no_data = format!("job {id} is not a part of a dynamic split, so it has no part data");
-        assert_eq!(job.wait().await.unwrap(), format!("{no_data} | {:?}", Some(id)));
+        assert_eq!(job.result().await.unwrap(), format!("{no_data} | {:?}", Some(id)));
         world.end().await;
     });
 }
@@ -162,7 +162,7 @@ fn gracefully_cancelled_job_cannot_be_split_any_more() {
         Gate::of(&key).entered().await;
         world.ork.cancel(job.id(), CancelMode::Graceful).await.unwrap();
         Gate::of(&key).open();
-        let status = job.outcome().await.unwrap().status().clone();
+        let status = job.wait().await.unwrap().status().clone();
         assert_eq!((status.state, status.yielded, calls(&key)), (ork::JobState::Cancelled, 0, 1));
         world.end().await;
     });
@@ -182,8 +182,8 @@ async fn reads(context: Context) -> Result<u64> {
 fn part_data_of_another_type_fail_the_part_permanently() {
     each(|world| async move {
         let job = world.ork.submit(reads {}).await.unwrap();
-        assert_eq!(why(&job.outcome().await.unwrap()), "1 of 1 parts failed");
-        let part = &world.ork.parts(job.id(), 0, 1).await.unwrap()[0];
+        assert_eq!(why(&job.wait().await.unwrap()), "1 of 1 parts failed");
+        let part = &world.ork.part_outputs(job.id(), 0, 1).await.unwrap()[0];
         let message = part.failure.as_ref().unwrap().to_string();
         let expected = "is not a valid `u64`: invalid type: string \"one\", expected u64";
         assert!(message.starts_with(&format!("the data of part 0 of job {} {expected}", job.id())), "{message}");

@@ -25,14 +25,14 @@ fn retry_runs_only_the_failed_parts_and_keeps_the_output() {
     each(|world| async move {
         let run = JobId::new().to_string();
         let job = world.ork.submit(heals_by_part { run: run.clone() }).await.unwrap();
-        assert_eq!(why(&job.outcome().await.unwrap()), "3 of 4 parts failed");
+        assert_eq!(why(&job.wait().await.unwrap()), "3 of 4 parts failed");
         world.ork.retry_part(job.id(), 2).await.unwrap();
-        assert_eq!(why(&job.outcome().await.unwrap()), "2 of 4 parts failed");
+        assert_eq!(why(&job.wait().await.unwrap()), "2 of 4 parts failed");
         assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 1, 2, 1]);
         let explained = world.ork.why(job.id()).await.unwrap();
         assert!(explained.sentence.contains("retries the 2 parts that did not succeed"), "{explained}");
         world.ork.retry(job.id()).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), "healed");
+        assert_eq!(job.result().await.unwrap(), "healed");
         assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 2, 2, 2]);
         assert_eq!(calls(&format!("{run}.function")), 1);
         world.end().await;
@@ -69,7 +69,7 @@ fn limit_key_of_parts_comes_from_the_input_of_their_job_and_the_split_releases_i
         let submit = |tenant: &String| world.ork.submit(billed { tenant: tenant.clone(), n: 20 });
         let jobs = [submit(&tenants[0]), submit(&tenants[1]), submit(&tenants[2])];
         for job in jobs {
-            assert_eq!(job.await.unwrap().wait().await.unwrap(), 20);
+            assert_eq!(job.await.unwrap().result().await.unwrap(), 20);
         }
         assert_eq!(tenants.each_ref().map(|tenant| calls(tenant)), [20, 20, 20]);
         world.end().await;
@@ -96,7 +96,7 @@ fn every_part_gets_a_large_input() {
     each(|world| async move {
         let heavies = [2_000_000, 3_000_000].map(|len| heavy { load: "x".repeat(len), n: 50 });
         for (message, expected) in heavies.into_iter().zip([100_001_225, 150_001_225]) {
-            assert_eq!(world.ork.submit(message).and_wait().await.unwrap(), expected);
+            assert_eq!(world.ork.submit(message).result().await.unwrap(), expected);
         }
         world.end().await;
     });

@@ -34,7 +34,7 @@ async fn parked(store: &str) -> (Ork, JobId, Event) {
     one.shutdown().await;
     let two = version(store, "invoice_two").await;
     let mut events = two.events().await.unwrap();
-    two.start_worker();
+    two.spawn_worker();
     loop {
         let event = events.next().await.unwrap().unwrap();
         if event.kind == EventKind::Retrying {
@@ -58,7 +58,7 @@ fn job_of_the_previous_version_is_parked_and_runs_once_that_version_is_back() {
         two.shutdown().await;
 
         let one = version(&store, "invoice_one").await;
-        one.start_worker();
+        one.spawn_worker();
         let outcome = one.wait(job).await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded);
         one.shutdown().await;

@@ -9,7 +9,7 @@ use super::world::{each, why};
 fn failures_within_the_tolerance_do_not_fail_the_job() {
     each(|world| async move {
         let job = world.ork.submit(lenient_part { count: 20, failing: 2 }).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded);
         assert_eq!((outcome.status().parts.succeeded, outcome.status().parts.failed), (18, 2));
         world.end().await;
@@ -20,7 +20,7 @@ fn failures_within_the_tolerance_do_not_fail_the_job() {
 fn failures_beyond_the_tolerance_fail_the_job_once_all_parts_have_ended() {
     each(|world| async move {
         let job = world.ork.submit(lenient_part { count: 20, failing: 3 }).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(why(&outcome), "3 of 20 parts failed");
         assert_eq!(outcome.status().parts.settled(), 20);
         world.end().await;
@@ -32,7 +32,7 @@ fn join_that_requires_all_outputs_fails_if_one_is_missing() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = world.ork.submit(double_part { count: 10, failing: vec![3, 7], run }).await.unwrap();
-        assert_eq!(why(&job.outcome().await.unwrap()), "of 10 parts, 2 failed and 0 did not run");
+        assert_eq!(why(&job.wait().await.unwrap()), "of 10 parts, 2 failed and 0 did not run");
         world.end().await;
     });
 }
@@ -56,7 +56,7 @@ fn stop_skips_parts_that_have_not_started_and_lets_running_ones_finish() {
                 gate.open();
             }
         });
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         open.abort();
         let parts = outcome.status().parts;
         assert!(why(&outcome).starts_with("1 of 2000 parts failed, "), "{outcome:?}");

@@ -29,7 +29,7 @@ fn two_workers_with_one_name_are_distinct() {
         let key = ork::JobId::new().to_string();
         let jobs = twins[0].submit_all((0..8).map(|_| gated { key: key.clone() })).await.unwrap();
         for twin in &twins {
-            twin.start_worker();
+            twin.spawn_worker();
         }
         // One worker alone would not run a second call.
         Gate::of(&key).entered().await;
@@ -78,10 +78,10 @@ fn watcher_in_another_process_sees_that_a_job_starts() {
         let mut seen = follows.watch(job.id()).boxed();
         assert_eq!(seen.next().await.unwrap().unwrap().state, JobState::Ready);
         let works = builder(&store).build().await.unwrap();
-        works.start_worker();
+        works.spawn_worker();
         while seen.next().await.unwrap().unwrap().state != JobState::Running {}
         Gate::of(&key).open();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Succeeded);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Succeeded);
         works.shutdown().await;
         follows.shutdown().await;
         drop(folder);
@@ -111,19 +111,19 @@ fn clock_set_back_or_forward_by_an_hour_loses_nothing() {
         first.shutdown().await;
         let clock = Arc::new(SettableClock(SystemClock, AtomicI64::new(0)));
         let ork = builder(&store).clock(Arc::<SettableClock>::clone(&clock)).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         for jump in [-HOUR, HOUR] {
             let key = ork::JobId::new().to_string();
             let submitted_before = ork.submit(gated { key: key.clone() }).await.unwrap();
             Gate::of(&key).entered().await;
             clock.1.fetch_add(jump, Ordering::SeqCst);
             Gate::of(&key).open();
-            assert_eq!(submitted_before.wait().await.unwrap(), key);
+            assert_eq!(submitted_before.result().await.unwrap(), key);
             let run = ork::JobId::new().to_string();
             let parts = double_part { count: 20, failing: Vec::new(), run };
-            assert_eq!(ork.submit(parts).and_wait().await.unwrap(), 380);
+            assert_eq!(ork.submit(parts).result().await.unwrap(), 380);
             // Its second attempt is due by the new time.
-            assert_eq!(ork.submit(succeeds_at { attempt: 2 }).and_wait().await.unwrap(), 2);
+            assert_eq!(ork.submit(succeeds_at { attempt: 2 }).result().await.unwrap(), 2);
             let status = ork.status(submitted_before.id()).await.unwrap();
             assert_eq!((status.state, status.attempt), (JobState::Succeeded, 1), "started once");
         }
@@ -147,7 +147,7 @@ fn no_process_is_presumed_dead_after_the_computer_has_slept() {
         let mut jobs = Vec::new();
         for _ in 0..2 {
             let process = builder(&store).clock(Arc::<super::clock::Manual>::clone(&clock)).build().await.unwrap();
-            process.start_worker();
+            process.spawn_worker();
             let key = ork::JobId::new().to_string();
             let job = process.submit(gated { key: key.clone() }).await.unwrap();
             Gate::of(&key).entered().await;
@@ -173,7 +173,7 @@ fn no_process_is_presumed_dead_after_the_computer_has_slept() {
         }
         for (key, job) in jobs {
             Gate::of(&key).open();
-            assert_eq!(job.wait().await.unwrap(), key);
+            assert_eq!(job.result().await.unwrap(), key);
             assert_eq!(calls(&key), 1);
         }
         for process in processes {

@@ -11,9 +11,9 @@ fn retry_runs_exactly_the_parts_that_did_not_succeed() {
         let run = ork::JobId::new().to_string();
         let job = double_part { count: 300, failing: vec![7, 8, 250], run: run.clone() };
         let job = world.ork.submit(job).await.unwrap();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Failed);
         world.ork.retry(job.id()).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Failed);
         for number in 0..300 {
             let expected = if [7, 8, 250].contains(&number) { 2 } else { 1 };
@@ -30,9 +30,9 @@ fn single_part_can_be_retried() {
         let run = ork::JobId::new().to_string();
         let job = double_part { count: 20, failing: vec![3, 4], run: run.clone() };
         let job = world.ork.submit(job).await.unwrap();
-        job.outcome().await.unwrap();
+        job.wait().await.unwrap();
         world.ork.retry_part(job.id(), 4).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Failed);
         let counts = outcome.status().parts;
         assert_eq!((counts.succeeded, counts.failed, counts.settled()), (18, 2, 20));
@@ -45,7 +45,7 @@ fn single_part_can_be_retried() {
             assert_eq!(refused, format!("part {index} of job {} cannot be retried: {reason}", job.id()));
         }
         world.ork.retry(job.id()).await.unwrap();
-        job.outcome().await.unwrap();
+        job.wait().await.unwrap();
         assert_eq!([3, 4].map(|number| calls(&format!("{run}.{number}"))), [2, 3]);
         world.end().await;
     });
@@ -64,14 +64,14 @@ fn skipped_part_can_be_retried() {
         for _ in 1..1_000 {
             Gate::of(&format!("{run}.1")).open();
         }
-        let status = job.outcome().await.unwrap().status().clone();
+        let status = job.wait().await.unwrap().status().clone();
         assert!(status.state == JobState::Failed && status.parts.skipped > 0, "{status:?}");
-        let skipped = world.ork.parts(job.id(), 0, 1_000).await.unwrap();
+        let skipped = world.ork.part_outputs(job.id(), 0, 1_000).await.unwrap();
         let skipped = skipped.iter().find(|part| part.how == ork_core::ledger::PartResult::Skipped).unwrap().index;
         let ran = calls(&format!("{run}.ran"));
         Gate::of(&format!("{run}.1")).open();
         world.ork.retry_part(job.id(), skipped).await.unwrap();
-        let again = job.outcome().await.unwrap().status().clone();
+        let again = job.wait().await.unwrap().status().clone();
         assert_eq!((again.state, calls(&format!("{run}.ran"))), (JobState::Failed, ran + 1));
         assert_eq!(
             (again.parts.succeeded, again.parts.skipped),
@@ -92,7 +92,7 @@ fn cancelled_job_can_be_retried() {
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
         Gate::of(&key).open();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Succeeded);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Succeeded);
         world.end().await;
     });
 }
@@ -105,9 +105,9 @@ fn notice_of_a_failure_does_not_stop_a_job_that_is_retried_at_once() {
         for _ in 0..100 {
             let key = ork::JobId::new().to_string();
             let job = world.ork.submit(heals { key: key.clone() }).await.unwrap();
-            assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
+            assert_eq!(job.wait().await.unwrap().status().state, JobState::Failed);
             world.ork.retry(job.id()).await.unwrap();
-            assert!(job.wait().await.unwrap(), "it was stopped");
+            assert!(job.result().await.unwrap(), "it was stopped");
             assert_eq!(calls(&key), 2);
         }
         world.end().await;
@@ -157,9 +157,9 @@ fn running_or_succeeded_job_cannot_be_retried() {
             format!("job {} is running and cannot be retried, because it is still in progress: ", running.id());
         assert!(message.starts_with(&refused) && message.contains(": running on "), "{message}");
         Gate::of(&key).open();
-        assert_eq!(running.wait().await.unwrap(), key);
+        assert_eq!(running.result().await.unwrap(), key);
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         let message = world.ork.retry(job.id()).await.unwrap_err().to_string();
         assert_eq!(message, format!("job {} is succeeded and cannot be retried", job.id()));
         world.end().await;

@@ -11,7 +11,7 @@ use ork::{ClientError, JobId, Ork, Timestamp};
 async fn is_there(ork: &Ork, id: JobId) -> bool {
     match ork.status(id).await {
         Ok(_) => true,
-        Err(ClientError::Store(error)) if error.kind() == ork_ports::store::StoreErrorKind::NotFound => false,
+        Err(ClientError::JobNotFound { .. }) => false,
         Err(error) => panic!("{error}"),
     }
 }
@@ -23,10 +23,10 @@ fn worker_removes_only_jobs_past_their_retention() {
         first.shutdown().await;
         let clock = Manual::new(Timestamp::from_millis(1_000_000));
         let ork = builder(&store).clock(Arc::<Manual>::clone(&clock)).set("retention", "1h").build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         let ended = async || {
             let job = ork.submit(add { a: 1, b: 1 }).await.unwrap();
-            job.wait().await.unwrap();
+            job.result().await.unwrap();
             job.id()
         };
         let key = JobId::new().to_string();
@@ -48,7 +48,7 @@ fn worker_removes_only_jobs_past_their_retention() {
             tokio::task::yield_now().await;
         }
         Gate::of(&key).open();
-        assert_eq!(running.wait().await.unwrap(), key);
+        assert_eq!(running.result().await.unwrap(), key);
         ork.shutdown().await;
         drop(folder);
     });
@@ -58,10 +58,10 @@ fn worker_removes_only_jobs_past_their_retention() {
 fn client_prunes_jobs_that_ended_long_enough_ago() {
     each(|world| async move {
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(world.ork.prune(Duration::from_hours(1)).await.unwrap(), 0);
         let parts = world.ork.submit(seen_part { count: 30 }).await.unwrap();
-        parts.outcome().await.unwrap();
+        parts.wait().await.unwrap();
         while is_there(&world.ork, job.id()).await {
             world.ork.prune(Duration::ZERO).await.unwrap();
         }

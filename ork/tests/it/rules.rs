@@ -103,7 +103,7 @@ fn input_that_violates_its_schema_is_refused_before_it_is_submitted() {
             ("0.5", "true", "`share`: invalid type: boolean `true`, expected f64"),
         ] {
             let error = world.ork.submit_json("ship", GOOD.replace(from, to).into()).await.unwrap_err();
-            assert!(matches!(error, ClientError::WrongInput { task: "ship", .. }), "{error:?}");
+            assert!(matches!(error, ClientError::InvalidInput { task: "ship", .. }), "{error:?}");
             assert!(
                 format!("{error} {error:?}").contains(expected) || sources(&error).contains(expected),
                 "{}",
@@ -139,7 +139,7 @@ fn typed_message_that_violates_its_schema_is_refused_before_it_is_submitted() {
 #[test]
 fn part_that_violates_its_schema_fails_alone() {
     each(|world| async move {
-        let output = world.ork.submit(measure_part { widths: vec![3, 11, 4, 0] }).and_wait().await.unwrap();
+        let output = world.ork.submit(measure_part { widths: vec![3, 11, 4, 0] }).result().await.unwrap();
         let expected =
             "1: Input `width`: 11 is greater than the maximum of 10, 3: Input `width`: 0 is less than the minimum of 1";
         assert_eq!(output, expected);

@@ -38,7 +38,7 @@ fn first() -> Timestamp {
 }
 
 async fn found(ork: &Ork) -> ScheduleStatus {
-    ork.schedules().await.unwrap().pop().unwrap()
+    ork.schedules().list().await.unwrap().pop().unwrap()
 }
 
 /// Returns how many jobs were started.
@@ -51,7 +51,7 @@ async fn started(ork: &Ork) -> usize {
 async fn scheduled(world: World, missed: Missed) -> (World, Arc<Manual>, String) {
     let clock = Manual::new(start());
     let (world, run) = (world.with_clock(&clock).await, JobId::new().to_string());
-    world.ork.schedule("ten", ten(missed), "ticked", json!({ "run": run })).await.unwrap();
+    world.ork.schedules().add("ten", ten(missed), "ticked", json!({ "run": run })).await.unwrap();
     clock.wait_for_timer(first()).await;
     (world, clock, run)
 }
@@ -64,7 +64,7 @@ fn schedule_starts_its_task_once_at_each_time_however_many_processes_work() {
         for _ in 0..2 {
             if let Some(store) = world.shared_store() {
                 let other = builder(store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
-                other.start_worker();
+                other.spawn_worker();
                 others.push(other);
             }
         }
@@ -97,18 +97,18 @@ fn missed_times_are_skipped_run_once_or_all_run() {
             let day = TEN * 144 * day;
             let clock = Manual::new(start() + day);
             let now = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
-            now.start_worker();
-            now.schedule("ten", ten(missed), "ticked", json!({ "run": "missed" })).await.unwrap();
+            now.spawn_worker();
+            now.schedules().add("ten", ten(missed), "ticked", json!({ "run": "missed" })).await.unwrap();
             clock.wait_for_timer(first() + day).await;
             // No process runs for 35 minutes, in which four times pass.
             now.shutdown().await;
             clock.advance(Duration::from_mins(5 + 35));
             let later = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
-            later.start_worker();
+            later.spawn_worker();
             clock.wait_for_timer(first() + day + TEN * 4).await;
             assert_eq!(started(&later).await - before, caught_up, "{missed:?}");
             before += caught_up;
-            later.remove_schedule("ten").await.unwrap();
+            later.schedules().remove("ten").await.unwrap();
             later.shutdown().await;
         }
         drop(folder);
@@ -120,24 +120,24 @@ fn schedule_can_be_paused_resumed_triggered_replaced_and_removed() {
     each(|world| async move {
         let (world, clock, run) = scheduled(world, Missed::Skip).await;
         let ork = &world.ork;
-        assert!(ork.pause_schedule("ten").await.unwrap());
-        assert!(!ork.pause_schedule("ten").await.unwrap());
+        assert!(ork.schedules().pause("ten").await.unwrap());
+        assert!(!ork.schedules().pause("ten").await.unwrap());
         clock.advance(Duration::from_mins(15));
         assert_eq!((found(ork).await.paused, found(ork).await.next), (true, None));
         // It can still be triggered manually.
-        let job = ork.trigger_schedule("ten").await.unwrap();
+        let job = ork.schedules().trigger("ten").await.unwrap();
         assert_eq!(world.outcome(job).await.status().state, JobState::Succeeded);
-        assert!(ork.resume_schedule("ten").await.unwrap());
-        assert!(!ork.resume_schedule("ten").await.unwrap());
+        assert!(ork.schedules().resume("ten").await.unwrap());
+        assert!(!ork.schedules().resume("ten").await.unwrap());
         clock.wait_for_timer(first() + TEN * 2).await;
         assert_eq!((started(ork).await, calls(&run)), (1, 1));
         // A schedule of the same name replaces it.
         let hourly = Schedule { missed: Missed::Once, ..Schedule::new("0 * * * *", "Europe/Berlin") };
-        ork.schedule("ten", hourly.clone(), "ticked", json!({ "run": run })).await.unwrap();
-        let all = ork.schedules().await.unwrap();
+        ork.schedules().add("ten", hourly.clone(), "ticked", json!({ "run": run })).await.unwrap();
+        let all = ork.schedules().list().await.unwrap();
         assert_eq!((all.len(), &all[0].schedule), (1, &hourly));
-        ork.remove_schedule("ten").await.unwrap();
-        assert_eq!(ork.schedules().await.unwrap(), []);
+        ork.schedules().remove("ten").await.unwrap();
+        assert_eq!(ork.schedules().list().await.unwrap(), []);
         world.end().await;
     });
 }
@@ -156,11 +156,11 @@ fn started_job_gets_the_time_of_its_schedule() {
             date_as: Some("on".into()),
             ..ten(Missed::All)
         };
-        world.ork.schedule("times", schedule, "reports_times", json!({})).await.unwrap();
+        world.ork.schedules().add("times", schedule, "reports_times", json!({})).await.unwrap();
         clock.wait_for_timer(first()).await;
         clock.advance(Duration::from_mins(5 + 25));
         clock.wait_for_timer(first() + TEN * 3).await;
-        let by_hand = world.ork.trigger_schedule("times").await.unwrap();
+        let by_hand = world.ork.schedules().trigger("times").await.unwrap();
         let filter = Filter { task: Some("reports_times".into()), limit: 100, ..Filter::default() };
         let mut runs = Vec::new();
         for job in world.ork.jobs(filter).await.unwrap() {
@@ -181,7 +181,7 @@ fn overlapping_time_is_skipped_if_the_schedule_requests_it() {
         let clock = Manual::new(start());
         let (world, key) = (world.with_clock(&clock).await, JobId::new().to_string());
         let schedule = Schedule { overlap: Overlap::Skip, ..ten(Missed::All) };
-        world.ork.schedule("slow", schedule, "gated", json!({ "key": key })).await.unwrap();
+        world.ork.schedules().add("slow", schedule, "gated", json!({ "key": key })).await.unwrap();
         clock.wait_for_timer(first()).await;
         clock.advance(first() - start());
         let gate = Gate::of(&key);
@@ -213,13 +213,13 @@ fn invalid_schedule_is_refused() {
         let message_of = |refused: Result<ScheduleStatus, ork::ClientError>| refused.unwrap_err().to_string();
         let run = json!({ "run": "a" });
         let never = Schedule { cron: "0 0 30 2 *".into(), ..ten(Missed::Skip) };
-        let refused = message_of(ork.schedule("never", never, "ticked", run.clone()).await);
+        let refused = message_of(ork.schedules().add("never", never, "ticked", run.clone()).await);
         assert_eq!(refused, "the schedule `0 0 30 2 *` never fires");
-        let refused = message_of(ork.schedule("a", ten(Missed::Skip), "tickt", run).await);
+        let refused = message_of(ork.schedules().add("a", ten(Missed::Skip), "tickt", run).await);
         assert!(refused.contains("there is no task `tickt`, did you mean `ticked`?"), "{refused}");
-        let refused = ork.pause_schedule("a").await.unwrap_err().to_string();
+        let refused = ork.schedules().pause("a").await.unwrap_err().to_string();
         assert_eq!(refused, "there is no schedule `a`; there are no schedules");
-        assert_eq!(ork.schedules().await.unwrap(), []);
+        assert_eq!(ork.schedules().list().await.unwrap(), []);
         world.end().await;
     });
 }

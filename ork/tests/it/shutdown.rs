@@ -15,9 +15,9 @@ fn drain_waits_for_running_work() {
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        world.ork.drain();
+        world.ork.worker().stop();
         Gate::of(&key).open();
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         world.end().await;
     });
 }
@@ -29,18 +29,18 @@ fn requeued_work_is_run_by_the_next_worker_as_the_same_attempt() {
         let key = ork::JobId::new().to_string();
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
-        world.ork.force_stop();
+        world.ork.worker().kill();
         let (ork, store, _folder) = world.parts();
         ork.shutdown().await;
         let status = job.status().await.unwrap();
         assert_eq!((status.state, status.attempt), (JobState::Ready, 1));
 
         let next = builder(&store).build().await.unwrap();
-        next.start_worker();
+        next.spawn_worker();
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
         Gate::of(&key).open();
-        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.result().await.unwrap(), key);
         assert_eq!(job.status().await.unwrap().attempt, 1);
         next.shutdown().await;
         client.shutdown().await;
@@ -51,8 +51,8 @@ fn requeued_work_is_run_by_the_next_worker_as_the_same_attempt() {
 fn worker_returns_how_it_stopped() {
     each(|world| async move {
         let Some(worker) = world.another().await else { return };
-        worker.drain();
-        assert_eq!(worker.work().await.unwrap(), Stopped::Drained);
+        worker.worker().stop();
+        assert_eq!(worker.run_worker().await.unwrap(), Stopped::Drained);
         worker.shutdown().await;
         world.end().await;
     });

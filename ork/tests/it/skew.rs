@@ -70,7 +70,7 @@ impl Clock for AdjustableClock {
 /// A worker that uses this clock.
 async fn worker_by(store: &str, clock: Arc<dyn Clock>) -> Ork {
     let ork = builder(store).clock(clock).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -129,10 +129,10 @@ fn process_whose_clock_is_ahead_does_not_presume_living_ones_dead() {
             let second = ahead.submit(steady { key: other.clone() }).await.unwrap();
             Gate::of(&other).entered().await;
             Gate::of(&other).open();
-            second.wait().await.unwrap();
+            second.result().await.unwrap();
         }
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         ahead.shutdown().await;
         world.end().await;
@@ -151,10 +151,10 @@ fn process_whose_clock_is_behind_is_not_presumed_dead() {
         Gate::of(&key).entered().await;
         // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();
-        right.start_worker();
-        assert_eq!(right.submit(put_off {}).and_wait().await.unwrap(), 2);
+        right.spawn_worker();
+        assert_eq!(right.submit(put_off {}).result().await.unwrap(), 2);
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         right.shutdown().await;
         behind.shutdown().await;
@@ -180,7 +180,7 @@ fn work_postponed_by_a_process_whose_clock_is_ahead_is_due_for_others_in_time() 
         ahead.shutdown().await;
         // Within the deadline of a test, which is far less than an hour.
         let right = builder(&store).build().await.unwrap();
-        right.start_worker();
+        right.spawn_worker();
         assert_eq!(right.wait(id).await.unwrap().status().attempt, 2);
         right.shutdown().await;
     });
@@ -202,12 +202,12 @@ fn is_not_presumed_dead(adjust: impl Fn(&AdjustableClock)) {
         Gate::of(&seen).entered().await;
         // A process sends a heartbeat when it is built, and frees the work of processes that it presumes dead.
         let right = builder(&store).build().await.unwrap();
-        right.start_worker();
+        right.spawn_worker();
         for _ in 0..3 {
-            assert_eq!(right.submit(at_once {}).and_wait().await.unwrap(), 1);
+            assert_eq!(right.submit(at_once {}).result().await.unwrap(), 1);
         }
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(calls(&key), 1);
         right.shutdown().await;
         worker.shutdown().await;
@@ -238,7 +238,7 @@ fn clock_set_forward_starts_nothing_before_its_time() {
         clock.by.store(3_600_000, Ordering::SeqCst);
         // If the postponed work were due, a worker would take it together with this job.
         for _ in 0..3 {
-            assert_eq!(worker.submit(at_once {}).and_wait().await.unwrap(), 1);
+            assert_eq!(worker.submit(at_once {}).result().await.unwrap(), 1);
         }
         let status = late.status().await.unwrap();
         assert_eq!((status.state, status.attempt), (JobState::Retrying, 2));

@@ -41,7 +41,7 @@ fn narrow(store: &str) -> OrkBuilder {
 /// A worker with two slots over the store of this world.
 async fn worker(store: &str) -> Ork {
     let ork = narrow(store).build().await.unwrap();
-    ork.start_worker();
+    ork.spawn_worker();
     ork
 }
 
@@ -97,7 +97,7 @@ fn cancelled_job_starts_no_further_parts() {
         until_running(&ork, job.id(), SLOTS).await;
         job.cancel(CancelMode::Immediate).await.unwrap();
         gate.for_all();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;
         assert_eq!(calls(&key), SLOTS);
     });
@@ -131,7 +131,7 @@ fn gracefully_cancelled_job_starts_no_further_parts() {
         all_slots_are_busy(&gate.0).await;
         ork.cancel(job.id(), CancelMode::Graceful).await.unwrap();
         gate.for_all();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(job.wait().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;
         assert_eq!(calls(&key), SLOTS);
     });
@@ -146,13 +146,13 @@ fn drained_worker_starts_no_calls_and_requeues_the_rest_at_once() {
         let gate = Opened(Gate::of(&key));
         let job = first.submit(keeps_a_thread_part { key: key.clone(), count: 20 }).await.unwrap();
         all_slots_are_busy(&gate.0).await;
-        first.drain();
+        first.worker().stop();
         // The next worker gets the work that the first one has not started, while the first one is still busy.
         let second = worker(&store).await;
         all_slots_are_busy(&gate.0).await;
         assert_eq!(calls(&key), 2 * SLOTS);
         // The first worker only finishes the calls that it has started, and makes no others.
-        second.drain();
+        second.worker().stop();
         gate.for_all();
         first.shutdown().await;
         second.shutdown().await;
@@ -178,7 +178,7 @@ fn two_workers_share_long_work_even_if_the_second_starts_late() {
         all_slots_are_busy(&gate.0).await;
         until_running(&first, job.id(), 2 * SLOTS).await;
         gate.for_all();
-        assert_eq!(job.outcome().await.unwrap().status().parts.succeeded, 40);
+        assert_eq!(job.wait().await.unwrap().status().parts.succeeded, 40);
         first.shutdown().await;
         second.shutdown().await;
         assert_eq!(calls(&key), 40);

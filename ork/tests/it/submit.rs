@@ -8,8 +8,8 @@ use super::world::{each, why};
 #[test]
 fn result_comes_back_typed() {
     each(|world| async move {
-        assert_eq!(world.ork.submit(greet { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
-        assert_eq!(world.ork.submit(add { a: 2, b: 3 }).await.unwrap().wait().await.unwrap(), 5);
+        assert_eq!(world.ork.submit(greet { name: "Ada".into() }).result().await.unwrap(), "hello Ada");
+        assert_eq!(world.ork.submit(add { a: 2, b: 3 }).await.unwrap().result().await.unwrap(), 5);
         world.end().await;
     });
 }
@@ -19,7 +19,7 @@ fn many_concurrent_jobs_all_end() {
     each(|world| async move {
         let jobs = world.ork.submit_all((0..500).map(|a| add { a, b: 1 })).await.unwrap();
         for (a, job) in (0..).zip(&jobs) {
-            assert_eq!(job.wait().await.unwrap(), a + 1);
+            assert_eq!(job.result().await.unwrap(), a + 1);
         }
         world.end().await;
     });
@@ -66,9 +66,9 @@ fn invalid_input_is_refused_before_it_is_submitted() {
 fn failure_carries_the_message_of_the_task() {
     each(|world| async move {
         let job = world.ork.submit(fails { message: "no luck".into() }).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert_eq!(why(&outcome), "no luck");
-        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Failed { .. }));
+        assert!(matches!(job.result().await.unwrap_err(), ClientError::Failed { .. }));
         world.end().await;
     });
 }
@@ -89,7 +89,7 @@ fn unknown_job_is_named_in_the_error() {
 fn job_submitted_by_one_process_runs_in_another() {
     each(|world| async move {
         let Some(client) = world.another().await else { return };
-        let result = client.submit(add { a: 20, b: 22 }).and_wait().await.unwrap();
+        let result = client.submit(add { a: 20, b: 22 }).result().await.unwrap();
         assert_eq!(result, 42);
         let jobs = world.ork.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap();
         assert_eq!(jobs.len(), 1);

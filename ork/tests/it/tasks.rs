@@ -252,7 +252,7 @@ pub(crate) fn broken_join(parts: Parts<u64>, context: Context) -> Result<u64> {
 
 #[task]
 pub(crate) async fn parent(name: String, context: Context) -> Result<String> {
-    context.progress(40.0, "asking the child");
+    context.report_progress(40.0, "asking the child");
     let id = context.submit(greet { name }).await?;
     Ok(id.to_string())
 }

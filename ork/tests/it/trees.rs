@@ -128,7 +128,7 @@ fn root_ends_only_after_its_whole_tree() {
         assert!(why.sentence.starts_with("its own work succeeded; waiting for 1 job that it submitted"), "{why}");
         assert!(why.sentence.contains("10 of 12 jobs in its subtree ended"), "{why}");
         let_pass(&key, 1).await;
-        assert_eq!(root.wait().await.unwrap(), 3);
+        assert_eq!(root.result().await.unwrap(), 3);
         let tree = world.ork.tree(root.id()).await.unwrap();
         assert_eq!(
             tree.iter().map(|(depth, _)| depth).collect::<Vec<_>>(),
@@ -156,7 +156,7 @@ fn failed_child_fails_its_parent_and_a_retry_runs_only_that_child() {
         assert_eq!((status.state, status.below, status.below_ended), (JobState::Waiting, 3, 2));
         let_pass(&key, 1).await;
         // The parent's own work was done before, and is not repeated.
-        assert_eq!(root.wait().await.unwrap(), "3 leaves");
+        assert_eq!(root.result().await.unwrap(), "3 leaves");
         assert_eq!([0, 1, 2].map(|number| calls(&format!("{key}.{number}"))), [1, 2, 1]);
         world.end().await;
     });
@@ -173,7 +173,7 @@ fn failed_child_can_be_retried_alone() {
         let failed = children(&world, root.id()).await.into_iter().find(|job| job.state == JobState::Failed).unwrap();
         world.ork.retry(failed.id).await.unwrap();
         let_pass(&key, 1).await;
-        assert_eq!(root.wait().await.unwrap(), "2 leaves");
+        assert_eq!(root.result().await.unwrap(), "2 leaves");
         world.end().await;
     });
 }
@@ -186,7 +186,7 @@ fn retried_parent_gets_the_same_children() {
         let root = branch { key: key.clone(), leaves: 4, failing: Vec::new(), breaks: true };
         let root = world.ork.submit(root).await.unwrap();
         let_pass(&key, 4).await;
-        assert_eq!(root.wait().await.unwrap(), "4 leaves");
+        assert_eq!(root.result().await.unwrap(), "4 leaves");
         let status = root.status().await.unwrap();
         assert_eq!((status.attempt, status.below, status.below_ended), (2, 4, 4));
         assert!((0..4).all(|number| calls(&format!("{key}.{number}")) == 1));
@@ -200,7 +200,7 @@ fn equal_submissions_are_distinct_jobs() {
         let key = key();
         let root = world.ork.submit(grow { key: key.clone(), levels: 1, width: 5 }).await.unwrap();
         let_pass(&key, 5).await;
-        assert_eq!(root.wait().await.unwrap(), 5);
+        assert_eq!(root.result().await.unwrap(), 5);
         assert_eq!(root.status().await.unwrap().below, 5);
         world.end().await;
     });
@@ -222,7 +222,7 @@ fn graceful_cancel_of_a_root_finishes_running_children_and_starts_no_others() {
         let sentence = ork.why(root.id()).await.unwrap().sentence;
         assert!(sentence.contains("it is being cancelled, so no more jobs in its subtree start"), "{sentence}");
         Gate::of(&key).open();
-        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(root.wait().await.unwrap().status().state, JobState::Cancelled);
         let below: Vec<_> = ork.tree(root.id()).await.unwrap().into_iter().skip(1).map(|(_, job)| job).collect();
         assert_eq!((in_state(&below, JobState::Succeeded), in_state(&below, JobState::Cancelled)), (1, 4));
         assert_eq!((0..5).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 1);
@@ -232,7 +232,7 @@ fn graceful_cancel_of_a_root_finishes_running_children_and_starts_no_others() {
         assert!(refused.contains(&format!("its ancestor {} was cancelled", root.id())), "{refused}");
         ork.retry(root.id()).await.unwrap();
         let_pass(&key, 4).await;
-        assert_eq!(root.wait().await.unwrap(), 5);
+        assert_eq!(root.result().await.unwrap(), 5);
         assert!((0..5).all(|number| calls(&format!("{key}.{number}")) == 1));
         world.end().await;
     });
@@ -264,7 +264,7 @@ fn gracefully_cancelled_tree_ends_at_once_when_its_running_child_fails_with_retr
         world.until(root.id(), |status| (status.state, status.below) == (JobState::Waiting, 1)).await;
         ork.cancel(root.id(), CancelMode::Graceful).await.unwrap();
         Gate::of(&key).open();
-        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(root.wait().await.unwrap().status().state, JobState::Cancelled);
         let below = children(&world, root.id()).await;
         assert_eq!((below[0].state, calls(&key)), (JobState::Failed, 1));
         // The unique key is free.
@@ -291,7 +291,7 @@ fn gracefully_cancelled_child_finishes_if_it_runs_and_never_starts_otherwise() {
         assert_eq!(root.status().await.unwrap().state, JobState::Waiting, "the others continue");
         Gate::of(&key).open();
         let_pass(&key, 1).await;
-        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(root.wait().await.unwrap().status().state, JobState::Cancelled);
         assert_eq!(ork.status(waits[1].id).await.unwrap().state, JobState::Succeeded);
         assert_eq!((0..3).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 2);
         // It was finished, and still counts as cancelled, because a cancel was requested.
@@ -346,7 +346,7 @@ fn nothing_can_be_submitted_below_a_gracefully_cancelled_job() {
         Gate::of(&key).entered().await;
         world.ork.cancel(root.id(), CancelMode::Graceful).await.unwrap();
         Gate::of(&key).open();
-        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(root.wait().await.unwrap().status().state, JobState::Cancelled);
         let expected = format!("{key}: job {} was cancelled: child jobs can no longer be submitted", root.id());
         assert!(REFUSED.lock().unwrap().contains(&expected));
         assert_eq!(root.status().await.unwrap().below, 0);
@@ -369,12 +369,12 @@ fn follower_starts_once_the_whole_tree_has_ended() {
         world.until(root.id(), |status| status.state == JobState::Waiting).await;
         assert_eq!(noted(&key), ["root"]);
         Gate::of(&key).open();
-        last.outcome().await.unwrap();
-        let root_ended = root.outcome().await.unwrap().status().ended;
+        last.wait().await.unwrap();
+        let root_ended = root.wait().await.unwrap().status().ended;
         assert!(last.status().await.unwrap().started >= root_ended);
         // After the end of that job, a follower starts at once.
         let more = world.ork.submit(note { key: key.clone(), word: "more".into() }).after(root.id()).await.unwrap();
-        more.outcome().await.unwrap();
+        more.wait().await.unwrap();
         let after = world
             .ork
             .jobs(ork::Filter { task: Some("note".into()), limit: 100, ..ork::Filter::default() })
@@ -406,7 +406,7 @@ fn follower_can_be_cancelled_before_it_starts() {
         let_pass(&key, 1).await;
         // A follower starts however the job ended.
         assert_eq!(world.outcome(root.id()).await.status().state, JobState::Failed);
-        assert_eq!(other.wait().await.unwrap(), "hello Ada");
+        assert_eq!(other.result().await.unwrap(), "hello Ada");
         assert_eq!(
             (world.outcome(follows.id()).await.status().state, calls(&format!("{key}.7"))),
             (JobState::Cancelled, 0)
@@ -430,7 +430,7 @@ fn tree_is_pruned_once_all_of_it_has_ended() {
         }
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 0);
         let_pass(&key, 1).await;
-        root.wait().await.unwrap();
+        root.result().await.unwrap();
         clock.advance(Duration::from_millis(1));
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 3);
         world.end().await;

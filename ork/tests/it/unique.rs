@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ork::{CancelMode, ClientError, Context, JobId, JobState, Result, Timestamp, task};
+use ork::{CancelMode, ClientError, Context, JobId, JobState, Result, Timestamp, Unique, task};
 use ork_core::clock::Clock as _;
 
 use super::clock::Manual;
@@ -45,14 +45,14 @@ fn second_job_with_a_key_is_refused_until_the_tree_of_the_first_has_ended() {
         Gate::of(&key).entered().await;
         world.until(first.id(), |status| status.state == JobState::Waiting).await;
         match ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err() {
-            ClientError::Taken { key: named, by } => assert_eq!((named, by), (key.clone(), first.id())),
+            ClientError::KeyTaken { key: named, by } => assert_eq!((named, by), (key.clone(), first.id())),
             other => panic!("{other}"),
         }
         // Another key is free.
-        ork.submit(greet { name: "Ada".into() }).unique(fresh()).and_wait().await.unwrap();
+        ork.submit(greet { name: "Ada".into() }).unique(fresh()).result().await.unwrap();
         Gate::of(&key).open();
-        first.wait().await.unwrap();
-        assert_eq!(ork.submit(greet { name: "Ada".into() }).unique(key).and_wait().await.unwrap(), "hello Ada");
+        first.result().await.unwrap();
+        assert_eq!(ork.submit(greet { name: "Ada".into() }).unique(key).result().await.unwrap(), "hello Ada");
         world.end().await;
     });
 }
@@ -63,7 +63,7 @@ fn task_with_a_unique_key_runs_one_job_at_a_time() {
         let (ork, key) = (&world.ork, fresh());
         let first = ork.submit(only { key: key.clone() }).await.unwrap();
         let refused = ork.submit(only { key: key.clone() }).await.unwrap_err();
-        assert!(matches!(&refused, ClientError::Taken { key, by } if key == "the-only-one" && *by == first.id()));
+        assert!(matches!(&refused, ClientError::KeyTaken { key, by } if key == "the-only-one" && *by == first.id()));
         let many = ork.submit_all((0..2).map(|_| only { key: key.clone() })).await.unwrap_err();
         let expected = "2 jobs cannot be submitted at once with the unique key `the-only-one`";
         assert!(many.to_string().contains(expected), "{many}");
@@ -73,10 +73,10 @@ fn task_with_a_unique_key_runs_one_job_at_a_time() {
         let other = ork.submit(only { key: key.clone() }).unique(key.as_str()).await.unwrap();
         Gate::of(&key).open();
         Gate::of(&key).open();
-        first.wait().await.unwrap();
-        other.wait().await.unwrap();
+        first.result().await.unwrap();
+        other.result().await.unwrap();
         Gate::of(&key).open();
-        ork.submit(only { key: key.clone() }).and_wait().await.unwrap();
+        ork.submit(only { key: key.clone() }).result().await.unwrap();
         world.end().await;
     });
 }
@@ -85,11 +85,11 @@ fn task_with_a_unique_key_runs_one_job_at_a_time() {
 fn or_join_returns_the_job_that_holds_the_key() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
-        let submit = || ork.submit(gated { key: key.clone() }).unique(key.as_str()).or_join();
+        let submit = || ork.submit(gated { key: key.clone() }).unique(Unique::new(key.as_str()).or_join());
         let (first, second) = (submit().await.unwrap(), submit().await.unwrap());
         assert_eq!(first.id(), second.id());
         Gate::of(&key).entered().await;
-        let (third, ()) = tokio::join!(submit().and_wait(), async { Gate::of(&key).open() });
+        let (third, ()) = tokio::join!(submit().result(), async { Gate::of(&key).open() });
         assert_eq!((third.unwrap(), calls(&key)), (key.clone(), 1));
         world.end().await;
     });
@@ -113,12 +113,12 @@ fn key_of_a_job_in_progress_is_kept_however_old_it_is() {
         // The next heartbeat has been written.
         clock.wait_for_timer(clock.now() + REST).await;
         for (key, job) in keys.iter().zip([works.id(), above.id()]) {
-            let submit = || ork.submit(greet { name: "Ada".into() }).unique(key.as_str());
-            let refused = submit().stale_after(Duration::ZERO).await.unwrap_err();
-            assert!(matches!(refused, ClientError::Taken { by, .. } if by == job), "{refused}");
+            let submit = |unique: Unique| ork.submit(greet { name: "Ada".into() }).unique(unique);
+            let refused = submit(Unique::new(key.as_str()).stale_after(Duration::ZERO)).await.unwrap_err();
+            assert!(matches!(refused, ClientError::KeyTaken { by, .. } if by == job), "{refused}");
             Gate::of(key).open();
             world.outcome(job).await;
-            submit().and_wait().await.unwrap();
+            submit(Unique::new(key.as_str())).result().await.unwrap();
             assert_eq!(calls(key), 1);
         }
         world.end().await;
@@ -135,14 +135,15 @@ fn stale_job_is_cancelled_before_its_key_is_taken_over() {
         let waits = ork.submit(gated { key: late.clone() }).unique(late.as_str()).after(first.id()).await.unwrap();
         Gate::of(&key).entered().await;
         clock.advance(Duration::from_secs(20));
-        let again = |stale| ork.submit(greet { name: "Ada".into() }).stale_after(stale).unique(late.as_str());
+        let again =
+            |stale| ork.submit(greet { name: "Ada".into() }).unique(Unique::new(late.as_str()).stale_after(stale));
         let taken = again(Duration::from_secs(21)).await.unwrap_err();
-        assert!(matches!(taken, ClientError::Taken { by, .. } if by == waits.id()), "{taken}");
+        assert!(matches!(taken, ClientError::KeyTaken { by, .. } if by == waits.id()), "{taken}");
         let second = again(Duration::from_secs(20)).await.unwrap();
         assert_eq!(world.outcome(waits.id()).await.status().state, JobState::Cancelled);
-        second.wait().await.unwrap();
+        second.result().await.unwrap();
         Gate::of(&key).open();
-        first.wait().await.unwrap();
+        first.result().await.unwrap();
         assert_eq!(calls(&late), 0);
         world.end().await;
     });
@@ -159,15 +160,15 @@ fn retried_job_takes_its_key_again_or_is_refused() {
         ork.cancel(first.id(), CancelMode::Immediate).await.unwrap();
         let second = submit().await.unwrap();
         let refused = ork.retry(first.id()).await.unwrap_err();
-        assert!(matches!(&refused, ClientError::Taken { key: taken, by } if *taken == key && *by == second.id()));
+        assert!(matches!(&refused, ClientError::KeyTaken { key: taken, by } if *taken == key && *by == second.id()));
         ork.cancel(second.id(), CancelMode::Immediate).await.unwrap();
         ork.retry(first.id()).await.unwrap();
         let refused = submit().await.unwrap_err();
-        assert!(matches!(refused, ClientError::Taken { by, .. } if by == first.id()), "{refused}");
+        assert!(matches!(refused, ClientError::KeyTaken { by, .. } if by == first.id()), "{refused}");
         for _ in 0..3 {
             Gate::of(&key).open();
         }
-        first.wait().await.unwrap();
+        first.result().await.unwrap();
         world.end().await;
     });
 }
@@ -185,7 +186,7 @@ fn submit_all_with_a_repeated_key_submits_none_of_the_jobs() {
         // The key is free.
         Gate::of(&key).open();
         let [job]: [_; 1] = ork.submit_all([only { key: key.clone() }]).await.unwrap().try_into().unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         assert_eq!(jobs().await, before + 1);
         world.end().await;
     });
@@ -199,23 +200,19 @@ fn submission_options_do_not_depend_on_their_order() {
         let greet = || ork.submit(greet { name: "Ada".into() });
         let first = ork.submit(gated { key: key.clone() }).unique(key.as_str()).await.unwrap();
         Gate::of(&key).entered().await;
-        let joined = ork.submit(gated { key: key.clone() }).or_join().unique(key.as_str()).await.unwrap();
+        let join = Unique::new(key.as_str()).or_join();
+        let joined = ork.submit(gated { key: key.clone() }).unique(join).await.unwrap();
         assert_eq!(joined.id(), first.id());
-        let [stale, joins] = [greet().stale_after(Duration::ZERO), greet().or_join()];
-        for (refused, word) in
-            [(stale.await, "`stale_after` requires a unique key"), (joins.await, "`or_join` requires a unique key")]
-        {
-            let refused = refused.unwrap_err().to_string();
-            assert!(refused.contains(word) && refused.contains("call `unique` too"), "{refused}");
-        }
+        let refused = greet().unique(Unique::of_task().or_join()).await.unwrap_err().to_string();
+        assert!(refused.contains("the task `greet` has no option `unique`: set it, or name the key"), "{refused}");
         let second = ork.submit(gated { key: key.clone() }).await.unwrap();
         let both = greet().after(first.id()).after(second.id()).await.unwrap();
         assert_eq!(ork.why(both.id()).await.unwrap().follows.len(), 2);
         Gate::of(&key).open();
         Gate::of(&key).open();
-        first.wait().await.unwrap();
-        second.wait().await.unwrap();
-        both.wait().await.unwrap();
+        first.result().await.unwrap();
+        second.result().await.unwrap();
+        both.result().await.unwrap();
         world.end().await;
     });
 }
@@ -236,7 +233,7 @@ fn one_of_many_concurrent_submissions_gets_the_key() {
             let won: Vec<_> = won.into_iter().map(|handle| handle.unwrap().id()).collect();
             assert_eq!((won.len(), lost.len()), (1, 7));
             for lost in lost {
-                assert!(matches!(lost.unwrap_err(), ClientError::Taken { by, .. } if by == won[0]));
+                assert!(matches!(lost.unwrap_err(), ClientError::KeyTaken { by, .. } if by == won[0]));
             }
             Gate::of(&key).open();
             world.outcome(won[0]).await;
@@ -255,7 +252,7 @@ fn task_that_submits_a_unique_job_gets_the_job_that_holds_the_key() {
         let root = world.ork.submit(twice { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
-        let ids = root.wait().await.unwrap();
+        let ids = root.result().await.unwrap();
         assert_eq!((ids[0], calls(&key), root.status().await.unwrap().below), (ids[1], 1, 1));
         world.end().await;
     });

@@ -68,14 +68,14 @@ fn job_whose_outcome_cannot_be_stored_fails_with_a_message() {
         let key = ork::JobId::new().to_string();
         let echoes = |text: &str| echoes { text: text.into(), key: key.clone() };
         let job = world.ork.submit(echoes("poison")).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert!(why(&outcome).contains("the outcome cannot be stored"), "{outcome:?}");
         assert_eq!(outcome.status().failure.as_ref().unwrap().kind, FailureKind::Output);
         assert_eq!(calls(&key), 1);
         // The worker continues.
-        assert_eq!(world.ork.submit(echoes("fine")).and_wait().await.unwrap(), "fine");
+        assert_eq!(world.ork.submit(echoes("fine")).result().await.unwrap(), "fine");
         let job = world.ork.submit(echoes_part { key: key.clone() }).await.unwrap();
-        assert_eq!(job.wait().await.unwrap(), ["fine one", "fine two"]);
+        assert_eq!(job.result().await.unwrap(), ["fine one", "fine two"]);
         assert_eq!((job.status().await.unwrap().state, calls(&key)), (JobState::Succeeded, 5));
         world.end().await;
     });
@@ -91,7 +91,7 @@ fn job_whose_parts_cannot_be_stored_fails_with_a_message() {
         }
         let key = ork::JobId::new().to_string();
         let job = world.ork.submit(echoes_part { key: key.clone() }).await.unwrap();
-        let outcome = job.outcome().await.unwrap();
+        let outcome = job.wait().await.unwrap();
         assert!(why(&outcome).contains("cannot be stored"), "{outcome:?}");
         assert_eq!(calls(&key), 0);
         world.end().await;
@@ -112,7 +112,7 @@ fn hook_that_cannot_be_stored_is_reported_with_its_job() {
         }
         let echoes = echoes { text: "fine".into(), key: ork::JobId::new().to_string() };
         let job = world.ork.submit(echoes).on_complete(follows { text: "no".into() }).await.unwrap();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         loop {
             let why = world.ork.why(job.id()).await.unwrap().sentence;
             if why.contains("cannot be stored") {

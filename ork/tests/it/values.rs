@@ -123,10 +123,10 @@ fn output_that_cannot_be_read_back_fails_its_job_with_the_path() {
             let failure = outcome.status().failure.clone().unwrap();
             assert!(failure.kind == FailureKind::Output && failure.message.contains(expected), "{failure:?}");
         }
-        assert_eq!(ork.submit(mean_of { last: 2.5 }).and_wait().await.unwrap().means, [1.0, 2.5]);
-        let deep = ork.submit(very_deep { levels: 127 }).and_wait().await;
+        assert_eq!(ork.submit(mean_of { last: 2.5 }).result().await.unwrap().means, [1.0, 2.5]);
+        let deep = ork.submit(very_deep { levels: 127 }).result().await;
         assert!(deep.is_ok(), "{deep:?}");
-        let output = ork.submit_json_and_wait("words_for_ever", json()).await.unwrap();
+        let output = ork.submit_json_for_result("words_for_ever", json()).await.unwrap();
         assert_eq!(output.get(), "\"written, and never read by its type\"");
         world.end().await;
     });
@@ -136,7 +136,7 @@ fn output_that_cannot_be_read_back_fails_its_job_with_the_path() {
 #[test]
 fn part_whose_output_cannot_be_read_back_fails_alone() {
     each(|world| async move {
-        let failed = world.ork.submit(divided_part { count: 3 }).and_wait().await.unwrap();
+        let failed = world.ork.submit(divided_part { count: 3 }).result().await.unwrap();
         assert_eq!(failed.len(), 1);
         assert!(failed[0].starts_with("0: unwritable output: it is NaN, which JSON cannot represent"), "{failed:?}");
         world.end().await;
@@ -157,9 +157,9 @@ fn input_that_cannot_be_read_back_is_refused_at_submission() {
         assert!(many.contains(place), "{many}");
         let hook = message_of(ork.submit(hello { name: "a".into() }).on_success(takes(f64::NAN)).await.unwrap_err());
         assert!(hook.contains(place), "{hook}");
-        let below = ork.submit(submits { key: key.clone() }).and_wait().await.unwrap();
+        let below = ork.submit(submits { key: key.clone() }).result().await.unwrap();
         assert!(below.contains(place), "{below}");
-        let split = ork.submit(takes_part { key: key.clone() }).await.unwrap().outcome().await.unwrap();
+        let split = ork.submit(takes_part { key: key.clone() }).await.unwrap().wait().await.unwrap();
         let failure = split.status().failure.clone().unwrap().to_string();
         assert!(failure.contains("the input `measured`: `means[1]` is inf"), "{failure}");
         assert!(calls(&key) <= 1, "only the first item can have run");
@@ -191,7 +191,7 @@ async fn measured_apart(context: Context) -> Result<f64> {
 #[test]
 fn part_data_that_cannot_be_read_back_are_refused_at_the_split() {
     each(|world| async move {
-        let outcome = world.ork.submit(measured_apart {}).await.unwrap().outcome().await.unwrap();
+        let outcome = world.ork.submit(measured_apart {}).await.unwrap().wait().await.unwrap();
         let failure = outcome.status().failure.clone().unwrap().to_string();
         assert!(failure.contains("it is -inf, which JSON cannot represent"), "{failure}");
         world.end().await;

@@ -17,7 +17,7 @@ fn why_describes_a_running_and_an_ended_job() {
         assert!(why.sentence.starts_with(&format!("running on {worker}, attempt 1 of 1; first started at ")), "{why}");
         assert!(why.sentence.contains("; last heartbeat "), "{why}");
         Gate::of(&key).open();
-        job.wait().await.unwrap();
+        job.result().await.unwrap();
         let why = world.ork.why(job.id()).await.unwrap();
         assert_eq!(why.waits_for, WaitsFor::Nothing);
         assert!(why.sentence.starts_with("succeeded "), "{why}");
@@ -59,7 +59,7 @@ fn why_reports_that_no_worker_is_running() {
         let end = "no worker has taken its message; no other process is up: start a worker";
         assert!(why.sentence.ends_with(end), "{why}");
         let unknown = client.why(JobId::new()).await.unwrap_err();
-        assert!(matches!(unknown, ClientError::Store(error) if error.to_string().contains("there is no job")));
+        assert!(matches!(unknown, ClientError::JobNotFound { .. }), "{unknown}");
         client.shutdown().await;
         drop(folder);
     });

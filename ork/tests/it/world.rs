@@ -72,7 +72,7 @@ impl World {
             other => other.to_owned(),
         };
         let ork = builder(&store).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         Self { ork, folder, store }
     }
 
@@ -112,7 +112,7 @@ impl World {
     pub(crate) async fn with_clock(self, clock: &Arc<Manual>) -> Self {
         self.ork.shutdown().await;
         let ork = builder(&self.store).clock(Arc::<Manual>::clone(clock)).build().await.unwrap();
-        ork.start_worker();
+        ork.spawn_worker();
         Self { ork, ..self }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt as _;
 use ork::{CancelMode, ClientError, FailureKind, Filter, Handle, JobId, JobOutcome, JobState, Ork};
-use ork_ports::store::{PendingOutbox, StoreErrorKind};
+use ork_ports::store::PendingOutbox;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -216,7 +216,7 @@ impl World {
             let sent = self.send(ork, number, job.clone()).await;
             match sent {
                 Ok(id) => break Some(id),
-                Err(ClientError::Taken { by, .. }) => {
+                Err(ClientError::KeyTaken { by, .. }) => {
                     let is_open = self.truth(|tables| tables.job(by)).is_some_and(|view| !view.job.state.is_final());
                     let ended = self.oracle(|oracle| oracle.ended.get(&by).copied());
                     if !is_open && ended.is_none_or(|ended| ended < since) {
@@ -230,7 +230,7 @@ impl World {
                     break None;
                 }
                 // The job that it was to follow is gone.
-                Err(ClientError::NotTaken(_)) => break None,
+                Err(ClientError::Rejected(_)) => break None,
                 // A refused submission was not made.
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
@@ -250,7 +250,7 @@ impl World {
         let outcome = loop {
             match ork.wait(id).await {
                 Ok(outcome) => break outcome,
-                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {
+                Err(ClientError::JobNotFound { .. }) => {
                     let (now, kept) = (self.executor.now(), self.scenario.retention * 1_000_000);
                     self.oracle(|oracle| oracle.removed(id, kept, now));
                     return self.record_answer(number, Answer::Removed);
@@ -269,7 +269,7 @@ impl World {
         match job {
             Job::Asked(script) | Job::Plain(script) => id_of(ork.submit(plain { script }).await),
             // The messages of its parts come from other programs.
-            Job::Set(_) => Err(ClientError::NotTaken("a set is not submitted".to_owned())),
+            Job::Set(_) => Err(ClientError::Rejected("a set is not submitted".to_owned())),
             Job::Itself(scripts) => id_of(ork.submit(itself { scripts }).await),
             Job::Follower(of, script) => {
                 let after = self.client.known(&of);
@@ -292,7 +292,7 @@ impl World {
             Job::Timed(script) => id_of(ork.submit(timed { script }).await),
             Job::Many(scripts) => id_of(ork.submit(many_part { scripts }).await),
             Job::Tree(script, below) => id_of(ork.submit(trunk { script, below }).await),
-            Job::Flow(tasks) => id_of(ork.submit_plan(&flows::plan(number, &tasks)).await),
+            Job::Flow(tasks) => id_of(ork.workflows().submit(&flows::plan(number, &tasks)).await),
             Job::Unique(key, script) => id_of(ork.submit(plain { script }).unique(format!("key {key}")).await),
         }
     }
@@ -317,7 +317,7 @@ impl World {
     async fn ask(self: &Arc<Self>, ork: &Ork, number: u64, script: Script) {
         let expected = Job::Asked(script.clone()).expected();
         let answer = loop {
-            match ork.submit(plain { script: script.clone() }).and_wait().await {
+            match ork.submit(plain { script: script.clone() }).result().await {
                 Ok(output) => break Expected::Success(Some(output)),
                 Err(ClientError::Failed { failure, .. })
                     if failure.kind == FailureKind::Lost
@@ -326,11 +326,7 @@ impl World {
                     break expected.clone();
                 }
                 Err(ClientError::Failed { .. }) => break Expected::Failed,
-                Err(ClientError::Store(error))
-                    if error.kind() == StoreErrorKind::NotFound && self.scenario.retention > 0 =>
-                {
-                    break expected.clone();
-                }
+                Err(ClientError::JobNotFound { .. }) if self.scenario.retention > 0 => break expected.clone(),
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };

@@ -145,18 +145,18 @@ impl World {
         if let Some(life) = worker.life.lock().unwrap().as_mut() {
             life.slots = Some(ork.slot_observer());
         }
-        let mut work = Box::pin(ork.work());
+        let mut work = Box::pin(ork.run_worker());
         let stopped = tokio::select! {
             biased;
             stopped = &mut work => stopped,
             () = drain.cancelled() => {
-                ork.drain();
+                ork.worker().stop();
                 self.oracle(|oracle| oracle.drained(owner, self.executor.now()));
                 tokio::select! {
                     biased;
                     stopped = &mut work => stopped,
                     () = force.cancelled() => {
-                        ork.force_stop();
+                        ork.worker().kill();
                         work.as_mut().await
                     }
                 }

@@ -80,7 +80,7 @@ impl World {
         let schedule =
             Schedule { missed, overlap, time_as: Some("at".to_owned()), ..Schedule::new("* * * * *", "UTC") };
         let input = json!({ "of": number, "script": script });
-        while ork.schedule(&name, schedule.clone(), "ticked", input.clone()).await.is_err() {
+        while ork.schedules().add(&name, schedule.clone(), "ticked", input.clone()).await.is_err() {
             self.executor.sleep(500_000).await;
         }
         let made = self.time();
@@ -88,7 +88,7 @@ impl World {
         let (calm, removed) = (self.time(), self.executor.now() + LASTS * 1_000);
         self.executor.sleep(LASTS * 1_000).await;
         loop {
-            match ork.remove_schedule(&name).await {
+            match ork.schedules().remove(&name).await {
                 Ok(()) | Err(ClientError::NoSchedule { .. }) => break,
                 Err(_refused) => self.executor.sleep(500_000).await,
             }

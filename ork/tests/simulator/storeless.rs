@@ -52,11 +52,11 @@ impl World {
         loop {
             let outcome = async {
                 match job.clone() {
-                    Job::Many(scripts) => ork.submit(many_part { scripts }).and_wait().await,
-                    Job::Blocking(script) => ork.submit(blocking { script }).and_wait().await,
-                    Job::Timed(script) => ork.submit(timed { script }).and_wait().await,
+                    Job::Many(scripts) => ork.submit(many_part { scripts }).result().await,
+                    Job::Blocking(script) => ork.submit(blocking { script }).result().await,
+                    Job::Timed(script) => ork.submit(timed { script }).result().await,
                     Job::Plain(script) | Job::Hooked(script) | Job::Asked(script) => {
-                        ork.submit(plain { script }).and_wait().await
+                        ork.submit(plain { script }).result().await
                     }
                     _ => Ok(0),
                 }

@@ -70,7 +70,7 @@ async fn part_attempts(
         let hold = Hold { running: &running, place };
         let (called, _) = invoke(engine, def, message, item.input(), info, None, hold).await;
         drop(running);
-        match part_attempt(engine, def, message.attempt, None, called).0 {
+        match part_attempt(engine, def, message, None, called).0 {
             PartAttemptOutcome::Interrupted => return None,
             PartAttemptOutcome::Succeeded(output) => return Some(Ok(output)),
             PartAttemptOutcome::Failed { failure, retry_at: None } => return Some(Err(failure)),

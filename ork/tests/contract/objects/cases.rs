@@ -109,8 +109,8 @@ async fn pruning_a_job_removes_its_objects(url: &str) {
     let builder = ork::builder().config(config).store(format!("sqlite:{}", folder.path().join("ork.db").display()));
     let builder = builder.set("large_outputs", url).set("large_output_bytes", "1000").clock(clock);
     let ork = builder.build().await.unwrap();
-    ork.start_worker();
-    assert_eq!(ork.submit(long_part { count: 30 }).and_wait().await.unwrap(), 30_435);
+    ork.spawn_worker();
+    assert_eq!(ork.submit(long_part { count: 30 }).result().await.unwrap(), 30_435);
     let place = Bucket::open(url).unwrap();
     assert_eq!(listed(&place, "").await.len(), 30);
     assert_eq!(ork.prune(Duration::ZERO).await.unwrap(), 1);

@@ -174,7 +174,7 @@ fn a_client_learns_of_an_end_soon_after_the_network_is_back() {
         let client = process(&through).await;
         let job = client.submit(answer {}).await.unwrap();
         let id = job.id();
-        let waiting = tokio::spawn(async move { job.wait().await });
+        let waiting = tokio::spawn(async move { job.result().await });
         // The client has read the job by now, so it waits for notifications.
         for _ in 0..10 {
             client.status(id).await.unwrap();
@@ -184,7 +184,7 @@ fn a_client_learns_of_an_end_soon_after_the_network_is_back() {
         assert!(!waiting.is_finished());
 
         let worker = process(&url).await;
-        worker.start_worker();
+        worker.spawn_worker();
         assert!(worker.wait(id).await.unwrap().output().is_some());
         proxy.go_on_with_new_connections();
         // The kernel would give up the connection after a quarter of an hour, which is beyond the deadline of the

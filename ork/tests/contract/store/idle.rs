@@ -37,8 +37,8 @@ async fn an_idle_process_sends_only_heartbeat_statements() {
     let store: Arc<dyn Store> = Arc::new(CountedStore(Arc::new(Postgres::open(&url).await.unwrap()), calls.clone()));
     let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
     let ork = ork::builder().config(config).ports(store, None, WorkerId::new("one")).build().await.unwrap();
-    ork.start_worker();
-    ork.submit(rest {}).and_wait().await.unwrap();
+    ork.spawn_worker();
+    ork.submit(rest {}).result().await.unwrap();
     // Counts the statements between two heartbeats. The first interval is skipped, as the job may still cause
     // statements in it.
     let mut made = Vec::new();

@@ -58,12 +58,12 @@ fn cancelled_run_starts_nothing_more_and_a_retry_continues_it() {
         plan.steps.push(of("list", run, &[1]));
         plan.steps[2].name = "after".into();
         plan.steps[2].input.insert("n".into(), Source::Value(json!(1)));
-        let handle = world.ork.submit_plan(&plan).await.unwrap();
+        let handle = world.ork.workflows().submit(&plan).await.unwrap();
         let gate = Gate::of(&run.to_string());
         gate.entered().await;
         gate.entered().await;
         world.ork.cancel(handle.id(), CancelMode::Immediate).await.unwrap();
-        let outcome = handle.outcome().await.unwrap();
+        let outcome = handle.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
         assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Cancelled, StepState::Skipped]);
         // After a retry, the instances that were stopped run again, and the step that never started runs.
@@ -87,7 +87,7 @@ fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
         let mut plan = gates(run, 2);
         plan.steps.push(of("list", run, &[1]));
         plan.steps[2].name = "after".into();
-        let handle = world.ork.submit_plan(&plan).await.unwrap();
+        let handle = world.ork.workflows().submit(&plan).await.unwrap();
         let gate = Gate::of(&run.to_string());
         gate.entered().await;
         gate.entered().await;
@@ -100,7 +100,7 @@ fn gracefully_cancelled_run_finishes_running_steps_and_starts_no_others() {
         world.ork.cancel(handle.id(), CancelMode::Graceful).await.unwrap();
         gate.open();
         gate.open();
-        let outcome = handle.outcome().await.unwrap();
+        let outcome = handle.wait().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
         assert_eq!(states(&outcome)[2], StepState::Skipped);
         assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
@@ -193,7 +193,7 @@ fn retry_restarts_steps_that_ran_without_the_retried_step() {
         }
         assert_eq!((outcome.status().state, states(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 3]));
         for task in ["third", "of_third", "last"] {
-            assert_eq!(world.ork.step_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
+            assert_eq!(world.ork.workflows().step_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
         }
         // Each step has two more jobs beside its first one, one of which failed: those no longer count.
         let last = jobs(&outcome);
@@ -216,7 +216,7 @@ fn options_of_a_step_override_those_of_its_task() {
         slow.timeout = Some(20);
         let (id, outcome) = ended(&world, &workflow(vec![flaky, slow])).await;
         assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Failed], "{outcome:?}");
-        assert_eq!(world.ork.step_output(id, "flaky").await.unwrap(), Some(json!(3)));
+        assert_eq!(world.ork.workflows().step_output(id, "flaky").await.unwrap(), Some(json!(3)));
         let slow = outcome.status().run.as_ref().unwrap().steps[1].job;
         let failure = world.outcome(slow).await.status().failure.clone().unwrap();
         assert_eq!(failure.kind, ork::FailureKind::Timeout, "{failure}");
@@ -233,9 +233,9 @@ fn limit_of_a_step_holds_for_the_whole_run_across_processes() {
         plan.steps[1].concurrency = Some(2);
         let other = world.another().await;
         if let Some(other) = &other {
-            other.start_worker();
+            other.spawn_worker();
         }
-        let handle = world.ork.submit_plan(&plan).await.unwrap();
+        let handle = world.ork.workflows().submit(&plan).await.unwrap();
         let gate = Gate::of(&run.to_string());
         for started in 2..=4 {
             if started == 2 {
@@ -249,7 +249,7 @@ fn limit_of_a_step_holds_for_the_whole_run_across_processes() {
             gate.open();
         }
         gate.open();
-        assert_eq!(handle.outcome().await.unwrap().status().state, JobState::Succeeded);
+        assert_eq!(handle.wait().await.unwrap().status().state, JobState::Succeeded);
         if let Some(other) = other {
             other.shutdown().await;
         }

@@ -72,33 +72,37 @@ fn output_of_a_step_called_input_is_given_to_the_parameter_called_input() {
         ] {
             std::fs::write(&path, text).unwrap();
             let plan = world.ork.plan(&path, &Parameters::new()).await.unwrap();
-            let run = world.ork.submit_plan(&plan).await.unwrap();
-            let outcome = run.outcome().await.unwrap();
+            let run = world.ork.workflows().submit(&plan).await.unwrap();
+            let outcome = run.wait().await.unwrap();
             assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
             for (task, output) in expected.as_object().unwrap() {
-                assert_eq!(world.ork.step_output(run.id(), task).await.unwrap().as_ref(), Some(output), "{task}");
+                assert_eq!(
+                    world.ork.workflows().step_output(run.id(), task).await.unwrap().as_ref(),
+                    Some(output),
+                    "{task}"
+                );
             }
         }
         world.end().await;
     });
 }
 
-/// A run that an older version has submitted has a plan without a form, and keeps the form that it had.
+/// A plan may leave out the form; the parameter then takes the whole input.
 #[test]
 fn plan_without_a_form_gives_the_whole_input() {
     each(|world| async move {
-        let plan = json!({ "name": "old", "tasks": [
+        let plan = json!({ "name": "old", "steps": [
             { "name": "input", "executor": "rust", "task": "flow_rows" },
             { "name": "show", "executor": "rust", "task": "flow_show", "needs": [0], "input": {
-                "input": { "output": { "task": 0 } }, "count": { "value": 7 }
+                "input": { "output": { "step": 0 } }, "count": { "value": 7 }
             } },
         ] });
         let plan: ork::workflow::Plan = serde_json::from_value(plan).unwrap();
         assert_eq!(plan.steps[1].form, Form::Whole);
-        let run = world.ork.submit_plan(&plan).await.unwrap();
-        let outcome = run.outcome().await.unwrap();
+        let run = world.ork.workflows().submit(&plan).await.unwrap();
+        let outcome = run.wait().await.unwrap();
         assert_eq!(outcome.status().run.as_ref().unwrap().steps[1].state, StepState::Succeeded, "{outcome:?}");
-        assert_eq!(world.ork.step_output(run.id(), "show").await.unwrap(), Some(json!("7 rows from ''")));
+        assert_eq!(world.ork.workflows().step_output(run.id(), "show").await.unwrap(), Some(json!("7 rows from ''")));
         world.end().await;
     });
 }

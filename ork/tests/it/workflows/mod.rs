@@ -61,8 +61,8 @@ fn foreach() -> FanOut {
 }
 
 async fn ended(world: &World, plan: &Plan) -> (JobId, JobOutcome) {
-    let run = world.ork.submit_plan(plan).await.unwrap();
-    (run.id(), run.outcome().await.unwrap())
+    let run = world.ork.workflows().submit(plan).await.unwrap();
+    (run.id(), run.wait().await.unwrap())
 }
 
 fn states(outcome: &JobOutcome) -> Vec<StepState> {
@@ -91,8 +91,8 @@ fn foreach_runs_an_instance_per_item_and_keeps_the_order_of_the_outputs() {
         assert_eq!(states(&outcome), [StepState::Succeeded; 3]);
         let of = |file: &str, index: u64| json!({ "file": file, "index": index, "of": 3, "by": "process" });
         let all = json!([of("a", 0), of("b", 1), of("c", 2)]);
-        assert_eq!(world.ork.step_output(id, "gather").await.unwrap(), Some(all.clone()));
-        assert_eq!(world.ork.step_output(id, "process").await.unwrap(), Some(all));
+        assert_eq!(world.ork.workflows().step_output(id, "gather").await.unwrap(), Some(all.clone()));
+        assert_eq!(world.ork.workflows().step_output(id, "process").await.unwrap(), Some(all));
         assert_eq!([".discover", ".process", ".gather"].map(|task| calls(&format!("{run}{task}"))), [1, 3, 1]);
         world.end().await;
     });
@@ -121,7 +121,7 @@ fn parallel_runs_a_number_of_instances_and_with_foreach_that_many_per_item() {
                 .into_iter()
                 .map(|(file, index, of)| json!({ "file": file, "index": index, "of": of, "by": "process" }))
                 .collect();
-            assert_eq!(world.ork.step_output(id, "gather").await.unwrap(), Some(json!(expected)));
+            assert_eq!(world.ork.workflows().step_output(id, "gather").await.unwrap(), Some(json!(expected)));
         }
         world.end().await;
     });
@@ -146,7 +146,7 @@ fn instances_of_a_task_without_an_item_parameter_get_none() {
         plan.steps[1].input.insert("run".into(), Source::Value(json!(key)));
         let (id, outcome) = ended(&world, &plan).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(world.ork.step_output(id, "process").await.unwrap(), Some(json!([0, 1])));
+        assert_eq!(world.ork.workflows().step_output(id, "process").await.unwrap(), Some(json!([0, 1])));
         assert_eq!(calls(&key), 2);
         world.end().await;
     });
@@ -158,7 +158,7 @@ fn fan_out_over_an_empty_list_completes_at_once() {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &[], Some(foreach()))).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(world.ork.step_output(id, "gather").await.unwrap(), Some(json!([])));
+        assert_eq!(world.ork.workflows().step_output(id, "gather").await.unwrap(), Some(json!([])));
         assert_eq!(calls(&format!("{run}.process")), 0);
         world.end().await;
     });
@@ -177,7 +177,7 @@ fn fan_out_over_the_outputs_of_a_fan_out() {
         plan.steps.push(again);
         let (id, outcome) = ended(&world, &plan).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(world.ork.step_output(id, "again").await.unwrap(), Some(json!(["a each", "b each"])));
+        assert_eq!(world.ork.workflows().step_output(id, "again").await.unwrap(), Some(json!(["a each", "b each"])));
         world.end().await;
     });
 }
@@ -207,7 +207,7 @@ fn dependents_of_a_failed_step_are_skipped_and_run_by_a_retry() {
         let outcome = world.outcome(id).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!((count("discover"), count("process"), count("gather")), (1, 4, 1));
-        let gathered = world.ork.step_output(id, "gather").await.unwrap().unwrap();
+        let gathered = world.ork.workflows().step_output(id, "gather").await.unwrap().unwrap();
         let files: Vec<_> = gathered.as_array().unwrap().iter().map(|part| part["file"].clone()).collect();
         assert_eq!(files, ["a", "bad", "c"]);
         world.end().await;
@@ -223,7 +223,7 @@ fn step_that_runs_on_failure_gets_null_for_failed_inputs() {
         let (id, outcome) = ended(&world, &plan).await;
         assert_eq!(states(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Succeeded]);
         assert_eq!(outcome.status().state, JobState::Failed);
-        let gathered = world.ork.step_output(id, "gather").await.unwrap().unwrap();
+        let gathered = world.ork.workflows().step_output(id, "gather").await.unwrap().unwrap();
         assert_eq!((gathered[0]["file"].clone(), gathered[1].clone()), (json!("a"), Value::Null));
         world.end().await;
     });
@@ -251,7 +251,7 @@ fn output_that_is_no_valid_fan_out_fails_the_step_with_its_path() {
             let process = outcome.status().run.as_ref().unwrap().steps[1].job;
             let failure = world.outcome(process).await.status().failure.clone().unwrap().to_string();
             assert!(failure.contains(expected), "{failure}");
-            assert_eq!(world.ork.step_output(id, "gather").await.unwrap(), None);
+            assert_eq!(world.ork.workflows().step_output(id, "gather").await.unwrap(), None);
         }
         world.end().await;
     });
