@@ -57,7 +57,7 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     let again = "submit big_job small_jobs=[] --unique big_job";
     let taken = format!("the unique key `big_job` is taken by job {big}, which has not ended");
     setting.run(again).fails(2, &[&taken]);
-    assert_eq!(setting.run(&format!("{again} --or-join")).ok().trim(), big);
+    assert_eq!(setting.run(&format!("{again} --or-existing")).ok().trim(), big);
     let why = setting.run(&format!("jobs why {report}")).ok();
     assert!(why.contains(&format!("is waiting for job {big}, which it follows, to end")), "{why}");
     let last = setting.run(&format!("submit report title=last --after {big} --after {report}")).ok().trim().to_owned();

@@ -14,7 +14,7 @@ use ork_ports::broker::{Acker, DeadLetterReason, Disposition};
 pub(super) struct Settled {
     pub(super) generation: u64,
     pub(super) tag: u64,
-    pub(super) settlement: ChannelAction,
+    pub(super) action: ChannelAction,
 }
 
 /// The action on a channel that carries out a disposition.
@@ -63,7 +63,7 @@ impl AmqpAcker {
         let Some((raw, settle)) = self.left.take() else {
             return;
         };
-        let settlement = match disposition {
+        let action = match disposition {
             Disposition::Ack => ChannelAction::Ack,
             Disposition::Requeue => ChannelAction::Requeue(Box::new(raw)),
             Disposition::RequeueElsewhere(reason, detail) => {
@@ -74,13 +74,13 @@ impl AmqpAcker {
             }
         };
         // If the subscription has ended, so has its channel, and the broker redelivers the message.
-        let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, settlement });
+        let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, action });
     }
 }
 
 impl Acker for AmqpAcker {
-    fn settle(mut self: Box<Self>, settlement: Disposition) {
-        self.send(settlement);
+    fn settle(mut self: Box<Self>, disposition: Disposition) {
+        self.send(disposition);
     }
 
     fn is_channel_closed(&self) -> bool {

@@ -361,7 +361,7 @@ impl Driver {
                 self.count_stale(&settled);
                 continue;
             }
-            match settled.settlement {
+            match settled.action {
                 ChannelAction::Ack => {
                     session.acks.done(settled.tag);
                 }
@@ -443,8 +443,8 @@ impl Driver {
                     break false;
                 }
             };
-            let settlement = ChannelAction::Copied { confirmed };
-            let _gone = settle.send(Settled { generation, tag, settlement });
+            let action = ChannelAction::Copied { confirmed };
+            let _gone = settle.send(Settled { generation, tag, action });
         });
     }
 

@@ -37,7 +37,7 @@ struct SubmitArgs {
     stale_after: Option<Duration>,
     /// If another job holds the key, print its id or, with --wait, wait for it
     #[arg(long, requires = "unique")]
-    or_join: bool,
+    or_existing: bool,
     /// Start after this job and its descendants have ended; may be repeated
     #[arg(long, value_name = "ID")]
     after: Vec<JobId>,
@@ -91,7 +91,7 @@ async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output
         return Ok(ExitCode::SUCCESS);
     }
     let id = match work.submit(ork, options).await {
-        Err(ClientError::KeyTaken { by, .. }) if submit_args.or_join => by,
+        Err(ClientError::KeyTaken { by, .. }) if submit_args.or_existing => by,
         submitted => submitted?,
     };
     if wait {

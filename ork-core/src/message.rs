@@ -84,6 +84,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether the message is a part of a set, whose parts the broker counts.
+    pub fn has_part_hook(&self) -> bool {
+        self.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some())
+    }
+
     /// Creates a message that runs the task of this job, with an empty body and default values.
     pub fn about(job: JobId, task: &str) -> Self {
         Self {

@@ -8,9 +8,9 @@ mod escalation;
 mod group;
 mod guard;
 mod lines;
+mod output_json;
 mod process;
 mod python;
-mod well_formed;
 mod workflow_path;
 
 use std::fmt;
@@ -196,7 +196,7 @@ impl Shared {
         self.escalation_with(first_steps, call, call.and_then(|call| call.timeout), abandoned)
     }
 
-    /// Like [`escalation`](Self::ladder), for a call that still waits to start: its time limit does not count yet.
+    /// Like [`escalation`](Self::escalation), for a call that still waits to start: its time limit does not count yet.
     fn waiting(&self, first_steps: FirstSteps, call: Option<&Call>, abandoned: CancellationToken) -> Escalation {
         self.escalation_with(first_steps, call, None, abandoned)
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::escalation::{Escalation, FirstSteps, StopStep};
 use super::group::{Group, Pipes};
 use super::lines::StderrReader;
-use super::well_formed;
+use super::output_json;
 use super::workflow_path::{WorkflowFile, blocking, root};
 use super::{END_DEADLINE, Shared};
 use ork_core::clock::{Clock, Pause};
@@ -151,7 +151,7 @@ fn output_of(program: &str, output: Bytes) -> Result<Bytes, ExecutorError> {
     if output.trim_ascii().is_empty() {
         return Ok(Bytes::from_static(b"null"));
     }
-    match well_formed::check(&output) {
+    match output_json::check(&output) {
         Ok(()) => Ok(output),
         Err(error) => {
             let first = String::from_utf8_lossy(output.get(..SHOWN).unwrap_or(&output)).into_owned();

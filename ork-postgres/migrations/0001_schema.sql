@@ -77,7 +77,7 @@ CREATE TABLE ork.outbox (
     -- 'start', 'join', 'parts', 'waited-part', 'reply', 'hooks', 'event' or 'part-events'.
     kind text NOT NULL,
     -- The epoch of parts, the mask of hooks, or the code of an event; otherwise 0.
-    number bigint NOT NULL,
+    detail bigint NOT NULL,
     -- The index of the first part, and how many parts the row stands for.
     first bigint NOT NULL,
     len bigint NOT NULL,
@@ -140,7 +140,7 @@ CREATE TABLE ork.unique_key (
     key text PRIMARY KEY,
     job uuid NOT NULL,
     -- When that job last showed a sign of life.
-    seen bigint NOT NULL
+    last_seen bigint NOT NULL
 );
 
 CREATE INDEX unique_key_job ON ork.unique_key (job);

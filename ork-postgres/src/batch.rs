@@ -24,7 +24,7 @@ use ork_ports::store::{Heartbeat, Work};
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     /// The notices to send.
-    pub(crate) notifier: Vec<StoreNotice>,
+    pub(crate) notices: Vec<StoreNotice>,
     /// The rows of the outbox that callers in this process hold now.
     pub(crate) held: Vec<Held>,
     /// The changes in the number of permits that processes hold.
@@ -117,7 +117,7 @@ pub(crate) async fn run(
     news: &mut News,
 ) -> Result<(), Failed> {
     let Round { batch, aside, done } = round;
-    let durable = batch.iter().any(Waiting::is_durable);
+    let durable = batch.iter().any(Waiting::records_jobs);
     begin(session, boot, durable, locks.timeout()).await?;
     let connection = &mut session.connection;
     if locks == Locks::Skip {
@@ -132,7 +132,7 @@ pub(crate) async fn run(
         raw_sql("SET LOCAL synchronous_commit = on").execute(&mut *connection).await?;
     }
     others(connection, sorted, numbers, &mut doing).await?;
-    let payload = news.payload(boot, &doing.notifier);
+    let payload = news.payload(boot, &doing.notices);
     *done = Some(doing);
     commit(connection, payload).await
 }
@@ -141,7 +141,7 @@ pub(crate) async fn run(
 ///
 /// A transaction that does not have to be on disk does not wait for it: its commit is written to the log of the server
 /// before all later ones, and each commit that waits flushes all commits before it. So no change is ever kept without
-/// those that it depends on. [`Waiting::is_durable`] decides which transactions wait: those that must not be lost.
+/// those that it depends on. [`Waiting::records_jobs`] decides which transactions wait: those that must not be lost.
 async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Duration) -> Result<(), Failed> {
     let soft = if durable { "" } else { "SET LOCAL synchronous_commit = off; " };
     let begin = format!(
@@ -212,9 +212,9 @@ async fn works(
         return Err(Failed::Numbers(tx.next_outbox_id() - first));
     }
     let quiet = tx.is_quiet();
-    let Saved { notifier, to_send, moved } = save::save(connection, &mut tx, &before).await?;
-    (doing.notifier, doing.moved) = (notifier, moved);
-    doing.held.extend(to_send.iter().filter_map(|row| Some((row.id, row.holder?))));
+    let Saved { notices, rows, moved } = save::save(connection, &mut tx, &before).await?;
+    (doing.notices, doing.moved) = (notices, moved);
+    doing.held.extend(rows.iter().filter_map(|row| Some((row.id, row.holder?))));
     Ok(quiet)
 }
 
@@ -230,7 +230,7 @@ async fn others(
     for command in sorted.takes {
         if let Command::Take(take, answer) = command {
             let took = outbox::take(connection, take, numbers).await?;
-            doing.held.extend(held(took.taken.to_send.iter().map(|to_send| to_send.id), &take.actor));
+            doing.held.extend(held(took.taken.rows.iter().map(|rows| rows.id), &take.actor));
             doing.passed_by |= took.passed_by;
             answer.value = Some(took.taken);
         }
@@ -239,7 +239,7 @@ async fn others(
         match command {
             Command::Progress(job, part, progress, answer) => {
                 save::progress(connection, *job, *part, progress).await?;
-                doing.notifier.push(StoreNotice::JobChanged(*job));
+                doing.notices.push(StoreNotice::JobChanged(*job));
                 answer.value = Some(());
             }
             Command::Record(deltas, answer) => {
@@ -263,8 +263,8 @@ async fn others(
             _ => {}
         }
     }
-    if freed && !doing.notifier.contains(&StoreNotice::OutboxReady) {
-        doing.notifier.push(StoreNotice::OutboxReady);
+    if freed && !doing.notices.contains(&StoreNotice::OutboxReady) {
+        doing.notices.push(StoreNotice::OutboxReady);
     }
     Ok(())
 }

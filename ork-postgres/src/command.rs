@@ -84,7 +84,7 @@ impl Waiting {
     /// holds or runs something need not be: if it is lost, the work is delivered again, and settled work is not
     /// settled again. A release must be: if it were lost, the rows would stay held by a process that has already
     /// dropped them.
-    pub(crate) fn is_durable(&self) -> bool {
+    pub(crate) fn records_jobs(&self) -> bool {
         match &self.command {
             Command::Work(work) => work.durability() == Durability::PowerLoss,
             Command::Release(..) => true,
@@ -109,7 +109,7 @@ impl Waiting {
             Command::Work(work) => work.finish(result),
             Command::Take(take, answer) => {
                 let taken = answer.send(result).unwrap_or_default();
-                return held(taken.to_send.iter().map(|to_send| to_send.id), &take.actor);
+                return held(taken.rows.iter().map(|rows| rows.id), &take.actor);
             }
             Command::DeleteOutbox(_, answer)
             | Command::Release(_, answer)

@@ -13,7 +13,7 @@ use ork_ports::store::{JobDiagnostics, LiveProcess, OPEN};
 pub(crate) async fn of(connection: &mut PgConnection, job: JobId) -> sqlx::Result<JobDiagnostics> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let diagnostics = JobDiagnostics {
-        to_send: outbox::pending(&mut snapshot, job).await?,
+        outbox: outbox::pending(&mut snapshot, job).await?,
         processes: processes(&mut snapshot).await?,
         open: open(&mut snapshot, job).await?,
         follows: follows::of(&mut snapshot, job).await?,

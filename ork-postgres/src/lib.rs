@@ -199,12 +199,12 @@ impl Store for Postgres {
         self.write(|answer| Command::Take(take, answer)).await
     }
 
-    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        self.write(|answer| Command::DeleteOutbox(held(to_send, &actor), answer)).await
+    async fn delete_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(|answer| Command::DeleteOutbox(held(rows, &actor), answer)).await
     }
 
-    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        self.write(|answer| Command::Release(held(to_send, &actor), answer)).await
+    async fn release_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(|answer| Command::Release(held(rows, &actor), answer)).await
     }
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {

@@ -21,15 +21,15 @@ struct Sender {
 /// Returns the messages of each row. A row whose job was removed has none.
 pub(crate) async fn of(
     connection: &mut PgConnection,
-    to_send: &[OutboxRow],
+    rows: &[OutboxRow],
 ) -> sqlx::Result<HashMap<OutboxId, Vec<Outgoing>>> {
     let mut messages: HashMap<OutboxId, Vec<Outgoing>> = HashMap::new();
-    if to_send.is_empty() {
+    if rows.is_empty() {
         return Ok(messages);
     }
-    let senders = senders(connection, to_send).await?;
+    let senders = senders(connection, rows).await?;
     let mut runs = Vec::new();
-    for row in to_send {
+    for row in rows {
         let Some(sender) = senders.get(&row.job) else { continue };
         match row.kind {
             OutboxKind::Start | OutboxKind::Join => {
@@ -76,9 +76,9 @@ pub(crate) async fn of(
     Ok(messages)
 }
 
-async fn senders(connection: &mut PgConnection, to_send: &[OutboxRow]) -> sqlx::Result<HashMap<JobId, Sender>> {
+async fn senders(connection: &mut PgConnection, rows: &[OutboxRow]) -> sqlx::Result<HashMap<JobId, Sender>> {
     let of = |wanted: fn(&OutboxRow) -> bool| {
-        let jobs: BTreeSet<_> = to_send.iter().filter(|row| wanted(row)).map(|row| Uid::from(row.job)).collect();
+        let jobs: BTreeSet<_> = rows.iter().filter(|row| wanted(row)).map(|row| Uid::from(row.job)).collect();
         jobs.into_iter().collect::<Vec<_>>()
     };
     let query = "SELECT document, CASE WHEN id = ANY($2) THEN input END, CASE WHEN id = ANY($3) THEN output END \

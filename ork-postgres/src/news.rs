@@ -51,14 +51,14 @@ impl News {
 
     /// Returns the payload for these changes, and for the changes that were held back if they are due. `None` if there
     /// is nothing to announce.
-    pub(crate) fn payload(&mut self, boot: Uuid, notifier: &[StoreNotice]) -> Option<String> {
+    pub(crate) fn payload(&mut self, boot: Uuid, notices: &[StoreNotice]) -> Option<String> {
         let mut payload = boot.simple().to_string();
         let none = payload.len();
-        if notifier.contains(&StoreNotice::OutboxReady) {
+        if notices.contains(&StoreNotice::OutboxReady) {
             payload.push_str(" outbox");
         }
         let mut ended = BTreeSet::new();
-        for change in notifier {
+        for change in notices {
             match change {
                 StoreNotice::JobEnded(job) => drop(ended.insert(*job)),
                 StoreNotice::JobChanged(job) => drop(self.moved.insert(*job)),
@@ -194,9 +194,9 @@ mod tests {
     #[test]
     fn a_payload_is_parsed_by_others_and_ignored_by_its_sender() {
         let (boot, other, job) = (Uuid::new_v4(), Uuid::new_v4(), JobId::new());
-        let notifier = [StoreNotice::OutboxReady, StoreNotice::JobEnded(job)];
-        let payload = News::new().payload(boot, &notifier).unwrap();
-        assert_eq!(read(&payload, other), notifier);
+        let notices = [StoreNotice::OutboxReady, StoreNotice::JobEnded(job)];
+        let payload = News::new().payload(boot, &notices).unwrap();
+        assert_eq!(read(&payload, other), notices);
         assert_eq!(read(&payload, boot), []);
         assert_eq!(News::new().payload(boot, &[]), None);
         let many: Vec<_> = (0..200).map(|_| StoreNotice::JobEnded(JobId::new())).collect();

@@ -23,7 +23,7 @@ pub(crate) type Held = (OutboxId, [u8; 16]);
 /// The columns of a row, in the order in which [`insert`] binds and [`outbox_row`] reads them.
 macro_rules! columns {
     () => {
-        "id, job, task, kind, number, first, len, attempt, priority, due, holder, losses, waits_for, permits"
+        "id, job, task, kind, detail, first, len, attempt, priority, due, holder, losses, waits_for, permits"
     };
 }
 
@@ -41,8 +41,8 @@ pub(crate) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) ->
             .bind(column(rows, |row| signed(row.id)))
             .bind(column(rows, |row| Uid::from(row.job)))
             .bind(column(rows, |row| text(&row.task)))
-            .bind(column(rows, |row| row.kind.to_columns().word))
-            .bind(column(rows, |row| i64::from(row.kind.to_columns().number)))
+            .bind(column(rows, |row| row.kind.to_columns().kind))
+            .bind(column(rows, |row| i64::from(row.kind.to_columns().detail)))
             .bind(column(rows, |row| signed(row.kind.to_columns().first)))
             .bind(column(rows, |row| signed(row.kind.to_columns().len)))
             .bind(column(rows, |row| i64::from(row.attempt)))
@@ -61,7 +61,7 @@ pub(crate) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) ->
 fn outbox_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let c = &mut Columns::new(row);
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
-    let columns = KindColumns { word: c.get()?, number: c.number()?, first: c.number()?, len: c.number()? };
+    let columns = KindColumns { kind: c.get()?, detail: c.number()?, first: c.number()?, len: c.number()? };
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an outbox row has an unknown kind"))?;
     let (attempt, priority, due) = (c.number()?, c.number()?, c.time()?);
     let (holder, losses) = (c.get::<Option<Uid>>()?.map(|holder| holder.0), c.number()?);
@@ -138,11 +138,11 @@ pub(crate) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
     }
     let passed_by = left > 0 && is_more(connection, tasks.as_deref(), &seen, now).await?;
     let mut messages = messages::of(connection, &taken).await?;
-    let to_send = taken.into_iter().map(|row| {
+    let rows = taken.into_iter().map(|row| {
         let messages = messages.remove(&row.id).unwrap_or_default();
         HeldRow { id: row.id, losses: row.losses, messages, release_after_events: false }
     });
-    Ok(Took { taken: OutboxPage { to_send: to_send.collect(), next_due, more: left == 0 }, passed_by })
+    Ok(Took { taken: OutboxPage { rows: rows.collect(), next_due, more: left == 0 }, passed_by })
 }
 
 /// Frees the rows that are due. Returns when the next row becomes due.

@@ -68,16 +68,16 @@ struct PartRow {
 /// The result of [`save`].
 pub(crate) struct Saved {
     /// The notices to send.
-    pub(crate) notifier: Vec<StoreNotice>,
+    pub(crate) notices: Vec<StoreNotice>,
     /// The new rows of the outbox.
-    pub(crate) to_send: Vec<OutboxRow>,
+    pub(crate) rows: Vec<OutboxRow>,
     /// The permits that were taken and released.
     pub(crate) moved: Vec<Moved>,
 }
 
 /// Writes the changes of the operations. `before` contains the permits that processes held before.
 pub(crate) async fn save(connection: &mut PgConnection, tx: &mut Transaction, before: &Holders) -> sqlx::Result<Saved> {
-    let (writes, mut notifier) = tx.finish();
+    let (writes, mut notices) = tx.finish();
     let moved = permits::moved(before, &writes.permits);
     clear(connection, &writes.cleared).await?;
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
@@ -120,10 +120,10 @@ pub(crate) async fn save(connection: &mut PgConnection, tx: &mut Transaction, be
     let mut woken = permits::write(connection, writes.permits, writes.woken).await?;
     woken |= follows::release(connection, &writes.ended).await?;
     follows::insert(connection, &writes.followed).await?;
-    if woken && !notifier.contains(&StoreNotice::OutboxReady) {
-        notifier.push(StoreNotice::OutboxReady);
+    if woken && !notices.contains(&StoreNotice::OutboxReady) {
+        notices.push(StoreNotice::OutboxReady);
     }
-    Ok(Saved { notifier, to_send: writes.outbox, moved })
+    Ok(Saved { notices, rows: writes.outbox, moved })
 }
 
 /// Splits a list into chunks that one statement can carry.

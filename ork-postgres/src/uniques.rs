@@ -32,7 +32,7 @@ pub(crate) async fn open(
     let lock = "SELECT pg_advisory_xact_lock(1869769474, hash) FROM \
                     (SELECT DISTINCT hashtext(key) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS hashes";
     sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
-    let query = "SELECT key, job, seen, (SELECT document FROM ork.job WHERE job.id = unique_key.job) \
+    let query = "SELECT key, job, last_seen, (SELECT document FROM ork.job WHERE job.id = unique_key.job) \
                  FROM ork.unique_key WHERE key = ANY($1)";
     let mut held: HashMap<String, KeyHolder> = HashMap::new();
     for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
@@ -62,8 +62,8 @@ pub(crate) async fn write(
     // Two keys may be equal once they are converted to a text that the server accepts.
     let rows: BTreeMap<String, _> = taken.into_iter().map(|(key, holder)| (text(&key), holder)).collect();
     let rows: Vec<_> = rows.into_iter().collect();
-    let take = "INSERT INTO ork.unique_key (key, job, seen) SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
-                ON CONFLICT (key) DO UPDATE SET job = excluded.job, seen = excluded.seen";
+    let take = "INSERT INTO ork.unique_key (key, job, last_seen) SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
+                ON CONFLICT (key) DO UPDATE SET job = excluded.job, last_seen = excluded.last_seen";
     let query = sqlx::query(take).bind(column(&rows, |(key, _)| key.clone()));
     let query = query.bind(column(&rows, |(_, (job, _))| Uid::from(*job)));
     query.bind(column(&rows, |(_, (_, seen))| seen.as_millis())).execute(connection).await.map(drop)
@@ -75,8 +75,8 @@ pub(crate) async fn write(
 pub(crate) async fn seen(connection: &mut PgConnection, running: &[Uid], now: Timestamp) -> sqlx::Result<()> {
     let query = "WITH RECURSIVE alive (id) AS (SELECT unnest($1::uuid[]) UNION \
                     SELECT parent FROM ork.job JOIN alive ON job.id = alive.id WHERE parent IS NOT NULL), \
-                kept AS (SELECT key FROM ork.unique_key WHERE job IN (SELECT id FROM alive) AND seen < $2 \
+                kept AS (SELECT key FROM ork.unique_key WHERE job IN (SELECT id FROM alive) AND last_seen < $2 \
                     ORDER BY key FOR UPDATE SKIP LOCKED) \
-                UPDATE ork.unique_key SET seen = $2 WHERE key IN (SELECT key FROM kept)";
+                UPDATE ork.unique_key SET last_seen = $2 WHERE key IN (SELECT key FROM kept)";
     sqlx::query(query).bind(running).bind(now.as_millis()).execute(connection).await.map(drop)
 }

@@ -84,7 +84,7 @@ pub(crate) struct Writer {
     /// The changes to announce to other processes with the next transaction.
     news: News,
     /// The error that keeps everything from being written at present. Callers that have waited too long get it.
-    trouble: Option<StoreError>,
+    last_error: Option<StoreError>,
     /// The number of consecutive failed attempts to connect or to write.
     failures: u32,
     /// The number of consecutive transactions that conflicted with others.
@@ -116,7 +116,7 @@ impl Writer {
             doubt: None,
             numbers: Numbers::default(),
             news: News::new(),
-            trouble: None,
+            last_error: None,
             failures: 0,
             tries: 0,
             alone: 0,
@@ -211,7 +211,7 @@ impl Writer {
                     tracing::warn!(%error, attempts = self.failures, "cannot reach the store");
                 }
                 self.failures = self.failures.saturating_add(1);
-                self.trouble = Some(error);
+                self.last_error = Some(error);
             }
         }
         self.expire();
@@ -238,7 +238,7 @@ impl Writer {
     /// commands without a caller.
     fn expire(&mut self) {
         let (now, closing) = (Instant::now(), self.closing);
-        let error = |trouble: &Option<StoreError>, address| match trouble {
+        let error = |last_error: &Option<StoreError>, address| match last_error {
             Some(error) => error.copy(),
             None => no_answer(address),
         };
@@ -246,7 +246,7 @@ impl Writer {
         if self.waiting.iter().any(late) {
             for waiting in std::mem::take(&mut self.waiting) {
                 if late(&waiting) {
-                    waiting.finish(Err(error(&self.trouble, &self.shared.address)));
+                    waiting.finish(Err(error(&self.last_error, &self.shared.address)));
                 } else {
                     self.waiting.push_back(waiting);
                 }
@@ -284,7 +284,7 @@ impl Writer {
         let (held, moved) =
             if doubt.given_up { (doubt.done.held.clone(), doubt.done.moved.clone()) } else { Default::default() };
         self.finish(doubt.batch, doubt.done);
-        self.let_go(held);
+        self.release(held);
         if !moved.is_empty() {
             // Before the callers that got an error ask again.
             self.waiting.push_front(Waiting::now(Command::Undo(moved)));
@@ -320,7 +320,7 @@ impl Writer {
             (Some(Ok(())), done) => {
                 session.last = number;
                 self.session = Some(session);
-                (self.failures, self.tries, self.trouble) = (0, 0, None);
+                (self.failures, self.tries, self.last_error) = (0, 0, None);
                 self.alone = self.alone.saturating_sub(1);
                 self.finish(batch, done.unwrap_or_default());
                 self.set_aside(aside);
@@ -448,7 +448,7 @@ impl Writer {
         }
         self.shared.suspect.notify_one();
         self.failures = self.failures.saturating_add(1);
-        self.trouble = Some(error);
+        self.last_error = Some(error);
     }
 
     fn put_back(&mut self, batch: Vec<Waiting>) {
@@ -459,12 +459,12 @@ impl Writer {
 
     /// Sends results to the callers and notices to the listeners.
     fn finish(&mut self, batch: Vec<Waiting>, done: Done) {
-        let notifier = self.shared.notifier.send_events(done.notifier);
-        let mut nobodys = Vec::new();
+        let notices = self.shared.notifier.send_events(done.notices);
+        let mut unclaimed = Vec::new();
         for waiting in batch {
-            nobodys.extend(waiting.finish(Ok(())));
+            unclaimed.extend(waiting.finish(Ok(())));
         }
-        for change in notifier {
+        for change in notices {
             self.shared.notifier.notify(change);
         }
         if done.passed_by {
@@ -474,11 +474,11 @@ impl Writer {
                 notifier.notify(StoreNotice::OutboxReady);
             });
         }
-        self.let_go(nobodys);
+        self.release(unclaimed);
     }
 
     /// Releases rows that no caller in this process knows of.
-    fn let_go(&mut self, rows: Vec<Held>) {
+    fn release(&mut self, rows: Vec<Held>) {
         if !rows.is_empty() {
             self.waiting.push_back(Waiting::now(Command::Release(rows, Answer::unawaited())));
         }

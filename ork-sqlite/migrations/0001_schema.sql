@@ -74,7 +74,7 @@ CREATE TABLE outbox (
     -- 'start', 'join', 'parts', 'waited-part', 'reply', 'hooks', 'event' or 'part-events'.
     kind TEXT NOT NULL,
     -- The epoch of parts, the mask of hooks, or the code of an event; otherwise 0.
-    number INTEGER NOT NULL,
+    detail INTEGER NOT NULL,
     -- The index of the first part, and how many parts the row stands for.
     first INTEGER NOT NULL,
     len INTEGER NOT NULL,
@@ -122,7 +122,7 @@ CREATE TABLE unique_key (
     key TEXT PRIMARY KEY,
     job BLOB NOT NULL,
     -- When that job last showed a sign of life.
-    seen INTEGER NOT NULL
+    last_seen INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX unique_key_job ON unique_key (job);

@@ -38,7 +38,7 @@ impl Command {
 
 /// A change of rows as the writer sees it, without its type.
 pub(crate) trait IoWork: Send {
-    fn run(&mut self, connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()>;
+    fn run(&mut self, connection: &Connection, notices: &mut Vec<StoreNotice>) -> rusqlite::Result<()>;
     /// Whether the change may remove jobs, which makes the cached jobs invalid.
     fn removes_jobs(&self) -> bool;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
@@ -71,8 +71,8 @@ where
         self.removes
     }
 
-    fn run(&mut self, connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
-        self.answer = Some((self.work)(connection, notifier)?);
+    fn run(&mut self, connection: &Connection, notices: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
+        self.answer = Some((self.work)(connection, notices)?);
         Ok(())
     }
 

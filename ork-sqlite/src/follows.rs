@@ -20,14 +20,14 @@ pub(crate) fn insert(connection: &Connection, followed: &[(JobId, JobId)]) -> ru
 pub(crate) fn release(
     connection: &Connection,
     ended: &[JobId],
-    notifier: &mut Vec<StoreNotice>,
+    notices: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
     for job in ended {
         let mut remove = connection.prepare_cached("DELETE FROM follow WHERE job = ?1 RETURNING follower")?;
         let followers = remove.query_map([job.as_bytes()], |row| row.get(0).map(JobId::from_bytes))?;
         for follower in followers.collect::<rusqlite::Result<Vec<_>>>()? {
             if of(connection, follower)?.is_empty() {
-                permits::wake(connection, &ends_before(follower), u32::MAX, notifier)?;
+                permits::wake(connection, &ends_before(follower), u32::MAX, notices)?;
             }
         }
     }

@@ -170,31 +170,31 @@ impl Store for Sqlite {
         self.write(move |connection, _| outbox::take(connection, &take)).await
     }
 
-    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        self.write(move |connection, _| outbox::forget(connection, &to_send, &actor)).await
+    async fn delete_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(move |connection, _| outbox::delete(connection, &rows, &actor)).await
     }
 
-    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        self.write(move |connection, notifier| outbox::give_back(connection, &to_send, &actor, notifier)).await
+    async fn release_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(move |connection, notices| outbox::release(connection, &rows, &actor, notices)).await
     }
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
         // The heartbeat may have to wait for other processes. The process is considered alive from the time of the
         // write on.
         let asked = Instant::now();
-        let written = move |connection: &Connection, notifier: &mut Vec<StoreNotice>| {
+        let written = move |connection: &Connection, notices: &mut Vec<StoreNotice>| {
             let heartbeat = Heartbeat { ttl: heartbeat.ttl + asked.elapsed(), ..heartbeat.clone() };
-            workers::heartbeat(connection, &heartbeat, notifier)
+            workers::heartbeat(connection, &heartbeat, notices)
         };
         self.write(written).await
     }
 
     async fn leave(&self, actor: Actor) -> Result<(), StoreError> {
-        self.write(move |connection, notifier| workers::leave(connection, &actor, notifier)).await
+        self.write(move |connection, notices| workers::leave(connection, &actor, notices)).await
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
-        self.write(move |connection, notifier| save::progress(connection, job, part, &progress, notifier)).await
+        self.write(move |connection, notices| save::progress(connection, job, part, &progress, notices)).await
     }
 
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {

@@ -54,7 +54,7 @@ pub(crate) fn record(connection: &Connection, deltas: &[Delta]) -> rusqlite::Res
 }
 
 /// Removes the metrics of a job.
-pub(crate) fn forget(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+pub(crate) fn delete(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM metric WHERE job = ?1")?.execute([seq]).map(drop)
 }
 

@@ -16,7 +16,7 @@ use ork_ports::store::{OutboxPage, PendingOutbox, Take};
 /// The columns of a row, in the order in which [`insert`] binds and [`outbox_row`] reads them.
 macro_rules! columns {
     () => {
-        "id, job, task, kind, number, first, len, attempt, priority, due, holder, losses, waits_for, permits"
+        "id, job, task, kind, detail, first, len, attempt, priority, due, holder, losses, waits_for, permits"
     };
 }
 
@@ -29,14 +29,14 @@ pub(crate) const INSERT: &str = concat!(
 
 /// Adds a row.
 pub(crate) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -> rusqlite::Result<()> {
-    let KindColumns { word, number, first, len } = row.kind.to_columns();
+    let KindColumns { kind, detail, first, len } = row.kind.to_columns();
     statement
         .execute(params![
             signed(row.id),
             seq,
             row.task,
-            word,
-            number,
+            kind,
+            detail,
             signed(first),
             signed(len),
             row.attempt,
@@ -51,10 +51,10 @@ pub(crate) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -
 }
 
 fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
-    let word = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an outbox row has no kind"))?;
-    let columns = KindColumns { word, number: row.get(4)?, first: number(row, 5)?, len: number(row, 6)? };
+    let kind = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an outbox row has no kind"))?;
+    let columns = KindColumns { kind, detail: row.get(4)?, first: number(row, 5)?, len: number(row, 6)? };
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an outbox row has an unknown kind"))?;
-    let to_send = OutboxRow {
+    let rows = OutboxRow {
         id: number(row, 0)?,
         // The row refers to its job by row number; the caller looks up the job, which has the id.
         job: JobId::from_bytes([0; 16]),
@@ -67,7 +67,7 @@ fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
         losses: row.get(11)?,
         waits_for: permits::limit(row, 12)?,
     };
-    Ok((row.get(1)?, to_send))
+    Ok((row.get(1)?, rows))
 }
 
 /// Counts the rows of the outbox for a job. This scans the whole outbox, but is rarely called.
@@ -108,22 +108,22 @@ pub(crate) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
         known, ROWS
     );
     let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
-    let mut to_send = Vec::new();
+    let mut taken = Vec::new();
     let holder = take.actor.worker.boot();
     let mut jobs = JobCache::default();
-    let mut rows = Vec::new().into_iter();
+    let mut found = Vec::new().into_iter();
     while left > 0 {
-        let Some((seq, mut row)) = rows.next() else {
+        let Some((seq, mut row)) = found.next() else {
             // Rows that were taken are no longer free, so the same query returns the next ones.
             let mut statement = connection.prepare_cached(&free)?;
-            let found = statement.query_map(params_from_iter(tasks.iter()), outbox_row)?;
-            rows = found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter();
-            if rows.len() == 0 {
+            let rows = statement.query_map(params_from_iter(tasks.iter()), outbox_row)?;
+            found = rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter();
+            if found.len() == 0 {
                 break;
             }
             continue;
         };
-        if to_send.is_empty() {
+        if taken.is_empty() {
             workers::holds(connection, holder, Some(take.actor.now + ALIVE))?;
         }
         let most = if row.losses > 0 { 1 } else { left };
@@ -136,9 +136,9 @@ pub(crate) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
         };
         left -= held.n_messages().min(left);
         let messages = messages(connection, seq, &held, &mut jobs)?;
-        to_send.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
+        taken.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
     }
-    Ok(OutboxPage { to_send, next_due, more: left == 0 })
+    Ok(OutboxPage { rows: taken, next_due, more: left == 0 })
 }
 
 /// Splits a row for more parts than `most`. The remaining parts stay free.
@@ -224,22 +224,22 @@ fn messages(
 }
 
 /// Removes rows that this process holds.
-pub(crate) fn forget(connection: &Connection, to_send: &[OutboxId], actor: &Actor) -> rusqlite::Result<()> {
+pub(crate) fn delete(connection: &Connection, rows: &[OutboxId], actor: &Actor) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND holder = ?2")?;
-    to_send.iter().try_for_each(|id| statement.execute(params![signed(*id), actor.worker.boot()]).map(drop))
+    rows.iter().try_for_each(|id| statement.execute(params![signed(*id), actor.worker.boot()]).map(drop))
 }
 
 /// Releases rows that this process holds.
-pub(crate) fn give_back(
+pub(crate) fn release(
     connection: &Connection,
-    to_send: &[OutboxId],
+    rows: &[OutboxId],
     actor: &Actor,
-    notifier: &mut Vec<StoreNotice>,
+    notices: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("UPDATE outbox SET holder = NULL WHERE id = ?1 AND holder = ?2")?;
-    for id in to_send {
+    for id in rows {
         statement.execute(params![signed(*id), actor.worker.boot()])?;
     }
-    notifier.push(StoreNotice::OutboxReady);
+    notices.push(StoreNotice::OutboxReady);
     Ok(())
 }

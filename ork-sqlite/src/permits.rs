@@ -38,14 +38,14 @@ pub(crate) fn wake(
     connection: &Connection,
     limit: &str,
     count: u32,
-    notifier: &mut Vec<StoreNotice>,
+    notices: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
     let wake = "UPDATE outbox SET waits_for = NULL, permits = NULL WHERE id IN \
                     (SELECT id FROM outbox WHERE waits_for = ?1 ORDER BY priority DESC, id LIMIT ?2)";
     if connection.prepare_cached(wake)?.execute(params![limit, count])? > 0
-        && !notifier.contains(&StoreNotice::OutboxReady)
+        && !notices.contains(&StoreNotice::OutboxReady)
     {
-        notifier.push(StoreNotice::OutboxReady);
+        notices.push(StoreNotice::OutboxReady);
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ pub(crate) fn end(connection: &Connection, boot: [u8; 16]) -> rusqlite::Result<(
 
 /// Frees as many waiting rows as there are free permits, which includes the permits of dead processes and of lost
 /// messages.
-pub(crate) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
+pub(crate) fn sweep(connection: &Connection, notices: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let limits = "SELECT waits_for, max(permits) FROM outbox WHERE waits_for IS NOT NULL GROUP BY waits_for";
     let limit = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let limits: BTreeMap<String, u32> =
@@ -65,7 +65,7 @@ pub(crate) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) ->
     for (limit, permits) in limits {
         let room = permits.saturating_sub(taken(connection, &limit)?);
         if room > 0 {
-            wake(connection, &limit, room, notifier)?;
+            wake(connection, &limit, room, notices)?;
         }
     }
     Ok(())

@@ -58,8 +58,8 @@ pub(crate) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
             break;
         }
         connection.prepare_cached("DELETE FROM job WHERE seq = ?1")?.execute([seq])?;
-        uniques::forget(connection, *id)?;
-        metrics::forget(connection, seq)?;
+        uniques::delete(connection, *id)?;
+        metrics::delete(connection, seq)?;
         pruned.jobs += 1;
         pruned.done += 1;
         if newest == Some(seq) {

@@ -28,7 +28,7 @@ pub(crate) fn save(
     seqs: &mut Seqs,
     next_outbox_id: u64,
 ) -> rusqlite::Result<Vec<StoreNotice>> {
-    let (writes, mut notifier) = tx.finish();
+    let (writes, mut notices) = tx.finish();
     for id in &writes.cleared {
         if let Some(seq) = seqs.get(id) {
             clear(connection, *seq)?;
@@ -86,14 +86,14 @@ pub(crate) fn save(
     permits::write(connection, &writes.permits)?;
     uniques::write(connection, &writes.uniques)?;
     for (limit, count) in writes.woken {
-        permits::wake(connection, &limit, count, &mut notifier)?;
+        permits::wake(connection, &limit, count, &mut notices)?;
     }
-    follows::release(connection, &writes.ended, &mut notifier)?;
+    follows::release(connection, &writes.ended, &mut notices)?;
     follows::insert(connection, &writes.followed)?;
     if tx.next_outbox_id() != next_outbox_id {
         outbox::set_next_id(connection, tx.next_outbox_id())?;
     }
-    Ok(notifier)
+    Ok(notices)
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -158,7 +158,7 @@ pub(crate) fn progress(
     job: JobId,
     part: Option<u64>,
     progress: &Progress,
-    notifier: &mut Vec<StoreNotice>,
+    notices: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
     let Progress { percent, info } = progress;
     match part {
@@ -172,6 +172,6 @@ pub(crate) fn progress(
             connection.prepare_cached(update)?.execute(params![part_id(seq, index)?, percent, info])?;
         }
     }
-    notifier.push(StoreNotice::JobChanged(job));
+    notices.push(StoreNotice::JobChanged(job));
     Ok(())
 }

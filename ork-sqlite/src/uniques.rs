@@ -13,7 +13,7 @@ use ork_core::tx::{KeyHolder, Transaction};
 /// Loads the holder of a key into the transaction, unless it is loaded already.
 pub(crate) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&Arc<str>>) -> rusqlite::Result<()> {
     let Some(key) = key.filter(|key| !tx.knows_unique(key)) else { return Ok(()) };
-    let query = "SELECT job, seen FROM unique_key WHERE key = ?1";
+    let query = "SELECT job, last_seen FROM unique_key WHERE key = ?1";
     let holder = |row: &Row<'_>| {
         let (id, seen) = (JobId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?));
         let job = load::find(connection, id)?.map(|(_, job, _)| job);
@@ -28,7 +28,7 @@ pub(crate) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&A
 /// Writes which jobs have taken keys, and when.
 pub(crate) fn write(connection: &Connection, taken: &BTreeMap<Arc<str>, (JobId, Timestamp)>) -> rusqlite::Result<()> {
     for (key, (job, seen)) in taken {
-        let take = "INSERT OR REPLACE INTO unique_key (key, job, seen) VALUES (?1, ?2, ?3)";
+        let take = "INSERT OR REPLACE INTO unique_key (key, job, last_seen) VALUES (?1, ?2, ?3)";
         connection.prepare_cached(take)?.execute(params![key, job.as_bytes(), seen.as_millis()])?;
     }
     Ok(())
@@ -43,7 +43,7 @@ pub(crate) fn seen(connection: &Connection, running: &[JobId], now: Timestamp) -
     }
     let note = "WITH RECURSIVE alive (id) AS (VALUES (?1) UNION \
                     SELECT parent FROM job JOIN alive ON job.id = alive.id WHERE parent IS NOT NULL) \
-                UPDATE unique_key SET seen = max(seen, ?2) WHERE job IN (SELECT id FROM alive)";
+                UPDATE unique_key SET last_seen = max(last_seen, ?2) WHERE job IN (SELECT id FROM alive)";
     let mut note = connection.prepare_cached(note)?;
     for job in running {
         note.execute(params![job.as_bytes(), now.as_millis()])?;
@@ -52,6 +52,6 @@ pub(crate) fn seen(connection: &Connection, running: &[JobId], now: Timestamp) -
 }
 
 /// Removes the keys of a job that is removed.
-pub(crate) fn forget(connection: &Connection, job: JobId) -> rusqlite::Result<()> {
+pub(crate) fn delete(connection: &Connection, job: JobId) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM unique_key WHERE job = ?1")?.execute([job.as_bytes()]).map(drop)
 }

@@ -111,7 +111,7 @@ pub(crate) fn diagnostics(connection: &Connection, id: JobId) -> rusqlite::Resul
     let snapshot = connection.unchecked_transaction()?;
     let mut diagnostics = JobDiagnostics { processes: workers::processes(&snapshot)?, ..JobDiagnostics::default() };
     if let Some((seq, _, head)) = load::find(&snapshot, id)? {
-        outbox::pending(&snapshot, seq, &mut diagnostics.to_send)?;
+        outbox::pending(&snapshot, seq, &mut diagnostics.outbox)?;
         diagnostics.follows = follows::of(&snapshot, id)?;
         for number in 0..head.appended.div_ceil(SHARD_SIZE) {
             if diagnostics.open.len() >= OPEN {

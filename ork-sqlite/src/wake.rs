@@ -31,7 +31,7 @@ pub(crate) struct Wake {
 /// The sending side: notifies the other processes that share the file.
 #[derive(Debug)]
 pub(crate) struct Bell {
-    to_send: File,
+    outbox: File,
     news: File,
     /// Each notification writes a different number, so that polling processes see a change.
     rings: AtomicU64,
@@ -56,17 +56,17 @@ impl Wake {
         remove_forgotten(&folder);
         let boot = Uuid::new_v4().simple();
         let own = [folder.join(format!("{boot}.outbox")), folder.join(format!("{boot}.news"))];
-        let [to_send, news] = &own;
+        let [outbox, news] = &own;
         let make = |path: &Path| File::create(path).map_err(wrong);
-        let bell = Bell { to_send: make(to_send)?, news: make(news)?, rings: AtomicU64::new(0) };
+        let bell = Bell { outbox: make(outbox)?, news: make(news)?, rings: AtomicU64::new(0) };
 
         let (sender, receiver) = mpsc::channel();
         let mine = boot.to_string();
         let changed = move |name: &OsStr| {
             let name = Path::new(name);
             if name.file_stem().is_some_and(|stem| stem != mine.as_str()) {
-                let to_send = name.extension().is_some_and(|kind| kind == "outbox");
-                let notice = if to_send { StoreNotice::OutboxReady } else { StoreNotice::ChangedElsewhere };
+                let is_outbox = name.extension().is_some_and(|kind| kind == "outbox");
+                let notice = if is_outbox { StoreNotice::OutboxReady } else { StoreNotice::ChangedElsewhere };
                 // Without a receiver, the store is being closed.
                 let _closing = sender.send(notice);
             }
@@ -104,15 +104,15 @@ fn relay(news: &mpsc::Receiver<StoreNotice>, notifier: &Notifier) {
 
 impl Bell {
     /// Notifies the other processes of these changes.
-    pub(crate) fn ring(&self, notifier: &[StoreNotice]) {
+    pub(crate) fn ring(&self, notices: &[StoreNotice]) {
         let number = self.rings.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-        let rung = |file: &File| -> io::Result<()> { write_at_start(file, &number) };
+        let write = |file: &File| -> io::Result<()> { write_at_start(file, &number) };
         // If the write fails, other processes notice the change at their next heartbeat; nothing is lost.
-        if notifier.contains(&StoreNotice::OutboxReady) {
-            drop(rung(&self.to_send));
+        if notices.contains(&StoreNotice::OutboxReady) {
+            drop(write(&self.outbox));
         }
-        if notifier.iter().any(|change| !matches!(change, StoreNotice::OutboxReady | StoreNotice::Event(_))) {
-            drop(rung(&self.news));
+        if notices.iter().any(|change| !matches!(change, StoreNotice::OutboxReady | StoreNotice::Event(_))) {
+            drop(write(&self.news));
         }
     }
 }

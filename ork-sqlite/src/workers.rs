@@ -13,7 +13,7 @@ use ork_ports::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED, is_un
 pub(crate) fn heartbeat(
     connection: &Connection,
     heartbeat: &Heartbeat,
-    notifier: &mut Vec<StoreNotice>,
+    notices: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<HeartbeatReply> {
     let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
     let running: Vec<u8> = heartbeat.attends().iter().flat_map(|job| *job.as_bytes()).collect();
@@ -29,9 +29,9 @@ pub(crate) fn heartbeat(
         connection.prepare_cached(free)?.execute([boot])?;
         connection.prepare_cached("DELETE FROM process WHERE boot = ?1")?.execute([boot])?;
         permits::end(connection, boot)?;
-        notifier.push(StoreNotice::OutboxReady);
+        notices.push(StoreNotice::OutboxReady);
     }
-    permits::sweep(connection, notifier)?;
+    permits::sweep(connection, notices)?;
     uniques::seen(connection, &heartbeat.running, heartbeat.written())?;
     let mut ended = Vec::new();
     for job in &heartbeat.running {
@@ -94,14 +94,14 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
 }
 
 /// Records that a process ends, and releases everything that it holds.
-pub(crate) fn leave(connection: &Connection, actor: &Actor, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
+pub(crate) fn leave(connection: &Connection, actor: &Actor, notices: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let boot = actor.worker.boot();
     let freed = connection.prepare_cached("UPDATE outbox SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
     connection.prepare_cached("DELETE FROM process WHERE boot = ?1")?.execute([boot])?;
     permits::end(connection, boot)?;
-    permits::sweep(connection, notifier)?;
+    permits::sweep(connection, notices)?;
     if freed > 0 {
-        notifier.push(StoreNotice::OutboxReady);
+        notices.push(StoreNotice::OutboxReady);
     }
     Ok(())
 }

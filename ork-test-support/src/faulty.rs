@@ -365,12 +365,12 @@ struct FaultyAcker(Box<dyn Acker>, Arc<Faults>);
 impl Acker for FaultyAcker {
     /// Settles the delivery, unless the process is dead or has lost its connection: then the disposition does not reach
     /// the broker.
-    fn settle(self: Box<Self>, settlement: Disposition) {
+    fn settle(self: Box<Self>, disposition: Disposition) {
         match self.1.call() {
-            Call::Forwarded => self.0.settle(settlement),
+            Call::Forwarded => self.0.settle(disposition),
             Call::Failing | Call::NotMade => drop(self.0),
             Call::ForwardedUnreported => {
-                self.0.settle(settlement);
+                self.0.settle(disposition);
                 self.1.died.cancel();
             }
         }

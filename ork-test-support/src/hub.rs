@@ -212,12 +212,12 @@ struct HubAcker {
 }
 
 impl HubAcker {
-    fn end(&mut self, settlement: &Disposition, lost: u32) {
+    fn end(&mut self, disposition: &Disposition, lost: u32) {
         let Some((message, redelivered)) = self.left.take() else { return };
         let mut queues = self.hub.queues();
         let queue = queues.entry(self.queue.clone()).or_default();
         queue.unsettled -= 1;
-        match settlement {
+        match disposition {
             Disposition::Ack => {}
             Disposition::Requeue | Disposition::RequeueElsewhere(..) => queue.ready.push((message, redelivered + lost)),
             Disposition::DeadLetter(_, detail) => self.hub.dead.lock().unwrap().push(detail.clone()),
@@ -228,8 +228,8 @@ impl HubAcker {
 }
 
 impl Acker for HubAcker {
-    fn settle(mut self: Box<Self>, settlement: Disposition) {
-        self.end(&settlement, 0);
+    fn settle(mut self: Box<Self>, disposition: Disposition) {
+        self.end(&disposition, 0);
     }
 }
 

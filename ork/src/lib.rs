@@ -72,9 +72,8 @@
 //!
 //! Inputs must also meet the constraints of their schema: if a field has `#[schemars(range(min = 1))]`, `length`,
 //! `regex` or the like, a value that violates the constraint is rejected like a value of the wrong type, whatever its
-//! source. A
-//! `format` is only an annotation. These checks need the feature `constraints`; without it, a program with such an
-//! input does not start.
+//! source. A `format` is only an annotation. These checks need the feature `constraints`; without it, a program with
+//! such an input does not start.
 //!
 //! # Splitting and joining
 //!
@@ -167,11 +166,10 @@
 //! # Workers
 //!
 //! [`Ork::spawn_worker`] starts a worker in this process, [`Ork::run_worker`] runs one until it is stopped, and the
-//! command
-//! `worker` does the same with signals: the first one lets running calls finish, the second one stops them, and their
-//! work goes back to the queue. Without a broker, workers that share a store share its jobs.
+//! command `worker` does the same with signals: the first one lets running calls finish, the second one stops them, and
+//! their work goes back to the queue. Without a broker, workers that share a store share its jobs.
 //!
-//! A cancelled call is told so by [`Context::cancelled`] and may continue for the time `cancel_grace`; an `async`
+//! A cancelled call learns of it by [`Context::cancelled`] and may continue for the time `cancel_grace`; an `async`
 //! function that has not returned by then is dropped. One that exceeds its timeout is dropped at once.
 //!
 //! # State of the application
@@ -249,7 +247,7 @@
 
 mod adapters;
 
-/// What most files with tasks need.
+/// The items that most files with tasks import.
 ///
 /// ```
 /// use ork::prelude::*;

@@ -90,7 +90,7 @@ pub enum BarrierEvent {
     /// All records were put back.
     PutBack,
     /// The mark has not arrived in time: another reader shares the queue.
-    Impatient,
+    MarkTimedOut,
     /// The reader has lost its channel; the broker redelivers what it had read, at some later time.
     Lost,
     /// The work that follows the set was done.
@@ -212,7 +212,7 @@ impl Barrier {
             (Stage::Opening | Stage::Touching | Stage::Reading(_) | Stage::PuttingBack(_), BarrierEvent::Lost)
             | (Stage::Probing, BarrierEvent::Busy) => Stage::Probing,
             (Stage::Probing, BarrierEvent::Opened) => Stage::Touching,
-            (Stage::Reading(set), BarrierEvent::Impatient) => Stage::PuttingBack(set),
+            (Stage::Reading(set), BarrierEvent::MarkTimedOut) => Stage::PuttingBack(set),
             (Stage::Counting, BarrierEvent::Counted(n)) if n >= self.target.full() => Stage::Opening,
             // The current reader counts again after reading, and the record of this part is in the queue already.
             (Stage::Counting, BarrierEvent::Counted(_)) | (Stage::Opening, BarrierEvent::Busy) => {

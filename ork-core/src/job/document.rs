@@ -114,7 +114,7 @@ mod tests {
             halted: Some(Halt::Stopped),
             cut: true,
             policy: Policy { on_error: OnError::Stop, tolerate: Tolerate::Percent(0.1) },
-            joined: true,
+            has_join: true,
         };
         let document = write(&job, &head);
         assert!(!document.contains('\0'), "a text of PostgreSQL cannot hold it");

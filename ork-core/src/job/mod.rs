@@ -327,7 +327,7 @@ impl Job {
         }
         let effects = if self.tree.cancel_mode.is_some() {
             self.finish(State::Cancelled, now)
-        } else if head.joined {
+        } else if head.has_join {
             self.start_phase(Phase::Join)
         } else if counts.skipped + counts.cancelled == 0 && !head.policy.is_broken(counts, counts.settled(), true) {
             self.finish(State::Succeeded, now)

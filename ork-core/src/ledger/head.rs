@@ -34,7 +34,7 @@ pub struct Head {
     /// The policy for failed parts.
     pub policy: Policy,
     /// Whether the task's join runs after all parts have ended.
-    pub joined: bool,
+    pub has_join: bool,
 }
 
 impl Head {

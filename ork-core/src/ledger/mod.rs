@@ -185,9 +185,9 @@ impl Ledger {
     }
 
     /// Starts a new run of the split, with a new epoch and no parts. Returns the epoch.
-    pub fn open(&mut self, policy: Policy, joined: bool) -> u32 {
+    pub fn open(&mut self, policy: Policy, has_join: bool) -> u32 {
         let epoch = self.head.epoch + 1;
-        *self = Self { head: Head { epoch, policy, joined, ..Head::default() }, slots: BTreeMap::new() };
+        *self = Self { head: Head { epoch, policy, has_join, ..Head::default() }, slots: BTreeMap::new() };
         epoch
     }
 

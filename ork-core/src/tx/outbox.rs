@@ -46,9 +46,9 @@ pub enum OutboxKind {
 #[derive(Debug, Clone, Copy)]
 pub struct KindColumns<'a> {
     /// The name of the kind.
-    pub word: &'a str,
+    pub kind: &'a str,
     /// The epoch of parts, the mask of hooks, or the code of an event; otherwise 0.
-    pub number: u32,
+    pub detail: u32,
     /// The index of the first part; 0 without parts.
     pub first: u64,
     /// The number of parts; 1 without parts.
@@ -58,7 +58,7 @@ pub struct KindColumns<'a> {
 impl OutboxKind {
     /// Returns the columns in which a store writes the kind.
     pub fn to_columns(self) -> KindColumns<'static> {
-        let (word, number, first, len) = match self {
+        let (kind, detail, first, len) = match self {
             Self::Start => ("start", 0, 0, 1),
             Self::Join => ("join", 0, 0, 1),
             Self::Reply => ("reply", 0, 0, 1),
@@ -68,19 +68,19 @@ impl OutboxKind {
             Self::Parts { epoch, first, len, waited: false } => ("parts", epoch, first, len),
             Self::Parts { epoch, first, len, waited: true } => ("waited-part", epoch, first, len),
         };
-        KindColumns { word, number, first, len }
+        KindColumns { kind, detail, first, len }
     }
 
     /// Reads the columns that [`OutboxKind::to_columns`] returned. Returns `None` if they are invalid.
-    pub fn from_columns(KindColumns { word, number, first, len }: KindColumns<'_>) -> Option<Self> {
-        Some(match word {
+    pub fn from_columns(KindColumns { kind, detail, first, len }: KindColumns<'_>) -> Option<Self> {
+        Some(match kind {
             "start" => Self::Start,
             "join" => Self::Join,
             "reply" => Self::Reply,
-            "hooks" => Self::Hooks { mask: number },
-            "event" => Self::Event(PendingEvent::Job(EventKind::from_code(number)?)),
+            "hooks" => Self::Hooks { mask: detail },
+            "event" => Self::Event(PendingEvent::Job(EventKind::from_code(detail)?)),
             "part-events" => Self::Event(PendingEvent::Parts { first, len }),
-            "parts" | "waited-part" => Self::Parts { epoch: number, first, len, waited: word == "waited-part" },
+            "parts" | "waited-part" => Self::Parts { epoch: detail, first, len, waited: kind == "waited-part" },
             _ => return None,
         })
     }

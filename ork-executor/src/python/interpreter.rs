@@ -14,7 +14,7 @@ use tracing::Level;
 use super::super::escalation::{Escalation, StopStep};
 use super::super::group::{Group, Pipes};
 use super::super::lines::StderrReader;
-use super::super::well_formed;
+use super::super::output_json;
 use super::super::{END_DEADLINE, Shared};
 use super::frames::{Frame, Frames, Received};
 use ork_core::clock::Pause;
@@ -266,7 +266,7 @@ impl Interpreter {
                 (Err(error), false)
             }
             Frame::Returned { .. } | Frame::Described { .. } => {
-                match well_formed::check(&body) {
+                match output_json::check(&body) {
                     Ok(()) => (Ok(body), true),
                     // For example, the output is nested too deeply.
                     Err(error) => (Err(ExecutorError::Output(format!("invalid output: {error}"))), true),

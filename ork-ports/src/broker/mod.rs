@@ -153,7 +153,7 @@ pub enum Disposition {
 /// The right to settle one delivery, once. If it is dropped without being used, the delivery is requeued.
 pub trait Acker: Send + Sync + fmt::Debug {
     /// Settles the delivery; never waits.
-    fn settle(self: Box<Self>, settlement: Disposition);
+    fn settle(self: Box<Self>, disposition: Disposition);
 
     /// Returns whether the channel of this delivery is closed. If so, the broker delivers the message again, to this
     /// process or to another one, and settling this delivery has no effect.

@@ -14,7 +14,7 @@ pub const OPEN: usize = 5;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobDiagnostics {
     /// The rows of the outbox for the job.
-    pub to_send: PendingOutbox,
+    pub outbox: PendingOutbox,
     /// The processes that are not known to have ended.
     pub processes: Vec<LiveProcess>,
     /// The indices of the first parts that have not ended, at most [`OPEN`].

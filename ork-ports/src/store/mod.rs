@@ -120,7 +120,7 @@ pub struct Take {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OutboxPage {
     /// The rows that were taken. The process holds them until it deletes or releases them.
-    pub to_send: Vec<HeldRow>,
+    pub rows: Vec<HeldRow>,
     /// The time at which the next row becomes due; `None` if no row is delayed.
     pub next_due: Option<Timestamp>,
     /// Whether the limit was reached, so that more rows may be free. The number of messages does not show this: a row
@@ -236,7 +236,7 @@ pub struct HeartbeatReply {
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Whether jobs are recorded at all; `false` for the store `none`.
-    fn is_durable(&self) -> bool {
+    fn records_jobs(&self) -> bool {
         true
     }
 
@@ -253,10 +253,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes rows that this process holds, because their messages have been handed to the broker or need not be
     /// sent.
-    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
+    async fn delete_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
 
     /// Releases rows that this process holds, so that any process can take them.
-    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
+    async fn release_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
 
     /// Returns the time of the store's clock, which all processes of the store share; `None` if the store has no
     /// clock.

@@ -52,9 +52,9 @@ impl Notifier {
 
     /// Sends the events among these notices, and returns the other notices. A store does this before it returns
     /// results to any caller: a caller that learns of a job in a result may cause further events of that job.
-    pub fn send_events(&self, notifier: Vec<StoreNotice>) -> impl Iterator<Item = StoreNotice> + use<> {
+    pub fn send_events(&self, notices: Vec<StoreNotice>) -> impl Iterator<Item = StoreNotice> + use<> {
         let (events, rest): (Vec<_>, Vec<_>) =
-            notifier.into_iter().partition(|change| matches!(change, StoreNotice::Event(_)));
+            notices.into_iter().partition(|change| matches!(change, StoreNotice::Event(_)));
         for event in events {
             self.notify(event);
         }

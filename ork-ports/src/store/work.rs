@@ -55,7 +55,7 @@ pub struct Committed<T> {
     /// The output.
     pub output: T,
     /// Rows that only this process can send.
-    pub to_send: Vec<HeldRow>,
+    pub rows: Vec<HeldRow>,
 }
 
 /// The reply channel of operations that wait for their commit.
@@ -115,7 +115,7 @@ impl<O: Operation> Work for Pending<O> {
     fn apply(&mut self, at: usize, tx: &mut Transaction) {
         self.applied.truncate(at);
         let output = self.operation(at).apply(tx);
-        self.applied.push(Committed { output, to_send: tx.take_held() });
+        self.applied.push(Committed { output, rows: tx.take_held() });
     }
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {

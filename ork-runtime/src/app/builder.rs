@@ -201,7 +201,7 @@ impl OrkBuilder {
     }
 
     /// Opens the store, connects to the broker, and starts the services of the process. No worker is started: call
-    /// [`Ork::start_worker`] or [`Ork::work`] for that.
+    /// [`Ork::spawn_worker`] or [`Ork::run_worker`] for that.
     ///
     /// # Errors
     /// Returns an error if the configuration or the tasks are invalid, the store cannot be opened, or the broker
@@ -228,7 +228,7 @@ impl OrkBuilder {
             Some(objects) => Some(objects),
             None => self.adapters.objects(&config)?,
         };
-        let home = if objects.is_some() && store.is_durable() { Some(store.store_id().await?) } else { None };
+        let home = if objects.is_some() && store.records_jobs() { Some(store.store_id().await?) } else { None };
         broker.prepare(&worker::queues(&registry, 1)).await?;
         // This must come before the first write: with a clock that is ahead, this process would take others for dead.
         worker::services::set_clock(&*store, &clock).await?;

@@ -54,7 +54,7 @@ pub struct CheckedFile {
 
 impl Ork {
     /// Reads a workflow file, checks it against the tasks of this program, and returns the plan of a run with these
-    /// parameters, for [`Client::submit_plan`](crate::client::Client::submit_plan).
+    /// parameters, for [`Workflows::submit`](crate::client::Workflows::submit).
     ///
     /// # Errors
     /// Returns an error if the file cannot be read, or the workflow has errors; all of them are reported together.

@@ -251,11 +251,11 @@ struct EmbeddedAcker {
 }
 
 impl Acker for EmbeddedAcker {
-    fn settle(mut self: Box<Self>, settlement: Disposition) {
+    fn settle(mut self: Box<Self>, disposition: Disposition) {
         self.settled = true;
         // There is no dead letter queue here: the job in the store records why it failed.
         self.held
-            .settle(self.acquisition, matches!(settlement, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
+            .settle(self.acquisition, matches!(disposition, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
     }
 }
 
@@ -293,7 +293,7 @@ impl Pump {
             let min_rows = size.div_ceil(4).max(1);
             let room = size.saturating_sub(self.held.open(size.saturating_sub(min_rows)));
             if more && room >= min_rows {
-                let Some(OutboxPage { to_send: rows, next_due: due, more: cut }) = self.take(room).await else {
+                let Some(OutboxPage { rows, next_due: due, more: cut }) = self.take(room).await else {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => {}
@@ -392,14 +392,14 @@ impl Settler {
             let (done, released) = self.held.take_settled();
             let actor =
                 Actor { worker: self.worker.clone(), now: self.clock.now(), hold: true, events: EventRouting::Off };
-            let forgotten =
+            let deleted =
                 if done.is_empty() { Ok(()) } else { self.store.delete_outbox(done.clone(), actor.clone()).await };
-            let given =
+            let returned =
                 if released.is_empty() { Ok(()) } else { self.store.release_outbox(released.clone(), actor).await };
             // Rows whose update failed stay held, and are retried together with the next ones.
-            let done = if forgotten.is_ok() { Vec::new() } else { done };
-            let released = if given.is_ok() { Vec::new() } else { released };
-            if let Err(error) = forgotten.and(given) {
+            let done = if deleted.is_ok() { Vec::new() } else { done };
+            let released = if returned.is_ok() { Vec::new() } else { released };
+            if let Err(error) = deleted.and(returned) {
                 tracing::warn!(%error, "cannot write the outbox");
                 self.held.put_back(done, released);
                 if !closing {

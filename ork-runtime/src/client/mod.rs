@@ -175,7 +175,7 @@ impl Client {
 
     /// Returns whether jobs are recorded in a store, so that they can be read later.
     pub fn has_store(&self) -> bool {
-        self.engine.store.is_durable()
+        self.engine.store.records_jobs()
     }
 
     /// Returns the current status of a job.
@@ -318,7 +318,7 @@ impl Client {
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
         let with_broker =
-            !view.job.state.is_final() && diagnostics.to_send.free == 0 && diagnostics.to_send.held.is_empty();
+            !view.job.state.is_final() && diagnostics.outbox.free == 0 && diagnostics.outbox.held.is_empty();
         // An unreachable broker is no error here: the number of queued messages is then unknown.
         let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
         let started = view.job.workflow_run().map(|run| run.started_jobs(id)).unwrap_or_default();
@@ -345,6 +345,7 @@ impl Client {
     /// Returns an error if there is no store, or the store cannot be written; some jobs may have been removed then.
     /// It also fails if the large outputs of removed jobs cannot be removed; a later call, or a worker with the
     /// setting `retention`, removes them then.
+    ///
     /// # Cancel safety
     /// If the future is dropped, no further job is removed. Jobs are removed one after the other, each as a whole;
     /// only of a job with many parts, some of the parts may have been removed.

@@ -82,7 +82,7 @@ impl Client {
     /// Returns the jobs that a job which never started was waiting for and that have not ended. Its row in the outbox
     /// still waits for them.
     async fn waited_for(&self, id: JobId) -> Result<Vec<JobId>, ClientError> {
-        let JobDiagnostics { to_send: outbox, follows, .. } = self.engine.store.diagnostics(id).await?;
+        let JobDiagnostics { outbox, follows, .. } = self.engine.store.diagnostics(id).await?;
         let one = outbox.limit.and_then(|(limit, _)| job_of_end(&limit.name));
         Ok(follows.into_iter().chain(one).collect())
     }
@@ -96,7 +96,7 @@ impl Client {
         if job.own_work_ended() || (in_parts && !head.has_all_parts()) {
             return Err(ClientError::InvalidState { id, verb: "retried", state: job.state });
         }
-        let (outbox, now) = (&diagnostics.to_send, engine.clock.now());
+        let (outbox, now) = (&diagnostics.outbox, engine.clock.now());
         let alive = diagnostics.processes.iter().filter(|process| process.expires_at >= now);
         let mut under_way = outbox.free + outbox.later + outbox.waiting > 0
             || !outbox.held.is_empty()

@@ -40,7 +40,7 @@ impl Workflows<'_> {
     /// Submits a workflow run as [`Workflows::submit`] does, with options.
     #[doc(hidden)]
     pub async fn submit_with(self, plan: &Plan, options: SubmitOptions) -> Result<Handle<Plan>, ClientError> {
-        if !self.0.engine.store.is_durable() {
+        if !self.0.engine.store.records_jobs() {
             let message = "workflows require a store, and this process has none: set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, message)));
         }

@@ -22,7 +22,7 @@ use crate::job::UniqueKey;
 /// let import = || import { file: "sales.csv".into() };
 /// let first = ork.submit(import()).unique("sales").await?;
 /// assert!(ork.submit(import()).unique("sales").await.is_err());
-/// let same = ork.submit(import()).unique(Unique::new("sales").or_join()).await?;
+/// let same = ork.submit(import()).unique(Unique::new("sales").or_existing()).await?;
 /// assert_eq!(same.id(), first.id());
 /// let waits = Unique::new("sales").stale_after(Duration::from_secs(600));
 /// assert!(ork.submit(import()).unique(waits).await.is_err());
@@ -61,7 +61,7 @@ impl Unique {
 
     /// Joins the job that holds the key, if there is one, instead of failing: the handle, or the result, is that of
     /// the other job.
-    pub const fn or_join(mut self) -> Self {
+    pub const fn or_existing(mut self) -> Self {
         self.joins = true;
         self
     }

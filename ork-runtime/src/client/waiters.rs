@@ -99,7 +99,7 @@ impl Waiter {
     pub(super) async fn outcome<T: DeserializeOwned>(self, client: &Client, id: JobId) -> Result<T, ClientError> {
         let guard = WaiterGuard { waiting: Arc::clone(&self.waiting), id };
         let reply = self.reply;
-        let reply = if client.engine.store.is_durable() {
+        let reply = if client.engine.store.records_jobs() {
             tokio::select! {
                 biased;
                 reply = reply => reply.ok(),
@@ -109,7 +109,7 @@ impl Waiter {
             reply.await.ok()
         };
         drop(guard);
-        let keeps = client.engine.store.is_durable();
+        let keeps = client.engine.store.records_jobs();
         match reply.map(|body| read(id, &body)) {
             Some(ReplyBody::Outcome(outcome)) => outcome,
             Some(ReplyBody::OutputRef(reference)) if !keeps => {

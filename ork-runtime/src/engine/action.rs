@@ -38,7 +38,7 @@ pub(super) enum Action {
 impl Action {
     /// Returns what a message asks for. `step` is the step that its job is in its workflow run, if it is one.
     pub(super) fn of(task: &Task, message: &Message, step: Option<&Step>) -> Self {
-        let has_part_hook = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
+        let has_part_hook = message.has_part_hook();
         match message.kind {
             WorkKind::Hooks(mask) => Self::SendHooks(mask),
             WorkKind::Join => Self::Join,

@@ -95,7 +95,7 @@ async fn wait_for_admission(
     let message = message.as_ref().map_err(|refused| ProcessError::Rejected(Box::new(refused.clone()), None))?;
     // The hooks of a job are in the store, so sending them needs no task: no worker may know that task any more.
     if let WorkKind::Hooks(mask) = message.kind
-        && engine.store.is_durable()
+        && engine.store.records_jobs()
     {
         let sent = Box::pin(hooks::send_stored(engine, message.job, mask, redelivered)).await?;
         return Ok(Admission::Done(if sent { Done::Settled } else { Done::Interrupted }));
@@ -110,7 +110,7 @@ async fn wait_for_admission(
     }
     let (common, inherited) = classify(engine, task, message).await?;
     let Common { task, action, .. } = &common;
-    if *anonymous && engine.store.is_durable() {
+    if *anonymous && engine.store.records_jobs() {
         return Ok(Admission::Done(Box::pin(claim::adopt(engine, message)).await?));
     }
     if *action == Action::Join {
@@ -134,7 +134,7 @@ async fn wait_for_admission(
     };
     // A claim means that a call is under way, and takes a permit if there is a limit, so what the call needs is
     // acquired first. After too many losses the function is not called any more, and failing the work needs nothing.
-    let is_counted_here = *action == Action::CountedPart || !engine.store.is_durable();
+    let is_counted_here = *action == Action::CountedPart || !engine.store.records_jobs();
     let is_exhausted = is_counted_here && redelivered > engine.settings.max_worker_losses;
     let need = action.need(task).filter(|_| !is_exhausted || mutant::is_on(Mutant::WaitsToFail));
     let need = need.filter(|need| *need != Need::Split || !mutant::is_on(Mutant::ClaimsWaitingSplits));

@@ -238,7 +238,7 @@ impl Passing<'_> {
         let next = tokio::select! {
             biased;
             next = reader.next() => next,
-            () = patience => return Some(BarrierEvent::Impatient),
+            () = patience => return Some(BarrierEvent::MarkTimedOut),
         };
         let Some(mut read) = next else { return Some(BarrierEvent::Lost) };
         if let Some(mark) = barrier.marks_now()

@@ -24,7 +24,7 @@ pub(crate) enum Key {
 pub(crate) fn key(engine: &Engine, delivery: &Delivery) -> Option<Key> {
     let is_plain = delivery.is_first() && !delivery.anonymous;
     let message = delivery.message.as_ref().ok().filter(|_| is_plain)?;
-    if message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some()) {
+    if message.has_part_hook() {
         return None;
     }
     let task = engine.registry.get(&message.task).ok()?;

@@ -62,7 +62,7 @@ pub(super) async fn run(engine: &Engine, message: &Message) -> Result<CallOutcom
         Ok(input) => input,
         Err(error) => return no(format!("expected {{\"job\": ID}}: {error}")),
     };
-    if !engine.store.is_durable() {
+    if !engine.store.records_jobs() {
         return no("cancelling a job requires a store: set ORK_STORE".into());
     }
     let id = JobId::from_foreign(&input.job);

@@ -3,7 +3,7 @@
 
 use super::action::Action;
 use super::outcome::rejected;
-use super::work::{Claim, Claimed, Common, Item, NotGranted};
+use super::work::{ClaimResult, ClaimedWork, Common, Item, NotGranted};
 use super::{Done, Engine, ProcessError, duplicates, submit};
 use crate::broker::DeadLetterReason;
 use crate::hook::StoredHooks;
@@ -17,7 +17,7 @@ use crate::tx::{self, NewJob, PartStart, PartsStarted, RejectJob, StartParts, Su
 ///
 /// # Errors
 /// Returns an error if the store has failed; nothing is claimed then.
-pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
+pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<ClaimResult>, ProcessError> {
     let claims = items.iter().map(|item| job_claim(engine, common, item)).collect();
     let claimed = engine.commit_all(claims).await?;
     let (mut claims, mut events) = (Vec::with_capacity(items.len()), Vec::new());
@@ -28,7 +28,7 @@ pub(super) async fn jobs(engine: &Engine, common: &Common, items: &[Item]) -> Re
                 if created || (reclaimed && common.action.phase() == Phase::Start && message.attempt == 1) {
                     events.extend(engine.events_before(message, true));
                 }
-                Ok(Claimed::Job { job, permit })
+                Ok(ClaimedWork::Job { job, permit })
             }
             tx::Claimed::RunningElsewhere(worker) => Err(NotGranted::RunningElsewhere(worker)),
             tx::Claimed::Stale | tx::Claimed::Waiting => Err(NotGranted::Declined),
@@ -65,7 +65,7 @@ fn job_claim(engine: &Engine, common: &Common, item: &Item) -> tx::Claim {
 ///
 /// # Errors
 /// Returns an error if the store has failed; nothing is started then.
-pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
+pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<ClaimResult>, ProcessError> {
     let keys: Vec<_> = items.iter().filter_map(Item::part).collect();
     let Some(first) = keys.first().copied() else { return Ok(Vec::new()) };
     let start = StartParts {
@@ -79,7 +79,7 @@ pub(super) async fn parts(engine: &Engine, common: &Common, items: &[Item]) -> R
     };
     let PartsStarted { parts, count, permit } = engine.commit(start).await?;
     let claim = |((key, item), start): ((_, &Item), PartStart)| match start {
-        PartStart::Run { losses } => Ok(Claimed::Part { key, count, losses, permit: permit.clone() }),
+        PartStart::Run { losses } => Ok(ClaimedWork::Part { key, count, losses, permit: permit.clone() }),
         PartStart::Waiting | PartStart::Stale => Err(NotGranted::Declined),
         PartStart::NotFound { parts } => {
             let (job, index) = (item.message.job, key.index);
@@ -125,7 +125,7 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     let mut job = Job::new(message.job, message.task.clone(), engine.clock.now());
     job.root = message.root;
     job.parent = message.parent;
-    let is_part = message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some());
+    let is_part = message.has_part_hook();
     job.kind = match message.kind {
         WorkKind::Step => JobKind::Step,
         WorkKind::Single => JobKind::Single,

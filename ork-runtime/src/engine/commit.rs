@@ -2,6 +2,7 @@
 //! process holds because of them.
 
 use super::Engine;
+use super::outcome::Verdict;
 use super::retry::store_failed;
 use crate::broker::Disposition;
 use crate::failure::{Failure, FailureKind};
@@ -21,8 +22,8 @@ impl Engine {
     /// If the future is dropped, the operation is committed or not. Rows that were not sent stay in the outbox until
     /// this process has ended.
     pub(crate) async fn commit<O: Operation>(&self, operation: O) -> Result<O::Output, StoreError> {
-        let Committed { output, to_send } = self.store.apply(operation).await?;
-        self.outbox.send(to_send).await;
+        let Committed { output, rows } = self.store.apply(operation).await?;
+        self.outbox.send(rows).await;
         Ok(output)
     }
 
@@ -35,8 +36,8 @@ impl Engine {
     /// As for [`Engine::commit`].
     pub(crate) async fn commit_all<O: Operation>(&self, operations: Vec<O>) -> Result<Vec<O::Output>, StoreError> {
         let mut outputs = Vec::with_capacity(operations.len());
-        for Committed { output, to_send } in self.store.apply_all(operations).await? {
-            self.outbox.send(to_send).await;
+        for Committed { output, rows } in self.store.apply_all(operations).await? {
+            self.outbox.send(rows).await;
             outputs.push(output);
         }
         Ok(outputs)
@@ -79,7 +80,10 @@ impl Engine {
                 return Ok(results);
             }
         }
-        Err(store_failed(self, &error).await.unwrap_or(Disposition::Requeue))
+        match store_failed(self, &error).await {
+            Verdict::Settle(disposition) => Err(disposition),
+            Verdict::Again => Err(Disposition::Requeue),
+        }
     }
 
     /// Retries until the store has the operations, or cannot hold what one of them says.
@@ -92,7 +96,7 @@ impl Engine {
                 Ok(results) => return Ok(Ok(results)),
                 Err(error) if error.kind() == StoreErrorKind::Data => return Ok(Err(error)),
                 Err(error) => {
-                    if let Some(disposition) = store_failed(self, &error).await {
+                    if let Verdict::Settle(disposition) = store_failed(self, &error).await {
                         return Err(disposition);
                     }
                 }

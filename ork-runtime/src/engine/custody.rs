@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::action::Action;
 use super::outcome::WorkOutcome;
-use super::work::{Claim, Claimed, Common, Ended, Item, Unsettled};
+use super::work::{ClaimResult, ClaimedWork, Common, Ended, Item, Unsettled};
 use super::{Done, Engine, ProcessError, claim, limit, parked, reject, settle, split, storeless};
 use crate::job::Job;
 use crate::message::Message;
@@ -23,7 +23,7 @@ pub(super) fn decline<'a>(
     message: &'a Message,
     redelivered: u32,
 ) -> Option<BoxFuture<'a, Done>> {
-    if engine.store.is_durable() {
+    if engine.store.records_jobs() {
         return None;
     }
     let action = Action::of(task, message, None);
@@ -36,18 +36,18 @@ pub(super) fn decline<'a>(
 
 /// Returns whether deliveries share claims. Storeless work is not claimed.
 pub(super) fn shares_claims(engine: &Engine) -> bool {
-    engine.store.is_durable()
+    engine.store.records_jobs()
 }
 
 /// Claims items, in order.
 ///
 /// # Errors
 /// Returns an error if the store has failed; nothing is claimed then.
-pub(super) async fn claim(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<Claim>, ProcessError> {
+pub(super) async fn claim(engine: &Engine, common: &Common, items: &[Item]) -> Result<Vec<ClaimResult>, ProcessError> {
     match common.action {
-        Action::CountedPart => Ok(items.iter().map(|_| Ok(Claimed::CountedPart)).collect()),
+        Action::CountedPart => Ok(items.iter().map(|_| Ok(ClaimedWork::CountedPart)).collect()),
         Action::Part => claim::parts(engine, common, items).await,
-        _ if engine.store.is_durable() => claim::jobs(engine, common, items).await,
+        _ if engine.store.records_jobs() => claim::jobs(engine, common, items).await,
         _ => Ok(items.iter().map(|item| storeless::claim(engine, item)).collect()),
     }
 }
@@ -59,7 +59,7 @@ pub(super) async fn split(
     item: &mut Item,
     job: &Job,
 ) -> Result<WorkOutcome, ProcessError> {
-    if engine.store.is_durable() {
+    if engine.store.records_jobs() {
         split::claimed(engine, common, item, job).await
     } else {
         storeless::split(engine, common, item, job).await
@@ -69,7 +69,7 @@ pub(super) async fn split(
 /// Records how work has ended, and settles its deliveries. Returns the items that were not settled: `process` decides
 /// what becomes of those that have failed, and makes the next attempt at the others.
 pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) -> Vec<Unsettled> {
-    if engine.store.is_durable() {
+    if engine.store.records_jobs() {
         return settle::settle(engine, common, ended).await;
     }
     let mut unsettled = Vec::new();

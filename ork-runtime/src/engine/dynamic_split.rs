@@ -24,7 +24,7 @@ pub(super) async fn split(engine: &Engine, info: &CallInfo, data: &mut Data<'_>)
         job: info.job,
         attempt: info.fence,
         policy: make_parts::policy(&task.work),
-        joined: task.join.is_some(),
+        has_join: task.join.is_some(),
         schema: Some(task.work.fingerprint()),
     };
     let Some(epoch) = engine.commit(open).await.map_err(|error| SplitError::Rejected(error.into()))? else {
@@ -68,7 +68,7 @@ fn refusal(engine: &Engine, info: &CallInfo, task: &Task) -> Option<String> {
         Some(format!("the join of job {job} cannot be split: its parts have ended"))
     } else if let Some(split) = task.split {
         Some(format!("the function of `{name}` cannot split its job: the task has a split, `{}`", split.function))
-    } else if !engine.store.is_durable() {
+    } else if !engine.store.records_jobs() {
         Some(format!("`{name}` cannot split its job without a store: set ORK_STORE"))
     } else {
         None

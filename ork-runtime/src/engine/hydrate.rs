@@ -16,7 +16,7 @@ use crate::registry::Task;
 
 /// Returns whether a message inherits its input, so that its body is only its own data.
 pub(super) fn inherits(task: &Task, message: &Message) -> bool {
-    let counted = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
+    let counted = message.has_part_hook();
     let is_part = matches!(message.kind, WorkKind::Part { .. }) && !counted && task.split.is_none();
     is_part || message.kind == WorkKind::Step
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::leases::CountedLease;
-use super::outcome::CallOutcome;
+use super::outcome::{CallOutcome, Verdict};
 use super::{Engine, retry};
 use crate::broker::{Acker, Disposition};
 use crate::context::MadeParts;
@@ -38,11 +38,11 @@ pub(super) enum DeliveryGuard {
 
 impl DeliveryGuard {
     /// Settles the delivery or the lease. Leased work is never dead-lettered: its job records the failure.
-    pub(super) async fn settle(self, engine: &Engine, settlement: Disposition) {
+    pub(super) async fn settle(self, engine: &Engine, disposition: Disposition) {
         match self {
-            Self::Delivery(acker) => acker.settle(settlement),
+            Self::Delivery(acker) => acker.settle(disposition),
             Self::Lease(row, _counted) => loop {
-                let end = match settlement {
+                let end = match disposition {
                     Disposition::Ack | Disposition::DeadLetter(..) => {
                         engine.store.delete_outbox(vec![row], engine.actor()).await
                     }
@@ -53,7 +53,7 @@ impl DeliveryGuard {
                 let Err(error) = end else { return };
                 // If the worker ends before that, another process takes the row over, and then finds that the work is
                 // done.
-                if retry::store_failed(engine, &error).await.is_some() {
+                if retry::store_failed(engine, &error).await != Verdict::Again {
                     return;
                 }
             },
@@ -132,7 +132,7 @@ pub(super) async fn keep<T>(
     }
     // A little longer than work may wait for its slot, so that leased work has started.
     let mut patience = engine.settings.ack_timeout + LEASE_DELAY;
-    while matches!(guard, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {
+    while matches!(guard, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.records_jobs() {
         match select(work.as_mut(), engine.clock.pause(patience)).await {
             Either::Left((end, _)) => return end,
             Either::Right(((), _)) => patience = RETRY_PAUSE,

@@ -45,8 +45,8 @@ impl Outbox {
     }
 
     /// Passes rows to the relay; waits while too many are queued.
-    pub(crate) async fn send(&self, to_send: impl IntoIterator<Item = HeldRow>) {
-        for row in to_send {
+    pub(crate) async fn send(&self, rows: impl IntoIterator<Item = HeldRow>) {
+        for row in rows {
             // If the relay is gone, the process is ending; the rows stay in the store for the next process.
             drop(self.rows.send(row).await);
         }

@@ -11,7 +11,7 @@ use super::outcome::{Attempt, CallOutcome, WorkOutcome};
 use super::running_calls::RunningCall;
 #[cfg(feature = "workflow")]
 use super::scheduler;
-use super::work::{Claimed, Common, Ended, Item};
+use super::work::{ClaimedWork, Common, Ended, Item};
 use super::{Done, Engine, ProcessError, call_info, cancel, custody, join, lease, place, step, storeless};
 use crate::job::Job;
 
@@ -19,7 +19,7 @@ use crate::job::Job;
 pub(super) fn begin(
     engine: &Arc<Engine>,
     common: &Arc<Common>,
-    granted: Vec<(Item, Claimed)>,
+    granted: Vec<(Item, ClaimedWork)>,
 ) -> (Vec<Ended>, Vec<BoxFuture<'static, Ended>>) {
     let parts = enter_parts(engine, common, &granted);
     let (begun, len) = (engine.clock.now(), granted.len());
@@ -38,7 +38,7 @@ pub(super) fn begin(
 }
 
 /// Registers the parts of a batch as running. They belong to one job, so they share the registration.
-fn enter_parts(engine: &Engine, common: &Common, granted: &[(Item, Claimed)]) -> Option<Arc<RunningCall>> {
+fn enter_parts(engine: &Engine, common: &Common, granted: &[(Item, ClaimedWork)]) -> Option<Arc<RunningCall>> {
     let (item, _) = granted.first().filter(|_| common.action == Action::Part)?;
     Some(Arc::new(engine.running.enter(item.message.job)))
 }
@@ -48,7 +48,7 @@ pub(super) async fn perform(
     engine: Arc<Engine>,
     common: Arc<Common>,
     mut item: Item,
-    claimed: Claimed,
+    claimed: ClaimedWork,
     running: Option<Arc<RunningCall>>,
 ) -> Ended {
     let alone = item.alone.take();
@@ -65,15 +65,15 @@ async fn act(
     engine: &Arc<Engine>,
     common: &Common,
     item: &mut Item,
-    claimed: &Claimed,
+    claimed: &ClaimedWork,
     running: Option<Arc<RunningCall>>,
 ) -> Result<WorkOutcome, ProcessError> {
     let (losses, job) = match claimed {
-        Claimed::CountedPart => {
+        ClaimedWork::CountedPart => {
             return Box::pin(storeless::part(engine, common, item)).await.map(WorkOutcome::Recorded);
         }
-        Claimed::Part { losses, .. } => (*losses, None),
-        Claimed::Job { job, .. } => (job.losses, Some(job)),
+        ClaimedWork::Part { losses, .. } => (*losses, None),
+        ClaimedWork::Job { job, .. } => (job.losses, Some(job)),
     };
     if losses > engine.settings.max_worker_losses {
         return Ok(WorkOutcome::Attempted(Attempt::Lost(losses)));
@@ -102,15 +102,15 @@ async fn call(
     engine: &Arc<Engine>,
     common: &Common,
     item: &mut Item,
-    claimed: &Claimed,
+    claimed: &ClaimedWork,
     running: Option<Arc<RunningCall>>,
 ) -> Result<WorkOutcome, ProcessError> {
     let info = match claimed {
-        Claimed::Job { job, .. } => {
+        ClaimedWork::Job { job, .. } => {
             let step = common.step.as_ref().map(|step| Arc::clone(&step.name));
             crate::context::CallInfo { step, ..call_info::job(job) }
         }
-        Claimed::Part { key, count, .. } => {
+        ClaimedWork::Part { key, count, .. } => {
             // The broker redelivers the message, and another worker may run the part by now. A settlement from here
             // would mark the part as not running, so there is one only if a permit has to be returned.
             if item.guard.is_lost() && common.limit.is_none() {
@@ -119,14 +119,14 @@ async fn call(
             call_info::part(item, (key.index, *count), common.step.as_ref())
         }
         // Never reached: `act` leaves such a part to `storeless::part`.
-        Claimed::CountedPart => return Ok(WorkOutcome::Recorded(Done::Settled)),
+        ClaimedWork::CountedPart => return Ok(WorkOutcome::Recorded(Done::Settled)),
     };
     let running = running.unwrap_or_else(|| Arc::new(engine.running.enter(item.message.job)));
     let Some(place) = place::take(engine, common, item, &running).await else {
         return Ok(WorkOutcome::called(CallOutcome::Interrupted));
     };
     let parts = match claimed {
-        Claimed::Job { job, .. } if common.action == Action::Join => {
+        ClaimedWork::Job { job, .. } if common.action == Action::Join => {
             Some(Box::pin(join::parts(engine, job, running.token())).await?)
         }
         _ => None,

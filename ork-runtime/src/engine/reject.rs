@@ -12,7 +12,7 @@ use crate::hook::StoredHooks;
 use crate::id::JobId;
 use crate::job::{Job, Phase};
 use crate::message::{Message, WorkKind};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::StoreErrorKind;
 use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts};
 
 /// The longest pause before a worker requeues a message that it cannot run.
@@ -70,19 +70,13 @@ pub(super) async fn verdict(
         }
         error => error,
     };
-    let disposition = match error {
-        ProcessError::Store(error) => store_disposition(engine, &error, message).await,
-        ProcessError::Interrupted => Some(Disposition::Requeue),
-        ProcessError::Rejected(..) => None,
-    };
-    disposition.map_or(Verdict::Again, Verdict::Settle)
-}
-
-/// Returns the disposition of a delivery after an error of the store.
-async fn store_disposition(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
-    match message.filter(|_| error.kind() == StoreErrorKind::Data) {
-        Some(message) => unstorable::settlement(engine, error, message).await,
-        None => retry::store_failed(engine, error).await,
+    match error {
+        ProcessError::Store(error) => match message.filter(|_| error.kind() == StoreErrorKind::Data) {
+            Some(message) => unstorable::verdict(engine, &error, message).await,
+            None => retry::store_failed(engine, &error).await,
+        },
+        ProcessError::Interrupted => Verdict::Settle(Disposition::Requeue),
+        ProcessError::Rejected(..) => Verdict::Again,
     }
 }
 
@@ -99,7 +93,7 @@ async fn record_rejection(
         _ => FailureKind::Input,
     };
     let failure = Failure::new(kind, rejected_message.detail.clone());
-    if let Some(part) = part.filter(|_| engine.store.is_durable()) {
+    if let Some(part) = part.filter(|_| engine.store.records_jobs()) {
         // A message that merely carries the id of another job must not fail that job's parts.
         let job = engine.store.job(part.job).await?;
         if job.is_none_or(|view| Some(&view.job.task) != rejected_message.task.as_ref()) {
@@ -123,7 +117,7 @@ async fn record_rejection(
     let input =
         message.filter(|_| rejected_message.reason != DeadLetterReason::Oversized).map(|message| message.body.clone());
     let input = input.unwrap_or_else(|| "null".into());
-    if !engine.store.is_durable() {
+    if !engine.store.records_jobs() {
         return storeless::rejected::end(engine, rejected_message, message, job, failure, input).await;
     }
     job.hooks = rejected_message.hooks.as_deref().and_then(StoredHooks::new);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
+use super::outcome::Verdict;
 use crate::broker::{BrokerError, BrokerErrorKind, Disposition};
 use crate::message::Outgoing;
 use crate::objects::{ObjectError, ObjectErrorKind};
@@ -105,14 +106,14 @@ pub(super) async fn objects<T, F: Future<Output = Result<T, ObjectError>>>(
 }
 
 /// Waits after an error of the store, which may work again soon. Until then the delivery stays here: requeued, it
-/// would be redelivered at once, and the broker would count that as one more failed delivery. Returns `None` if the
-/// operation is worth another try.
-pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
+/// would be redelivered at once, and the broker would count that as one more failed delivery. Returns the verdict on the
+/// delivery.
+pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Verdict {
     let may_pass = match error.kind() {
         StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
             tracing::error!(%error, "the store is damaged or too new, stopping");
             engine.fatal.cancel();
-            return Some(Disposition::Requeue);
+            return Verdict::Settle(Disposition::Requeue);
         }
         // A retry would give the same result.
         StoreErrorKind::Closed | StoreErrorKind::Data => false,
@@ -125,7 +126,7 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
     let source = std::error::Error::source(error).map(ToString::to_string);
     tracing::warn!(%error, source, "the store failed, holding the work");
     match pause(engine, &engine.force, STORE_PAUSE).await {
-        Ok(()) if may_pass => None,
-        Ok(()) | Err(Interrupted) => Some(Disposition::Requeue),
+        Ok(()) if may_pass => Verdict::Again,
+        Ok(()) | Err(Interrupted) => Verdict::Settle(Disposition::Requeue),
     }
 }

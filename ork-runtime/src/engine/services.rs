@@ -39,7 +39,7 @@ impl Services for Engine {
     }
 
     fn progress(&self, info: &CallInfo, progress: Progress) {
-        if self.store.is_durable() {
+        if self.store.records_jobs() {
             self.reports.report(info, progress);
         } else {
             // No store records it.
@@ -48,7 +48,7 @@ impl Services for Engine {
     }
 
     fn record(&self, info: &CallInfo, series: Series, value: f64) {
-        if !self.store.is_durable() {
+        if !self.store.records_jobs() {
             return;
         }
         let job = info.job;

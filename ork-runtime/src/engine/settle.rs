@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::call_log::Call;
 use super::outcome::{Attempt, CallOutcome, WorkOutcome};
-use super::work::{Claimed, Common, Ended, Item, Unsettled};
+use super::work::{ClaimedWork, Common, Ended, Item, Unsettled};
 use super::{Done, Engine, parked};
 use crate::broker::Disposition;
 use crate::clock::Timestamp;
@@ -38,23 +38,23 @@ pub(super) async fn settle(engine: &Engine, common: &Common, ended: Vec<Ended>) 
         };
         match (attempt, claimed) {
             // Few calls split their job, so each of them is sealed in its own transaction.
-            (Attempt::Called(CallOutcome::Returned(output), Some(made)), Claimed::Job { job, permit }) => {
+            (Attempt::Called(CallOutcome::Returned(output), Some(made)), ClaimedWork::Job { job, permit }) => {
                 let disposition = Box::pin(seal(engine, &job, permit, output, made)).await;
                 item.guard.settle(engine, disposition).await;
             }
-            (attempt, Claimed::Job { job, permit }) => {
+            (attempt, ClaimedWork::Job { job, permit }) => {
                 let (settle, done) = settle_job(engine, common, &job, permit, attempt);
                 jobs.push(settle);
                 items.push((item, done));
             }
-            (attempt, Claimed::Part { key, permit, .. }) => {
+            (attempt, ClaimedWork::Part { key, permit, .. }) => {
                 let (outcome, done) = end_part(engine, common, &item, attempt);
                 // All parts of a group were started by one operation, so they have the same epoch, attempt and permit.
                 first.get_or_insert((key, permit));
                 parts.push((key.index, outcome));
                 items.push((item, done));
             }
-            (_, Claimed::CountedPart) => item.settle(engine, Done::Settled).await,
+            (_, ClaimedWork::CountedPart) => item.settle(engine, Done::Settled).await,
         }
     }
     let failed = match first {

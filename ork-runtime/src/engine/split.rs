@@ -51,7 +51,7 @@ async fn split(
         job: job.id,
         attempt: job.attempt,
         policy: policy(def),
-        joined: task.join.is_some(),
+        has_join: task.join.is_some(),
         schema: schemas,
     };
     let Some(epoch) = engine.commit(open).await? else {

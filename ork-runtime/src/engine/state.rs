@@ -157,7 +157,7 @@ impl Engine {
     pub(crate) fn new(setup: Setup) -> (Self, Receivers) {
         let Setup { registry, states, store, broker, executor, runtime, entropy, clock, worker, settings, large } =
             setup;
-        let (outbox, to_send) = Outbox::new();
+        let (outbox, receiver) = Outbox::new();
         let (reports, progress) = Reports::new();
         let (metrics, to_write) = MetricsBuffer::new();
         let engine = Self {
@@ -190,7 +190,7 @@ impl Engine {
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
         };
-        (engine, Receivers { outbox: to_send, progress, metrics: to_write })
+        (engine, Receivers { outbox: receiver, progress, metrics: to_write })
     }
 
     /// Returns this process at the current time, for an operation of the store.

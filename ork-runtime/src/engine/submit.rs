@@ -99,7 +99,7 @@ pub(crate) async fn submit(engine: &Engine, new: NewJob, options: SubmitOptions)
     if after.len() > MAX_FOLLOWED {
         return Err(SubmitError::FollowsTooMany(after.len()));
     }
-    if engine.store.is_durable() {
+    if engine.store.records_jobs() {
         let mut submit = Submit { new, after, unique, actor: engine.actor() };
         let mut answer = engine.commit(submit.clone()).await?;
         if let Submitted::KeyHolderStale(job) = answer {
@@ -145,7 +145,7 @@ pub(crate) async fn submit_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), 
     }
     for (key, jobs) in &keys {
         check_key(key)?;
-        if !engine.store.is_durable() {
+        if !engine.store.records_jobs() {
             return Err(SubmitError::CannotHold(Arc::clone(key)));
         }
         if *jobs > 1 {
@@ -155,7 +155,7 @@ pub(crate) async fn submit_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), 
     // A single job can cancel the stale holder of its key and take the key over; among several jobs in one
     // transaction that would leave the submission half done.
     debug_assert!(keys.is_empty() || new.len() == 1, "jobs that are submitted together belong to one task");
-    if engine.store.is_durable() {
+    if engine.store.records_jobs() {
         let submit = |new: NewJob| {
             let unique = unique_of(engine, &new.job.task);
             Submit { unique, ..Submit::new(new, engine.actor()) }

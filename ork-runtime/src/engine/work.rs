@@ -154,9 +154,9 @@ pub(super) struct Group {
     pub(super) items: Vec<Item>,
 }
 
-/// Claimed work.
+/// ClaimedWork work.
 #[derive(Debug)]
-pub(super) enum Claimed {
+pub(super) enum ClaimedWork {
     /// The start or the join of a job.
     Job {
         /// The job, as claimed.
@@ -180,7 +180,7 @@ pub(super) enum Claimed {
 }
 
 /// The result of a claim.
-pub(super) type Claim = Result<Claimed, NotGranted>;
+pub(super) type ClaimResult = Result<ClaimedWork, NotGranted>;
 
 /// The reason why work is not run.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ pub(super) enum NotGranted {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) item: Item,
-    pub(super) claimed: Claimed,
+    pub(super) claimed: ClaimedWork,
     pub(super) outcome: Result<WorkOutcome, ProcessError>,
 }
 
@@ -207,5 +207,5 @@ pub(super) enum Unsettled {
     /// Its work could not be done.
     Failed(Item, ProcessError),
     /// The next attempt at its work is due, and this process makes it.
-    Again(Item, Claimed),
+    Again(Item, ClaimedWork),
 }

@@ -38,7 +38,7 @@ fn none<T>() -> Result<T, StoreError> {
 
 #[async_trait]
 impl Store for NoStore {
-    fn is_durable(&self) -> bool {
+    fn records_jobs(&self) -> bool {
         false
     }
 

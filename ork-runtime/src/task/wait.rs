@@ -56,7 +56,7 @@ impl Origin {
     }
 }
 
-/// Polls the future of a join in a way that allows it to [wait](Home::wait).
+/// Polls the future of a join in a way that allows it to [wait](Origin::wait).
 ///
 /// On a single-threaded tokio runtime, that thread is needed to read the parts, so the join is polled on another
 /// thread.

@@ -86,7 +86,7 @@ pub(crate) async fn run(
         let consume = consume::consume(Arc::clone(engine), supervisor.clone(), subscription, tasks, consuming.clone());
         supervisor.service("consume", consume);
     }
-    if let Some(retention) = engine.settings.retention.filter(|_| engine.store.is_durable()) {
+    if let Some(retention) = engine.settings.retention.filter(|_| engine.store.records_jobs()) {
         let jobs_removed = Arc::new(Notify::new());
         let orphans =
             orphans::collect_always(Arc::clone(engine), Arc::clone(&jobs_removed), shutdown.drain.child_token());
@@ -155,7 +155,7 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
         let mut queues = queues(&engine.registry, 1);
         for queue in &mut queues {
             queue.window = window(&queue.tasks);
-            let is_decisive = !engine.store.is_durable() && engine.settings.max_worker_losses <= FEW_LOSSES;
+            let is_decisive = !engine.store.records_jobs() && engine.settings.max_worker_losses <= FEW_LOSSES;
             queue.is_exact = is_decisive && !mutant::is_on(Mutant::CountsRequeuedWork);
         }
         return queues;

@@ -26,8 +26,8 @@ const BATCH: usize = 512;
 const BATCHES: usize = 8;
 
 /// Relays rows until `stop` is cancelled and no batch is under way.
-pub(super) async fn relay(engine: Arc<Engine>, to_send: OutboxReceiver, stop: CancellationToken) {
-    let OutboxReceiver { rows, events } = to_send;
+pub(super) async fn relay(engine: Arc<Engine>, receiver: OutboxReceiver, stop: CancellationToken) {
+    let OutboxReceiver { rows, events } = receiver;
     let closing = CancellationToken::new();
     let lane = super::events::publish(&engine, events, &stop, &closing);
     let rows = async {
@@ -37,7 +37,7 @@ pub(super) async fn relay(engine: Arc<Engine>, to_send: OutboxReceiver, stop: Ca
     tokio::join!(lane, rows);
 }
 
-async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &CancellationToken) {
+async fn send_rows(engine: &Arc<Engine>, mut receiver: RowReceiver, stop: &CancellationToken) {
     let mut changes = engine.store.notifier().watch();
     let (mut sending, mut hooking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let (mut look, mut next_due) = (true, None);
@@ -47,15 +47,15 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
             match engine.store.take_outbox(take).await {
                 Ok(taken) => {
                     next_due = taken.next_due;
-                    look = !taken.to_send.is_empty();
+                    look = !taken.rows.is_empty();
                     if look {
-                        let (hooks, rest) = partition_hooks(taken.to_send);
+                        let (hooks, rest) = partition_hooks(taken.rows);
                         hooking.extend(hooks.into_iter().map(|row| send_hooks(engine, row)));
                         let rest = read_events(engine, rest, stop).await;
                         // Rows that this process wrote before the query come before the rows that the query found.
                         let mut rows = Vec::new();
                         if !mutant::is_on(Mutant::SendsFoundRowsFirst) {
-                            while let Ok(row) = to_send.try_recv() {
+                            while let Ok(row) = receiver.try_recv() {
                                 rows.push(row);
                             }
                         }
@@ -85,7 +85,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
             biased;
             Some(()) = sending.next(), if !sending.is_empty() => {}
             Some(()) = hooking.next(), if !hooking.is_empty() => {}
-            taken = to_send.recv_many(&mut rows, BATCH), if sending.len() < BATCHES => {
+            taken = receiver.recv_many(&mut rows, BATCH), if sending.len() < BATCHES => {
                 if taken == 0 {
                     break;
                 }
@@ -106,7 +106,7 @@ async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &Cancel
     }
     // Rows that arrived while the last batches were in flight.
     let mut rows = Vec::new();
-    while let Ok(row) = to_send.try_recv() {
+    while let Ok(row) = receiver.try_recv() {
         rows.push(row);
     }
     let (hooks, rest) = partition_hooks(rows);

@@ -39,7 +39,7 @@ pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, Receivers { o
     if engine.broker.parts().is_some() {
         supervisor.service("sets", sets::recount(Arc::clone(engine), supervisor.clone(), stop.clone()));
     }
-    if !engine.store.is_durable() {
+    if !engine.store.records_jobs() {
         let engine = Arc::clone(engine);
         supervisor.service("events", async move { events::publish(&engine, outbox.events, &stop, &stop).await });
         return;

@@ -254,7 +254,7 @@ fn part_events_of_a_dead_process_are_published_by_another() {
         let (phase, attempt) = (Phase::Start, 1);
         let claim = Claim::new(new, phase, attempt, by.clone());
         drop(store.apply(claim).await.unwrap());
-        let open = OpenParts { job: id, attempt, policy: Policy::default(), joined: false, schema: None };
+        let open = OpenParts { job: id, attempt, policy: Policy::default(), has_join: false, schema: None };
         let epoch = store.apply(open).await.unwrap().output.unwrap();
         let page = PartPage { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
         drop(store.apply(AppendParts { page, actor: by.clone() }).await.unwrap());

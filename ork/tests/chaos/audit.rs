@@ -50,12 +50,12 @@ async fn free(store: &dyn Store) {
 async fn drain(store: &dyn Store) {
     loop {
         let left = store.take_outbox(Take { limit: 1_000, tasks: None, actor: auditor() }).await.unwrap();
-        let done = left.to_send.iter().all(|row| row.losses > 0 && row.messages.is_empty());
+        let done = left.rows.iter().all(|row| row.losses > 0 && row.messages.is_empty());
         assert!(done && left.next_due.is_none(), "left in the outbox: {left:?}");
-        if left.to_send.is_empty() {
+        if left.rows.is_empty() {
             return;
         }
-        store.delete_outbox(left.to_send.iter().map(|row| row.id).collect(), auditor()).await.unwrap();
+        store.delete_outbox(left.rows.iter().map(|row| row.id).collect(), auditor()).await.unwrap();
     }
 }
 

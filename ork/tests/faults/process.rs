@@ -369,7 +369,7 @@ impl World {
                     hub.loses(),
                 );
             }
-            assert_eq!(self.store.diagnostics(id).await.unwrap().to_send, PendingOutbox::default());
+            assert_eq!(self.store.diagnostics(id).await.unwrap().outbox, PendingOutbox::default());
         });
     }
 
@@ -423,7 +423,7 @@ impl World {
             // redelivered, and the row is found later. The rows of a split that was run again are stale. And a worker
             // that shuts down before it starts such parts requeues them, and they are settled.
             let mut done = left.next_due.is_none();
-            for row in &left.to_send {
+            for row in &left.rows {
                 let stale = lives > 1 && row.messages.is_empty();
                 done &= row.losses > 0 || limited || stale;
                 for message in &row.messages {
@@ -431,10 +431,10 @@ impl World {
                 }
             }
             assert!(done, "left: {left:?}");
-            if left.to_send.is_empty() {
+            if left.rows.is_empty() {
                 break;
             }
-            self.store.delete_outbox(left.to_send.iter().map(|row| row.id).collect(), by.clone()).await.unwrap();
+            self.store.delete_outbox(left.rows.iter().map(|row| row.id).collect(), by.clone()).await.unwrap();
         }
         if let Some(hub) = &self.hub {
             assert_eq!(hub.dead(), Vec::<String>::new());

@@ -85,7 +85,7 @@ fn task_with_a_unique_key_runs_one_job_at_a_time() {
 fn or_join_returns_the_job_that_holds_the_key() {
     each(|world| async move {
         let (ork, key) = (&world.ork, fresh());
-        let submit = || ork.submit(gated { key: key.clone() }).unique(Unique::new(key.as_str()).or_join());
+        let submit = || ork.submit(gated { key: key.clone() }).unique(Unique::new(key.as_str()).or_existing());
         let (first, second) = (submit().await.unwrap(), submit().await.unwrap());
         assert_eq!(first.id(), second.id());
         Gate::of(&key).entered().await;
@@ -192,7 +192,7 @@ fn submit_all_with_a_repeated_key_submits_none_of_the_jobs() {
     });
 }
 
-/// Regression: `or_join` used to count only after `unique`, and the last `after` replaced the others.
+/// Regression: `or_existing` used to count only after `unique`, and the last `after` replaced the others.
 #[test]
 fn submission_options_do_not_depend_on_their_order() {
     each(|world| async move {
@@ -200,10 +200,10 @@ fn submission_options_do_not_depend_on_their_order() {
         let greet = || ork.submit(greet { name: "Ada".into() });
         let first = ork.submit(gated { key: key.clone() }).unique(key.as_str()).await.unwrap();
         Gate::of(&key).entered().await;
-        let join = Unique::new(key.as_str()).or_join();
+        let join = Unique::new(key.as_str()).or_existing();
         let joined = ork.submit(gated { key: key.clone() }).unique(join).await.unwrap();
         assert_eq!(joined.id(), first.id());
-        let refused = greet().unique(Unique::of_task().or_join()).await.unwrap_err().to_string();
+        let refused = greet().unique(Unique::of_task().or_existing()).await.unwrap_err().to_string();
         assert!(refused.contains("the task `greet` has no option `unique`: set it, or name the key"), "{refused}");
         let second = ork.submit(gated { key: key.clone() }).await.unwrap();
         let both = greet().after(first.id()).after(second.id()).await.unwrap();

@@ -22,7 +22,7 @@ pub(crate) struct Config {
     /// How often a part, or a phase of the job, may be tried.
     pub(crate) tries: u32,
     pub(crate) policy: Policy,
-    pub(crate) joined: bool,
+    pub(crate) has_join: bool,
     /// The task has no split.
     pub(crate) plain: bool,
     /// The message of the job arrived before the store knew the job.

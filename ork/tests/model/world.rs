@@ -328,7 +328,7 @@ impl World {
     }
 
     fn open(&mut self, config: &Config, worker: usize, attempt: u32, counted: u32) {
-        let open = OpenParts { job: id(), attempt, policy: config.policy, joined: config.joined, schema: None };
+        let open = OpenParts { job: id(), attempt, policy: config.policy, has_join: config.has_join, schema: None };
         let step = Step::Job { attempt, epoch: None, opens: true };
         self.workers[worker].activity = match self.change(config, Some(worker), &open, step) {
             Some(epoch) => {

@@ -35,7 +35,7 @@ pub(crate) fn small() -> Config {
         page: 2,
         tries: TRIES,
         policy: Policy::default(),
-        joined: true,
+        has_join: true,
         plain: false,
         foreign: false,
         lazy: false,
@@ -187,7 +187,7 @@ fn plain_job_has_no_parts() {
 #[test]
 fn parts_without_a_join_decide_the_outcome() {
     let left = Left { crashes: 1, failures: 1, ..CALM };
-    holds("no join", Config { left, joined: false, sizes: &[2], ..small() }, 0);
+    holds("no join", Config { left, has_join: false, sizes: &[2], ..small() }, 0);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn large_worlds() {
     let large = Config { workers: 3, sizes: &[4, 3, 4], left: all, ..small() };
     holds("large", large.clone(), LARGE);
     holds("large, stopping", Config { policy: STOP, ..large.clone() }, LARGE);
-    holds("large, without a join", Config { joined: false, page: 1, ..large.clone() }, LARGE);
+    holds("large, without a join", Config { has_join: false, page: 1, ..large.clone() }, LARGE);
     holds("large, with a late relay", Config { lazy: true, ..large.clone() }, LARGE);
     let held = Left { leases: 2, expiries: 1, ..all };
     holds("large, leased and limited", Config { left: held, permits: Some(2), ..large.clone() }, LARGE);

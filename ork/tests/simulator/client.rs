@@ -442,7 +442,7 @@ impl World {
         let filter = Filter { limit: usize::MAX, ..Filter::default() };
         for view in self.truth(|tables| tables.jobs(&filter)) {
             let id = view.job.id;
-            let pending = self.truth(|tables| tables.diagnostics(id)).to_send;
+            let pending = self.truth(|tables| tables.diagnostics(id)).outbox;
             if self.scenario.undoes() && pending != PendingOutbox::default() {
                 // The removal of the row was undone; the row goes with its process at the latest.
                 self.oracle(|oracle| oracle.excuses("a row whose removal was undone"));

@@ -25,7 +25,7 @@ impl Seen {
             return Self { view, parts: Vec::new(), permits: None };
         }
         let all = PartFilter { limit: usize::MAX, ..PartFilter::default() };
-        let pending = tables.diagnostics(job).to_send;
+        let pending = tables.diagnostics(job).outbox;
         let permits = pending.limit.map(|(limit, taken)| (limit.permits, taken));
         Self { parts: tables.list_parts(job, &all), permits, view }
     }

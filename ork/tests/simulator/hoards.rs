@@ -67,7 +67,7 @@ impl World {
         if let Some(server) = &self.server {
             return server.holder(job);
         }
-        let pending = self.truth(|tables| tables.diagnostics(job)).to_send;
+        let pending = self.truth(|tables| tables.diagnostics(job)).outbox;
         let (boot, _) = pending.held.first()?;
         let owner = Owner(u32::try_from(u128::from_be_bytes(*boot)).ok()?);
         self.workers.iter().any(|worker| worker.owner() == Some(owner)).then_some(owner)

@@ -247,22 +247,22 @@ impl Store for End {
     async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         let (owner, by) = (self.owner, take.actor.clone());
         let undo = move |world: &World, taken: OutboxPage| {
-            let ids: Vec<_> = taken.to_send.iter().map(|row| row.id).collect();
-            world.truth(|tables| tables.give_back(&ids, &by));
+            let ids: Vec<_> = taken.rows.iter().map(|row| row.id).collect();
+            world.truth(|tables| tables.release_outbox(&ids, &by));
         };
         let what = move |world: &World| {
             let taken = world.truth(|tables| tables.take(&take));
-            for message in taken.to_send.iter().filter(|row| row.losses > 0).flat_map(|row| &row.messages) {
+            for message in taken.rows.iter().filter(|row| row.losses > 0).flat_map(|row| &row.messages) {
                 if let Outgoing::Work(message) = message {
                     world.oracle(|oracle| oracle.note_redelivery(message, world.executor.now()));
                 }
             }
-            for row in &taken.to_send {
+            for row in &taken.rows {
                 world.note(owner, format_args!("takes  {}", shown(row)));
             }
             // Without a broker, the worker receives what it takes.
             if world.server.is_none() {
-                for row in &taken.to_send {
+                for row in &taken.rows {
                     let is_suspect = row.losses > 0 && row.losses >= world.scenario.most_losses();
                     for message in row.messages.iter().filter_map(work_of) {
                         world.oracle(|oracle| oracle.receives(owner, message, is_suspect, world.executor.now()));
@@ -278,7 +278,7 @@ impl Store for End {
         let owner = self.owner;
         let what = move |world: &World| {
             world.note(owner, format_args!("deletes rows {rows:?}"));
-            (world.truth(|tables| tables.forget(&rows, &by)), Vec::new())
+            (world.truth(|tables| tables.delete_outbox(&rows, &by)), Vec::new())
         };
         self.ask(Request::custom("delete"), what, |_world, ()| {}).await
     }
@@ -287,7 +287,7 @@ impl Store for End {
         let owner = self.owner;
         let what = move |world: &World| {
             world.note(owner, format_args!("releases rows {rows:?}"));
-            let changes = world.truth(|tables| tables.give_back(&rows, &by));
+            let changes = world.truth(|tables| tables.release_outbox(&rows, &by));
             world.keep_durable();
             world.releases(owner);
             ((), changes)

@@ -19,7 +19,7 @@ impl World {
             return;
         }
         self.oracle(|oracle| oracle.reaches(Reached::WhyCompared));
-        let (state, pending) = (view.job.state, &situation.to_send);
+        let (state, pending) = (view.job.state, &situation.outbox);
         let wants_permit = pending.limit.as_ref().is_some_and(|(limit, _)| limit.permits > 0);
         let is_called = self.oracle(|oracle| oracle.is_called(id, now));
         let is_true = match why.waits_for {

@@ -284,7 +284,7 @@ impl World {
         let now = self.executor.now();
         let (mut waiting, mut n_woken, mut free) = (Vec::new(), 0, 0);
         for id in self.client.narrow() {
-            let (pending, job) = self.truth(|tables| (tables.diagnostics(id).to_send, tables.job(id)));
+            let (pending, job) = self.truth(|tables| (tables.diagnostics(id).outbox, tables.job(id)));
             if let Some((limit, taken)) = pending.limit {
                 waiting.push(id);
                 free = limit.permits.saturating_sub(taken);

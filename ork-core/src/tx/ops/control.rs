@@ -223,7 +223,7 @@ pub(super) fn resume(tx: &mut Transaction, id: JobId, after: &[JobId], actor: &A
     };
     let epoch = loaded.ledger.head().epoch;
     let phase = if has_all_parts { Phase::Join } else { Phase::Start };
-    let mut effects = loaded.job.resume(phase, has_all_parts && (!ranges.is_empty() || !head.joined));
+    let mut effects = loaded.job.resume(phase, has_all_parts && (!ranges.is_empty() || !head.has_join));
     let job = Arc::new(loaded.job.clone());
     if let Some(limit) = waits_for {
         effects.retain(|effect| !matches!(effect, Effect::Dispatch { .. }));

@@ -27,7 +27,7 @@ pub struct OpenParts {
     /// The policy that decides what failed parts mean for the job.
     pub policy: Policy,
     /// Whether the task has a join.
-    pub joined: bool,
+    pub has_join: bool,
     /// The schema of the inputs of the parts.
     pub schema: Option<Fingerprint>,
 }
@@ -45,7 +45,7 @@ impl Operation for OpenParts {
         // The claim may be missing if the store has lost its last commits.
         (loaded.job.state, loaded.job.due) = (State::Running, None);
         loaded.job.schemas.part = self.schema;
-        let epoch = loaded.ledger.open(self.policy, self.joined);
+        let epoch = loaded.ledger.open(self.policy, self.has_join);
         if loaded.job.tree.cancel_mode.is_some() {
             // The job was cancelled before there was a ledger to halt.
             loaded.ledger.halt(Halt::Stopped);
@@ -164,7 +164,7 @@ impl SealParts {
                 if loaded.ledger.must_stop() {
                     loaded.ledger.halt(Halt::Stopped);
                 }
-                let keeps_output = loaded.job.state == State::Waiting && !loaded.ledger.head().joined;
+                let keeps_output = loaded.job.state == State::Waiting && !loaded.ledger.head().has_join;
                 if let Some(output) = self.output.as_ref().filter(|_| keeps_output) {
                     tx.writes().outputs.push((self.job, output.clone()));
                 }

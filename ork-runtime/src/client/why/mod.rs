@@ -269,7 +269,7 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
             if u64::try_from(facts.diagnostics.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
         clauses.push(format!("not ended: {}{more}", list(&facts.diagnostics.open)));
     }
-    let outbox = &facts.diagnostics.to_send;
+    let outbox = &facts.diagnostics.outbox;
     if let (later @ 1.., Some(due)) = (outbox.later, outbox.next_due) {
         let when = if due > facts.now {
             format!("in {}, at {due}", span(due - facts.now))
@@ -341,7 +341,7 @@ fn retry_effect(facts: &Facts) -> String {
         Some(total) if !head.cut && total > counts.succeeded => {
             format!("retries the {} that did not succeed", counted(total - counts.succeeded, "part"))
         }
-        Some(_) if !head.cut && head.joined => "runs its join again".to_owned(),
+        Some(_) if !head.cut && head.has_join => "runs its join again".to_owned(),
         Some(_) | None => "runs it again".to_owned(),
     };
     format!("`jobs retry {}` {what}", job.id)
@@ -357,7 +357,7 @@ fn ended(facts: &Facts) -> String {
 
 /// Lists replies and hooks that are not sent yet, and hooks that could not be sent.
 fn unsent(facts: &Facts) -> String {
-    let outbox = &facts.diagnostics.to_send;
+    let outbox = &facts.diagnostics.outbox;
     let mut sentence = String::new();
     if outbox.replies > 0 {
         sentence.push_str("; its reply has not been sent yet");
@@ -374,7 +374,7 @@ fn unsent(facts: &Facts) -> String {
 
 /// Describes where a message is on its way to a worker. `what` names the message in the sentence.
 fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
-    let outbox = &facts.diagnostics.to_send;
+    let outbox = &facts.diagnostics.outbox;
     let lost = match outbox.losses {
         0 => String::new(),
         n => format!("; lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
@@ -425,7 +425,7 @@ fn in_queue(facts: &Facts) -> String {
 
 /// Names the concurrency limit and how many of its permits are taken; for a follower, the jobs it waits for.
 fn permit(facts: &Facts) -> String {
-    let Some((limit, taken)) = &facts.diagnostics.to_send.limit else { return "a permit".to_owned() };
+    let Some((limit, taken)) = &facts.diagnostics.outbox.limit else { return "a permit".to_owned() };
     if followed(facts) {
         let follows = follows(facts);
         let named: Vec<_> = follows.iter().take(5).collect();
@@ -441,14 +441,14 @@ fn permit(facts: &Facts) -> String {
 }
 
 fn follows(facts: &Facts) -> Vec<JobId> {
-    let JobDiagnostics { to_send: outbox, follows, .. } = &facts.diagnostics;
+    let JobDiagnostics { outbox, follows, .. } = &facts.diagnostics;
     let one = outbox.limit.as_ref().and_then(|(limit, _)| job_of_end(&limit.name));
     follows.iter().copied().chain(one).collect()
 }
 
 /// Whether the job waits for other jobs to end. It then waits under a limit with 0 permits, which no job can take.
 fn followed(facts: &Facts) -> bool {
-    facts.diagnostics.to_send.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
+    facts.diagnostics.outbox.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
 }
 
 /// Names the process that holds a message, with the time of its last heartbeat.

@@ -67,7 +67,7 @@ fn with(mut facts: Facts, name: &str, boot: [u8; 16], secs_ago: u64) -> Facts {
 }
 
 fn with_outbox(mut facts: Facts, outbox: PendingOutbox) -> Facts {
-    facts.diagnostics.to_send = outbox;
+    facts.diagnostics.outbox = outbox;
     facts
 }
 
@@ -248,7 +248,7 @@ fn retrying() {
     assert_why(&facts, WaitsFor::Time, text);
 
     facts.view.job.due = Some(before(5));
-    facts.diagnostics.to_send = PendingOutbox { free: 1, ..PendingOutbox::default() };
+    facts.diagnostics.outbox = PendingOutbox { free: 1, ..PendingOutbox::default() };
     let text = "attempt 2 of 3 was due 5s ago, because attempt 1 failed: no luck: no worker has taken its message; no \
                 other process is up: start a worker";
     assert_why(&facts, WaitsFor::Worker, text);
@@ -260,7 +260,7 @@ fn waiting_for_parts() {
     facts.view.head = Head { epoch: 1, appended: 100, sealed: Some(100), ..Head::default() };
     facts.view.counts = Counts { succeeded: 90, failed: 3, running: 4, ..Counts::default() };
     facts.diagnostics.open = vec![3, 17, 18, 40, 41];
-    facts.diagnostics.to_send = PendingOutbox { later: 2, next_due: Some(after(6)), ..PendingOutbox::default() };
+    facts.diagnostics.outbox = PendingOutbox { later: 2, next_due: Some(after(6)), ..PendingOutbox::default() };
     let text = "waiting for its parts: 90 of 100 parts succeeded, 3 failed, 4 running, 3 pending; not ended: 3, 17, \
                 18, 40, 41, ..; 2 parts to be retried, the first in 6s, at 1970-01-01T00:16:46.000Z; 1 other process \
                 is up, one/01010101: it may be busy, stopping, or lack this task";
@@ -268,7 +268,7 @@ fn waiting_for_parts() {
 
     facts.view.counts = Counts { succeeded: 97, skipped: 1, ..Counts::default() };
     facts.diagnostics.open = vec![3, 17];
-    facts.diagnostics.to_send = PendingOutbox { free: 2, ..PendingOutbox::default() };
+    facts.diagnostics.outbox = PendingOutbox { free: 2, ..PendingOutbox::default() };
     let text = "waiting for its parts: 97 of 100 parts succeeded, 0 failed, 0 running, 2 pending; 1 skipped, 0 \
                 cancelled; not ended: 3, 17; their work (2 messages) has not been sent to the broker yet; any \
                 connected process will send it; 1 other process is up, one/01010101: it may be busy, stopping, or \
@@ -280,7 +280,7 @@ fn waiting_for_parts() {
 fn success() {
     let mut facts = runs(facts(State::Succeeded));
     facts.view.job.ended = Some(before(15));
-    facts.diagnostics.to_send.replies = 1;
+    facts.diagnostics.outbox.replies = 1;
     let text = "succeeded 15s ago at 1970-01-01T00:16:25.000Z, 5s after it started; waiting for nothing; its reply \
                 has not been sent yet";
     assert_why(&facts, WaitsFor::Nothing, text);
@@ -299,7 +299,7 @@ fn failed() {
     );
     assert_why(&facts, WaitsFor::Nothing, &text);
 
-    facts.view.head = Head { epoch: 1, appended: 9, sealed: Some(9), joined: true, ..Head::default() };
+    facts.view.head = Head { epoch: 1, appended: 9, sealed: Some(9), has_join: true, ..Head::default() };
     facts.view.counts = Counts { succeeded: 7, failed: 2, ..Counts::default() };
     assert!(why(&facts).sentence.ends_with("retries the 2 parts that did not succeed"));
     facts.view.counts = Counts { succeeded: 9, ..Counts::default() };

@@ -56,7 +56,7 @@ pub(crate) async fn send_stored(engine: &Engine, id: JobId, which: u32, lost: u3
 
 /// Returns whether this process holds the outbox row of a job's hooks.
 async fn is_sender(engine: &Engine, job: JobId) -> Result<bool, StoreError> {
-    let senders = engine.store.diagnostics(job).await?.to_send.hook_senders;
+    let senders = engine.store.diagnostics(job).await?.outbox.hook_senders;
     Ok(senders.contains(&engine.worker.boot()) || mutant::is_on(Mutant::ReportsHooksOfOthers))
 }
 

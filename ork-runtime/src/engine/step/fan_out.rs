@@ -42,7 +42,8 @@ pub(in super::super) async fn fan_out(
     if n > MOST_PARTS {
         return failed(CallError::Task(make_parts::too_many()));
     }
-    let open = OpenParts { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, schema: None };
+    let open =
+        OpenParts { job: job.id, attempt: job.attempt, policy: Policy::default(), has_join: false, schema: None };
     let Some(epoch) = engine.commit(open).await? else {
         return Ok(SplitEnd::Sealed);
     };

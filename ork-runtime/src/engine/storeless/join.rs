@@ -93,7 +93,7 @@ pub(super) async fn finish(
     let counts = Counts { succeeded: total - failed, failed, ..Counts::default() };
     let options = &task.entry().options;
     let policy = Policy { on_error: options.on_error, tolerate: options.tolerate.unwrap_or_default() };
-    let joined = ledger::Head { policy, joined: task.join.is_some(), ..ledger::Head::default() };
+    let joined = ledger::Head { policy, has_join: task.join.is_some(), ..ledger::Head::default() };
     let effects = job.on_parts_completed(&joined, counts, engine.clock.now());
     engine.emit_parts_completed(&job, counts).await;
     if let Some(def) = &task.join {

@@ -39,7 +39,7 @@ impl Metrics {
     }
 
     /// Removes the metrics of a job.
-    pub(super) fn forget(&mut self, job: JobId) {
+    pub(super) fn delete(&mut self, job: JobId) {
         self.0.remove(&job);
     }
 }

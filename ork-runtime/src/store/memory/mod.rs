@@ -46,8 +46,8 @@ impl Memory {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn notify(&self, notifier: impl IntoIterator<Item = StoreNotice>) {
-        for change in notifier {
+    fn notify(&self, notices: impl IntoIterator<Item = StoreNotice>) {
+        for change in notices {
             self.notifier.notify(change);
         }
     }
@@ -62,42 +62,42 @@ impl Store for Memory {
     fn enqueue(&self, mut work: Box<dyn Work>) {
         let mut tables = self.tables();
         // Still under the lock: no other caller may take new rows before their events are sent.
-        let notifier = self.notifier.send_events(tables.apply(work.as_mut()));
+        let notices = self.notifier.send_events(tables.apply(work.as_mut()));
         drop(tables);
         work.finish(Ok(()));
-        self.notify(notifier);
+        self.notify(notices);
     }
 
     async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         Ok(self.tables().take(&take))
     }
 
-    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        self.tables().forget(&to_send, &actor);
+    async fn delete_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.tables().delete_outbox(&rows, &actor);
         Ok(())
     }
 
-    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
-        let notifier = self.tables().give_back(&to_send, &actor);
-        self.notify(notifier);
+    async fn release_outbox(&self, rows: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        let notices = self.tables().release_outbox(&rows, &actor);
+        self.notify(notices);
         Ok(())
     }
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
-        let (beaten, notifier) = self.tables().heartbeat(heartbeat);
-        self.notify(notifier);
+        let (beaten, notices) = self.tables().heartbeat(heartbeat);
+        self.notify(notices);
         Ok(beaten)
     }
 
     async fn leave(&self, actor: Actor) -> Result<(), StoreError> {
-        let notifier = self.tables().leave(&actor);
-        self.notify(notifier);
+        let notices = self.tables().leave(&actor);
+        self.notify(notices);
         Ok(())
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
-        let notifier = self.tables().progress(job, part, progress);
-        self.notify(notifier);
+        let notices = self.tables().progress(job, part, progress);
+        self.notify(notices);
         Ok(())
     }
 

@@ -50,7 +50,7 @@ pub struct Tables {
     pub(super) metrics: Metrics,
     /// The rows of the outbox, whether free, delayed, waiting or held. The process that holds a row deletes it once it
     /// is sent. The next three fields are indexes of the rows that no process holds.
-    pub(super) to_send: BTreeMap<OutboxId, OutboxRow>,
+    pub(super) outbox: BTreeMap<OutboxId, OutboxRow>,
     /// The rows that are due and free. The key begins with the inverted priority, so that the first row is the oldest
     /// one of the highest priority.
     free: BTreeSet<(u8, OutboxId)>,
@@ -110,7 +110,7 @@ impl Tables {
             tx.open_unique(Arc::clone(key), holder);
         }
         work.apply(at, &mut tx);
-        let (writes, mut notifier) = tx.finish();
+        let (writes, mut notices) = tx.finish();
         self.next_outbox_id = tx.next_outbox_id();
         for (id, input) in writes.inputs {
             rows.insert(id, (input, None, None, BTreeMap::new()));
@@ -151,14 +151,14 @@ impl Tables {
         }
         self.uniques.extend(writes.uniques);
         for (limit, count) in writes.woken {
-            notifier.extend(self.wake(&limit, count));
+            notices.extend(self.wake(&limit, count));
         }
         let free: Vec<_> = writes.ended.iter().flat_map(|job| self.follows.end(*job)).collect();
         for follower in free {
-            notifier.extend(self.wake(&ends_before(follower), u32::MAX));
+            notices.extend(self.wake(&ends_before(follower), u32::MAX));
         }
         self.follows.insert(writes.followed);
-        notifier
+        notices
     }
 
     fn insert(&mut self, row: OutboxRow) {
@@ -171,7 +171,7 @@ impl Tables {
             (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id))),
             (None, Some(due)) => drop(self.later.insert((due, row.id))),
         }
-        self.to_send.insert(row.id, row);
+        self.outbox.insert(row.id, row);
     }
 
     /// Takes rows of the outbox that are due and that no process holds.
@@ -181,15 +181,15 @@ impl Tables {
                 break;
             }
             self.later.remove(&(due, id));
-            if let Some(row) = self.to_send.get_mut(&id) {
+            if let Some(row) = self.outbox.get_mut(&id) {
                 row.due = None;
                 self.free.insert((u8::MAX - row.priority, id));
             }
         }
         let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
-        let mut to_send = Vec::new();
+        let mut rows = Vec::new();
         let is_wanted = |row: &OutboxRow| take.tasks.as_ref().is_none_or(|tasks| tasks.contains(&row.task));
-        let wanted = self.free.iter().filter(|(_, id)| self.to_send.get(id).is_some_and(is_wanted));
+        let wanted = self.free.iter().filter(|(_, id)| self.outbox.get(id).is_some_and(is_wanted));
         let free: Vec<_> = wanted.copied().take(take.limit).collect();
         if !free.is_empty() {
             self.holds(take.actor.worker.boot(), Some(take.actor.now + ALIVE));
@@ -198,7 +198,7 @@ impl Tables {
             if left == 0 {
                 break;
             }
-            let Some(row) = self.to_send.get_mut(&id) else {
+            let Some(row) = self.outbox.get_mut(&id) else {
                 continue;
             };
             let most = if row.losses > 0 { 1 } else { left };
@@ -213,10 +213,10 @@ impl Tables {
             left -= held.n_messages().min(left);
             // A row whose job was removed is returned without messages, so that it gets deleted.
             let messages = self.messages(&held).unwrap_or_default();
-            to_send.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
-            self.to_send.insert(held.id, held);
+            rows.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
+            self.outbox.insert(held.id, held);
         }
-        OutboxPage { to_send, next_due: self.later.first().map(|(due, _)| *due), more: left == 0 }
+        OutboxPage { rows, next_due: self.later.first().map(|(due, _)| *due), more: left == 0 }
     }
 
     fn messages(&self, row: &OutboxRow) -> Option<Vec<Outgoing>> {
@@ -239,7 +239,7 @@ impl Tables {
         let waiting = self.waiting.get_mut(limit)?;
         for _ in 0..count {
             let Some((priority, id)) = waiting.pop_first() else { break };
-            if let Some(row) = self.to_send.get_mut(&id) {
+            if let Some(row) = self.outbox.get_mut(&id) {
                 row.waits_for = None;
                 self.free.insert((priority, id));
             }
@@ -257,7 +257,7 @@ impl Tables {
         }
         self.permits.retain(|_, held| !held.is_empty());
         let room = |(limit, rows): (&Arc<str>, &BTreeSet<(u8, OutboxId)>)| {
-            let Limit { permits, .. } = self.to_send.get(&rows.first()?.1)?.waits_for.as_ref()?;
+            let Limit { permits, .. } = self.outbox.get(&rows.first()?.1)?.waits_for.as_ref()?;
             let used = self.permits.get(limit).into_iter().flatten().map(|(_, held)| held.count).sum();
             Some((Arc::clone(limit), permits.saturating_sub(used)))
         };
@@ -279,7 +279,7 @@ impl Tables {
 
     /// Frees the rows that these processes hold, and adds `lost` to the number of times that a holder died.
     pub(super) fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
-        let held = self.to_send.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
+        let held = self.outbox.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
         for row in held {
             row.holder = None;
             row.losses += lost;
@@ -293,8 +293,8 @@ impl Tables {
     /// Returns diagnostic information about a job.
     pub fn diagnostics(&self, id: JobId) -> JobDiagnostics {
         let mut diagnostics = JobDiagnostics::default();
-        self.to_send.values().filter(|row| row.job == id).for_each(|row| diagnostics.to_send.add(row));
-        if let Some((limit, taken)) = &mut diagnostics.to_send.limit {
+        self.outbox.values().filter(|row| row.job == id).for_each(|row| diagnostics.outbox.add(row));
+        if let Some((limit, taken)) = &mut diagnostics.outbox.limit {
             *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| held.count).sum();
         }
         diagnostics.processes = self.workers.values().cloned().collect();
@@ -336,7 +336,7 @@ impl Tables {
             if ended(id) == Some(true) && root.is_some_and(|root| ended(&root) != Some(false)) {
                 self.jobs.remove(id);
                 self.by_age.remove(id);
-                self.metrics.forget(*id);
+                self.metrics.delete(*id);
                 self.uniques.retain(|_, (job, _)| job != id);
                 pruned.jobs += 1;
             }
@@ -359,18 +359,18 @@ impl Tables {
     }
 
     /// Removes rows of the outbox that this process holds.
-    pub fn forget(&mut self, to_send: &[OutboxId], actor: &Actor) {
-        for id in to_send {
-            if self.to_send.get(id).is_some_and(|row| row.holder == Some(actor.worker.boot())) {
-                self.to_send.remove(id);
+    pub fn delete_outbox(&mut self, rows: &[OutboxId], actor: &Actor) {
+        for id in rows {
+            if self.outbox.get(id).is_some_and(|row| row.holder == Some(actor.worker.boot())) {
+                self.outbox.remove(id);
             }
         }
     }
 
     /// Releases rows of the outbox that this process holds.
-    pub fn give_back(&mut self, to_send: &[OutboxId], actor: &Actor) -> Vec<StoreNotice> {
-        for id in to_send {
-            if let Some(mut row) = self.to_send.remove(id) {
+    pub fn release_outbox(&mut self, rows: &[OutboxId], actor: &Actor) -> Vec<StoreNotice> {
+        for id in rows {
+            if let Some(mut row) = self.outbox.remove(id) {
                 if row.holder == Some(actor.worker.boot()) {
                     row.holder = None;
                 }

@@ -26,9 +26,9 @@ impl Tables {
         let dead: Vec<_> = dead.map(|process| process.boot).collect();
         self.workers.retain(|boot, _| !dead.contains(boot));
         self.free(&dead, 1);
-        let mut notifier = self.settle_permits(&dead);
-        notifier.extend((!dead.is_empty()).then_some(StoreNotice::OutboxReady));
-        (HeartbeatReply { ended, time: None, unattended: self.unattended(&waiting) }, notifier)
+        let mut notices = self.settle_permits(&dead);
+        notices.extend((!dead.is_empty()).then_some(StoreNotice::OutboxReady));
+        (HeartbeatReply { ended, time: None, unattended: self.unattended(&waiting) }, notices)
     }
 
     /// Records that a process works on these jobs: updates the time of the last activity of all unique keys that
@@ -49,11 +49,11 @@ impl Tables {
             return Vec::new();
         }
         let work = |kind| matches!(kind, OutboxKind::Start | OutboxKind::Join | OutboxKind::Parts { .. });
-        let to_send: HashSet<_> = self.to_send.values().filter(|row| work(row.kind)).map(|row| row.job).collect();
+        let rows: HashSet<_> = self.outbox.values().filter(|row| work(row.kind)).map(|row| row.job).collect();
         let waits_for = |id: &&JobId| {
             let Some(entry) = self.jobs.get(id).map(|row| &row.entry) else { return false };
             let (job, head) = (&entry.job, entry.ledger.head());
-            tasks.contains(&job.task) && !to_send.contains(&job.id) && is_unattended(job, head, self.workers.values())
+            tasks.contains(&job.task) && !rows.contains(&job.id) && is_unattended(job, head, self.workers.values())
         };
         self.by_age.iter().filter(waits_for).take(UNATTENDED).copied().collect()
     }

@@ -210,7 +210,7 @@ fn permits_of_a_commit_with_unknown_outcome_are_counted_once() {
         world.beat_at(Duration::ZERO, Vec::new()).await;
         let taken = || async {
             // The row that waits for a permit shows how many are taken.
-            whole.store.diagnostics(id).await.unwrap().to_send.limit.map(|(_, taken)| taken)
+            whole.store.diagnostics(id).await.unwrap().outbox.limit.map(|(_, taken)| taken)
         };
         for index in 0..2 {
             assert!(matches!(begin(&world, id, index).await.unwrap(), PartStart::Run { .. }));

@@ -12,7 +12,7 @@ use ork_ports::store::{OPEN, PendingOutbox};
 use super::world::{START, World, each, ok, part};
 
 async fn pending(world: &World, id: JobId) -> PendingOutbox {
-    world.store.diagnostics(id).await.unwrap().to_send
+    world.store.diagnostics(id).await.unwrap().outbox
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn losses_and_live_processes_are_reported() {
 
         other.beat_at(Duration::from_secs(11), Vec::new()).await;
         let situation = world.store.diagnostics(id).await.unwrap();
-        assert_eq!(situation.to_send, PendingOutbox { free: 1, losses: 1, ..PendingOutbox::default() });
+        assert_eq!(situation.outbox, PendingOutbox { free: 1, losses: 1, ..PendingOutbox::default() });
         assert_eq!(situation.processes.len(), 1);
     });
 }

@@ -122,7 +122,7 @@ fn an_older_epoch_and_a_cancelled_job_are_not_sealed() {
         let id = submit_with_reply(&world).await;
         let first = world.opened(id, Policy::default(), false).await;
         world.append(id, first, 0, 1).await;
-        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), has_join: false, schema: None };
         let second = world.apply(open).await.unwrap();
         assert_eq!(seal(&world, id, first, 1).await, SettleResult::Stale);
         world.apply(Cancel::new(id, world.by())).await;
@@ -176,12 +176,12 @@ fn a_gracefully_cancelled_job_accepts_no_parts() {
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         let cancel = Cancel { job: id, mode: CancelMode::Graceful, from_ancestor: false, actor: world.by() };
         world.apply(cancel).await;
-        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), has_join: false, schema: None };
         let epoch = world.apply(open).await.unwrap();
         let page = PartPage { job: id, epoch, first: 0, inputs: vec!["1".into()] };
         let append = AppendParts { page, actor: Actor { hold: true, ..world.by() } };
-        let Committed { output: appended, to_send } = world.store.apply(append).await.unwrap();
-        assert_eq!((appended, to_send), (ledger::AppendResult::Halted, vec![]));
+        let Committed { output: appended, rows } = world.store.apply(append).await.unwrap();
+        assert_eq!((appended, rows), (ledger::AppendResult::Halted, vec![]));
         assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied));
         assert_eq!(view(&world, id).await.job.state, JobState::Cancelled);
     });
@@ -201,7 +201,7 @@ fn a_seal_releases_its_permit() {
         assert!(matches!(begun, Claimed::Granted { .. }), "{begun:?}");
         assert_eq!(world.apply(claim(two)).await, Claimed::Waiting);
         world.take(100).await;
-        let open = OpenParts { job: one, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+        let open = OpenParts { job: one, attempt: 1, policy: Policy::default(), has_join: false, schema: None };
         let epoch = world.apply(open).await.unwrap();
         let permit = Some(Permit { limit: limit.clone(), since: START });
         let seal = SealParts { job: one, epoch, n: 0, output: None, permit, actor: world.by() };

@@ -137,7 +137,7 @@ fn followers_start_once_when_the_last_job_has_ended() {
                 for (job, waits) in &oracle.waits {
                     let situation = world.store.diagnostics(*job).await.unwrap();
                     // If the job follows only one job, the limit that its row waits for names that job.
-                    let named = situation.to_send.limit.and_then(|(limit, _)| ork_core::tx::job_of_end(&limit.name));
+                    let named = situation.outbox.limit.and_then(|(limit, _)| ork_core::tx::job_of_end(&limit.name));
                     let known: BTreeSet<_> = situation.follows.into_iter().chain(named).collect();
                     assert_eq!(&known, waits, "seed {seed}, step {step}");
                 }

@@ -56,7 +56,7 @@ fn a_lease_of_a_dead_holder_is_redelivered_with_its_number_of_losses() {
         let late = TTL + Duration::from_millis(1);
         beat(&other, late).await;
         let by = Actor { now: START + late, ..other.by() };
-        let taken = other.store.take_outbox(Take { limit: 10, tasks: None, actor: by }).await.unwrap().to_send;
+        let taken = other.store.take_outbox(Take { limit: 10, tasks: None, actor: by }).await.unwrap().rows;
         let [taken] = taken.try_into().unwrap();
         let [Outgoing::Work(message)] = &taken.messages[..] else { panic!("no work") };
         assert_eq!((taken.id, taken.losses), (row, 1));

@@ -65,7 +65,7 @@ async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
 }
 
 async fn waiting(world: &World, job: JobId) -> (u64, u32) {
-    let outbox = world.store.diagnostics(job).await.unwrap().to_send;
+    let outbox = world.store.diagnostics(job).await.unwrap().outbox;
     (outbox.waiting, outbox.limit.map_or(0, |(_, taken)| taken))
 }
 

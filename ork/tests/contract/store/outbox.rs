@@ -173,7 +173,7 @@ fn only_known_tasks_are_taken() {
         }
         let known: Arc<[String]> = Arc::from(["a".to_owned(), "c".to_owned()]);
         let taken = world.store.take_outbox(Take { limit: 10, tasks: Some(known), actor: world.by() }).await.unwrap();
-        assert_eq!(tasks(&taken.to_send), ["a", "c"]);
+        assert_eq!(tasks(&taken.rows), ["a", "c"]);
         assert_eq!(tasks(&world.take(10).await), ["b"]);
     });
 }
@@ -187,14 +187,14 @@ fn a_page_reports_more_rows_even_if_some_of_its_parts_have_ended() {
         let [start] = &world.take(1).await[..] else { panic!("the row that began it") };
         world.store.delete_outbox(vec![start.id], world.by()).await.unwrap();
         let taken = world.take_at(10, Duration::ZERO).await;
-        assert!(taken.more && taken.to_send.len() == 1, "{taken:?}");
+        assert!(taken.more && taken.rows.len() == 1, "{taken:?}");
         for index in 0..7 {
             world.start(part(id, index)).await;
             assert!(matches!(world.settle(part(id, index), ok()).await, SettleResult::Applied));
         }
-        world.store.release_outbox(vec![taken.to_send[0].id], world.by()).await.unwrap();
+        world.store.release_outbox(vec![taken.rows[0].id], world.by()).await.unwrap();
         let again = world.take_at(20, Duration::ZERO).await;
-        let messages: usize = again.to_send.iter().map(|row| row.messages.len()).sum();
+        let messages: usize = again.rows.iter().map(|row| row.messages.len()).sum();
         assert_eq!((messages, again.more), (13, true));
         assert!(!world.take_at(20, Duration::ZERO).await.more);
     });
@@ -209,7 +209,7 @@ fn rows_of_wanted_tasks_are_found_behind_others() {
         }
         let known: Arc<[String]> = Arc::from(["b".to_owned()]);
         let taken = world.store.take_outbox(Take { limit: 1, tasks: Some(known), actor: world.by() }).await.unwrap();
-        assert_eq!(tasks(&taken.to_send), ["b"]);
+        assert_eq!(tasks(&taken.rows), ["b"]);
     });
 }
 
@@ -219,7 +219,7 @@ fn a_row_held_from_the_start_is_returned_by_submit() {
         let job = Job::new(JobId::new(), "one", START);
         let by = Actor { hold: true, ..world.by() };
         let submit = Submit::new(NewJob { job, input: "[1]".into() }, by);
-        let [row] = world.store.apply(submit).await.unwrap().to_send.try_into().unwrap();
+        let [row] = world.store.apply(submit).await.unwrap().rows.try_into().unwrap();
         let Outgoing::Work(message) = &row.messages[0] else { panic!("a reply") };
         assert_eq!((&*message.body, message.kind), (&b"[1]"[..], WorkKind::Job));
         assert!(world.take(10).await.is_empty());

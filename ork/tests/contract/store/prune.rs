@@ -158,7 +158,7 @@ fn a_job_retried_during_its_removal_starts_from_the_beginning() {
             job: id,
             attempt: job.attempt,
             policy: Policy::default(),
-            joined: false,
+            has_join: false,
             schema: None,
         };
         let epoch = world.apply(open).await.unwrap();

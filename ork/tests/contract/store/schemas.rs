@@ -28,13 +28,14 @@ fn schemas_of_a_job_are_stored_and_sent_with_its_messages() {
             async move { store.job(id).await.unwrap().unwrap().job.schemas }
         };
         assert_eq!(schemas().await, SchemaIds { input: Some(input), part: None });
-        let open = OpenParts { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, schema: Some(part) };
+        let open =
+            OpenParts { job: id, attempt: 1, policy: ork::Policy::default(), has_join: false, schema: Some(part) };
         assert_eq!(world.apply(open).await, Some(1));
         assert_eq!(schemas().await, SchemaIds { input: Some(input), part: Some(part) });
         let page = PartPage { job: id, epoch: 1, first: 0, inputs: vec!["0".into(), "1".into()] };
         let append = AppendParts { page, actor: Actor { hold: true, ..world.by() } };
         let appended = world.store.apply(append).await.unwrap();
-        let schemas = appended.to_send.into_iter().flat_map(|row| row.messages).map(|message| match message {
+        let schemas = appended.rows.into_iter().flat_map(|row| row.messages).map(|message| match message {
             ork_core::message::Outgoing::Work(message) => message.schema,
             other => panic!("{other:?}"),
         });

@@ -197,8 +197,8 @@ fn the_old_attempt_of_a_retried_part_is_stale_and_the_new_one_arrives_when_due()
         assert_eq!(world.start(part(id, 0)).await, PartStart::Stale);
         assert_eq!(world.settle(part(id, 0), ok()).await, SettleResult::Stale);
         let early = world.take_at(10, Duration::from_secs(2)).await;
-        assert_eq!((early.to_send.len(), early.next_due), (0, Some(due)));
-        let taken = world.take_at(10, Duration::from_secs(3)).await.to_send;
+        assert_eq!((early.rows.len(), early.next_due), (0, Some(due)));
+        let taken = world.take_at(10, Duration::from_secs(3)).await.rows;
         let Outgoing::Work(message) = &taken[0].messages[0] else { panic!("no work") };
         assert_eq!((message.attempt, &*message.body), (2, &b"0"[..]));
         let again = PartKey { attempt: 2, ..part(id, 0) };
@@ -328,7 +328,7 @@ fn a_settlement_counts_although_its_claim_was_lost() {
         assert_eq!(state(&world, id).await, JobState::Succeeded);
         let id = world.submit("many").await;
         let open =
-            ork_core::tx::OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schema: None };
+            ork_core::tx::OpenParts { job: id, attempt: 1, policy: Policy::default(), has_join: false, schema: None };
         assert_eq!(world.apply(open).await, Some(1));
         assert!(world.seal(id, 1, 0).await);
         assert_eq!(state(&world, id).await, JobState::Succeeded);

@@ -104,9 +104,9 @@ impl World {
     }
 
     /// Opens a split of this job. Returns the epoch.
-    pub(crate) async fn opened(&self, id: JobId, policy: Policy, joined: bool) -> u32 {
+    pub(crate) async fn opened(&self, id: JobId, policy: Policy, has_join: bool) -> u32 {
         assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        self.apply(OpenParts { job: id, attempt: 1, policy, joined, schema: None }).await.unwrap()
+        self.apply(OpenParts { job: id, attempt: 1, policy, has_join, schema: None }).await.unwrap()
     }
 
     pub(crate) async fn append(&self, job: JobId, epoch: u32, first: u64, len: u64) -> AppendResult {
@@ -120,9 +120,9 @@ impl World {
     }
 
     /// Submits a job that waits for `n` parts.
-    pub(crate) async fn with_parts(&self, n: u64, policy: Policy, joined: bool) -> JobId {
+    pub(crate) async fn with_parts(&self, n: u64, policy: Policy, has_join: bool) -> JobId {
         let id = self.submit("many").await;
-        let epoch = self.opened(id, policy, joined).await;
+        let epoch = self.opened(id, policy, has_join).await;
         if n > 0 {
             self.append(id, epoch, 0, n).await;
         }
@@ -145,7 +145,7 @@ impl World {
     }
 
     pub(crate) async fn take(&self, limit: usize) -> Vec<HeldRow> {
-        self.take_at(limit, Duration::ZERO).await.to_send
+        self.take_at(limit, Duration::ZERO).await.rows
     }
 
     pub(crate) async fn beat_at(&self, after: Duration, running: Vec<JobId>) -> Vec<JobId> {

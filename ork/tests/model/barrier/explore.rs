@@ -126,7 +126,7 @@ impl Model for Explored {
                 let held = next.held_by_other.take()?;
                 next.requeue(vec![held]);
             }
-            Action::Impatient { worker } => next.worker(worker).barrier.happened(BarrierEvent::Impatient),
+            Action::Impatient { worker } => next.worker(worker).barrier.happened(BarrierEvent::MarkTimedOut),
             Action::Look { worker } => {
                 next.left.looks -= 1;
                 next.look(config, worker);
