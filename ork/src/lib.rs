@@ -358,6 +358,10 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../docs/one-message.md")]
     mod one_message {}
+    #[doc = include_str!("../../docs/production.md")]
+    mod production {}
     #[doc = include_str!("../../docs/style.md")]
     mod style {}
+    #[doc = include_str!("../../docs/tutorial.md")]
+    mod tutorial {}
 }
