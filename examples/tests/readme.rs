@@ -7,6 +7,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use support::blocks::Block;
 use support::{Place, Process, exe, tree};
 
 const README: &str = include_str!("../../README.md");
@@ -17,27 +18,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// A fenced code block: its info string, and its lines.
-#[derive(Debug)]
-struct Block {
-    info: &'static str,
-    lines: Vec<&'static str>,
-}
-
 fn blocks() -> Vec<Block> {
-    let (mut blocks, mut open): (Vec<Block>, _) = (Vec::new(), false);
-    for line in README.lines() {
-        match (line.strip_prefix("```"), open) {
-            (Some(info), false) => {
-                blocks.push(Block { info, lines: Vec::new() });
-                open = true;
-            }
-            (Some(_), true) => open = false,
-            (None, true) => blocks.last_mut().unwrap().lines.push(line),
-            (None, false) => {}
-        }
-    }
-    blocks
+    support::blocks::blocks(README)
 }
 
 /// Returns the blocks with this info string.
@@ -296,9 +278,7 @@ fn the_exit_codes_match_the_help() {
 }
 
 #[test]
-fn every_link_target_exists() {
-    let links = README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-    for link in links.filter(|link| !link.starts_with("http")) {
-        assert!(root().join(link).exists(), "{link}");
-    }
+fn every_link_resolves_and_no_line_is_too_long() {
+    support::blocks::assert_links(README, &root());
+    support::blocks::assert_width(README);
 }
