@@ -15,7 +15,6 @@ use support::{Place, Process, exe};
 const EXAMPLES: &[(&str, &str)] = &[
     ("album", exe!("album")),
     ("big_job", exe!("big_job")),
-    ("workflows", exe!("workflows")),
     ("greeting", exe!("greeting")),
     ("hello", exe!("hello")),
     ("loc", exe!("loc")),
@@ -23,6 +22,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("retries", exe!("retries")),
     ("shapes", exe!("shapes")),
     ("submit_large_sheet", exe!("submit_large_sheet")),
+    ("workflows", exe!("workflows")),
 ];
 
 fn folder() -> PathBuf {

@@ -155,7 +155,10 @@ fn finding(check: &'static str, found: Result<String, String>) -> Finding {
 
 /// Formats an error of the broker, with advice.
 fn with_advice(error: &BrokerError) -> String {
+    // The error of a URL that needs another feature says itself what to do.
+    let explained = error.to_string().contains("cargo add ork");
     let advice = match error.kind() {
+        BrokerErrorKind::Config if explained => return chain(error),
         BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut => {
             "start RabbitMQ there, set ORK_BROKER to its address, or unset it to run embedded"
         }

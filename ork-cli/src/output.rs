@@ -47,8 +47,10 @@ impl Output {
 
     /// Starts logging to stderr.
     pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
-        let filter: Targets =
-            filter.parse().map_err(|error| Failure::user(format!("invalid value `{filter}` for `log`: {error}")))?;
+        // The AMQP client logs errors that ork handles. A directive of the user for it comes later, and counts.
+        let filter: Targets = format!("lapin=off,{filter}")
+            .parse()
+            .map_err(|error| Failure::user(format!("invalid value `{filter}` for `log`: {error}")))?;
         let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
         let lines = if self.json { lines.json().boxed() } else { lines.with_ansi(self.color).boxed() };
         // `try_init` fails if the program has set up its own subscriber, which is then kept.

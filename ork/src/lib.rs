@@ -36,7 +36,7 @@
 //! ```
 //!
 //! [`main`] is a command line: `cargo run -- run hello name=Ada` runs a job to its end, `cargo run -- worker` starts a
-//! worker, and `cargo run -- submit hello name=Ada --wait` submits a job to it. Jobs are stored in an SQLite file;
+//! worker, and `cargo run -- submit hello name=Ada --wait` submits a job to it. Jobs are stored in an `SQLite` file;
 //! `ORK_STORE`, `ORK_BROKER` and other settings ([`Config`]) lead to PostgreSQL and RabbitMQ.
 //!
 //! # Tasks and their inputs
@@ -228,7 +228,7 @@
 //!
 //! | feature | by default | provides |
 //! |---|---|---|
-//! | `sqlite` | yes | the SQLite store |
+//! | `sqlite` | yes | the `SQLite` store |
 //! | `amqp` | yes | RabbitMQ as the broker |
 //! | `cli` | yes | [`main`], the command line |
 //! | `postgres` | no | the PostgreSQL store |

@@ -88,8 +88,7 @@ fn loc(directory: PathBuf) -> Result<Languages> {
 /// Counts lines of code by language in a source tree.
 #[task(part)]
 fn loc_part(root: PathBuf) -> Result<Vec<loc>> {
-    let root = std::path::absolute(root)?;
-    let mut directories = vec![root.clone()];
+    let mut directories = vec![std::path::absolute(root)?];
     let mut next = 0;
     while let Some(directory) = directories.get(next) {
         let below = entries(directory, FileType::is_dir);

@@ -75,7 +75,7 @@ setters! {
     hook_routes(prefixes: impl Into<String>) = prefixes;
     /// Sets the events that are published.
     events(scope: EventScope) = scope.as_str();
-    /// Sets the durability of commits to SQLite.
+    /// Sets the durability of commits to `SQLite`.
     synchronous(durability: Synchronous) = durability.as_str();
     /// Sets the log filter, e.g. `warn` or `info,ork=debug`.
     log(filter: impl Into<String>) = filter;

@@ -189,7 +189,7 @@ impl Default for Config {
             hook_routes: String::new(),
             events: None,
             synchronous: Synchronous::default(),
-            log: "warn,lapin=off".into(),
+            log: "warn".into(),
             sources: BTreeMap::new(),
         }
     }

@@ -288,7 +288,7 @@ impl Context {
                     task = self.known_as(),
                     workflow = self.workflow_name(),
                     step = self.step_name(),
-                    index = info.index,
+                    part = info.index,
                     attempt = info.attempt,
                     "{line}"
                 )
@@ -399,7 +399,7 @@ impl Metrics<'_> {
             task = context.known_as(),
             workflow,
             step,
-            index = info.index,
+            part = info.index,
             attempt = info.attempt,
             name,
             value,

@@ -65,7 +65,7 @@ fn log_lines_and_metrics_carry_job_task_step_and_part() {
     });
     let lines = fields.0.lock().unwrap().clone();
     assert_eq!(lines.len(), 6, "{lines:#?}");
-    let at = format!(r#"job={job} task="load_file" workflow="files" step="load" index=7 attempt=1"#);
+    let at = format!(r#"job={job} task="load_file" workflow="files" step="load" part=7 attempt=1"#);
     for (line, target) in lines.iter().zip(["ork::task", "ork::task", "ork::metrics", "ork::metrics"]) {
         assert!(line.starts_with(target) && line.contains(&at), "{line}");
     }

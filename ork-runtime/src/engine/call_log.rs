@@ -29,12 +29,11 @@ impl Call<'_> {
     /// Logs that the call has failed, and when the next attempt is due, if there is one.
     pub(super) fn failed(self, engine: &Engine, failure: &Failure, retry_at: Option<Timestamp>) {
         let Self { job, part, task, attempt } = self;
-        match retry_at {
-            Some(due) => {
-                let pause = humantime::format_duration(due - engine.clock.now());
-                tracing::warn!(target: "ork::job", %job, part, task, attempt, error = %failure, "failed, retry in {pause}");
-            }
-            None => tracing::warn!(target: "ork::job", %job, part, task, attempt, error = %failure, "failed"),
-        }
+        let error = tracing::field::display(failure);
+        let Some(due) = retry_at else {
+            return tracing::warn!(target: "ork::job", %job, part, task, attempt, error, "failed");
+        };
+        let pause = humantime::format_duration(due - engine.clock.now());
+        tracing::warn!(target: "ork::job", %job, part, task, attempt, error, "failed, retry in {pause}");
     }
 }

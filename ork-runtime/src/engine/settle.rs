@@ -124,7 +124,7 @@ pub(super) fn job_attempt(
     schema: Option<Fingerprint>,
     called: CallOutcome,
 ) -> (AttemptOutcome, Option<Bytes>, Done) {
-    let call = Call { job: job.id, part: None, task: def.name, attempt: job.attempt };
+    let call = Call { job: job.id, part: None, task: def.name, attempt: job.phase_attempt() };
     match called {
         // The job may have ended. The redelivery finds that out.
         CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),

@@ -154,7 +154,7 @@ pub(super) struct Group {
     pub(super) items: Vec<Item>,
 }
 
-/// ClaimedWork work.
+/// Work that was claimed.
 #[derive(Debug)]
 pub(super) enum ClaimedWork {
     /// The start or the join of a job.
