@@ -75,6 +75,10 @@ mutants! {
     SendsRunsAgain,
     /// The times of a schedule count from the moment at which a worker first sees it, not from its creation.
     CountsFromFirstTick,
+    /// A message counts as held by its process although its channel was closed.
+    KeepsLostDeliveries,
+    /// A queue counts as empty if the broker cannot be asked how many messages wait in it.
+    TakesUnknownForEmpty,
     /// No process looks for messages that the broker has lost.
     MissesLostMessages,
     /// A copy of a message runs while the first one is still running.
@@ -123,6 +127,8 @@ mutants! {
     RunsLostDeliveries,
     /// No hooks are sent for a storeless job that failed because its workers died too often.
     FollowsNothingLost,
+    /// A job fails if the broker closes the channel on which its message is published.
+    GivesUpClosedChannels,
     /// A message without a publisher confirm counts as sent.
     ForgetsUnconfirmed,
     /// A part of an older epoch is run.
@@ -135,6 +141,8 @@ mutants! {
     NeverTimesOut,
     /// A heartbeat does not list the jobs that its process is running.
     ReportsNothingRunning,
+    /// Long work is never leased: its delivery is not acknowledged before its end.
+    NeverLeases,
     /// Long work is acknowledged without a lease that replaces its message.
     LeasesNothing,
     /// Jobs are removed as soon as they have ended, without any retention.

@@ -130,6 +130,9 @@ pub(super) async fn keep<T>(
     if let Some(end) = at_once.await {
         return end;
     }
+    if mutant::is_on(Mutant::NeverLeases) {
+        return work.await;
+    }
     // A little longer than work may wait for its slot, so that leased work has started.
     let mut patience = engine.settings.ack_timeout + LEASE_DELAY;
     while matches!(guard, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {

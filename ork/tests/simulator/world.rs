@@ -411,6 +411,8 @@ fn live(world: &Arc<World>) -> Report {
             continue;
         }
         looked = now;
+        world.close_overdue_channels();
+        world.check_acknowledged();
         world.check_permits();
         world.check_hoards();
         if now < last {
