@@ -169,6 +169,8 @@ mutants! {
     RemovesObjectsInUse,
     /// The relay publishes what it found in the outbox before what this process wrote earlier.
     SendsFoundRowsFirst,
+    /// A reader of a set that has lost its consumer trusts the count of the records, although it still holds some.
+    TrustsCountAfterLoss,
     /// An incomplete set of parts is not checked again.
     ForgetsOpenSets,
     /// A worker that has to stop still checks sets of parts, although it would not call their join.

@@ -21,6 +21,10 @@ pub(super) const DEADLINE: u64 = 10_000_000;
 /// A process opens another channel within this time.
 pub(crate) const RECONNECTS: u64 = 5_000_000;
 
+/// How many readers of part queues are cancelled soon after they begin, and after how many microseconds at most.
+const READERS: usize = 3;
+const LONGEST_READING: u64 = 50_000;
+
 /// How the broker closes a channel during a publish. It does so for an error in one of the messages, such as a missing
 /// permission. What it has not confirmed by then is never confirmed, although part of it may be in the queues.
 #[derive(Debug, Clone, Copy)]
@@ -146,28 +150,51 @@ impl World {
     /// Cancels all consumers, and answers no request to consume until then. Their channels stay open, and what was
     /// delivered on these can still be settled, until the adapter notices, closes the channel and opens another one.
     /// The reader of a part queue notices only when it reads: what it has read stays with it as long as it wants, and
-    /// another process may become the reader in the meantime.
+    /// another process may become the reader in the meantime. As part queues are read for milliseconds only, the next
+    /// readers are cancelled, too: their queues move later.
     pub(crate) fn cancel_consumers(self: &Arc<Self>, until: u64) {
-        let (cancelled, n_readers) = self.server().inner(|inner| {
+        let cancelled = self.server().inner(|inner| {
             inner.troubles.moves_until = inner.troubles.moves_until.max(until);
-            (inner.cancel_sessions(), inner.sets.cancel_readers())
+            inner.troubles.cancels_readers = READERS;
+            inner.cancel_sessions()
         });
         for _ in &cancelled {
             self.oracle(|oracle| oracle.reaches(Reached::ConsumersCancelled));
         }
-        for _ in 0..n_readers {
+        self.cancel_readers(|_queue, _number| true);
+        self.notify_cancelled(cancelled);
+    }
+
+    /// Cancels the consumers of part queues that are selected by the names of their queues and their numbers.
+    fn cancel_readers(&self, is_selected: impl Fn(&str, u64) -> bool) {
+        let cancelled = self.server().inner(|inner| inner.sets.cancel_readers(is_selected));
+        for queue in cancelled {
+            self.note(Owner::WORLD, format_args!("the reader of {queue} is cancelled"));
             self.oracle(|oracle| oracle.reaches(Reached::ReadersCancelled));
         }
-        self.notify_cancelled(cancelled);
+    }
+
+    /// Cancels this new reader soon, if a trouble requires that.
+    pub(super) fn cancel_reader_soon(self: &Arc<Self>, queue: &str, number: u64) {
+        let delay = self.server().inner(|inner| {
+            let left = inner.troubles.cancels_readers.checked_sub(1)?;
+            inner.troubles.cancels_readers = left;
+            Some(inner.channel_dice.any_size(LONGEST_READING))
+        });
+        let Some(delay) = delay else { return };
+        let (world, queue) = (Arc::clone(self), queue.to_owned());
+        self.executor.spawn(Owner::WORLD, async move {
+            world.executor.sleep(delay).await;
+            world.cancel_readers(|of, reader| of == queue && reader == number);
+        });
     }
 
     /// Notifies the consumers that were cancelled, each after a while.
     pub(super) fn notify_cancelled(self: &Arc<Self>, cancelled: Vec<Arc<Notify>>) {
         let late = self.server().late(self.executor.now());
         for notify in cancelled {
-            let dice = |inner: &mut Inner| {
-                inner.channel_dice.between(100, 2_000) + inner.channel_dice.any_size(late * 1_000)
-            };
+            let dice =
+                |inner: &mut Inner| inner.channel_dice.between(100, 2_000) + inner.channel_dice.any_size(late * 1_000);
             let (world, delay) = (Arc::clone(self), self.server().inner(dice));
             self.executor.spawn(Owner::WORLD, async move {
                 world.executor.sleep(delay).await;
@@ -185,9 +212,10 @@ impl World {
             let (until, longest) = inner.troubles.timeout;
             let longest = if now < until { longest } else { CONSUMER_TIMEOUT };
             let is_overdue = |delivered: u64| delivered + longest < now;
-            let sessions = inner.sessions.iter().filter(|(_, session)| {
-                session.unacked.values().any(|stored| is_overdue(stored.delivered))
-            });
+            let sessions = inner
+                .sessions
+                .iter()
+                .filter(|(_, session)| session.unacked.values().any(|stored| is_overdue(stored.delivered)));
             let sessions: Vec<_> = sessions.map(|(number, session)| (*number, session.owner)).collect();
             (sessions, inner.sets.overdue(is_overdue))
         });

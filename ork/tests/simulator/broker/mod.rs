@@ -114,6 +114,8 @@ struct Troubles {
     longest: (u64, usize),
     /// Until when it answers no request to consume.
     moves_until: u64,
+    /// How many readers of part queues it cancels soon after they begin.
+    cancels_readers: usize,
     /// Until when a process, or any (`None`), can open no channel.
     no_channels: BTreeMap<Option<Owner>, u64>,
     /// Until when it closes the channels on which a process, or any (`None`), publishes.

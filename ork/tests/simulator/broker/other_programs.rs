@@ -35,9 +35,8 @@ impl World {
         let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
         for name in queues {
             let (of, taken): (_, Vec<_>) = self.server().inner(|inner| {
-                let take = |Queue { ready, number }: &mut Queue| {
-                    (*number, ready.drain(..ready.len().min(most)).collect())
-                };
+                let take =
+                    |Queue { ready, number }: &mut Queue| (*number, ready.drain(..ready.len().min(most)).collect());
                 inner.queues.get_mut(&name).map_or_else(Default::default, take)
             });
             if taken.is_empty() || keeps {

@@ -100,10 +100,15 @@ impl Sets {
         }
     }
 
-    /// Cancels all consumers, and returns how many there were. Their readers keep what they hold.
-    pub(super) fn cancel_readers(&mut self) -> usize {
-        let readings = self.queues.values_mut().flat_map(|queue| queue.readings.values_mut());
-        readings.filter_map(|reading| reading.wire.take()).count()
+    /// Cancels the selected consumers, and returns the names of their queues. Their readers keep what they hold.
+    pub(super) fn cancel_readers(&mut self, is_selected: impl Fn(&str, u64) -> bool) -> Vec<String> {
+        let mut cancelled = Vec::new();
+        for (name, queue) in &mut self.queues {
+            let selected = queue.readings.iter_mut().filter(|(number, _)| is_selected(name, **number));
+            let consumers = selected.filter_map(|(_, reading)| reading.wire.take());
+            cancelled.extend(consumers.map(|_wire| name.clone()));
+        }
+        cancelled
     }
 
     /// The readers with a record that is overdue, as judged by the time of its delivery: queue, number and process.
@@ -256,6 +261,7 @@ impl PartQueues for BrokerEnd {
             Some(None) => Opened::Busy,
             Some(Some(number)) => {
                 self.world.note(owner, format_args!("reads  {queue}"));
+                self.world.cancel_reader_soon(queue, number);
                 Opened::Reader(Box::new(Reader { end, epoch, number, records, right }))
             }
         })
@@ -375,9 +381,10 @@ impl PartReader for Reader {
         // It acknowledges its own record, and closes its channel.
         self.end.pause(self.end.delay()).await;
         let number = self.number;
-        let closed = self.end.world.sets(|sets| {
-            sets.reading(&self.right.queue, number).map(|queue| queue.readings.remove(&number))
-        });
+        let closed = self
+            .end
+            .world
+            .sets(|sets| sets.reading(&self.right.queue, number).map(|queue| queue.readings.remove(&number)));
         closed.is_some()
     }
 }
