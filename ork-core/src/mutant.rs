@@ -169,14 +169,14 @@ mutants! {
     RemovesObjectsInUse,
     /// The relay publishes what it found in the outbox before what this process wrote earlier.
     SendsFoundRowsFirst,
-    /// A reader of a set that has lost its consumer trusts the count of the records, although it still holds some.
-    TrustsCountAfterLoss,
     /// An incomplete set of parts is not checked again.
     ForgetsOpenSets,
     /// A worker that has to stop still checks sets of parts, although it would not call their join.
     LooksWhileDraining,
     /// A reader puts its own record back although it belongs to an abandoned run of the split.
     PutsBackStaleRecord,
+    /// A reader puts its own record back beside a record with another outcome of the same part.
+    PutsBackSecondOutcome,
     /// Without a store, a delivery that a worker requeues counts as lost, even if hardly any losses are allowed.
     CountsRequeuedWork,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.

@@ -20,8 +20,6 @@ mod set;
 
 pub use set::{Entry, Fate, Set};
 
-use crate::mutant::{self, Mutant};
-
 /// What a worker knows about a set when its own part arrives at the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Arrival {
@@ -211,7 +209,6 @@ impl Barrier {
             (Stage::Recording, BarrierEvent::Recorded) | (Stage::PuttingBack(_), BarrierEvent::PutBack) => {
                 Stage::Counting
             }
-            (Stage::Reading(_), BarrierEvent::Lost) if mutant::is_on(Mutant::TrustsCountAfterLoss) => Stage::Counting,
             (Stage::Opening | Stage::Touching | Stage::Reading(_) | Stage::PuttingBack(_), BarrierEvent::Lost)
             | (Stage::Probing, BarrierEvent::Busy) => Stage::Probing,
             (Stage::Probing, BarrierEvent::Opened) => Stage::Touching,
