@@ -121,6 +121,8 @@ mutants! {
     HoldsSlotForTurn,
     /// A job that arrives both as a whole job and as a single item runs twice at the same time.
     SeparatesItemsFromJobs,
+    /// A redelivered message keeps its delivery for as long as it waits for its first call to end.
+    KeepsDeliveryForTurn,
     /// A message that was lost too often waits for a slot before it fails.
     WaitsToFail,
     /// A delivery runs although its channel was closed while it waited.

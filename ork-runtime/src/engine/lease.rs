@@ -69,9 +69,10 @@ impl DeliveryGuard {
         }
     }
 
-    /// Replaces the delivery with a lease, unless that was done before.
+    /// Replaces the delivery with a lease, unless that was done before, or its channel is closed: then the broker
+    /// delivers the message again, and a lease would be a second message.
     pub(super) async fn exchange(&mut self, engine: &Engine, message: &Message) {
-        if !matches!(self, Self::Delivery(_)) {
+        if !matches!(self, Self::Delivery(_)) || self.is_lost() {
             return;
         }
         let kind = match message.kind {

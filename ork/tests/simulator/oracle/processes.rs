@@ -40,7 +40,8 @@ impl Oracle {
         let key = key_of(message);
         let Some(call) = self.live.values().find(|call| call.owner == owner && call.key() == key) else { return };
         let since = from.max(call.started);
-        if now > since + longest && self.is_calm(owner, since, now) {
+        // What disturbed the process before has cost it no more than that.
+        if now > since + longest && self.is_calm(owner, now - longest, now) {
             let (secs, what, owner) = ((now - since) / 1_000_000, &call.what, owner.0);
             let detail = format!("process {owner} has not acknowledged a message of {what} for {secs} s");
             self.report(Property::Unacknowledged, detail);
