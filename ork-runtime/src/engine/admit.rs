@@ -128,12 +128,9 @@ async fn wait_for_admission(
         }
         let turn = engine.force.run_until_cancelled(engine.inflight.take(call_key));
         // The first call may take longer than the broker waits for an acknowledgement of this delivery.
-        let turn = if mutant::is_on(Mutant::KeepsDeliveryForTurn) {
-            turn.await
-        } else {
-            lease::keep(engine, message, guard, turn).await
+        let Some(entry) = lease::keep_for_turn(engine, message, guard, turn).await else {
+            return Ok(Admission::Done(Done::Interrupted));
         };
-        let Some(entry) = turn else { return Ok(Admission::Done(Done::Interrupted)) };
         entry
     };
     // A claim means that a call is under way, and takes a permit if there is a limit, so what the call needs is

@@ -69,10 +69,9 @@ impl DeliveryGuard {
         }
     }
 
-    /// Replaces the delivery with a lease, unless that was done before, or its channel is closed: then the broker
-    /// delivers the message again, and a lease would be a second message.
+    /// Replaces the delivery with a lease, unless that was done before.
     pub(super) async fn exchange(&mut self, engine: &Engine, message: &Message) {
-        if !matches!(self, Self::Delivery(_)) || self.is_lost() {
+        if !matches!(self, Self::Delivery(_)) {
             return;
         }
         let kind = match message.kind {
@@ -122,6 +121,31 @@ pub(super) async fn keep<T>(
     guard: &mut DeliveryGuard,
     work: impl Future<Output = T>,
 ) -> T {
+    keep_if(engine, message, guard, |_| true, work).await
+}
+
+/// Waits for the turn of work that has not started, and replaces the delivery with a lease when that takes long. A lost
+/// delivery is not replaced: its message is delivered again, and starts the work.
+pub(super) async fn keep_for_turn<T>(
+    engine: &Engine,
+    message: &Message,
+    guard: &mut DeliveryGuard,
+    turn: impl Future<Output = T>,
+) -> T {
+    if mutant::is_on(Mutant::KeepsDeliveryForTurn) {
+        return turn.await;
+    }
+    keep_if(engine, message, guard, |guard| !guard.is_lost(), turn).await
+}
+
+/// As [`keep`], but replaces the delivery only if `may_lease` holds at that time.
+async fn keep_if<T>(
+    engine: &Engine,
+    message: &Message,
+    guard: &mut DeliveryGuard,
+    may_lease: impl Fn(&DeliveryGuard) -> bool,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     // Most work ends at once, and needs no timer.
     let at_once = poll_fn(|context| match work.as_mut().poll(context) {
@@ -140,6 +164,9 @@ pub(super) async fn keep<T>(
         match select(work.as_mut(), engine.clock.pause(patience)).await {
             Either::Left((end, _)) => return end,
             Either::Right(((), _)) => patience = RETRY_PAUSE,
+        }
+        if !may_lease(guard) {
+            continue;
         }
         // An exchange that has started is finished: otherwise no process would release the row.
         match select(work.as_mut(), pin!(guard.exchange(engine, message))).await {
