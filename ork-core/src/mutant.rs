@@ -75,6 +75,10 @@ mutants! {
     SendsRunsAgain,
     /// The times of a schedule count from the moment at which a worker first sees it, not from its creation.
     CountsFromFirstTick,
+    /// A message counts as held by its process although its channel was closed.
+    KeepsLostDeliveries,
+    /// A queue counts as empty if the broker cannot be asked how many messages wait in it.
+    TakesUnknownForEmpty,
     /// No process looks for messages that the broker has lost.
     MissesLostMessages,
     /// A copy of a message runs while the first one is still running.
@@ -117,12 +121,16 @@ mutants! {
     HoldsSlotForTurn,
     /// A job that arrives both as a whole job and as a single item runs twice at the same time.
     SeparatesItemsFromJobs,
+    /// A redelivered message keeps its delivery for as long as it waits for its first call to end.
+    KeepsDeliveryForTurn,
     /// A message that was lost too often waits for a slot before it fails.
     WaitsToFail,
     /// A delivery runs although its channel was closed while it waited.
     RunsLostDeliveries,
     /// No hooks are sent for a storeless job that failed because its workers died too often.
     FollowsNothingLost,
+    /// A job fails if the broker closes the channel on which its message is published.
+    GivesUpClosedChannels,
     /// A message without a publisher confirm counts as sent.
     ForgetsUnconfirmed,
     /// A part of an older epoch is run.
@@ -135,6 +143,8 @@ mutants! {
     NeverTimesOut,
     /// A heartbeat does not list the jobs that its process is running.
     ReportsNothingRunning,
+    /// Long work is never leased: its delivery is not acknowledged before its end.
+    NeverLeases,
     /// Long work is acknowledged without a lease that replaces its message.
     LeasesNothing,
     /// Jobs are removed as soon as they have ended, without any retention.
@@ -167,6 +177,8 @@ mutants! {
     LooksWhileDraining,
     /// A reader puts its own record back although it belongs to an abandoned run of the split.
     PutsBackStaleRecord,
+    /// A reader puts its own record back beside a record with another outcome of the same part.
+    PutsBackSecondOutcome,
     /// Without a store, a delivery that a worker requeues counts as lost, even if hardly any losses are allowed.
     CountsRequeuedWork,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.

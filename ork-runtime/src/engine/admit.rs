@@ -12,7 +12,7 @@ use super::outcome::Verdict;
 use super::slots::{Alone, Lane, Need, Place, Slot};
 use super::step::Step;
 use super::work::{Batch, Common, Group, Incoming, Item, is_suspect};
-use super::{Done, Engine, ProcessError, check, claim, custody, hooks, hydrate, limit, place, reject};
+use super::{Done, Engine, ProcessError, check, claim, custody, hooks, hydrate, lease, limit, place, reject};
 use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
@@ -126,11 +126,12 @@ async fn wait_for_admission(
         if !mutant::is_on(Mutant::HoldsSlotForTurn) {
             slot = None;
         }
-        tokio::select! {
-            biased;
-            () = engine.force.cancelled() => return Ok(Admission::Done(Done::Interrupted)),
-            entry = engine.inflight.take(call_key) => entry,
-        }
+        let turn = engine.force.run_until_cancelled(engine.inflight.take(call_key));
+        // The first call may take longer than the broker waits for an acknowledgement of this delivery.
+        let Some(entry) = lease::keep_for_turn(engine, message, guard, turn).await else {
+            return Ok(Admission::Done(Done::Interrupted));
+        };
+        entry
     };
     // A claim means that a call is under way, and takes a permit if there is a limit, so what the call needs is
     // acquired first. After too many losses the function is not called any more, and failing the work needs nothing.

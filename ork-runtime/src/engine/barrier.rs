@@ -248,8 +248,10 @@ impl Passing<'_> {
         }
         let there = match barrier.read(&read.entry) {
             Fate::Keep => {
-                let is_head = matches!(read.entry, Entry::Head { .. });
-                if self.bodies == Bodies::Drop && !is_head {
+                // A head may be put back in place of the record of this worker's part, and so may another record of it.
+                let is_needed =
+                    matches!(read.entry, Entry::Head { .. }) || is_of_same_part(&read.entry, &self.record.entry);
+                if self.bodies == Bodies::Drop && !is_needed {
                     read.body = bytes::Bytes::new();
                 }
                 kept.push(HeldRecord { tag: read.tag, entry: read.entry, body: read.body });
@@ -270,7 +272,8 @@ impl Passing<'_> {
             "not all parts have arrived, requeuing the records"
         );
         // The last record that is put back is one that the queue has already. The record of this worker's part may be
-        // of an abandoned run: published again and again, it would be counted each time, and be of no use.
+        // of an abandoned run, or the queue may have another outcome of the part: it succeeded, and was later lost too
+        // often. Published again and again, such a record would be counted each time, and be of no use.
         let is_stale = barrier.is_stale(&self.record.entry) && !mutant::is_on(Mutant::PutsBackStaleRecord);
         let (mut last, mut own) = (self.record.clone(), None);
         for HeldRecord { tag, entry, body } in kept {
@@ -279,8 +282,8 @@ impl Passing<'_> {
             }
             if is_stale && matches!(entry, Entry::Head { .. }) {
                 (last.entry, last.body, own) = (entry, body, Some(tag));
-            } else if !is_stale && same(&entry, &self.record.entry) {
-                own = Some(tag);
+            } else if !is_stale && is_of_same_part(&entry, &self.record.entry) {
+                (last.entry, last.body, own) = (entry, body, Some(tag));
             }
         }
         Ok(if reader.put_back(last, own).await { BarrierEvent::PutBack } else { BarrierEvent::Lost })
@@ -297,11 +300,13 @@ impl Passing<'_> {
     }
 }
 
-/// Returns whether two records state the same of the same part, or both are the head of the same run.
-fn same(one: &Entry, other: &Entry) -> bool {
+/// Returns whether two records are of the same part, or both are the head of the same run.
+fn is_of_same_part(one: &Entry, other: &Entry) -> bool {
     match (one, other) {
         (Entry::Head { epoch }, Entry::Head { epoch: e }) => epoch == e,
-        (Entry::Part { epoch, id, ok, .. }, Entry::Part { epoch: e, id: i, ok: o, .. }) => (epoch, id, ok) == (e, i, o),
+        (Entry::Part { epoch, id, ok, .. }, Entry::Part { epoch: e, id: i, ok: o, .. }) => {
+            (epoch, id) == (e, i) && (ok == o || !mutant::is_on(Mutant::PutsBackSecondOutcome))
+        }
         _ => false,
     }
 }

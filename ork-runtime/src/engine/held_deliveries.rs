@@ -50,6 +50,9 @@ struct HeldAcker {
 impl Acker for HeldAcker {
     fn settle(mut self: Box<Self>, disposition: Disposition) {
         if let Some(acker) = self.acker.take() {
+            if acker.is_channel_closed() && mutant::is_on(Mutant::KeepsLostDeliveries) {
+                self.held = None;
+            }
             acker.settle(disposition);
         }
     }

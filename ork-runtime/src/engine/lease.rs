@@ -121,6 +121,31 @@ pub(super) async fn keep<T>(
     guard: &mut DeliveryGuard,
     work: impl Future<Output = T>,
 ) -> T {
+    keep_if(engine, message, guard, |_| true, work).await
+}
+
+/// Waits for the turn of work that has not started, and replaces the delivery with a lease when that takes long. A lost
+/// delivery is not replaced: its message is delivered again, and starts the work.
+pub(super) async fn keep_for_turn<T>(
+    engine: &Engine,
+    message: &Message,
+    guard: &mut DeliveryGuard,
+    turn: impl Future<Output = T>,
+) -> T {
+    if mutant::is_on(Mutant::KeepsDeliveryForTurn) {
+        return turn.await;
+    }
+    keep_if(engine, message, guard, |guard| !guard.is_lost(), turn).await
+}
+
+/// As [`keep`], but replaces the delivery only if `may_lease` holds at that time.
+async fn keep_if<T>(
+    engine: &Engine,
+    message: &Message,
+    guard: &mut DeliveryGuard,
+    may_lease: impl Fn(&DeliveryGuard) -> bool,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     // Most work ends at once, and needs no timer.
     let at_once = poll_fn(|context| match work.as_mut().poll(context) {
@@ -130,12 +155,18 @@ pub(super) async fn keep<T>(
     if let Some(end) = at_once.await {
         return end;
     }
+    if mutant::is_on(Mutant::NeverLeases) {
+        return work.await;
+    }
     // A little longer than work may wait for its slot, so that leased work has started.
     let mut patience = engine.settings.ack_timeout + LEASE_DELAY;
     while matches!(guard, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.records_jobs() {
         match select(work.as_mut(), engine.clock.pause(patience)).await {
             Either::Left((end, _)) => return end,
             Either::Right(((), _)) => patience = RETRY_PAUSE,
+        }
+        if !may_lease(guard) {
+            continue;
         }
         // An exchange that has started is finished: otherwise no process would release the row.
         match select(work.as_mut(), pin!(guard.exchange(engine, message))).await {

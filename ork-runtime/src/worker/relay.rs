@@ -232,6 +232,11 @@ async fn publish(engine: &Arc<Engine>, ids: Vec<OutboxId>, mut messages: Vec<Out
             }
             match error.kind() {
                 BrokerErrorKind::TooLarge if drop_output(&mut message) => unconfirmed.push(message),
+                BrokerErrorKind::Refused | BrokerErrorKind::Protocol
+                    if mutant::is_on(Mutant::GivesUpClosedChannels) =>
+                {
+                    fail_undeliverable(engine, message, &error).await;
+                }
                 kind if kind.is_permanent() => fail_undeliverable(engine, message, &error).await,
                 _ => unconfirmed.push(message),
             }

@@ -131,7 +131,7 @@ async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>
         Ok(waiting) => waiting == Some(0),
         Err(error) => {
             tracing::debug!(%error, queue, "cannot read the number of waiting messages from the broker");
-            false
+            mutant::is_on(Mutant::TakesUnknownForEmpty)
         }
     };
     known.insert(queue.to_owned(), empty);

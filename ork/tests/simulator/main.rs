@@ -18,6 +18,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "tasks own their inputs")]
 #![expect(clippy::disallowed_methods, reason = "the duration of a run is not part of its result")]
 
+mod acknowledged;
 mod args;
 mod broker;
 mod call;

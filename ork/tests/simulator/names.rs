@@ -114,6 +114,8 @@ names! {
         Twice = "twice",
         /// A unique key is refused only while a job holds it.
         Unique = "unique",
+        /// A delivery is acknowledged if its call takes longer than `ack_timeout`.
+        Unacknowledged = "unacknowledged",
         /// A job waits for what `why` reports.
         Why = "why",
         /// No process releases a job that another one has.
@@ -144,6 +146,24 @@ names! {
         RemovedWhileAwaited = "jobs removed while their client waits",
         /// A worker considered a message as lost.
         SentAgain = "jobs sent again whose message was lost",
+        /// The broker has cancelled the consumer of a work queue.
+        ConsumersCancelled = "consumers cancelled by the broker",
+        /// The broker has cancelled the consumer of a part queue.
+        ReadersCancelled = "readers of part queues cancelled by the broker",
+        /// A message was lost with its work queue, or its delivery was.
+        DeletedWithQueue = "messages deleted with their queues",
+        /// A message was published while its queue did not exist.
+        Unrouted = "messages that found no queue",
+        /// A process could not open a channel.
+        NoChannels = "channels that could not be opened",
+        /// The broker has closed a channel during a publish.
+        PublishersClosed = "publishing channels closed by the broker",
+        /// A process has published messages again, whose channel another message had ended.
+        PublishedOneByOne = "messages published again one by one",
+        /// The broker has closed a channel, as a delivery was not acknowledged in time.
+        ConsumersTimedOut = "channels closed by the consumer timeout",
+        /// A queue was longer than its policy permits.
+        OldestDropped = "oldest messages dropped by a policy",
         /// A split has started to yield parts.
         Split = "jobs split",
         /// A schedule has started a job.
@@ -178,7 +198,8 @@ names! {
 impl Reached {
     /// Returns whether the default seeds, and any other thousand of them, must reach it.
     pub(crate) const fn is_demanded(self) -> bool {
-        // Whether a client is still waiting when its job is removed depends on a few seconds.
-        !matches!(self, Self::RemovedWhileAwaited)
+        // Whether a client is still waiting when its job is removed depends on a few seconds. A deleted queue is declared
+        // again within milliseconds.
+        !matches!(self, Self::RemovedWhileAwaited | Self::Unrouted)
     }
 }

@@ -24,6 +24,9 @@ use super::world::World;
 /// How long a supervisor waits before it restarts a worker that has ended by itself, in microseconds.
 const AGAIN: u64 = 1_000_000;
 
+/// The default of the option `ack_timeout`, in microseconds.
+const ACK_TIMEOUT: u64 = 600_000_000;
+
 /// A worker, which is restarted again and again.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -52,6 +55,11 @@ impl Worker {
     /// How many calls it may make at once.
     pub(crate) fn concurrency(&self) -> usize {
         usize::try_from(self.spec.concurrency).unwrap_or(usize::MAX)
+    }
+
+    /// After how many microseconds it acknowledges work that still runs.
+    pub(crate) fn ack_timeout(&self) -> u64 {
+        if self.spec.ack_within > 0 { self.spec.ack_within * 1_000 } else { ACK_TIMEOUT }
     }
 
     pub(crate) fn is_asked_to_stop(&self) -> bool {

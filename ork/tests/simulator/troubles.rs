@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use ork_runtime::store::memory::Tables;
 
+use super::broker::RECONNECTS;
 use super::executor::Owner;
 use super::names::Reached;
 use super::process::Worker;
 use super::scenario::{Ends, Trouble};
 use super::world::World;
-
-/// A process is connected to the broker again within this time.
-const RECONNECTS: u64 = 5_000_000;
 
 /// How long it takes until an asynchronous commit is on disk.
 const FLUSHES: u64 = 600_000;
@@ -98,6 +96,10 @@ impl World {
                 }
                 Trouble::Cut { .. }
                 | Trouble::Channels { .. }
+                | Trouble::Cancels { .. }
+                | Trouble::NoChannels { .. }
+                | Trouble::Publishers { .. }
+                | Trouble::Timeout { .. }
                 | Trouble::SlowBroker { .. }
                 | Trouble::Blocks { .. }
                 | Trouble::Full { .. }
@@ -107,6 +109,8 @@ impl World {
                 | Trouble::Foreign(_)
                 | Trouble::Purge
                 | Trouble::Failover { .. }
+                | Trouble::Deletes
+                | Trouble::DropsOldest { .. }
                 | Trouble::Expires { .. } => self.cause_of_broker(trouble, now),
             }
         }
@@ -131,6 +135,24 @@ impl World {
                     self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + RECONNECTS));
                 }
             }
+            Trouble::Cancels { lasts } => {
+                self.cancel_consumers(now + lasts * 1_000);
+                self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
+            }
+            Trouble::NoChannels { worker, lasts } => {
+                self.cause_for(worker, |owner| {
+                    self.use_up_channels(owner, now + lasts * 1_000);
+                    self.oracle(|oracle| oracle.disturbs(owner, now, now + lasts * 1_000 + RECONNECTS));
+                });
+            }
+            Trouble::Publishers { worker, lasts } => {
+                self.cause_for(worker, |owner| {
+                    self.close_publishers(owner, now + lasts * 1_000);
+                    self.oracle(|oracle| oracle.disturbs(owner, now, now + lasts * 1_000));
+                });
+            }
+            // It disturbs a process whenever it closes one of its channels.
+            Trouble::Timeout { longest, lasts } => self.set_consumer_timeout(now + lasts * 1_000, longest * 1_000),
             Trouble::SlowBroker { most, lasts } => {
                 let until = now + lasts * 1_000;
                 self.slow_broker(until, most);
@@ -162,6 +184,11 @@ impl World {
                 self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
             }
             Trouble::Expires { longest, lasts } => self.expire(now + lasts * 1_000, longest * 1_000),
+            Trouble::Deletes => {
+                self.delete_queues();
+                self.oracle(|oracle| oracle.disturbs(None, now, now + RECONNECTS));
+            }
+            Trouble::DropsOldest { most, lasts } => self.limit_queues(now + lasts * 1_000, most),
             // `cause` has caused these.
             Trouble::Crash { .. }
             | Trouble::Freeze { .. }
@@ -177,6 +204,14 @@ impl World {
             | Trouble::Doubt { .. }
             | Trouble::Objects { .. }
             | Trouble::Refuses { .. } => {}
+        }
+    }
+
+    /// Causes a trouble of the process of a worker, if it is running, or of all processes (`None`).
+    fn cause_for(&self, worker: Option<usize>, cause: impl FnOnce(Option<Owner>)) {
+        let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
+        if owner != Some(None) {
+            cause(owner.flatten());
         }
     }
 

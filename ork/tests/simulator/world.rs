@@ -282,7 +282,7 @@ impl World {
     /// Checks that a job waits for a permit only while none is free. A job that was woken may still wait for a slot.
     fn check_permits(&self) {
         let now = self.executor.now();
-        let (mut waiting, mut n_woken, mut free) = (Vec::new(), 0, 0);
+        let (mut waiting, mut n_woken, mut n_duplicates, mut free) = (Vec::new(), 0, 0, 0);
         for id in self.client.narrow() {
             let (pending, job) = self.truth(|tables| (tables.diagnostics(id).outbox, tables.job(id)));
             if let Some((limit, taken)) = pending.limit {
@@ -292,9 +292,15 @@ impl World {
                 // The row of a call that died with its process is released, too; its job is still running.
                 let is_called = self.oracle(|oracle| oracle.has_call(id));
                 n_woken += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
+                // A call whose delivery was lost has a second message. If that had to wait for a permit, it may have been
+                // woken in place of another job, and does not use the permit before the call has ended.
+                n_duplicates += u32::from(is_called && self.oracle(|oracle| oracle.was_redelivered(id)));
             }
         }
-        let idle = if free > n_woken { waiting } else { Vec::new() };
+        let idle = if free > n_woken + n_duplicates { waiting } else { Vec::new() };
+        if free > n_woken && idle.is_empty() {
+            self.oracle(|oracle| oracle.excuses("a permit that is free while a redelivered job runs"));
+        }
         self.oracle(|oracle| oracle.waits_for_free_permit(&idle, now));
     }
 
@@ -411,6 +417,8 @@ fn live(world: &Arc<World>) -> Report {
             continue;
         }
         looked = now;
+        world.close_overdue_channels();
+        world.check_acknowledged();
         world.check_permits();
         world.check_hoards();
         if now < last {

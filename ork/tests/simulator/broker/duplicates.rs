@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ork_core::message::WorkKind;
 
-use super::{Letter, NotTaken};
+use super::{Letter, NotTaken, Through};
 use crate::executor::Owner;
 use crate::world::World;
 
@@ -42,7 +42,7 @@ impl World {
         (session, tag): (u64, u64),
     ) -> Result<(), NotTaken> {
         let key = work_key(&letter, self.has_store(), true);
-        self.takes_letter(from, letter, true)?;
+        self.takes_letter(from, letter, Through::Default)?;
         let was_copied = self.server().inner(|inner| {
             let held = inner.sessions.get_mut(&session).and_then(|session| session.unacked.get_mut(&tag));
             held.map(|stored| std::mem::replace(&mut stored.is_copied, true))

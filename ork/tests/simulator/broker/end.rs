@@ -1,5 +1,6 @@
 //! The connection of one process to the broker.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,15 +12,13 @@ use ork_ports::broker::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::channels::{ClosedPublisher, DEADLINE};
 use super::session::{self, Driver};
 use super::{NotTaken, mailbox_of};
 use crate::dice::Dice;
 use crate::executor::Owner;
 use crate::names::Reached;
 use crate::world::World;
-
-/// How long the broker may take for one response, in microseconds.
-const DEADLINE: u64 = 10_000_000;
 
 /// The longest pause between two attempts to connect.
 const LONGEST_PAUSE: u64 = 3_000_000;
@@ -34,6 +33,16 @@ pub(crate) struct BrokerEnd {
     pub(super) closing: CancellationToken,
     /// Fires when the connection is closed, and nothing waits for it any longer.
     closed: CancellationToken,
+    /// The work queues that the process has declared, with their tasks. It declares them again on each new connection.
+    declared: Mutex<BTreeMap<String, Vec<String>>>,
+    /// The connection on which they are declared.
+    prepared: Mutex<Option<u64>>,
+    /// The connection on which the channel for publishing is open, if it is.
+    publishing: Mutex<Option<u64>>,
+    /// The connection on which the channel for counting records is open, if it is.
+    counting: Mutex<Option<u64>>,
+    /// The part queues that the process reads.
+    pub(super) reads: Mutex<BTreeSet<String>>,
     /// Each session that has not ended holds a clone of this sender.
     sessions: Mutex<Option<mpsc::Sender<()>>>,
     all_ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
@@ -53,6 +62,11 @@ impl BrokerEnd {
             dice: Mutex::new(dice),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
+            declared: Mutex::default(),
+            prepared: Mutex::default(),
+            publishing: Mutex::default(),
+            counting: Mutex::default(),
+            reads: Mutex::default(),
             sessions: Mutex::new(Some(sessions)),
             all_ended: tokio::sync::Mutex::new(all_ended),
         })
@@ -71,11 +85,16 @@ impl BrokerEnd {
 
     /// Waits for a connection and returns its number; `None` after the deadline.
     pub(super) async fn connected(&self) -> Option<u64> {
+        self.connected_if(|_now| true).await
+    }
+
+    /// Waits for a connection on which this holds.
+    async fn connected_if(&self, is_usable: impl Fn(u64) -> bool) -> Option<u64> {
         let until = self.world.executor.now() + DEADLINE;
         let mut pause = 100_000;
         loop {
             let now = self.world.executor.now();
-            if let Some(epoch) = self.world.server().connection(self.owner, now) {
+            if let Some(epoch) = self.world.server().connection(self.owner, now).filter(|_| is_usable(now)) {
                 return Some(epoch);
             }
             if now >= until {
@@ -87,14 +106,90 @@ impl BrokerEnd {
         }
     }
 
+    /// Opens a channel, and returns the number of its connection. If the current connection has no free number, the
+    /// adapter waits for another one until the deadline, and reports the last error of connecting.
+    pub(super) async fn channel(&self) -> Result<u64, BrokerError> {
+        let has_channels = |now| self.world.server().has_channels(self.owner, now);
+        if !has_channels(self.world.executor.now()) {
+            self.world.oracle(|oracle| oracle.reaches(Reached::NoChannels));
+        }
+        let opened = self.connected_if(has_channels).await;
+        opened.ok_or_else(|| error(BrokerErrorKind::Disconnected, "cannot be reached"))
+    }
+
+    /// Opens the channel for publishing, unless it is open, and returns the number of its connection.
+    async fn publishing_channel(&self) -> Result<u64, BrokerError> {
+        let epoch = self.kept_channel(&self.publishing).await?;
+        self.declare_again(epoch);
+        Ok(epoch)
+    }
+
+    /// Opens the channel for counting records, unless it is open, and returns the number of its connection.
+    pub(super) async fn counting_channel(&self) -> Result<u64, BrokerError> {
+        self.kept_channel(&self.counting).await
+    }
+
+    pub(super) fn close_counting_channel(&self) {
+        *self.counting.lock().unwrap() = None;
+    }
+
+    async fn kept_channel(&self, kept: &Mutex<Option<u64>>) -> Result<u64, BrokerError> {
+        let epoch = self.connected().await;
+        let epoch = epoch.ok_or_else(|| error(BrokerErrorKind::Disconnected, "cannot be reached"))?;
+        if *kept.lock().unwrap() == Some(epoch) {
+            return Ok(epoch);
+        }
+        let epoch = self.channel().await?;
+        *kept.lock().unwrap() = Some(epoch);
+        Ok(epoch)
+    }
+
+    /// Declares the work queues of this process once on each connection.
+    pub(super) fn declare_again(&self, epoch: u64) {
+        if self.prepared.lock().unwrap().replace(epoch) == Some(epoch) {
+            return;
+        }
+        let declared = self.declared.lock().unwrap();
+        self.world.server().inner(|inner| declared.iter().for_each(|(queue, tasks)| inner.declare(queue, tasks)));
+    }
+
+    /// Declares a work queue, and remembers it for later connections.
+    pub(super) fn declare(&self, queue: &str, tasks: &[String]) {
+        self.declared.lock().unwrap().insert(queue.to_owned(), tasks.to_vec());
+        self.world.server().inner(|inner| inner.declare(queue, tasks));
+    }
+
+    /// Waits until the broker answers a request to consume on this connection.
+    pub(super) async fn consumes(&self, epoch: u64) -> Result<(), BrokerError> {
+        let (now, until) = (self.world.executor.now(), self.world.server().moves_until());
+        let wait = until.saturating_sub(now);
+        if wait > 0 {
+            self.pause(wait.min(DEADLINE)).await;
+        }
+        if !self.is_up(epoch) {
+            return Err(error(BrokerErrorKind::Disconnected, "was lost"));
+        }
+        if wait > DEADLINE { Err(error(BrokerErrorKind::TimedOut, "did not respond in time")) } else { Ok(()) }
+    }
+
     /// Returns whether this is still the current connection.
     pub(super) fn is_up(&self, epoch: u64) -> bool {
         self.world.server().connection(self.owner, self.world.executor.now()) == Some(epoch)
     }
 
+    /// Makes a request, for which a channel is open.
     pub(super) async fn reach(&self) -> Result<u64, BrokerError> {
         let epoch = self.connected().await;
-        let epoch = epoch.ok_or_else(|| error(BrokerErrorKind::Disconnected, "cannot be reached"))?;
+        self.request(epoch.ok_or_else(|| error(BrokerErrorKind::Disconnected, "cannot be reached"))?).await
+    }
+
+    /// Makes a request on a channel of its own.
+    pub(super) async fn reach_by_channel(&self) -> Result<u64, BrokerError> {
+        self.request(self.channel().await?).await
+    }
+
+    /// Makes a request on a connection, and returns the number of that.
+    pub(super) async fn request(&self, epoch: u64) -> Result<u64, BrokerError> {
         self.pause(self.delay() + self.delay()).await;
         if self.is_up(epoch) { Ok(epoch) } else { Err(error(BrokerErrorKind::Disconnected, "was lost")) }
     }
@@ -109,7 +204,7 @@ impl BrokerEnd {
     pub(super) async fn send_all(&self, what: Vec<Sent>) -> Vec<Result<(), BrokerError>> {
         let n_sent = what.len();
         let all = |kind, detail: &str| (0..n_sent).map(|_| Err(error(kind, detail))).collect::<Vec<_>>();
-        let Some(epoch) = self.connected().await else {
+        let Ok(epoch) = self.publishing_channel().await else {
             return all(BrokerErrorKind::Disconnected, "cannot be reached");
         };
         let (sender, receiver) = oneshot::channel();
@@ -129,8 +224,12 @@ impl BrokerEnd {
                 let until = world.server().inner(|inner| inner.troubles.blocked_until);
                 world.executor.sleep(until - world.executor.now()).await;
             }
+            let closed = world.server().closes_publisher(owner, world.executor.now(), n_sent).filter(|_| is_up());
             let most = if is_up() { n_sent } else { arrives };
-            let taken: Vec<_> = what.into_iter().take(most).map(|sent| sent.arrives(&world, owner)).collect();
+            let taken = match closed {
+                Some(closed) => arrive_until_closed(&world, owner, what, closed, there + back).await,
+                None => what.into_iter().take(most).map(|sent| sent.arrives(&world, owner)).collect(),
+            };
             world.executor.sleep(back).await;
             if is_up() {
                 drop(sender.send(taken));
@@ -149,12 +248,46 @@ impl BrokerEnd {
             Ok(()) => Ok(()),
             Err(NotTaken::NoQueue) => Err(error(BrokerErrorKind::Undeliverable, "has no queue for it")),
             Err(NotTaken::Full) => Err(error(BrokerErrorKind::Disconnected, "did not take the message")),
+            Err(NotTaken::Closed(kind)) => Err(error(kind, "closed the channel")),
         };
         taken.into_iter().map(result).collect()
     }
 }
 
+/// Publishes on a channel that the broker closes meanwhile. The process opens another one for what it publishes next,
+/// or for the rest of these messages, after `again` microseconds.
+async fn arrive_until_closed(
+    world: &Arc<World>,
+    owner: Owner,
+    what: Vec<Sent>,
+    closed: ClosedPublisher,
+    again: u64,
+) -> Vec<Result<(), NotTaken>> {
+    let ClosedPublisher { n_taken, n_confirmed, kind } = closed;
+    world.oracle(|oracle| oracle.reaches(Reached::PublishersClosed));
+    world.note(owner, format_args!("loses its channel for publishing, {n_taken} of {} messages arrive", what.len()));
+    if let Some(end) = world.broker_end(owner) {
+        *end.publishing.lock().unwrap() = None;
+    }
+    let (n_sent, rest) = (what.len(), what.get(n_confirmed..).unwrap_or_default().to_vec());
+    let mut taken: Vec<_> = what.into_iter().take(n_taken).map(|sent| sent.arrives(world, owner)).collect();
+    taken.truncate(n_confirmed);
+    if let Some(kind) = kind {
+        taken.resize(n_sent, Err(NotTaken::Closed(kind)));
+        return taken;
+    }
+    if !rest.is_empty() {
+        world.oracle(|oracle| oracle.reaches(Reached::PublishedOneByOne));
+    }
+    for sent in rest {
+        world.executor.sleep(again).await;
+        taken.push(sent.arrives(world, owner));
+    }
+    taken
+}
+
 /// The messages and records that a process publishes.
+#[derive(Debug, Clone)]
 pub(super) enum Sent {
     New(Box<Outgoing>),
     /// A copy of a delivery, with the session and the tag of that.
@@ -180,13 +313,11 @@ impl Broker for BrokerEnd {
     }
 
     async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError> {
-        self.reach().await?;
-        self.world.server().inner(|inner| {
-            for queue in queues {
-                inner.queues.entry(queue.queue.clone()).or_default();
-                inner.routes.extend(queue.tasks.iter().map(|task| (task.clone(), queue.queue.clone())));
-            }
-        });
+        let epoch = self.reach_by_channel().await?;
+        self.declare_again(epoch);
+        for queue in queues {
+            self.declare(&queue.queue, &queue.tasks);
+        }
         Ok(())
     }
 
@@ -198,7 +329,8 @@ impl Broker for BrokerEnd {
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
-        let epoch = self.reach().await?;
+        let epoch = self.reach_by_channel().await?;
+        self.consumes(epoch).await?;
         let Some(alive) = self.sessions.lock().unwrap().clone() else {
             return Err(error(BrokerErrorKind::Closed, "was closed"));
         };
@@ -214,7 +346,7 @@ impl Broker for BrokerEnd {
     }
 
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
-        self.reach().await?;
+        self.reach_by_channel().await?;
         let (sender, receiver) = mpsc::channel(1_024);
         let queue = mailbox_of(self.owner);
         // The queue exists again as soon as the process is connected again.
@@ -225,7 +357,7 @@ impl Broker for BrokerEnd {
     }
 
     async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {
-        self.reach().await?;
+        self.reach_by_channel().await?;
         let (listener, events) = mpsc::channel(65_536);
         self.world.server().inner(|inner| inner.listeners.insert(self.owner, listener));
         Ok(Some(events))
@@ -236,13 +368,13 @@ impl Broker for BrokerEnd {
     }
 
     async fn waiting(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
-        self.reach().await?;
+        self.reach_by_channel().await?;
         let ready = self.world.server().inner(|inner| inner.queues.get(queue).map_or(0, |queue| queue.ready.len()));
         Ok(Some(ready.try_into().unwrap()))
     }
 
     async fn check(&self) -> Result<String, BrokerError> {
-        self.reach().await.map(|_epoch| "simulated".to_owned())
+        self.reach_by_channel().await.map(|_epoch| "simulated".to_owned())
     }
 
     async fn close(&self) {

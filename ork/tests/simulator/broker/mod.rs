@@ -1,11 +1,14 @@
 //! The simulated broker: queues that behave like those of RabbitMQ. `end` is the connection of one process to it.
 //!
 //! It delivers at least once: a message that is not acknowledged is delivered again once its channel has ended. It has
-//! the troubles that RabbitMQ has: connections are cut, confirms are lost, publishers are blocked or refused, and
-//! confirmed messages are lost all the same by purges, by policies and with nodes.
+//! the troubles that RabbitMQ has: connections are cut, channels closed and consumers cancelled, confirms are lost,
+//! publishers are blocked or refused, and confirmed messages are lost all the same by purges, by policies, with nodes and
+//! with deleted queues.
 
+mod channels;
 mod duplicates;
 mod end;
+mod losses;
 mod other_programs;
 mod parts;
 mod session;
@@ -15,10 +18,11 @@ use std::sync::{Arc, Mutex};
 
 use ork::{Event, JobId};
 use ork_core::message::{HookMessage, Message, Outgoing};
-use ork_ports::broker::{Delivery, Rejected, ReplyDelivery};
+use ork_ports::broker::{BrokerErrorKind, Delivery, Rejected, ReplyDelivery};
 use tokio::sync::{Notify, mpsc};
 
 use self::duplicates::work_key;
+pub(crate) use channels::RECONNECTS;
 pub(crate) use end::BrokerEnd;
 
 use self::parts::Sets;
@@ -51,12 +55,16 @@ struct Stored {
     count: u32,
     /// When it arrived, in virtual microseconds.
     since: u64,
+    /// When it was last delivered.
+    delivered: u64,
     /// Whether its consumer has published a copy of it, and will acknowledge it after that.
     is_copied: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
+    /// Distinguishes it from earlier queues of the same name.
+    number: u64,
     ready: VecDeque<Stored>,
 }
 
@@ -65,6 +73,8 @@ struct Queue {
 struct Session {
     owner: Owner,
     queue: String,
+    /// The number of the queue: what was delivered from a deleted one does not return to another of its name.
+    of: u64,
     window: usize,
     /// Whether it receives no further deliveries.
     stops: bool,
@@ -74,6 +84,8 @@ struct Session {
     wire: mpsc::UnboundedSender<(u64, Stored)>,
     /// Notified when its channel has ended.
     ended: Arc<Notify>,
+    /// Notified when the broker has cancelled the consumer, whose channel stays open.
+    cancelled: Arc<Notify>,
 }
 
 /// The connection of a process.
@@ -98,6 +110,25 @@ struct Troubles {
     full_until: u64,
     /// Until when messages expire, and after how many microseconds in their queue.
     expires: (u64, u64),
+    /// Until when queues drop the oldest messages beyond this number.
+    longest: (u64, usize),
+    /// Until when it answers no request to consume.
+    moves_until: u64,
+    /// How many readers of part queues it cancels soon after they begin.
+    cancels_readers: usize,
+    /// Until when a process, or any (`None`), can open no channel.
+    no_channels: BTreeMap<Option<Owner>, u64>,
+    /// Until when it closes the channels on which a process, or any (`None`), publishes.
+    closes_publishers: BTreeMap<Option<Owner>, u64>,
+    /// Until when it has another consumer timeout than the default, in microseconds.
+    timeout: (u64, u64),
+}
+
+impl Troubles {
+    /// Returns whether a trouble of single processes, or of all of them, concerns this one now.
+    fn concerns(of: &BTreeMap<Option<Owner>, u64>, owner: Owner, now: u64) -> bool {
+        [None, Some(owner)].iter().any(|owner| of.get(owner).is_some_and(|until| now < *until))
+    }
 }
 
 /// The state of the broker.
@@ -110,9 +141,15 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct Inner {
     queues: BTreeMap<String, Queue>,
+    next_queue: u64,
     sets: Sets,
     /// The queue of each task.
     routes: BTreeMap<String, String>,
+    /// The tasks whose queues were deleted, and are not declared yet.
+    deleted: BTreeSet<String>,
+    /// The messages of hooks that were returned, because their queues were deleted, and of how many of these no process
+    /// has reported that yet.
+    returned_hooks: (BTreeSet<JobId>, usize),
     sessions: BTreeMap<u64, Session>,
     next_session: u64,
     links: BTreeMap<Owner, Link>,
@@ -123,6 +160,19 @@ struct Inner {
     /// The parts that have had a message.
     parts: BTreeSet<String>,
     dice: Dice,
+    channel_dice: Dice,
+}
+
+impl Inner {
+    /// Declares a work queue, and binds it for its tasks.
+    fn declare(&mut self, name: &str, tasks: &[String]) {
+        if !self.queues.contains_key(name) {
+            self.next_queue += 1;
+            self.queues.insert(name.to_owned(), Queue { number: self.next_queue, ready: VecDeque::new() });
+        }
+        self.routes.extend(tasks.iter().map(|task| (task.clone(), name.to_owned())));
+        self.deleted.retain(|task| !tasks.contains(task));
+    }
 }
 
 /// Why a publish was not confirmed.
@@ -132,14 +182,31 @@ pub(crate) enum NotTaken {
     NoQueue,
     /// Its queue refuses messages at the moment.
     Full,
+    /// Its channel was closed; the error of the adapter has this kind.
+    Closed(BrokerErrorKind),
+}
+
+/// How a message is published, which decides what happens if no queue is bound for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Through {
+    /// The exchange of work. A message without a queue is confirmed, and goes to the dead letters, as this exchange has
+    /// an alternate one.
+    Work,
+    /// The exchange of hooks. A message without a queue is returned.
+    Hooks,
+    /// The default exchange, for a copy that replaces a delivery. A message without a queue is returned.
+    Default,
 }
 
 impl Server {
     pub(crate) fn new(kind: QueueKind, seed: u64) -> Self {
         let inner = Inner {
             queues: BTreeMap::new(),
+            next_queue: 0,
             sets: Sets::default(),
             routes: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            returned_hooks: (BTreeSet::new(), 0),
             sessions: BTreeMap::new(),
             next_session: 0,
             links: BTreeMap::new(),
@@ -149,6 +216,7 @@ impl Server {
             dead: Vec::new(),
             parts: BTreeSet::new(),
             dice: Dice::new(seed, "broker", 0),
+            channel_dice: Dice::new(seed, "channels", 0),
         };
         Self { kind, inner: Mutex::new(inner) }
     }
@@ -229,17 +297,15 @@ impl World {
 
     /// Routes what a process publishes to its queue.
     fn arrives(self: &Arc<Self>, from: Owner, outgoing: Outgoing) -> Result<(), NotTaken> {
-        let letter = match outgoing {
-            Outgoing::Work(message) => {
-                Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false }
-            }
-            Outgoing::Hook(HookMessage { failed: Some(detail), .. }) => {
-                self.server().inner(|inner| inner.dead.push(detail));
+        let (message, through) = match outgoing {
+            Outgoing::Work(message) => (message, Through::Work),
+            Outgoing::Hook(HookMessage { failed: Some(detail), id, .. }) => {
+                self.dead_letters_hook(id, detail);
                 return Ok(());
             }
             Outgoing::Hook(follow) => {
                 let message = Message { body: follow.body, ..Message::about(follow.id, &follow.task) };
-                Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false }
+                (message, Through::Hooks)
             }
             Outgoing::Reply(reply) => {
                 let delivery = ReplyDelivery { correlation: reply.to.correlation.clone(), body: reply.body() };
@@ -256,8 +322,9 @@ impl World {
             }
             Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(NotTaken::NoQueue),
         };
+        let letter = Letter { message: Ok(message), is_copy: false, anonymous: false, foreign: false };
         self.note_duplicate(&letter);
-        self.takes_letter(from, letter, false)
+        self.takes_letter(from, letter, through)
     }
 
     /// Delivers an event to all listeners; a listener without a connection misses it.
@@ -283,32 +350,30 @@ impl World {
     /// Puts a letter into the queue of its task. Nothing prevents the calls of two letters for the same work from
     /// running at once. A copy that replaces a delivery is not a second letter, until that delivery is delivered
     /// again.
-    fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter, is_copy: bool) -> Result<(), NotTaken> {
+    fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter, through: Through) -> Result<(), NotTaken> {
         let (now, detail) = (self.executor.now(), named(&letter));
         let (has_store, is_double) = (self.has_store(), from == Owner::WORLD && !letter.foreign);
         let part = work_key(&letter, has_store, is_double);
-        let queue = self.server().inner(|inner| {
-            if now < inner.troubles.full_until {
-                return Err(NotTaken::Full);
-            }
+        let found = self.server().inner(|inner| {
             let route = letter.message.as_ref().ok().and_then(|message| inner.routes.get(&message.task));
             // A message without a known task comes from another program, which publishes into a queue directly.
-            let queue = match route {
+            let name = match route {
                 None if from == Owner::WORLD => inner.queues.keys().next(),
                 route => route,
             };
-            let queue = queue.cloned().ok_or(NotTaken::NoQueue)?;
-            inner.queues.entry(queue.clone()).or_default().ready.push_back(Stored {
-                letter,
-                count: 0,
-                since: now,
-                is_copied: false,
-            });
-            Ok(queue)
+            let Some(name) = name.cloned() else { return Ok(None) };
+            if now < inner.troubles.full_until {
+                return Err(NotTaken::Full);
+            }
+            let Some(queue) = inner.queues.get_mut(&name) else { return Ok(None) };
+            let letter = letter.clone();
+            queue.ready.push_back(Stored { letter, count: 0, since: now, delivered: 0, is_copied: false });
+            Ok(Some(name))
         })?;
+        let Some(queue) = found else { return self.finds_no_queue(from, &letter, through) };
         self.note(from, format_args!("queue  {queue} takes {detail}"));
         if let Some(part) = part
-            && !is_copy
+            && through != Through::Default
             && (!self.server().inner(|inner| inner.parts.insert(part.clone())) || (is_double && has_store))
         {
             self.oracle(|oracle| oracle.copied(part));
@@ -320,30 +385,34 @@ impl World {
     /// Delivers waiting messages of a queue to consumers that have room.
     fn hand_out(&self, queue: &str) {
         let now = self.executor.now();
-        self.server().inner(|inner| {
+        let n_dropped = self.server().inner(|inner| {
             let Inner { queues, sessions, dice, troubles, .. } = inner;
-            let Some(Queue { ready }) = queues.get_mut(queue) else { return };
+            let Some(Queue { ready, number }) = queues.get_mut(queue) else { return 0 };
             let (until, longest) = troubles.expires;
             if now < until {
                 ready.retain(|stored| stored.since + longest > now);
             }
             while !ready.is_empty() {
                 let has_room = |session: &&mut Session| {
-                    session.queue == queue && !session.stops && session.unacked.len() < session.window
+                    session.of == *number && !session.stops && session.unacked.len() < session.window
                 };
                 let mut free: Vec<_> = sessions.values_mut().filter(has_room).collect();
                 let at = dice.index(free.len());
-                let (Some(session), Some(stored)) = (free.get_mut(at), ready.front().cloned()) else { return };
+                let (Some(session), Some(mut stored)) = (free.get_mut(at), ready.front().cloned()) else { break };
                 ready.pop_front();
+                stored.delivered = now;
                 session.next_tag += 1;
                 session.unacked.insert(session.next_tag, stored.clone());
                 drop(session.wire.send((session.next_tag, stored)));
             }
+            losses::drop_oldest(ready, troubles, now)
         });
+        self.note_dropped(queue, n_dropped);
     }
 
-    /// Returns messages whose delivery has failed to their old place in the queue.
-    fn requeue(&self, queue: &str, mut back: Vec<Stored>) {
+    /// Returns messages whose delivery has failed to their old place in the queue with this number. If it was deleted,
+    /// they are lost.
+    fn requeue(&self, queue: &str, of: u64, mut back: Vec<Stored>) {
         let (kind, has_store) = (self.server().kind, self.has_store());
         for stored in &mut back {
             if std::mem::take(&mut stored.is_copied)
@@ -352,8 +421,9 @@ impl World {
                 self.oracle(|oracle| oracle.copied(part));
             }
         }
-        self.server().inner(|inner| {
-            let ready = &mut inner.queues.entry(queue.to_owned()).or_default().ready;
+        let n_lost = self.server().inner(|inner| {
+            let found = inner.queues.get_mut(queue).filter(|queue| queue.number == of);
+            let Some(Queue { ready, .. }) = found else { return back.len() };
             for mut stored in back.into_iter().rev() {
                 stored.count = if kind == QueueKind::Quorum { stored.count + 1 } else { 1 };
                 if stored.count > DELIVERY_LIMIT {
@@ -362,7 +432,9 @@ impl World {
                     ready.push_front(stored);
                 }
             }
+            0
         });
+        self.note_deleted(queue, n_lost);
         self.hand_out(queue);
     }
 
@@ -373,7 +445,7 @@ impl World {
         for message in session.unacked.values().filter_map(|stored| stored.letter.message.as_ref().ok()) {
             self.oracle(|oracle| oracle.loses_message(message));
         }
-        self.requeue(&session.queue, session.unacked.into_values().collect());
+        self.requeue(&session.queue, session.of, session.unacked.into_values().collect());
     }
 
     /// Ends all channels of a process, or of all processes (`None`).
@@ -385,73 +457,8 @@ impl World {
         for number in numbers {
             self.end_session(number);
         }
-        self.server().inner(|inner| inner.sets.disconnect(owner));
-    }
-
-    /// Cuts the connection of a process, which cannot connect again for a while.
-    pub(crate) fn cut(&self, owner: Owner, lasts: u64) {
-        let until = self.executor.now() + lasts * 1_000;
-        self.server().inner(|inner| {
-            let link = inner.links.entry(owner).or_default();
-            (link.epoch, link.down_until) = (link.epoch + 1, link.down_until.max(until));
-            inner.mailboxes.remove(&mailbox_of(owner));
-        });
-        self.note(owner, format_args!("loses its connection to the broker"));
-        self.end_sessions(Some(owner));
-    }
-
-    /// Cuts all connections; no process can connect again for a while.
-    pub(crate) fn cut_all(&self, lasts: u64) {
-        let until = self.executor.now() + lasts * 1_000;
-        self.server().inner(|inner| inner.troubles.away_until = inner.troubles.away_until.max(until));
-        for owner in self.live_processes() {
-            self.cut(owner, lasts);
-        }
-    }
-
-    /// Closes the channels of a process, whose connection stays open.
-    pub(crate) fn close_channels(&self, owner: Owner) {
-        self.end_sessions(Some(owner));
-    }
-
-    /// Removes the connection of a process that has ended.
-    pub(crate) fn disconnect(&self, owner: Owner) {
-        let Some(server) = &self.server else { return };
-        server.inner(|inner| {
-            inner.links.entry(owner).or_default().epoch += 1;
-            inner.mailboxes.remove(&mailbox_of(owner));
-        });
-        self.end_sessions(Some(owner));
-    }
-
-    /// Makes the broker slow until then, by up to this many milliseconds.
-    pub(crate) fn slow_broker(&self, until: u64, most: u64) {
-        self.server().inner(|inner| inner.troubles.late = (until, most));
-    }
-
-    pub(crate) fn block_publishers(&self, until: u64) {
-        self.server().inner(|inner| inner.troubles.blocked_until = until);
-    }
-
-    pub(crate) fn fill_queues(&self, until: u64) {
-        self.server().inner(|inner| inner.troubles.full_until = until);
-    }
-
-    /// Makes messages expire, as a policy does.
-    pub(crate) fn expire(&self, until: u64, longest: u64) {
-        self.server().inner(|inner| inner.troubles.expires = (until, longest));
-        let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
-        for queue in queues {
-            self.hand_out(&queue);
-        }
-    }
-
-    /// Removes up to `most` of the newest messages of each queue, and returns how many were lost.
-    pub(crate) fn forget_newest(&self, most: usize) -> usize {
-        self.server().inner(|inner| {
-            let queues = inner.queues.values_mut();
-            queues.map(|Queue { ready }| ready.drain(ready.len() - ready.len().min(most)..).count()).sum()
-        })
+        let now = self.executor.now();
+        self.server().inner(|inner| inner.sets.disconnect(owner, now));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Letter, NotTaken, Queue};
+use super::{Letter, NotTaken, Queue, Through};
 use crate::executor::Owner;
 use crate::world::World;
 
@@ -15,18 +15,18 @@ impl World {
             ready.map(|stored| &stored.letter).filter(|letter| !letter.foreign).cloned().collect()
         });
         for letter in letters {
-            let _refused = self.takes_letter(Owner::WORLD, letter, false);
+            let _refused = self.takes_letter(Owner::WORLD, letter, Through::Work);
         }
     }
 
     /// Another program publishes this into the queue of its task, or into another one.
     pub(crate) fn publishes(self: &Arc<Self>, letter: Letter, is_unknown: bool) -> Result<(), NotTaken> {
-        self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter, false)
+        self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter, Through::Work)
     }
 
     /// Another program publishes this letter.
     pub(crate) fn publish_as_other_program(self: &Arc<Self>, letter: Letter) {
-        let _refused = self.takes_letter(Owner::WORLD, letter, false);
+        let _refused = self.takes_letter(Owner::WORLD, letter, Through::Work);
     }
 
     /// Another program takes up to `most` waiting messages of each queue, and requeues them after a while, or keeps
@@ -34,11 +34,10 @@ impl World {
     pub(crate) fn take_as_other_program(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
         let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
         for name in queues {
-            let taken: Vec<_> = self.server().inner(|inner| {
-                inner
-                    .queues
-                    .get_mut(&name)
-                    .map_or_else(Vec::new, |Queue { ready }| ready.drain(..ready.len().min(most)).collect())
+            let (of, taken): (_, Vec<_>) = self.server().inner(|inner| {
+                let take =
+                    |Queue { ready, number }: &mut Queue| (*number, ready.drain(..ready.len().min(most)).collect());
+                inner.queues.get_mut(&name).map_or_else(Default::default, take)
             });
             if taken.is_empty() || keeps {
                 continue;
@@ -46,7 +45,7 @@ impl World {
             let world = Arc::clone(self);
             self.executor.spawn(Owner::WORLD, async move {
                 world.executor.sleep(lasts * 1_000).await;
-                world.requeue(&name, taken);
+                world.requeue(&name, of, taken);
             });
         }
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use ork_ports::broker::{Acker, Delivery, Disposition, ReplyDelivery, Subscribe, Subscription};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::channels::DEADLINE;
 use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
 use crate::executor::Owner;
 use crate::scenario::QueueKind;
@@ -76,6 +77,7 @@ pub(super) struct Stream {
     deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
     commands: mpsc::UnboundedSender<Command>,
     current: Arc<AtomicU64>,
+    end: Arc<BrokerEnd>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -111,7 +113,11 @@ impl Subscription for Stream {
     async fn stop(&mut self) {
         let (stop, stopped) = oneshot::channel();
         if self.commands.send(Command::Stop(stop)).is_ok() {
-            drop(stopped.await);
+            tokio::select! {
+                biased;
+                _stopped = stopped => {}
+                () = self.end.pause(DEADLINE) => {}
+            }
         }
         self.deliveries.close();
         // Dropping their receipts requeues them.
@@ -123,6 +129,8 @@ impl Subscription for Stream {
 pub(super) struct Driver {
     end: Arc<BrokerEnd>,
     queue: String,
+    /// The tasks for which the queue is bound.
+    tasks: Vec<String>,
     window: u16,
     /// Whether a requeued message is delivered again as if this delivery had not been.
     is_exact: bool,
@@ -139,7 +147,10 @@ pub(super) struct Driver {
 pub(super) struct Open {
     number: u64,
     epoch: u64,
+    /// The number of the queue.
+    of: u64,
     ended: Arc<Notify>,
+    cancelled: Arc<Notify>,
 }
 
 impl Driver {
@@ -148,9 +159,11 @@ impl Driver {
         let (command, commands) = mpsc::unbounded_channel();
         let (settle, settled) = mpsc::unbounded_channel();
         let current = Arc::new(AtomicU64::new(0));
+        let stream = Stream { deliveries, commands: command, current: Arc::clone(&current), end: Arc::clone(&end) };
         let driver = Self {
             end,
             queue: subscribe.queue,
+            tasks: subscribe.tasks,
             window: subscribe.window.max(1),
             is_exact: subscribe.is_exact,
             stopping: false,
@@ -159,29 +172,34 @@ impl Driver {
             settle,
             settled,
             deliver,
-            current: Arc::clone(&current),
+            current,
         };
-        (driver, Stream { deliveries, commands: command, current })
+        (driver, stream)
     }
 
-    /// Opens a channel and starts a consumer.
+    /// Declares the queue and starts a consumer, on a channel of this connection.
     pub(super) fn open(&self, epoch: u64) -> Open {
         let (wire, mut arriving) = mpsc::unbounded_channel::<(u64, Stored)>();
-        let (world, ended) = (&self.end.world, Arc::new(Notify::new()));
-        let number = world.server().inner(|inner| {
+        let (world, ended, cancelled) = (&self.end.world, Arc::new(Notify::new()), Arc::new(Notify::new()));
+        self.end.declare_again(epoch);
+        self.end.declare(&self.queue, &self.tasks);
+        let (number, of) = world.server().inner(|inner| {
             inner.next_session += 1;
+            let of = inner.queues.get(&self.queue).map_or(0, |queue| queue.number);
             let session = Session {
                 owner: self.end.owner,
                 queue: self.queue.clone(),
+                of,
                 window: self.window.into(),
                 stops: false,
                 next_tag: 0,
                 unacked: std::collections::BTreeMap::new(),
                 wire,
                 ended: Arc::clone(&ended),
+                cancelled: Arc::clone(&cancelled),
             };
             inner.sessions.insert(inner.next_session, session);
-            inner.next_session
+            (inner.next_session, of)
         });
         self.current.store(number, Ordering::Relaxed);
         let (end, current) = (Arc::clone(&self.end), Arc::clone(&self.current));
@@ -212,7 +230,7 @@ impl Driver {
             }
         });
         world.hand_out(&self.queue);
-        Open { number, epoch, ended }
+        Open { number, epoch, of, ended, cancelled }
     }
 
     pub(super) async fn run(mut self, first: Open) {
@@ -220,6 +238,10 @@ impl Driver {
         loop {
             let lost = self.consume(&open).await;
             self.current.store(0, Ordering::Relaxed);
+            if lost && self.end.world.server().inner(|inner| inner.sessions.contains_key(&open.number)) {
+                // Only its consumer was cancelled: it closes its channel.
+                self.end.pause(self.end.delay()).await;
+            }
             self.end.world.end_session(open.number);
             if !lost {
                 return;
@@ -231,7 +253,7 @@ impl Driver {
         }
     }
 
-    /// Consumes until the channel is lost; returns `false` if it was asked to stop before that.
+    /// Consumes until the channel or the consumer is lost; returns `false` if it was asked to stop before that.
     async fn consume(&mut self, open: &Open) -> bool {
         let closing = self.end.closing.clone();
         let mut is_closing = false;
@@ -248,6 +270,8 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = open.ended.notified() => return true,
+                // Once it has stopped, it listens no longer to the consumer.
+                () = open.cancelled.notified(), if !self.stopping && !is_closing => return true,
                 () = closing.cancelled(), if !is_closing => {
                     is_closing = true;
                     self.stop(open).await;
@@ -346,7 +370,7 @@ impl Driver {
             }
             back.into_iter().filter_map(|tag| session.unacked.remove(&tag)).collect()
         });
-        world.requeue(&self.queue, back);
+        world.requeue(&self.queue, open.of, back);
     }
 
     /// Publishes the copy that replaces a delivery, and acknowledges only after its confirm.
@@ -399,8 +423,11 @@ impl Driver {
             if self.stopping {
                 return None;
             }
-            let connected = closing.run_until_cancelled(end.connected()).await?;
-            if let Some(epoch) = connected {
+            let opening = async {
+                let epoch = end.channel().await?;
+                end.consumes(epoch).await.map(|()| epoch)
+            };
+            if let Ok(epoch) = closing.run_until_cancelled(opening).await? {
                 return Some(self.open(epoch));
             }
         }
@@ -412,7 +439,7 @@ pub(super) async fn collect(end: Arc<BrokerEnd>, sender: mpsc::Sender<ReplyDeliv
     let closing = end.closing.clone();
     let keep = async {
         loop {
-            let Some(epoch) = end.connected().await else { continue };
+            let Ok(epoch) = end.channel().await else { continue };
             let queue = mailbox_of(end.owner);
             end.world.server().inner(|inner| inner.mailboxes.insert(queue, sender.clone()));
             while end.is_up(epoch) {

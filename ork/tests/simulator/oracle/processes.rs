@@ -1,8 +1,9 @@
 //! Which processes live, according to their heartbeats.
 
 use ork::JobId;
+use ork_core::message::Message;
 
-use super::{ALIVE_FOR, BEAT, Oracle, SETTLES};
+use super::{ALIVE_FOR, BEAT, Oracle, SETTLES, key_of};
 use crate::executor::Owner;
 use crate::names::{Property, Reached};
 
@@ -30,6 +31,20 @@ impl Oracle {
             let (millis, owner) = ((now - since) / 1_000, owner.0);
             let detail = format!("{n_taken} slots of process {owner} are taken for {n_calls} calls, since {millis} ms");
             self.report(Property::Slots, detail);
+        }
+    }
+
+    /// Checks whether something explains that a process has not acknowledged a delivery for longer than `longest`
+    /// although a call of it runs.
+    pub(crate) fn keeps_delivery(&mut self, owner: Owner, message: &Message, (from, longest): (u64, u64), now: u64) {
+        let key = key_of(message);
+        let Some(call) = self.live.values().find(|call| call.owner == owner && call.key() == key) else { return };
+        let since = from.max(call.started);
+        // What disturbed the process before has cost it no more than that.
+        if now > since + longest && self.is_calm(owner, now - longest, now) {
+            let (secs, what, owner) = ((now - since) / 1_000_000, &call.what, owner.0);
+            let detail = format!("process {owner} has not acknowledged a message of {what} for {secs} s");
+            self.report(Property::Unacknowledged, detail);
         }
     }
 

@@ -165,7 +165,7 @@ impl Oracle {
     }
 
     /// Returns whether a message of a job was delivered again.
-    fn was_redelivered(&self, job: JobId) -> bool {
+    pub(crate) fn was_redelivered(&self, job: JobId) -> bool {
         let job = job.to_string();
         self.redelivered.keys().any(|key| key.split('.').next() == Some(job.as_str()))
     }

@@ -1,5 +1,6 @@
 //! Validates scenarios: one that is written by hand is refused if a run of it would show nothing, or something wrong.
 
+use super::trouble::SHORTEST_TIMEOUT;
 use super::{HOUR, Kind, ProcessSpec, QueueKind, Scenario, StoreKind, Trouble};
 use crate::tasks::How;
 use crate::workload::{Act, Job};
@@ -81,6 +82,8 @@ impl Scenario {
             format!("it cannot happen with the store `{:?}`", self.store)
         } else if trouble.loses_messages() && self.store == StoreKind::None {
             "without a store, what the broker loses is lost".to_owned()
+        } else if matches!(trouble, Trouble::Timeout { longest, .. } if *longest < SHORTEST_TIMEOUT) {
+            format!("a consumer timeout is at least {SHORTEST_TIMEOUT} ms")
         } else if at.saturating_add(trouble.lasts()) > self.calm {
             format!("it lasts longer than until `calm`, {} ms", self.calm)
         } else if trouble.clone().span_mut().is_some_and(|span| *span > LONGEST) {
@@ -179,7 +182,7 @@ const VALID: &str = r#"{"seed":0,"store":"Server","broker":"Quorum","calm":90,
     "troubles":[[1,{"Crash":{"worker":0,"back":1}}],[50,{"Freeze":{"worker":0,"lasts":40}}]]}"#;
 
 /// Replacements that make it invalid, and a part of the error message of each.
-const INVALID: [(&[(&str, &str)], &str); 25] = [
+const INVALID: [(&[(&str, &str)], &str); 27] = [
     (&[], ""),
     (&[("\"seed\"", "\"sed\"")], "unknown field `sed`"),
     (&[("\"key\"", "\"kee\"")], "unknown field `kee`"),
@@ -199,6 +202,8 @@ const INVALID: [(&[(&str, &str)], &str); 25] = [
     (&[("[[1,", "[[51,")], "the troubles are not in the order of their times"),
     (&[("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\""), ("\"Quorum\"", "null")], "there is no broker"),
     (&[("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\""), ("\"Server\"", "\"None\"")], "what the broker loses"),
+    (&[("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Deletes\""), ("\"Server\"", "\"None\"")], "what the broker loses"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"Timeout\":{\"longest\":0,")], "a consumer timeout is at least"),
     (&[("{\"Freeze\":{\"worker\":0,", "{\"Doubt\":{"), ("\"Server\"", "\"None\"")], "it cannot happen with the store"),
     (&[("{\"Freeze\":{\"worker\":0,", "{\"Undone\":{"), ("\"Server\"", "\"File\"")], "it cannot happen with the store"),
     (

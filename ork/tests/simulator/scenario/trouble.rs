@@ -9,6 +9,9 @@ use super::{HOUR, QueueKind, StoreKind};
 use crate::broker::Letter;
 use crate::dice::Dice;
 
+/// The shortest consumer timeout, in milliseconds: with a shorter one, hardly any call would end in time.
+pub(super) const SHORTEST_TIMEOUT: u64 = 1_000;
+
 /// How a worker ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ends {
@@ -52,6 +55,16 @@ pub(crate) enum Trouble {
     Cut { worker: Option<usize>, lasts: u64 },
     /// The broker closes the channels of a worker.
     Channels { worker: usize },
+    /// The broker cancels all consumers, and answers no request to consume for a while, as when queues move to another
+    /// node.
+    Cancels { lasts: u64 },
+    /// The connection of a worker, or of all processes, has no free channel number, and the broker accepts no other
+    /// connection for a while. What has a channel continues to use it.
+    NoChannels { worker: Option<usize>, lasts: u64 },
+    /// The broker closes the channel of every second publish of a worker, or of all processes.
+    Publishers { worker: Option<usize>, lasts: u64 },
+    /// The broker closes a channel with a delivery that was not acknowledged for `longest` milliseconds.
+    Timeout { longest: u64, lasts: u64 },
     /// The broker responds late, by up to `most` milliseconds.
     SlowBroker { most: u64, lasts: u64 },
     /// The broker reads nothing from publishers.
@@ -72,6 +85,10 @@ pub(crate) enum Trouble {
     Failover { most: usize, lasts: u64 },
     /// Messages that have waited for `longest` milliseconds are removed.
     Expires { longest: u64, lasts: u64 },
+    /// An administrator deletes all work queues, with their messages and bindings. Processes declare them again.
+    Deletes,
+    /// Queues keep at most `most` waiting messages, and drop the oldest ones beyond that, as a policy demands.
+    DropsOldest { most: usize, lasts: u64 },
     /// The store refuses everything, for one worker or for all.
     Refuses { worker: Option<usize>, lasts: u64 },
 }
@@ -127,6 +144,10 @@ pub(crate) enum Kind {
     Objects,
     Cut,
     Channels,
+    Cancels,
+    NoChannels,
+    Publishers,
+    Timeout,
     SlowBroker,
     Blocks,
     Full,
@@ -137,6 +158,8 @@ pub(crate) enum Kind {
     Failover,
     Stranger,
     Expires,
+    Deletes,
+    DropsOldest,
 }
 
 /// The component that a trouble affects.
@@ -168,7 +191,7 @@ impl Kind {
     ];
 
     /// The troubles of a broker. Connections are cut twice as often as anything else happens.
-    const OF_BROKER: [Self; 9] = [
+    const OF_BROKER: [Self; 13] = [
         Self::Cut,
         Self::Cut,
         Self::Channels,
@@ -178,10 +201,15 @@ impl Kind {
         Self::Doubles,
         Self::Foreign,
         Self::Holds,
+        Self::Cancels,
+        Self::NoChannels,
+        Self::Publishers,
+        Self::Timeout,
     ];
 
     /// The troubles of a broker that lose messages, or may.
-    const LOSING: [Self; 4] = [Self::Purge, Self::Failover, Self::Stranger, Self::Expires];
+    const LOSING: [Self; 6] =
+        [Self::Purge, Self::Failover, Self::Stranger, Self::Expires, Self::Deletes, Self::DropsOldest];
 
     pub(crate) const fn place(self) -> Place {
         match self {
@@ -196,6 +224,10 @@ impl Kind {
             | Self::Objects => Place::Store,
             Self::Cut
             | Self::Channels
+            | Self::Cancels
+            | Self::NoChannels
+            | Self::Publishers
+            | Self::Timeout
             | Self::SlowBroker
             | Self::Blocks
             | Self::Full
@@ -205,7 +237,9 @@ impl Kind {
             | Self::Purge
             | Self::Failover
             | Self::Stranger
-            | Self::Expires => Place::Broker,
+            | Self::Expires
+            | Self::Deletes
+            | Self::DropsOldest => Place::Broker,
         }
     }
 
@@ -259,6 +293,10 @@ impl Trouble {
             Self::Objects { .. } => Kind::Objects,
             Self::Cut { .. } => Kind::Cut,
             Self::Channels { .. } => Kind::Channels,
+            Self::Cancels { .. } => Kind::Cancels,
+            Self::NoChannels { .. } => Kind::NoChannels,
+            Self::Publishers { .. } => Kind::Publishers,
+            Self::Timeout { .. } => Kind::Timeout,
             Self::SlowBroker { .. } => Kind::SlowBroker,
             Self::Blocks { .. } => Kind::Blocks,
             Self::Full { .. } => Kind::Full,
@@ -269,6 +307,8 @@ impl Trouble {
             Self::Purge => Kind::Purge,
             Self::Failover { .. } => Kind::Failover,
             Self::Expires { .. } => Kind::Expires,
+            Self::Deletes => Kind::Deletes,
+            Self::DropsOldest { .. } => Kind::DropsOldest,
             Self::Refuses { .. } => Kind::Refuses,
         }
     }
@@ -288,7 +328,10 @@ impl Trouble {
             | Self::Turn { worker, .. }
             | Self::InCommit { worker, .. }
             | Self::Channels { worker } => Some(*worker),
-            Self::Cut { worker, .. } | Self::Refuses { worker, .. } => *worker,
+            Self::Cut { worker, .. }
+            | Self::Refuses { worker, .. }
+            | Self::NoChannels { worker, .. }
+            | Self::Publishers { worker, .. } => *worker,
             Self::Sleep { .. }
             | Self::Late { .. }
             | Self::Conflicts { .. }
@@ -305,7 +348,11 @@ impl Trouble {
             | Self::Foreign(_)
             | Self::Purge
             | Self::Failover { .. }
-            | Self::Expires { .. } => None,
+            | Self::Expires { .. }
+            | Self::Cancels { .. }
+            | Self::Timeout { .. }
+            | Self::Deletes
+            | Self::DropsOldest { .. } => None,
         }
     }
 
@@ -345,12 +392,18 @@ impl Trouble {
             | Self::Holds { lasts: span, .. }
             | Self::Failover { lasts: span, .. }
             | Self::Expires { lasts: span, .. }
+            | Self::Cancels { lasts: span }
+            | Self::NoChannels { lasts: span, .. }
+            | Self::Publishers { lasts: span, .. }
+            | Self::Timeout { lasts: span, .. }
+            | Self::DropsOldest { lasts: span, .. }
             | Self::Refuses { lasts: span, .. } => Some(span),
             Self::Turn { .. }
             | Self::InCommit { .. }
             | Self::Channels { .. }
             | Self::Doubles { .. }
             | Self::Foreign(_)
+            | Self::Deletes
             | Self::Purge => None,
         }
     }
@@ -400,6 +453,12 @@ pub(super) fn trouble(dice: &mut Dice, kind: Kind, n_workers: u64, calm: u64) ->
         Kind::Failover => Trouble::Failover { most: 1 + dice.index(4), lasts },
         Kind::Stranger => Trouble::Stranger { most: 1 + dice.index(4), lasts, keeps: dice.percent(30) },
         Kind::Expires => Trouble::Expires { longest: 1 + dice.any_size(20_000), lasts },
+        Kind::Cancels => Trouble::Cancels { lasts },
+        Kind::NoChannels => Trouble::NoChannels { worker: dice.percent(50).then_some(worker), lasts },
+        Kind::Publishers => Trouble::Publishers { worker: dice.percent(50).then_some(worker), lasts },
+        Kind::Timeout => Trouble::Timeout { longest: SHORTEST_TIMEOUT + dice.any_size(30_000), lasts },
+        Kind::Deletes => Trouble::Deletes,
+        Kind::DropsOldest => Trouble::DropsOldest { most: dice.index(4), lasts },
         Kind::Late => Trouble::Late { most: 1 + dice.any_size(8_000), lasts },
         Kind::Refuses => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
     };
