@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use crate::broker::{BrokerError, BrokerErrorKind, Disposition};
 use crate::message::Outgoing;
+use crate::mutant::{self, Mutant};
 use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::retry::Backoff;
 use crate::store::{StoreError, StoreErrorKind};
@@ -109,6 +110,9 @@ pub(super) async fn objects<T, F: Future<Output = Result<T, ObjectError>>>(
 /// operation is worth another try.
 pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
     let may_pass = match error.kind() {
+        StoreErrorKind::Corrupt if mutant::is_on(Mutant::IgnoresDamage) => true,
+        StoreErrorKind::ReadOnly if mutant::is_on(Mutant::RequeuesReadOnly) => false,
+        StoreErrorKind::Unavailable if mutant::is_on(Mutant::RequeuesUnavailable) => false,
         StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
             tracing::error!(%error, "the store is damaged or too new, stopping");
             engine.fatal.cancel();

@@ -130,6 +130,7 @@ pub(super) fn job_attempt(
         CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schema, &error) {
+                engine.broker.yield_delayed();
                 let again = parked::retry_at(engine, job.attempt);
                 return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);
             }
@@ -157,6 +158,7 @@ pub(super) fn part_attempt(
         CallOutcome::Returned(output) => (PartAttemptOutcome::Succeeded(output), Done::Settled),
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schema, &error) {
+                engine.broker.yield_delayed();
                 let again = Some(parked::retry_at(engine, attempt));
                 return (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled);
             }

@@ -48,7 +48,7 @@ pub struct Tables {
     /// The rows that wait for a permit of a limit, highest priority first.
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OutboxId)>>,
     follows: Follows,
-    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], Held>>,
+    pub(super) permits: BTreeMap<Arc<str>, HashMap<[u8; 16], Held>>,
     pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
     pub(super) workers: HashMap<[u8; 16], LiveProcess>,
     next_outbox_id: OutboxId,
@@ -347,9 +347,13 @@ impl Tables {
 
     /// Releases rows of the outbox that this process holds.
     pub fn give_back(&mut self, to_send: &[OutboxId], actor: &Actor) -> Vec<StoreNotice> {
+        self.release(to_send, actor.worker.boot())
+    }
+
+    pub(super) fn release(&mut self, to_send: &[OutboxId], holder: [u8; 16]) -> Vec<StoreNotice> {
         for id in to_send {
             if let Some(mut row) = self.to_send.remove(id) {
-                if row.holder == Some(actor.worker.boot()) {
+                if row.holder == Some(holder) {
                     row.holder = None;
                 }
                 self.insert(row);
