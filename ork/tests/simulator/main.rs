@@ -18,7 +18,10 @@
 #![expect(clippy::needless_pass_by_value, reason = "tasks own their inputs")]
 #![expect(clippy::disallowed_methods, reason = "the duration of a run is not part of its result")]
 
+mod acts;
 mod args;
+mod audit;
+mod batches;
 mod broker;
 mod call;
 mod client;
@@ -32,12 +35,15 @@ mod expected;
 mod flows;
 mod hoards;
 mod kept;
+mod limits;
 mod log;
 mod names;
 mod objects;
 mod oracle;
+mod part_retries;
 mod print_line;
 mod process;
+mod progress;
 use ork_test_support::proof;
 mod scenario;
 mod schedules;
@@ -46,15 +52,19 @@ mod shrink;
 mod slots;
 mod splits;
 mod store;
+mod store_troubles;
 mod storeless;
 mod surroundings;
+mod takeovers;
 mod tasks;
 mod trace;
 mod transactions;
 mod troubles;
+mod versions;
 mod why;
 mod workload;
 mod world;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
