@@ -183,6 +183,36 @@ mutants! {
     CountsRequeuedWork,
     /// Without a store, an outcome is not sent again if the broker did not confirm it.
     SendsOutcomeOnce,
+    /// A worker whose store is damaged continues to work.
+    IgnoresDamage,
+    /// The end of a call is not recorded if the store is read-only at that moment, and its delivery is requeued.
+    RequeuesReadOnly,
+    /// The end of a call is not recorded if the store is unavailable at that moment, and its delivery is requeued.
+    RequeuesUnavailable,
+    /// No operation waits for the disk.
+    WaitsForNoDisk,
+    /// A settlement that changes nothing, as it was carried out before, does not release its permit.
+    KeepsPermitOfStale,
+    /// All values of the key of a limit share its permits.
+    SharesPermitsOfKeys,
+    /// Jobs that are submitted together are committed one by one.
+    SubmitsOneByOne,
+    /// No progress is written after a report that could not be written.
+    StopsReports,
+    /// The event of a progress report has the number of the attempt since the last retry of its job.
+    CountsProgressAlone,
+    /// The retry of one part retries all parts.
+    RetriesAllParts,
+    /// A unique key is taken over from an active job.
+    TakesOverActive,
+    /// A schedule that is paused fires once more.
+    FiresWhilePaused,
+    /// A worker takes work that it has parked as soon as that is due.
+    TakesParkedAgain,
+    /// An input that was made for another version of its task fails.
+    FailsParked,
+    /// A worker takes rows of tasks that its program does not have.
+    TakesUnknownTasks,
     /// Without a store, work that waits for its next attempt is requeued if no slot is free for a long time.
     RequeuesRetries,
 }

@@ -104,6 +104,15 @@ impl Registry {
         Self::of(inventory::iter::<TaskDef>.into_iter().copied())
     }
 
+    /// Collects those `#[task]` functions that are linked into this program and whose paths a test selects.
+    ///
+    /// # Errors
+    /// As for [`Registry::collect`].
+    #[doc(hidden)]
+    pub fn collect_where(is_wanted: impl Fn(&str) -> bool) -> Result<Self, Vec<RegistryError>> {
+        Self::of(inventory::iter::<TaskDef>.into_iter().copied().filter(|def| is_wanted(def.function)))
+    }
+
     /// Creates a registry from these functions.
     ///
     /// # Errors
@@ -148,6 +157,14 @@ impl Registry {
         }
         let tasks = tasks.into_iter().map(|(name, task)| (name, Arc::new(task))).collect();
         if problems.is_empty() { Ok(Self { tasks }) } else { Err(problems) }
+    }
+
+    /// Returns a registry without the tasks with these names.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without(mut self, names: &[String]) -> Self {
+        self.tasks.retain(|name, _| !names.iter().any(|other| other == name));
+        self
     }
 
     /// Returns the task with this name.

@@ -7,6 +7,7 @@ use super::role::{JobRole, ScheduleState};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Effect, Job, Phase, State};
+use crate::mutant::{self, Mutant};
 
 impl Job {
     /// Records that a scheduled time has come, for which job `started` was started, and waits for the next time. The
@@ -25,6 +26,9 @@ impl Job {
     pub fn pause_schedule(&mut self) {
         let last = self.schedule_state().and_then(|schedule| schedule.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, last, paused: true })));
+        if mutant::is_on(Mutant::FiresWhilePaused) {
+            return;
+        }
         // The pending message for the next time belongs to the old attempt and is now stale.
         self.attempt += 1;
         (self.state, self.due) = (State::Waiting, None);

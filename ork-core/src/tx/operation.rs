@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::transaction::Transaction;
 use super::types::{Durability, Shards};
 use crate::id::JobId;
+use crate::mutant::{self, Mutant};
 
 /// One change to the recorded state, applied as a whole or not at all.
 ///
@@ -28,7 +29,7 @@ pub trait Operation: Send + Sync + 'static {
 
     /// Returns which failures the operation must survive before the caller gets the output.
     fn durability(&self) -> Durability {
-        Durability::PowerLoss
+        if mutant::is_on(Mutant::WaitsForNoDisk) { Durability::Process } else { Durability::PowerLoss }
     }
 
     /// Returns the shards of the ledger to load. Called once the job is loaded.

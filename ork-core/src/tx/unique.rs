@@ -52,6 +52,7 @@ impl Transaction {
         // The job may have ended in this transaction.
         let open = self.get(holder.job).map_or(holder.open, |loaded| !loaded.job.state.is_final());
         let stale = unique.stale_after.is_some_and(|after| holder.seen + after.max(ALIVE) <= now);
+        let stale = stale || (unique.stale_after.is_some() && mutant::is_on(Mutant::TakesOverActive));
         (open || mutant::is_on(Mutant::KeepsKey)).then_some(ActiveHolder { job: holder.job, stale })
     }
 

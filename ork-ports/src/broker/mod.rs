@@ -267,6 +267,10 @@ pub trait Broker: Send + Sync + fmt::Debug {
         queue.to_owned()
     }
 
+    /// Called when this process has received work that only another process can run, and that is delayed now. For a
+    /// while a broker that reads the outbox lets others take delayed rows first.
+    fn yield_delayed(&self) {}
+
     /// Makes sure that messages for these queues can be routed; called before the first message is published to them.
     ///
     /// # Errors

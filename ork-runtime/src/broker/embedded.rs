@@ -12,6 +12,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::yielding::Yielding;
 use super::{Acker, Broker, BrokerError, BrokerErrorKind, Delivery, Disposition, Replies, Subscribe, Subscription};
 use crate::clock::Clock;
 use crate::event::EventRouting;
@@ -32,6 +33,7 @@ pub struct Embedded {
     clock: Arc<dyn Clock>,
     runtime: Arc<dyn Runtime>,
     worker: WorkerId,
+    yielding: Arc<Yielding>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -39,7 +41,8 @@ pub struct Embedded {
 impl Embedded {
     /// Creates a broker over this store, for this process.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, runtime: Arc<dyn Runtime>, worker: WorkerId) -> Self {
-        Self { store, clock, runtime, worker, tasks: TaskTracker::new(), closing: CancellationToken::new() }
+        let (yielding, tasks, closing) = (Arc::new(Yielding::new()), TaskTracker::new(), CancellationToken::new());
+        Self { store, clock, runtime, worker, yielding, tasks, closing }
     }
 }
 
@@ -47,6 +50,10 @@ impl Embedded {
 impl Broker for Embedded {
     fn needs_relay(&self) -> bool {
         false
+    }
+
+    fn yield_delayed(&self) {
+        self.yielding.begin(self.clock.now());
     }
 
     async fn prepare(&self, _queues: &[Subscribe]) -> Result<(), BrokerError> {
@@ -67,6 +74,7 @@ impl Broker for Embedded {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             worker: self.worker.clone(),
+            yielding: Arc::clone(&self.yielding),
             tasks: subscribe.tasks.into(),
             changes: self.store.notifier().watch(),
             held: Arc::clone(&held),
@@ -272,6 +280,7 @@ struct Pump {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     worker: WorkerId,
+    yielding: Arc<Yielding>,
     tasks: Arc<[String]>,
     changes: broadcast::Receiver<StoreNotice>,
     held: Arc<HeldRows>,
@@ -310,7 +319,9 @@ impl Pump {
             }
             let due = async {
                 match next_due {
-                    Some(due) if !mutant::is_on(Mutant::MissesDue) => clock.pause_until(due).await,
+                    Some(due) if !mutant::is_on(Mutant::MissesDue) => {
+                        clock.pause_until(due + self.yielding.pause(&self.worker, due)).await;
+                    }
                     _ => std::future::pending().await,
                 }
             };
@@ -336,7 +347,8 @@ impl Pump {
 
     async fn take(&self, limit: usize) -> Option<OutboxPage> {
         let actor = Actor { worker: self.worker.clone(), now: self.clock.now(), hold: true, events: EventRouting::Off };
-        let taken = self.store.take_outbox(Take { limit, tasks: Some(Arc::clone(&self.tasks)), actor }).await;
+        let tasks = Some(Arc::clone(&self.tasks)).filter(|_| !mutant::is_on(Mutant::TakesUnknownTasks));
+        let taken = self.store.take_outbox(Take { limit, tasks, actor }).await;
         taken.inspect_err(|error| tracing::warn!(%error, "cannot read the outbox")).ok()
     }
 

@@ -14,6 +14,7 @@ use crate::id::JobId;
 use crate::job::Job;
 use crate::ledger::{Counts, PartState};
 use crate::message::{Message, Outgoing, WorkKind};
+use crate::mutant::{self, Mutant};
 use crate::store::{PartFilter, PartStatus, StoreError};
 use crate::tx::{OutboxId, StoreNotice};
 
@@ -59,8 +60,10 @@ impl Engine {
             return;
         }
         let (now, root, task) = (self.clock.now(), info.root, info.task.clone());
-        let subject =
-            EventSubject { job: info.job, part: info.index, root, parent: info.parent, task, attempt: info.attempt };
+        // As in the other events about it: that of a job counts over all phases and retries.
+        let is_counted_alone = info.index.is_some() || mutant::is_on(Mutant::CountsProgressAlone);
+        let attempt = if is_counted_alone { info.attempt } else { info.fence };
+        let subject = EventSubject { job: info.job, part: info.index, root, parent: info.parent, task, attempt };
         let number = u64::try_from(now.as_millis()).unwrap_or(0);
         let mut event = Event::new(EventKind::Progress, subject, number, now);
         (event.progress, event.info) = (Some(progress.percent), Some(progress.info.clone()));

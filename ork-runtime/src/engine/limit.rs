@@ -9,6 +9,7 @@ use super::action::Action;
 use super::canonical_json;
 use super::slots::{SlotKind, Slots};
 use super::step::Step;
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::tx::Limit;
 
@@ -31,7 +32,7 @@ pub(super) fn limit_of(task: &Task, step: Option<&Step>, action: Action, input: 
     }
     let concurrency = task.work.options.concurrency?;
     let mut name = task.name().to_owned();
-    if let Some(key) = concurrency.key {
+    if let Some(key) = concurrency.key.filter(|_| !mutant::is_on(Mutant::SharesPermitsOfKeys)) {
         // The call itself fails if its input is no object.
         let body: HashMap<String, &RawValue> = serde_json::from_slice(input).unwrap_or_default();
         let value = canonical_json::canonical(body.get(key).map_or("null", |value| value.get()));

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
 use crate::message::Message;
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
@@ -27,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub(super) fn why(def: &TaskDef, schemas: Option<Fingerprint>, error: &CallError) -> Option<Failure> {
     let CallError::Input(difference) = error else { return None };
     let (theirs, own) = (schemas?, def.fingerprint());
-    if theirs == own {
+    if theirs == own || mutant::is_on(Mutant::FailsParked) {
         return None;
     }
     let detail = format!(

@@ -9,6 +9,7 @@ use super::Engine;
 use super::outcome::Verdict;
 use crate::broker::{BrokerError, BrokerErrorKind, Disposition};
 use crate::message::Outgoing;
+use crate::mutant::{self, Mutant};
 use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::retry::Backoff;
 use crate::store::{StoreError, StoreErrorKind};
@@ -110,6 +111,9 @@ pub(super) async fn objects<T, F: Future<Output = Result<T, ObjectError>>>(
 /// delivery.
 pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Verdict {
     let may_pass = match error.kind() {
+        StoreErrorKind::Corrupt if mutant::is_on(Mutant::IgnoresDamage) => true,
+        StoreErrorKind::ReadOnly if mutant::is_on(Mutant::RequeuesReadOnly) => false,
+        StoreErrorKind::Unavailable if mutant::is_on(Mutant::RequeuesUnavailable) => false,
         StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
             tracing::error!(%error, "the store is damaged or too new, stopping");
             engine.fatal.cancel();

@@ -134,6 +134,7 @@ pub(super) fn job_attempt(
         }
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schema, &error) {
+                engine.broker.yield_delayed();
                 let again = parked::retry_at(engine, job.attempt);
                 return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);
             }
@@ -171,6 +172,7 @@ pub(super) fn part_attempt(
         }
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schema, &error) {
+                engine.broker.yield_delayed();
                 let again = Some(parked::retry_at(engine, attempt));
                 return (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled);
             }

@@ -9,6 +9,7 @@ use crate::hook::StoredHooks;
 use crate::id::JobId;
 use crate::job::{Job, JobKind, UniqueKey};
 use crate::message::{Message, Outgoing, WorkKind};
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::tree::{CancelMode, DEEPEST};
 use crate::tx::{ChildError, MAX_FOLLOWED, NewJob, Submit, Submitted};
@@ -163,6 +164,12 @@ pub(crate) async fn submit_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), 
         let submits: Vec<_> = new.into_iter().map(submit).collect();
         let key = keys.into_keys().next();
         let mut done = Ok(());
+        if mutant::is_on(Mutant::SubmitsOneByOne) {
+            for submit in submits {
+                engine.commit(submit).await?;
+            }
+            return Ok(());
+        }
         for submitted in engine.commit_all(submits).await? {
             match submitted {
                 Submitted::KeyTaken(job) | Submitted::KeyHolderStale(job) => {

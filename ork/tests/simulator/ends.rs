@@ -20,6 +20,8 @@ pub(crate) struct Ends {
     last: BTreeMap<String, Option<u64>>,
     /// The followers of a job or a set of this number, with the reason of each.
     pub(crate) followed: BTreeSet<(u64, String)>,
+    /// The jobs of which an attempt has failed as the store refused what its function requested.
+    pub(crate) hindered: BTreeSet<JobId>,
     /// The followers that must not be submitted, and the jobs that they would follow.
     pub(crate) unwanted: BTreeMap<(u64, String), Vec<JobId>>,
 }

@@ -110,6 +110,11 @@ impl World {
             && place < last.place
             && !is_late
         {
+            // The process may not know that the job has ended, or was retried. A call that began later is none of those.
+            let is_newer_call = || self.oracle(|oracle| oracle.has_call_since(from, event.job, last.at));
+            if event.kind == EventKind::Progress && !is_newer_call() {
+                return self.oracle(|oracle| oracle.excuses("progress that arrives late"));
+            }
             if from != last.from && at < last.at + AT_ONCE {
                 // Each process publishes the rows that it has written in order.
                 return self.oracle(|oracle| oracle.excuses("an event beside one of another process"));

@@ -20,6 +20,8 @@ pub(crate) struct Owner(pub(crate) u32);
 impl Owner {
     /// Outlives every process.
     pub(crate) const WORLD: Self = Self(0);
+    /// Another program, of which nothing runs here.
+    pub(crate) const OTHER_PROGRAM: Self = Self(u32::MAX);
 }
 
 /// More polls than these without an advance of time are a loop.

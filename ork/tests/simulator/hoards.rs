@@ -55,7 +55,11 @@ impl World {
             }
         }
         for (job, (owner, since)) in &hoards.waits {
-            let idle = hoards.free.iter().find(|(other, free)| *other != owner && now > *(*free).max(since) + LONGEST);
+            let task = self.truth(|tables| tables.job(*job)).map_or_else(String::new, |view| view.job.task);
+            let knows =
+                |other: &Owner| self.workers.iter().any(|worker| worker.owner() == Some(*other) && worker.knows(&task));
+            let is_idle = |other: &Owner, free: u64| other != owner && now > free.max(*since) + LONGEST && knows(other);
+            let idle = hoards.free.iter().find(|(other, free)| is_idle(other, **free));
             if let Some((other, _)) = idle {
                 self.oracle(|oracle| oracle.hoards(*job, (*owner, *other), now - LONGEST, now));
             }

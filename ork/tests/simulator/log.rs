@@ -59,13 +59,23 @@ impl Subscriber for LogToTrace {
                 oracle.sent_again(job, is_lost);
             });
         }
+        if line.0.starts_with("cancelling a stale job to take over")
+            && let Some(job) = line.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
+        {
+            self.world.is_taken_over(job);
+        }
+        if line.0.starts_with("input parked") {
+            self.world.oracle(|oracle| oracle.reaches(Reached::Parked));
+        }
         if line.0.starts_with("leased long work and acknowledged its delivery") {
             self.world.oracle(|oracle| oracle.reaches(Reached::AcknowledgedForLease));
         }
         // A message that arrives after retention has removed its job starts that job again.
         let is_of_hook = level == Level::ERROR && line.0.starts_with("cannot send a hook");
         let is_known = is_of_hook && (self.world.scenario.retention > 0 || self.world.reports_returned_hook());
-        if level == Level::ERROR && !is_known {
+        let is_damage = line.0.starts_with("the store is damaged or too new")
+            && self.world.oracle(|oracle| oracle.has_met_damage(owner));
+        if level == Level::ERROR && !is_known && !is_damage {
             self.world.oracle(|oracle| oracle.report(Property::Error, line.0));
         }
     }

@@ -19,7 +19,10 @@
 #![expect(clippy::disallowed_methods, reason = "the duration of a run is not part of its result")]
 
 mod acknowledged;
+mod acts;
 mod args;
+mod audit;
+mod batches;
 mod broker;
 mod call;
 mod client;
@@ -33,12 +36,15 @@ mod expected;
 mod flows;
 mod hoards;
 mod kept;
+mod limits;
 mod log;
 mod names;
 mod objects;
 mod oracle;
+mod part_retries;
 mod print_line;
 mod process;
+mod progress;
 use ork_test_support::proof;
 mod scenario;
 mod schedules;
@@ -47,15 +53,19 @@ mod shrink;
 mod slots;
 mod splits;
 mod store;
+mod store_troubles;
 mod storeless;
 mod surroundings;
+mod takeovers;
 mod tasks;
 mod trace;
 mod transactions;
 mod troubles;
+mod versions;
 mod why;
 mod workload;
 mod world;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -40,6 +40,8 @@ names! {
         Alone = "alone",
         /// A client receives what the functions returned, and every client gets a reply.
         Client = "client",
+        /// A worker that cannot record the end of a call, as the store is damaged, stops.
+        Damage = "damage",
         /// No message of ork is dead-lettered.
         DeadLetters = "dead letters",
         /// No call starts after its process was asked to stop.
@@ -90,10 +92,14 @@ names! {
         Outcome = "outcome",
         /// No call continues after its time limit.
         Overtime = "overtime",
+        /// The retry of one part leaves the other parts as they are.
+        Parts = "parts",
         /// No more calls run at once than a limit permits.
         Permits = "permits",
         /// No process is presumed dead that was not silent.
         PresumedDead = "presumed dead",
+        /// A progress report is soon in the store.
+        Progress = "progress",
         /// No message and no part queue is left.
         Queues = "queues",
         /// Something happens as long as a job is open.
@@ -102,6 +108,8 @@ names! {
         RunsOn = "runs on",
         /// A schedule starts one job for each of its times, and none before that time.
         Schedule = "schedule",
+        /// No active job loses its unique key to another one.
+        Stale = "stale",
         /// No job is sent again unless the broker has lost its message.
         SentAgain = "sent again",
         /// No heartbeat is missed without a cause.
@@ -110,6 +118,8 @@ names! {
         Slots = "slots",
         /// No call starts after its process has learned of the end of its job.
         CallAfterEnd = "call after end",
+        /// Jobs that are submitted together are all there, or none of them.
+        Together = "together",
         /// Two calls of one attempt overlap only for the allowed reasons.
         Twice = "twice",
         /// A unique key is refused only while a job holds it.
@@ -188,6 +198,34 @@ names! {
         EndsPublished = "runs whose ends were all published",
         /// The server of the store has lost transactions.
         StoreRestarted = "restarts of the store that lost transactions",
+        /// A worker has stopped as its store was damaged, or had tables that it does not know.
+        StoppedByDamage = "workers stopped by a damaged store",
+        /// A transaction was carried out, and its caller was told that it may have failed.
+        InDoubt = "transactions carried out and reported as failed",
+        /// An operation has waited for a lock for longer than it may.
+        LockTimedOut = "operations that waited too long for a lock",
+        /// A read-only store has refused a write.
+        ReadOnly = "writes refused by a read-only store",
+        /// A process could not start, as a newer version had migrated the store.
+        TooNew = "starts refused as the store is too new",
+        /// A computer has lost power, and transactions with it.
+        PowerLost = "power failures that lost transactions",
+        /// A client has died while it waited for a job.
+        ClientDied = "clients that died while they waited for a job",
+        /// As many calls run as a limit permits.
+        LimitUsed = "limits whose permits are all taken",
+        /// Jobs that were submitted together were compared with what must have become of them.
+        SubmittedTogether = "jobs submitted together that were compared",
+        /// A progress report was compared with the store.
+        ProgressCompared = "progress reports compared",
+        /// A job has taken over the unique key of an inactive one.
+        TakenOver = "unique keys taken over",
+        /// A client has retried one part of a job.
+        PartRetried = "parts retried by clients",
+        /// A worker has parked an input of another version.
+        Parked = "inputs parked for another version",
+        /// A schedule was paused and resumed.
+        Paused = "schedules paused and resumed",
         /// A task of a workflow was called.
         StepsCalled = "tasks of workflows called",
         /// The store has carried out a transaction a second time.

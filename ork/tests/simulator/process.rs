@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ork::{BuildError, Filter, JobState, Ork, PartFilter, PartState, Stopped, WorkerId};
+use ork::{BuildError, Filter, JobState, Ork, PartFilter, PartState, Registry, Stopped, WorkerId};
 use ork_core::clock::Clock;
 use ork_ports::broker::Broker;
 use ork_ports::store::Store;
@@ -19,6 +19,7 @@ use super::objects::{self, ObjectsEnd};
 use super::scenario::ProcessSpec;
 use super::surroundings::{SimEntropy, SimRuntime, THREAD};
 use super::tasks::Here;
+use super::versions::is_of_other;
 use super::world::World;
 
 /// How long a supervisor waits before it restarts a worker that has ended by itself, in microseconds.
@@ -62,6 +63,11 @@ impl Worker {
         if self.spec.ack_within > 0 { self.spec.ack_within * 1_000 } else { ACK_TIMEOUT }
     }
 
+    /// Whether its program has this task.
+    pub(crate) fn knows(&self, task: &str) -> bool {
+        !self.spec.lacks.iter().any(|other| other == task)
+    }
+
     pub(crate) fn is_asked_to_stop(&self) -> bool {
         self.life.lock().unwrap().as_ref().is_none_or(|life| life.drain.is_cancelled())
     }
@@ -86,7 +92,11 @@ impl World {
         owner: Owner,
         clock: &Arc<ProcessClock>,
         set: &[(&'static str, String)],
+        (is_newer, lacks): (bool, &[String]),
     ) -> Result<Ork, BuildError> {
+        if self.has_store() {
+            self.opens(owner)?;
+        }
         let seed = self.scenario.seed;
         let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
         let end = self.open_end(owner);
@@ -98,6 +108,8 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::<ProcessClock>::clone(clock);
         let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
         let builder = ork::builder().config(config).clock(clock).runtime(runtime).entropy(Arc::new(entropy));
+        let registry = Registry::collect_where(|function| !is_of_other(function, is_newer));
+        let builder = builder.registry(registry.map_err(BuildError::Registry)?.without(lacks));
         let builder = set.iter().fold(builder, |builder, (key, value)| builder.set(key, value.clone()));
         let here = Here { world: Arc::clone(self), owner };
         let builder = if self.scenario.large {
@@ -143,7 +155,7 @@ impl World {
             set.push(("retention", format!("{}s", self.scenario.retention)));
         }
         let Life { owner, drain, force, .. } = life;
-        let ork = match self.build(owner, &worker.clock, &set).await {
+        let ork = match self.build(owner, &worker.clock, &set, (worker.spec.newer, &worker.spec.lacks)).await {
             Ok(ork) => ork,
             Err(error) => {
                 self.note(owner, format_args!("cannot start: {error}"));
@@ -172,7 +184,8 @@ impl World {
         };
         drop(work);
         self.note(owner, format_args!("stops: {stopped:?}"));
-        if !matches!(stopped, Ok(Stopped::Drained | Stopped::Interrupted)) {
+        let is_asked = matches!(stopped, Ok(Stopped::Drained | Stopped::Interrupted));
+        if !is_asked && !self.oracle(|oracle| oracle.stops_by_itself(owner)) {
             self.oracle(|oracle| {
                 oracle.report(Property::Failed, format!("worker {number} stopped by itself: {stopped:?}"));
             });
@@ -206,7 +219,7 @@ impl World {
     }
 
     /// Ends everything that a process does.
-    fn end_process(self: &Arc<Self>, owner: Owner) {
+    pub(crate) fn end_process(self: &Arc<Self>, owner: Owner) {
         let now = self.executor.now();
         // A claimed job counts as called: the process may have died before it could call it. So does a part that runs,
         // of which the store does not know the process.
@@ -251,6 +264,11 @@ impl World {
         std::future::pending::<()>().await;
     }
 
+    /// The workers that live.
+    pub(crate) fn live_workers(&self) -> Vec<Owner> {
+        self.workers.iter().filter_map(Worker::owner).collect()
+    }
+
     pub(crate) fn freeze(self: &Arc<Self>, number: usize, lasts: u64) {
         if let Some(owner) = self.workers.get(number).and_then(Worker::owner) {
             self.freeze_process(owner, lasts);
@@ -264,7 +282,7 @@ impl World {
         }
     }
 
-    fn freeze_process(self: &Arc<Self>, owner: Owner, lasts: u64) {
+    pub(crate) fn freeze_process(self: &Arc<Self>, owner: Owner, lasts: u64) {
         self.executor.hold(owner, true);
         let now = self.executor.now();
         self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000));

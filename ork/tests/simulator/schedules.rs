@@ -80,11 +80,19 @@ impl World {
         let schedule =
             Schedule { missed, overlap, time_as: Some("at".to_owned()), ..Schedule::new("* * * * *", "UTC") };
         let input = json!({ "of": number, "script": script });
-        while ork.schedules().add(&name, schedule.clone(), "ticked", input.clone()).await.is_err() {
-            self.executor.sleep(500_000).await;
-        }
-        let made = self.time();
-        self.client.others_ended().await;
+        let known = self.clients.scheduled.lock().unwrap().get(&number).copied();
+        let made = if let Some(made) = known {
+            made
+        } else {
+            while ork.schedules().add(&name, schedule.clone(), "ticked", input.clone()).await.is_err() {
+                self.executor.sleep(500_000).await;
+            }
+            let made = self.executor.now();
+            self.clients.scheduled.lock().unwrap().insert(number, made);
+            made
+        };
+        let made = store_time(made);
+        self.clients.others_ended().await;
         let (calm, removed) = (self.time(), self.executor.now() + LASTS * 1_000);
         self.executor.sleep(LASTS * 1_000).await;
         loop {
@@ -96,7 +104,8 @@ impl World {
         if self.scenario.undoes() {
             return;
         }
-        let from = if missed == Missed::All && overlap == Overlap::Allow { made } else { calm };
+        let is_complete = missed == Missed::All && overlap == Overlap::Allow && !self.scenario.pauses(number);
+        let from = if is_complete { made } else { calm };
         let times = (from.as_millis() / MINUTE + 1..).map(|minute| minute * MINUTE);
         let is_past = |time: &i64| *time < store_time(removed).as_millis() - IN_TIME;
         let is_missing = |time: &i64| !self.ticks.lock().unwrap().started.contains_key(&(number, shown(*time)));
@@ -109,6 +118,34 @@ impl World {
         if let Some(time) = missing {
             let detail = format!("schedule {number}, {missed:?}, has started nothing for {}", shown(*time));
             self.oracle(|oracle| oracle.report(Property::Schedule, detail));
+        }
+    }
+
+    /// Pauses a schedule for a while.
+    pub(crate) async fn pause_schedule(self: &Arc<Self>, ork: &Ork, number: u64, lasts: u64) {
+        let name = format!("schedule {number}");
+        let mut is_paused = true;
+        for pauses in [true, false] {
+            loop {
+                let done =
+                    if pauses { ork.schedules().pause(&name).await } else { ork.schedules().resume(&name).await };
+                match done {
+                    Ok(_) => break,
+                    Err(ClientError::NoSchedule { .. }) => {
+                        is_paused = false;
+                        break;
+                    }
+                    Err(_refused) => self.executor.sleep(500_000).await,
+                }
+            }
+            let word = if pauses { "pauses" } else { "resumes" };
+            self.note(self.executor.polled(), format_args!("client {word} schedule {number}"));
+            if pauses {
+                self.executor.sleep(lasts * 1_000).await;
+            }
+        }
+        if is_paused {
+            self.oracle(|oracle| oracle.reaches(Reached::Paused));
         }
     }
 

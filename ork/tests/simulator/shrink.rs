@@ -68,6 +68,24 @@ fn candidates(of: &Scenario) -> Vec<Scenario> {
             all.push(Scenario { workers, ..of.clone() });
         }
     }
+    for number in 0..of.clients.len() {
+        let mut clients = of.clients.clone();
+        if let Some(client) = clients.get_mut(number).filter(|client| client.newer) {
+            client.newer = false;
+            all.push(Scenario { clients, ..of.clone() });
+        }
+    }
+    for number in 0..of.workers.len() {
+        let mut workers = of.workers.clone();
+        if let Some(worker) = workers.get_mut(number).filter(|worker| !worker.lacks.is_empty() || worker.newer) {
+            (worker.lacks, worker.newer) = (Vec::new(), false);
+            all.push(Scenario { workers, ..of.clone() });
+        }
+    }
+    if !of.clients.is_empty() {
+        all.push(Scenario { clients: Vec::new(), ..of.clone() });
+        all.extend(without(&of.clients).into_iter().map(|clients| Scenario { clients, ..of.clone() }));
+    }
     all.extend(shorter(of));
     for (at, (moment, act)) in of.acts.iter().enumerate() {
         let Some((number, job)) = act.submits() else { continue };
@@ -129,6 +147,7 @@ fn without<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
 fn simpler(job: &Job) -> Vec<Job> {
     let mut all: Vec<_> = match job {
         Job::Itself(parts) => without(parts).into_iter().map(Job::Itself).collect(),
+        Job::Together(jobs) => without(jobs).into_iter().map(Job::Together).collect(),
         Job::Set(parts) => without(parts).into_iter().map(Job::Set).collect(),
         Job::Many(parts) => without(parts).into_iter().map(Job::Many).collect(),
         Job::Tree(script, below) => {
@@ -138,6 +157,9 @@ fn simpler(job: &Job) -> Vec<Job> {
         Job::Narrow(script)
         | Job::Timed(script)
         | Job::Unique(_, script)
+        | Job::Versioned(script)
+        | Job::Keyed(_, script)
+        | Job::Takeover(_, _, script)
         | Job::Follower(_, script)
         | Job::Hooked(script)
         | Job::Asked(script) => vec![Job::Plain(script.clone())],
@@ -154,5 +176,6 @@ fn simpler(job: &Job) -> Vec<Job> {
 }
 
 fn shorten(script: &mut Script) {
-    *script = Script { key: 0, takes: script.takes / 2, fails: script.fails / 2, how: script.how };
+    let Script { takes, fails, how, reports, .. } = *script;
+    *script = Script { key: 0, takes: takes / 2, fails: fails / 2, how, reports: reports / 2 };
 }

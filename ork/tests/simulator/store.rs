@@ -1,7 +1,6 @@
 //! The connection of one process to the shared store. Requests and responses are delayed, and refused at times.
 //!
-//! Each connection has a writer, as the adapters have: waiting operations go into one transaction, one transaction at
-//! a time. A request that has reached the store is carried out even if its process crashes before the response.
+//! A request that has reached the store is carried out even if its process crashes before the response.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,7 +14,7 @@ use ork_core::tx::{Actor, HeldRow, OutboxId, StoreNotice};
 use ork_ports::store::SettledPart;
 use ork_ports::store::{
     Expired, Filter, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, MetricsOf, Notifier, OutboxPage, PartFilter,
-    PartStatus, Prune, Pruned, Store, StoreError, StoreErrorKind, Take, Work,
+    PartStatus, Prune, Pruned, Store, StoreError, Take, Work,
 };
 use ork_runtime::store::memory::Tables;
 use tokio::sync::{Notify, oneshot};
@@ -25,22 +24,21 @@ use super::broker::describe;
 use super::clock::EPOCH;
 use super::dice::Dice;
 use super::executor::Owner;
-use super::names::Property;
+use super::names::{Property, Reached};
 use super::scenario::StoreKind;
+use super::store_troubles::{Access, PATIENCE, doubtful, lock_timeout};
 use super::trace::Interest;
 use super::world::World;
-
-/// The maximum number of operations in one transaction.
-const BATCH: usize = 64;
+use super::writer::Waiting;
 
 /// The connection of one process.
 pub(crate) struct End {
     pub(crate) world: Arc<World>,
     pub(crate) owner: Owner,
-    changes: Notifier,
-    queue: Mutex<VecDeque<Box<dyn Work>>>,
-    some: Notify,
-    dice: Mutex<Dice>,
+    pub(crate) changes: Notifier,
+    pub(crate) queue: Mutex<VecDeque<Waiting>>,
+    pub(crate) some: Notify,
+    pub(crate) dice: Mutex<Dice>,
 }
 
 impl std::fmt::Debug for End {
@@ -53,29 +51,24 @@ impl std::fmt::Debug for End {
 #[derive(Debug, Clone, Copy)]
 struct Request {
     name: &'static str,
-    /// Whether a full store refuses it.
-    writes: bool,
+    access: Access,
     /// Whether a line is printed for it.
     interest: Interest,
 }
 
 impl Request {
     const fn reads(name: &'static str) -> Self {
-        Self { name, writes: false, interest: Interest::Shown }
+        Self { name, access: Access::Read, interest: Interest::Shown }
     }
 
     const fn writes(name: &'static str) -> Self {
-        Self { name, writes: true, interest: Interest::Shown }
+        Self { name, access: Access::Write, interest: Interest::Shown }
     }
 
     /// A request that prints its own line.
     const fn custom(name: &'static str) -> Self {
-        Self { name, writes: true, interest: Interest::Routine }
+        Self { name, access: Access::Write, interest: Interest::Routine }
     }
-}
-
-fn refusal() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "the simulated store refuses")
 }
 
 impl End {
@@ -93,12 +86,12 @@ impl End {
         end
     }
 
-    fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         self.world.lives(self.owner)
     }
 
     /// Waits while a request or a response is under way.
-    async fn delay(&self) {
+    pub(crate) async fn delay(&self) {
         let micros = {
             let mut dice = self.dice.lock().unwrap();
             dice.between(100, 3_000) + dice.any_size(self.world.late() * 1_000)
@@ -106,58 +99,8 @@ impl End {
         self.world.executor.sleep(micros).await;
     }
 
-    async fn write(self: Arc<Self>) {
-        while self.lives() {
-            let batch: Vec<_> = {
-                let mut queue = self.queue.lock().unwrap();
-                let n = queue.len().min(BATCH);
-                queue.drain(..n).collect()
-            };
-            if batch.is_empty() {
-                self.some.notified().await;
-                continue;
-            }
-            self.delay().await;
-            if !self.lives() {
-                self.world.keep_unanswered(batch);
-                return;
-            }
-            if self.world.refuses(self.owner) || self.world.is_full() {
-                for work in batch {
-                    work.finish(Err(refusal()));
-                }
-                continue;
-            }
-            let until = self.world.doubt_until();
-            let waits = until.saturating_sub(self.world.executor.now());
-            if waits > 0 && self.dice.lock().unwrap().percent(50) {
-                // The connection was lost before the commit, which is found out later.
-                self.world.executor.sleep(waits).await;
-            }
-            if !self.lives() {
-                self.world.keep_unanswered(batch);
-                return;
-            }
-            let mut batch = batch;
-            let (changes, refused) = self.world.commit(self.owner, &mut batch);
-            self.world.executor.sleep(until.saturating_sub(self.world.executor.now())).await;
-            self.delay().await;
-            if !self.lives() {
-                self.world.keep_unanswered(batch);
-                return;
-            }
-            let notices: Vec<_> = self.changes.send_events(changes).collect();
-            for (at, work) in batch.into_iter().enumerate() {
-                let kind = StoreErrorKind::Data;
-                let refused = refused.contains(&at).then(|| StoreError::new(kind, "it cannot be held"));
-                work.finish(refused.map_or(Ok(()), Err));
-            }
-            self.notify(notices);
-        }
-    }
-
     /// Publishes notices in this process.
-    fn notify(&self, changes: Vec<StoreNotice>) {
+    pub(crate) fn notify(&self, changes: Vec<StoreNotice>) {
         for change in changes {
             self.changes.notify(change);
         }
@@ -183,31 +126,61 @@ impl End {
         &self,
         request: Request,
         what: impl FnOnce(&World) -> (T, Vec<StoreNotice>) + Send + 'static,
-        undo: impl FnOnce(&World, T) + Send + 'static,
+        undo: impl FnOnce(&World, T) -> Vec<StoreNotice> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Some(end) = self.world.end(self.owner) else { return std::future::pending().await };
         let (sender, receiver) = oneshot::channel();
         self.world.executor.spawn(Owner::WORLD, async move {
+            let since = end.world.executor.now();
             end.delay().await;
             if !end.lives() {
                 return;
             }
-            if end.world.refuses(end.owner) || (request.writes && end.world.is_full()) {
-                drop(sender.send(Err(refusal())));
+            let until = if request.access == Access::Write { end.world.doubt_until() } else { 0 };
+            let is_lost_before = since < until && end.dice.lock().unwrap().percent(50);
+            let waits_until = if is_lost_before { until } else { end.locked_until(request) };
+            let is_late = end.wait_until(waits_until, since).await;
+            if !end.lives() {
                 return;
             }
-            if request.writes {
+            let error = if is_late && is_lost_before {
+                Some(doubtful())
+            } else if is_late {
+                end.world.oracle(|oracle| oracle.reaches(Reached::LockTimedOut));
+                Some(lock_timeout())
+            } else {
+                end.world.refusal(end.owner, request.access, &mut end.dice.lock().unwrap())
+            };
+            if let Some(error) = error {
+                drop(sender.send(Err(error)));
+                return;
+            }
+            if request.access == Access::Write {
                 end.world.flush();
             }
             let (done, changes) = what(&end.world);
             end.world.note_for(request.interest, end.owner, format_args!("store  {}", request.name));
             end.world.broadcast(end.owner, &changes);
+            let is_doubtful = end.wait_until(until, since).await;
             end.delay().await;
             if !end.lives() {
                 return;
             }
-            if let Err(Ok(done)) = sender.send(Ok(done)) {
-                undo(&end.world, done);
+            let unknown = if is_doubtful {
+                end.world.oracle(|oracle| oracle.reaches(Reached::InDoubt));
+                drop(sender.send(Err(doubtful())));
+                end.world.executor.sleep(until.saturating_sub(end.world.executor.now())).await;
+                Some(done)
+            } else {
+                sender.send(Ok(done)).err().and_then(Result::ok)
+            };
+            if !end.lives() {
+                return;
+            }
+            if let Some(done) = unknown {
+                let undone = undo(&end.world, done);
+                end.world.broadcast(end.owner, &undone);
+                end.notify(undone);
             }
             let notices: Vec<_> = end.changes.send_events(changes).collect();
             end.notify(notices);
@@ -219,6 +192,26 @@ impl End {
         }
     }
 
+    /// Notes how long it took until the store had returned its time.
+    fn note_response(&self, sent_at: u64) {
+        let waited = self.world.executor.now() - sent_at;
+        if self.world.scenario.store == StoreKind::Server {
+            self.world.oracle(|oracle| oracle.slowest_response = oracle.slowest_response.max(waited));
+        }
+    }
+
+    /// Until when a request waits for the lock of a file.
+    fn locked_until(&self, request: Request) -> u64 {
+        if request.access == Access::Write { self.world.file_locked_until() } else { 0 }
+    }
+
+    /// Waits until this moment, but no longer than requests wait; returns whether that was too short.
+    async fn wait_until(&self, until: u64, since: u64) -> bool {
+        let (now, late) = (self.world.executor.now(), since + PATIENCE);
+        self.world.executor.sleep(until.min(late).saturating_sub(now)).await;
+        now < until && late < until
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -227,7 +220,7 @@ impl End {
         self.ask(
             Request::reads(name),
             move |world| (world.truth(|tables| what(tables)), Vec::new()),
-            |_world, _done| {},
+            |_world, _done| Vec::new(),
         )
         .await
     }
@@ -240,7 +233,7 @@ impl Store for End {
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
-        self.queue.lock().unwrap().push_back(work);
+        self.queue.lock().unwrap().push_back(Waiting { work, since: self.world.executor.now() });
         self.some.notify_one();
     }
 
@@ -248,7 +241,7 @@ impl Store for End {
         let (owner, by) = (self.owner, take.actor.clone());
         let undo = move |world: &World, taken: OutboxPage| {
             let ids: Vec<_> = taken.rows.iter().map(|row| row.id).collect();
-            world.truth(|tables| tables.release_outbox(&ids, &by));
+            world.truth(|tables| tables.release_outbox(&ids, &by))
         };
         let what = move |world: &World| {
             let taken = world.truth(|tables| tables.take(&take));
@@ -280,7 +273,7 @@ impl Store for End {
             world.note(owner, format_args!("deletes rows {rows:?}"));
             (world.truth(|tables| tables.delete_outbox(&rows, &by)), Vec::new())
         };
-        self.ask(Request::custom("delete"), what, |_world, ()| {}).await
+        self.ask(Request::custom("delete"), what, |_world, ()| Vec::new()).await
     }
 
     async fn release_outbox(&self, rows: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
@@ -288,11 +281,13 @@ impl Store for End {
         let what = move |world: &World| {
             world.note(owner, format_args!("releases rows {rows:?}"));
             let changes = world.truth(|tables| tables.release_outbox(&rows, &by));
-            world.keep_durable();
+            if world.scenario.store == StoreKind::Server {
+                world.keep_durable();
+            }
             world.releases(owner);
             ((), changes)
         };
-        self.ask(Request::custom("release"), what, |_world, ()| {}).await
+        self.ask(Request::custom("release"), what, |_world, ()| Vec::new()).await
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -301,9 +296,8 @@ impl Store for End {
         }
         let sent_at = self.world.executor.now();
         let time = |world: &World| (Some(world.time()), Vec::new());
-        let response = self.ask(Request::reads("time"), time, |_world, _time| {}).await;
-        let waited = self.world.executor.now() - sent_at;
-        self.world.oracle(|oracle| oracle.slowest_response = oracle.slowest_response.max(waited));
+        let response = self.ask(Request::reads("time"), time, |_world, _time| Vec::new()).await;
+        self.note_response(sent_at);
         response
     }
 
@@ -314,24 +308,25 @@ impl Store for End {
             let waited = std::time::Duration::from_micros(world.executor.now() - sent_at);
             world.beats(owner, Heartbeat { ttl: beat.ttl + waited, ..beat })
         };
-        let reply = self.ask(Request::custom("beat"), what, |_world, _reply| {}).await?;
+        let reply = self.ask(Request::custom("beat"), what, |_world, _reply| Vec::new()).await?;
+        self.note_response(sent_at);
         self.world.learns_of_ends(owner, &reply.ended);
         Ok(reply)
     }
 
     async fn leave(&self, by: Actor) -> Result<(), StoreError> {
         let what = move |world: &World| ((), world.truth(|tables| tables.leave(&by)));
-        self.ask(Request::writes("leave"), what, |_world, ()| {}).await
+        self.ask(Request::writes("leave"), what, |_world, ()| Vec::new()).await
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
         let what = move |world: &World| ((), world.truth(|tables| tables.progress(job, part, progress)));
-        self.ask(Request::writes("progress"), what, |_world, ()| {}).await
+        self.ask(Request::writes("progress"), what, |_world, ()| Vec::new()).await
     }
 
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
         let what = move |world: &World| (world.truth(|tables| tables.record(deltas)), Vec::new());
-        self.ask(Request::writes("record"), what, |_world, _jobs| {}).await
+        self.ask(Request::writes("record"), what, |_world, _jobs| Vec::new()).await
     }
 
     async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError> {
@@ -380,7 +375,7 @@ impl Store for End {
             }
             (world.truth(|tables| tables.prune(&prune)), Vec::new())
         };
-        self.ask(Request::writes("prune"), what, |_world, _pruned| {}).await
+        self.ask(Request::writes("prune"), what, |_world, _pruned| Vec::new()).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

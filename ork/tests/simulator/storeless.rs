@@ -30,7 +30,7 @@ impl World {
             }
         };
         self.names(id, number);
-        self.note(self.client.owner(), format_args!("client has submitted {id}"));
+        self.note(self.executor.polled(), format_args!("client has submitted {id}"));
         let expected = job.expected();
         for (key, what) in keys(id, &job, &expected) {
             let Some(found) = self.is_seen(|ends| ends.of(&key)).await else {

@@ -23,6 +23,9 @@ pub(crate) struct Script {
     /// How many attempts fail first.
     pub(crate) fails: u32,
     pub(crate) how: How,
+    /// How often it reports progress.
+    #[serde(default)]
+    pub(crate) reports: u32,
 }
 
 /// How a call ends that does not fail.
@@ -56,7 +59,8 @@ impl Script {
         let fails = if dice.percent(25) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
         // Some calls take longer than a heartbeat counts.
         let takes = if dice.percent(10) { dice.between(15_000, 60_000) } else { dice.any_size(20_000) };
-        Self { key: dice.below(1_000), takes, fails, how }
+        let reports = if dice.percent(20) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
+        Self { key: dice.below(1_000), takes, fails, how, reports }
     }
 
     /// A script that takes a second at most, and terminates no process.
@@ -111,12 +115,21 @@ impl Here {
     }
 
     async fn finish(&self, call: &Calling, script: &Script, context: &Context) -> Result<u64> {
-        self.world.executor.sleep(script.takes * 1_000).await;
+        self.works(call, script, context).await;
         if script.how == How::Kills {
             self.world.ends_itself(self.owner).await;
         }
         call.returns(script.end(context.attempt()));
         self.outcome(script, context)
+    }
+
+    /// Passes on the result of a request to the store. An attempt fails if it is refused, which the script of its job
+    /// does not say.
+    fn unhindered<T>(&self, context: &Context, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.world.oracle(|oracle| oracle.ends.hindered.insert(context.job_id()));
+        }
+        result
     }
 
     fn outcome(&self, script: &Script, context: &Context) -> Result<u64> {
@@ -178,7 +191,7 @@ pub(crate) fn many_part(scripts: Vec<Script>, here: State<Here>, context: Contex
 #[task(join, retries = 2, backoff = "500ms")]
 pub(crate) async fn many_join(parts: Parts<u64>, here: State<Here>, context: Context) -> Result<u64> {
     let call = here.world.begins(here.owner, &context);
-    let sum = parts.all_ok()?.collect().await?.into_iter().sum();
+    let sum = here.unhindered(&context, parts.all_ok()?.collect().await)?.into_iter().sum();
     call.returns(Return::Last(Some(sum)));
     Ok(sum)
 }
@@ -187,7 +200,7 @@ pub(crate) async fn many_join(parts: Parts<u64>, here: State<Here>, context: Con
 pub(crate) async fn trunk(script: Script, below: Vec<Script>, here: State<Here>, context: Context) -> Result<u64> {
     let call = here.world.begins(here.owner, &context);
     for script in below {
-        context.submit(plain { script }).await?;
+        here.unhindered(&context, context.submit(plain { script }).await)?;
     }
     here.finish(&call, &script, &context).await
 }
@@ -202,7 +215,7 @@ pub(crate) async fn itself(scripts: Vec<Script>, here: State<Here>, context: Con
     }
     drop(here.world.splits(here.owner, &context));
     let call = here.world.begins(here.owner, &context);
-    context.split(u64::try_from(scripts.len()).unwrap_or(0)).await?;
+    here.unhindered(&context, context.split(u64::try_from(scripts.len()).unwrap_or(0)).await)?;
     call.returns(Return::Last(Some(0)));
     Ok(0)
 }
@@ -210,7 +223,7 @@ pub(crate) async fn itself(scripts: Vec<Script>, here: State<Here>, context: Con
 #[task(join, retries = 2, backoff = "500ms")]
 pub(crate) async fn itself_join(parts: Parts<u64>, here: State<Here>, context: Context) -> Result<u64> {
     let call = here.world.begins(here.owner, &context);
-    let sum = parts.all_ok()?.collect().await?.into_iter().sum();
+    let sum = here.unhindered(&context, parts.all_ok()?.collect().await)?.into_iter().sum();
     call.returns(Return::Last(Some(sum)));
     Ok(sum)
 }

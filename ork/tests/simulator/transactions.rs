@@ -38,8 +38,14 @@ impl World {
             self.oracle(|oracle| oracle.reaches(Reached::RolledBack));
         }
         // A job that waits for a permit is in the outbox from now on, and its message is acknowledged.
-        let must_survive =
-            batch.iter().any(|work| work.durability() == Durability::PowerLoss || work.limit(0).is_some());
+        // A file returns lazy claims before their commit, but not if others learn of them.
+        let is_server = self.scenario.store == StoreKind::Server;
+        let has_lazy = batch.iter().any(|work| work.durability() == Durability::Lazy);
+        let must_survive = batch.iter().any(|work| {
+            let durability = work.durability();
+            let may_wait = work.limit(0).is_some() && (is_server || durability == Durability::Lazy);
+            durability == Durability::PowerLoss || may_wait
+        });
         for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let snapshot = self.has_unstorable.then(|| self.truth(|tables| tables.clone()));
@@ -68,11 +74,11 @@ impl World {
                 self.oracle(|oracle| oracle.has_ended(*job, now));
             }
         }
-        // Other processes may have acted on a notice of it.
-        if must_survive || !changes.is_empty() {
+        // Other processes may have acted on a notice of it. Those of a file end with their computer.
+        if must_survive || (!changes.is_empty() && (is_server || has_lazy)) {
             self.keep_durable();
         }
-        self.client.claimed.notify_waiters();
+        self.clients.claimed.notify_waiters();
         self.in_commit(owner);
         self.broadcast(owner, &changes);
         (changes, refused)
@@ -87,9 +93,16 @@ impl World {
         if job.state == JobState::Retrying && was.is_some_and(|was| was.job.state == JobState::Running) {
             self.check_not_interrupted(job.id, job.parent);
         }
+        if was.is_some_and(|was| was.job.state.is_final()) && !job.state.is_final() {
+            self.check_part_retry(owner, job.id);
+        }
         let last = |view: &JobView| view.job.schedule_state().and_then(|ticks| ticks.last);
         if let Some(started) = last(view).filter(|_| last(view) != was.and_then(last)) {
             self.check_tick(started);
+            if was.and_then(|was| was.job.schedule_state()).is_some_and(|state| state.paused) {
+                let detail = format!("{started} is started by a schedule that is paused, {}", job.id);
+                self.oracle(|oracle| oracle.report(Property::Schedule, detail));
+            }
         }
         self.note(owner, format_args!("commit {} {} {}", job.task, job.id, before.changed_to(after)));
     }

@@ -1,9 +1,6 @@
-//! Causes the troubles of a run, and holds the state of the store during them.
+//! Causes the troubles of a run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use ork_runtime::store::memory::Tables;
 
 use super::broker::RECONNECTS;
 use super::executor::Owner;
@@ -11,33 +8,6 @@ use super::names::Reached;
 use super::process::Worker;
 use super::scenario::{Ends, Trouble};
 use super::world::World;
-
-/// How long it takes until an asynchronous commit is on disk.
-const FLUSHES: u64 = 600_000;
-
-/// Transactions that are not on disk yet.
-#[derive(Debug, Default)]
-pub(crate) struct Soft {
-    /// The tables before the first of them, at that moment.
-    before: Option<(Tables, u64)>,
-    /// When the last of them was written.
-    written: u64,
-}
-
-/// The current troubles of the store.
-#[derive(Debug, Default)]
-pub(crate) struct StoreTroubles {
-    /// Until when it is slow, and by how many milliseconds at most.
-    late: (u64, u64),
-    /// Until when every second transaction is rolled back first.
-    conflicts_until: u64,
-    /// Until when no commit is confirmed.
-    doubt_until: u64,
-    /// Until when it refuses writes.
-    full_until: u64,
-    /// Until when it refuses the requests of a worker, or of all (`None`).
-    refuses: BTreeMap<Option<usize>, u64>,
-}
 
 impl World {
     /// Causes all troubles, each at its time.
@@ -68,12 +38,31 @@ impl World {
                 }
                 Trouble::NoSpace { lasts } => {
                     self.store_troubles.lock().unwrap().full_until = now + lasts * 1_000;
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                    self.oracle(|oracle| oracle.refuses(None, now, now + lasts * 1_000));
                 }
                 Trouble::Doubt { lasts } => {
                     self.store_troubles.lock().unwrap().doubt_until = now + lasts * 1_000;
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                    self.oracle(|oracle| oracle.refuses(None, now, now + lasts * 1_000));
                 }
+                Trouble::Locked { lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.lock_store(until);
+                    self.oracle(|oracle| oracle.refuses(None, now, until));
+                }
+                Trouble::ReadOnly { lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.store_troubles.lock().unwrap().read_only_until = until;
+                    self.oracle(|oracle| oracle.refuses(None, now, until));
+                }
+                Trouble::Damaged { percent, lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.store_troubles.lock().unwrap().damaged = (until, percent);
+                    self.oracle(|oracle| oracle.disturbs(None, now, until));
+                }
+                Trouble::Migrates { breaks, lasts } => self.install(breaks, now + lasts * 1_000),
+                Trouble::PowerLoss { back } => self.lose_power(back),
+                Trouble::ClientDies { client, back } => self.client_dies(client, back),
+                Trouble::ClientFreezes { client, lasts } => self.client_freezes(client, lasts),
                 Trouble::Objects { lasts } => {
                     // A write that failed is repeated after 30 s at most.
                     self.refuse_objects(now + lasts * 1_000);
@@ -82,7 +71,7 @@ impl World {
                 Trouble::Undone { lasts } => {
                     let until = now + lasts * 1_000;
                     self.store_troubles.lock().unwrap().refuses.insert(None, until);
-                    self.undo();
+                    self.undo(Reached::StoreRestarted);
                     self.oracle(|oracle| {
                         oracle.undoes(until);
                         oracle.disturbs(None, now, until);
@@ -92,7 +81,7 @@ impl World {
                     let until = now + lasts * 1_000;
                     self.store_troubles.lock().unwrap().refuses.insert(worker, until);
                     let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
-                    self.oracle(|oracle| oracle.disturbs(owner.flatten(), now, until));
+                    self.oracle(|oracle| oracle.refuses(owner.flatten(), now, until));
                 }
                 Trouble::Cut { .. }
                 | Trouble::Channels { .. }
@@ -203,6 +192,13 @@ impl World {
             | Trouble::Undone { .. }
             | Trouble::Doubt { .. }
             | Trouble::Objects { .. }
+            | Trouble::Locked { .. }
+            | Trouble::ReadOnly { .. }
+            | Trouble::Damaged { .. }
+            | Trouble::Migrates { .. }
+            | Trouble::PowerLoss { .. }
+            | Trouble::ClientDies { .. }
+            | Trouble::ClientFreezes { .. }
             | Trouble::Refuses { .. } => {}
         }
     }
@@ -215,71 +211,32 @@ impl World {
         }
     }
 
-    /// Draws by how many milliseconds the store is late.
-    pub(crate) fn late(&self) -> u64 {
-        let (until, most) = self.store_troubles.lock().unwrap().late;
-        if self.executor.now() < until { most } else { 0 }
-    }
-
-    /// Until when every second transaction of the store is rolled back first.
-    pub(crate) fn conflicts_until(&self) -> u64 {
-        self.store_troubles.lock().unwrap().conflicts_until
-    }
-
-    /// Until when no commit is confirmed.
-    pub(crate) fn doubt_until(&self) -> u64 {
-        self.store_troubles.lock().unwrap().doubt_until
-    }
-
-    /// Marks everything that the store has now as surviving a restart of its server.
-    pub(crate) fn keep_durable(&self) {
-        if self.scenario.undoes() {
-            let tables = self.truth(|tables| tables.clone());
-            *self.durable.lock().unwrap() = Some(tables);
-            self.soft.lock().unwrap().before = None;
-        }
-    }
-
-    /// Called before a write: what was written long enough ago is on disk by now.
-    pub(crate) fn flush(&self) {
-        if !self.scenario.undoes() {
-            return;
-        }
+    /// A newer version migrates the store. When it is installed everywhere, all workers of the old version are drained
+    /// and restarted.
+    fn install(self: &Arc<Self>, breaks: bool, until: u64) {
         let now = self.executor.now();
-        let tables = || self.truth(|tables| tables.clone());
-        let mut soft = self.soft.lock().unwrap();
-        let Soft { before, written } = &mut *soft;
-        if *written + FLUSHES <= now {
-            (*before, *self.durable.lock().unwrap()) = (None, Some(tables()));
-        } else if let Some((tables, _)) = before.take_if(|(_, at)| *at + FLUSHES <= now) {
-            *self.durable.lock().unwrap() = Some(tables);
+        self.migrate(breaks, until);
+        self.oracle(|oracle| oracle.disturbs(None, now, until));
+        let (world, old) = (Arc::clone(self), self.live_workers());
+        self.executor.spawn(Owner::WORLD, async move {
+            world.executor.sleep(until - now).await;
+            let is_old = |worker: &Worker| worker.owner().is_some_and(|owner| old.contains(&owner));
+            let numbers: Vec<_> = (0..).zip(&world.workers).filter(|(_, worker)| is_old(worker)).collect();
+            for (number, _) in numbers {
+                world.ask_to_stop(number, 1_000, false);
+            }
+        });
+    }
+
+    /// All processes die, and the file loses the transactions that were not on disk.
+    fn lose_power(self: &Arc<Self>, back: u64) {
+        for number in 0..self.workers.len() {
+            self.crash(number, back);
         }
-        before.get_or_insert_with(|| (tables(), now));
-        *written = now;
-    }
-
-    /// Restarts the store with its last transaction that must survive a restart, or that was on disk.
-    fn undo(&self) {
-        self.flush();
-        let durable = self.durable.lock().unwrap().clone();
-        if let Some(durable) = durable {
-            self.truth(|tables| *tables = durable);
-            self.oracle(|oracle| oracle.reaches(Reached::StoreRestarted));
+        for client in 0..self.scenario.n_clients() {
+            self.client_dies(client, back);
         }
-    }
-
-    /// Returns whether it has no space for writes.
-    pub(crate) fn is_full(&self) -> bool {
-        self.executor.now() < self.store_troubles.lock().unwrap().full_until
-    }
-
-    /// Returns whether it refuses the requests of a process.
-    pub(crate) fn refuses(&self, owner: Owner) -> bool {
-        let now = self.executor.now();
-        let worker = self.workers.iter().position(|worker| worker.owner() == Some(owner));
-        let store_troubles = self.store_troubles.lock().unwrap();
-        let until = |of: Option<usize>| store_troubles.refuses.get(&of).copied().unwrap_or(0);
-        now < until(None) || (worker.is_some() && now < until(worker))
+        self.undo(Reached::PowerLost);
     }
 
     /// Ends the worker of a transaction in the middle of it, if a trouble is due.

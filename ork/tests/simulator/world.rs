@@ -11,7 +11,7 @@ use ork_runtime::store::memory::Tables;
 
 use super::broker::{BrokerEnd, Server};
 use super::call::Call;
-use super::client::Client;
+use super::client::Clients;
 use super::dice::Dice;
 use super::ends::Return;
 use super::events::PublishedEvents;
@@ -27,9 +27,9 @@ use super::scenario::{Ends, Scenario, StoreKind};
 use super::schedules::{SCHEDULE, Ticks};
 use super::slots::UnusedSlots;
 use super::store::{End, store_time};
+use super::store_troubles::{Soft, StoreTroubles};
 use super::tasks::TIMEOUT;
 use super::trace::{Interest, Moment, Trace};
-use super::troubles::{Soft, StoreTroubles};
 
 /// All state of one run.
 pub(crate) struct World {
@@ -56,7 +56,7 @@ pub(crate) struct World {
     trace: Mutex<Trace>,
     next_owner: Mutex<u32>,
     pub(crate) workers: Vec<Worker>,
-    pub(crate) client: Client,
+    pub(crate) clients: Clients,
     /// How slow the store is and which requests it refuses.
     pub(crate) store_troubles: Mutex<StoreTroubles>,
     /// How a worker is to end in the middle of a transaction, and how many transactions go before that one.
@@ -92,6 +92,9 @@ const PATIENCE: u64 = 300_000_000;
 /// `PATIENCE` if the broker loses messages: while a queue is busy, checks for lost ones are ten minutes apart.
 const PATIENCE_WITH_LOSSES: u64 = 1_800_000_000;
 
+/// What is added to this if workers have different versions: each time that a worker parks an input, the pause doubles.
+const PATIENCE_WITH_VERSIONS: u64 = 3_600_000_000;
+
 /// How long a run continues after every job has ended.
 const AFTERWARDS: u64 = 60_000_000;
 
@@ -102,7 +105,7 @@ impl World {
         let executor = Executor::new(Dice::new(scenario.seed, "order", 0));
         let workers = scenario.workers.iter().map(|spec| Worker::new(spec, &executor)).collect();
         Arc::new(Self {
-            client: Client::new(&executor),
+            clients: Clients::new(&scenario, &executor),
             workers,
             executor,
             tables: Mutex::default(),
@@ -141,7 +144,7 @@ impl World {
 
     pub(crate) fn note_for(&self, interest: Interest, owner: Owner, what: Arguments<'_>) {
         let place = match owner {
-            Owner::WORLD => "====".to_owned(),
+            Owner::WORLD | Owner::OTHER_PROGRAM => "====".to_owned(),
             Owner(number) => format!("p{number}"),
         };
         self.trace.lock().unwrap().note(self.executor.now(), &place, interest, what);
@@ -169,6 +172,7 @@ impl World {
     /// When all must have ended except schedules: clients wait no longer for messages that may be lost.
     pub(crate) fn job_deadline(&self) -> u64 {
         let patience = if self.scenario.loses_messages() { PATIENCE_WITH_LOSSES } else { PATIENCE };
+        let patience = if self.scenario.has_versions() { patience + PATIENCE_WITH_VERSIONS } else { patience };
         self.last() + patience + self.scenario.work() * 1_000
     }
 
@@ -255,15 +259,7 @@ impl World {
         self.note(owner, format_args!("calls  {calling}"));
         let call = Call { owner, job, what, claimed, started: now, limit, is_suspect: false };
         let number = self.oracle(|oracle| oracle.begins(call, &key, attempt));
-        let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
-        if context.task_name() == "narrow" {
-            self.oracle(|oracle| {
-                let n_calls = oracle.calls_of(is_narrow, now);
-                if n_calls > 2 {
-                    oracle.report(Property::Permits, format!("{n_calls} calls of `narrow` at once, of 2"));
-                }
-            });
-        }
+        self.check_limit(context);
         Calling { world: Arc::clone(self), number, owner, what: calling, is_over: AtomicBool::new(false) }
     }
 
@@ -277,31 +273,6 @@ impl World {
         let messages =
             self.server.iter().filter(|_| !self.has_store()).flat_map(|server| [server.left(), sets(server)]);
         open.chain(messages.flatten()).collect()
-    }
-
-    /// Checks that a job waits for a permit only while none is free. A job that was woken may still wait for a slot.
-    fn check_permits(&self) {
-        let now = self.executor.now();
-        let (mut waiting, mut n_woken, mut n_duplicates, mut free) = (Vec::new(), 0, 0, 0);
-        for id in self.client.narrow() {
-            let (pending, job) = self.truth(|tables| (tables.diagnostics(id).outbox, tables.job(id)));
-            if let Some((limit, taken)) = pending.limit {
-                waiting.push(id);
-                free = limit.permits.saturating_sub(taken);
-            } else {
-                // The row of a call that died with its process is released, too; its job is still running.
-                let is_called = self.oracle(|oracle| oracle.has_call(id));
-                n_woken += u32::from(job.is_some_and(|view| is_open(&view) && !is_called));
-                // A call whose delivery was lost has a second message. If that had to wait for a permit, it may have been
-                // woken in place of another job, and does not use the permit before the call has ended.
-                n_duplicates += u32::from(is_called && self.oracle(|oracle| oracle.was_redelivered(id)));
-            }
-        }
-        let idle = if free > n_woken + n_duplicates { waiting } else { Vec::new() };
-        if free > n_woken && idle.is_empty() {
-            self.oracle(|oracle| oracle.excuses("a permit that is free while a redelivered job runs"));
-        }
-        self.oracle(|oracle| oracle.waits_for_free_permit(&idle, now));
     }
 
     /// Checks that nothing is left in a queue, and that only messages of other programs were dead-lettered.
@@ -344,7 +315,7 @@ impl World {
         self.ends.lock().unwrap().clear();
         self.broker_ends.lock().unwrap().clear();
         self.unanswered.lock().unwrap().clear();
-        self.client.forget();
+        self.clients.forget();
     }
 }
 
@@ -360,6 +331,11 @@ pub(crate) struct Calling {
 }
 
 impl Calling {
+    /// The number by which the oracle knows the call.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Completes the call, so that dropping it does not count as a loss.
     pub(crate) fn returns(&self, how: Return) {
         self.is_over.store(true, Ordering::Relaxed);
@@ -396,7 +372,7 @@ fn live(world: &Arc<World>) -> Report {
     for number in 0..world.workers.len() {
         world.start(number);
     }
-    world.start_client();
+    world.start_clients();
     world.executor.spawn(Owner::WORLD, Arc::clone(world).cause());
     let (last, deadline) = (world.last(), world.deadline());
     let (mut looked, mut over) = (0, None);
@@ -426,10 +402,10 @@ fn live(world: &Arc<World>) -> Report {
         }
         let open = world.open();
         if open.is_empty() && world.schedules_wait() {
-            world.client.check_calm(scenario.n_schedules());
+            world.clients.check_calm(scenario.n_schedules());
         }
         match over {
-            None if open.is_empty() && world.client.is_done() => over = Some(now),
+            None if open.is_empty() && world.clients.is_done() => over = Some(now),
             Some(over) if now > over + AFTERWARDS => break,
             _ if now > deadline && !open.is_empty() => {
                 let (at, jobs) = (world.by_deadline(now), open.join(", "));

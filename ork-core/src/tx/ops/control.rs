@@ -11,6 +11,7 @@ use crate::id::JobId;
 use crate::job::tree::CancelMode;
 use crate::job::{Effect, Phase, State};
 use crate::ledger::{Halt, PartResult};
+use crate::mutant::{self, Mutant};
 
 /// The output of [`Cancel`] and [`Retry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +175,7 @@ impl Operation for Retry {
             }
             return ControlResult::OnlyBelow;
         }
-        if let Some(index) = self.part {
+        if let Some(index) = self.part.filter(|_| !mutant::is_on(Mutant::RetriesAllParts)) {
             return self.retry_part(tx, index);
         }
         resume(tx, self.job, &self.after, &self.actor);

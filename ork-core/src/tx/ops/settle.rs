@@ -57,7 +57,8 @@ impl Operation for Settle {
 
     fn apply(&self, tx: &mut Transaction) -> SettleResult {
         let result = self.settle(tx);
-        tx.release(self.permit.as_ref(), &self.actor, 1);
+        let keeps_permit = result == SettleResult::Stale && mutant::is_on(Mutant::KeepsPermitOfStale);
+        tx.release(self.permit.as_ref().filter(|_| !keeps_permit), &self.actor, 1);
         result
     }
 }

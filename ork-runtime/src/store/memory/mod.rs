@@ -1,6 +1,7 @@
 //! The store `memory:`: keeps everything in the memory of one process, and loses it with the process. For tests, and
 //! for jobs that need no record.
 
+mod doubt;
 mod follows;
 mod metrics;
 mod parts;
@@ -23,6 +24,7 @@ use crate::id::JobId;
 use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 use crate::tx::{Actor, OutboxId, StoreNotice};
+pub use doubt::Holdings;
 pub use tables::Tables;
 
 /// A store in the memory of this process.

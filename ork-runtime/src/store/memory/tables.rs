@@ -65,7 +65,7 @@ pub struct Tables {
     follows: Follows,
     /// The permits that each process holds, by the name of the limit and the boot id. Those of a process that has ended
     /// are removed, and rows that wait for them become free.
-    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], Held>>,
+    pub(super) permits: BTreeMap<Arc<str>, HashMap<[u8; 16], Held>>,
     /// The job that acquired each unique key last, and the time of its last sign of life. The entry remains when the
     /// job ends, although the key is free then, and is removed together with the job.
     pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
@@ -369,9 +369,13 @@ impl Tables {
 
     /// Releases rows of the outbox that this process holds.
     pub fn release_outbox(&mut self, rows: &[OutboxId], actor: &Actor) -> Vec<StoreNotice> {
+        self.release(rows, actor.worker.boot())
+    }
+
+    pub(super) fn release(&mut self, rows: &[OutboxId], holder: [u8; 16]) -> Vec<StoreNotice> {
         for id in rows {
             if let Some(mut row) = self.outbox.remove(id) {
-                if row.holder == Some(actor.worker.boot()) {
+                if row.holder == Some(holder) {
                     row.holder = None;
                 }
                 self.insert(row);

@@ -21,7 +21,7 @@ impl World {
 
     /// Another program publishes this into the queue of its task, or into another one.
     pub(crate) fn publishes(self: &Arc<Self>, letter: Letter, is_unknown: bool) -> Result<(), NotTaken> {
-        self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter, Through::Work)
+        self.takes_letter(if is_unknown { Owner::WORLD } else { Owner::OTHER_PROGRAM }, letter, Through::Work)
     }
 
     /// Another program publishes this letter.

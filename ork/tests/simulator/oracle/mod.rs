@@ -1,5 +1,6 @@
 //! The properties that must hold in every run. The oracle sees transactions, calls, heartbeats and replies.
 
+mod disturbances;
 mod keys;
 mod processes;
 mod repeats;
@@ -10,6 +11,7 @@ use ork::{JobId, JobState};
 use ork_core::message::{Message, WorkKind};
 use ork_ports::store::JobView;
 
+use self::disturbances::Disturbance;
 use crate::call::Call;
 use crate::ends::{Ends, Return};
 use crate::executor::Owner;
@@ -126,11 +128,20 @@ pub(crate) struct Oracle {
     /// The longest that the store has taken to return its time.
     pub(crate) slowest_response: u64,
     /// From when to when this process, or all of them (`None`), could not work normally.
-    disturbed: Vec<(Option<Owner>, u64, u64)>,
+    disturbed: Vec<Disturbance>,
+    /// From when to when the store refused requests of this process, or of all of them (`None`), so that they had to
+    /// be repeated.
+    refused: Vec<Disturbance>,
+    /// The processes that have found the store damaged.
+    met_damage: BTreeSet<Owner>,
+    /// When a process could not record the end of a call as the store was damaged: it must stop.
+    must_stop: BTreeMap<Owner, u64>,
     /// Jobs that may be retried.
     pub(crate) retried: BTreeSet<JobId>,
     /// Whether no store keeps jobs: then a job exists only as a message, and one that is delivered twice runs twice.
     storeless: bool,
+    /// The jobs that were cancelled so that another job could take over their keys.
+    pub(crate) taken_over: BTreeSet<JobId>,
     /// How calls ended.
     pub(crate) ends: Ends,
     /// How many replies found no client.
@@ -166,6 +177,7 @@ impl Oracle {
     /// Records that a call starts, and returns its number.
     pub(crate) fn begins(&mut self, mut call: Call, key: &str, attempt: u32) -> u64 {
         self.check_wanted(&call, attempt);
+        self.check_not_damaged(&call);
         self.check_due(&call, key, attempt);
         self.check_follows(&call);
         self.check_not_repeated(&call);
@@ -311,22 +323,11 @@ impl Oracle {
         self.failed.entry((key, attempt)).or_insert(now);
     }
 
-    /// Records that a process, or all of them (`None`), cannot work normally until then.
-    pub(crate) fn disturbs(&mut self, owner: Option<Owner>, from: u64, until: u64) {
-        self.disturbed.push((owner, from, until + SETTLES));
-    }
-
-    /// Returns whether a process could work normally between two moments.
-    fn is_calm(&self, owner: Owner, from: u64, to: u64) -> bool {
-        let concerns = |of: &Option<Owner>| of.is_none_or(|of| of == owner);
-        !self.disturbed.iter().any(|(of, begins, ends)| concerns(of) && *begins < to && *ends > from)
-    }
-
     /// Handles an event that is published after an event that happened later.
     pub(crate) fn is_published_late(&mut self, detail: String, happened: u64, now: u64) {
         // If its process has died, another one publishes it once the rows are released.
         let was_delayed = |from: u64, until: u64| from < now && until.min(from + FREED_WITHIN) > happened;
-        if self.disturbed.iter().any(|(_, from, until)| was_delayed(*from, *until)) {
+        if self.disturbed.iter().chain(&self.refused).any(|(_, from, until)| was_delayed(*from, *until)) {
             self.excuses("an event of a process that was held up");
         } else {
             self.report(Property::Events, detail);

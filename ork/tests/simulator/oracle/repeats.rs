@@ -48,7 +48,10 @@ impl Oracle {
             self.excuses("after another join, without a store");
             return;
         }
-        let is_settled = *started > returned + SETTLES && self.is_calm(call.owner, returned, returned + SETTLES);
+        // A store that refuses this for a while gets it later, before the delivery is settled.
+        let is_repeated = || !self.is_copied(what) && self.repeats_refused(call.owner, returned, *started);
+        let is_settled =
+            *started > returned + SETTLES && (self.is_calm(call.owner, returned, returned + SETTLES) || is_repeated());
         if is_settled && self.is_same_run(*job, call.claimed) {
             self.report(
                 Property::Again,

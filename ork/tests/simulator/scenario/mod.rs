@@ -40,6 +40,10 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) events: bool,
     pub(crate) workers: Vec<ProcessSpec>,
+    /// Job n belongs to client n modulo their number; the next client controls it. None stands for one client whose
+    /// clock is right.
+    #[serde(default)]
+    pub(crate) clients: Vec<ClientSpec>,
     /// In any order, as each act waits for its time. An act on a job that is not submitted does nothing.
     pub(crate) acts: Vec<(u64, Act)>,
     /// In the order of their times.
@@ -83,6 +87,28 @@ pub(crate) struct ProcessSpec {
     /// After how many milliseconds it acknowledges work that still runs; 0 for the default.
     #[serde(default)]
     pub(crate) ack_within: u64,
+    /// The tasks that its program does not have. The first worker has all.
+    #[serde(default)]
+    pub(crate) lacks: Vec<String>,
+    /// Whether its program is newer than that of the first worker: one task has another input.
+    #[serde(default)]
+    pub(crate) newer: bool,
+}
+
+/// The tasks that the program of a worker need not have: clients submit them, and no other task does.
+pub(crate) const OPTIONAL_TASKS: [&str; 6] = ["narrow", "keyed", "timed", "blocking", "together", "itself"];
+
+/// A client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClientSpec {
+    /// By how many milliseconds its clock is ahead of the store's clock at the beginning.
+    pub(crate) ahead_ms: i64,
+    /// By how many parts in a million its clock is too fast.
+    pub(crate) ppm: i64,
+    /// Whether its program is newer than that of the first worker.
+    #[serde(default)]
+    pub(crate) newer: bool,
 }
 
 /// In milliseconds.
@@ -100,8 +126,10 @@ impl Scenario {
             _ => StoreKind::None,
         };
         let n_workers = dice.between(1, 4);
-        let workers =
-            (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store, calm)).collect();
+        let workers: Vec<_> =
+            (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), number, store, calm)).collect();
+        let has_newer = workers.iter().any(|worker: &ProcessSpec| worker.newer);
+        let clients = clients(&mut Dice::new(seed, "clients", 0), has_newer, store, calm);
         let usual = trouble::usual_kinds(&mut dice);
         let broker = match dice.below(4) {
             0 => Some(QueueKind::Classic),
@@ -117,7 +145,7 @@ impl Scenario {
             .filter_map(|number| {
                 let mut dice = Dice::new(seed, "trouble", number);
                 let kind = kinds.get(dice.index(kinds.len())).copied()?;
-                Some(trouble::trouble(&mut dice, kind, n_workers, calm))
+                Some(trouble::trouble(&mut dice, kind, (n_workers, clients.len().max(1)), calm))
             })
             .collect();
         troubles.sort_by_key(|(at, _)| *at);
@@ -130,6 +158,12 @@ impl Scenario {
         for number in 0..dice.any_size(24) {
             acts.push(workload::act(&mut Dice::new(seed, "act", number), &submitted));
         }
+        for (at, number, len) in acts.iter().filter_map(split_of).collect::<Vec<_>>() {
+            let dice = &mut Dice::new(seed, "part", number);
+            if dice.percent(30) {
+                acts.push((at + dice.between(1_000, 60_000), Act::RetryPart(number, dice.below(len))));
+            }
+        }
         if store == StoreKind::None {
             let storeless = |(at, act)| match act {
                 Act::Submit(number, job) => Some((at, Act::Submit(number, workload::storeless(job)))),
@@ -140,6 +174,10 @@ impl Scenario {
             for number in 0..dice.between(1, 3) {
                 let script = Script::short(&mut Dice::new(seed, "schedule", number));
                 acts.push((dice.below(calm), Act::Schedule(number, Minutely::generate(dice.below(6)), script)));
+                if dice.percent(50) {
+                    let at = dice.below(calm);
+                    acts.push((at, Act::Pause(number, dice.between(1, 120_000).min(calm - at))));
+                }
             }
         }
         let has_unstorable = dice.percent(10);
@@ -157,11 +195,16 @@ impl Scenario {
         }
         let large = store != StoreKind::None && dice.percent(20);
         let events = broker.is_some() && dice.percent(30);
-        Self { seed, store, broker, retention, max_losses, large, events, workers, acts, troubles, calm }
+        Self { seed, store, broker, retention, max_losses, large, events, workers, clients, acts, troubles, calm }
     }
 }
 
 impl Scenario {
+    /// How many clients there are.
+    pub(crate) fn n_clients(&self) -> usize {
+        self.clients.len().max(1)
+    }
+
     /// Returns whether the broker loses messages that it has confirmed.
     pub(crate) fn loses_messages(&self) -> bool {
         self.troubles.iter().any(|(_, trouble)| trouble.loses_messages())
@@ -188,6 +231,11 @@ impl Scenario {
         self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Undone { .. }))
     }
 
+    /// Returns whether the computer of the store loses power, and so the transactions that need not survive that.
+    pub(crate) fn loses_power(&self) -> bool {
+        self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::PowerLoss { .. }))
+    }
+
     /// Returns whether this schedule starts nothing while a job that it has started before is open.
     pub(crate) fn may_not_overlap(&self, number: u64) -> bool {
         let schedules = self.acts.iter().filter_map(|(_, act)| match act {
@@ -195,6 +243,11 @@ impl Scenario {
             _ => None,
         });
         schedules.into_iter().any(|minutely| minutely.overlap == Overlap::Skip)
+    }
+
+    /// Returns whether a client pauses this schedule.
+    pub(crate) fn pauses(&self, number: u64) -> bool {
+        self.acts.iter().any(|(_, act)| matches!(act, Act::Pause(of, _) if *of == number))
     }
 
     /// How many schedules there are.
@@ -226,7 +279,13 @@ impl Scenario {
                 || any(|trouble| {
                     matches!(
                         trouble,
-                        Trouble::Crash { .. } | Trouble::Drain { .. } | Trouble::Stop { .. } | Trouble::InCommit { .. }
+                        Trouble::Crash { .. }
+                            | Trouble::Drain { .. }
+                            | Trouble::Stop { .. }
+                            | Trouble::InCommit { .. }
+                            | Trouble::Damaged { .. }
+                            | Trouble::Migrates { .. }
+                            | Trouble::PowerLoss { .. }
                     )
                 }))
     }
@@ -238,7 +297,37 @@ impl Scenario {
     }
 }
 
-fn worker(dice: &mut Dice, store: StoreKind, calm: u64) -> ProcessSpec {
+/// When a job with parts is submitted, its number, and how many parts it has.
+fn split_of((at, act): &(u64, Act)) -> Option<(u64, u64, u64)> {
+    match act.submits()? {
+        (number, Job::Many(scripts) | Job::Itself(scripts)) => {
+            Some((*at, number, u64::try_from(scripts.len()).unwrap_or(1)))
+        }
+        _ => None,
+    }
+}
+
+fn worker(dice: &mut Dice, number: u64, store: StoreKind, calm: u64) -> ProcessSpec {
+    let (ahead_ms, ppm) = clock(dice, store, calm);
+    let ack_within = if dice.percent(30) { dice.between(2_000, 20_000) } else { 0 };
+    let (concurrency, blocking) = (dice.between(1, 8), dice.between(1, 3));
+    let lacks = if number > 0 && dice.percent(30) { OPTIONAL_TASKS.to_vec() } else { Vec::new() };
+    let lacks = lacks.into_iter().filter(|_| dice.percent(40)).map(str::to_owned).collect();
+    ProcessSpec { ahead_ms, ppm, concurrency, blocking, ack_within, lacks, newer: number == 1 && dice.percent(40) }
+}
+
+fn clients(dice: &mut Dice, has_newer: bool, store: StoreKind, calm: u64) -> Vec<ClientSpec> {
+    let n_clients = if dice.percent(50) { 0 } else { dice.between(1, 3) };
+    let client = |_| {
+        let (ahead_ms, ppm) = clock(dice, store, calm);
+        ClientSpec { ahead_ms, ppm, newer: has_newer && dice.percent(50) }
+    };
+    (0..n_clients).map(client).collect()
+}
+
+/// Draws by how many milliseconds a clock is ahead, and how fast it drifts. The processes of a file share the clock of
+/// their computer.
+fn clock(dice: &mut Dice, store: StoreKind, calm: u64) -> (i64, i64) {
     let server = store == StoreKind::Server;
     let ahead = match dice.below(10) {
         _ if !server => 0,
@@ -251,13 +340,6 @@ fn worker(dice: &mut Dice, store: StoreKind, calm: u64) -> ProcessSpec {
     let ahead_ms = sign(ahead_ms, dice);
     // While the store is away for an hour, nothing corrects a clock.
     let drift = if calm > HOUR { 10 } else { 200 };
-    let ack_within = if dice.percent(30) { dice.between(2_000, 20_000) } else { 0 };
     let ppm = i64::try_from(if server { dice.below(drift) } else { 0 }).unwrap();
-    ProcessSpec {
-        ahead_ms,
-        ppm: sign(ppm, dice),
-        concurrency: dice.between(1, 8),
-        blocking: dice.between(1, 3),
-        ack_within,
-    }
+    (ahead_ms, sign(ppm, dice))
 }

@@ -1,7 +1,7 @@
 //! Validates scenarios: one that is written by hand is refused if a run of it would show nothing, or something wrong.
 
 use super::trouble::SHORTEST_TIMEOUT;
-use super::{HOUR, Kind, ProcessSpec, QueueKind, Scenario, StoreKind, Trouble};
+use super::{ClientSpec, HOUR, Kind, OPTIONAL_TASKS, ProcessSpec, QueueKind, Scenario, StoreKind, Trouble};
 use crate::tasks::How;
 use crate::workload::{Act, Job};
 
@@ -19,6 +19,7 @@ impl Scenario {
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem_of_surroundings()
             .or_else(|| self.workers.iter().enumerate().find_map(|(at, worker)| self.problem_of_worker(at, worker)))
+            .or_else(|| self.clients.iter().enumerate().find_map(|(at, client)| self.problem_of_client(at, client)))
             .or_else(|| self.troubles.iter().find_map(|(at, trouble)| self.problem_of_trouble(*at, trouble)))
             .or_else(|| self.problem_of_troubles())
             .or_else(|| self.acts.iter().find_map(|(at, act)| self.problem_of_act(*at, act)))
@@ -55,27 +56,52 @@ impl Scenario {
     }
 
     fn problem_of_worker(&self, number: usize, worker: &ProcessSpec) -> Option<String> {
-        let ProcessSpec { ahead_ms, ppm, concurrency, blocking, ack_within } = worker;
-        let has_own_clock = *ahead_ms != 0 || *ppm != 0;
+        let ProcessSpec { ahead_ms, ppm, concurrency, blocking, ack_within, lacks, newer: _ } = worker;
+        let is_optional = |task: &String| OPTIONAL_TASKS.contains(&task.as_str());
         let problem = if *concurrency == 0 || *blocking == 0 {
             "makes no calls: `concurrency` and `blocking` are at least 1"
         } else if *concurrency > 500 || *blocking > 500 {
             "makes more than 500 calls at once"
-        } else if ahead_ms.unsigned_abs() > LONGEST || *ack_within > LONGEST {
+        } else if number == 0 && !lacks.is_empty() {
+            "lacks tasks, and the first worker has all of them"
+        } else if !lacks.iter().all(is_optional) {
+            "lacks a task that cannot be lacking"
+        } else if *ack_within > LONGEST {
             "has a time of more than a week"
-        } else if ppm.unsigned_abs() > MOST_DRIFT {
-            "has a clock that drifts by more than a thousandth"
-        } else if has_own_clock && self.store == StoreKind::File {
-            "has a clock of its own, and the processes of a file share the clock of their computer"
         } else {
-            return None;
+            self.problem_of_clock(*ahead_ms, *ppm)?
         };
         Some(format!("worker {number} {problem}"))
+    }
+
+    fn problem_of_client(&self, number: usize, ClientSpec { ahead_ms, ppm, newer: _ }: &ClientSpec) -> Option<String> {
+        let problem = if self.clients.len() > MOST_WORKERS {
+            "is one of more than 50"
+        } else {
+            self.problem_of_clock(*ahead_ms, *ppm)?
+        };
+        Some(format!("client {number} {problem}"))
+    }
+
+    const fn problem_of_clock(&self, ahead_ms: i64, ppm: i64) -> Option<&'static str> {
+        if ahead_ms.unsigned_abs() > LONGEST {
+            Some("has a time of more than a week")
+        } else if ppm.unsigned_abs() > MOST_DRIFT {
+            Some("has a clock that drifts by more than a thousandth")
+        } else if (ahead_ms != 0 || ppm != 0) && matches!(self.store, StoreKind::File) {
+            Some("has a clock of its own, and the processes of a file share the clock of their computer")
+        } else {
+            None
+        }
     }
 
     fn problem_of_trouble(&self, at: u64, trouble: &Trouble) -> Option<String> {
         let problem = if trouble.worker().is_some_and(|worker| worker >= self.workers.len()) {
             format!("there are only {} workers, from 0", self.workers.len())
+        } else if trouble.client().is_some_and(|client| client >= self.n_clients()) {
+            format!("there are only {} clients, from 0", self.n_clients())
+        } else if matches!(trouble, Trouble::Damaged { percent, .. } if !(1..=100).contains(percent)) {
+            "it damages at least 1 percent, and at most 100".to_owned()
         } else if trouble.is_of_broker() && self.broker.is_none() {
             "there is no broker".to_owned()
         } else if !trouble.kind().is_possible_with(self.store) {
@@ -109,13 +135,18 @@ impl Scenario {
         let problem = match act {
             _ if at > LONGEST => "after more than a year".to_owned(),
             Act::Submit(number, job) => format!("job {number} {}", self.problem_of_job(job)?),
+            Act::Pause(_, lasts) if at.saturating_add(*lasts) > self.calm => {
+                format!("a pause lasts longer than until `calm`, {} ms", self.calm)
+            }
             Act::Schedule(_, _, script) if script.takes > LONGEST => "takes more than a year".to_owned(),
             Act::Cancel(_)
             | Act::CancelClaimed(_)
             | Act::Interrupt(_)
             | Act::Retry(_)
+            | Act::RetryPart(..)
             | Act::Why(_)
-            | Act::Schedule(..) => {
+            | Act::Schedule(..)
+            | Act::Pause(..) => {
                 if has_store {
                     return None;
                 }
@@ -129,9 +160,16 @@ impl Scenario {
         let has_store = self.store != StoreKind::None;
         let counts_losses = has_store || self.broker == Some(QueueKind::Quorum);
         let needs_store = match job {
-            Job::Narrow(_) | Job::Unique(..) | Job::Follower(..) | Job::Tree(..) | Job::Itself(_) | Job::Flow(_) => {
-                true
-            }
+            Job::Narrow(_)
+            | Job::Keyed(..)
+            | Job::Together(_)
+            | Job::Versioned(_)
+            | Job::Unique(..)
+            | Job::Takeover(..)
+            | Job::Follower(..)
+            | Job::Tree(..)
+            | Job::Itself(_)
+            | Job::Flow(_) => true,
             Job::Plain(_)
             | Job::Blocking(_)
             | Job::Timed(_)
@@ -140,11 +178,15 @@ impl Scenario {
             | Job::Asked(_)
             | Job::Set(_) => false,
         };
-        let (scripts, is_set) = (job.scripts(), matches!(job, Job::Set(_)));
-        let problem = if needs_store && !has_store {
+        let (scripts, is_set) = (job.scripts(), matches!(job, Job::Set(_) | Job::Together(_)));
+        let problem = if let Job::Takeover(_, after, _) = job
+            && *after > LONGEST
+        {
+            "takes its key over after more than a week"
+        } else if needs_store && !has_store {
             "needs a store"
         } else if is_set && scripts.is_empty() {
-            "is a set of no messages"
+            "is a set of no messages, or of no jobs"
         } else if scripts.iter().any(|script| script.takes > LONGEST) {
             "takes more than a year"
         } else if !counts_losses && scripts.iter().any(|script| script.how == How::Kills) {
@@ -159,12 +201,21 @@ impl Scenario {
 
     /// Checks that the numbers of jobs are unique, and those of schedules.
     fn problem_of_acts(&self) -> Option<String> {
+        if let Some(number) = self.job_of_no_version() {
+            return Some(format!("no worker has the version of the task for which the input of job {number} is made"));
+        }
         let (mut jobs, mut schedules) = (Vec::new(), Vec::new());
         for (_, act) in &self.acts {
             let (numbers, number) = match act {
                 Act::Submit(number, _) => (&mut jobs, *number),
                 Act::Schedule(number, ..) => (&mut schedules, *number),
-                Act::Cancel(_) | Act::CancelClaimed(_) | Act::Interrupt(_) | Act::Retry(_) | Act::Why(_) => continue,
+                Act::Cancel(_)
+                | Act::CancelClaimed(_)
+                | Act::Interrupt(_)
+                | Act::Retry(_)
+                | Act::RetryPart(..)
+                | Act::Why(_)
+                | Act::Pause(..) => continue,
             };
             if numbers.contains(&number) {
                 return Some(format!("two jobs, or two schedules, have the number {number}"));
@@ -182,7 +233,7 @@ const VALID: &str = r#"{"seed":0,"store":"Server","broker":"Quorum","calm":90,
     "troubles":[[1,{"Crash":{"worker":0,"back":1}}],[50,{"Freeze":{"worker":0,"lasts":40}}]]}"#;
 
 /// Replacements that make it invalid, and a part of the error message of each.
-const INVALID: [(&[(&str, &str)], &str); 27] = [
+const INVALID: [(&[(&str, &str)], &str); 34] = [
     (&[], ""),
     (&[("\"seed\"", "\"sed\"")], "unknown field `sed`"),
     (&[("\"key\"", "\"kee\"")], "unknown field `kee`"),
@@ -191,6 +242,8 @@ const INVALID: [(&[(&str, &str)], &str); 27] = [
     (&[("[{\"ahead_ms\":0,\"ppm\":0,\"concurrency\":1,\"blocking\":1}]", "[]")], "it has no workers"),
     (&[("\"concurrency\":1", "\"concurrency\":0")], "worker 0 makes no calls"),
     (&[("\"blocking\":1", "\"blocking\":0")], "worker 0 makes no calls"),
+    (&[("\"ppm\":0", "\"ppm\":0,\"lacks\":[\"narrow\"]")], "the first worker has all of them"),
+    (&[("\"acts\":[", "\"acts\":[[0,{\"Pause\":[0,91]}],")], "a pause lasts longer"),
     (&[("\"ppm\":0", "\"ppm\":-1000000")], "worker 0 has a clock that drifts"),
     (&[("\"Server\"", "\"File\""), ("\"ppm\":0", "\"ppm\":1")], "worker 0 has a clock of its own"),
     (&[("\"Server\"", "\"None\""), ("\"Quorum\"", "null")], "it has neither a store nor a broker"),
@@ -206,6 +259,11 @@ const INVALID: [(&[(&str, &str)], &str); 27] = [
     (&[("{\"Freeze\":{\"worker\":0,", "{\"Timeout\":{\"longest\":0,")], "a consumer timeout is at least"),
     (&[("{\"Freeze\":{\"worker\":0,", "{\"Doubt\":{"), ("\"Server\"", "\"None\"")], "it cannot happen with the store"),
     (&[("{\"Freeze\":{\"worker\":0,", "{\"Undone\":{"), ("\"Server\"", "\"File\"")], "it cannot happen with the store"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"PowerLoss\":{"), ("\"lasts\"", "\"back\"")], "it cannot happen with the"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"Damaged\":{\"percent\":0,")], "at least 1 percent"),
+    (&[("{\"Freeze\":{\"worker\":0,", "{\"ClientFreezes\":{\"client\":1,")], "there are only 1 clients"),
+    (&[("\"seed\":0", "\"seed\":0,\"clients\":[{\"ahead_ms\":0,\"ppm\":-1001}]")], "client 0 has a clock that drifts"),
+    (&[("\"seed\":0", "\"seed\":0,\"clients\":[{\"ahead_ms\":0,\"pmp\":0}]")], "unknown field `pmp`"),
     (
         &[("{\"Freeze\":{\"worker\":0,", "{\"Undone\":{"), ("{\"Crash\":{\"worker\":0,\"back\":1}}", "\"Purge\"")],
         "a lost message is not detected",

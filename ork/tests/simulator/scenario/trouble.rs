@@ -47,8 +47,24 @@ pub(crate) enum Trouble {
     NoSpace { lasts: u64 },
     /// The server of the store restarts, without the last transactions that were not to survive that.
     Undone { lasts: u64 },
-    /// Commits are confirmed late, or not before their process dies.
+    /// The server is out of reach. Commits are confirmed late, or not before their process dies; those that have waited
+    /// for ten seconds are reported as failed, although some of them were carried out.
     Doubt { lasts: u64 },
+    /// Another program keeps a transaction open. Writes to a file wait for it; on a server, those of every second job.
+    Locked { lasts: u64 },
+    /// The store is read-only, such as a primary that has become a standby.
+    ReadOnly { lasts: u64 },
+    /// This percentage of all requests finds the store damaged.
+    Damaged { percent: u64, lasts: u64 },
+    /// A program of a newer version migrates the store. Workers are replaced at the end of this time; until then they
+    /// cannot be restarted. If the migration `breaks` the old version, running workers find unknown tables meanwhile.
+    Migrates { breaks: bool, lasts: u64 },
+    /// The computer of all processes and of the file loses power, and is restarted after a while.
+    PowerLoss { back: u64 },
+    /// A client dies, and is restarted.
+    ClientDies { client: usize, back: u64 },
+    /// A client is frozen for a while, and resumes.
+    ClientFreezes { client: usize, lasts: u64 },
     /// The object store refuses everything, and carries out half of it all the same.
     Objects { lasts: u64 },
     /// The connection of a worker, or of all processes, to the broker is cut, and cannot be made again for a while.
@@ -142,6 +158,13 @@ pub(crate) enum Kind {
     Undone,
     Doubt,
     Objects,
+    Locked,
+    ReadOnly,
+    Damaged,
+    Migrates,
+    PowerLoss,
+    ClientDies,
+    ClientFreezes,
     Cut,
     Channels,
     Cancels,
@@ -173,7 +196,7 @@ pub(crate) enum Place {
 impl Kind {
     /// The troubles of processes and of the store. Each run draws which of them it has; appending one changes what all
     /// seeds generate.
-    const USUAL: [Self; 14] = [
+    const USUAL: [Self; 21] = [
         Self::Crash,
         Self::Freeze,
         Self::Drain,
@@ -188,6 +211,13 @@ impl Kind {
         Self::Undone,
         Self::Doubt,
         Self::Objects,
+        Self::Locked,
+        Self::ReadOnly,
+        Self::Damaged,
+        Self::Migrates,
+        Self::PowerLoss,
+        Self::ClientDies,
+        Self::ClientFreezes,
     ];
 
     /// The troubles of a broker. Connections are cut twice as often as anything else happens.
@@ -213,7 +243,14 @@ impl Kind {
 
     pub(crate) const fn place(self) -> Place {
         match self {
-            Self::Crash | Self::Freeze | Self::Drain | Self::Stop | Self::Turn | Self::Sleep => Place::Processes,
+            Self::Crash
+            | Self::Freeze
+            | Self::Drain
+            | Self::Stop
+            | Self::Turn
+            | Self::Sleep
+            | Self::ClientDies
+            | Self::ClientFreezes => Place::Processes,
             Self::Late
             | Self::Refuses
             | Self::InCommit
@@ -221,7 +258,12 @@ impl Kind {
             | Self::NoSpace
             | Self::Undone
             | Self::Doubt
-            | Self::Objects => Place::Store,
+            | Self::Objects
+            | Self::Locked
+            | Self::ReadOnly
+            | Self::Damaged
+            | Self::Migrates
+            | Self::PowerLoss => Place::Store,
             Self::Cut
             | Self::Channels
             | Self::Cancels
@@ -244,12 +286,13 @@ impl Kind {
     }
 
     /// Returns whether the processes of this store can meet it. The processes of a file share the clock of their
-    /// computer, and end with it.
+    /// computer, and end with it; none of them loses the reply to a commit. A client without a store that ends cannot
+    /// be told what has become of its jobs.
     pub(crate) fn is_possible_with(self, store: StoreKind) -> bool {
         match store {
-            StoreKind::Server => true,
+            StoreKind::Server => self != Self::PowerLoss,
             StoreKind::File => !matches!(self, Self::Turn | Self::Undone),
-            StoreKind::None => self.place() != Place::Store,
+            StoreKind::None => self.place() != Place::Store && self != Self::ClientDies,
         }
     }
 }
@@ -291,6 +334,13 @@ impl Trouble {
             Self::Undone { .. } => Kind::Undone,
             Self::Doubt { .. } => Kind::Doubt,
             Self::Objects { .. } => Kind::Objects,
+            Self::Locked { .. } => Kind::Locked,
+            Self::ReadOnly { .. } => Kind::ReadOnly,
+            Self::Damaged { .. } => Kind::Damaged,
+            Self::Migrates { .. } => Kind::Migrates,
+            Self::PowerLoss { .. } => Kind::PowerLoss,
+            Self::ClientDies { .. } => Kind::ClientDies,
+            Self::ClientFreezes { .. } => Kind::ClientFreezes,
             Self::Cut { .. } => Kind::Cut,
             Self::Channels { .. } => Kind::Channels,
             Self::Cancels { .. } => Kind::Cancels,
@@ -339,6 +389,13 @@ impl Trouble {
             | Self::Undone { .. }
             | Self::Doubt { .. }
             | Self::Objects { .. }
+            | Self::Locked { .. }
+            | Self::ReadOnly { .. }
+            | Self::Damaged { .. }
+            | Self::Migrates { .. }
+            | Self::PowerLoss { .. }
+            | Self::ClientDies { .. }
+            | Self::ClientFreezes { .. }
             | Self::SlowBroker { .. }
             | Self::Blocks { .. }
             | Self::Full { .. }
@@ -356,6 +413,14 @@ impl Trouble {
         }
     }
 
+    /// The client that it affects, if it affects one.
+    pub(crate) const fn client(&self) -> Option<usize> {
+        match self {
+            Self::ClientDies { client, .. } | Self::ClientFreezes { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+
     /// Returns whether it makes the broker lose confirmed messages.
     pub(crate) fn loses_messages(&self) -> bool {
         match self {
@@ -366,7 +431,8 @@ impl Trouble {
 
     /// How many milliseconds it lasts.
     pub(crate) fn lasts(&self) -> u64 {
-        let is_ended_by_start = matches!(self.kind(), Kind::Crash | Kind::Drain | Kind::Stop);
+        let is_ended_by_start =
+            matches!(self.kind(), Kind::Crash | Kind::Drain | Kind::Stop | Kind::PowerLoss | Kind::ClientDies);
         if is_ended_by_start { 0 } else { self.clone().span_mut().map_or(0, |span| *span) }
     }
 
@@ -376,6 +442,13 @@ impl Trouble {
             Self::Crash { back: span, .. }
             | Self::Drain { back: span, .. }
             | Self::Stop { back: span, .. }
+            | Self::PowerLoss { back: span }
+            | Self::ClientDies { back: span, .. }
+            | Self::ClientFreezes { lasts: span, .. }
+            | Self::Locked { lasts: span }
+            | Self::ReadOnly { lasts: span }
+            | Self::Damaged { lasts: span, .. }
+            | Self::Migrates { lasts: span, .. }
             | Self::Freeze { lasts: span, .. }
             | Self::Sleep { lasts: span }
             | Self::Late { lasts: span, .. }
@@ -410,9 +483,10 @@ impl Trouble {
 }
 
 /// Draws a trouble of this kind, and when it begins.
-pub(super) fn trouble(dice: &mut Dice, kind: Kind, n_workers: u64, calm: u64) -> (u64, Trouble) {
+pub(super) fn trouble(dice: &mut Dice, kind: Kind, (n_workers, n_clients): (u64, usize), calm: u64) -> (u64, Trouble) {
     let at = dice.below(calm);
     let worker = usize::try_from(dice.below(n_workers)).unwrap();
+    let client = dice.index(n_clients);
     let back = 1 + dice.any_size(20_000);
     // Every fourth trouble lasts longer than a heartbeat counts.
     let lasts = if dice.percent(25) { dice.between(15_000, 40_000) } else { dice.any_size(15_000) };
@@ -437,6 +511,16 @@ pub(super) fn trouble(dice: &mut Dice, kind: Kind, n_workers: u64, calm: u64) ->
         Kind::NoSpace => Trouble::NoSpace { lasts },
         Kind::Undone => Trouble::Undone { lasts: lasts.min(10_000) },
         Kind::Doubt => Trouble::Doubt { lasts: lasts.min(20_000) },
+        Kind::Locked => Trouble::Locked { lasts },
+        Kind::ReadOnly => Trouble::ReadOnly { lasts },
+        Kind::Damaged => {
+            let percent = [5, 30, 100];
+            Trouble::Damaged { percent: percent.get(dice.index(percent.len())).copied().unwrap_or(100), lasts }
+        }
+        Kind::Migrates => Trouble::Migrates { breaks: dice.percent(50), lasts },
+        Kind::PowerLoss => Trouble::PowerLoss { back },
+        Kind::ClientDies => Trouble::ClientDies { client, back },
+        Kind::ClientFreezes => Trouble::ClientFreezes { client, lasts },
         Kind::Objects => Trouble::Objects { lasts },
         Kind::Cut => Trouble::Cut { worker: dice.percent(60).then_some(worker), lasts },
         Kind::Channels => Trouble::Channels { worker },
