@@ -280,9 +280,12 @@ impl Passing<'_> {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
                 return Ok(BarrierEvent::Lost);
             }
-            if is_stale && matches!(entry, Entry::Head { .. }) {
-                (last.entry, last.body, own) = (entry, body, Some(tag));
-            } else if !is_stale && is_of_same_part(&entry, &self.record.entry) {
+            let is_last = if is_stale {
+                matches!(entry, Entry::Head { .. })
+            } else {
+                is_of_same_part(&entry, &self.record.entry)
+            };
+            if is_last {
                 (last.entry, last.body, own) = (entry, body, Some(tag));
             }
         }

@@ -96,7 +96,9 @@ impl Sets {
         for queue in self.queues.values_mut() {
             let is_of = |reading: &Reading| owner.is_none_or(|owner| reading.owner == owner);
             let gone: Vec<_> = queue.readings.iter().filter(|(_, reading)| is_of(reading)).map(|(n, _)| *n).collect();
-            gone.into_iter().for_each(|number| queue.take_back(number, now));
+            for number in gone {
+                queue.take_back(number, now);
+            }
         }
     }
 
