@@ -154,7 +154,7 @@ fn a_tree_is_counted_the_same_in_rust_and_python() {
 fn workflows_are_checked_and_drawn_without_running_anything() {
     let setting = Setting::embedded();
     let output = setting.run("check workflows/files.yaml workflows/shares.yaml").ok();
-    assert_eq!(output, "workflows/files.yaml: 3 tasks, ok\nflows/shares.yaml: 1 task, ok\n");
+    assert_eq!(output, "workflows/files.yaml: 3 tasks, ok\nworkflows/shares.yaml: 1 task, ok\n");
     let drawn = setting.run("graph workflows/files.yaml").ok();
     assert!(drawn.contains("2  process    rust  each of discover.files, 8 at once  <- discover"), "{drawn}");
     assert!(setting.run("graph workflows/files.yaml --format mermaid").ok().starts_with("flowchart"));
