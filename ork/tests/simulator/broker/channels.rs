@@ -169,7 +169,7 @@ impl World {
     fn cancel_readers(&self, is_selected: impl Fn(&str, u64) -> bool) {
         let cancelled = self.server().inner(|inner| inner.sets.cancel_readers(is_selected));
         for queue in cancelled {
-            self.note(Owner::WORLD, format_args!("the reader of {queue} is cancelled"));
+            self.note(Owner::WORLD, format_args!("{queue} loses its reader"));
             self.oracle(|oracle| oracle.reaches(Reached::ReadersCancelled));
         }
     }
@@ -232,7 +232,8 @@ impl World {
     /// Records that the consumer timeout closes a channel of a process.
     fn times_out(&self, owner: Owner) {
         let now = self.executor.now();
-        self.note(Owner::WORLD, format_args!("the consumer timeout closes a channel of p{}", owner.0));
+        let process = format!("p{}", owner.0);
+        self.note(Owner::WORLD, format_args!("{process} loses a channel by the consumer timeout"));
         self.oracle(|oracle| {
             oracle.reaches(Reached::ConsumersTimedOut);
             oracle.disturbs(Some(owner), now, now + RECONNECTS);

@@ -92,7 +92,7 @@ impl World {
         if through != Through::Work || from == Owner::WORLD {
             return Err(NotTaken::NoQueue);
         }
-        self.note(from, format_args!("no queue takes {}, which is dead-lettered", named(letter)));
+        self.note(from, format_args!("misses a queue for {}, which is dead-lettered", named(letter)));
         if !is_deleted {
             self.server().dead_letter(letter, "no queue is bound for its task");
         }
