@@ -211,10 +211,9 @@ impl World {
     /// Restarts the store with its last transaction that must survive a restart, or that was on disk.
     pub(crate) fn undo(&self, reached: Reached) {
         self.flush();
-        let durable = self.durable.lock().unwrap().clone();
-        if let Some(durable) = durable {
-            self.truth(|tables| *tables = durable);
-            self.oracle(|oracle| oracle.reaches(reached));
-        }
+        // Before the first of them, it was empty.
+        let durable = self.durable.lock().unwrap().clone().unwrap_or_default();
+        self.truth(|tables| *tables = durable);
+        self.oracle(|oracle| oracle.reaches(reached));
     }
 }
