@@ -104,6 +104,11 @@ impl Oracle {
         self.beats.get(&owner).copied()
     }
 
+    /// Records that a process could not start, and tries again.
+    pub(crate) fn starts_anew(&mut self, owner: Owner) {
+        self.beats.remove(&owner);
+    }
+
     pub(crate) fn beats(&mut self, owner: Owner, now: u64) {
         let before = self.beats.insert(owner, now);
         // A late process judges the others as of the moment at which its own heartbeat was due.
