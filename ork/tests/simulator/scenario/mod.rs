@@ -1,6 +1,8 @@
 //! A scenario: all that happens in a run, as plain data. It is generated from a seed, and made smaller when a fault is
 //! found.
 
+mod draw;
+mod foreign;
 mod problem;
 mod trouble;
 
@@ -145,7 +147,7 @@ impl Scenario {
             .filter_map(|number| {
                 let mut dice = Dice::new(seed, "trouble", number);
                 let kind = kinds.get(dice.index(kinds.len())).copied()?;
-                Some(trouble::trouble(&mut dice, kind, (n_workers, clients.len().max(1)), calm))
+                Some(draw::trouble(&mut dice, kind, (n_workers, clients.len().max(1)), calm))
             })
             .collect();
         troubles.sort_by_key(|(at, _)| *at);

@@ -1,12 +1,9 @@
-//! The troubles of a scenario, as plain data, and how they are drawn. `docs/simulator.md` has the steps to add a kind.
+//! The troubles of a scenario, as plain data. `docs/simulator.md` has the steps to add a kind.
 
-use ork::JobId;
-use ork_core::message::{Message, WorkKind};
-use ork_ports::broker::{DeadLetterReason, Rejected};
 use serde::{Deserialize, Serialize};
 
-use super::{HOUR, QueueKind, StoreKind};
-use crate::broker::Letter;
+use super::foreign::Foreign;
+use super::{QueueKind, StoreKind};
 use crate::dice::Dice;
 
 /// The shortest consumer timeout, in milliseconds: with a shorter one, hardly any call would end in time.
@@ -107,38 +104,6 @@ pub(crate) enum Trouble {
     DropsOldest { most: usize, lasts: u64 },
     /// The store refuses everything, for one worker or for all.
     Refuses { worker: Option<usize>, lasts: u64 },
-}
-
-/// A message that another program publishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Foreign {
-    /// A body that is not a message of ork.
-    Unreadable,
-    /// A message with a task that no worker knows.
-    UnknownTask,
-    /// A message of a part of an unknown job.
-    UnknownJob,
-}
-
-impl Foreign {
-    /// Returns the letter that is published at this moment.
-    pub(crate) fn letter(self, now: u64) -> Letter {
-        let mut job = [0; 16];
-        job.iter_mut().zip(now.to_be_bytes()).for_each(|(to, from)| *to = from);
-        let message = Message { body: "null".into(), ..Message::about(JobId::from_bytes(job), "strange") };
-        let message = match self {
-            Self::Unreadable => {
-                let detail = "its header is wrong".to_owned();
-                let (reply, job, task, hooks) = (None, None, None, None);
-                Err(Rejected { reason: DeadLetterReason::Undecodable, detail, reply, job, task, hooks })
-            }
-            Self::UnknownTask => Ok(message),
-            Self::UnknownJob => {
-                Ok(Message { task: "many".to_owned(), kind: WorkKind::Part { epoch: 1, index: 0 }, ..message })
-            }
-        };
-        Letter { message, is_copy: false, anonymous: self == Self::Unreadable, foreign: true }
-    }
 }
 
 /// A kind of trouble.
@@ -480,71 +445,4 @@ impl Trouble {
             | Self::Purge => None,
         }
     }
-}
-
-/// Draws a trouble of this kind, and when it begins.
-pub(super) fn trouble(dice: &mut Dice, kind: Kind, (n_workers, n_clients): (u64, usize), calm: u64) -> (u64, Trouble) {
-    let at = dice.below(calm);
-    let worker = usize::try_from(dice.below(n_workers)).unwrap();
-    let client = dice.index(n_clients);
-    let back = 1 + dice.any_size(20_000);
-    // Every fourth trouble lasts longer than a heartbeat counts.
-    let lasts = if dice.percent(25) { dice.between(15_000, 40_000) } else { dice.any_size(15_000) };
-    let lasts = if calm > HOUR && dice.percent(25) { dice.any_size(HOUR) } else { lasts };
-    let lasts = (1 + lasts).min(calm - at);
-    let trouble = match kind {
-        Kind::Crash => Trouble::Crash { worker, back },
-        Kind::Freeze => Trouble::Freeze { worker, lasts },
-        Kind::Drain => Trouble::Drain { worker, back },
-        Kind::Stop => Trouble::Stop { worker, back },
-        Kind::Turn => {
-            let by = i64::try_from(dice.any_size(3_600_000)).unwrap();
-            Trouble::Turn { worker, by: if dice.percent(50) { -by } else { by } }
-        }
-        Kind::Sleep => Trouble::Sleep { lasts },
-        Kind::InCommit => {
-            let what = [Ends::Dies, Ends::Drains, Ends::Drains, Ends::Stops];
-            let what = what.get(dice.index(what.len())).copied().unwrap_or(Ends::Dies);
-            Trouble::InCommit { worker, after: dice.any_size(30), what }
-        }
-        Kind::Conflicts => Trouble::Conflicts { lasts },
-        Kind::NoSpace => Trouble::NoSpace { lasts },
-        Kind::Undone => Trouble::Undone { lasts: lasts.min(10_000) },
-        Kind::Doubt => Trouble::Doubt { lasts: lasts.min(20_000) },
-        Kind::Locked => Trouble::Locked { lasts },
-        Kind::ReadOnly => Trouble::ReadOnly { lasts },
-        Kind::Damaged => {
-            let percent = [5, 30, 100];
-            Trouble::Damaged { percent: percent.get(dice.index(percent.len())).copied().unwrap_or(100), lasts }
-        }
-        Kind::Migrates => Trouble::Migrates { breaks: dice.percent(50), lasts },
-        Kind::PowerLoss => Trouble::PowerLoss { back },
-        Kind::ClientDies => Trouble::ClientDies { client, back },
-        Kind::ClientFreezes => Trouble::ClientFreezes { client, lasts },
-        Kind::Objects => Trouble::Objects { lasts },
-        Kind::Cut => Trouble::Cut { worker: dice.percent(60).then_some(worker), lasts },
-        Kind::Channels => Trouble::Channels { worker },
-        Kind::SlowBroker => Trouble::SlowBroker { most: 1 + dice.any_size(8_000), lasts },
-        Kind::Blocks => Trouble::Blocks { lasts },
-        Kind::Full => Trouble::Full { lasts },
-        Kind::Doubles => Trouble::Doubles { most: 1 + dice.index(4) },
-        Kind::Foreign => {
-            let what = [Foreign::Unreadable, Foreign::UnknownTask, Foreign::UnknownJob];
-            Trouble::Foreign(what.get(dice.index(what.len())).copied().unwrap_or(Foreign::Unreadable))
-        }
-        Kind::Holds => Trouble::Holds { most: 1 + dice.index(4), lasts },
-        Kind::Purge => Trouble::Purge,
-        Kind::Failover => Trouble::Failover { most: 1 + dice.index(4), lasts },
-        Kind::Stranger => Trouble::Stranger { most: 1 + dice.index(4), lasts, keeps: dice.percent(30) },
-        Kind::Expires => Trouble::Expires { longest: 1 + dice.any_size(20_000), lasts },
-        Kind::Cancels => Trouble::Cancels { lasts },
-        Kind::NoChannels => Trouble::NoChannels { worker: dice.percent(50).then_some(worker), lasts },
-        Kind::Publishers => Trouble::Publishers { worker: dice.percent(50).then_some(worker), lasts },
-        Kind::Timeout => Trouble::Timeout { longest: SHORTEST_TIMEOUT + dice.any_size(30_000), lasts },
-        Kind::Deletes => Trouble::Deletes,
-        Kind::DropsOldest => Trouble::DropsOldest { most: dice.index(4), lasts },
-        Kind::Late => Trouble::Late { most: 1 + dice.any_size(8_000), lasts },
-        Kind::Refuses => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
-    };
-    (at, trouble)
 }
