@@ -237,7 +237,7 @@ impl Reached {
     /// Returns whether the default seeds, and any other thousand of them, must reach it.
     pub(crate) const fn is_demanded(self) -> bool {
         // Whether a client is still waiting when its job is removed depends on a few seconds. A deleted queue is declared
-        // again within milliseconds.
-        !matches!(self, Self::RemovedWhileAwaited | Self::Unrouted)
+        // again within milliseconds. Large outputs outlive their jobs by an hour, and few runs last that long.
+        !matches!(self, Self::RemovedWhileAwaited | Self::Unrouted | Self::ObjectsRemoved)
     }
 }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use ork::JobState;
 use ork_core::tx::StoreNotice;
-use ork_ports::store::{StoreError, StoreErrorKind, Work};
+use ork_ports::store::{JobView, StoreError, StoreErrorKind, Work};
 use ork_runtime::store::memory::Holdings;
 
 use super::executor::Owner;
@@ -88,7 +89,11 @@ impl End {
         if error.kind() == StoreErrorKind::Corrupt {
             for at in 0..waiting.work.count() {
                 let job = waiting.work.job(at);
-                self.world.oracle(|oracle| oracle.cannot_record(self.owner, job, now));
+                // The operation may also be a parent's that submits the job again, which has ended.
+                let runs = |view: JobView| view.job.state == JobState::Running;
+                if self.world.truth(|tables| tables.job(job)).is_some_and(runs) {
+                    self.world.oracle(|oracle| oracle.cannot_record(self.owner, job, now));
+                }
             }
         }
         waiting.work.finish(Err(error));

@@ -52,7 +52,8 @@ pub(in super::super) async fn end(
         Member::Done => Ok(()),
         Member::Interrupted => Err(interrupted()),
         Member::NoQueue(why) => {
-            tracing::error!(job = %job.id, why, "cannot record a rejected part in its part queue");
+            // If the message was delivered before, its set may have been completed since.
+            tracing::warn!(job = %job.id, why, "cannot record a rejected part in its part queue");
             Ok(())
         }
     }
