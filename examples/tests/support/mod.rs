@@ -35,14 +35,6 @@ impl Place {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// A folder with a fixed path, so that cargo builds a package in it only once. It is removed like any other.
-    pub(crate) fn fixed(path: &Path) -> Self {
-        let (parent, name) = (path.parent().unwrap(), path.file_name().unwrap());
-        // A process that was killed may have left it.
-        drop(std::fs::remove_dir_all(path));
-        Self(tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(parent).unwrap())
-    }
-
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
