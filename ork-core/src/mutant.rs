@@ -28,7 +28,7 @@ mutants! {
     /// A blocking function is called although its job was cancelled while it waited for a thread.
     BeginsAfterWait,
     /// A redelivered message is started while its first call is still running in this process.
-    TakesNoTurn,
+    StartsWorkInFlight,
     /// A running call is not stopped when its job has ended.
     ContinuesAfterCancel,
     /// The clock is not adjusted to that of the store.
@@ -68,7 +68,7 @@ mutants! {
     /// A process requeues a job that another process is running.
     GivesBackOthers,
     /// A row of the outbox is settled by an acknowledgement that belongs to an earlier time at which it was held.
-    SettlesOldTaking,
+    SettlesEarlierAcquisition,
     /// A job with running parts is presumed lost and sent again.
     SendsAgainUnseen,
     /// A workflow run that was cancelled and retried is presumed lost and sent again while it waits for its steps.

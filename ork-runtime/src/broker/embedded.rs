@@ -227,7 +227,8 @@ impl HeldRows {
     fn settle(&self, acquisition: Acquisition, released: bool) {
         let (mut rows, id) = (self.rows(), acquisition.row);
         rows.messages = rows.messages.saturating_sub(1);
-        let is_current = |row: &&mut Row| row.acquisition == acquisition || mutant::is_on(Mutant::SettlesOldTaking);
+        let is_current =
+            |row: &&mut Row| row.acquisition == acquisition || mutant::is_on(Mutant::SettlesEarlierAcquisition);
         if let Some(row) = rows.open.get_mut(&id).filter(is_current) {
             row.released |= released;
             row.left -= 1;

@@ -50,7 +50,7 @@ impl InFlight {
 
     /// Enters the work, unless it is in flight.
     pub(super) fn try_take(&self, call_key: CallKey) -> Option<InflightGuard> {
-        if mutant::is_on(Mutant::TakesNoTurn) {
+        if mutant::is_on(Mutant::StartsWorkInFlight) {
             return Some(InflightGuard { inflight: Self::default(), call_key });
         }
         let mut taken = self.taken();
@@ -64,7 +64,7 @@ impl InFlight {
     /// # Cancel safety
     /// If the future is dropped, nothing is entered.
     pub(super) async fn take(&self, call_key: CallKey) -> InflightGuard {
-        if mutant::is_on(Mutant::TakesNoTurn) {
+        if mutant::is_on(Mutant::StartsWorkInFlight) {
             return InflightGuard { inflight: Self::default(), call_key };
         }
         loop {
