@@ -2,10 +2,10 @@
 //! a large input. It is compared to a Python that is started to print one line, and to a Python that echoes lines,
 //! which is as fast as pipes are.
 //!
-//! `cargo bench -p ork --bench executors`. It runs `python3`, or the program that `ORK_TEST_PYTHON` names. The
-//! last line is one JSON object. `warm` is the time of a warm call over that of an echoed line, `cold` the time of a
-//! call on a new interpreter over that of a started Python, and `cold_over_warm` the time of a cold call over that of a
-//! warm one.
+//! `cargo bench -p ork --features workflow --bench executors`. It runs `python3`, or the program that `ORK_TEST_PYTHON`
+//! names. The last line is one JSON object. `warm` is the time of a warm call over that of an echoed line, `cold` the
+//! time of a call on a new interpreter over that of a started Python, and `cold_over_warm` the time of a cold call over
+//! that of a warm one.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

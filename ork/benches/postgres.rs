@@ -2,9 +2,9 @@
 //! the result of the join, with 1, 2 and 4 worker processes. It is compared to a raw program that does the same row
 //! operations with `UNNEST` in batches of 1,000.
 //!
-//! `cargo bench -p ork --bench postgres [-- PARTS]` starts a private server with `fsync` on, and otherwise with
-//! its default settings. Each measurement is made with the default `concurrency` and with 1,000, which is the number of
-//! parts that a process runs at once, and so the most that one transaction can hold.
+//! `cargo bench -p ork --features postgres --bench postgres [-- PARTS]` starts a private server with `fsync` on, and
+//! otherwise with its default settings. Each measurement is made with the default `concurrency` and with 1,000, which
+//! is the number of parts that a process runs at once, and so the most that one transaction can hold.
 //!
 //! The last line is one JSON object. `ratio` is ork's parts/s with one worker and the default `concurrency` over those
 //! of the raw program, and `ratio_wide` the same with 1,000.

@@ -5,9 +5,9 @@
 //! compared to a plain job with as many parts, over `SQLite` and `PostgreSQL`. A Python step with up to 100,000
 //! instances is compared to a Python that echoes as many lines.
 //!
-//! `cargo bench -p ork --bench workflows [-- SIZE ..]`. Sizes are numbers of instances; the default is 1,000 to
-//! 100,000. The benchmark starts a private `PostgreSQL` server with `fsync` on. It runs `python3`, or the program that
-//! `ORK_TEST_PYTHON` names.
+//! `cargo bench -p ork --features postgres,workflow --bench workflows [-- SIZE ..]`. Sizes are numbers of instances;
+//! the default is 1,000 to 100,000. The benchmark starts a private `PostgreSQL` server with `fsync` on. It runs
+//! `python3`, or the program that `ORK_TEST_PYTHON` names.
 //!
 //! The last line is one JSON object. `counted`, `listed` and `recorded` are instances/s over the parts/s of the plain
 //! job, at the largest size over `SQLite`. `python` is instances/s of the Python step over echoed lines/s. `growth` is

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failure must be loud")]
 
+mod benches;
 mod crates;
 mod cycles;
 mod repeatable;
