@@ -97,7 +97,7 @@ fn services() -> Option<(&'static str, String)> {
     Some((url, runtime.block_on(ork_test_support::postgres::database())?))
 }
 
-/// Returns a prefix for queues of its own on the shared broker.
+/// Returns a prefix for the queues of one test on the shared broker.
 fn prefix() -> String {
     format!("guides-{}", &uuid::Uuid::now_v7().simple().to_string()[20..])
 }

@@ -65,7 +65,7 @@ use ork_ports::store::{
 pub struct Postgres {
     /// The address of the database, for errors.
     address: Address,
-    /// Sends commands to the writer, which runs on a thread of its own.
+    /// Sends commands to the writer, which runs on a separate thread.
     commands: UnboundedSender<Waiting>,
     /// The connections that read. They are replaced after the connection to the server was lost.
     readers: Arc<Readers>,

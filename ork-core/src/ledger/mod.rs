@@ -243,7 +243,7 @@ impl Ledger {
         }
     }
 
-    /// Records that an attempt of a part waits for a permit, in a row of its own. Only the message of that row starts
+    /// Records that an attempt of a part waits for a permit, in a separate row. Only the message of that row starts
     /// it.
     pub fn wait(&mut self, index: u64) {
         let (shard, low) = self.shard_mut(index);

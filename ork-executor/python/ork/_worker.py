@@ -161,7 +161,7 @@ class Worker:
             self._busy, self._cancel = None, []
 
     def _listen(self) -> None:
-        """Takes what ork sends, on a thread of its own, so that a busy task can be cancelled."""
+        """Takes what ork sends, on a separate thread, so that a busy task can be cancelled."""
         while True:
             message = self._channel.receive()
             if message is None:
@@ -235,5 +235,5 @@ def serve(reader: int, writer: int, folder: str, file: str) -> None:
     try:
         worker.run()
     except Cancelled:
-        # Told to end outside of the task's own code.
+        # SIGTERM arrived outside of the task's own code.
         sys.exit(143)

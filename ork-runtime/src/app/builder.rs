@@ -117,7 +117,7 @@ impl OrkBuilder {
     }
 
     /// Sets a key of the configuration by its name in `ork.toml`, e.g. with a value that a user has given. An unknown key
-    /// or a wrong value is reported when the process is built. Each key has a method of its own as well.
+    /// or a wrong value is reported when the process is built. Each key also has a method.
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.overrides.push((key, value.into()));
         self

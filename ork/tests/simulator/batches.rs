@@ -35,7 +35,7 @@ impl World {
     }
 
     /// Checks the jobs of a submission: each is there as often as the others, and has ended as its script says.
-    /// `least` is 1 if the client was told that they were submitted, and `most` is how often it has tried.
+    /// `least` is 1 if the client got a confirmation, and `most` is how often it has tried.
     pub(crate) fn check_together(&self, number: u64, scripts: &[Script], (least, most): (usize, usize)) {
         let filter = Filter { limit: usize::MAX, task: Some("together".into()), ..Filter::default() };
         let mut found: BTreeMap<u64, Vec<JobState>> =

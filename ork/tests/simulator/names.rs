@@ -168,7 +168,7 @@ names! {
         NoChannels = "channels that could not be opened",
         /// The broker has closed a channel during a publish.
         PublishersClosed = "publishing channels closed by the broker",
-        /// A process has published messages again, whose channel another message had ended.
+        /// A process has published messages again after another message had closed their channel.
         PublishedOneByOne = "messages published again one by one",
         /// The broker has closed a channel, as a delivery was not acknowledged in time.
         ConsumersTimedOut = "channels closed by the consumer timeout",
@@ -200,7 +200,7 @@ names! {
         StoreRestarted = "restarts of the store that lost transactions",
         /// A worker has stopped as its store was damaged, or had tables that it does not know.
         StoppedByDamage = "workers stopped by a damaged store",
-        /// A transaction was carried out, and its caller was told that it may have failed.
+        /// A transaction was committed, but its caller got an error.
         InDoubt = "transactions carried out and reported as failed",
         /// An operation has waited for a lock for longer than it may.
         LockTimedOut = "operations that waited too long for a lock",

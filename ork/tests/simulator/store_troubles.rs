@@ -62,7 +62,7 @@ pub(crate) fn refusal() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "the simulated store refuses")
 }
 
-/// The error for a request that has waited for too long, of which nobody knows whether it was carried out.
+/// The error for a request that has timed out: its outcome is unknown.
 pub(crate) fn doubtful() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "the connection to the simulated store was lost during a commit")
 }

@@ -1,7 +1,7 @@
 //! The writer of a connection to the store: waiting operations go into one transaction, one transaction at a time.
 //!
 //! Operations that wait too long, for a lock or for a connection that was lost, fail like those of the adapters. Some
-//! of them were carried out, which nobody knows. What their process holds because of them is released later.
+//! of them were carried out, but their callers cannot know. What their process holds because of them is released later.
 
 use std::sync::Arc;
 

@@ -183,7 +183,7 @@ impl BrokerEnd {
         self.request(epoch.ok_or_else(|| error(BrokerErrorKind::Disconnected, "cannot be reached"))?).await
     }
 
-    /// Makes a request on a channel of its own.
+    /// Makes a request on a separate channel.
     pub(super) async fn reach_by_channel(&self) -> Result<u64, BrokerError> {
         self.request(self.channel().await?).await
     }

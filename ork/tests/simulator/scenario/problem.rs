@@ -89,7 +89,7 @@ impl Scenario {
         } else if ppm.unsigned_abs() > MOST_DRIFT {
             Some("has a clock that drifts by more than a thousandth")
         } else if (ahead_ms != 0 || ppm != 0) && matches!(self.store, StoreKind::File) {
-            Some("has a clock of its own, and the processes of a file share the clock of their computer")
+            Some("has its own clock, but the processes of a file share the clock of their computer")
         } else {
             None
         }
@@ -245,7 +245,7 @@ const INVALID: [(&[(&str, &str)], &str); 34] = [
     (&[("\"ppm\":0", "\"ppm\":0,\"lacks\":[\"narrow\"]")], "the first worker has all of them"),
     (&[("\"acts\":[", "\"acts\":[[0,{\"Pause\":[0,91]}],")], "a pause lasts longer"),
     (&[("\"ppm\":0", "\"ppm\":-1000000")], "worker 0 has a clock that drifts"),
-    (&[("\"Server\"", "\"File\""), ("\"ppm\":0", "\"ppm\":1")], "worker 0 has a clock of its own"),
+    (&[("\"Server\"", "\"File\""), ("\"ppm\":0", "\"ppm\":1")], "worker 0 has its own clock"),
     (&[("\"Server\"", "\"None\""), ("\"Quorum\"", "null")], "it has neither a store nor a broker"),
     (&[("\"Server\"", "\"None\""), ("\"seed\":0", "\"seed\":0,\"large\":true")], "without a store there is no"),
     (&[("\"Quorum\"", "null"), ("\"seed\":0", "\"seed\":0,\"events\":true")], "without a broker there are no"),

@@ -252,7 +252,7 @@ impl Kind {
 
     /// Returns whether the processes of this store can meet it. The processes of a file share the clock of their
     /// computer, and end with it; none of them loses the reply to a commit. A client without a store that ends cannot
-    /// be told what has become of its jobs.
+    /// learn what has become of its jobs.
     pub(crate) fn is_possible_with(self, store: StoreKind) -> bool {
         match store {
             StoreKind::Server => self != Self::PowerLoss,
